@@ -1,0 +1,3 @@
+"""Nurt: the current of change streams, folded into live customer profiles and stock."""
+
+__version__ = "0.1.0"

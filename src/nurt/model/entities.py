@@ -1,0 +1,131 @@
+"""The canonical entities: which fields each has, their types, and whose child it is.
+
+This table is the one place that says what a row can become. The mapping checker, the state encoding,
+the folds and the documentation all read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FieldType(StrEnum):
+    """How a canonical field is held in a frame and in state."""
+
+    STR = "str"  # pl.String
+    BOOL = "bool"  # pl.Boolean
+    TS = "ts"  # pl.Int64, microseconds since 1970-01-01 UTC
+    DAY = "day"  # pl.Int64, days since 1970-01-01
+    AMOUNT = "amount"  # pl.Int64, ten-thousandths of the unit (money or quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One canonical entity kind."""
+
+    kind: str
+    code: int  # stable, one byte, part of stored values; never reuse one
+    parents: tuple[str, ...]  # entity kinds that a row of this kind may point at
+    parent_required: bool
+    fields: dict[str, FieldType]
+
+
+S, B, T, D, A = FieldType.STR, FieldType.BOOL, FieldType.TS, FieldType.DAY, FieldType.AMOUNT
+
+ENTITIES: dict[str, Entity] = {
+    entity.kind: entity
+    for entity in (
+        Entity(
+            "customer",
+            1,
+            (),
+            False,
+            {
+                "email": S,
+                "email_verified": B,
+                "phone": S,
+                "phone_verified": B,
+                "first_name": S,
+                "last_name": S,
+                "company": S,
+                "tax_id": S,
+                "loyalty_card": S,
+                "birth_date": D,
+                "gender": S,
+                "language": S,
+                "country": S,
+                "market": S,
+                "created_at": T,
+                "updated_at": T,
+            },
+        ),
+        Entity(
+            "address",
+            2,
+            ("customer",),
+            True,
+            {
+                "kind": S,
+                "name": S,
+                "company": S,
+                "street": S,
+                "city": S,
+                "region": S,
+                "postcode": S,
+                "country": S,
+                "phone": S,
+            },
+        ),
+        Entity(
+            "order",
+            3,
+            ("customer",),
+            False,
+            {
+                "number": S,
+                "email": S,
+                "phone": S,
+                "first_name": S,
+                "last_name": S,
+                "country": S,
+                "currency": S,
+                "market": S,
+                "gross": A,
+                "status": S,
+                "placed_at": T,
+            },
+        ),
+        Entity(
+            "order_line",
+            4,
+            ("order",),
+            True,
+            {"sku": S, "name": S, "category": S, "quantity": A, "returned_quantity": A, "gross": A},
+        ),
+        Entity("payment", 5, ("order",), True, {"amount": A, "status": S, "paid_at": T}),
+        Entity(
+            "invoice",
+            6,
+            ("order", "customer"),
+            True,
+            {"number": S, "currency": S, "amount": A, "open_amount": A, "issued_on": D, "due_on": D, "status": S},
+        ),
+        Entity(
+            "shipment",
+            7,
+            ("order",),
+            True,
+            {"number": S, "carrier": S, "tracking": S, "status": S, "shipped_at": T, "delivered_at": T},
+        ),
+        Entity("product", 8, (), False, {"sku": S, "name": S, "category": S}),
+        Entity("stock_level", 9, (), False, {"sku": S, "location": S, "quantity": A}),
+        Entity("consent", 10, ("customer",), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
+        Entity("interaction", 11, ("customer",), True, {"kind": S, "channel": S, "at": T}),
+    )
+}
+
+ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
+"""What `order.status` may hold; anything else, or null, counts as open."""
+
+BY_CODE: dict[int, Entity] = {entity.code: entity for entity in ENTITIES.values()}

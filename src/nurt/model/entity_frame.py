@@ -1,0 +1,99 @@
+"""Rows of source tables, mapped to a canonical entity: what the translator says to the fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.refusal import Refused
+
+UPSERT, DELETE = 0, 1
+"""Values of the column `op`: Debezium's c, r and u are upserts, d is a delete."""
+
+STREAMED, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT = 0, 1, 2
+"""Values of the column `snapshot`."""
+
+POLARS_TYPES: dict[FieldType, pl.DataType] = {
+    FieldType.STR: pl.String(),
+    FieldType.BOOL: pl.Boolean(),
+    FieldType.TS: pl.Int64(),
+    FieldType.DAY: pl.Int64(),
+    FieldType.AMOUNT: pl.Int64(),
+}
+
+HEAD_COLUMNS: dict[str, pl.DataType] = {
+    "row": pl.Binary(),  # 16 bytes: id of (system, name, key)
+    "system": pl.String(),  # as the mapping names it
+    "name": pl.String(),  # the entity's name in that system: the kind unless the mapping says `name:`
+    "key": pl.String(),  # native key as text, parts joined by U+001F
+    "op": pl.Int8(),  # UPSERT | DELETE
+    "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
+    "source_epoch": pl.Int64(),
+    # The connector's own order within a source epoch, compared part by part; null: unknown, unused: 0.
+    # PostgreSQL sequence[0], sequence[1]; MySQL and MariaDB file number, pos, row;
+    # SQL Server commit vlf<<32|block, commit slot, change vlf<<32|block, change slot<<32|event_serial_no.
+    "p0": pl.Int64(),
+    "p1": pl.Int64(),
+    "p2": pl.Int64(),
+    "p3": pl.Int64(),
+    "partition": pl.Int64(),
+    "offset": pl.Int64(),
+    "ts_ms": pl.Int64(),  # the source's commit time, else the envelope's, else the message's
+    "parent_kind": pl.String(),  # "customer" | "order" | null: has none
+    "parent": pl.Binary(),  # 16 bytes: id of the parent's row
+    "parent_name": pl.String(),  # the parent entity's name in that system
+    "parent_key": pl.String(),  # the parent's native key as text
+    "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the row it became
+    "held": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
+}
+
+HELD_PARENT_BIT = 62
+
+
+def entity_columns(kind: str) -> dict[str, pl.DataType]:
+    """Name every column of an entity's frame, in order, with its type."""
+    columns = dict(HEAD_COLUMNS)
+    for name, field_type in ENTITIES[kind].fields.items():
+        columns[name if name not in HEAD_COLUMNS else f"{name}_"] = POLARS_TYPES[field_type]
+    if kind == "customer":
+        # extra identifiers from the mapping: `kind U+001F value` pairs joined by U+001E, or null
+        columns["identifiers"] = pl.String()
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class EntityFrame:
+    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`."""
+
+    kind: str
+    frame: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Truncated:
+    """All rows of one table are gone that stand at or before a position (Debezium op `t`)."""
+
+    kind: str
+    system: str
+    name: str
+    source_epoch: int
+    position: tuple[int | None, int | None, int | None, int | None]
+    topic: str
+    partition: int
+    offset: int
+
+
+Counts = dict[tuple[str, str, str], int]
+"""(topic, outcome, reason) -> messages. Outcomes: not_ours, quarantined (the translator's); folded, old_news (the fold's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """What a batch of raw messages says: every message is a row of a frame, a truncate, refused, or counted as not ours."""
+
+    entities: list[EntityFrame] = field(default_factory=list)
+    truncated: list[Truncated] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    not_ours: Counts = field(default_factory=dict)

@@ -1,0 +1,20 @@
+"""What goes out: profiles as Avro bodies, keyed and with their revision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedBatch:
+    """Profiles to publish, in order; lists have one length and an id may occur again with a later revision.
+
+    `values[i]` is the Avro body of `schemas/nurt.profiles-value.v1.avsc` without wire header; None is a tombstone.
+    """
+
+    ids: list[bytes]  # 16 bytes each
+    revisions: list[int]
+    values: list[bytes | None]
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,26 @@
+"""Messages as a topic holds them, before anything is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Messages of one topic in the order they were read; all lists have one length.
+
+    Messages of one partition are in offset order. `values[i] is None` is a tombstone.
+    """
+
+    topic: str
+    partitions: list[int]
+    offsets: list[int]
+    timestamps_ms: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers | None]
+
+    def __len__(self) -> int:
+        return len(self.offsets)

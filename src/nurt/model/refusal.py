@@ -1,0 +1,42 @@
+"""What is kept of a message that could not be folded, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nurt.model.raw import Headers
+
+
+class Reason(StrEnum):
+    """Why a message is in quarantine. The text is stable: dashboards and scripts read it."""
+
+    NOT_CONFLUENT = "not_confluent_wire_format"
+    UNKNOWN_SCHEMA = "unknown_schema_id"
+    BAD_AVRO = "body_does_not_match_schema"
+    NO_ENVELOPE = "neither_envelope_nor_flattened_row"
+    UNKNOWN_OPERATION = "unknown_operation"
+    NO_KEY = "row_without_key"
+    NO_POSITION = "row_without_position"
+    NO_PARENT = "child_without_parent"
+    WRONG_TYPE = "column_cannot_become_field"
+    OUT_OF_RANGE = "value_out_of_range"
+    MAPPING_FAILED = "mapping_expression_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One message in quarantine, with its original bytes and where it came from.
+
+    `detail` names columns and types, never values: it may be shown and logged.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+    reason: Reason
+    detail: str

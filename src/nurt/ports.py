@@ -1,0 +1,99 @@
+"""What the product asks of the outside world. Adapters implement these; contract suites run over every adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from nurt.model.log import Committed, Offsets
+from nurt.model.published import PublishedBatch
+from nurt.model.raw import RawBatch
+
+
+class SchemaRegistry(Protocol):
+    """Writer schemas by id, and a place to register what we publish."""
+
+    def schema(self, schema_id: int) -> dict[str, Any] | None:
+        """Return the parsed Avro schema with this id, or None when the registry says that there is none.
+
+        Retries with back-off while the registry is down, and says so; known ids are cached for ever.
+        """
+        ...
+
+    def register(self, subject: str, schema: Mapping[str, Any]) -> int:
+        """Return the id of `schema` under `subject`, registering it when new.
+
+        Raises ConfigurationError when the registry finds it incompatible.
+        """
+        ...
+
+
+class MessageLog(Protocol):
+    """One worker's share of the input: some partitions of some topics (Kafka), or files (an archive)."""
+
+    def committed(self) -> Committed | None:
+        """Return what was last committed for this share, or None for a first start."""
+        ...
+
+    def start(self, offsets: Offsets | None) -> None:
+        """Begin to read at `offsets`; partitions that it does not name begin at their earliest message.
+
+        None: everything from the earliest. Raises OffsetLost when an offset is no longer there.
+        """
+        ...
+
+    def poll(self, rows_max: int) -> list[RawBatch]:
+        """Return what is there now, one batch a topic, at most `rows_max` messages in all; [] when there is nothing."""
+        ...
+
+    def offsets(self) -> Offsets:
+        """Return the next offset of every partition of this share, as of the last poll."""
+        ...
+
+    def exhausted(self) -> bool:
+        """Say whether all input has been polled and none can come (an archive, or a log asked to stop at its end)."""
+        ...
+
+    def commit(self, committed: Committed) -> None:
+        """Record that everything before these offsets is done; the caller has made sure of it."""
+        ...
+
+    def lag(self) -> int:
+        """Return how many messages are known to wait behind the last poll."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; never raises."""
+        ...
+
+
+class Register(Protocol):
+    """An append-only list of small JSON records that all workers share: runs, checkpoints, source epochs."""
+
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Store one record durably; return its number, larger than every earlier one."""
+        ...
+
+    def records(self) -> Sequence[tuple[int, dict[str, Any]]]:
+        """Return every record with its number, oldest first."""
+        ...
+
+
+class ProfileSink(Protocol):
+    """Takes published profiles; absorbs repeats and late-comers by revision."""
+
+    def write(self, batch: PublishedBatch) -> None:
+        """Store the batch durably before returning; an id's older revision never replaces a newer one."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; never raises."""
+        ...
+
+
+class Clock(Protocol):
+    """The time of day, as a value that a test can choose."""
+
+    def today(self) -> int:
+        """Return the current day in UTC, days since 1970-01-01."""
+        ...
