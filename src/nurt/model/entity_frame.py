@@ -24,9 +24,9 @@ POLARS_TYPES: dict[FieldType, pl.DataType] = {
 }
 
 HEAD_COLUMNS: dict[str, pl.DataType] = {
-    "row": pl.Binary(),  # 16 bytes: id of (system, name, key)
+    "row": pl.Binary(),  # 16 bytes: id of (system, entity, key)
     "system": pl.String(),  # as the mapping names it
-    "name": pl.String(),  # the entity's name in that system: the kind unless the mapping says `name:`
+    "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping says `name:`
     "key": pl.String(),  # native key as text, parts joined by U+001F
     "op": pl.Int8(),  # UPSERT | DELETE
     "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
@@ -43,7 +43,7 @@ HEAD_COLUMNS: dict[str, pl.DataType] = {
     "ts_ms": pl.Int64(),  # the source's commit time, else the envelope's, else the message's
     "parent_kind": pl.String(),  # "customer" | "order" | null: has none
     "parent": pl.Binary(),  # 16 bytes: id of the parent's row
-    "parent_name": pl.String(),  # the parent entity's name in that system
+    "parent_entity": pl.String(),  # the parent entity's name in that system
     "parent_key": pl.String(),  # the parent's native key as text
     "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the row it became
     "held": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
@@ -56,7 +56,7 @@ def entity_columns(kind: str) -> dict[str, pl.DataType]:
     """Name every column of an entity's frame, in order, with its type."""
     columns = dict(HEAD_COLUMNS)
     for name, field_type in ENTITIES[kind].fields.items():
-        columns[name if name not in HEAD_COLUMNS else f"{name}_"] = POLARS_TYPES[field_type]
+        columns[name] = POLARS_TYPES[field_type]
     if kind == "customer":
         # extra identifiers from the mapping: `kind U+001F value` pairs joined by U+001E, or null
         columns["identifiers"] = pl.String()
@@ -77,7 +77,7 @@ class Truncated:
 
     kind: str
     system: str
-    name: str
+    entity: str
     source_epoch: int
     position: tuple[int | None, int | None, int | None, int | None]
     topic: str
@@ -86,12 +86,18 @@ class Truncated:
 
 
 Counts = dict[tuple[str, str, str], int]
-"""(topic, outcome, reason) -> messages. Outcomes: not_ours, quarantined (the translator's); folded, old_news (the fold's)."""
+"""(topic, outcome, reason) -> messages.
+
+Outcomes: not_ours and quarantined (the translator's), folded and old_news (the fold's).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """What a batch of raw messages says: every message is a row of a frame, a truncate, refused, or counted as not ours."""
+    """What a batch of raw messages says.
+
+    Every message is a row of a frame, a truncate, refused, or counted as not ours.
+    """
 
     entities: list[EntityFrame] = field(default_factory=list)
     truncated: list[Truncated] = field(default_factory=list)
