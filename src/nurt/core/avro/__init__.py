@@ -1,0 +1,1 @@
+"""Avro, columnar: compile a schema once to a small program, then run it over a whole batch."""
