@@ -1,0 +1,45 @@
+"""The Avro contracts of what nurt publishes, wherever nurt runs from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from nurt.errors import ConfigurationError
+
+PROFILE_VALUE = "nurt.profiles-value.v1"
+PROFILE_KEY = "nurt.profiles-key.v1"
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read the contract `name`, for example `nurt.profiles-value.v1`.
+
+    An installed nurt carries the files inside the package (`nurt/_schemas`); a checkout has them in `schemas/`.
+
+    Raises ConfigurationError when there is no such contract.
+    """
+    for folder in _folders():
+        path = folder / f"{name}.avsc"
+        if path.is_file():
+            schema: dict[str, Any] = orjson.loads(path.read_bytes())
+            return schema
+    known = ", ".join(names()) or "none: the installation is incomplete"
+    raise ConfigurationError(f"loading schema {name}: there is no such contract (known: {known}); correct the name")
+
+
+def names() -> list[str]:
+    """List the contracts that this installation holds."""
+    return sorted(
+        {path.name.removesuffix(".avsc") for folder in _folders() for path in folder.iterdir() if ".avsc" in path.name}
+    )
+
+
+def _folders() -> Iterator[Traversable]:
+    for folder in (files("nurt") / "_schemas", Path(__file__).parents[2] / "schemas"):
+        if folder.is_dir():
+            yield folder
