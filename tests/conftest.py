@@ -1,0 +1,5 @@
+"""Fixtures of real services for every suite; see tests/services/stack."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.services.stack.fixtures"]

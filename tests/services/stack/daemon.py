@@ -1,0 +1,110 @@
+"""A child server that ends with us: on a clean stop, on Ctrl-C, and when we ourselves are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+LEASH = 'read -r word || kill -s KILL -- "-$1"'
+"""Waits on a pipe that only we hold open: end of file means that we died, so the server's group is killed."""
+
+
+class Daemon:
+    """One server: a session of its own, its output in a file, a leash that kills it when this interpreter ends."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None,
+                 user: str | None = None) -> None:
+        self.name = name
+        self.log = log
+        with log.open("ab") as output:
+            self._server = subprocess.Popen(
+                list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})}, user=user, start_new_session=True,
+            )
+        self._leash = subprocess.Popen(
+            ["/bin/sh", "-c", LEASH, "leash", str(self._server.pid)], stdin=subprocess.PIPE, start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._server.pid
+
+    def alive(self) -> bool:
+        return self._server.poll() is None
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for `ready`; raises RuntimeError with the end of the log when the server dies or does not come up."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.alive() or time.monotonic() > deadline:
+                state = "did not answer" if self.alive() else f"ended with code {self._server.returncode}"
+                self.kill()
+                raise RuntimeError(f"starting {self.name}: it {state}; its log ends with:\n{self.log_end()}")
+            time.sleep(0.05)
+
+    def log_end(self, lines: int = 40) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def stop(self, seconds: float = 20, how: int = signal.SIGTERM) -> None:
+        """Ask the server to end, then make it."""
+        if self.alive():
+            self._server.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.wait(seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the server and whatever it started, at once and without goodbye."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+        if self._leash.poll() is None and self._leash.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._leash.stdin.write(b"off\n")
+                self._leash.stdin.flush()
+            self._leash.stdin.close()
+            self._leash.wait()
+
+    def pause(self) -> None:
+        """Freeze the server: its connections stay open and nothing answers."""
+        os.killpg(self._server.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.killpg(self._server.pid, signal.SIGCONT)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def answers(port: int) -> bool:
+    """Say whether something listens on this port of 127.0.0.1."""
+    with socket.socket() as one:
+        one.settimeout(0.5)
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """Lend a folder for a server's files, removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix=f"nurt-{name}-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,128 @@
+"""A real Apache Kafka: one KRaft node on 127.0.0.1, that can be killed and brought back."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.services.stack.daemon import Daemon, answers, free_ports, scratch
+from tests.services.stack.java import jars, java
+
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=BROKER://127.0.0.1:{port}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+log.dirs={folder}/log
+auto.create.topics.enable=false
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=300
+log.cleaner.dedupe.buffer.size=16777216
+log.retention.check.interval.ms=1000
+"""
+
+
+class KafkaServer:
+    """One broker. Its files and ports outlive `kill`, so that `start` brings the same broker back."""
+
+    def __init__(self, folder: Path, heap: str = "512m") -> None:
+        self._folder = folder
+        self._heap = heap
+        self._port, controller = free_ports(2)
+        self._java = [java(), "-cp", f"{jars('kafka')}/*", "-Dlog4j2.level=WARN"]
+        self._settings = folder / "server.properties"
+        self._settings.write_text(PROPERTIES.format(port=self._port, controller=controller, folder=folder))
+        self._daemon: Daemon | None = None
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        subprocess.run(
+            [*self._java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--standalone",
+             "-t", f"n{cluster[1:]}", "-c", str(self._settings)],
+            check=True, capture_output=True,
+        )
+
+    @property
+    def bootstrap(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the broker on its port and wait until it serves."""
+        command = [*self._java, f"-Xmx{self._heap}", "kafka.Kafka", str(self._settings)]
+        self._daemon = Daemon("Kafka", command, self._folder / "kafka.log")
+        self._daemon.wait_until(lambda: answers(self._port) and _serves(self.bootstrap), seconds=90)
+
+    def stop(self) -> None:
+        """End the broker in order, as an operator would."""
+        self._running().stop(how=signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the broker at once, as a power cut would (the operating system keeps what was written)."""
+        self._running().kill()
+
+    def pause(self) -> None:
+        """Freeze the broker: connections stay open, nothing answers."""
+        self._running().pause()
+
+    def resume(self) -> None:
+        self._running().resume()
+
+    def _running(self) -> Daemon:
+        assert self._daemon is not None, "the broker has not been started"
+        return self._daemon
+
+
+def _serves(bootstrap: str) -> bool:
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
+    try:
+        return bool(admin.list_topics(timeout=2).brokers)
+    except KafkaException:
+        return False
+
+
+@contextlib.contextmanager
+def running_kafka_server(heap: str = "512m") -> Iterator[KafkaServer]:
+    """Run a broker of one's own, to be killed and restarted at will."""
+    with scratch("kafka") as folder:
+        server = KafkaServer(folder, heap)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def running_kafka(heap: str = "512m") -> Iterator[str]:
+    """Run a broker, or borrow the one that NURT_TEST_KAFKA names; yields its bootstrap address."""
+    if borrowed := os.environ.get("NURT_TEST_KAFKA"):
+        yield borrowed
+        return
+    with running_kafka_server(heap) as server:
+        yield server.bootstrap
