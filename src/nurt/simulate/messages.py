@@ -1,0 +1,80 @@
+"""The port that simulated connectors write to, and the plainest thing behind it: a list."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from nurt.model.raw import Headers, RawBatch
+
+
+class MessageWriter(Protocol):
+    """Takes messages in the order in which a producer sends them."""
+
+    def write(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
+    ) -> None:
+        """Append one message to a partition."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it was written; its offset is its place among those of its partition.
+
+    `positioned`: it holds a complete position of the source's order, so that it may come again by itself, late.
+    """
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    positioned: bool = False
+
+
+@dataclass(slots=True)
+class MemoryWriter:
+    """Keeps messages in a list, in the order written."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    def write(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
+    ) -> None:
+        """Append one message."""
+        self.messages.append(Message(topic, partition, key, value, headers, timestamp_ms))
+
+
+def partition_of(key: bytes | None, partitions: int) -> int:
+    """Choose the partition of a Confluent key by its body (not by its schema id), as librdkafka's `consistent` does."""
+    return 0 if key is None else zlib.crc32(key[5:]) % partitions
+
+
+def batches_of(messages: Iterable[Message], rows_max: int = 1000) -> list[RawBatch]:
+    """Cut messages into what a message log's polls would return, numbering offsets from 0.
+
+    `rows_max` messages are one poll; it holds one batch a topic, topics in order of appearance.
+    """
+    offsets: Counter[tuple[str, int]] = Counter()
+    result: list[RawBatch] = []
+    poll: dict[str, RawBatch] = {}
+    for number, message in enumerate(messages):
+        if number % rows_max == 0:
+            result.extend(poll.values())
+            poll = {}
+        place = (message.topic, message.partition)
+        batch = poll.setdefault(message.topic, RawBatch(message.topic, [], [], [], [], [], []))
+        batch.partitions.append(message.partition)
+        batch.offsets.append(offsets[place])
+        batch.timestamps_ms.append(message.timestamp_ms)
+        batch.keys.append(message.key)
+        batch.values.append(message.value)
+        batch.headers.append(message.headers or None)
+        offsets[place] += 1
+    result.extend(poll.values())
+    return result
