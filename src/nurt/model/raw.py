@@ -24,3 +24,10 @@ class RawBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+
+DAMAGED_TOPIC = "nurt.damaged"
+"""Topic of what an archive holds but cannot read as a message: refused as it is, whatever the mapping says.
+
+The value is the original bytes, the offset their byte position in the file, the header `nurt-file` the file's path.
+"""
