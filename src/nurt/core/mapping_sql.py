@@ -1,0 +1,182 @@
+"""Check and compile the SQL expressions of a mapping.
+
+An expression must give a row's field from that row alone: what a batch holds besides must not matter, else a replay
+in other batches would give other profiles. So functions are named in a table of those known to look at one row and
+to be the same for ever (no aggregates, windows, subqueries, clocks, or formats guessed from the values).
+"""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from nurt.core.mapping_types import Expression
+from nurt.core.mapping_yaml import meant
+
+FUNCTIONS: dict[str, str] = {
+    "abs": "ABS(x)",
+    "cast": "CAST(x AS type), or x::type; a value that cannot be cast refuses its row",
+    "ceil": "CEIL(x)",
+    "ceiling": "CEILING(x)",
+    "char_length": "CHAR_LENGTH(text)",
+    "coalesce": "COALESCE(a, b, ...): the first that is not null",
+    "concat": "CONCAT(a, b, ...): joined, nulls skipped",
+    "concat_ws": "CONCAT_WS(' ', a, b): joined with something between, nulls skipped",
+    "date_part": "DATE_PART('year', x)",
+    "ends_with": "ENDS_WITH(text, 'x')",
+    "extract": "EXTRACT(YEAR FROM x), in UTC",
+    "floor": "FLOOR(x)",
+    "greatest": "GREATEST(a, b, ...)",
+    "if": "IF(condition, a, b)",
+    "ifnull": "IFNULL(a, b)",
+    "initcap": "INITCAP(text)",
+    "least": "LEAST(a, b, ...)",
+    "left": "LEFT(text, 3)",
+    "length": "LENGTH(text): characters",
+    "lower": "LOWER(text)",
+    "lpad": "LPAD(text, 10, '0')",
+    "ltrim": "LTRIM(text)",
+    "mod": "MOD(x, 10)",
+    "normalize": "NORMALIZE(text, NFKC)",
+    "nullif": "NULLIF(a, b): null when they are equal",
+    "position": "POSITION('x' IN text): from 1; 0 when it is not there",
+    "regexp_like": "REGEXP_LIKE(text, 'pattern'), also text ~ 'pattern'",
+    "replace": "REPLACE(text, 'a', 'b')",
+    "reverse": "REVERSE(text)",
+    "right": "RIGHT(text, 3)",
+    "round": "ROUND(x, 2): half to even",
+    "rpad": "RPAD(text, 10, ' ')",
+    "rtrim": "RTRIM(text)",
+    "sign": "SIGN(x)",
+    "split_part": "SPLIT_PART(text, ',', 1)",
+    "starts_with": "STARTS_WITH(text, 'x')",
+    "strftime": "STRFTIME(x, '%Y-%m'), in UTC",
+    "strpos": "STRPOS(text, 'x'): from 1; 0 when it is not there",
+    "strptime": "STRPTIME(text, '%d.%m.%Y'): a timestamp without zone",
+    "substr": "SUBSTR(text, 1, 3): from 1",
+    "substring": "SUBSTRING(text, 1, 3)",
+    "trim": "TRIM(text)",
+    "try_cast": "TRY_CAST(x AS type): null where it cannot be cast",
+}
+"""Functions that expressions may use, each with how it is called."""
+
+_BEFORE_PARENTHESIS = frozenset(
+    {
+        "and",
+        "or",
+        "not",
+        "in",
+        "any",
+        "all",
+        "when",
+        "then",
+        "else",
+        "case",
+        "like",
+        "ilike",
+        "between",
+        "is",
+        "as",
+        "on",
+    }
+    | {"end", "distinct", "from", "interval", "decimal", "numeric", "varchar", "char", "character", "text", "float"}
+    | {"double", "int", "integer", "bigint", "smallint", "tinyint"}
+)
+_FORBIDDEN = {
+    "over": "a window looks at other rows",
+    "select": "a subquery looks at other rows",
+    "exists": "a subquery looks at other rows",
+    "filter": "an aggregate looks at other rows",
+}
+_NOT_FOR_ONE_ROW = {
+    **dict.fromkeys(
+        ["avg", "count", "first", "last", "max", "median", "min", "stddev", "sum", "variance"],
+        "an aggregate looks at other rows",
+    ),
+    **dict.fromkeys(["rank", "dense_rank", "row_number", "lag", "lead", "unnest"], "a window looks at other rows"),
+    **dict.fromkeys(["now", "random", "current_timestamp"], "a replay must give the same"),
+    **dict.fromkeys(("date", "timestamp"), "the format would be guessed; STRPTIME(x, '%Y-%m-%d') names it"),
+}
+_CONSTANTS = frozenset(("null", "true", "false"))
+_PLAIN_NAME = re.compile(r"[^\W\d][\w$#]*")
+_TOKEN = re.compile(
+    r"""(?P<skip>\s+|--[^\n]*|/\*.*?\*/)|(?P<string>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")*"|`[^`]*`)"""
+    r"""|(?P<number>\d[\w.]*|\.\d+)|(?P<word>[^\W\d][\w$#]*)|(?P<sign>.)""",
+    re.DOTALL,
+)
+
+
+class BadExpression(ValueError):
+    """An expression that cannot be used; the text says what was found and what was expected."""
+
+
+def compile_expression(text: str) -> Expression:
+    """Check and compile one expression; a name alone is a column, whatever SQL may think of the word.
+
+    Raises BadExpression.
+    """
+    text = text.strip()
+    if _PLAIN_NAME.fullmatch(text) and text.lower() not in _CONSTANTS:
+        return column(text)
+    tokens = _tokens(text)
+    _check_words(text, tokens)
+    try:
+        expr = pl.sql_expr(text)
+        names = frozenset(expr.meta.root_names())
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n", 1)[0].split(" (found", 1)[0]
+        raise BadExpression(f"not an SQL expression: {text!r}: {reason}") from None
+    if not expr.meta.undo_aliases().meta.eq(expr):
+        raise BadExpression(f"an alias in {text!r} (expected one expression; an operator or a quote may be missing)")
+    if expr.meta.has_multiple_outputs() or any(name.startswith("^") and name.endswith("$") for name in names):
+        raise BadExpression(f"several columns from {text!r} (expected one)")
+    return Expression(text, expr, names, _is_rounded(tokens))
+
+
+def column(name: str) -> Expression:
+    """Make the expression that is one column."""
+    return Expression(name, pl.col(name), frozenset((name,)), False)
+
+
+def _tokens(text: str) -> list[tuple[str, str]]:
+    found = ((match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text))
+    return [token for token in found if token[0] != "skip"]
+
+
+def _check_words(text: str, tokens: list[tuple[str, str]]) -> None:
+    for at, (kind, token) in enumerate(tokens):
+        after = tokens[at + 1][1] if at + 1 < len(tokens) else ""
+        if kind == "sign" and token == "." and at:
+            raise BadExpression(
+                f"a dot in {text!r} (expected the column's name alone; a name with a dot in double quotes)"
+            )
+        if kind != "word":
+            continue
+        word = token.lower()
+        if word in _FORBIDDEN:
+            raise BadExpression(
+                f"{token.upper()} in {text!r} (expected an expression over one row: {_FORBIDDEN[word]})"
+            )
+        if after != "(" or word in FUNCTIONS or word in _BEFORE_PARENTHESIS:
+            continue
+        if word in _NOT_FOR_ONE_ROW:
+            raise BadExpression(
+                f"{token.upper()} in {text!r} (expected an expression over one row: {_NOT_FOR_ONE_ROW[word]})"
+            )
+        raise BadExpression(
+            f"unknown function {token!r} in {text!r} (expected one that docs/mapping.md lists)" + meant(word, FUNCTIONS)
+        )
+
+
+def _is_rounded(tokens: list[tuple[str, str]]) -> bool:
+    """Say whether the whole expression is one call of ROUND."""
+    if [token.lower() for _, token in tokens[:2]] != ["round", "("]:
+        return False
+    depth = 0
+    for at, (kind, token) in enumerate(tokens):
+        if kind == "sign":
+            depth += (token == "(") - (token == ")")
+            if token == ")" and depth == 0:
+                return at == len(tokens) - 1
+    return False

@@ -1,0 +1,132 @@
+"""A mapping as checked values: which topic holds which entity of which system, and what makes its fields."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from nurt.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One source system: a database whose keys mean something only within it."""
+
+    name: str
+    realm: str  # systems of one realm may meet in one profile, those of two never
+    country: str | None  # ISO 3166 alpha-2, for phones and tax ids of rows that name none
+    market: str | None  # for orders that name none
+    currency: str | None  # ISO 4217, for orders and invoices that name none
+    priority: int  # smaller: believed first
+    timezone: str  # IANA; how date-times without an offset are read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """One SQL expression over a source row's columns."""
+
+    text: str
+    expr: pl.Expr
+    columns: frozenset[str]
+    rounded: bool  # the outermost call is ROUND: a float that may become money
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A native key: one expression for each part, in the order of the key that it equals."""
+
+    parts: tuple[Expression, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Name the columns that the key is made of, in order of first use."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in sorted(part.columns)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parent:
+    """Where a child says whose it is."""
+
+    kind: str  # canonical kind of the parent
+    name: str  # the parent entity's name in this system
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopicMapping:
+    """What the rows of one topic are. Compared by identity: `Mapping.for_topic` gives one object a topic."""
+
+    pattern: str
+    line: int
+    system: System
+    kind: str
+    name: str
+    key: Reference
+    parents: tuple[Parent, ...]  # the first whose key is not null is the parent
+    where: Expression | None
+    fields: dict[str, Expression]  # in the order of the entity's own fields
+    identifiers: tuple[tuple[str, Expression], ...]
+    optional: frozenset[str]  # columns that some versions of the table lack; null there
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Name the columns that must come with every change, deletes included."""
+        return self.key.columns
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Name every column that an upsert needs, those of the key included."""
+        expressions = [*self.key.parts, *self.fields.values(), *(expression for _, expression in self.identifiers)]
+        for parent in self.parents:
+            expressions.extend(parent.reference.parts)
+        if self.where is not None:
+            expressions.append(self.where)
+        return frozenset().union(*(expression.columns for expression in expressions))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopicRule:
+    """One entry of `topics`: a pattern, and the mapping of what matches it but for the system's name."""
+
+    pattern: re.Pattern[str]
+    system: str  # may name groups of the pattern: shop_{market}
+    mapping: TopicMapping  # its `system` is a placeholder until a topic is known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapping:
+    """Everything that the mapping file says, checked."""
+
+    file_name: str
+    systems: dict[str, System]
+    topics: tuple[TopicRule, ...]
+    rules: dict[str, tuple[str, ...]]  # profile field -> rules in order; every field is there
+    identifier_rules: dict[str, tuple[str, ...]]  # extra identifier kind -> steps in order
+    _known: dict[str, TopicMapping | None] = field(default_factory=dict, repr=False)
+
+    def for_topic(self, topic: str) -> TopicMapping | None:
+        """Return the mapping of a topic, or None when no pattern matches; the first pattern that matches counts.
+
+        The same topic always gets the same object. Raises ConfigurationError when the pattern leads to a system
+        that is not declared: its rows must not be lost by a typing error.
+        """
+        if topic not in self._known:
+            self._known[topic] = self._find(topic)
+        return self._known[topic]
+
+    def _find(self, topic: str) -> TopicMapping | None:
+        for rule in self.topics:
+            match = rule.pattern.fullmatch(topic)
+            if match is None:
+                continue
+            name = rule.system.format_map({group: text or "" for group, text in match.groupdict().items()})
+            if name not in self.systems:
+                raise ConfigurationError(
+                    f"mapping topic {topic}: {self.file_name}:{rule.mapping.line}: its system is {name!r}, which "
+                    f"`systems` lacks (expected one of {', '.join(sorted(self.systems))}); "
+                    "declare the system, or narrow the pattern"
+                )
+            return replace(rule.mapping, system=self.systems[name])
+        return None

@@ -1,0 +1,140 @@
+"""The mapping's vocabulary: keys, rules and fields, each with its meaning.
+
+The checker, the JSON Schema and the tables of docs/mapping.md are made from these tables, so that they cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Shape(StrEnum):
+    """What a key of the mapping file holds."""
+
+    TEXT = "text"
+    NUMBER = "whole number"
+    SQL = "SQL expression"
+    REFERENCE = "column, {sql: ...}, or a list of these"
+    COLUMNS = "column or list of columns"
+    SECTION = "section"
+    LIST = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One key that a section may have."""
+
+    shape: Shape
+    meaning: str
+    required: bool = False
+    pattern: str | None = None  # what a text must match
+    expected: str = ""  # the pattern in words
+
+
+NAME_PATTERN = r"[A-Za-z0-9_.\-]+"
+_NAME = "letters, digits, '_', '-', '.'"
+
+FILE_WORDS: dict[str, Word] = {
+    "systems": Word(
+        Shape.SECTION, "The source systems by name: each a database whose keys mean something only in it.", True
+    ),
+    "topics": Word(Shape.LIST, "Which topic holds which entity; the first pattern that matches a topic counts.", True),
+    "profile": Word(Shape.SECTION, "How profiles choose among what the systems say."),
+    "identifiers": Word(Shape.SECTION, "How extra kinds of identifiers are normalised before they are compared."),
+}
+
+SYSTEM_WORDS: dict[str, Word] = {
+    "realm": Word(
+        Shape.TEXT,
+        "Systems of one realm may meet in one profile, systems of two never do. Default: `default`.",
+        pattern=NAME_PATTERN,
+        expected=_NAME,
+    ),
+    "country": Word(
+        Shape.TEXT,
+        "Country of phones and tax ids whose row names none.",
+        pattern="[A-Z]{2}",
+        expected="two capital letters, ISO 3166",
+    ),
+    "market": Word(Shape.TEXT, "Market of orders that name none."),
+    "currency": Word(
+        Shape.TEXT,
+        "Currency of orders and invoices that name none.",
+        pattern="[A-Z]{3}",
+        expected="three capital letters, ISO 4217",
+    ),
+    "priority": Word(
+        Shape.NUMBER, "Who is believed first under the rule `source_priority`: the smaller. Default: 100."
+    ),
+    "timezone": Word(Shape.TEXT, "IANA name; how the system's date-times without an offset are read. Default: `UTC`."),
+}
+
+TOPIC_WORDS: dict[str, Word] = {
+    "match": Word(Shape.TEXT, "Regular expression that the whole topic name must match; may have named groups.", True),
+    "system": Word(Shape.TEXT, "The system's name; `{group}` stands for a named group of `match`.", True),
+    "entity": Word(Shape.TEXT, "What the rows are: one of the canonical entities.", True),
+    "name": Word(
+        Shape.TEXT,
+        "The entity's name in that system, when the system has several tables of one kind. Default: the kind.",
+        pattern=NAME_PATTERN,
+        expected=_NAME,
+    ),
+    "key": Word(
+        Shape.REFERENCE, "The row's key. Its columns must be in the message's key, for deletes hold nothing else.", True
+    ),
+    "parent": Word(
+        Shape.SECTION, "Whose child the row is: {entity name: key of the parent}. The first that is not null counts."
+    ),
+    "where": Word(Shape.SQL, "Which rows exist; a row for which it is not true is a delete."),
+    "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
+    "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
+    "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
+}
+
+PROFILE_WORDS: dict[str, Word] = {
+    "rules": Word(
+        Shape.SECTION,
+        "Profile field: how its value is chosen, rules in order, the next one when the last leaves a tie.",
+    ),
+}
+
+IDENTIFIER_WORDS: dict[str, Word] = {
+    "normalise": Word(Shape.LIST, "Steps in order. Default: [strip].", True),
+}
+
+RULES: dict[str, str] = {
+    "verified_first": "values whose row says that they are verified (`email_verified`, `phone_verified`) before others",
+    "source_priority": "values of the system with the smaller `priority`",
+    "newest": "the row with the largest `updated_at`, else the source's commit time of its last change",
+    "most_frequent": "the value that most accounts hold",
+}
+
+CHOSEN_FIELDS = (
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "company",
+    "tax_id",
+    "loyalty_card",
+    "birth_date",
+    "gender",
+    "language",
+    "country",
+    "market",
+)
+"""The profile's fields that are chosen among accounts."""
+
+DEFAULT_RULES = ("verified_first", "source_priority", "newest")
+
+STEPS: dict[str, str] = {
+    "strip": "no white space at either end",
+    "upper": "upper case",
+    "lower": "lower case",
+    "casefold": "as `lower`, and `ß` as `ss`",
+    "digits": "only the digits 0-9",
+}
+
+BUILT_IN_IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
+"""Identifier kinds with a normaliser of their own."""
