@@ -1,0 +1,68 @@
+"""Load, store and copy words at any alignment from compiled loops: what numba's indexing has no words for.
+
+The caller has checked bounds. Loads reach up to 7 bytes behind what is asked for, so readable buffers carry
+`PADDING_BYTES` behind their last message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PADDING_BYTES = 16
+
+_WORD = ir.IntType(64)
+
+
+def _at(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    """Point at byte `at` of an array of bytes."""
+    view = context.make_array(array_type)(context, builder, value=array)
+    return builder.gep(view.data, [at])
+
+
+@intrinsic
+def load_byte(typingctx, array, at):  # type: ignore[no-untyped-def]
+    """Read `array[at]` as int64, without numba's handling of negative indices."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _at(context, builder, signature.args[0], *arguments)
+        return builder.zext(builder.load(pointer), _WORD)
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def load_word(typingctx, array, at):  # type: ignore[no-untyped-def]
+    """Read 8 bytes at `array[at]` as one little-endian uint64."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _at(context, builder, signature.args[0], *arguments)
+        return builder.load(builder.bitcast(pointer, _WORD.as_pointer()), align=1)
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def load_float_as_word(typingctx, array, at):  # type: ignore[no-untyped-def]
+    """Read 4 bytes at `array[at]` as a float and give the bits of the same number as a double."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = _at(context, builder, signature.args[0], *arguments)
+        single = builder.load(builder.bitcast(pointer, ir.FloatType().as_pointer()), align=1)
+        return builder.bitcast(builder.fpext(single, ir.DoubleType()), _WORD)
+
+    return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
+    """Count the zero bits below the lowest set bit of a uint64 that is not 0."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], cgutils.true_bit)
+
+    return types.int64(types.uint64), codegen

@@ -1,0 +1,204 @@
+"""Read batches of Avro messages into columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from nurt.core.avro.interpret import put_view, run
+from nurt.core.avro.memory import PADDING_BYTES
+from nurt.core.avro.projection import Column, ColumnType, Projection, columnar_paths, project
+from nurt.core.avro.schema import parse_schema
+
+JOINED_BYTES_MAX = (1 << 31) - 1 - PADDING_BYTES
+"""Arrow's views address their text by int32; a larger batch is read in parts."""
+
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Messages laid end to end, so that compiled loops can reach them: message i is `data[starts[i]:ends[i]]`.
+
+    `data` has PADDING_BYTES behind the last message.
+    """
+
+    data: bytes
+    starts: Places
+    ends: Places
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFrame:
+    """One row a message, in order; a message that could not be read is null everywhere and has its Flaw in `bad`."""
+
+    frame: pl.DataFrame
+    bad: npt.NDArray[np.uint8]  # (messages,) of Flaw; 0 is fine
+
+
+def join(messages: Sequence[bytes]) -> Joined:
+    """Lay messages end to end."""
+    sizes = np.fromiter(map(len, messages), dtype=np.int64, count=len(messages))
+    ends = np.cumsum(sizes)
+    return Joined(b"".join((*messages, bytes(PADDING_BYTES))), ends - sizes, ends)
+
+
+_ARROW_TYPES = {
+    "boolean": pa.bool_(),
+    "int": pa.int64(),
+    "long": pa.int64(),
+    "float": pa.float64(),
+    "double": pa.float64(),
+    "string": pa.string_view(),
+    "enum": pa.string_view(),
+    "bytes": pa.binary_view(),
+    "fixed": pa.binary_view(),
+    "record": pa.bool_(),
+    "null": pa.null(),
+}
+
+
+class Reader:
+    """A schema and the wanted paths, compiled; reads any number of batches, from several threads if need be.
+
+    `types` has the paths that the schema holds, as columns of `read` in the order asked for. `not_columnar` are wanted
+    paths that the schema has and columns cannot hold (array, map, union of several types): for them decode the
+    message on its own.
+    """
+
+    __slots__ = ("_enums", "_projection", "_symbol_text", "_symbols", "not_columnar", "types")
+
+    types: Mapping[str, ColumnType]
+    not_columnar: frozenset[str]
+
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self.types = {column.path: column.type for column in projection.columns}
+        self.not_columnar = projection.not_columnar
+        self._enums, self._symbols, self._symbol_text = _lay_out_symbols(projection.enums)
+
+    def read(self, messages: Sequence[bytes], skip: int = 5) -> ReadFrame:
+        """Read messages whose Avro body begins behind `skip` bytes (the Confluent wire header has 5)."""
+        if len(messages) > 1 and sum(map(len, messages)) > JOINED_BYTES_MAX:
+            half = len(messages) // 2
+            first, second = self.read(messages[:half], skip), self.read(messages[half:], skip)
+            return ReadFrame(pl.concat([first.frame, second.frame]), np.concatenate([first.bad, second.bad]))
+        return self.read_joined(join(messages), None, skip)
+
+    def read_joined(self, joined: Joined, rows: Places | None = None, skip: int = 5) -> ReadFrame:
+        """Read messages that lie end to end already; `rows` (int64) names those to read, in that order.
+
+        At most JOINED_BYTES_MAX of them.
+        """
+        plan = self._projection
+        starts = joined.starts if rows is None else joined.starts[rows]
+        ends = joined.ends if rows is None else joined.ends[rows]
+        stores = _Stores(plan, len(starts))
+        bad = np.zeros(len(starts), dtype=np.uint8)
+        run(
+            np.frombuffer(joined.data, dtype=np.uint8),
+            starts + skip,
+            ends,
+            plan.program,
+            plan.targets,
+            self._enums,
+            self._symbols,
+            stores.words,
+            stores.views,
+            stores.flags,
+            stores.valid,
+            bad,
+        )
+        return ReadFrame(stores.frame(plan, pa.py_buffer(joined.data), self._symbol_text, bad), bad)
+
+
+class _Stores:
+    """The memory that a batch is read into, which becomes the columns as it is."""
+
+    __slots__ = ("flags", "n", "valid", "views", "words")
+
+    def __init__(self, plan: Projection, n: int) -> None:
+        bitmap_bytes = (n + 7) // 8
+        self.n = n
+        self.words = np.zeros((plan.words, n), dtype=np.uint64)
+        self.views = np.zeros((plan.views, n, 2), dtype=np.uint64)
+        self.flags = np.zeros((plan.flags, bitmap_bytes), dtype=np.uint8)
+        self.valid = np.zeros((len(plan.columns), bitmap_bytes), dtype=np.uint8)
+
+    def frame(
+        self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: npt.NDArray[np.uint8]
+    ) -> pl.DataFrame:
+        """Wrap every column as Arrow, without copying, and give the frame."""
+        if self.n == 0:
+            return pl.DataFrame(schema={column.path: _polars_type(column) for column in plan.columns})
+        present = np.bitwise_count(self.valid).sum(axis=1, dtype=np.int64)
+        read = pa.py_buffer(np.packbits(bad == 0, bitorder="little")) if bad.any() else None
+        arrays = []
+        for column in plan.columns:
+            row, index = column.row, column.index
+            valid = pa.py_buffer(self.valid[index]) if present[index] < self.n else None
+            if column.store == "words":
+                buffers = [valid, pa.py_buffer(self.words[row])]
+            elif column.store == "views":
+                buffers = [valid, pa.py_buffer(self.views[row]), text]
+            elif column.store == "symbols":
+                buffers = [valid, pa.py_buffer(self.views[row]), symbol_text]
+            elif column.store == "flags":
+                buffers = [valid, pa.py_buffer(self.flags[row])]
+            elif column.store == "presence":
+                buffers = [read, pa.py_buffer(self.flags[row])]
+            else:
+                arrays.append(pa.nulls(self.n))
+                continue
+            arrays.append(pa.Array.from_buffers(_ARROW_TYPES[column.type.avro], self.n, buffers))
+        names = [column.path for column in plan.columns]
+        frame: Any = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=names))
+        if "" in names:
+            frame.columns = names  # polars makes up a name for a column without one
+        return frame
+
+
+def compile_reader(schema: Mapping[str, Any] | Sequence[Any] | str, paths: Sequence[str]) -> Reader:
+    """Compile a writer's schema (parsed JSON) and the wanted paths into a Reader.
+
+    A path is field names joined with dots, through records and optional records; a record's own path gives a Boolean
+    column that says whether it is there, "" is the root. A path that the schema does not have is absent from
+    `Reader.types`.
+
+    Raises ConfigurationError when the schema is not Avro.
+    """
+    return Reader(project(parse_schema(schema), paths))
+
+
+def list_paths(schema: Mapping[str, Any] | Sequence[Any] | str) -> list[str]:
+    """List the paths of a schema that columns can hold, records (their presence) among them, in schema order.
+
+    Raises ConfigurationError when the schema is not Avro.
+    """
+    return columnar_paths(parse_schema(schema))
+
+
+def _polars_type(column: Column) -> Any:
+    return pl.Series(pa.array([], type=_ARROW_TYPES[column.type.avro])).dtype
+
+
+def _lay_out_symbols(enums: Sequence[Sequence[str]]) -> tuple[Places, npt.NDArray[np.uint64], pa.Buffer]:
+    """Give for each enum where its symbols begin and how many there are, a view for each symbol, and their text."""
+    texts = [symbol.encode() for symbols in enums for symbol in symbols]
+    joined = join(texts)
+    views = np.zeros((len(texts) + 1, 2), dtype=np.uint64)  # never empty: one signature for the loop
+    data = np.frombuffer(joined.data, dtype=np.uint8)
+    for i in range(len(texts)):
+        put_view(data, joined.starts[i], len(texts[i]), views[i])
+    sizes = np.array([*map(len, enums), 0], dtype=np.int64)
+    return np.column_stack([np.cumsum(sizes) - sizes, sizes]), views, pa.py_buffer(joined.data)
