@@ -115,8 +115,12 @@ def decimal(precision: int, scale: int) -> ColumnType:
     Source: Debezium `decimal.handling.mode=precise`. A row's value must fit the scale.
     """
 
+    bound = 10**precision
+
     def encode(value: Decimal) -> bytes:
-        return encode_bytes(_unscaled(int(value.scaleb(scale))))
+        number = int(value.scaleb(scale))
+        assert -bound < number < bound and number == value.scaleb(scale), f"no numeric({precision},{scale})"
+        return encode_bytes(_unscaled(number))
 
     avro = {
         "type": "bytes",
