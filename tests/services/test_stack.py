@@ -71,8 +71,9 @@ with running_redis() as server:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_servers_end_with_whoever_started_them(how: signal.Signals) -> None:
-    starter = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, cwd=ROOT,
-                               stderr=subprocess.DEVNULL, text=True)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, cwd=ROOT, stderr=subprocess.DEVNULL, text=True
+    )
     assert starter.stdout is not None
     server = int(starter.stdout.readline())
     os.kill(server, 0)

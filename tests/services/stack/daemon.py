@@ -20,17 +20,30 @@ LEASH = 'read -r word || kill -s KILL -- "-$1"'
 class Daemon:
     """One server: a session of its own, its output in a file, a leash that kills it when this interpreter ends."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None,
-                 user: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
         self.name = name
         self.log = log
         with log.open("ab") as output:
             self._server = subprocess.Popen(
-                list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})}, user=user, start_new_session=True,
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                user=user,
+                start_new_session=True,
             )
         self._leash = subprocess.Popen(
-            ["/bin/sh", "-c", LEASH, "leash", str(self._server.pid)], stdin=subprocess.PIPE, start_new_session=True,
+            ["/bin/sh", "-c", LEASH, "leash", str(self._server.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
         )
 
     @property

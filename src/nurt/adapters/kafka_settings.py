@@ -1,0 +1,110 @@
+"""How Kafka is reached: the address, any librdkafka option, and secrets that stay outside of both."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException
+
+from nurt.errors import ConfigurationError
+
+Option = str | int | float | bool
+Client = TypeVar("Client")
+
+RESERVED: Mapping[str, str] = {
+    "bootstrap.servers": "it is set by `bootstrap`",
+    "group.id": "it is set by `group`",
+    "enable.auto.commit": "nurt commits what is done, not what was read",
+    "enable.auto.offset.store": "nurt commits what is done, not what was read",
+    "enable.partition.eof": "nurt needs it to know where a partition ends",
+    "auto.offset.reset": "a lost offset must be said, not skipped",
+    "isolation.level": "an aborted transaction never happened",
+    "enable.idempotence": "a retried publication must not appear twice",
+    "transactional.id": "nurt derives it from the deployment and the worker, to keep zombies out",
+    "acks": "a publication counts when all in-sync replicas have it",
+    "error_cb": "nurt reports outages itself",
+    "logger": "nurt logs what librdkafka says",
+}
+"""librdkafka options that carry a promise of ours, and the reason why they cannot be set."""
+
+_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_logger = logging.getLogger("nurt.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """The brokers' address and librdkafka options as they were written, secrets not yet filled in.
+
+    In a text, `${NAME}` stands for an environment variable and `$$` for a dollar sign; a text that begins with `file:`
+    stands for the content of that file. So this value can be shown; what `client_options` returns cannot.
+    """
+
+    bootstrap: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    def client_options(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options for a client: the user's over our own.
+
+        The result holds secrets: hand it to librdkafka and to nobody else.
+        Raises ConfigurationError naming an option that is reserved, or a variable or file that is not there.
+        """
+        for key in self.options:
+            if reason := RESERVED.get(key):
+                raise ConfigurationError(f"reading Kafka option {key}: it cannot be set ({reason}); remove it")
+        options = {**own, **{key: fill_in(key, value) for key, value in self.options.items()}}
+        return {
+            "bootstrap.servers": fill_in("bootstrap.servers", self.bootstrap),
+            "client.id": "nurt",
+            "log_level": 2,
+            **options,
+        }
+
+    def open(self, make: Callable[..., Client], kind: str, options: Mapping[str, Any]) -> Client:
+        """Make a librdkafka client; raises ConfigurationError, without any option's value, when one is refused."""
+        try:
+            return make(dict(options), logger=_logger)
+        except KafkaException as refused:
+            said = self._without_values(str(refused.args[0].str()), options)
+            raise ConfigurationError(
+                f"opening a Kafka {kind}: librdkafka refuses an option ({said}); correct it under `kafka.options`"
+            ) from None
+
+    def _without_values(self, text: str, options: Mapping[str, Any]) -> str:
+        for key in self.options:
+            if isinstance(options[key], str) and options[key]:
+                text = text.replace(options[key], "***")
+        return text
+
+
+def fill_in(key: str, value: Option) -> Option:
+    """Replace `${NAME}` and `file:` in the option `key` by the secret they stand for.
+
+    Raises ConfigurationError naming the option and the variable or file, never a value.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.startswith("file:"):
+        path = Path(value.removeprefix("file:"))
+        try:
+            return path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as failed:
+            raise ConfigurationError(
+                f"reading Kafka option {key}: the file {path} cannot be read "
+                f"({type(failed).__name__}); create it or correct the path"
+            ) from None
+    return _VARIABLE.sub(lambda found: _environment(key, found), value)
+
+
+def _environment(key: str, found: re.Match[str]) -> str:
+    name = found.group(1)
+    if name is None:
+        return "$"
+    if name not in os.environ:
+        raise ConfigurationError(f"reading Kafka option {key}: the environment variable {name} is not set; set it")
+    return os.environ[name]
