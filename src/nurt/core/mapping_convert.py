@@ -1,0 +1,256 @@
+"""Turn what an expression gave into a canonical field's type, exactly or not at all.
+
+A conversion is a pair of polars expressions: the value, and whether the value was refused. Only text that may be a
+date-time looks at each distinct value in Python; everything else stays in columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from nurt.model.entities import FieldType
+from nurt.model.entity_frame import POLARS_TYPES
+from nurt.model.refusal import Reason
+
+AMOUNT_DECIMALS = 4
+AMOUNT_UNIT = 10**AMOUNT_DECIMALS
+INT64_MAX = 2**63 - 1
+FLOAT_UNITS_MAX = 2**53 // AMOUNT_UNIT
+"""The largest float whose ten-thousandths are still exact."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_TRUE, _FALSE = ("t", "true", "yes", "y", "1"), ("f", "false", "no", "n", "0")
+_AMOUNT_TEXT = r"^\s*([+-]?)([0-9]{1,14})(?:\.([0-9]{1,4})0*)?\s*$"
+_DIGITS_PER_PART = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the result of an expression becomes a field."""
+
+    value: Callable[[pl.Expr], pl.Expr]
+    refused: Callable[[pl.Expr, pl.Expr], pl.Expr] | None  # of (result, value); None: nothing can be refused
+    reason: Reason
+    detail: str  # names types and what was expected, never a value
+
+
+def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bool) -> Conversion:
+    """Choose how results of type `dtype` become a field; what cannot become one at all is refused where not null.
+
+    `zone` reads texts without an offset and finds the day of a point in time; `rounded` lets a float become money.
+    """
+    if dtype == pl.Null:
+        return Conversion(lambda e: e.cast(POLARS_TYPES[field_type]), None, Reason.WRONG_TYPE, "")
+    chosen = _CHOICES[field_type](dtype, zone, rounded)
+    if chosen is not None:
+        return chosen
+    hint = "; write ROUND(..., 2) to make it exact" if field_type is FieldType.AMOUNT and dtype.is_float() else ""
+    return Conversion(
+        lambda _: pl.repeat(None, pl.len(), dtype=POLARS_TYPES[field_type]),
+        lambda result, _: result.is_not_null(),
+        Reason.WRONG_TYPE,
+        f"{dtype} cannot become {field_type.value}{hint}",
+    )
+
+
+def plain_text(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    """Write whole numbers, decimals and texts as text, one way for each value; None for other types."""
+    if dtype in (pl.String, pl.Enum, pl.Categorical):
+        return expr.cast(pl.String)
+    if dtype.is_integer():
+        return expr.cast(pl.String)
+    if isinstance(dtype, pl.Decimal):
+        text = expr.cast(pl.String)
+        return text.str.strip_chars_end("0").str.strip_chars_end(".") if dtype.scale else text
+    return None
+
+
+def _to_text(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
+    if dtype == pl.String:
+        return Conversion(lambda e: pl.when(e.str.contains(r"\S")).then(e), None, Reason.WRONG_TYPE, "")
+    if plain_text(pl.lit(0), dtype) is None:
+        return None
+    return Conversion(lambda e: plain_text(e, dtype), None, Reason.WRONG_TYPE, "")  # type: ignore[arg-type, return-value]
+
+
+def _to_bool(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
+    if dtype == pl.Boolean:
+        return Conversion(lambda e: e, None, Reason.WRONG_TYPE, "")
+    if dtype.is_integer() or dtype.is_decimal():
+        return Conversion(
+            lambda e: e == 1, lambda e, _: (e != 0) & (e != 1), Reason.WRONG_TYPE, f"{dtype} other than 0 and 1"
+        )
+    if dtype == pl.String:
+        meaning = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
+        return Conversion(
+            lambda e: (
+                e.str.strip_chars().str.to_lowercase().replace_strict(meaning, default=None, return_dtype=pl.Boolean)
+            ),
+            lambda e, value: value.is_null() & e.str.contains(r"\S"),
+            Reason.WRONG_TYPE,
+            "text that is none of t, f, true, false, yes, no, y, n, 1, 0",
+        )
+    return None
+
+
+def _to_ts(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
+    if isinstance(dtype, pl.Datetime):
+        return Conversion(lambda e: e.dt.cast_time_unit("us").to_physical(), None, Reason.WRONG_TYPE, "")
+    if dtype == pl.Date:
+        return Conversion(lambda e: e.cast(pl.Datetime("us")).to_physical(), None, Reason.WRONG_TYPE, "")
+    if dtype == pl.String:
+        return _from_texts(lambda text: _ts_of_text(text, zone), "text that is no ISO 8601 date-time")
+    return None
+
+
+def _to_day(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
+    if dtype == pl.Date:
+        return Conversion(lambda e: e.to_physical().cast(pl.Int64), None, Reason.WRONG_TYPE, "")
+    if isinstance(dtype, pl.Datetime):
+        aware = dtype.time_zone is not None
+        return Conversion(
+            lambda e: (e.dt.convert_time_zone(zone) if aware else e).dt.date().to_physical().cast(pl.Int64),
+            None,
+            Reason.WRONG_TYPE,
+            "",
+        )
+    if dtype == pl.String:
+        return _from_texts(lambda text: _day_of_text(text, zone), "text that is no ISO 8601 date")
+    return None
+
+
+def _from_texts(parse: Callable[[str], int | None], detail: str) -> Conversion:
+    """Parse each distinct text once; white space alone is null, what does not parse is refused."""
+
+    def parse_all(texts: pl.Series) -> pl.Series:
+        distinct = texts.drop_nulls().unique()
+        found = {text: parse(text) for text in distinct.to_list()}
+        return texts.replace_strict(found, default=None, return_dtype=pl.Int64)
+
+    return Conversion(
+        lambda e: e.map_batches(parse_all, return_dtype=pl.Int64),
+        lambda e, value: value.is_null() & e.str.contains(r"\S"),
+        Reason.WRONG_TYPE,
+        detail,
+    )
+
+
+def _ts_of_text(text: str, zone: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=ZoneInfo(zone))
+        return (moment - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _day_of_text(text: str, zone: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(ZoneInfo(zone))
+        return moment.date().toordinal() - _EPOCH_DAY
+    except (ValueError, OverflowError):
+        return None
+
+
+def _to_amount(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
+    if dtype.is_integer():
+        units_max = INT64_MAX // AMOUNT_UNIT
+        return Conversion(
+            lambda e: pl.when(e.is_between(-units_max, units_max)).then(e).cast(pl.Int64) * AMOUNT_UNIT,
+            lambda e, value: value.is_null() & e.is_not_null(),
+            Reason.OUT_OF_RANGE,
+            f"a whole number beyond {units_max}",
+        )
+    if isinstance(dtype, pl.Decimal):
+        return _from_decimal(dtype.scale)
+    if dtype == pl.String:
+        return Conversion(
+            _amount_of_text,
+            lambda e, value: value.is_null() & e.str.contains(r"\S"),
+            Reason.WRONG_TYPE,
+            f"text that is no number with at most {AMOUNT_DECIMALS} decimals",
+        )
+    if dtype.is_float() and rounded:
+        return Conversion(
+            lambda e: (
+                pl.when(e.is_finite() & (e.abs() <= FLOAT_UNITS_MAX)).then((e * AMOUNT_UNIT).round(0)).cast(pl.Int64)
+            ),
+            lambda e, value: value.is_null() & e.is_not_null(),
+            Reason.OUT_OF_RANGE,
+            f"a float beyond {FLOAT_UNITS_MAX}, or no number",
+        )
+    return None
+
+
+def _from_decimal(scale: int) -> Conversion:
+    """Shift the decimal's digits to ten-thousandths; a digit that would be lost, or a sum past int64, is refused."""
+    if scale <= AMOUNT_DECIMALS:
+        factor = 10 ** (AMOUNT_DECIMALS - scale)
+
+        def value(e: pl.Expr) -> pl.Expr:
+            digits = e.to_physical().cast(pl.Int64, strict=False)
+            return pl.when(digits.is_between(-(INT64_MAX // factor), INT64_MAX // factor)).then(digits * factor)
+    else:
+        divisor = pl.lit(10 ** (scale - AMOUNT_DECIMALS), dtype=pl.Int128)
+
+        def value(e: pl.Expr) -> pl.Expr:
+            digits = e.to_physical().cast(pl.Int128)
+            quotient = digits // divisor
+            return pl.when(quotient * divisor == digits).then(quotient.cast(pl.Int64, strict=False))
+
+    return Conversion(
+        value,
+        lambda e, found: found.is_null() & e.is_not_null(),
+        Reason.OUT_OF_RANGE,
+        f"a decimal with more than {AMOUNT_DECIMALS} decimals that are not zero, or beyond {INT64_MAX // AMOUNT_UNIT}",
+    )
+
+
+def _amount_of_text(e: pl.Expr) -> pl.Expr:
+    """Read plain numbers in columns; the few with an exponent or very many digits one by one."""
+    units = e.str.extract(_AMOUNT_TEXT, 2).cast(pl.Int64)
+    decimals = e.str.extract(_AMOUNT_TEXT, 3).fill_null("").str.pad_end(AMOUNT_DECIMALS, "0").cast(pl.Int64)
+    size = units * AMOUNT_UNIT + decimals
+    plain = pl.when(e.str.contains(r"^\s*-")).then(-size).otherwise(size)
+    rest = pl.when(units.is_null() & e.str.contains("[0-9]")).then(e)
+    return pl.coalesce(plain, rest.map_batches(_amounts_one_by_one, return_dtype=pl.Int64))
+
+
+def _amounts_one_by_one(texts: pl.Series) -> pl.Series:
+    if texts.null_count() == len(texts):
+        return pl.Series(texts.name, [None] * len(texts), dtype=pl.Int64)
+    found = {text: _amount_of(text) for text in texts.drop_nulls().unique().to_list()}
+    return texts.replace_strict(found, default=None, return_dtype=pl.Int64)
+
+
+def _amount_of(text: str) -> int | None:
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    if not number.is_finite() or "_" in text or number.adjusted() > _DIGITS_PER_PART:
+        return None
+    ratio = number.as_integer_ratio() if number.adjusted() > -40 else None
+    if ratio is None or AMOUNT_UNIT % ratio[1]:
+        return None if number else 0
+    amount = ratio[0] * (AMOUNT_UNIT // ratio[1])
+    return amount if abs(amount) <= INT64_MAX else None
+
+
+_CHOICES: dict[FieldType, Callable[[pl.DataType, str, bool], Conversion | None]] = {
+    FieldType.STR: _to_text,
+    FieldType.BOOL: _to_bool,
+    FieldType.TS: _to_ts,
+    FieldType.DAY: _to_day,
+    FieldType.AMOUNT: _to_amount,
+}
