@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fastavro
+import pytest
+
+from nurt.adapters.avro_container import schema_id_of
+from nurt.adapters.registry import FolderRegistry
+from nurt.errors import ConfigurationError
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+FOLDERS = [CORPUS / name for name in ("postgres", "mariadb", "postgres_outbox_router", "sqlserver_synthetic")]
+ROW = {"type": "record", "name": "Row", "fields": [{"name": "id", "type": "long"}]}
+
+
+def test_schemas_of_several_archives_are_found_together(tmp_path: Path) -> None:
+    registry = FolderRegistry(tmp_path, FOLDERS)
+    for folder in FOLDERS:
+        for text, schema in json.loads((folder / "schemas.json").read_text()).items():
+            assert registry.schema(int(text)) == schema
+
+
+def test_an_archive_is_never_written_to(tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in CORPUS.rglob("*.json")}
+    schema_id = FolderRegistry(tmp_path, FOLDERS).register("t-value", ROW)
+    assert schema_id > 43
+    assert {path: path.read_bytes() for path in CORPUS.rglob("*.json")} == before
+
+
+def test_one_id_for_two_schemas_is_refused(tmp_path: Path) -> None:
+    for name, schema in (("a", ROW), ("b", {**ROW, "name": "Other"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "schemas.json").write_text(json.dumps({"1": schema}))
+    with pytest.raises(ConfigurationError, match="id 1 is another schema"):
+        FolderRegistry(tmp_path / "home", [tmp_path / "a", tmp_path / "b"])
+
+
+def test_the_schema_inside_a_container_is_known_even_when_it_comes_later(tmp_path: Path) -> None:
+    registry = FolderRegistry(tmp_path)
+    assert registry.schema(schema_id_of(ROW)) is None
+    with (tmp_path / "t.avro").open("wb") as file:
+        fastavro.writer(file, ROW, [{"id": 1}])
+    assert registry.schema(schema_id_of(ROW)) == ROW
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "schemas.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"schemas\.json"):
+        FolderRegistry(tmp_path)
