@@ -73,7 +73,7 @@ def play(kind: Any, tables: Iterable[Table] = (SMALL,), **options: Any) -> tuple
 
 
 def position(value: dict[str, Any]) -> tuple[int, ...]:
-    """The connector's order; a null sequence[0] is before every commit that the connector saw."""
+    """The connector's order within one run of it; a null sequence[0] is before every commit that it saw."""
     source = value["source"]
     if source["connector"] == "mariadb":
         return int(source["file"].split(".")[1]), source["pos"], source["row"]
@@ -102,9 +102,11 @@ def semantic(avro: Any, value: Any) -> Any:
 
 
 def replay(log: Iterable[Message], book: SchemaBook) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
-    """Rebuild the tables from a log the plainest right way: the highest position wins, per row; truncates are floors.
+    """Rebuild the tables from a log the plainest right way: per row the highest position wins, truncates are floors.
 
-    A full snapshot amid the stream begins a new source epoch in its partition; later ones win over earlier ones.
+    A full snapshot amid the stream begins a new source epoch in its partition. Where sequence[0] is unknown, the
+    partition's order decides between a row's events, and the log position alone between a row and a truncate (whose
+    lock lets no transaction straddle it).
     """
     read = Reader(book)
     held: dict[str, dict[tuple[Any, ...], tuple[Any, dict[str, Any] | None]]] = defaultdict(dict)
@@ -130,26 +132,31 @@ def replay(log: Iterable[Message], book: SchemaBook) -> dict[str, dict[tuple[Any
         assert key_record is not None
         key = tuple(key_record.values())
         before = held[message.topic].get(key)
-        if before is not None and order < before[0]:
+        known = before is not None and -1 not in (order[1][0], before[0][1][0])
+        if before is not None and order < (before[0] if known else (order[0], ())):
             continue
         row = value["after"]
         if row is not None:
             schema = book.schemas[int.from_bytes((message.value or b"")[1:5], "big")]
             fields = schema["fields"][0]["type"][1]["fields"]
             row = {field["name"]: semantic(field["type"], row[field["name"]]) for field in fields}
-            unsaid = [name for name, content in row.items() if content == UNAVAILABLE]
-            if unsaid:
-                assert before is not None and before[1] is not None, "nothing is held of a value that goes unsaid"
-                row.update({name: before[1][name] for name in unsaid})
+            if before is not None and before[1] is not None:
+                row = {name: before[1].get(name) if said == UNAVAILABLE else said for name, said in row.items()}
         held[message.topic][key] = (order, row)
     return {
         topic: {
             key: row
             for key, (order, row) in rows.items()
-            if row is not None and not (topic in floors and order <= floors[topic])
+            if row is not None and not (topic in floors and is_under(order, floors[topic]))
         }
         for topic, rows in held.items()
     }
+
+
+def is_under(order: Any, floor: Any) -> bool:
+    if order[0] == floor[0] and -1 in (order[1][0], floor[1][0]):
+        return bool(order[1][1:] <= floor[1][1:])
+    return bool(order <= floor)
 
 
 def assert_same_rows(found: dict[str, Any], expected: dict[str, Any]) -> None:
