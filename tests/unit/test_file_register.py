@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nurt.adapters.file_register import FileRegister
+from nurt.errors import ConfigurationError
+
+APPENDING = """
+import sys
+from pathlib import Path
+from nurt.adapters.file_register import FileRegister
+register = FileRegister(Path(sys.argv[1]))
+for index in range(int(sys.argv[3])):
+    print(register.append({"who": sys.argv[2], "index": index, "pad": "x" * 500}), flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "register.jsonl"
+
+
+def test_records_come_back_in_order_with_growing_numbers(path: Path) -> None:
+    numbers = [FileRegister(path).append({"kind": "run", "n": index}) for index in range(5)]
+    assert numbers == sorted(set(numbers))
+    assert FileRegister(path).records() == [(number, {"kind": "run", "n": i}) for i, number in enumerate(numbers)]
+
+
+def test_a_new_register_holds_nothing(path: Path) -> None:
+    assert list(FileRegister(path).records()) == []
+
+
+@pytest.mark.parametrize("kept", [1, 30, -1])
+def test_a_torn_last_line_was_never_there(path: Path, kept: int) -> None:
+    register = FileRegister(path)
+    first = register.append({"n": 0})
+    before = path.read_bytes()
+    register.append({"n": "torn", "pad": "x" * 50})
+    path.write_bytes(before + path.read_bytes()[len(before) :][:kept])
+    assert register.records() == [(first, {"n": 0})]
+    second = register.append({"n": 2})
+    assert second > first
+    assert FileRegister(path).records() == [(first, {"n": 0}), (second, {"n": 2})]
+
+
+def test_only_a_torn_line_is_an_empty_register(path: Path) -> None:
+    register = FileRegister(path)
+    path.write_bytes(b'{"number": 1, "rec')
+    assert list(register.records()) == []
+    register.append({"n": 0})
+    assert [record for _, record in register.records()] == [{"n": 0}]
+
+
+def test_damage_in_the_middle_is_named_and_not_passed_over(path: Path) -> None:
+    register = FileRegister(path)
+    for index in range(3):
+        register.append({"n": index})
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"\0" * len(lines[1])
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(ConfigurationError, match="line 2"):
+        register.records()
+
+
+def test_a_record_longer_than_what_is_looked_at_first_is_followed_by_the_right_number(path: Path) -> None:
+    register = FileRegister(path)
+    register.append({"n": 0})
+    long = register.append({"pad": "x" * 200_000})
+    assert register.append({"n": 2}) == long + 1
+
+
+def test_processes_that_append_at_once_lose_nothing_and_share_no_number(path: Path) -> None:
+    running = [
+        subprocess.Popen([sys.executable, "-c", APPENDING, str(path), who, "40"], stdout=subprocess.PIPE)
+        for who in "abcd"
+    ]
+    told = [int(line) for child in running for line in child.communicate(timeout=120)[0].split()]
+    records = FileRegister(path).records()
+    assert sorted(told) == [number for number, _ in records] == list(range(1, 161))
+    for who in "abcd":
+        assert [record["index"] for _, record in records if record["who"] == who] == list(range(40))
+
+
+def test_a_process_killed_while_it_appends_leaves_a_register_that_goes_on(path: Path) -> None:
+    child = subprocess.Popen([sys.executable, "-c", APPENDING, str(path), "a", "100000"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    told = [int(child.stdout.readline()) for _ in range(30)]
+    child.kill()
+    told += [int(line) for line in child.stdout.read().split(b"\n")[:-1]]
+    child.wait(timeout=60)
+    register = FileRegister(path)
+    held = [number for number, _ in register.records()]
+    assert set(told) <= set(held)
+    assert register.append({"after": True}) > held[-1]
