@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.ids import Ids
+from nurt.core.mapping_convert import blank_to_null
 from nurt.core.mapping_evaluate import evaluate
 from nurt.core.mapping_plan import IDENTIFIER, KEY_SEPARATOR, KeyText, Plan, Step, described, plan_for, title
 from nurt.core.mapping_types import TopicMapping
@@ -50,8 +51,8 @@ def map_rows(
     nulls) where the connector sent no value although there is one. `moved` has the key columns of the row that a delete
     became, in the types of `columns`, and null elsewhere. All have one height.
 
-    The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. A row for which `where` is
-    not true becomes a delete. A delete has no parent and no fields.
+    The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. Where `where` is not true,
+    the row is a delete. A delete has no parent and no fields.
     """
     return _Batch(topic, head, columns, ids, unavailable or {}).mapped(moved)
 
@@ -156,7 +157,7 @@ class _Batch:
             exprs.append(value.alias(step.name))
             if step.convert.refused is not None:
                 exprs.append(step.convert.refused(result, value).fill_null(False).alias(f"{step.name} refused"))
-        converted = results.select(exprs)
+        converted = blank_to_null(results.select(exprs))
         values: dict[str, pl.Series] = {}
         for step in steps:
             values[step.name] = converted[step.name]
@@ -237,17 +238,16 @@ class _Batch:
         extras = [name for name in made if name.startswith(IDENTIFIER)]
         if extras:
             made["identifiers"] = _pairs({name: made[name] for name in extras})
-        exprs: list[pl.Expr | pl.Series] = []
+        series: list[pl.Series] = []
         for name, dtype in entity_columns(self.topic.kind).items():
-            if name in constants:
-                exprs.append(pl.repeat(constants[name], self.height, dtype=dtype).alias(name))
-            elif name in made:
-                exprs.append(made[name].alias(name))
+            if name in made:
+                series.append(made[name].alias(name))
             elif name in HEAD:
-                exprs.append(self.head[name].cast(dtype))
+                series.append(self.head[name].cast(dtype))
             else:
-                exprs.append(pl.repeat(None, self.height, dtype=dtype).alias(name))
-        frame = pl.select(exprs)
+                constant = pl.Series(name, [constants.get(name)], dtype=dtype)
+                series.append(constant.new_from_index(0, self.height))
+        frame = pl.DataFrame(series)
         return frame if len(fine) == self.height else frame[fine]
 
     def _refuse(self, row: int, reason: Reason, detail: str) -> None:
