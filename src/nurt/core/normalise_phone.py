@@ -1,0 +1,92 @@
+"""Write phone numbers in E.164."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import phonenumbers
+import polars as pl
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+
+PHONES_KEPT_MAX = 200_000  # distinct (text, region) whose result is kept
+PHONE_LENGTH_MAX = 64  # characters of a text that may be a phone
+DIGITS_MIN, DIGITS_MAX = 8, 15  # after the plus; ITU-T E.164 allows at most 15
+_ROUNDS_MAX = 3
+
+
+def phones_to_e164(values: pl.Series, countries: pl.Series) -> pl.Series:
+    """Return phones as +<country code><number>, null where a text is no possible number of its country.
+
+    Possible means that the length is right; whether the number was ever given out is not asked, for those tables are
+    always late. Numbers of one digit repeated are placeholders. Extensions are dropped.
+
+    Source: ITU-T E.164; Google's libphonenumber by way of `phonenumbers`.
+    """
+    frame = pl.DataFrame({"value": values, "country": countries})
+    plain = frame["value"].str.contains(plain_pattern())
+    if plain.all():
+        return frame["value"]
+    rest = frame.filter(~plain).unique(maintain_order=True)
+    found = [
+        to_e164(value, country)
+        for value, country in zip(rest["value"].to_list(), rest["country"].to_list(), strict=True)
+    ]
+    known = rest.with_columns(pl.Series("e164", found, dtype=pl.String))
+    joined = frame.join(known, on=["value", "country"], how="left", nulls_equal=True, maintain_order="left")
+    return joined.select(pl.when(plain).then("value").otherwise("e164")).to_series()
+
+
+@lru_cache(maxsize=PHONES_KEPT_MAX)
+def to_e164(text: str, region: str | None) -> str | None:
+    """Return one phone in E.164, or None. The same number comes out when its result goes in, whatever the region."""
+    found = _parsed(text, region)
+    for _ in range(_ROUNDS_MAX):
+        again = None if found is None else _parsed(found, None)
+        if again == found:
+            return found
+        found = again
+    return None
+
+
+def _parsed(text: str, region: str | None) -> str | None:
+    if len(text) > PHONE_LENGTH_MAX:
+        return None
+    try:
+        number = phonenumbers.parse(text, region.upper() if region else None)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(number):
+        return None
+    written = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    national = phonenumbers.national_significant_number(number)
+    if not DIGITS_MIN <= len(written) - 1 <= DIGITS_MAX or len(set(national)) == 1:
+        return None
+    return written
+
+
+@lru_cache(maxsize=1)
+def plain_pattern() -> str:
+    """Build the pattern of texts that are in E.164 already, so that most phones never meet the library.
+
+    It has the possible lengths of every country code whose trunk prefix is one digit or none (a number beginning with
+    it would lose it), and refuses nothing by itself: what does not match is parsed.
+    """
+    return "^\\+(?:" + "|".join(filter(None, (_plain_of(code) for code in sorted(COUNTRY_CODE_TO_REGION_CODE)))) + ")$"
+
+
+def _plain_of(code: int) -> str | None:
+    region = COUNTRY_CODE_TO_REGION_CODE[code][0]
+    metadata = PhoneMetadata.metadata_for_region(region)
+    if region == "001" or metadata is None or metadata.general_desc is None:
+        return None
+    prefix = metadata.national_prefix_for_parsing
+    if prefix is not None and not re.fullmatch("[0-9]", prefix):
+        return None
+    lengths = [
+        size for size in metadata.general_desc.possible_length if DIGITS_MIN <= len(str(code)) + size <= DIGITS_MAX
+    ]
+    firsts = "".join(digit for digit in "123456789" if digit != prefix)
+    # two leading digits that differ: then no number is one digit repeated
+    pairs = "|".join(f"{first}[{''.join(d for d in '0123456789' if d != first)}]" for first in firsts)
+    return f"{code}(?:{pairs})(?:" + "|".join(f"[0-9]{{{size - 2}}}" for size in lengths) + ")" if lengths else None

@@ -1,0 +1,95 @@
+"""Write tax numbers of firms with their country's prefix."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import lru_cache
+from types import ModuleType
+
+import polars as pl
+import stdnum
+
+TAX_IDS_KEPT_MAX = 100_000  # distinct (text, country) whose result is kept
+TAX_ID_LENGTH_MAX = 40  # characters of a text that may be a tax number
+
+_ALIASES = {"EL": "GR", "UK": "GB", "XI": "GB"}  # VAT prefixes that are no ISO 3166 code, or another country's
+# where VAT's number is the firm's with a word behind it
+_NUMBERS_OF_FIRMS = {"CH": "stdnum.ch.uid", "NO": "stdnum.no.orgnr"}
+_SUFFIXES = {"CH": re.compile("(MWST|TVA|IVA|TPV)$"), "NO": re.compile("MVA$")}
+_FILLER = re.compile(r"[\s.\-/:_\u2010-\u2015\u2212]+")
+_PLAIN = re.compile(r"[A-Z0-9]+")
+
+
+def tax_ids_with_country(values: pl.Series, countries: pl.Series) -> pl.Series:
+    """Return tax numbers as <ISO country><number>, null where one fails its country's check.
+
+    A prefix that leads to a valid number names the country; else the row's does. Greek numbers begin with GR, British
+    and Northern Irish with GB; Swiss and Norwegian lose the word for VAT. Numbers of one digit repeated are
+    placeholders.
+
+    Source: python-stdnum, the `vat` module of each country.
+    """
+    frame = pl.DataFrame({"value": values, "country": countries})
+    rest = frame.filter(pl.col("value").is_not_null()).unique(maintain_order=True)
+    found = [
+        to_tax_id(value, country)
+        for value, country in zip(rest["value"].to_list(), rest["country"].to_list(), strict=True)
+    ]
+    known = rest.with_columns(pl.Series("tax_id", found, dtype=pl.String))
+    joined = frame.join(known, on=["value", "country"], how="left", nulls_equal=True, maintain_order="left")
+    return joined["tax_id"]
+
+
+@lru_cache(maxsize=TAX_IDS_KEPT_MAX)
+def to_tax_id(text: str, country: str | None) -> str | None:
+    """Return one tax number with its country, or None."""
+    if len(text) > TAX_ID_LENGTH_MAX:
+        return None
+    compact = _FILLER.sub("", text).upper()
+    if not _PLAIN.fullmatch(compact):
+        return None
+    prefix = compact[:2]
+    if prefix.isalpha():
+        own = _ALIASES.get(prefix, prefix) + compact[2:]
+        if (found := _checked(own, own[:2])) is not None:
+            return found
+    return _checked(compact, country.upper()) if country else None
+
+
+def _checked(number: str, country: str) -> str | None:
+    """Return the number with its country when it passes the country's check; what comes out comes out again."""
+    country = _ALIASES.get(country, country)
+    module = _module(country)
+    if module is None:
+        return None
+    if country in _SUFFIXES:
+        number = _SUFFIXES[country].sub("", number)
+    found = _validated(module, number, country)
+    if found is None or len(set(re.sub("[^0-9]", "", found))) < 2:
+        return None
+    return found if _validated(module, found, country) == found else None
+
+
+def _validated(module: ModuleType, number: str, country: str) -> str | None:
+    """Return country and number when the number passes, with the country's prefix or without it."""
+    for text in (number, number.removeprefix(country)):
+        try:
+            found = str(module.validate(text)).upper().removeprefix(country)
+        except Exception:  # a library of a hundred modules: whatever it raises, the number is none
+            continue
+        if _PLAIN.fullmatch(found):
+            return country + found
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _module(country: str) -> ModuleType | None:
+    if not re.fullmatch("[A-Z]{2}", country):
+        return None
+    try:
+        if country in _NUMBERS_OF_FIRMS:
+            return importlib.import_module(_NUMBERS_OF_FIRMS[country])
+        return stdnum.get_cc_module(country.lower(), "vat")
+    except Exception:
+        return None
