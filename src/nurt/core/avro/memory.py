@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 PADDING_BYTES = 16
 
-_WORD = ir.IntType(64)
+_BYTE, _HALF, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
 def _at(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
@@ -66,3 +66,73 @@ def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], cgutils.true_bit)
 
     return types.int64(types.uint64), codegen
+
+
+def _pointer(builder: Any, address: Any, to: Any) -> Any:
+    return builder.inttoptr(address, to.as_pointer())
+
+
+@intrinsic
+def peek_byte(typingctx, address):  # type: ignore[no-untyped-def]
+    """Read the byte at an address as int64."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.zext(builder.load(_pointer(builder, arguments[0], _BYTE)), _WORD)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def peek_half(typingctx, address):  # type: ignore[no-untyped-def]
+    """Read 4 bytes at an address as an unsigned int64."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.zext(builder.load(_pointer(builder, arguments[0], _HALF), align=1), _WORD)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def peek_word(typingctx, address):  # type: ignore[no-untyped-def]
+    """Read 8 bytes at an address as uint64."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.load(_pointer(builder, arguments[0], _WORD), align=1)
+
+    return types.uint64(types.int64), codegen
+
+
+@intrinsic
+def poke_byte(typingctx, address, byte):  # type: ignore[no-untyped-def]
+    """Write the lowest byte of an int64 to an address."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(builder.trunc(arguments[1], _BYTE), _pointer(builder, arguments[0], _BYTE))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def poke_word(typingctx, address, word):  # type: ignore[no-untyped-def]
+    """Write a uint64 to an address."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(arguments[1], _pointer(builder, arguments[0], _WORD), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint64), codegen
+
+
+@intrinsic
+def copy_bytes(typingctx, to, source, size_bytes):  # type: ignore[no-untyped-def]
+    """Copy bytes from one address to another; they do not overlap."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        target, source, size_bytes = arguments
+        cgutils.raw_memcpy(
+            builder, _pointer(builder, target, _BYTE), _pointer(builder, source, _BYTE), size_bytes, 1, align=1
+        )
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen

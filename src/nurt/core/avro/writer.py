@@ -1,0 +1,255 @@
+"""Write columns as Avro bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from nurt.core.avro import emission as put
+from nurt.core.avro import opcodes as op
+from nurt.core.avro.schema import Node, parse_schema
+from nurt.errors import ConfigurationError
+
+_LONG_BYTES_MAX = 11  # ten of a varint and one for a union's branch
+
+_WRONG = {
+    put.IS_NULL: ("a null", "a value, for the schema has no null there"),
+    put.OUT_OF_RANGE: ("a number out of range", "one that the schema's type holds"),
+    put.WRONG_SIZE: ("bytes of another size", "the schema's fixed size"),
+    put.NO_SUCH_SYMBOL: ("a text that is no symbol", "one of the enum's symbols"),
+}
+
+
+class Writer:
+    """A record schema, compiled; writes any number of frames whose columns carry its fields' names.
+
+    Records are Struct columns, arrays List columns (a null list of a required array is an empty one), enums String,
+    decimals whole numbers of the schema's scale (their precision is not checked), dates Date or days, timestamps
+    Datetime or whole numbers of the schema's unit. A null struct is the union's null. Other columns are ignored.
+    """
+
+    __slots__ = ("_program", "_root", "_slots", "_symbol_offsets", "_symbols")
+
+    def __init__(self, root: Node) -> None:
+        compiler = _Compiler()
+        compiler.fields(root, "")
+        compiler.emit(op.END, -1)
+        self._root = root
+        self._program = np.array(compiler.rows, dtype=np.int64)
+        self._slots = compiler.slots
+        texts = [symbol.encode() for symbol in compiler.symbols]
+        self._symbols = np.frombuffer(b"".join(texts) + b"\0", dtype=np.uint8)
+        self._symbol_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+
+    def write(self, frame: pl.DataFrame) -> list[bytes]:
+        """Give one body a row, in order, without any wire header.
+
+        Raises ValueError when a column is missing, of a type that the schema's cannot be made of, or holds what the
+        schema does not; names the column, never a value.
+        """
+        if frame.height == 0:
+            return []
+        missing = [name for name, _ in self._root.fields if name not in frame.columns]
+        if missing:
+            raise _refused(missing[0], "no such column", "one for every field of the schema")
+        table = frame.select(name for name, _ in self._root.fields).rechunk().to_arrow()
+        columns = _Columns(self._slots)
+        for name, type_ in self._root.fields:
+            columns.add(type_, table.column(name).chunk(0), name)
+        out = np.empty(columns.bytes_max, dtype=np.uint8)
+        places = np.empty(frame.height + 1, dtype=np.int64)
+        wrong, column, _ = put.write_rows(
+            self._program, columns.table, self._symbols, self._symbol_offsets, out, places
+        )
+        if wrong != put.FINE:
+            path = next(path for path, slot in self._slots.items() if slot == column)
+            raise _refused(path, *_WRONG[wrong])
+        joined = out[: places[-1]].tobytes()
+        return [joined[begin:end] for begin, end in pairwise(places.tolist())]
+
+
+def compile_writer(schema: Mapping[str, Any] | Sequence[Any] | str) -> Writer:
+    """Compile a record schema (parsed JSON) into a Writer.
+
+    Raises ConfigurationError when it is not Avro, or holds what columns cannot write: a map, a recursive record, a
+    union of several types besides null.
+    """
+    root = parse_schema(schema)
+    if root.kind != "record":
+        raise _unwritable("the root", root.kind)
+    return Writer(root)
+
+
+class _Compiler:
+    """Emits the writing program; a slot is a row of the table of columns, found by path."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+        self.slots: dict[str, int] = {}
+        self.symbols: list[str] = []
+        self.within: list[int] = []  # records on the way, by id(node)
+
+    def emit(self, code: int, slot: int, b: int = 0, spare: int = 0, optional: tuple[int, int] | None = None) -> int:
+        null, present = optional or (0, 0)
+        here = len(self.rows)
+        self.rows.append([code, int(optional is not None), null, present, slot, b, here + 1, spare])
+        return here
+
+    def fields(self, record: Node, path: str) -> None:
+        if id(record) in self.within:
+            raise _unwritable(path, "a record within itself")
+        self.within.append(id(record))
+        for name, type_ in record.fields:
+            self.value(type_, f"{path}.{name}" if path else name)
+        self.within.pop()
+
+    def value(self, node: Node, path: str) -> None:
+        split = node.without_null()
+        if split is None or split[0].kind in ("map", "null"):
+            raise _unwritable(path, "a union of several types" if split is None else split[0].kind)
+        inner, null, branches = split
+        optional = None
+        if branches:
+            optional = (2 * null if null >= 0 else op.NEVER, 2 if null == 0 else 0)
+        slot = self.slots.setdefault(path, len(self.slots))
+        if inner.kind == "record":
+            entered = self.emit(put.PUT_RECORD, slot, optional=optional)
+            self.fields(inner, path)
+            self.rows[entered][op.JUMP] = len(self.rows)
+        elif inner.kind == "array":
+            begun = self.emit(put.PUT_ITEMS, slot, optional=optional)
+            self.value(inner.item, f"{path}[]")
+            self.rows[self.emit(put.PUT_NEXT, -1)][op.JUMP] = begun + 1
+            self.rows[begun][op.JUMP] = len(self.rows)
+        elif inner.kind == "enum":
+            self.emit(put.PUT_ENUM, slot, len(inner.symbols), len(self.symbols), optional)
+            self.symbols.extend(inner.symbols)
+        else:
+            self.emit(_code_of(inner), slot, 0, inner.size_bytes, optional)
+
+
+def _code_of(node: Node) -> int:
+    if node.logical == "decimal":
+        return put.PUT_FIXED_DECIMAL if node.kind == "fixed" else put.PUT_DECIMAL
+    return {
+        "boolean": put.PUT_BOOLEAN,
+        "int": put.PUT_INT,
+        "long": put.PUT_LONG,
+        "float": put.PUT_HALF,
+        "double": put.PUT_WORD,
+        "string": put.PUT_TEXT,
+        "bytes": put.PUT_TEXT,
+        "fixed": put.PUT_FIXED,
+        "enum": put.PUT_ENUM,
+    }[node.kind]
+
+
+class _Columns:
+    """The addresses of a frame's columns, and the room that its rows take at most. Keeps the buffers alive."""
+
+    def __init__(self, slots: Mapping[str, int]) -> None:
+        self._slots = slots
+        self._held: list[Any] = []
+        self.table: npt.NDArray[np.int64] = np.zeros((len(slots), put.COLUMN_WIDTH), dtype=np.int64)
+        self.bytes_max = 1
+
+    def add(self, node: Node, array: Any, path: str) -> None:
+        split = node.without_null()
+        assert split is not None, path  # refused when compiled
+        inner, slot = split[0], self._slots[path]
+        entry = self.table[slot]
+        if pa.types.is_null(array.type):  # nothing but nulls: below them nothing is looked at
+            nothing = np.zeros(len(array) // 8 + 1, dtype=np.uint8)
+            self._held.append(nothing)
+            entry[put.VALID] = nothing.ctypes.data
+            self.bytes_max += len(array)
+            return
+        array = _as_needed(inner, array, path)
+        self._held.append(array)
+        buffers = array.buffers()
+        entry[put.VALID] = buffers[0].address if buffers[0] is not None and array.null_count else 0
+        entry[put.FIRST] = array.offset
+        if inner.kind == "record":
+            self.bytes_max += len(array)
+            children = {array.type.field(i).name: i for i in range(array.type.num_fields)}
+            for name, type_ in inner.fields:
+                if name not in children:
+                    raise _refused(f"{path}.{name}", "no such field in the struct", "one for every field of the schema")
+                self.add(type_, array.field(children[name]), f"{path}.{name}")
+        elif inner.kind == "array":
+            entry[put.OFFSETS] = buffers[1].address
+            self.bytes_max += 2 * _LONG_BYTES_MAX * len(array)
+            self.add(inner.item, array.values, f"{path}[]")
+        elif _code_of(inner) in (put.PUT_TEXT, put.PUT_FIXED, put.PUT_ENUM):
+            entry[put.OFFSETS] = buffers[1].address
+            entry[put.VALUES] = buffers[2].address if buffers[2] is not None else 0
+            self.bytes_max += _LONG_BYTES_MAX * len(array) + (buffers[2].size if buffers[2] is not None else 0)
+        else:
+            entry[put.VALUES] = buffers[1].address
+            self.bytes_max += max(_LONG_BYTES_MAX, inner.size_bytes + 1) * len(array)
+
+
+def _as_needed(node: Node, array: Any, path: str) -> Any:
+    """Bring an Arrow array to the one type that the loop reads for this node, exactly or not at all."""
+    kind = array.type
+    if node.kind == "record":
+        fits = pa.types.is_struct(kind)
+    elif node.kind == "array":
+        fits = pa.types.is_large_list(kind)
+    else:
+        wanted = _arrow_type(node)
+        if kind == wanted:
+            return array
+        if pa.types.is_dictionary(kind):
+            array = array.dictionary_decode()
+            kind = array.type
+        if pa.types.is_date32(kind) and node.logical in ("date", None):
+            array = array.cast(pa.int32())
+        elif pa.types.is_timestamp(kind) and node.logical in _UNITS:
+            array = array.cast(pa.timestamp(_UNITS[node.logical], kind.tz))
+        elif not _alike(kind, wanted):
+            raise _refused(path, f"a column of {kind}", f"one of {wanted}")
+        return array.cast(wanted)
+    if not fits:
+        raise _refused(path, f"a column of {kind}", "a struct" if node.kind == "record" else "a list")
+    return array
+
+
+_UNITS = {"timestamp-millis": "ms", "timestamp-micros": "us"}
+_UNITS |= {"local-timestamp-millis": "ms", "local-timestamp-micros": "us"}
+
+
+def _arrow_type(node: Node) -> Any:
+    if node.logical == "decimal":
+        return pa.int64()
+    return {
+        "boolean": pa.bool_(),
+        "int": pa.int64(),
+        "long": pa.int64(),
+        "float": pa.float32(),
+        "double": pa.float64(),
+        "bytes": pa.large_binary(),
+        "fixed": pa.large_binary(),
+    }.get(node.kind, pa.large_string())
+
+
+def _alike(kind: Any, wanted: Any) -> bool:
+    families = (pa.types.is_integer, pa.types.is_floating, pa.types.is_large_string, pa.types.is_large_binary)
+    return any(family(kind) and family(wanted) for family in families)
+
+
+def _refused(path: str, found: str, expected: str) -> ValueError:
+    return ValueError(f"writing Avro column {path}: {found} (expected {expected}); correct the frame")
+
+
+def _unwritable(path: str, found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"compiling an Avro writer at {path}: {found} (expected records, arrays, scalars and their optional forms); "
+        "change the schema"
+    )
