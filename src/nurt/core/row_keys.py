@@ -1,0 +1,248 @@
+"""Read a row's key from the message's key, and from the headers that say what a row was renamed to.
+
+Off the hot path: a row's values hold its key, except for deletes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from nurt.core.avro import ColumnType, Reader, compile_reader
+from nurt.core.change_reader import ColumnReader
+from nurt.core.semantics import meaning_of
+from nurt.core.wire import NOT_CONFLUENT, split_wire
+from nurt.model.raw import Headers
+
+Bools = npt.NDArray[np.bool_]
+Schemas = Callable[[int], Any]
+"""Schema id -> parsed JSON of the schema, or None when there is none."""
+
+NEW_KEY = "__debezium.newkey"
+"""Header of a delete that is half of a re-key: the key that the row has now.
+
+Source: Debezium connector documentation, "Primary key updates".
+"""
+
+_STRUCT = re.compile(r"Struct\{(.*)\}", re.DOTALL)
+_RAW_TYPES: dict[str, Any] = {
+    "boolean": pl.Boolean,
+    "int": pl.Int64,
+    "long": pl.Int64,
+    "float": pl.Float64,
+    "double": pl.Float64,
+    "string": pl.String,
+    "enum": pl.String,
+    "bytes": pl.Binary,
+    "fixed": pl.Binary,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key columns of messages, in order; a column is null where the message's key does not have it.
+
+    Attributes:
+        columns: by name; a column that no key has is absent.
+        there: which messages have a key that can be read.
+    """
+
+    columns: Mapping[str, pl.Series]
+    there: Bools
+
+
+class KeyReader:
+    """Reads the key columns of one table from the keys of its messages, whatever schemas these were written with."""
+
+    def __init__(self, columns: Sequence[str], zone: str, schemas: Schemas) -> None:
+        self._columns, self._zone, self._schemas = tuple(columns), zone, schemas
+        self._known: dict[int, tuple[ColumnReader, Reader]] = {}
+        self.types: dict[str, ColumnType] = {}  # of the last schema seen
+
+    def read(self, keys: Sequence[bytes | None]) -> Keys:
+        """Read keys in Confluent's format; JSON objects and, for a key of one column, plain texts are read too."""
+        wire = split_wire(keys)
+        there = np.zeros(len(keys), dtype=np.bool_)
+        parts: list[tuple[npt.NDArray[np.int64], dict[str, pl.Series]]] = []
+        for schema_id, rows in wire.by_schema():
+            if schema_id == NOT_CONFLUENT:
+                found = self._read_texts([keys[row] for row in rows.tolist()])
+                there[rows] = True
+                parts.append((rows, found))
+            elif schema_id >= 0 and (reader := self._reader(schema_id)) is not None:
+                read = reader[1].read_joined(wire.joined, rows)
+                there[rows] = read.bad == 0
+                parts.append((rows, {name: given.column for name, given in reader[0].give(read.frame).items()}))
+        return Keys(
+            {name: column for name in self._columns if (column := _put(name, parts, len(keys))) is not None}, there
+        )
+
+    def read_moved(self, headers: Sequence[Headers | None]) -> dict[str, pl.Series] | None:
+        """Read the keys that rows were renamed to, null for those that were not; None when none was.
+
+        A header is JSON (of the key alone, or with its schema), Connect's text of a struct, or a key in Confluent's
+        format, as the worker's `header.converter` writes it.
+        """
+        named = [_header(of_one, NEW_KEY) for of_one in headers]
+        if not any(named):
+            return None
+        binary = [text if text is not None and text[:1] == b"\0" else None for text in named]
+        texts = [None if text is None or text[:1] == b"\0" else text for text in named]
+        columns = dict(self.read(binary).columns) if any(binary) else {}
+        if any(texts):
+            for name, column in self._read_texts(texts).items():
+                held = columns.get(name)
+                columns[name] = column if held is None else _coalesce(held, column)
+        return columns
+
+    def _reader(self, schema_id: int) -> tuple[ColumnReader, Reader] | None:
+        if schema_id not in self._known:
+            schema = self._schemas(schema_id)
+            if schema is None:
+                return None
+            columns = ColumnReader(schema, "", self._columns, self._zone)
+            if not columns.paths and len(self._columns) == 1:  # a key that is one value and no record
+                columns = _RootReader(schema, self._columns[0], self._zone)
+            self._known[schema_id] = columns, compile_reader(schema, columns.paths)
+        self.types = self._known[schema_id][0].types or self.types
+        return self._known[schema_id]
+
+    def _read_texts(self, texts: Sequence[bytes | None]) -> dict[str, pl.Series]:
+        rows = [{} if text is None else _fields(text, self._columns) for text in texts]
+        return {
+            name: self._typed(name, [row.get(name) for row in rows])
+            for name in self._columns
+            if any(row.get(name) is not None for row in rows)
+        }
+
+    def _typed(self, name: str, values: list[Any]) -> pl.Series:
+        """Give values that JSON held the type and meaning that the key's Avro schema declares."""
+        type_ = self.types.get(name)
+        meaning = meaning_of(type_) if type_ is not None else None
+        if type_ is None or meaning is None:
+            integers = all(
+                value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in values
+            )
+            if integers:
+                return pl.Series(name, values, dtype=pl.Int64, strict=False)
+            return pl.Series(name, [None if value is None else _plain_text(value) for value in values], dtype=pl.String)
+        if meaning.dtype.is_decimal():
+            return pl.Series(name, [_decimal(value, type_.scale or 0) for value in values], dtype=pl.String).cast(
+                meaning.dtype, strict=False
+            )
+        raw = _RAW_TYPES[type_.avro]
+        if raw == pl.Binary:
+            values = [_from_base64(value) for value in values]
+        elif raw == pl.String:
+            values = [None if value is None else _plain_text(value) for value in values]
+        else:
+            values = pl.Series(values, strict=False).cast(raw, strict=False).to_list()
+        column = pl.Series(name, values, dtype=raw, strict=False)
+        return meaning.convert((column,), type_, self._zone).column
+
+
+class _RootReader(ColumnReader):
+    """Reads a key that is one value and no record."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, schema: Any, name: str, zone: str) -> None:
+        super().__init__(schema, "", [""], zone)
+        self._name = name
+        if "" in self.types:
+            self.types[name] = self.types[""]
+
+    def give(self, frame: pl.DataFrame) -> dict[str, Any]:
+        """Take the value from a frame in which the root was read."""
+        given = super().give(frame)
+        return {self._name: given[""]} if "" in given else {}
+
+
+def _put(name: str, parts: Sequence[tuple[npt.NDArray[np.int64], Mapping[str, pl.Series]]], n: int) -> pl.Series | None:
+    """Put what several schemas said of one column into the order of the messages."""
+    held = [(rows, found[name]) for rows, found in parts if name in found]
+    if not held:
+        return None
+    if len(held) == 1 and len(held[0][0]) == n:
+        return held[0][1].alias(name)
+    dtype = held[0][1].dtype
+    joined = pl.concat([column.cast(dtype, strict=False).alias(name) for _, column in held])
+    place = np.full(n, -1, dtype=np.int64)
+    place[np.concatenate([rows for rows, _ in held])] = np.arange(len(joined))
+    return take(joined, place)
+
+
+def take(column: pl.Series, places: npt.NDArray[np.int64]) -> pl.Series:
+    """Take values by place; null where the place is negative."""
+    missing = places < 0
+    if not missing.any():
+        return column.gather(places)
+    index = pl.Series(places).set(pl.Series(missing), None)
+    if not len(column):
+        return pl.Series(column.name, [None] * len(places), dtype=column.dtype)
+    return pl.select(pl.lit(column).gather(index)).to_series().alias(column.name)
+
+
+def _coalesce(first: pl.Series, second: pl.Series) -> pl.Series:
+    return pl.select(pl.coalesce(first, second.cast(first.dtype, strict=False))).to_series()
+
+
+def _header(headers: Headers | None, name: str) -> bytes | None:
+    return next((value for key, value in headers or () if key == name), None)
+
+
+def _fields(text: bytes, columns: Sequence[str]) -> dict[str, Any]:
+    """Read a key that is no Avro; what cannot be read has no fields."""
+    try:
+        plain = text.decode()
+    except UnicodeDecodeError:
+        return {}
+    if struct := _STRUCT.fullmatch(plain):
+        pairs = re.findall(r"(?:^|,)(" + "|".join(map(re.escape, columns)) + r")=([^,]*)", struct.group(1))
+        return dict(pairs) if len(pairs) == len(columns) else {}
+    try:
+        value = json.loads(plain, parse_float=str)
+    except ValueError:
+        value = plain
+    if isinstance(value, dict) and value.keys() == {"schema", "payload"}:
+        value = value["payload"]
+    if isinstance(value, dict):
+        return value
+    return {columns[0]: value} if len(columns) == 1 and value is not None and not isinstance(value, list) else {}
+
+
+def _plain_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _from_base64(value: Any) -> bytes | None:
+    try:
+        return None if value is None else base64.b64decode(value, validate=True)
+    except (ValueError, TypeError):
+        return None
+
+
+def _decimal(value: Any, scale: int) -> str | None:
+    """Read a decimal as JSON holds it: a number, digits, base64 of the unscaled bytes, or {scale, value} of these."""
+    if isinstance(value, dict):
+        return _decimal(value.get("value"), int(value.get("scale") or 0))
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return format(Decimal(str(value)), "f")
+    except InvalidOperation:
+        unscaled = _from_base64(value)
+        return (
+            None
+            if unscaled is None
+            else format(Decimal(int.from_bytes(unscaled, "big", signed=True)).scaleb(-scale), "f")
+        )

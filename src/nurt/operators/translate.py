@@ -1,0 +1,115 @@
+"""Translate raw messages into rows of canonical entities: decode, recognise, place in time, map.
+
+Every message of a batch ends in exactly one place: a row of an entity frame, a truncate, refused, or counted as
+not ours with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nurt.core.avro.reader import JOINED_BYTES_MAX
+from nurt.core.avro.schema import parse_schema
+from nurt.core.envelope import TOMBSTONE, Anatomy, anatomy_of, foreign_reason
+from nurt.core.ids import Ids
+from nurt.core.mapping import Mapping, TopicMapping
+from nurt.core.source_epochs import SourceEpochs
+from nurt.core.table_translation import NOT_OURS_OUTCOME, TableTranslation, refuse
+from nurt.core.wire import NULL, Wire, split_wire
+from nurt.errors import ConfigurationError
+from nurt.model.entity_frame import Counts, Translated
+from nurt.model.raw import DAMAGED_TOPIC, RawBatch
+from nurt.model.refusal import Reason
+from nurt.ports import SchemaRegistry
+
+
+class Translator:
+    """Translates the messages of all topics that a worker reads. Not for several threads at once.
+
+    What it learns, it keeps: schemas, compiled readers, and the source epochs, whose begins the caller makes durable
+    (`epochs.begun()`) before it uses what `translate` returned.
+    """
+
+    def __init__(
+        self, mapping: Mapping, registry: SchemaRegistry, ids: Ids, source_epochs: SourceEpochs | None = None
+    ) -> None:
+        self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
+        self._mapping, self._ids = mapping, ids
+        self._schemas = Schemas(registry)
+        self._tables: dict[str, TableTranslation] = {}
+
+    def translate(self, batch: RawBatch) -> Translated:
+        """Translate a batch of one topic; batches of one topic come in the order of its log.
+
+        Raises ConfigurationError when the mapping leads a topic to a system that is not declared.
+        """
+        if batch.topic == DAMAGED_TOPIC:
+            damaged = range(len(batch))
+            return Translated(refused=refuse(batch, damaged, Reason.NOT_CONFLUENT, "no message that an archive holds"))
+        if len(batch) > 1 and sum(len(value) for value in batch.values if value is not None) > JOINED_BYTES_MAX:
+            half = len(batch) // 2
+            return _joined(self.translate(_part(batch, 0, half)), self.translate(_part(batch, half, len(batch))))
+        topic = self._mapping.for_topic(batch.topic)
+        wire = split_wire(batch.values)
+        if topic is None:
+            return Translated(not_ours=self._foreign(batch, wire))
+        return self._table(batch.topic, topic).translate(batch, wire)
+
+    def _table(self, name: str, topic: TopicMapping) -> TableTranslation:
+        if name not in self._tables:
+            self._tables[name] = TableTranslation(topic, self._ids, self._schemas.known, self.epochs)
+        return self._tables[name]
+
+    def _foreign(self, batch: RawBatch, wire: Wire) -> Counts:
+        """Count messages of a topic that the mapping does not name."""
+        counts: Counts = {}
+        for schema_id, rows in wire.by_schema():
+            if schema_id == NULL:
+                reason = TOMBSTONE
+            else:
+                known = self._schemas.known(schema_id) if schema_id >= 0 else None
+                reason = foreign_reason(batch.topic, known[1] if known is not None else None)
+            place = (batch.topic, NOT_OURS_OUTCOME, reason)
+            counts[place] = counts.get(place, 0) + len(rows)
+        return counts
+
+
+class Schemas:
+    """Writer schemas by id, with what their messages are; asked for once."""
+
+    def __init__(self, registry: SchemaRegistry) -> None:
+        self._registry = registry
+        self._known: dict[int, tuple[dict[str, Any], Anatomy]] = {}
+
+    def known(self, schema_id: int) -> tuple[dict[str, Any], Anatomy] | None:
+        """Return a schema and its anatomy; None when the registry has no such id, or no Avro under it."""
+        if schema_id not in self._known:
+            schema = self._registry.schema(schema_id)
+            if schema is None:
+                return None
+            try:
+                self._known[schema_id] = schema, anatomy_of(parse_schema(schema))
+            except ConfigurationError:
+                return None
+        return self._known[schema_id]
+
+
+def _part(batch: RawBatch, start: int, end: int) -> RawBatch:
+    return RawBatch(
+        batch.topic,
+        batch.partitions[start:end],
+        batch.offsets[start:end],
+        batch.timestamps_ms[start:end],
+        batch.keys[start:end],
+        batch.values[start:end],
+        batch.headers[start:end],
+    )
+
+
+def _joined(first: Translated, second: Translated) -> Translated:
+    counts = dict(first.not_ours)
+    for place, messages in second.not_ours.items():
+        counts[place] = counts.get(place, 0) + messages
+    return Translated(
+        first.entities + second.entities, first.truncated + second.truncated, first.refused + second.refused, counts
+    )

@@ -1,0 +1,163 @@
+"""The captured messages of tests/corpus as raw batches, and a mapping of their tables."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nurt.core.ids import Ids
+from nurt.core.mapping import load_mapping
+from nurt.model.raw import Headers, RawBatch
+from nurt.operators.translate import Translator
+
+CORPUS = Path(__file__).parent / "corpus"
+FOLDERS = ("postgres", "mariadb", "postgres_outbox_router", "sqlserver_synthetic")
+IDS = Ids(bytes(range(16)))
+
+MAPPING = """
+systems:
+  pg: {country: PL, market: PL, currency: PLN, timezone: UTC}
+  my: {country: PL, market: PL, currency: PLN, timezone: Europe/Warsaw}
+  erp: {country: PL, currency: PLN, timezone: Europe/Warsaw}
+topics:
+  - match: pg\\.shop\\.customers
+    system: pg
+    entity: customer
+    key: id
+    fields:
+      email: email
+      first_name: first_name
+      last_name: last_name
+      tax_id: vat_id
+      phone: phone
+      company: note
+      birth_date: birth_date
+      created_at: created_at
+      updated_at: updated_at
+  - match: pg\\.shop\\.orders
+    system: pg
+    entity: order
+    key: order_id
+    parent: {customer: customer_id}
+    fields: {status: status, gross: total, currency: currency, placed_at: placed_at}
+  - match: pg\\.shop\\.composite
+    system: pg
+    entity: product
+    name: composite
+    key: [tenant, id]
+    fields: {name: v}
+  - match: my\\.magento\\.customer_entity
+    system: my
+    entity: customer
+    key: entity_id
+    fields:
+      email: email
+      first_name: firstname
+      last_name: latin
+      tax_id: taxvat
+      gender: gender
+      birth_date: dob
+      created_at: created_at
+      updated_at: precise
+  - match: my\\.magento\\.sales_order
+    system: my
+    entity: order
+    key: entity_id
+    parent: {customer: customer_id}
+    optional: [customer_email, email]
+    fields:
+      number: increment_id
+      email: COALESCE(customer_email, email)
+      status: state
+      gross: CAST(grand_total AS DECIMAL(38, 6))
+      currency: base_currency_code
+      placed_at: created_at
+  - match: erp\\.ERPXL_DEMO\\.CDN\\.KntKarty
+    system: erp
+    entity: customer
+    name: contractor
+    key: Knt_GIDNumer
+    fields:
+      company: Knt_Nazwa1
+      tax_id: Knt_NIP
+      email: Knt_EMail
+      birth_date: DataUr
+      created_at: DataUtw
+      updated_at: DataMod
+"""
+
+
+class Schemas:
+    """Schemas by id; implements the reading half of ports.SchemaRegistry."""
+
+    def __init__(self, schemas: Mapping[int, Any]) -> None:
+        self.schemas = dict(schemas)
+
+    def schema(self, schema_id: int) -> dict[str, Any] | None:
+        return self.schemas.get(schema_id)
+
+    def register(self, subject: str, schema: Mapping[str, Any]) -> int:
+        new = max(self.schemas, default=0) + 1
+        self.schemas[new] = dict(schema)
+        return new
+
+
+def schemas(folder: str) -> dict[int, Any]:
+    found = json.loads((CORPUS / folder / "schemas.json").read_text())
+    return {int(key): json.loads(text) if isinstance(text, str) else text for key, text in found.items()}
+
+
+def lines(folder: str) -> list[dict[str, Any]]:
+    text = (CORPUS / folder / "messages.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def batches(folder: str) -> dict[str, RawBatch]:
+    """One batch a topic."""
+    found: dict[str, RawBatch] = {}
+    for line in lines(folder):
+        batch = found.setdefault(line["topic"], RawBatch(line["topic"], [], [], [], [], [], []))
+        batch.partitions.append(line.get("partition", 0))
+        batch.offsets.append(line.get("offset", len(batch.offsets)))
+        batch.timestamps_ms.append(line.get("timestamp", 0))
+        batch.keys.append(_bytes(line["key_b64"]))
+        batch.values.append(_bytes(line["value_b64"]))
+        headers: Headers = [(name, _bytes(text)) for name, text in line.get("headers_b64", [])]
+        batch.headers.append(headers or None)
+    return found
+
+
+def translator(folder: str, mapping: str = MAPPING) -> Translator:
+    return Translator(load_mapping(mapping, "corpus.yaml"), Schemas(schemas(folder)), IDS)
+
+
+def select(batch: RawBatch, rows: Iterable[int]) -> RawBatch:
+    """Some messages of a batch, in the order given."""
+    picked = list(rows)
+
+    def of(values: Sequence[Any]) -> list[Any]:
+        return [values[row] for row in picked]
+
+    return RawBatch(
+        batch.topic,
+        of(batch.partitions),
+        of(batch.offsets),
+        of(batch.timestamps_ms),
+        of(batch.keys),
+        of(batch.values),
+        of(batch.headers),
+    )
+
+
+def with_value(batch: RawBatch, row: int, value: bytes | None) -> RawBatch:
+    values = list(batch.values)
+    values[row] = value
+    return replace(batch, values=values)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)
