@@ -6,7 +6,7 @@ Every function here is idempotent and never raises, whatever the values are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
@@ -33,7 +33,7 @@ _CARD_FILLER = r"[\s\-\u2010-\u2015\u2212]"
 
 
 def normalise_column(
-    kind: str, values: pl.Series, countries: pl.Series, rules: Mapping[str, tuple[str, ...]]
+    kind: str, values: pl.Series, countries: pl.Series, rules: Mapping[str, Sequence[str]]
 ) -> pl.Series:
     """Return the normalised values of one kind of identifier, null where a value does not normalise.
 
@@ -72,7 +72,7 @@ def _loyalty_cards(values: pl.Series, countries: pl.Series) -> pl.Series:
     return _where(found, _short_and_visible(found) & ~found.str.contains("^0*$"))
 
 
-def _stepped(values: pl.Series, steps: tuple[str, ...]) -> pl.Series:
+def _stepped(values: pl.Series, steps: Sequence[str]) -> pl.Series:
     """Apply the configured steps in order; what is empty or has control characters then is none."""
 
     def apply(texts: pl.Series) -> pl.Series:
