@@ -16,8 +16,8 @@ class MessageWriter(Protocol):
 
     def write(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
-    ) -> None:
-        """Append one message to a partition."""
+    ) -> object:
+        """Append one message to a partition; what it returns is its own affair."""
         ...
 
 
