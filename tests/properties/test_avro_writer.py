@@ -241,7 +241,7 @@ INNER = {"type": "record", "name": "inner", "fields": [{"name": "x", "type": "st
         (INNER, [None], pl.Struct({"x": pl.String}), "a: a null"),
         (INNER, [{"x": None}], pl.Struct({"x": pl.String}), "a.x: a null"),
         (INNER, [{"y": "v"}], pl.Struct({"y": pl.String}), "a.x: no such field"),
-        (["null", INNER], ["text"], pl.String, "a: a column of large_string"),
+        (["null", INNER], ["text"], pl.String, "a: a column of string_view"),
         ({"type": "array", "items": "long"}, [[1, None]], pl.List(pl.Int64), "a[]: a null"),
         ({"type": "enum", "name": "e", "symbols": ["A"]}, ["secret"], pl.String, "a: a text that is no symbol"),
         ({"type": "fixed", "name": "f", "size": 2}, [b"secret"], pl.Binary, "a: bytes of another size"),

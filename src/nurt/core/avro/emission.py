@@ -10,11 +10,22 @@ import numpy as np
 from numba import njit
 
 from nurt.core.avro import opcodes as op
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_half, peek_word, poke_byte, poke_word
+from nurt.core.avro.memory import (
+    INLINE_BYTES,
+    copy_bytes,
+    peek_byte,
+    peek_half,
+    peek_word,
+    poke_byte,
+    poke_half,
+    poke_word,
+)
 
-# columns of the table of columns
-VALID, FIRST, VALUES, OFFSETS = range(4)  # addresses; FIRST: where in its buffers the column begins, in elements
-COLUMN_WIDTH = 4
+# What the table of columns holds: the address of the validity bitmap (0: no nulls), the place where the column begins
+# in its buffers, in elements, and how many it has; the address of values, views or offsets; for views the row of the
+# table of buffers where theirs begin (-1: not views).
+VALID, FIRST, LENGTH, VALUES, BUFFERS = range(5)
+COLUMN_WIDTH = 8
 
 PUT_LONG, PUT_INT, PUT_BOOLEAN, PUT_WORD, PUT_HALF = 1, 2, 3, 4, 5
 PUT_TEXT, PUT_FIXED, PUT_DECIMAL, PUT_FIXED_DECIMAL, PUT_ENUM = 6, 7, 8, 9, 10
@@ -22,8 +33,7 @@ PUT_RECORD, PUT_ITEMS, PUT_NEXT, PUT_NOTHING = 11, 12, 13, 14
 
 FINE, IS_NULL, OUT_OF_RANGE, WRONG_SIZE, NO_SUCH_SYMBOL = range(5)
 
-_ONE, _SEVEN, _BITS_7, _HIGH = np.uint64(1), np.uint64(7), np.uint64(127), np.uint64(128)
-_ZERO = np.uint64(0)
+_ZERO, _SEVEN, _BITS_7, _HIGH = np.uint64(0), np.uint64(7), np.uint64(127), np.uint64(128)
 
 
 @njit(nogil=True, cache=True)
@@ -59,6 +69,28 @@ def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
+    """Give the address of a view's bytes.
+
+    Source: Arrow columnar format, variable-size binary view layout.
+    """
+    if peek_half(view) <= INLINE_BYTES:
+        return view + 4
+    return buffers[first_buffer + peek_half(view + 8)] + peek_half(view + 12)
+
+
+@njit(nogil=True, cache=True)
+def put_text(to, text, size):  # type: ignore[no-untyped-def]
+    """Copy bytes; short ones as whole words, for which views and the room for a text are wide enough."""
+    if size <= INLINE_BYTES:
+        poke_word(to, peek_word(text))
+        poke_half(to + 8, peek_half(text + 8))
+    else:
+        copy_bytes(to, text, size)
+    return to + size
+
+
+@njit(nogil=True, cache=True)
 def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-untyped-def]
     """Find a text among an enum's symbols; -1 when it is none of them."""
     for k in range(count):
@@ -76,10 +108,24 @@ def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def write_rows(program, columns, symbols, symbol_offsets, out, places):  # type: ignore[no-untyped-def]
+def count_text_bytes(columns):  # type: ignore[no-untyped-def]
+    """Add up the sizes of all texts: several views may share the same bytes, so buffers say nothing about it."""
+    total = np.int64(0)
+    for column in range(columns.shape[0]):
+        if columns[column, BUFFERS] < 0:
+            continue
+        first, valid = columns[column, FIRST], columns[column, VALID]
+        for at in range(first, first + columns[column, LENGTH]):
+            if valid == 0 or (peek_byte(valid + (at >> 3)) >> (at & 7)) & 1:
+                total += peek_half(columns[column, VALUES] + 16 * at)
+    return total
+
+
+@njit(nogil=True, cache=True)
+def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):  # type: ignore[no-untyped-def]
     """Write row r to `out[places[r]:places[r + 1]]`; returns (what is wrong, column, row), FINE when nothing.
 
-    columns (c, COLUMN_WIDTH) int64. symbols: joined texts of all enums, (s + 1) offsets.
+    columns (c, COLUMN_WIDTH) int64, buffers int64 addresses. symbols: joined texts of all enums, (s + 1) offsets.
     """
     stack = np.empty((op.DEPTH_MAX, 2), dtype=np.int64)
     begin = out.ctypes.data
@@ -121,22 +167,17 @@ def write_rows(program, columns, symbols, symbol_offsets, out, places):  # type:
                 to += 1
             values = columns[column, VALUES]
             if code == PUT_TEXT or code == PUT_ENUM or code == PUT_FIXED:  # noqa: SIM109 - compiled
-                offsets = columns[column, OFFSETS] + 8 * at
-                first = np.int64(peek_word(offsets))
-                size = np.int64(peek_word(offsets + 8)) - first
+                view = values + 16 * at
+                size = peek_half(view)
+                text = text_at(view, buffers, columns[column, BUFFERS])
                 if code == PUT_TEXT:
-                    to = put_varint(to, size)
-                    copy_bytes(to, values + first, size)
-                    to += size
+                    to = put_text(put_varint(to, size), text, size)
                 elif code == PUT_FIXED:
                     if size != program[pc, op.SPARE]:
                         return WRONG_SIZE, column, row
-                    copy_bytes(to, values + first, size)
-                    to += size
+                    to = put_text(to, text, size)
                 else:
-                    symbol = symbol_of(
-                        values + first, size, symbols, symbol_offsets, program[pc, op.SPARE], program[pc, op.B]
-                    )
+                    symbol = symbol_of(text, size, symbols, symbol_offsets, program[pc, op.SPARE], program[pc, op.B])
                     if symbol < 0:
                         return NO_SUCH_SYMBOL, column, row
                     to = put_varint(to, symbol)
@@ -156,9 +197,7 @@ def write_rows(program, columns, symbols, symbol_offsets, out, places):  # type:
                 poke_word(to, peek_word(values + 8 * at))
                 to += 8
             elif code == PUT_HALF:
-                bits = peek_half(values + 4 * at)
-                for k in range(4):
-                    poke_byte(to + k, bits >> (8 * k) & 255)
+                poke_half(to, peek_half(values + 4 * at))
                 to += 4
             elif code == PUT_FIXED_DECIMAL:
                 number = np.int64(peek_word(values + 8 * at))
@@ -167,9 +206,8 @@ def write_rows(program, columns, symbols, symbol_offsets, out, places):  # type:
                     return OUT_OF_RANGE, column, row
                 to = put_big_endian(to, number, size)
             elif code == PUT_ITEMS:
-                offsets = columns[column, OFFSETS] + 8 * at
-                first = np.int64(peek_word(offsets))
-                last = np.int64(peek_word(offsets + 8))
+                first = np.int64(peek_word(values + 8 * at))
+                last = np.int64(peek_word(values + 8 * at + 8))
                 if first == last:
                     poke_byte(to, 0)
                     to += 1

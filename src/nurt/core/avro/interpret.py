@@ -10,7 +10,7 @@ from numba import njit
 
 from nurt.core.avro import opcodes as op
 from nurt.core.avro.flaws import Flaw
-from nurt.core.avro.memory import load_byte, load_float_as_word, load_word, trailing_zeros
+from nurt.core.avro.memory import INLINE_BYTES, load_byte, load_float_as_word, load_word, trailing_zeros
 
 ENDS_EARLY, VARINT_TOO_LONG = int(Flaw.ENDS_EARLY), int(Flaw.VARINT_TOO_LONG)
 NEGATIVE_LENGTH, BYTES_LEFT_OVER = int(Flaw.NEGATIVE_LENGTH), int(Flaw.BYTES_LEFT_OVER)
@@ -26,7 +26,6 @@ _SEVEN_BITS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _EVEN_1, _ODD_1 = np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00)
 _EVEN_2, _ODD_2 = np.uint64(0x00003FFF00003FFF), np.uint64(0x3FFF00003FFF0000)
 _EVEN_4, _ODD_4 = np.uint64(0x000000000FFFFFFF), np.uint64(0x0FFFFFFF00000000)
-_INLINE_BYTES = 12  # a view of at most so many bytes holds them itself
 
 
 @njit(nogil=True, cache=True)
@@ -142,7 +141,7 @@ def put_view(data, at, size, view):  # type: ignore[no-untyped-def]
 
     Source: Arrow columnar format, variable-size binary view layout.
     """
-    if size <= _INLINE_BYTES:
+    if size <= INLINE_BYTES:
         first = load_word(data, at)
         if size <= 4:
             first &= (_ONE << np.uint64(8 * size)) - _ONE

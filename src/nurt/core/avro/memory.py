@@ -14,6 +14,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 PADDING_BYTES = 16
+INLINE_BYTES = 12
+"""An Arrow view of at most so many bytes holds them itself."""
 
 _BYTE, _HALF, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
@@ -122,6 +124,17 @@ def poke_word(typingctx, address, word):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(types.int64, types.uint64), codegen
+
+
+@intrinsic
+def poke_half(typingctx, address, half):  # type: ignore[no-untyped-def]
+    """Write the lowest 4 bytes of an int64 to an address."""
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.store(builder.trunc(arguments[1], _HALF), _pointer(builder, arguments[0], _HALF), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -16,7 +16,9 @@ from nurt.core.avro import opcodes as op
 from nurt.core.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
 
-_LONG_BYTES_MAX = 11  # ten of a varint and one for a union's branch
+_VALUE_BYTES_MAX = 24  # a varint's 10 and a union's branch; behind them 12 of a short text, copied whole
+_INT64 = pa.int64()
+_VIEWS = pl.CompatLevel.newest()  # texts as polars holds them, uncopied
 
 _WRONG = {
     put.IS_NULL: ("a null", "a value, for the schema has no null there"),
@@ -55,17 +57,20 @@ class Writer:
         """
         if frame.height == 0:
             return []
-        missing = [name for name, _ in self._root.fields if name not in frame.columns]
-        if missing:
-            raise _refused(missing[0], "no such column", "one for every field of the schema")
-        table = frame.select(name for name, _ in self._root.fields).rechunk().to_arrow()
+        names = [name for name, _ in self._root.fields]
+        if frame.columns != names:
+            for name in names:
+                if name not in frame.columns:
+                    raise _refused(name, "no such column", "one for every field of the schema")
+            frame = frame.select(names)
+        table = frame.rechunk().to_arrow(compat_level=_VIEWS)
         columns = _Columns(self._slots)
         for name, type_ in self._root.fields:
             columns.add(type_, table.column(name).chunk(0), name)
-        out = np.empty(columns.bytes_max, dtype=np.uint8)
+        out = np.empty(columns.bytes_max + put.count_text_bytes(columns.table), dtype=np.uint8)
         places = np.empty(frame.height + 1, dtype=np.int64)
         wrong, column, _ = put.write_rows(
-            self._program, columns.table, self._symbols, self._symbol_offsets, out, places
+            self._program, columns.table, columns.buffers(), self._symbols, self._symbol_offsets, out, places
         )
         if wrong != put.FINE:
             path = next(path for path, slot in self._slots.items() if slot == column)
@@ -134,20 +139,23 @@ class _Compiler:
             self.emit(_code_of(inner), slot, 0, inner.size_bytes, optional)
 
 
+_CODES = {
+    "boolean": put.PUT_BOOLEAN,
+    "int": put.PUT_INT,
+    "long": put.PUT_LONG,
+    "float": put.PUT_HALF,
+    "double": put.PUT_WORD,
+    "string": put.PUT_TEXT,
+    "bytes": put.PUT_TEXT,
+    "fixed": put.PUT_FIXED,
+    "enum": put.PUT_ENUM,
+}
+
+
 def _code_of(node: Node) -> int:
     if node.logical == "decimal":
         return put.PUT_FIXED_DECIMAL if node.kind == "fixed" else put.PUT_DECIMAL
-    return {
-        "boolean": put.PUT_BOOLEAN,
-        "int": put.PUT_INT,
-        "long": put.PUT_LONG,
-        "float": put.PUT_HALF,
-        "double": put.PUT_WORD,
-        "string": put.PUT_TEXT,
-        "bytes": put.PUT_TEXT,
-        "fixed": put.PUT_FIXED,
-        "enum": put.PUT_ENUM,
-    }[node.kind]
+    return _CODES[node.kind]
 
 
 class _Columns:
@@ -156,7 +164,9 @@ class _Columns:
     def __init__(self, slots: Mapping[str, int]) -> None:
         self._slots = slots
         self._held: list[Any] = []
+        self._buffers: list[int] = []
         self.table: npt.NDArray[np.int64] = np.zeros((len(slots), put.COLUMN_WIDTH), dtype=np.int64)
+        self.table[:, put.BUFFERS] = -1
         self.bytes_max = 1
 
     def add(self, node: Node, array: Any, path: str) -> None:
@@ -174,25 +184,25 @@ class _Columns:
         self._held.append(array)
         buffers = array.buffers()
         entry[put.VALID] = buffers[0].address if buffers[0] is not None and array.null_count else 0
-        entry[put.FIRST] = array.offset
+        entry[put.FIRST], entry[put.LENGTH] = array.offset, len(array)
+        self.bytes_max += max(_VALUE_BYTES_MAX, inner.size_bytes + 1) * len(array)
         if inner.kind == "record":
-            self.bytes_max += len(array)
-            children = {array.type.field(i).name: i for i in range(array.type.num_fields)}
             for name, type_ in inner.fields:
-                if name not in children:
+                child = array.type.get_field_index(name)
+                if child < 0:
                     raise _refused(f"{path}.{name}", "no such field in the struct", "one for every field of the schema")
-                self.add(type_, array.field(children[name]), f"{path}.{name}")
-        elif inner.kind == "array":
-            entry[put.OFFSETS] = buffers[1].address
-            self.bytes_max += 2 * _LONG_BYTES_MAX * len(array)
+                self.add(type_, array.field(child), f"{path}.{name}")
+            return
+        entry[put.VALUES] = buffers[1].address if buffers[1] is not None else 0
+        if inner.kind == "array":
             self.add(inner.item, array.values, f"{path}[]")
         elif _code_of(inner) in (put.PUT_TEXT, put.PUT_FIXED, put.PUT_ENUM):
-            entry[put.OFFSETS] = buffers[1].address
-            entry[put.VALUES] = buffers[2].address if buffers[2] is not None else 0
-            self.bytes_max += _LONG_BYTES_MAX * len(array) + (buffers[2].size if buffers[2] is not None else 0)
-        else:
-            entry[put.VALUES] = buffers[1].address
-            self.bytes_max += max(_LONG_BYTES_MAX, inner.size_bytes + 1) * len(array)
+            entry[put.BUFFERS] = len(self._buffers)
+            self._buffers += [0 if buffer is None else buffer.address for buffer in buffers[2:]]
+
+    def buffers(self) -> npt.NDArray[np.int64]:
+        """Give the addresses of all texts' buffers, column after column."""
+        return np.array([*self._buffers, 0], dtype=np.int64)
 
 
 def _as_needed(node: Node, array: Any, path: str) -> Any:
@@ -225,22 +235,25 @@ _UNITS = {"timestamp-millis": "ms", "timestamp-micros": "us"}
 _UNITS |= {"local-timestamp-millis": "ms", "local-timestamp-micros": "us"}
 
 
+_ARROW_TYPES = {
+    put.PUT_BOOLEAN: pa.bool_(),
+    put.PUT_HALF: pa.float32(),
+    put.PUT_WORD: pa.float64(),
+    put.PUT_FIXED: pa.binary_view(),
+    put.PUT_ENUM: pa.string_view(),
+}
+
+
 def _arrow_type(node: Node) -> Any:
-    if node.logical == "decimal":
-        return pa.int64()
-    return {
-        "boolean": pa.bool_(),
-        "int": pa.int64(),
-        "long": pa.int64(),
-        "float": pa.float32(),
-        "double": pa.float64(),
-        "bytes": pa.large_binary(),
-        "fixed": pa.large_binary(),
-    }.get(node.kind, pa.large_string())
+    """Give the one Arrow type that the loop reads for a scalar."""
+    code = _code_of(node)
+    if code == put.PUT_TEXT:
+        return pa.string_view() if node.kind == "string" else pa.binary_view()
+    return _ARROW_TYPES.get(code, _INT64)
 
 
 def _alike(kind: Any, wanted: Any) -> bool:
-    families = (pa.types.is_integer, pa.types.is_floating, pa.types.is_large_string, pa.types.is_large_binary)
+    families = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string_view, pa.types.is_binary_view)
     return any(family(kind) and family(wanted) for family in families)
 
 
