@@ -58,6 +58,7 @@ FUNCTIONS: dict[str, str] = {
     "substring": "SUBSTRING(text, 1, 3)",
     "trim": "TRIM(text)",
     "try_cast": "TRY_CAST(x AS type): null where it cannot be cast",
+    "upper": "UPPER(text)",
 }
 """Functions that expressions may use, each with how it is called."""
 

@@ -75,7 +75,7 @@ def _read_topic(
     what = f"topic {number}"
     values = section(node, what, TOPIC_WORDS, complaints)
     if isinstance(values.get("match"), ScalarNode):
-        what = f"topic {values['match'].value!r}"
+        what = f"topic '{values['match'].value}'"
     pattern = read_pattern(values["match"], f"{what}: match", complaints) if "match" in values else None
     system = (
         read_system_name(values["system"], f"{what}: system", pattern, systems, complaints)
@@ -212,14 +212,14 @@ def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
         if first != mapping.line:
             complaints.add(
                 mapping.line,
-                f"topic {mapping.pattern!r}: the same `match` as in line {first} (expected one entry a topic)",
+                f"topic '{mapping.pattern}': the same `match` as in line {first} (expected one entry a topic)",
             )
             continue
         first = tables.setdefault((rule.system, mapping.name), mapping.line)
         if first != mapping.line:
             complaints.add(
                 mapping.line,
-                f"topic {mapping.pattern!r}: system {rule.system!r} has an entity {mapping.name!r} in line {first} "
+                f"topic '{mapping.pattern}': system {rule.system!r} has an entity {mapping.name!r} in line {first} "
                 "already, and their keys would be taken for one (expected one table a name); give this one a `name:`",
             )
         parts.setdefault((rule.system, mapping.name), (len(mapping.key.parts), mapping.line))
@@ -229,6 +229,6 @@ def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
             if count != len(parent.reference.parts):
                 complaints.add(
                     rule.mapping.line,
-                    f"topic {rule.mapping.pattern!r}: parent {parent.name}: {len(parent.reference.parts)} parts "
+                    f"topic '{rule.mapping.pattern}': parent {parent.name}: {len(parent.reference.parts)} parts "
                     f"(expected {count}, as the key in line {line}, in its order)",
                 )

@@ -30,7 +30,7 @@ class Joined:
     `data` has PADDING_BYTES behind the last message.
     """
 
-    data: bytes
+    data: pa.Buffer
     starts: Places
     ends: Places
 
@@ -47,10 +47,15 @@ class ReadFrame:
 
 
 def join(messages: Sequence[bytes]) -> Joined:
-    """Lay messages end to end."""
-    sizes = np.fromiter(map(len, messages), dtype=np.int64, count=len(messages))
-    ends = np.cumsum(sizes)
-    return Joined(b"".join((*messages, bytes(PADDING_BYTES))), ends - sizes, ends)
+    """Lay messages end to end. Raises TypeError when one is not bytes."""
+    # Arrow's pool keeps its pages between batches; the C library hands them back, and faulting them in again costs
+    # more than decoding does.
+    array: Any = pa.array([*messages, bytes(PADDING_BYTES)], type=pa.large_binary())
+    if array.null_count:
+        raise TypeError(f"joining messages: {array.null_count} nulls (expected bytes); leave tombstones out")
+    _, offsets, data = array.buffers()
+    places = np.frombuffer(offsets, dtype=np.int64, count=len(messages) + 1)
+    return Joined(data, places[:-1].copy(), places[1:].copy())
 
 
 _ARROW_TYPES = {
@@ -106,7 +111,7 @@ class Reader:
         stores = _Stores(plan, len(starts))
         bad = np.zeros(len(starts), dtype=np.uint8)
         run(
-            np.frombuffer(joined.data, dtype=np.uint8),
+            as_bytes(joined.data),
             starts + skip,
             ends,
             plan.program,
@@ -119,7 +124,7 @@ class Reader:
             stores.valid,
             bad,
         )
-        return ReadFrame(stores.frame(plan, pa.py_buffer(joined.data), self._symbol_text, bad), bad)
+        return ReadFrame(stores.frame(plan, joined.data, self._symbol_text, bad), bad)
 
 
 class _Stores:
@@ -130,10 +135,15 @@ class _Stores:
     def __init__(self, plan: Projection, n: int) -> None:
         bitmap_bytes = (n + 7) // 8
         self.n = n
-        self.words = np.zeros((plan.words, n), dtype=np.uint64)
-        self.views = np.zeros((plan.views, n, 2), dtype=np.uint64)
-        self.flags = np.zeros((plan.flags, bitmap_bytes), dtype=np.uint8)
-        self.valid = np.zeros((len(plan.columns), bitmap_bytes), dtype=np.uint8)
+        sizes_bytes = (plan.words * n * 8, plan.views * n * 16, plan.flags * bitmap_bytes)
+        sizes_bytes += (len(plan.columns) * bitmap_bytes,)
+        memory: Any = np.frombuffer(pa.allocate_buffer(sum(sizes_bytes) + 1), dtype=np.uint8)  # see `join`
+        memory.fill(0)
+        words, views, flags, valid, _ = np.split(memory, np.cumsum(sizes_bytes))
+        self.words = words.view(np.uint64).reshape(plan.words, n)
+        self.views = views.view(np.uint64).reshape(plan.views, n, 2)
+        self.flags = flags.reshape(plan.flags, bitmap_bytes)
+        self.valid = valid.reshape(len(plan.columns), bitmap_bytes)
 
     def frame(
         self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: npt.NDArray[np.uint8]
@@ -192,13 +202,20 @@ def _polars_type(column: Column) -> Any:
     return pl.Series(pa.array([], type=_ARROW_TYPES[column.type.avro])).dtype
 
 
+def as_bytes(buffer: pa.Buffer) -> Bytes:
+    """Look at a buffer as read-only bytes: of one type, so that the loop is compiled once."""
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    data.setflags(write=False)
+    return data
+
+
 def _lay_out_symbols(enums: Sequence[Sequence[str]]) -> tuple[Places, npt.NDArray[np.uint64], pa.Buffer]:
     """Give for each enum where its symbols begin and how many there are, a view for each symbol, and their text."""
     texts = [symbol.encode() for symbols in enums for symbol in symbols]
     joined = join(texts)
     views = np.zeros((len(texts) + 1, 2), dtype=np.uint64)  # never empty: one signature for the loop
-    data = np.frombuffer(joined.data, dtype=np.uint8)
+    data = as_bytes(joined.data)
     for i in range(len(texts)):
         put_view(data, joined.starts[i], len(texts[i]), views[i])
     sizes = np.array([*map(len, enums), 0], dtype=np.int64)
-    return np.column_stack([np.cumsum(sizes) - sizes, sizes]), views, pa.py_buffer(joined.data)
+    return np.column_stack([np.cumsum(sizes) - sizes, sizes]), views, joined.data

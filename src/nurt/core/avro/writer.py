@@ -67,7 +67,8 @@ class Writer:
         columns = _Columns(self._slots)
         for name, type_ in self._root.fields:
             columns.add(type_, table.column(name).chunk(0), name)
-        out = np.empty(columns.bytes_max + put.count_text_bytes(columns.table), dtype=np.uint8)
+        room_bytes = columns.bytes_max + put.count_text_bytes(columns.table)
+        out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
         places = np.empty(frame.height + 1, dtype=np.int64)
         wrong, column, _ = put.write_rows(
             self._program, columns.table, columns.buffers(), self._symbols, self._symbol_offsets, out, places
