@@ -63,6 +63,9 @@ FORBIDDEN = frozenset(
 
 REPORTED = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
 
+BLIP_S = 2.0
+"""A shorter silence is no outage: a topic that was just made, a leader that moves."""
+
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 2.0
 
@@ -76,7 +79,7 @@ class Outage:
         self._doing = doing
         self._bootstrap = bootstrap
         self._since: float | None = None
-        self._reported: set[int] = set()
+        self._said: set[int] = set()
 
     def on_error(self, error: KafkaError) -> None:
         """Take an error that librdkafka reports by the way (its `error_cb`)."""
@@ -84,26 +87,30 @@ class Outage:
             self.begin(error)
 
     def begin(self, error: KafkaError) -> None:
-        """Note that something does not answer; say so when it is the first time, or a new kind of failure."""
+        """Note that something does not answer; say so once it lasts, once for each kind of total failure."""
+        code = error.code()
         if self._since is None:
             self._since = time.monotonic()
-        if not self._reported or (error.code() in REPORTED and error.code() not in self._reported):
+        lasts = time.monotonic() - self._since >= BLIP_S
+        if (code in REPORTED and code not in self._said) or (lasts and not self._said):
+            self._said.add(code)
             _logger.warning(
                 "%s at %s: no answer (%s); nurt waits and tries again", self._doing, self._bootstrap, error.name()
             )
-        self._reported.add(error.code())
 
     def end(self) -> None:
-        """Note an answer."""
-        if self._since is not None:
+        """Note an answer; say so when the outage was said."""
+        since, self._since = self._since, None
+        if since is not None and self._said:
+            self._said.clear()
             _logger.warning(
-                "%s at %s: answered again after %.1f s", self._doing, self._bootstrap, time.monotonic() - self._since
+                "%s at %s: answered again after %.1f s", self._doing, self._bootstrap, time.monotonic() - since
             )
-            self._since = None
-            self._reported.clear()
 
-    def until_answered(self, call: Callable[[], Answer], seconds_max: float | None = None) -> Answer:
-        """Repeat `call` until brokers answer it.
+    def until_answered(
+        self, call: Callable[[], Answer], seconds_max: float | None = None, local: bool = False
+    ) -> Answer:
+        """Repeat `call` until brokers answer it; `local`: its success is no proof that they are there.
 
         Raises ConfigurationError when they refuse, ConnectionFailed when `seconds_max` pass (None: waits for ever);
         other failures pass through as they are.
@@ -115,18 +122,21 @@ class Outage:
             except KafkaException as failed:
                 error: Any = failed.args[0]
                 refuse(self._doing, error)
-                if not (error.code() in AWAY or error.retriable()):
+                passes = error.code() in AWAY or error.retriable()
+                if not passes or error.fatal() or error.txn_requires_abort():
                     raise
                 self.begin(error)
-                if seconds_max is not None and time.monotonic() - began > seconds_max:
+                waited_s = time.monotonic() - began
+                if seconds_max is not None and waited_s > seconds_max:
                     raise ConnectionFailed(
-                        f"{self._doing} at {self._bootstrap}: no answer for {time.monotonic() - began:.0f} s ({error.name()}); "
+                        f"{self._doing} at {self._bootstrap}: no answer for {waited_s:.0f} s ({error.name()}); "
                         "check the address, the network and the credentials"
                     ) from None
                 time.sleep(pause)
                 pause = min(PAUSE_MAX_S, pause * 2)
             else:
-                self.end()
+                if not local:
+                    self.end()
                 return answer
 
 

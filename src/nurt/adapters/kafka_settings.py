@@ -27,6 +27,8 @@ RESERVED: Mapping[str, str] = {
     "isolation.level": "an aborted transaction never happened",
     "enable.idempotence": "a retried publication must not appear twice",
     "transactional.id": "nurt derives it from the deployment and the worker, to keep zombies out",
+    "queue.buffering.max.messages": "a queue that fills up would let later profiles overtake",
+    "queue.buffering.max.kbytes": "a queue that fills up would let later profiles overtake",
     "acks": "a publication counts when all in-sync replicas have it",
     "error_cb": "nurt reports outages itself",
     "logger": "nurt logs what librdkafka says",
