@@ -11,8 +11,10 @@ from typing import Any
 
 from nurt.core.ids import Ids
 from nurt.core.mapping import load_mapping
+from nurt.model.entity_frame import Translated
 from nurt.model.raw import Headers, RawBatch
 from nurt.operators.translate import Translator
+from tests.naive_translator import NaiveTable
 
 CORPUS = Path(__file__).parent / "corpus"
 FOLDERS = ("postgres", "mariadb", "postgres_outbox_router", "sqlserver_synthetic")
@@ -73,7 +75,7 @@ topics:
       number: increment_id
       email: COALESCE(customer_email, email)
       status: state
-      gross: CAST(grand_total AS DECIMAL(38, 6))
+      gross: grand_total
       currency: base_currency_code
       placed_at: created_at
   - match: erp\\.ERPXL_DEMO\\.CDN\\.KntKarty
@@ -161,3 +163,101 @@ def with_value(batch: RawBatch, row: int, value: bytes | None) -> RawBatch:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
+
+
+TABLES = {
+    "pg.shop.customers": NaiveTable(
+        "pg",
+        "customer",
+        ("id",),
+        {
+            "email": "email",
+            "first_name": "first_name",
+            "last_name": "last_name",
+            "tax_id": "vat_id",
+            "phone": "phone",
+            "company": "note",
+            "birth_date": "birth_date",
+            "created_at": "created_at",
+            "updated_at": "updated_at",
+        },
+    ),
+    "pg.shop.orders": NaiveTable(
+        "pg",
+        "order",
+        ("order_id",),
+        {"status": "status", "gross": "total", "currency": "currency", "placed_at": "placed_at"},
+        parent=("customer", "customer_id"),
+    ),
+    "pg.shop.composite": NaiveTable("pg", "product", ("tenant", "id"), {"name": "v"}, name="composite"),
+    "my.magento.customer_entity": NaiveTable(
+        "my",
+        "customer",
+        ("entity_id",),
+        {
+            "email": "email",
+            "first_name": "firstname",
+            "last_name": "latin",
+            "tax_id": "taxvat",
+            "gender": "gender",
+            "birth_date": "dob",
+            "created_at": "created_at",
+            "updated_at": "precise",
+        },
+        zone="Europe/Warsaw",
+    ),
+    "my.magento.sales_order": NaiveTable(
+        "my",
+        "order",
+        ("entity_id",),
+        {
+            "number": "increment_id",
+            "email": lambda row: row.get("customer_email") or row.get("email"),
+            "status": "state",
+            "gross": "grand_total",
+            "currency": "base_currency_code",
+            "placed_at": "created_at",
+        },
+        zone="Europe/Warsaw",
+        parent=("customer", "customer_id"),
+    ),
+    "erp.ERPXL_DEMO.CDN.KntKarty": NaiveTable(
+        "erp",
+        "customer",
+        ("Knt_GIDNumer",),
+        {
+            "company": "Knt_Nazwa1",
+            "tax_id": "Knt_NIP",
+            "email": "Knt_EMail",
+            "birth_date": "DataUr",
+            "created_at": "DataUtw",
+            "updated_at": "DataMod",
+        },
+        name="contractor",
+        zone="Europe/Warsaw",
+    ),
+}
+"""The same mapping for the oracle."""
+
+
+def outcomes(batch: RawBatch, translated: Translated) -> list[tuple[str, Any]]:
+    """What became of each message, in order, in the words of the oracle; what is counted has no place of its own."""
+    rows = {(p, o): i for i, (p, o) in enumerate(zip(batch.partitions, batch.offsets, strict=True))}
+    assert len(rows) == len(batch), "each message of a batch has its own offset"
+    found: list[tuple[str, Any]] = [("not_ours", None)] * len(batch)
+    for entity in translated.entities:
+        for row in entity.frame.iter_rows(named=True):
+            row.pop("identifiers", None)
+            found[rows[row["partition"], row["offset"]]] = ("row", row)
+    for truncate in translated.truncated:
+        said = (truncate.source_epoch, truncate.position)
+        found[rows[truncate.partition, truncate.offset]] = ("truncated", said)
+    for refused in translated.refused:
+        found[rows[refused.partition, refused.offset]] = ("refused", refused.reason.value)
+    return found
+
+
+def accounted(translated: Translated) -> int:
+    """How many messages ended somewhere."""
+    rows = sum(entity.frame.height for entity in translated.entities)
+    return rows + len(translated.truncated) + len(translated.refused) + sum(translated.not_ours.values())

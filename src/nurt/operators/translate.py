@@ -46,11 +46,11 @@ class Translator:
         if batch.topic == DAMAGED_TOPIC:
             damaged = range(len(batch))
             return Translated(refused=refuse(batch, damaged, Reason.NOT_CONFLUENT, "no message that an archive holds"))
-        if len(batch) > 1 and sum(len(value) for value in batch.values if value is not None) > JOINED_BYTES_MAX:
-            half = len(batch) // 2
-            return _joined(self.translate(_part(batch, 0, half)), self.translate(_part(batch, half, len(batch))))
         topic = self._mapping.for_topic(batch.topic)
         wire = split_wire(batch.values)
+        if len(batch) > 1 and wire.joined.ends[-1] > JOINED_BYTES_MAX:
+            half = len(batch) // 2
+            return _joined(self.translate(_part(batch, 0, half)), self.translate(_part(batch, half, len(batch))))
         if topic is None:
             return Translated(not_ours=self._foreign(batch, wire))
         return self._table(batch.topic, topic).translate(batch, wire)
