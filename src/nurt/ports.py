@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from nurt.model.change import Change
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
@@ -96,4 +97,60 @@ class Clock(Protocol):
 
     def today(self) -> int:
         """Return the current day in UTC, days since 1970-01-01."""
+        ...
+
+
+class Store(Protocol):
+    """Keyed state, as one worker sees it: many keys at once, and writes that only the owner of the heads can make.
+
+    Every write carries the new heads of all the worker's places and is refused when a head is not what this
+    owner wrote last: a second cluster took over, or the store came back older.
+    """
+
+    run: int
+    places: Sequence[bytes]
+
+    def next_stamp(self) -> int:
+        """Return run << 40 | sequence of the next write; larger than that of every write before."""
+        ...
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of keys, in order; one round trip.
+
+        Raises Fenced when a head is not what this owner wrote last.
+        """
+        ...
+
+    def write(self, change: Change) -> None:
+        """Apply a change atomically with new heads; one round trip.
+
+        Raises Fenced, and changes nothing, when a head is not what this owner wrote last.
+        """
+        ...
+
+    def lift(self, epoch: int, horizon: int) -> None:
+        """Raise all heads to `epoch`, and forget what is owed with a score below `horizon`.
+
+        A head (run, epoch) vouches for all epochs before it.
+        """
+        ...
+
+    def owed(self) -> dict[bytes, list[bytes]]:
+        """Return what is owed, by place of this worker."""
+        ...
+
+    def due(self, day: int, rows_max: int) -> list[bytes]:
+        """Return profiles of this worker's shards that the clock changes on or before `day`."""
+        ...
+
+    def floors(self) -> dict[bytes, bytes]:
+        """Return table -> encoded truncate floor, over this worker's shards."""
+        ...
+
+    def scan(self, kind: bytes) -> Iterator[list[bytes]]:
+        """Yield the ids under which this worker's shards hold keys of one kind, some at a time."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; never raises."""
         ...

@@ -1,0 +1,152 @@
+"""State in memory, for tests and rehearsals: the same contract as Redis, with crashes on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from nurt.errors import Fenced
+from nurt.model.change import Change
+from nurt.model.head import Head, stamp
+from nurt.model.refusal import Refused
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a server would hold; several stores may share one."""
+
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    heads: dict[bytes, Head] = field(default_factory=dict)
+    owed: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    due: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
+
+    def copy(self) -> Memory:
+        """Take a snapshot, as a server's dump would be."""
+        return Memory(
+            dict(self.values),
+            dict(self.heads),
+            {place: dict(members) for place, members in self.owed.items()},
+            {place: dict(members) for place, members in self.due.items()},
+            {place: dict(floors) for place, floors in self.floors.items()},
+            dict(self.counts),
+            dict(self.refused),
+        )
+
+
+class MemoryStore:
+    """Implements ports.Store over a Memory."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        run: int,
+        places: Sequence[bytes],
+        before_write: Callable[[], None] = lambda: None,
+        after_write: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.run = run
+        self.round_trips = 0
+        self._memory = memory
+        self.places = list(places)
+        self._before_write = before_write
+        self._after_write = after_write
+        self._head = Head(run, 0, 0)
+        for place in places:
+            held = memory.heads.get(place)
+            if held is not None and held.run > run:
+                raise Fenced(
+                    f"claiming state: run {held.run} holds it (this is run {run}); stop one of the two clusters"
+                )
+            memory.heads[place] = self._head
+
+    def next_stamp(self) -> int:
+        """See ports.Store."""
+        return stamp(self.run, self._head.sequence + 1)
+
+    def _check(self) -> None:
+        for place in self.places:
+            if self._memory.heads.get(place) != self._head:
+                raise Fenced(
+                    f"writing state: the head of {place.decode()} is not what this run wrote last; "
+                    "another cluster took over or the store came back older: this run stops, start it anew"
+                )
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._check()
+        return [self._memory.values.get(key) for key in keys]
+
+    def write(self, change: Change) -> None:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._before_write()
+        self._check()
+        memory = self._memory
+        for key in change.drop:
+            memory.values.pop(key, None)
+        memory.values.update(change.put)
+        for place, owed in change.owed.items():
+            memory.owed.setdefault(place, {}).update(owed)
+        for place, days in change.due.items():
+            index = memory.due.setdefault(place, {})
+            for member, day in days.items():
+                if day is None:
+                    index.pop(member, None)
+                else:
+                    index[member] = day
+        for place, floors in change.floors.items():
+            memory.floors.setdefault(place, {}).update(floors)
+        for key, messages in change.counts.items():
+            memory.counts[key] = memory.counts.get(key, 0) + messages
+        for refused in change.refused:
+            memory.refused[refused.topic, refused.partition, refused.offset] = refused
+        self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))
+        self._after_write()
+
+    def _put_heads(self, head: Head) -> None:
+        self._head = head
+        for place in self.places:
+            self._memory.heads[place] = head
+
+    def lift(self, epoch: int, horizon: int) -> None:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._check()
+        self._put_heads(Head(self.run, epoch, self._head.sequence + 1))
+        for place in self.places:
+            owed = self._memory.owed.get(place, {})
+            for member in [member for member, score in owed.items() if score < horizon]:
+                del owed[member]
+
+    def owed(self) -> dict[bytes, list[bytes]]:
+        """See ports.Store."""
+        return {place: sorted(self._memory.owed.get(place, {})) for place in self.places}
+
+    def due(self, day: int, rows_max: int) -> list[bytes]:
+        """See ports.Store."""
+        found = [
+            (when, member)
+            for place in self.places
+            for member, when in self._memory.due.get(place, {}).items()
+            if when <= day
+        ]
+        return [member for _, member in sorted(found)[:rows_max]]
+
+    def floors(self) -> dict[bytes, bytes]:
+        """See ports.Store."""
+        return {table: floor for place in self.places for table, floor in self._memory.floors.get(place, {}).items()}
+
+    def scan(self, kind: bytes) -> Iterator[list[bytes]]:
+        """See ports.Store."""
+        for place in self.places:
+            start = place + kind
+            ids = [key[len(start) :] for key in list(self._memory.values) if key.startswith(start)]
+            if ids:
+                yield ids
+
+    def close(self) -> None:
+        """See ports.Store."""

@@ -1,0 +1,247 @@
+"""Fold change events into rows: the only place that compares source positions.
+
+Hot path: one frame in, one kernel call, one gather. A row's state is its newest event, and the parents that it left.
+Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the parents it
+left, for a replay must say again what a crash swallowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from nurt.core.tables import OWNER, Table
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import HELD_PARENT_BIT, entity_columns
+
+ROOTS = frozenset({"customer", "order", "product", "stock_level"})
+"""Kinds whose row says itself to the level that bears its own id; they leave no parent here."""
+
+ROW, LEFT = 0, 1
+"""Values of the column `part`: the row itself, and a parent that it left."""
+
+POSITION = ("p0", "p1", "p2", "p3")
+_PARENT = ("parent_kind", "parent", "parent_entity", "parent_key")
+
+_STORED = (
+    *("system", "entity", "key", "op", "source_epoch", *POSITION, "partition", "offset", "ts_ms"),
+    *(*_PARENT, "moved_to"),
+)
+
+
+def row_table(kind: str) -> Table:
+    """Name the columns of a stored row of one entity kind."""
+    columns = entity_columns(kind)
+    stored: dict[str, pl.DataType] = {"part": pl.Int64()}
+    for name in _STORED:
+        stored[name] = pl.Int64() if columns[name].is_integer() else columns[name]
+    for name in field_names(kind):
+        stored[name] = columns[name]
+    return Table(stored)
+
+
+def field_names(kind: str) -> list[str]:
+    """Name the columns that hold what a row of this kind says, extra identifiers included."""
+    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
+
+
+ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The place of a table's last truncate: rows at or before it are gone and their events are old news."""
+
+    source_epoch: int
+    position: tuple[int | None, int | None, int | None, int | None]
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFolded:
+    """Rows after a fold: one state a row, and what each says to its parents.
+
+    Attributes:
+        state: columns of `row_table(kind)` and owner, sorted by owner; to be stored.
+        accepted: for each incoming event, whether it was news.
+    """
+
+    state: pl.DataFrame
+    accepted: npt.NDArray[np.bool_]
+
+
+def fold_rows(kind: str, incoming: pl.DataFrame, stored: pl.DataFrame, owners: int) -> RowsFolded:
+    """Apply events to rows in arrival order; an event strictly older than its row is old news.
+
+    Args:
+        kind: the entity kind.
+        incoming: `entity_columns(kind)` and `owner`, in arrival order.
+        stored: `row_table(kind)` and owner, as read.
+        owners: how many rows there are.
+    Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
+        the Kafka offset within one partition, which has a row's events in order.
+    """
+    table = ROW_TABLES[kind]
+    columns = [OWNER, *table.columns]
+    was = stored.filter(pl.col("part") == ROW)
+    news = incoming.with_columns(
+        pl.lit(ROW, pl.Int64).alias("part"),
+        pl.col("op").cast(pl.Int64),
+    )
+    both = pl.concat([was.select(columns), news.select(columns)])
+    owner = both[OWNER].to_numpy()
+    winner, accepted = _settled(both, owner, was.height, owners)
+    state = both[winner]
+    held = incoming["held"].to_numpy()
+    if held.any():
+        state = _with_held(kind, state, both, owner, was.height, accepted, held, owners)
+    left = state.clear() if kind in ROOTS else _left_parents(stored, both, accepted, state, owners)
+    if left.height:
+        state = pl.concat([state, left.select(columns)]).sort(OWNER, "part", maintain_order=True)
+    return RowsFolded(state, accepted[was.height :])
+
+
+def _settled(
+    both: pl.DataFrame, owner: npt.NDArray[np.int64], stored: int, owners: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    parts = np.zeros((4, both.height), dtype=np.int64)
+    known = np.ones((4, both.height), dtype=np.bool_)
+    for index, name in enumerate(POSITION):
+        series = both[name]
+        if series.null_count():
+            known[index] = series.is_not_null().to_numpy()
+            series = series.fill_null(0)
+        parts[index] = series.to_numpy()
+    winner = np.full(owners, -1, dtype=np.int64)
+    accepted = np.zeros(both.height, dtype=np.bool_)
+    _settle(
+        owner,
+        stored,
+        both["source_epoch"].to_numpy(),
+        parts,
+        known,
+        both["partition"].to_numpy(),
+        both["offset"].to_numpy(),
+        winner,
+        accepted,
+    )
+    return winner, accepted
+
+
+def _with_held(
+    kind: str,
+    state: pl.DataFrame,
+    both: pl.DataFrame,
+    owner: npt.NDArray[np.int64],
+    stored: int,
+    accepted: npt.NDArray[np.bool_],
+    held: npt.NDArray[np.int64],
+    owners: int,
+) -> pl.DataFrame:
+    """Take each unavailable column from the event before; off the hot path, since TOAST columns are rare.
+
+    Source: Debezium `__debezium_unavailable_value`.
+    """
+    masks = np.concatenate([np.zeros(stored, dtype=np.int64), held])
+    groups = [(bit, [name]) for bit, name in enumerate(ENTITIES[kind].fields)]
+    groups.append((HELD_PARENT_BIT, list(_PARENT)))
+    for bit, names in groups:
+        keeps = (masks >> bit) & 1 == 1
+        if not (keeps & accepted).any():
+            continue
+        source = np.full(owners, -1, dtype=np.int64)
+        takes = np.flatnonzero(accepted & ~keeps)
+        source[owner[takes]] = takes  # the last one wins: rows are in arrival order
+        # a row whose every event lacks the column has nothing to hold: it stays null
+        for name in names:
+            picked = both[name].gather(np.maximum(source, 0))
+            if (source < 0).any():
+                picked = picked.set(pl.Series(source < 0), None)
+            state = state.with_columns(picked.alias(name))
+    return state
+
+
+def _left_parents(
+    stored: pl.DataFrame, both: pl.DataFrame, accepted: npt.NDArray[np.bool_], state: pl.DataFrame, owners: int
+) -> pl.DataFrame:
+    """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
+    was_left = stored.filter(pl.col("part") == LEFT)
+    passed = both.filter(pl.Series(accepted) & both["parent"].is_not_null())
+    candidates = passed.select(OWNER, "parent_kind", "parent")
+    if was_left.height:
+        candidates = pl.concat([was_left.select(OWNER, "parent_kind", "parent"), candidates])
+    now = state["parent"].gather(candidates[OWNER])
+    candidates = candidates.filter(candidates["parent"].ne_missing(now))
+    if not candidates.height:
+        return candidates.clear()
+    candidates = candidates.unique(maintain_order=True)
+    blank = {
+        name: dtype
+        for name, dtype in state.schema.items()
+        if name not in (OWNER, "parent_kind", "parent", "part", "system")
+    }
+    return candidates.with_columns(
+        pl.lit(LEFT, pl.Int64).alias("part"),
+        state["system"].gather(candidates[OWNER]).alias("system"),
+        *[pl.lit(None, dtype).alias(name) for name, dtype in blank.items()],
+    )
+
+
+def at_or_before(frame: pl.DataFrame, floor: Floor) -> npt.NDArray[np.bool_]:
+    """Say of each event or row whether it stands at or before a truncate of its table.
+
+    A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
+    part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
+    """
+    epoch = pl.col("source_epoch")
+    older = pl.when(epoch != floor.source_epoch).then(epoch < floor.source_epoch).otherwise(_up_to(floor, 0))
+    return frame.select(older.alias("older"))["older"].to_numpy()
+
+
+def _up_to(floor: Floor, part: int) -> pl.Expr:
+    same = pl.col("partition") == floor.partition
+    by_offset = same & (pl.col("offset") <= floor.offset)
+    if part == len(POSITION):
+        return by_offset
+    after = _up_to(floor, part + 1)
+    unknown = pl.when(same).then(by_offset).otherwise(after)
+    limit = floor.position[part]
+    if limit is None:
+        return unknown
+    here = pl.col(POSITION[part])
+    return pl.when(here.is_null()).then(unknown).when(here != limit).then(here < limit).otherwise(after)
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accepted):  # type: ignore[no-untyped-def]
+    for row in range(len(owner)):
+        at = owner[row]
+        held = winner[at]
+        if held < 0:
+            winner[at] = row
+            accepted[row] = True
+            continue
+        older = False
+        decided = False
+        if epoch[row] != epoch[held]:
+            older = epoch[row] < epoch[held]
+            decided = True
+        k = 0
+        while not decided and k < 4:
+            if not (known[k, row] and known[k, held]):
+                if partition[row] == partition[held]:
+                    break
+            elif parts[k, row] != parts[k, held]:
+                older = parts[k, row] < parts[k, held]
+                decided = True
+            k += 1
+        if not decided and partition[row] == partition[held]:
+            older = offset[row] < offset[held]
+        if not older:
+            winner[at] = row
+            accepted[row] = True

@@ -1,0 +1,57 @@
+"""A profile as Redis keeps it: what the clock and the publisher need, then the Avro body as published."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+LIVE, REDIRECT, ERASED = 0, 1, 2
+"""Values of the state byte. An erased profile keeps its revision, so that the tombstone can be said again."""
+
+_FORM = struct.Struct(">QqB")
+HEAD_BYTES = _FORM.size
+_ID_BYTES = 33  # Avro string: one byte of length, 32 hex digits
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProfile:
+    """Revision, state and body; a reader in any language skips 17 bytes and reads Avro.
+
+    Attributes:
+        due: the next day that the clock changes it; -1: none.
+        body: Avro body of the published schema, revision included; empty when erased.
+    """
+
+    revision: int
+    due: int
+    state: int
+    body: bytes
+
+    def encode(self) -> bytes:
+        """Write it as stored."""
+        return _FORM.pack(self.revision, self.due, self.state) + self.body
+
+    @staticmethod
+    def decode(value: bytes | None) -> KeptProfile | None:
+        """Read it; None where there is none."""
+        return None if value is None else KeptProfile(*_FORM.unpack_from(value), value[HEAD_BYTES:])
+
+    def says(self, content: bytes) -> bool:
+        """Say whether its body is this content (a body with revision 0) at its own revision."""
+        return self.body == with_revision(content, self.revision)
+
+
+def with_revision(content: bytes, revision: int) -> bytes:
+    """Put a revision into a body that was written with revision 0 (the field after the id)."""
+    assert content[_ID_BYTES] == 0, "the content was written with revision 0"
+    return content[:_ID_BYTES] + _zigzag(revision) + content[_ID_BYTES + 1 :]
+
+
+def _zigzag(number: int) -> bytes:
+    rest = (number << 1) ^ (number >> 63)
+    out = bytearray()
+    while rest > 127:
+        out.append(rest & 127 | 128)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)

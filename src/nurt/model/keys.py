@@ -1,0 +1,92 @@
+"""Every Redis key, catalogued before it is used.
+
+A key is `<prefix>{<place>}<kind><id>`. The place is the hash tag: a shard (two hex digits) or a realm (`r:` and its
+name); everything that one write changes together lies in one place. Ids are 16 raw bytes of a keyed hash, so a key says
+nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
+
+| kind | in the place of | holds | owner (writer) |
+|---|---|---|---|
+| `h` | itself | head: run, epoch, sequence (24 bytes) | every stage of the place's worker |
+| `r` and the entity's code | the row | table of the row's kind: newest event, parents it left | rows |
+| `o` | the order | ORDER_SLOTS: own row, lines, payments, invoices, shipments, accounts it left | orders |
+| `a` | the account | ACCOUNT_SLOTS: head, customer row or guest order, addresses, consents | accounts |
+| `s` | the account | SUMS: what all children add up to | accounts |
+| `c` | the account | SUMS: one child's share, under account xor child | accounts |
+| `m` | the realm | MEMBERSHIPS: an account's component, profile and links; profiles that wait for it | identity |
+| `d` | the realm | component and profile (32 bytes) of an identifier | identity |
+| `g` | the realm | COMPONENTS: the accounts of a component | identity |
+| `p` | the realm | MEMBERS: a profile's accounts, or its heir | identity |
+| `f` | the profile | revision, due day, state (17 bytes), then the Avro body as published | profiles |
+| `w` | every place | zset: owed profile touches, by run << 32 or epoch | identity, profiles |
+| `u` | the shard | zset: profiles by the day that the clock changes them | profiles |
+| `t` | the shard | hash: table -> its truncate floor | rows |
+
+Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
+`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+
+class Keys:
+    """Makes keys for one deployment.
+
+    Args:
+        prefix: tells deployments that share a server apart.
+        shards: how many shards; fixed when the state is first written.
+    """
+
+    def __init__(self, prefix: str, shards: int) -> None:
+        assert 1 <= shards <= 256, "a shard is chosen by one byte"
+        self.prefix = prefix.encode()
+        self.shards = shards
+        self._tags = [self.shard_place(byte % shards) for byte in range(256)]
+
+    def shard_place(self, shard: int) -> bytes:
+        """Name the place of a shard."""
+        return b"%s{%02x}" % (self.prefix, shard)
+
+    def realm_place(self, realm: str) -> bytes:
+        """Name the place of a realm."""
+        return b"%s{r:%s}" % (self.prefix, realm.encode())
+
+    def place_of(self, one: bytes) -> bytes:
+        """Name the place of an id's shard."""
+        return self._tags[one[0]]
+
+    def of(self, kind: bytes, ids: Iterable[bytes]) -> list[bytes]:
+        """Name the keys of ids in their shards."""
+        tags = self._tags
+        return [tags[one[0]] + kind + one for one in ids]
+
+    def of_pairs(self, kind: bytes, owners: Sequence[bytes], children: Sequence[bytes]) -> list[bytes]:
+        """Name the keys of (owner, child) pairs, in the owner's shard."""
+        tags = self._tags
+        return [tags[owner[0]] + kind + _xor(owner, child) for owner, child in zip(owners, children, strict=True)]
+
+    def in_realm(self, kind: bytes, realm: str, ids: Iterable[bytes]) -> list[bytes]:
+        """Name the keys of ids in a realm."""
+        tag = self.realm_place(realm) + kind
+        return [tag + one for one in ids]
+
+    def named(self, name: str) -> bytes:
+        """Name a key that has no place."""
+        return self.prefix + b":" + name.encode()
+
+
+def _xor(a: bytes, b: bytes) -> bytes:
+    # both are keyed hashes: the sum names the pair as well as a third hash would
+    return (int.from_bytes(a) ^ int.from_bytes(b)).to_bytes(16)
+
+
+def shard_of(one: bytes, shards: int) -> int:
+    """Say in which shard an id lies."""
+    return one[0] % shards
+
+
+def realm_worker(realm: str, workers: int) -> int:
+    """Say which worker owns a realm; the same in every process."""
+    return int.from_bytes(blake2b(realm.encode(), digest_size=4).digest()) % workers

@@ -1,0 +1,62 @@
+"""The third stage: slots and shares into accounts; then who is concerned is touched by name. Hot path."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from nurt.core.accounts import fold_accounts, newest_shares
+from nurt.core.columns import encode_ids
+from nurt.core.context import FoldContext
+from nurt.core.contributions import ACCOUNT_SLOTS, SUMS, Said
+from nurt.core.identity import Touched
+from nurt.core.tables import OWNER
+from nurt.model.change import Change
+from nurt.model.keys import Keys
+from nurt.ports import Store
+
+
+class AccountsStage:
+    """Owns the accounts of a worker's shards."""
+
+    def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
+        self._store = store
+        self._keys = keys
+        self._context = context
+
+    def fold(self, said: Said) -> dict[str, list[Touched]]:
+        """Fold what rows and orders said, write it, and return the accounts touched, by realm.
+
+        An account is touched on any arrival, changed or not: a replay must reach whom a crash kept from hearing.
+        """
+        slots, shares, buckets = said.slots, said.shares, said.buckets
+        if not slots.height and not shares.height:
+            return {}
+        codes, ids = encode_ids(pl.concat([slots["to"], shares["to"], buckets["to"]]))
+        cut, end = slots.height, slots.height + shares.height
+        slots = slots.with_columns(pl.Series(OWNER, codes[:cut]))
+        newest = newest_shares(
+            shares.with_columns(pl.Series(OWNER, codes[cut:end])), buckets.with_columns(pl.Series(OWNER, codes[end:]))
+        )
+        pairs = newest.heads
+        slot_keys, sum_keys = self._keys.of(b"a", ids), self._keys.of(b"s", ids)
+        share_keys = self._keys.of_pairs(b"c", pairs["to"].to_list(), pairs["child"].to_list())
+        values = self._store.read([*slot_keys, *sum_keys, *share_keys])
+        owners = len(ids)
+        folded = fold_accounts(
+            slots,
+            newest,
+            ACCOUNT_SLOTS.unpack(values[:owners]),
+            SUMS.unpack(values[owners : 2 * owners]),
+            SUMS.unpack(values[2 * owners :]),
+            owners,
+        )
+        change = Change()
+        change.store(slot_keys, ACCOUNT_SLOTS.pack(folded.slots, owners))
+        change.store(sum_keys, SUMS.pack(folded.sums, owners))
+        change.store(share_keys, SUMS.pack(folded.shares, pairs.height))
+        self._store.write(change)
+        realms = folded.system.replace_strict(dict(self._context.realm), default="default").to_list()
+        touched: dict[str, list[Touched]] = {}
+        for owner, (account, links, realm) in enumerate(zip(ids, folded.links.to_list(), realms, strict=True)):
+            touched.setdefault(realm, []).append(Touched(account, links, folded.moved_to.get(owner)))
+        return touched

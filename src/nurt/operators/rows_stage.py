@@ -1,0 +1,205 @@
+"""The first stage: translated messages into rows, and what the rows say to orders and accounts.
+
+Hot path: per entity kind of a micro-batch one fold; per micro-batch one read and one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import polars as pl
+
+from nurt.core.columns import encode_ids
+from nurt.core.context import FoldContext
+from nurt.core.contributions import Said, join_said, said_by_rows
+from nurt.core.rows import ROW, ROW_TABLES, Floor, at_or_before, fold_rows
+from nurt.core.tables import OWNER
+from nurt.model.change import Change
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import DELETE, Translated, Truncated, entity_columns
+from nurt.model.keys import Keys
+from nurt.ports import Store
+
+SWEEP_ROWS_MAX = 5_000
+"""How many rows one write of a truncate's sweep deletes."""
+
+
+class RowsStage:
+    """Owns the rows of a worker's shards."""
+
+    def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
+        self._store = store
+        self._keys = keys
+        self._context = context
+        self._floors: dict[bytes, Floor] | None = None
+
+    def fold(self, batches: Sequence[Translated]) -> Said:
+        """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
+        said: list[Said] = []
+        waiting: list[Translated] = []
+        for batch in batches:
+            waiting.append(batch)
+            if batch.truncated:
+                said.append(self._fold_rows(waiting))
+                waiting = []
+                said += [self._truncate(truncated) for truncated in batch.truncated]
+        if waiting:
+            said.append(self._fold_rows(waiting))
+        return join_said(said)
+
+    def _fold_rows(self, batches: Sequence[Translated]) -> Said:
+        change = Change()
+        for batch in batches:
+            change.refused += batch.refused
+            for (topic, _, reason), messages in batch.not_ours.items():
+                _add(change, topic, "not_ours", reason, messages)
+            for refused in batch.refused:
+                _add(change, refused.topic, "quarantined", refused.reason, 1)
+        frames = {
+            kind: pl.concat([one.frame for batch in batches for one in batch.entities if one.kind == kind])
+            for kind in sorted({one.kind for batch in batches for one in batch.entities})
+        }
+        return self._settle(frames, change)
+
+    def _settle(self, frames: dict[str, pl.DataFrame], change: Change) -> Said:
+        """Read, fold, write, say."""
+        coded = {kind: encode_ids(frame["row"]) for kind, frame in frames.items()}
+        keys = {kind: self._keys.of(row_kind(kind), ids) for kind, (_, ids) in coded.items()}
+        flat = [key for kind in frames for key in keys[kind]]
+        values = self._store.read(flat) if flat else []
+        stamp = self._store.next_stamp()
+        said = []
+        at = 0
+        for kind, frame in frames.items():
+            codes, ids = coded[kind]
+            stored = ROW_TABLES[kind].unpack(values[at : at + len(ids)])
+            at += len(ids)
+            incoming = frame.with_columns(pl.Series(OWNER, codes))
+            fallen = self._below_floor(kind, incoming)
+            news = incoming.filter(pl.Series(~fallen)) if fallen.any() else incoming
+            if fallen.any():
+                # whoever is not there any more has nothing to say; whoever is says what is stored
+                known = pl.concat([news[OWNER], stored[OWNER]]).unique().sort()
+                again = pl.Series(np.searchsorted(known.to_numpy(), news[OWNER].to_numpy()))
+                news = news.with_columns(again.cast(pl.Int64).alias(OWNER))
+                stored = stored.with_columns(
+                    pl.Series(OWNER, np.searchsorted(known.to_numpy(), stored[OWNER].to_numpy()))
+                )
+                ids = [ids[owner] for owner in known]
+                keys[kind] = [keys[kind][owner] for owner in known]
+            folded = fold_rows(kind, news, stored, len(ids))
+            change.store(keys[kind], ROW_TABLES[kind].pack(folded.state, len(ids)))
+            said.append(said_by_rows(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp, self._context))
+            self._count(change, incoming, fallen, folded.accepted)
+        self._store.write(change)
+        return join_said(said)
+
+    def _count(
+        self,
+        change: Change,
+        incoming: pl.DataFrame,
+        fallen: npt.NDArray[np.bool_],
+        accepted: npt.NDArray[np.bool_],
+    ) -> None:
+        news = np.zeros(incoming.height, dtype=np.bool_)
+        news[np.flatnonzero(~fallen)] = accepted
+        tables = incoming.select("system", "entity", pl.Series("news", news)).filter(incoming["partition"] >= 0)
+        for system, entity, is_news, messages in tables.group_by("system", "entity", "news").len().iter_rows():
+            _add(change, f"{system}/{entity}", "folded" if is_news else "old_news", "", messages)
+
+    # --- truncates: off the hot path -------------------------------------------------------------
+
+    def _known_floors(self) -> dict[bytes, Floor]:
+        if self._floors is None:
+            self._floors = {table: _decode_floor(value) for table, value in self._store.floors().items()}
+        return self._floors
+
+    def _below_floor(self, kind: str, incoming: pl.DataFrame) -> npt.NDArray[np.bool_]:
+        fallen = np.zeros(incoming.height, dtype=np.bool_)
+        for table, floor in self._known_floors().items():
+            floor_kind, system, entity = table.decode().split("\x1f")
+            if floor_kind != kind:
+                continue
+            of_table = incoming.select((pl.col("system") == system) & (pl.col("entity") == entity))[:, 0]
+            if of_table.any():
+                fallen[of_table.to_numpy()] = at_or_before(incoming.filter(of_table), floor)
+        return fallen
+
+    def _truncate(self, truncated: Truncated) -> Said:
+        """Delete every row of a table that stands at or before the truncate.
+
+        The sweep runs to its end here, a bounded write at a time; the truncate's replay mends a crash in it.
+        """
+        floor = Floor(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
+        table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
+        said = []
+        for ids in self._store.scan(row_kind(truncated.kind)):
+            for at in range(0, len(ids), SWEEP_ROWS_MAX):
+                some = ids[at : at + SWEEP_ROWS_MAX]
+                fallen = self._fallen_rows(truncated, floor, some)
+                if fallen.height:
+                    said.append(self._settle({truncated.kind: fallen}, Change()))
+        known = self._known_floors()
+        if table not in known or not _above(known[table], floor):
+            known[table] = floor
+        change = Change()
+        change.floors = {place: {table: _encode_floor(known[table])} for place in self._store.places}
+        _add(change, truncated.topic, "folded", "truncate", 1)
+        self._store.write(change)
+        return join_said(said)
+
+    def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> pl.DataFrame:
+        """Turn the stored rows that a truncate takes into deletes at its place."""
+        ROW_TABLES[truncated.kind]
+        values = self._store.read(self._keys.of(row_kind(truncated.kind), ids))
+        stored = ROW_TABLES[truncated.kind].unpack(values)
+        rows = stored.filter(
+            (pl.col("part") == ROW) & (pl.col("system") == truncated.system) & (pl.col("entity") == truncated.entity)
+        )
+        rows = rows.filter(pl.Series(at_or_before(rows, floor), dtype=pl.Boolean))
+        columns = entity_columns(truncated.kind)
+        keep = {"system", "entity", "key", "source_epoch", "partition", "offset", "ts_ms", "p0", "p1", "p2", "p3"}
+        return rows.with_columns(pl.Series("row", [ids[owner] for owner in rows[OWNER]], dtype=pl.Binary)).select(
+            *[
+                pl.lit(DELETE, pl.Int8).alias("op")
+                if name == "op"
+                else pl.lit(0).cast(dtype).alias(name)
+                if name in ("held", "snapshot")
+                else pl.lit(-1, pl.Int64).alias(name)
+                if name == "partition"
+                else pl.col(name).cast(dtype)
+                if name in keep or name == "row"
+                else pl.lit(None, dtype).alias(name)
+                for name, dtype in columns.items()
+            ]
+        )
+
+
+def _add(change: Change, topic: str, outcome: str, reason: str, messages: int) -> None:
+    key = (topic, outcome, str(reason))
+    change.counts[key] = change.counts.get(key, 0) + messages
+
+
+def _encode_floor(floor: Floor) -> bytes:
+    return orjson.dumps(asdict(floor))
+
+
+def _decode_floor(value: bytes) -> Floor:
+    held = orjson.loads(value)
+    return Floor(held["source_epoch"], tuple(held["position"]), held["partition"], held["offset"])
+
+
+def _above(floor: Floor, other: Floor) -> bool:
+    def order(one: Floor) -> tuple[int, list[int], int]:
+        return one.source_epoch, [part or 0 for part in one.position], one.offset
+
+    return order(floor) > order(other)
+
+
+def row_kind(kind: str) -> bytes:
+    """Name the key kind of an entity's rows: `r` and the entity's code, so that a table can be swept."""
+    return b"r%c" % ENTITIES[kind].code

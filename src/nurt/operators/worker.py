@@ -1,0 +1,113 @@
+"""One worker's stages over one store: what a Bytewax worker runs, and what a test runs without Bytewax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nurt.core.context import FoldContext
+from nurt.core.contributions import Said, join_said
+from nurt.core.identity import Touched
+from nurt.model.change import Change
+from nurt.model.entity_frame import Translated
+from nurt.model.head import owed_score
+from nurt.model.keys import Keys
+from nurt.model.published import PublishedBatch
+from nurt.operators.accounts_stage import AccountsStage
+from nurt.operators.identity_stage import IdentityStage
+from nurt.operators.orders_stage import OrdersStage
+from nurt.operators.profiles_stage import ProfilesStage, Touch, decode_touch
+from nurt.operators.rows_stage import RowsStage
+from nurt.ports import Store
+
+DUE_PROFILES_MAX = 2_000
+"""How many profiles one tick recomputes because of the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The first item of an epoch, for every stage of every worker.
+
+    Attributes:
+        epoch: that begins now; all before it are done.
+        as_of: today, days since 1970.
+        horizon: owed_score below which nothing can be rewound to.
+    """
+
+    epoch: int
+    as_of: int
+    horizon: int
+
+
+class Worker:
+    """Five stages over one store; each is called with what the stage before said."""
+
+    def __init__(self, store: Store, keys: Keys, context: FoldContext, schema: Mapping[str, Any]) -> None:
+        self.store = store
+        self.keys = keys
+        self.epoch = 0
+        self.as_of = 0
+        self.rows = RowsStage(store, keys, context)
+        self.orders = OrdersStage(store, keys, context)
+        self.accounts = AccountsStage(store, keys, context)
+        self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
+        self.profiles = ProfilesStage(store, keys, context, schema, lambda: self.epoch, lambda: self.as_of)
+        self._resumed = False
+
+    def begin_epoch(self, tick: Tick) -> None:
+        """Lift the heads: from now on they vouch for all epochs before this one."""
+        self.epoch = tick.epoch
+        self.as_of = max(self.as_of, tick.as_of)
+        self.store.lift(tick.epoch, tick.horizon)
+
+    def owed_touches(self) -> list[Touch]:
+        """Return, once a run, what earlier runs owed; it is owed again, by this epoch."""
+        if self._resumed:
+            return []
+        self._resumed = True
+        owed = {place: members for place, members in self.store.owed().items() if members}
+        if owed:
+            score = owed_score(self.store.run, self.epoch)
+            self.store.write(Change(owed={place: dict.fromkeys(members, score) for place, members in owed.items()}))
+        return [decode_touch(member) for members in owed.values() for member in members]
+
+    def due_profiles(self) -> PublishedBatch:
+        """Recompute some of the profiles that the clock changed; the others wait for the next tick."""
+        due = [decode_touch(member) for member in self.store.due(self.as_of, DUE_PROFILES_MAX)]
+        return self.profiles.materialise(due, owed=True)
+
+
+class Chain:
+    """All stages of a single worker, one after another: the flow without Bytewax."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
+        """Carry a micro-batch from translated messages to profiles."""
+        worker = self.worker
+        said = worker.rows.fold(batches)
+        touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
+        return worker.profiles.materialise(touches)
+
+    def tick(self, tick: Tick) -> list[PublishedBatch]:
+        """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
+        worker = self.worker
+        worker.begin_epoch(tick)
+        out = [worker.profiles.materialise(list(dict.fromkeys(worker.owed_touches())), owed=True)]
+        while len(batch := worker.due_profiles()):
+            out.append(batch)
+        return out
+
+    def _touch(self, touched: dict[str, list[Touched]]) -> list[Touch]:
+        return [
+            (realm, profile)
+            for realm, accounts in touched.items()
+            for profile in self.worker.identity.resolve(realm, accounts)
+        ]
+
+
+def merged(rows: Said, orders: Said) -> Said:
+    """Join what rows and orders say to accounts."""
+    return join_said([rows, orders])
