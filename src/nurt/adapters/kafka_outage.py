@@ -22,6 +22,7 @@ AWAY = frozenset(
         KafkaError._WAIT_COORD,
         KafkaError._RESOLVE,
         KafkaError._WAIT_CACHE,
+        KafkaError._NOENT,
         KafkaError._IN_PROGRESS,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.LEADER_NOT_AVAILABLE,
