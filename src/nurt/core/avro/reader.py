@@ -16,7 +16,7 @@ from nurt.core.avro.memory import PADDING_BYTES
 from nurt.core.avro.projection import Column, ColumnType, Projection, columnar_paths, project
 from nurt.core.avro.schema import parse_schema
 
-JOINED_BYTES_MAX = (1 << 31) - 1 - PADDING_BYTES
+JOINED_BYTES_MAX = (1 << 31) - 1
 """Arrow's views address their text by int32; a larger batch is read in parts."""
 
 Bytes = npt.NDArray[np.uint8]
@@ -94,11 +94,12 @@ class Reader:
 
     def read(self, messages: Sequence[bytes], skip: int = 5) -> ReadFrame:
         """Read messages whose Avro body begins behind `skip` bytes (the Confluent wire header has 5)."""
-        if len(messages) > 1 and sum(map(len, messages)) > JOINED_BYTES_MAX:
+        joined = join(messages)
+        if joined.data.size > JOINED_BYTES_MAX and len(messages) > 1:
             half = len(messages) // 2
             first, second = self.read(messages[:half], skip), self.read(messages[half:], skip)
             return ReadFrame(pl.concat([first.frame, second.frame]), np.concatenate([first.bad, second.bad]))
-        return self.read_joined(join(messages), None, skip)
+        return self.read_joined(joined, None, skip)
 
     def read_joined(self, joined: Joined, rows: Places | None = None, skip: int = 5) -> ReadFrame:
         """Read messages that lie end to end already; `rows` (int64) names those to read, in that order.
@@ -135,13 +136,13 @@ class _Stores:
     def __init__(self, plan: Projection, n: int) -> None:
         bitmap_bytes = (n + 7) // 8
         self.n = n
-        sizes_bytes = (plan.words * n * 8, plan.views * n * 16, plan.flags * bitmap_bytes)
-        sizes_bytes += (len(plan.columns) * bitmap_bytes,)
+        sizes_bytes = [plan.views * n * 16, plan.words * n * 8, plan.flags * bitmap_bytes]
+        sizes_bytes.append(len(plan.columns) * bitmap_bytes)
         memory: Any = np.frombuffer(pa.allocate_buffer(sum(sizes_bytes) + 1), dtype=np.uint8)  # see `join`
         memory.fill(0)
-        words, views, flags, valid, _ = np.split(memory, np.cumsum(sizes_bytes))
-        self.words = words.view(np.uint64).reshape(plan.words, n)
+        views, words, flags, valid, _ = np.split(memory, np.cumsum(sizes_bytes))
         self.views = views.view(np.uint64).reshape(plan.views, n, 2)
+        self.words = words.view(np.uint64).reshape(plan.words, n)
         self.flags = flags.reshape(plan.flags, bitmap_bytes)
         self.valid = valid.reshape(len(plan.columns), bitmap_bytes)
 
