@@ -182,12 +182,12 @@ def test_closing_twice_is_fine(kind: Kind) -> None:
     check(kind, [rich(1, 1)])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_history_with_restarts_ends_in_the_newest_revision_of_each_profile(kind: Kind, seed: int) -> None:
     random = Random(seed)
     newest: dict[int, tuple[int, Profile | None]] = {}
     sink = kind.open()
-    for _ in range(25):
+    for _ in range(12):
         entries: list[Profile | tuple[int, int]] = []
         for _ in range(random.randint(0, 12)):
             number, revision = random.randint(0, 15), random.randint(1, 30)

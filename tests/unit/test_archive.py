@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -256,6 +257,24 @@ def test_the_lag_falls_to_nothing() -> None:
         lags.append(log.lag())
     assert lags[0] > 100
     assert log.lag() == 0
+
+
+def test_memory_is_bounded_by_what_one_poll_returns(tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path) as writer:
+        for _ in range(20_000):
+            writer.write("t", 0, None, b"x" * 1_000)
+    log = ArchiveLog([tmp_path])
+    tracemalloc.start()
+    try:
+        log.start({("t", 0): 19_000})  # passing over what was done must not pile up either
+        assert len(drain(log, 200)) == 1_000
+        log.start(None)
+        while not log.exhausted():
+            log.poll(200)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 8 << 20
 
 
 def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import fastavro
@@ -49,3 +51,27 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "schemas.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"schemas\.json"):
         FolderRegistry(tmp_path)
+
+
+REGISTERING = """
+import sys
+from pathlib import Path
+from nurt.adapters.registry import FolderRegistry
+registry = FolderRegistry(Path(sys.argv[1]))
+for index in range(15):
+    fields = [{"name": f"{sys.argv[2]}{index}", "type": "long"}]
+    print(registry.register(f"{sys.argv[2]}{index}-value", {"type": "record", "name": "Row", "fields": fields}))
+"""
+
+
+def test_processes_that_register_at_once_share_no_id(tmp_path: Path) -> None:
+    running = [
+        subprocess.Popen([sys.executable, "-c", REGISTERING, str(tmp_path), who], stdout=subprocess.PIPE)
+        for who in "ab"
+    ]
+    told = [[int(line) for line in child.communicate(timeout=120)[0].split()] for child in running]
+    assert sorted(told[0] + told[1]) == list(range(1, 31))
+    registry = FolderRegistry(tmp_path)
+    for who, ids in zip("ab", told, strict=True):
+        names = [(registry.schema(schema_id) or {})["fields"][0]["name"] for schema_id in ids]
+        assert names == [f"{who}{index}" for index in range(15)]

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import duckdb
 import pyarrow.dataset
 import pytest
 
 from nurt.adapters.parquet_sink import ParquetSink
 from nurt.adapters.profile_tables import TABLES
 from nurt.errors import ConfigurationError, StateTooNew
-from tests.contracts.published import batch, rich
+from tests.contracts.published import batch, id_of, rich
 
 
 def revisions(folder: Path, table: str = "profiles") -> list[int]:
@@ -110,6 +112,38 @@ def test_the_number_of_buckets_is_settled_when_the_folder_is_made(tmp_path: Path
         sink.close()
     assert len(list((tmp_path / "profiles").iterdir())) == 4
     assert revisions(tmp_path) == [9] * 60
+
+
+def test_a_reader_at_any_moment_sees_each_profile_once_and_whole(tmp_path: Path) -> None:
+    sink = ParquetSink(tmp_path, buckets=3, rows_max=1)
+    sink.write(batch(*(rich(number, 1) for number in range(30))))
+    done = threading.Event()
+    seen: list[list[str]] = []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(sorted(pyarrow.dataset.dataset(tmp_path / "profiles").to_table()["id"].to_pylist()))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for revision in range(2, 12):
+        sink.write(batch(*(rich(number, revision) for number in range(30))))
+    done.set()
+    reader.join()
+    sink.close()
+    assert len(seen) > 1
+    assert all(ids == sorted({id_of(number).hex() for number in range(30)}) for ids in seen)
+
+
+def test_tables_join_on_id_and_revision_without_leaving_anything_over(tmp_path: Path) -> None:
+    sink = ParquetSink(tmp_path, rows_max=7)
+    for revision in range(1, 6):
+        sink.write(batch(*(rich(number, revision) for number in range(revision, 25))))
+    sink.close()
+    names = {name: f"read_parquet('{tmp_path}/{name}/*.parquet')" for name in TABLES}
+    for name in names.keys() - {"profiles"}:
+        left = duckdb.sql(f"SELECT * FROM {names[name]} ANTI JOIN {names['profiles']} USING (id, revision)")
+        assert left.fetchall() == []
 
 
 def test_a_second_sink_is_refused_while_the_first_is_open(tmp_path: Path) -> None:
