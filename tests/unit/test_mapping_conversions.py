@@ -195,3 +195,19 @@ def test_a_float_becomes_money_only_by_rounding_or_casting() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e12, 1e300])
 def test_a_float_too_large_to_be_exact_is_refused_even_when_rounded(value: float) -> None:
     assert convert("amount", [value, 1.5], pl.Float64, "ROUND(v, 2)") == [Reason.OUT_OF_RANGE, 15_000]
+
+
+def test_minor_units_become_money_by_dividing_decimals() -> None:
+    assert convert("amount", [1999, -1, None], pl.Int64, "CAST(v AS DECIMAL(18,2)) / 100") == [199_900, -100, None]
+    assert convert("amount", [1999], pl.Int64, "v / 100") == [Reason.WRONG_TYPE]
+
+
+def test_decimals_are_multiplied_at_the_larger_scale_and_rounded_half_to_even() -> None:
+    cents = [Decimal("0.15"), Decimal("0.25"), Decimal("-0.15")]
+    assert convert("amount", cents, pl.Decimal(38, 2), "v * CAST(0.5 AS DECIMAL(18,2))") == [800, 1200, -800]
+    assert convert("amount", [Decimal("0.1"), None], pl.Decimal(38, 1), "v * 3 + v") == [4000, None]
+
+
+def test_a_product_with_a_literal_fraction_is_a_float() -> None:
+    assert convert("amount", [Decimal("10.00")], pl.Decimal(38, 2), "v * 1.23") == [Reason.WRONG_TYPE]
+    assert convert("amount", [Decimal("10.01")], pl.Decimal(38, 2), "ROUND(v * 1.23, 2)") == [123_100]

@@ -124,8 +124,8 @@ def test_a_constant_names_no_column(text: str) -> None:
     "text",
     [
         "SUM(n)", "max(n)", "COUNT(*)", "FIRST(a)", "ROW_NUMBER() OVER (ORDER BY n)", "n OVER ()",
-        "LAG(n) OVER (ORDER BY n)", "NOW()", "RANDOM()", "DATE(s)", "(SELECT 1)", "n IN (SELECT 1)", "EXISTS (SELECT 1)",
-        "UNNEST(a)", "MD5(a)", "COLUMNS('a')", "*", "a, n", "a n", "a AS n", "t.a", '"^.*$"', "", "(", "'open",
+        "LAG(n) OVER (ORDER BY n)", "NOW()", "RANDOM()", "DATE(s)", "(SELECT 1)", "n IN (SELECT 1)",
+        "EXISTS (SELECT 1)", "UNNEST(a)", "MD5(a)", "COLUMNS('a')", "*", "a, n", "a n", "a AS n", "t.a", '"^.*$"', "", "(", "'open",
         "a; n", "CASE WHEN", "STRPTIME(s)", "$1",
     ],
 )  # fmt: skip
