@@ -131,7 +131,7 @@ class Topic:
         self,
         row: Mapping[str, Any],
         partition: int = 0,
-        key: bytes | None | str = "own",
+        key: bytes | str | None = "own",
         headers: Headers | None = None,
         **source: Any,
     ) -> int:

@@ -27,6 +27,8 @@ UNAVAILABLE = "__debezium_unavailable_value"
 Source: Debezium `unavailable.value.placeholder`, its default; PostgreSQL's TOAST, Oracle's LOBs.
 """
 
+_UNAVAILABLE_BYTES = pl.Series([UNAVAILABLE.encode()], dtype=pl.Binary)  # polars takes plain bytes for a sequence
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -100,7 +102,7 @@ def _bytes(raw: Raw, _type: ColumnType, _zone: str) -> Given:
 
 
 def _held_back_bytes(column: pl.Series) -> tuple[pl.Series, Bools | None]:
-    held_back = (column == UNAVAILABLE.encode()).fill_null(False)
+    held_back = (column == _UNAVAILABLE_BYTES).fill_null(False)
     if not held_back.any():
         return column, None
     return column.to_frame().select(pl.when(~held_back).then(pl.first())).to_series(), held_back.to_numpy()
