@@ -218,6 +218,22 @@ def test_a_column_of_nothing_but_nulls_needs_no_type() -> None:
     assert compile_writer(schema).write(frame) == [with_fastavro(schema, value)] * 2
 
 
+@pytest.mark.parametrize("dtype", [pl.String, pl.Enum(["x", "A", "B" * 20]), pl.Categorical])
+def test_texts_may_be_held_as_categories(dtype: Any) -> None:
+    symbols = {"type": "enum", "name": "e", "symbols": ["A", "B" * 20]}
+    schema = record(a=symbols, b=["null", "string"], c={"type": "array", "items": "string"})
+    a, b, c = ["A", "B" * 20, "A"], ["A", None, "B" * 20], [["A"], [], ["B" * 20, "A"]]
+    frame = pl.DataFrame({"a": a, "b": b, "c": c}, schema={"a": dtype, "b": dtype, "c": pl.List(dtype)})
+    expected = [with_fastavro(schema, {"a": a[i], "b": b[i], "c": c[i]}) for i in range(3)]
+    assert compile_writer(schema).write(frame) == expected
+
+
+def test_a_text_that_many_rows_share_is_written_for_each() -> None:
+    text = "one literal, longer than a view, held once" * 9
+    frame = pl.DataFrame({"i": range(500)}).with_columns(pl.lit(text).alias("a"))
+    assert compile_writer(record(a="string")).write(frame) == [with_fastavro(record(a="string"), {"a": text})] * 500
+
+
 def test_a_null_list_of_a_required_array_is_an_empty_one() -> None:
     schema = record(c={"type": "array", "items": "long"})
     bodies = compile_writer(schema).write(pl.DataFrame({"c": [None, [5], []]}, schema={"c": pl.List(pl.Int64)}))

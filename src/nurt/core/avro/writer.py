@@ -218,7 +218,7 @@ def _as_needed(node: Node, array: Any, path: str) -> Any:
         if kind == wanted:
             return array
         if pa.types.is_dictionary(kind):
-            array = array.dictionary_decode()
+            array = pl.Series(array).cast(pl.String).to_arrow(compat_level=_VIEWS)
             kind = array.type
         if pa.types.is_date32(kind) and node.logical in ("date", None):
             array = array.cast(pa.int32())
