@@ -125,8 +125,8 @@ def test_a_constant_names_no_column(text: str) -> None:
     [
         "SUM(n)", "max(n)", "COUNT(*)", "FIRST(a)", "ROW_NUMBER() OVER (ORDER BY n)", "n OVER ()",
         "LAG(n) OVER (ORDER BY n)", "NOW()", "RANDOM()", "DATE(s)", "(SELECT 1)", "n IN (SELECT 1)",
-        "EXISTS (SELECT 1)", "UNNEST(a)", "MD5(a)", "COLUMNS('a')", "*", "a, n", "a n", "a AS n", "t.a", '"^.*$"', "", "(",
-        "'open", "a; n", "CASE WHEN", "STRPTIME(s)", "$1",
+        "EXISTS (SELECT 1)", "UNNEST(a)", "MD5(a)", "COLUMNS('a')", "*", "a, n", "a n", "a AS n", "t.a", '"^.*$"', "",
+        "(", "'open", "a; n", "CASE WHEN", "STRPTIME(s)", "$1",
     ],
 )  # fmt: skip
 def test_what_looks_beyond_one_row_or_is_no_expression_is_refused(text: str) -> None:
