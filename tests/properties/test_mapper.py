@@ -281,6 +281,7 @@ def test_a_column_that_the_schema_lacks_refuses_upserts_and_lets_deletes_pass() 
     assert frame["key"].to_list() == ["2"] and frame["op"].to_list() == [DELETE]
     assert [(p.row, p.reason) for p in problems] == [(0, Reason.MAPPING_FAILED)]
     assert "field company: column note is not among" in problems[0].detail
+    assert "identifier email: column mail2 is not among" in problems[0].detail
 
 
 def test_a_missing_key_column_refuses_every_row() -> None:

@@ -21,6 +21,9 @@ from nurt.model.refusal import Reason
 PAIR_SEPARATOR = "\x1e"
 """Between the pairs of the column `identifiers`; U+001F stands between kind and value."""
 
+BROKEN_SHOWN_MAX = 3
+"""How many of a schema's faults one detail names."""
+
 HEAD = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
 """Columns of the head that pass through unchanged; `op` is there too and may change."""
 
@@ -46,8 +49,8 @@ def map_rows(
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Map changes of one table, in arrival order; return the entity's frame and the rows that are refused.
 
-    `head` has `op` and the columns of `HEAD`. `columns` has the source's columns under their own names: those of the key
-    on every row, and anything at all in the others where `op` is a delete. `unavailable` says by column (Boolean, no
+    `head` has `op` and the columns of `HEAD`. `columns` has the source's columns under their own names: the key's on
+    every row, and anything at all in the others where `op` is a delete. `unavailable` says by column (Boolean, no
     nulls) where the connector sent no value although there is one. `moved` has the key columns of the row that a delete
     became, in the types of `columns`, and null elsewhere. All have one height.
 
@@ -89,7 +92,7 @@ class _Batch:
         key = self._key("key", plan.key, self.columns, everyone)
         self._refuse_all(np.flatnonzero(key.is_null().to_numpy()), Reason.NO_KEY, f"key: {', '.join(plan.key.columns)}")
         if plan.broken:
-            self._refuse_all(np.flatnonzero(~deleted), Reason.MAPPING_FAILED, plan.broken[0])
+            self._refuse_all(np.flatnonzero(~deleted), Reason.MAPPING_FAILED, "; ".join(plan.broken[:BROKEN_SHOWN_MAX]))
             return self._finish(key, np.ones(self.height, dtype=np.bool_), moved, deleted, [], {})
         sent_as_delete = deleted.copy()
         self._apply_where(deleted)
@@ -192,16 +195,19 @@ class _Batch:
         """Choose for each row the first parent whose key is not null."""
         if not keys:
             return {}
-        topic = self.topic
-        chosen = pl.select(
-            pl.coalesce(keys).alias("parent_key"),
-            _first_of(keys, [parent.name for parent in topic.parents]).alias("parent_entity"),
-            _first_of(keys, [parent.kind for parent in topic.parents]).alias("parent_kind"),
-        )
-        texts = chosen.select(
-            pl.concat_str(pl.lit(topic.system.name), "parent_entity", "parent_key", separator=KEY_SEPARATOR)
-        ).to_series()
-        return {**{name: chosen[name] for name in chosen.columns}, "parent": self.ids.of(texts)}
+        choices = zip(self.topic.parents, keys, strict=True)
+        made = [
+            {
+                "parent_key": key,
+                "parent_entity": _where_not_null(key, parent.name),
+                "parent_kind": _where_not_null(key, parent.kind),
+                "parent": self._ids(parent.name, key),
+            }
+            for parent, key in choices
+        ]
+        if len(made) == 1:
+            return made[0]
+        return {name: pl.select(pl.coalesce([each[name] for each in made])).to_series() for name in made[0]}
 
     def _held(self, live: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Say by bit which fields, and whether the parent, came without their value."""
@@ -227,7 +233,7 @@ class _Batch:
 
     def _ids(self, entity: str, keys: pl.Series) -> pl.Series:
         prefix = f"{self.topic.system.name}{KEY_SEPARATOR}{entity}{KEY_SEPARATOR}"
-        return self.ids.of(pl.select(pl.concat_str(pl.lit(prefix), keys)).to_series())
+        return self.ids.of(pl.select(pl.format(prefix + "{}", keys)).to_series())
 
     def _rows(self, at: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self.columns if len(at) == self.height else self.columns[at]
@@ -274,9 +280,10 @@ def _gather(series: pl.Series, places: pl.Series) -> pl.Series:
     return pl.select(pl.lit(series).gather(places)).to_series()
 
 
-def _first_of(keys: list[pl.Series], names: list[str]) -> pl.Expr:
-    """Return for each row the name that stands where the first key is that is not null."""
-    return pl.coalesce(pl.when(key.is_not_null()).then(pl.lit(name)) for key, name in zip(keys, names, strict=True))
+def _where_not_null(keys: pl.Series, text: str) -> pl.Series:
+    """Repeat a text, null where the key is null."""
+    texts = pl.Series([text]).new_from_index(0, len(keys))
+    return texts.set(keys.is_null(), None) if keys.null_count() else texts
 
 
 def _pairs(columns: dict[str, pl.Series]) -> pl.Series:

@@ -52,9 +52,9 @@ def _bisect(
     try:
         return rows.select(expr)[name].cast(dtype)
     except FAILURES:
-        if rows.height == 1:
-            guilty.append(first)
-            return pl.Series(name, [None], dtype=dtype)
+        if rows.height <= 1:
+            guilty.extend(range(first, first + rows.height))
+            return pl.Series(name, [None] * rows.height, dtype=dtype)
     half = rows.height // 2
     left = _bisect(rows[:half], expr, name, dtype, first, guilty)
     right = _bisect(rows[half:], expr, name, dtype, first + half, guilty)
