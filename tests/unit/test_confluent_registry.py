@@ -104,7 +104,10 @@ def test_a_registry_that_refuses_us_is_a_matter_of_configuration(stub: Stub, sta
         ConfluentRegistry(stub.url).schema(1)
 
 
-@pytest.mark.parametrize("answer", [(404, b"<html>"), (404, b'{"detail": "Not Found"}'), (200, b"<html>hello")])
+@pytest.mark.parametrize(
+    "answer",
+    [(404, b"<html>"), (404, b'{"detail": "Not Found"}'), (404, b'{"error_code": 404}'), (200, b"<html>hello")],
+)
 def test_an_address_where_no_registry_answers_is_no_unknown_schema(stub: Stub, answer: tuple[int, bytes]) -> None:
     stub.answers.append(answer)
     with pytest.raises(ConfigurationError, match=r"registry\.url"):

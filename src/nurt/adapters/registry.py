@@ -242,7 +242,7 @@ class ConfluentRegistry:
         status = refused.http_status_code
         if status == 409:
             return _incompatible(doing.removeprefix("registering schema "), _said(refused))
-        if status == 404 and (refused.error_code or 0) // 100 in (4, 404):  # else it is no registry that answers
+        if status == 404 and (refused.error_code or 0) // 100 == 404:  # else it is no registry that answers
             return _Absent(f"{doing} at {self._shown}: there is none ({_said(refused)}); correct the name")
         if status in (401, 403):
             return ConfigurationError(
