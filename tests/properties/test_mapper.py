@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nurt.core.ids import Ids
 from nurt.core.mapper import HEAD, Problem, map_rows
 from nurt.core.mapping import TopicMapping, load_mapping
+from nurt.core.mapping_plan import faults
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
@@ -305,6 +306,16 @@ def test_an_optional_column_that_the_schema_lacks_is_null(sql: str) -> None:
     lacking, more_problems = map_rows(mapping, head_of([UPSERT]), with_it.drop("v"), IDS)
     assert not problems and not more_problems
     assert lacking.equals(frame)
+
+
+def test_what_a_schema_cannot_give_is_known_before_any_row_comes() -> None:
+    assert faults(mapping_of("customers"), CUSTOMERS) == []
+    found = faults(
+        mapping_of("orders"), {**SCHEMA, "tenant": pl.List(pl.Int64()), "total": pl.Float64(), "points": pl.Int64()}
+    )
+    assert [fault.partition(":")[0] for fault in found] == ["key", "field gross"]
+    lacking = faults(mapping_of("invoices"), {"id": pl.Int64()})
+    assert [fault.partition(":")[0] for fault in lacking] == ["parent order", "parent member", "field amount"]
 
 
 def test_one_bad_row_among_thousands_is_the_only_one_refused() -> None:

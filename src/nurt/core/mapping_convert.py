@@ -40,6 +40,7 @@ class Conversion:
     refused: Callable[[pl.Expr, pl.Expr], pl.Expr] | None  # of (result, value); None: nothing can be refused
     reason: Reason
     detail: str  # names types and what was expected, never a value
+    never: bool = False  # the type cannot become the field's: every value is refused
 
 
 def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bool) -> Conversion:
@@ -58,6 +59,7 @@ def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bo
         lambda result, _: result.is_not_null(),
         Reason.WRONG_TYPE,
         f"{dtype} cannot become {field_type.value}{hint}",
+        never=True,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import polars as pl
@@ -12,7 +12,6 @@ from nurt.core.mapping_convert import Conversion, conversion, plain_text
 from nurt.core.mapping_evaluate import result_type, spread
 from nurt.core.mapping_types import Expression, Reference, TopicMapping
 from nurt.model.entities import ENTITIES, FieldType
-from nurt.model.refusal import Reason
 
 PLANS_MAX = 4096
 """Compiled plans that are kept: topics times writer schemas."""
@@ -57,7 +56,6 @@ class Plan:
     stand_ins: dict[str, pl.DataType]  # optional columns that these rows lack, with the type that they are null of
     broken_key: str | None  # why no row can be read
     broken: tuple[str, ...]  # why no upsert can be read
-    refusals: dict[str, tuple[Reason, str]] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=PLANS_MAX)
@@ -88,6 +86,20 @@ def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) 
         key_broken[0] if key_broken else None,
         tuple(broken),
     )
+
+
+def faults(topic: TopicMapping, schema: Mapping[str, pl.DataType]) -> list[str]:
+    """Say what of a topic's mapping cannot work for rows with these columns; [] when all of it can."""
+    plan = plan_for(topic, tuple(schema.items()))
+    always = [f"{step_title}: {detail}" for step_title, detail in _always_refused(plan)]
+    return [*([plan.broken_key] if plan.broken_key is not None else []), *plan.broken, *always]
+
+
+def _always_refused(plan: Plan) -> Iterable[tuple[str, str]]:
+    """Name the steps whose type can never become the field's."""
+    for step in (*((plan.where,) if plan.where is not None else ()), *plan.steps):
+        if step.convert.never:
+            yield title(step), step.convert.detail
 
 
 def _stand_ins(topic: TopicMapping, schema: pl.Schema) -> dict[str, pl.DataType]:

@@ -78,7 +78,7 @@ def _topic() -> Schema:
     section = _section(
         TOPIC_WORDS,
         {
-            "match": {"type": "string", "format": "regex"},
+            "match": {"type": "string"},
             "entity": {"enum": list(ENTITIES)},
             "key": {"$ref": "#/$defs/reference"},
             "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
