@@ -17,7 +17,21 @@ def as_bytes(number: int, extra_bytes: int = 0) -> bytes:
     return number.to_bytes(size + extra_bytes, "big", signed=True)
 
 
-EDGES = [0, 1, -1, 127, -128, 2**63 - 1, -(2**63), 2**63, -(2**63) - 1, 10**30, -(10**30), 922337203685477, 10**38 - 1]
+EDGES = [
+    0,
+    1,
+    -1,
+    127,
+    -128,
+    2**63 - 1,
+    -(2**63),
+    2**63,
+    -(2**63) - 1,
+    10**30,
+    922337203685477,
+    922337203685478,
+    10**38 - 1,
+]
 NUMBERS = st.sampled_from(EDGES) | st.integers(-(2**64), 2**64) | st.integers(-(10**60), 10**60)
 ROUND = st.builds(lambda n, zeros: n * 10**zeros, st.integers(-(2**63), 2**63), st.integers(0, 40))
 DECIMALS = st.lists(st.none() | NUMBERS | ROUND, max_size=8)
@@ -27,6 +41,9 @@ DECIMALS = st.lists(st.none() | NUMBERS | ROUND, max_size=8)
 @given(numbers=DECIMALS, scale=st.integers(-5, 45), target=st.integers(0, 8), extra_bytes=st.integers(0, 3))
 @example(numbers=[-(2**63), 2**63 - 1], scale=4, target=4, extra_bytes=0)
 @example(numbers=[-(2**63) * 10**9, 2**63 * 10**9], scale=13, target=4, extra_bytes=0)
+@example(
+    numbers=[922337203685477, 922337203685478, -922337203685477, -922337203685478], scale=0, target=4, extra_bytes=0
+)
 @example(numbers=[], scale=2, target=4, extra_bytes=0)
 def test_an_amount_is_exact_or_refused(numbers: list[int | None], scale: int, target: int, extra_bytes: int) -> None:
     column = pl.Series("c", [None if n is None else as_bytes(n, extra_bytes) for n in numbers], dtype=pl.Binary)

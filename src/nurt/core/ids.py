@@ -15,8 +15,7 @@ SECRET_BYTES = 16
 
 _M0, _M1 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D)
 _M2, _M3 = np.uint64(0x6C7967656E657261), np.uint64(0x7465646279746573)
-_EE, _DD, _FF = np.uint64(0xEE), np.uint64(0xDD), np.uint64(0xFF)
-_U1, _U7, _U8 = np.uint64(1), np.uint64(7), np.uint64(8)
+_EE, _DD = np.uint64(0xEE), np.uint64(0xDD)
 _R13, _R16, _R17, _R21, _R32 = np.uint64(13), np.uint64(16), np.uint64(17), np.uint64(21), np.uint64(32)
 _R64 = np.uint64(64)
 
@@ -113,7 +112,7 @@ def _hash_each(bodies, offsets, k0, k1, hashes):  # type: ignore[no-untyped-def]
             v0, v1, v2, v3 = _round(v0, v1, v2, v3)
             v0 ^= word
             at += 8
-        word = (np.uint64(length) & _FF) << np.uint64(56)
+        word = np.uint64(length) << np.uint64(56)
         for b in range(length & 7):
             word |= np.uint64(bodies[at + b]) << np.uint64(8 * b)
         v3 ^= word
