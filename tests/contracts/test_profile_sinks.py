@@ -28,8 +28,8 @@ class Kind:
     name: str
     path: Path
 
-    def open(self, **options: Any) -> ProfileSink:
-        return DuckdbSink(self.path, **options) if self.name == "duckdb" else ParquetSink(self.path, **options)
+    def open(self) -> ProfileSink:
+        return DuckdbSink(self.path) if self.name == "duckdb" else ParquetSink(self.path, buckets=3)
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         if self.name == "duckdb":
@@ -215,7 +215,7 @@ from nurt.adapters.duckdb_sink import DuckdbSink
 from nurt.adapters.parquet_sink import ParquetSink
 from tests.contracts.published import batch, rich
 name, path, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-sink = DuckdbSink(path) if name == "duckdb" else ParquetSink(path, rows_max=60)
+sink = DuckdbSink(path) if name == "duckdb" else ParquetSink(path, buckets=3, rows_max=60)
 for revision in range(first, 10_000):
     sink.write(batch(*(rich(number, revision) for number in range(20)), (100 + revision % 5, revision)))
     print(revision, flush=True)

@@ -22,10 +22,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "folder":
         yield lambda: FolderRegistry(tmp_path)
     else:
-        try:
-            url = request.getfixturevalue("registry_url")
-        except pytest.FixtureLookupError:
-            pytest.skip("there is no fixture of a real registry yet")
+        url = request.getfixturevalue("registry_url")
         yield lambda: ConfluentRegistry(url, seconds_max=30)
 
 

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that a reader, or a crash, sees the old file or the new one, never a part."""
+def replace_file(path: Path, content: bytes, sync_name: bool = True) -> None:
+    """Put `content` at `path` so that a reader, or a crash, sees the old file or the new one, never a part.
+
+    Without `sync_name` a power cut may bring the old file back until the caller has used `sync_folder`.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -23,7 +26,8 @@ def replace_file(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync_name:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -110,6 +110,8 @@ class ParquetSink:
         )
         for (bucket,), part in incoming.partition_by("bucket", as_dict=True, include_key=False).items():
             self._fold_bucket(f"bucket-{bucket:02x}.parquet", part, recovered)
+        for folder in (self._own / "erased", *(self._folder / table for table in TABLES)):
+            sync_folder(folder)
         self._journal.truncate(0)
         os.fsync(self._journal.fileno())
         self._waiting = []
@@ -168,7 +170,7 @@ def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.Dat
     held = _read(path, schema)
     kept = held.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
     if len(rows) or len(kept) < len(held):
-        replace_file(path, _parquet(pl.concat([kept, rows]).sort("id", maintain_order=True)))
+        replace_file(path, _parquet(pl.concat([kept, rows]).sort("id", maintain_order=True)), sync_name=False)
 
 
 def _read(path: Path, otherwise: pl.DataFrame) -> pl.DataFrame:
