@@ -23,6 +23,17 @@ class Memory:
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
 
+    def claim(self, run: int, places: Sequence[bytes]) -> None:
+        """Take all heads for a run; raises Fenced when a later run holds one."""
+        for place in places:
+            held = self.heads.get(place)
+            if held is not None and held.run >= run:
+                raise Fenced(
+                    f"claiming state: run {held.run} holds it (this is run {run}); stop one of the two clusters"
+                )
+        for place in places:
+            self.heads[place] = Head(run, 0, 0)
+
     def copy(self) -> Memory:
         """Take a snapshot, as a server's dump would be."""
         return Memory(
@@ -50,17 +61,10 @@ class MemoryStore:
         self.run = run
         self.round_trips = 0
         self._memory = memory
-        self.places = list(places)
+        self.places: Sequence[bytes] = list(places)
         self._before_write = before_write
         self._after_write = after_write
         self._head = Head(run, 0, 0)
-        for place in places:
-            held = memory.heads.get(place)
-            if held is not None and held.run > run:
-                raise Fenced(
-                    f"claiming state: run {held.run} holds it (this is run {run}); stop one of the two clusters"
-                )
-            memory.heads[place] = self._head
 
     def next_stamp(self) -> int:
         """See ports.Store."""
@@ -100,8 +104,8 @@ class MemoryStore:
                     index[member] = day
         for place, floors in change.floors.items():
             memory.floors.setdefault(place, {}).update(floors)
-        for key, messages in change.counts.items():
-            memory.counts[key] = memory.counts.get(key, 0) + messages
+        for counted, messages in change.counts.items():
+            memory.counts[counted] = memory.counts.get(counted, 0) + messages
         for refused in change.refused:
             memory.refused[refused.topic, refused.partition, refused.offset] = refused
         self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))

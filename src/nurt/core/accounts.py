@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import distinct, newest, pair_keys
@@ -165,17 +166,21 @@ def _blank_key() -> list[pl.Expr]:
 
 
 def _heads(said_slots: pl.DataFrame, share_heads: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """List each account's head: what its id was made of. The first one known stays, for they are all alike."""
+    """List each account's head: what its id was made of. The first that knows it stays, for they are all alike.
+
+    Who only says that it is gone knows the system, which tells the realm, and not the rest.
+    """
     names = {"account_system": "system", "account_entity": "entity", "account_key": "key", "to": "child"}
     spoken = pl.concat([frame.select(OWNER, *names).rename(names) for frame in (said_slots, share_heads)])
     columns = {OWNER: pl.Int64(), **ACCOUNT_SLOTS.columns}
+    spoken = spoken.sort(pl.col("entity").is_null(), maintain_order=True)
     both = pl.concat([stored.select(columns.keys()), fit(spoken, columns)])
     return both.with_columns(pl.lit(HEAD_PART, pl.Int64).alias("part"), pl.lit(0, pl.Int64).alias("stamp")).unique(
         subset=OWNER, keep="first", maintain_order=True
     )
 
 
-def _links(slots: pl.DataFrame, alive: np.ndarray) -> pl.Series:  # type: ignore[type-arg]
+def _links(slots: pl.DataFrame, alive: npt.NDArray[np.bool_]) -> pl.Series:
     """Write each account's links as text: `kind U+001F value`, sorted, joined by U+001E; null when it is no more."""
     kinds = ("email", "loyalty_card", "phone", "tax_id")
     held = slots.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in (*kinds, "identifiers")))
@@ -191,9 +196,10 @@ def _links(slots: pl.DataFrame, alive: np.ndarray) -> pl.Series:  # type: ignore
             ignore_nulls=True,
         ).alias("links"),
     )
-    out = np.where(alive, "", None).astype(object)
-    out[texts[OWNER].to_numpy()] = texts["links"].to_numpy()
-    return pl.Series("links", out.tolist(), dtype=pl.String)
+    out: list[str | None] = ["" if one else None for one in alive.tolist()]
+    for owner, links in texts.iter_rows():
+        out[owner] = links
+    return pl.Series("links", out, dtype=pl.String)
 
 
 ADDRESS_CODE = 2

@@ -178,6 +178,17 @@ def _past_spaces(body, at, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def _is_null(body, at):  # type: ignore[no-untyped-def]
+    n, u, first, second = (
+        load_byte(body, at),
+        load_byte(body, at + 1),
+        load_byte(body, at + 2),
+        load_byte(body, at + 3),
+    )
+    return n == 110 and u == 117 and first == 108 and second == 108
+
+
+@numba.njit(nogil=True, cache=True)
 def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
     """Read JSON texts like [null,"116032456"]; a text of any other form has no part."""
     for row in range(known.shape[1]):
@@ -189,7 +200,7 @@ def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-d
         good = True
         for part in range(2):
             at = _past_spaces(body, at, end)
-            if at + 4 <= end and load_byte(body, at) == 110:  # null
+            if at + 4 <= end and _is_null(body, at):
                 at += 4
             else:
                 quoted = at < end and load_byte(body, at) == 34
@@ -252,7 +263,7 @@ def _scan_lsns(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
                 value = byte - 55
             if value >= 0:
                 digits += 1
-                if digits > 8:
+                if digits > (8 if part < 2 else 4):
                     good = False
                     break
                 parts[part] = parts[part] * 16 + value

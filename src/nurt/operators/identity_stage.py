@@ -101,20 +101,22 @@ class IdentityStage:
     def _change(self, realm: str, diff: Difference, held: dict[bytes, list[tuple[int, bytes, bytes, str]]]) -> Change:
         """Encode a difference as one atomic write, with the profiles concerned owed."""
         change = Change()
-        memberships: dict[bytes, list[tuple[int, bytes | None, bytes, str | None]]] = {}
+        memberships: dict[bytes, list[tuple[object, ...]]] = {}
         for account, found in diff.memberships.items():
             memberships[account] = [] if found is None else [(MEMBER, *found)]
         for account, profiles in diff.waiting.items():
-            kept = [(part, component, profile, links) for part, profile, component, links in held.get(account, [])]
+            kept: list[tuple[object, ...]] = [
+                (part, component, profile, links) for part, profile, component, links in held.get(account, [])
+            ]
             memberships.setdefault(account, kept)
             memberships[account] += [(WAITING, None, profile, None) for profile in profiles]
         self._put(change, b"m", realm, MEMBERSHIPS, memberships)
-        components = {
+        components: dict[bytes, list[tuple[object, ...]]] = {
             name: [(account, member.profile, member.links) for account, member in (members or {}).items()]
             for name, members in diff.components.items()
         }
         self._put(change, b"g", realm, COMPONENTS, components)
-        members: dict[bytes, list[tuple[int, bytes]]] = {
+        members: dict[bytes, list[tuple[object, ...]]] = {
             profile: [(HELD, account) for account in accounts] for profile, accounts in diff.held.items()
         }
         for profile, heir in diff.heirs.items():

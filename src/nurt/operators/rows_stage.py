@@ -148,7 +148,8 @@ class RowsStage:
             known[table] = floor
         change = Change()
         change.floors = {place: {table: _encode_floor(known[table])} for place in self._store.places}
-        _add(change, truncated.topic, "folded", "truncate", 1)
+        if self._keys.shard_place(0) in self._store.places:  # every worker sweeps, one counts
+            _add(change, truncated.topic, "folded", "truncate", 1)
         self._store.write(change)
         return join_said(said)
 

@@ -1,0 +1,53 @@
+"""From change events to live customer profiles: nurt's main flow, from top to bottom.
+
+    topics --translate--> rows --> orders --> accounts --> identity --> profiles --> topic, analytics
+
+Every stage keeps its state in Redis and owns some shards of it; a micro-batch costs it one read and one write.
+What a stage says to the next is its stored state, said again on every replay, so a crash between two stages loses
+nothing. `nurt run` runs this file; so does `python -m bytewax.run flows.profiles` with NURT_CONFIG set.
+"""
+
+from __future__ import annotations
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from nurt.wiring import Current
+
+
+def profiles(current: Current) -> Dataflow:
+    """Lay out the flow over one deployment's pieces."""
+    flow = Dataflow("profiles")
+
+    # Raw messages, one micro-batch an item; offsets are committed when everything below is done with them.
+    messages = op.input("topics", flow, current.topics())
+
+    # Avro and Debezium's envelope become columns of our entities; what cannot, goes to quarantine with its bytes.
+    translated = op.flat_map("translate", messages, current.translate())
+
+    # The newest event of every row stays. A row says its contribution to its order or account.
+    rows = op.stateful_batch("rows", op.map("to_rows", translated, current.address), current.stage("rows"))
+
+    # Lines, payments and shipments make an order; an order says what it adds to its account.
+    orders = op.stateful_batch("orders", _next("to_orders", rows, current), current.stage("orders"))
+
+    # Orders, addresses and consents make an account; whoever changed is touched by name from here on.
+    accounts = op.stateful_batch("accounts", _next("to_accounts", orders, current), current.stage("accounts"))
+
+    # Accounts that share an identifier are one customer; one worker owns a realm.
+    identity = op.stateful_batch("identity", _next("to_identity", accounts, current), current.stage("identity"))
+
+    # Profiles are recomputed from their accounts, so a split is as easy as a merge.
+    unified = op.stateful_batch("profiles", _next("to_profiles", identity, current), current.stage("profiles"))
+
+    op.output("published", op.map("unkey", unified, _without_key), current.sinks())
+    return flow
+
+
+def _next(step_id: str, said: op.KeyedStream, current: Current) -> op.KeyedStream:
+    """Send what a stage said to the workers that it is for."""
+    return op.map(step_id, said, lambda keyed: current.address(keyed[1]))
+
+
+def _without_key(keyed: tuple[str, object]) -> object:
+    return keyed[1]

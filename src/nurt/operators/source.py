@@ -1,0 +1,141 @@
+"""The Bytewax source over any message log: micro-batches, epochs, and commits when everything is done.
+
+Bytewax closes an epoch by `snapshot`, and does not ask for more before every output of that epoch, on every worker,
+is done. So the first `next_batch` after the n-th snapshot knows that epoch n is done. Its offsets are committed one
+epoch later, when all heads are above it: a head vouches only for epochs before its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from nurt.core.launch import CHECKPOINTS_KEPT, checkpoint_record
+from nurt.model.head import owed_score
+from nurt.model.log import Committed, Offsets
+from nurt.model.raw import RawBatch
+from nurt.operators.worker import Tick
+from nurt.ports import Clock, MessageLog, Register
+
+IDLE = timedelta(milliseconds=5)
+CHECKPOINT_EPOCHS = 300
+"""Epochs between checkpoints in the register: sparse, for it is kept for ever."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the input of one run is read.
+
+    Attributes:
+        open_log: opens one worker's share, by index.
+        offsets: where the launch decided to begin.
+        horizon: what the launch knows of the rewind horizon.
+        stopping: says whether the run was asked to end.
+    """
+
+    run: int
+    workers: int
+    rows_max: int
+    open_log: Callable[[int], MessageLog]
+    offsets: Offsets | None
+    horizon: int
+    register: Register
+    clock: Clock
+    stopping: Callable[[], bool]
+
+
+class Topics(FixedPartitionedSource[RawBatch | Tick, None]):
+    """One part a worker; each part reads a share of all topics."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def list_parts(self) -> list[str]:
+        """Name one part a worker."""
+        return [f"{index:04d}" for index in range(self._reading.workers)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share:
+        """Open a worker's share of the log."""
+        return Share(self._reading, int(for_part))
+
+
+class Share(StatefulSourcePartition[RawBatch | Tick, None]):
+    """Reads one share; part 0 also begins every epoch with a Tick for all workers."""
+
+    def __init__(self, reading: Reading, index: int) -> None:
+        self._reading = reading
+        self._index = index
+        self._log = reading.open_log(index)
+        self._log.start(reading.offsets)
+        self._log.commit(Committed(self._log.offsets(), reading.run, 0))
+        self._epoch = 1  # the one that runs now
+        self._closed: list[tuple[int, Offsets]] = []  # epochs whose snapshot was taken, oldest first
+        self._fresh = True  # nothing of this epoch has been said yet
+        self._last_committed = self._log.offsets()
+        self._horizon = reading.horizon
+        self._checkpoints: list[int] = []
+        self._empty_epochs = 0
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[RawBatch | Tick]:
+        """Commit what is done, then hand on what is there; ends when everything is read and committed."""
+        items: list[RawBatch | Tick] = []
+        if self._fresh:
+            self._settle()
+            self._fresh = False
+            if self._index == 0:
+                items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon))
+        ending = self._reading.stopping() or self._log.exhausted()
+        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN:
+            raise StopIteration
+        batches = [] if ending else self._log.poll(self._reading.rows_max)
+        if batches:
+            self._empty_epochs = -1
+        items += batches
+        self._awake = None if batches else datetime.now(UTC) + IDLE
+        return items
+
+    def next_awake(self) -> datetime | None:
+        """Say when to look again."""
+        return self._awake
+
+    def snapshot(self) -> None:
+        """Close the epoch: note where it ended. Its last batch may still be under way."""
+        self._closed.append((self._epoch, self._log.offsets()))
+        self._epoch += 1
+        self._fresh = True
+        self._empty_epochs += 1
+
+    def _settle(self) -> None:
+        """Commit every epoch but the newest closed one; all closed ones are done."""
+        done = self._closed[:-1]
+        self._closed = self._closed[-1:]
+        if not done:
+            return
+        epoch, offsets = done[-1]
+        if offsets != self._last_committed:
+            self._log.commit(Committed(offsets, self._reading.run, epoch))
+            self._last_committed = offsets
+        if epoch % CHECKPOINT_EPOCHS == 0:
+            self._checkpoint(epoch, offsets)
+
+    def _checkpoint(self, epoch: int, offsets: Offsets) -> None:
+        reading = self._reading
+        reading.register.append(checkpoint_record(reading.run, epoch, self._index, reading.workers, offsets))
+        self._checkpoints = [*self._checkpoints, epoch][-CHECKPOINTS_KEPT:]
+        if len(self._checkpoints) == CHECKPOINTS_KEPT:
+            self._horizon = owed_score(reading.run, self._checkpoints[0])
+
+    def close(self) -> None:
+        """Let go of the log; never raises."""
+        self._log.close()
+
+
+EPOCHS_TO_DRAIN = 3
+"""Epochs without input after which the last one with input is committed: its own, the lifting one, the commit's."""

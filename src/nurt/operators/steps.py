@@ -1,0 +1,200 @@
+"""The Bytewax steps: every stage as a step with one routing key a worker, and the sink.
+
+A step takes all items that wait for its worker at once, so a stage's round trips are shared by them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from bytewax.operators import StatefulBatchLogic
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from nurt.core.contributions import Said, join_said
+from nurt.core.identity import Touched
+from nurt.model.entity_frame import Translated
+from nurt.model.published import PublishedBatch
+from nurt.model.raw import RawBatch
+from nurt.operators.profiles_stage import Touch
+from nurt.operators.routing import Routes
+from nurt.operators.translate import Translator
+from nurt.operators.worker import Tick, Worker
+from nurt.ports import ProfileSink, Register
+
+Parcel = tuple[int, Any]
+"""(worker that it is for, item)."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Stage(StatefulBatchLogic[Parcel, Any, None]):
+    """A stage of one worker: parcels in, parcels out. Its state is in the store, not here."""
+
+    def __init__(self, name: str, steps_of: Callable[[int], Steps]) -> None:
+        self._name = name
+        self._steps_of = steps_of
+
+    def on_batch(self, values: list[Parcel]) -> tuple[list[Any], bool]:
+        """Run the stage; Bytewax shows no text of an exception in a cluster, so it is logged here."""
+        try:
+            step = getattr(self._steps_of(values[0][0]), self._name)
+            return list(step([item for _, item in values])), False
+        except Exception:
+            _logger.exception("running stage %s: failed; this run stops", self._name)
+            raise
+
+    def snapshot(self) -> None:
+        """Keep nothing: the store has it."""
+
+
+class Steps:
+    """What the stages of one worker do with the parcels of a moment."""
+
+    def __init__(self, worker: Worker, routes: Routes, index: int) -> None:
+        self._worker = worker
+        self._routes = routes
+        self._me = index
+
+    def rows(self, items: Sequence[Translated | Tick]) -> Iterator[Parcel]:
+        """Fold rows; a tick lifts the heads and goes on down the same worker."""
+        for _, some in groupby(items, _is_tick):
+            ticks, batches = [], []
+            for item in some:
+                if isinstance(item, Tick):
+                    ticks.append(item)
+                else:
+                    batches.append(item)
+            for tick in ticks:
+                self._worker.begin_epoch(tick)
+                yield self._me, tick
+            if batches:
+                yield from self._routes.split_said(self._worker.rows.fold(batches))
+
+    def orders(self, items: Sequence[Said | Tick]) -> Iterator[Parcel]:
+        """Fold orders; what rows said to accounts of this worker goes along."""
+        said = join_said([item for item in items if isinstance(item, Said)])
+        if said.slots.height or said.shares.height:
+            yield self._me, said
+        yield from self._routes.split_said(self._worker.orders.fold(said.to_orders))
+        yield from self._ticks(items)
+
+    def accounts(self, items: Sequence[Said | Tick]) -> Iterator[Parcel]:
+        """Fold accounts, and touch identity by realm."""
+        said = join_said([item for item in items if isinstance(item, Said)])
+        for realm, touched in self._worker.accounts.fold(said).items():
+            yield self._routes.of_realm(realm), (realm, touched)
+        yield from self._ticks(items)
+
+    def identity(self, items: Sequence[tuple[str, list[Touched]] | Tick]) -> Iterator[Parcel]:
+        """Resolve the realms of this worker, and touch profiles by name."""
+        if any(map(_is_tick, items)):
+            for worker, touches in self._routes.split_touches(list(dict.fromkeys(self._worker.owed_touches()))):
+                yield worker, Owed(touches)
+        by_realm: dict[str, list[Touched]] = {}
+        for item in items:
+            if not isinstance(item, Tick):
+                by_realm.setdefault(item[0], []).extend(item[1])
+        for realm, touched in by_realm.items():
+            profiles = self._worker.identity.resolve(realm, touched)
+            yield from self._routes.split_touches([(realm, profile) for profile in profiles])
+        yield from self._ticks(items)
+
+    def profiles(self, items: Sequence[list[Touch] | Owed | Tick]) -> Iterator[PublishedBatch]:
+        """Recompute what was touched, what was owed, and what the clock changed."""
+        touched: dict[Touch, None] = {}
+        owed: dict[Touch, None] = {}
+        for item in items:
+            if isinstance(item, Owed):
+                owed.update(dict.fromkeys(item))
+            elif not isinstance(item, Tick):
+                touched.update(dict.fromkeys(item))
+        stage = self._worker.profiles
+        yield stage.materialise([touch for touch in touched if touch not in owed])
+        yield stage.materialise(list(owed), owed=True)
+        if any(map(_is_tick, items)):
+            yield self._worker.due_profiles()
+
+    def _ticks(self, items: Sequence[Any]) -> Iterator[Parcel]:
+        for item in items:
+            if isinstance(item, Tick):
+                yield self._me, item
+
+
+class Owed(list[Touch]):
+    """Touches that no replay would make again."""
+
+
+def _is_tick(item: Any) -> bool:
+    return isinstance(item, Tick)
+
+
+class Translate:
+    """Translates raw batches on the worker that read them, and sends rows to their owners."""
+
+    def __init__(self, translator: Translator, routes: Routes, home: int, register: Register) -> None:
+        self._translator = translator
+        self._routes = routes
+        self._home = home
+        self._register = register
+
+    def __call__(self, item: RawBatch | Tick) -> list[Parcel]:
+        """Translate one batch; a source epoch that it begins is in the register before its rows are used."""
+        if isinstance(item, Tick):
+            return [(worker, item) for worker in range(self._routes.workers)]
+        translated = self._translator.translate(item)
+        for topic, partition, offset, epoch in self._translator.epochs.begun():
+            self._register.append(
+                {"kind": "source_epoch", "topic": topic, "partition": partition, "offset": offset, "epoch": epoch}
+            )
+        for notice in self._translator.epochs.notices():
+            _logger.warning(
+                "reading topic %s, partition %d, offset %d: %s (%s)",
+                notice.topic,
+                notice.partition,
+                notice.offset,
+                notice.kind,
+                notice.detail,
+            )
+        return self._routes.split_translated(translated, self._home)
+
+
+class Published(DynamicSink[PublishedBatch]):
+    """Writes to every configured sink, on the worker that owns the profiles."""
+
+    def __init__(self, open_sinks: Callable[[int], list[ProfileSink]]) -> None:
+        self._open_sinks = open_sinks
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> PublishedPart:
+        """Open a worker's sinks."""
+        return PublishedPart(self._open_sinks(worker_index))
+
+
+class PublishedPart(StatelessSinkPartition[PublishedBatch]):
+    """The sinks of one worker; a batch is durable in all of them before `write_batch` returns."""
+
+    def __init__(self, sinks: list[ProfileSink]) -> None:
+        self._sinks = sinks
+
+    def write_batch(self, items: list[PublishedBatch]) -> None:
+        """Write all items as one batch."""
+        batch = PublishedBatch(
+            [id_ for item in items for id_ in item.ids],
+            [revision for item in items for revision in item.revisions],
+            [value for item in items for value in item.values],
+        )
+        if not len(batch):
+            return
+        for sink in self._sinks:
+            try:
+                sink.write(batch)
+            except Exception:
+                _logger.exception("publishing %d profiles: failed; this run stops", len(batch))
+                raise
+
+    def close(self) -> None:
+        """Close every sink; never raises."""
+        for sink in self._sinks:
+            sink.close()

@@ -1,0 +1,176 @@
+"""The settings of a deployment: one YAML file, every key with a default, every mistake named."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nurt.adapters.kafka_settings import KafkaSettings, Option, fill_in
+from nurt.errors import ConfigurationError
+
+SECRET_BYTES = 16
+ROWS_MAX = 20_000
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaInput:
+    """Topics of a Kafka cluster, names or patterns that begin with `^`."""
+
+    topics: tuple[str, ...]
+    group: str = "nurt"
+    stop_at_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A deployment, as `nurt.yaml` describes it; paths are relative to that file.
+
+    Attributes:
+        mapping: the mapping file.
+        data: where the embedded register, commits, schemas and the ids' secret are kept.
+        redis_url: of Redis or Valkey; credentials may be written as `${VARIABLE}`.
+        prefix: tells deployments that share a server apart.
+        shards: fixed when state is first written.
+        archives: folders to read; either these or `kafka_input`.
+        rows_max: messages in a micro-batch.
+        epoch_ms: how often what is done is committed.
+    """
+
+    mapping: Path
+    data: Path
+    redis_url: str = DEFAULT_REDIS_URL
+    prefix: str = "nurt"
+    shards: int = 16
+    workers: int = 1
+    rows_max: int = ROWS_MAX
+    epoch_ms: int = 100
+    kafka: KafkaSettings | None = None
+    kafka_input: KafkaInput | None = None
+    archives: tuple[Path, ...] = ()
+    follow: bool = False
+    registry_url: str | None = None
+    registry_options: Mapping[str, Option] = field(default_factory=dict)
+    topic: str | None = None
+    partitions: int = 6
+    control_topic: str = "nurt.control"
+    duckdb: Path | None = None
+    parquet: Path | None = None
+    secret: str | None = None
+
+    def ids_secret(self) -> bytes:
+        """Return the secret under which ids are hashed: `secret`, or one made once in the data folder.
+
+        Raises ConfigurationError when it has not 32 hex digits.
+        """
+        if self.secret is not None:
+            text = str(fill_in("secret", self.secret))
+        else:
+            path = self.data / "secret"
+            if not path.exists():
+                self.data.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secrets.token_hex(SECRET_BYTES))
+            text = path.read_text(encoding="ascii").strip()
+        try:
+            secret = bytes.fromhex(text)
+        except ValueError:
+            secret = b""
+        if len(secret) != SECRET_BYTES:
+            raise ConfigurationError("reading `secret`: it is not 32 hex digits; make one with `openssl rand -hex 16`")
+        return secret
+
+
+_SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "": {"mapping": str, "data": str, "workers": int, "secret": str},
+    "state": {"url": str, "prefix": str, "shards": int},
+    "kafka": {"bootstrap": str, "options": dict},
+    "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
+    "registry": {"url": str, "options": dict},
+    "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str},
+}
+
+
+def load_settings(path: Path) -> Settings:
+    """Read a settings file.
+
+    Raises ConfigurationError naming the key, what was found and the nearest right name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as failed:
+        raise ConfigurationError(
+            f"reading settings {path}: {failed.strerror}; name the file with --config, or start with `nurt init`"
+        ) from None
+    try:
+        written = yaml.safe_load(text) or {}
+    except yaml.YAMLError as failed:
+        raise ConfigurationError(f"reading settings {path}: it is no YAML ({failed}); correct it") from None
+    if not isinstance(written, dict):
+        raise ConfigurationError(f"reading settings {path}: it is no mapping of keys (expected `mapping: ...`)")
+    return _settings(written, path)
+
+
+def _settings(written: dict[str, Any], path: Path) -> Settings:
+    top = {key: value for key, value in written.items() if key not in _SECTIONS}
+    _check(top, "", path, [*_SECTIONS[""], *(name for name in _SECTIONS if name)])
+    parts = {name: written.get(name) or {} for name in _SECTIONS if name}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise ConfigurationError(
+                f"reading settings {path}: `{name}` is no mapping of keys; write `{name}:` and keys"
+            )
+        _check(part, name, path, list(_SECTIONS[name]))
+    if "mapping" not in top:
+        raise ConfigurationError(f"reading settings {path}: `mapping` is missing; name the mapping file")
+    state, kafka, source = parts["state"], parts["kafka"], parts["input"]
+    registry, output = parts["registry"], parts["output"]
+    if bool(source.get("topics")) == bool(source.get("archives")):
+        raise ConfigurationError(f"reading settings {path}: `input` needs either `topics` or `archives`; name one")
+    if (source.get("topics") or output.get("topic")) and "bootstrap" not in kafka:
+        raise ConfigurationError(f"reading settings {path}: topics need `kafka: {{bootstrap: host:port}}`; add it")
+    home = path.parent
+    return Settings(
+        mapping=home / top["mapping"],
+        data=home / top.get("data", "nurt-data"),
+        redis_url=state.get("url", DEFAULT_REDIS_URL),
+        prefix=state.get("prefix", "nurt"),
+        shards=state.get("shards", 16),
+        workers=top.get("workers", 1),
+        rows_max=source.get("rows_max", ROWS_MAX),
+        epoch_ms=source.get("epoch_ms", 100),
+        kafka=KafkaSettings(kafka["bootstrap"], kafka.get("options", {})) if "bootstrap" in kafka else None,
+        kafka_input=KafkaInput(tuple(source["topics"]), source.get("group", "nurt")) if source.get("topics") else None,
+        archives=tuple(home / folder for folder in source.get("archives", ())),
+        follow=source.get("follow", False),
+        registry_url=registry.get("url"),
+        registry_options=registry.get("options", {}),
+        topic=output.get("topic"),
+        partitions=output.get("partitions", 6),
+        control_topic=output.get("control_topic", "nurt.control"),
+        duckdb=home / output["duckdb"] if "duckdb" in output else None,
+        parquet=home / output["parquet"] if "parquet" in output else None,
+        secret=top.get("secret"),
+    )
+
+
+def _check(found: dict[str, Any], section: str, path: Path, known: list[str]) -> None:
+    where = f"`{section}`" if section else "the top level"
+    for key, value in found.items():
+        if key not in known:
+            near = get_close_matches(str(key), known, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+            raise ConfigurationError(f"reading settings {path}: {where} has no key `{key}`; {hint}")
+        wanted = _SECTIONS[section].get(key)
+        if wanted is not None and (not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))):
+            raise ConfigurationError(
+                f"reading settings {path}: `{key}` in {where} is {type(value).__name__} (expected {wanted}); correct it"
+            )

@@ -1,0 +1,293 @@
+"""Put a deployment together: from settings to adapters, stages and steps. The only place that knows them all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from redis import Redis
+
+from nurt.adapters.archive import ArchiveLog
+from nurt.adapters.duckdb_sink import DuckdbSink
+from nurt.adapters.file_register import FileRegister
+from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.kafka_register import KafkaRegister
+from nurt.adapters.kafka_settings import fill_in
+from nurt.adapters.kafka_sink import KafkaProfileSink
+from nurt.adapters.parquet_sink import ParquetSink
+from nurt.adapters.redis_store import RedisStore, claim, read_heads
+from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
+from nurt.core.context import FoldContext
+from nurt.core.ids import Ids
+from nurt.core.launch import (
+    Decision,
+    Deployment,
+    begin_record,
+    check_deployment,
+    decide,
+    earlier_workers,
+    run_number,
+    source_epochs,
+)
+from nurt.core.mapping import Mapping, load_mapping
+from nurt.core.source_epochs import SourceEpochs
+from nurt.errors import ConfigurationError
+from nurt.model.keys import Keys
+from nurt.model.log import Committed
+from nurt.model.raw import RawBatch
+from nurt.operators.routing import Routes
+from nurt.operators.source import Reading, Topics
+from nurt.operators.steps import Parcel, Published, Stage, Steps, Translate
+from nurt.operators.translate import Translator
+from nurt.operators.worker import Tick, Worker
+from nurt.ports import Clock, MessageLog, ProfileSink, Register, SchemaRegistry
+from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
+from nurt.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """The machine's clock, in UTC; implements ports.Clock."""
+
+    def today(self) -> int:
+        """See ports.Clock."""
+        return (datetime.now(UTC).date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A run that may begin: its number, where it begins, and how many workers any earlier run had."""
+
+    run: int
+    decision: Decision
+    fence_workers: int
+
+
+class Current:
+    """One deployment's pieces, opened when they are asked for; one process of a run.
+
+    Args:
+        launched: what `launch` decided; the same in every process of a run.
+        stop: set when the run is asked to end; it drains, commits and ends.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        launched: Launched,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.settings = settings
+        self.mapping = read_mapping(settings)
+        self.ids = Ids(settings.ids_secret())
+        self.keys = Keys(settings.prefix, settings.shards)
+        self.routes = Routes(settings.shards, settings.workers)
+        self.stop = stop or threading.Event()
+        self._clock = clock or SystemClock()
+        self._launched = launched
+        self._context = fold_context(self.mapping, self.ids)
+        self._register: Register | None = None
+        self._registry: SchemaRegistry | None = None
+        self._steps: dict[int, Steps] = {}
+        self._lock = threading.RLock()
+
+    def topics(self) -> Topics:
+        """Make the source of all topics."""
+        settings, launched = self.settings, self._launched
+        return Topics(
+            Reading(
+                launched.run,
+                settings.workers,
+                settings.rows_max,
+                lambda index: open_log(settings, index, settings.workers),
+                launched.decision.offsets,
+                launched.decision.horizon,
+                self.register(),
+                self._clock,
+                self.stop.is_set,
+            )
+        )
+
+    def translate(self) -> Callable[[RawBatch | Tick], list[Parcel]]:
+        """Make the translating step; every worker thread gets a translator of its own."""
+        local = threading.local()
+        begun = source_epochs(self.register().records())
+
+        def step(item: RawBatch | Tick) -> list[Parcel]:
+            if not hasattr(local, "translate"):
+                translator = Translator(self.mapping, self.registry(), self.ids, SourceEpochs(begun))
+                local.translate = Translate(translator, self.routes, 0, self.register())
+            parcels: list[Parcel] = local.translate(item)
+            return parcels
+
+        return step
+
+    def address(self, parcel: Parcel) -> tuple[str, Parcel]:
+        """Write on a parcel the routing key of the worker that it is for."""
+        return self.routes.keys[parcel[0]], parcel
+
+    def stage(self, name: str) -> Callable[[object], Stage]:
+        """Make the builder of a stage's logic, by the name of its method in `Steps`."""
+        return lambda _resume_state: Stage(name, self._steps_of)
+
+    def sinks(self) -> Published:
+        """Make the sink of profiles, over every output that the settings name."""
+        return Published(self._open_sinks)
+
+    def register(self) -> Register:
+        """Return the register."""
+        with self._lock:
+            if self._register is None:
+                self._register = open_register(self.settings)
+            return self._register
+
+    def registry(self) -> SchemaRegistry:
+        """Return the schema registry."""
+        with self._lock:
+            if self._registry is None:
+                self._registry = open_registry(self.settings)
+            return self._registry
+
+    def _steps_of(self, index: int) -> Steps:
+        """Open a worker's stages, with a connection of its own; all of them run in one thread."""
+        with self._lock:
+            if index not in self._steps:
+                places = self.routes.places(index, tuple(sorted(set(self._context.realm.values()))), self.keys)
+                store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
+                worker = Worker(store, self.keys, self._context, load(PROFILE_VALUE))
+                self._steps[index] = Steps(worker, self.routes, index)
+            return self._steps[index]
+
+    def _open_sinks(self, index: int) -> list[ProfileSink]:
+        settings = self.settings
+        sinks: list[ProfileSink] = []
+        if settings.topic is not None:
+            assert settings.kafka is not None
+            sinks.append(
+                KafkaProfileSink(
+                    settings.kafka,
+                    self.registry(),
+                    load(PROFILE_VALUE),
+                    load(PROFILE_KEY),
+                    deployment=settings.prefix,
+                    topic=settings.topic,
+                    worker=index,
+                    workers=settings.workers,
+                    fence_workers=self._launched.fence_workers,
+                    partitions=settings.partitions,
+                )
+            )
+        if settings.duckdb is not None:
+            sinks.append(DuckdbSink(settings.duckdb, hold=settings.workers == 1))
+        if settings.parquet is not None:
+            sinks.append(ParquetSink(settings.parquet))
+        return sinks
+
+
+def read_mapping(settings: Settings) -> Mapping:
+    """Read and check the mapping file."""
+    try:
+        text = settings.mapping.read_text(encoding="utf-8")
+    except OSError as failed:
+        raise ConfigurationError(
+            f"reading mapping {settings.mapping}: {failed.strerror}; correct `mapping` in the settings"
+        ) from None
+    return load_mapping(text, str(settings.mapping))
+
+
+def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
+    """Take from a mapping what the folds need."""
+    systems = mapping.systems.values()
+    return FoldContext(
+        ids,
+        realm={system.name: system.realm for system in systems},
+        priority={system.name: system.priority for system in systems},
+        country={system.name: system.country for system in systems if system.country},
+        currency={system.name: system.currency for system in systems if system.currency},
+        market={system.name: system.market for system in systems if system.market},
+        rules=mapping.rules,
+        identifier_rules=mapping.identifier_rules,
+    )
+
+
+def open_redis(settings: Settings) -> Redis:
+    """Open a client that gives bytes."""
+    return Redis.from_url(str(fill_in("state.url", settings.redis_url)), protocol=2)
+
+
+def open_register(settings: Settings) -> Register:
+    """Open the register: a topic where the input is one, else a file."""
+    if settings.kafka_input is not None:
+        assert settings.kafka is not None
+        return KafkaRegister(settings.kafka, settings.control_topic)
+    return FileRegister(settings.data / "control.jsonl")
+
+
+def open_registry(settings: Settings) -> SchemaRegistry:
+    """Open the schema registry: Confluent's protocol where there is a URL, else folders."""
+    if settings.registry_url is not None:
+        return ConfluentRegistry(settings.registry_url, settings.registry_options)
+    return FolderRegistry(settings.data / "schemas", settings.archives)
+
+
+def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
+    """Open one worker's share of the input."""
+    if settings.kafka_input is not None:
+        assert settings.kafka is not None
+        source = settings.kafka_input
+        return KafkaLog(
+            settings.kafka,
+            source.topics,
+            source.group,
+            worker=index,
+            workers=workers,
+            stop_at_end=source.stop_at_end,
+        )
+    return ArchiveLog(
+        settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow
+    )
+
+
+def launch(settings: Settings, rebuild: bool = False) -> Launched:
+    """Begin a run, once for all its processes: take a number, decide where to begin, claim the state.
+
+    Raises Fenced when a later run holds the state, ConfigurationError when the state was written otherwise.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    context = fold_context(read_mapping(settings), Ids(settings.ids_secret()))
+    realms = tuple(sorted(set(context.realm.values())))
+    secret = hashlib.blake2b(settings.ids_secret(), digest_size=8).hexdigest()
+    deployment = Deployment(settings.shards, secret, realms)
+    register = open_register(settings)
+    check_deployment(register.records(), deployment)
+    number = register.append({"kind": "start"})
+    records = register.records()
+    run = run_number(records, number)
+    keys = Keys(settings.prefix, settings.shards)
+    places = {f"{shard:02x}": keys.shard_place(shard) for shard in range(settings.shards)}
+    places |= {f"r:{realm}": keys.realm_place(realm) for realm in realms}
+    client = open_redis(settings)
+    heads = read_heads(client, list(places.values()))
+    decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
+    register.append(begin_record(run, settings.workers, deployment, decision))
+    claim(client, run, list(places.values()))
+    client.close()
+    log = _logger.warning if decision.rewound else _logger.info
+    log("run %d of %s: %s", run, settings.prefix, decision.why)
+    return Launched(run, decision, earlier_workers(records))
+
+
+def commits_of(settings: Settings) -> list[Committed]:
+    """Read what was committed, over all shares."""
+    log = open_log(settings, 0, 1)
+    try:
+        committed = log.committed()
+    finally:
+        log.close()
+    return [] if committed is None else [committed]
