@@ -85,7 +85,7 @@ def _validated(module: ModuleType, number: str, country: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _module(country: str) -> ModuleType | None:
-    if not re.fullmatch("[A-Z]{2}", country):
+    if not re.fullmatch("[A-Z]{2}", country) or country == "EU":
         return None
     try:
         if country in _NUMBERS_OF_FIRMS:
