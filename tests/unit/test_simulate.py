@@ -1,12 +1,11 @@
-"""Claims about the simulated connectors: their bytes, their order, and what a reader can rebuild from them."""
+"""Claims about the simulated connectors: their schemas, their bytes, and what each operation says."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,7 @@ from nurt.simulate.columns import (
     zoned_timestamp,
 )
 from nurt.simulate.debezium import Connector
-from nurt.simulate.history import arrivals, final_rows, messages, tables_of, topic_of
-from nurt.simulate.history_random import Temper, random_history
-from nurt.simulate.messages import MemoryWriter, Message, batches_of
+from nurt.simulate.messages import MemoryWriter
 from nurt.simulate.schemas import (
     HEARTBEAT_KEY,
     HEARTBEAT_VALUE,
@@ -42,130 +39,16 @@ from nurt.simulate.schemas import (
     source_schema,
     value_schema,
 )
+from tests.replay import EPOCH, Reader, position
 
 CORPUS = Path(__file__).parents[1] / "corpus"
-SEEDS = range(60)
-EPOCH = datetime(1970, 1, 1)
 
 SMALL = Table("thing", ("id",), (Column("id", LONG, null=False), Column("name", TEXT), Column("big", TEXT, toast=True)))
-
-
-class Reader:
-    """Reads messages with fastavro, each body to its last byte."""
-
-    def __init__(self, book: SchemaBook) -> None:
-        self.parsed = {number: fastavro.parse_schema(schema) for number, schema in book.schemas.items()}
-
-    def __call__(self, raw: bytes | None) -> dict[str, Any] | None:
-        if raw is None:
-            return None
-        assert raw[0] == 0
-        body = io.BytesIO(raw[5:])
-        value = fastavro.schemaless_reader(body, self.parsed[int.from_bytes(raw[1:5], "big")], None)
-        assert body.read() == b""
-        assert isinstance(value, dict)
-        return value
 
 
 def play(kind: Any, tables: Iterable[Table] = (SMALL,), **options: Any) -> tuple[Connector, MemoryWriter, SchemaBook]:
     writer, book = MemoryWriter(), SchemaBook()
     return Connector(kind, "src", list(tables), writer, book, database="db", **options), writer, book
-
-
-def position(value: dict[str, Any]) -> tuple[int, ...]:
-    """The connector's order within one run of it; a null sequence[0] is before every commit that it saw."""
-    source = value["source"]
-    if source["connector"] == "mariadb":
-        return int(source["file"].split(".")[1]), source["pos"], source["row"]
-    first, second = json.loads(source["sequence"])
-    return -1 if first is None else int(first), int(second), 0
-
-
-def semantic(avro: Any, value: Any) -> Any:
-    """Turn an Avro value of Debezium's into the Python value that a row holds."""
-    branches = avro if isinstance(avro, list) else [avro]
-    kind = next(branch for branch in branches if branch != "null")
-    name = kind.get("connect.name") if isinstance(kind, dict) else None
-    if value is None or value == UNAVAILABLE:
-        return value
-    if name == "io.debezium.time.Date":
-        return date(1970, 1, 1) + timedelta(days=value)
-    if name == "io.debezium.time.Timestamp":
-        return EPOCH + timedelta(milliseconds=value)
-    if name == "io.debezium.time.MicroTimestamp":
-        return EPOCH + timedelta(microseconds=value)
-    if name == "io.debezium.time.ZonedTimestamp":
-        return datetime.fromisoformat(value)
-    if name == "io.debezium.data.VariableScaleDecimal":
-        return Decimal(int.from_bytes(value["value"], "big", signed=True)).scaleb(-value["scale"])
-    return value
-
-
-def replay(log: Iterable[Message], book: SchemaBook) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
-    """Rebuild the tables from a log the plainest right way: per row the highest position wins, truncates are floors.
-
-    A full snapshot amid the stream begins a new source epoch in its partition. Where sequence[0] is unknown, the
-    partition's order decides between a row's events, and the log position alone between a row and a truncate (whose
-    lock lets no transaction straddle it).
-    """
-    read = Reader(book)
-    held: dict[str, dict[tuple[Any, ...], tuple[Any, dict[str, Any] | None]]] = defaultdict(dict)
-    floors: dict[str, Any] = {}
-    epochs: dict[tuple[str, int], int] = defaultdict(int)
-    streamed: set[tuple[str, int]] = set()
-    for message in log:
-        value = read(message.value)
-        if value is None or "op" not in value or message.topic.endswith("dbz_signal"):
-            continue
-        place = (message.topic, message.partition)
-        full = value["op"] == "r" and value["source"]["snapshot"] != "incremental"
-        if full and place in streamed:
-            epochs[place] += 1
-            streamed.discard(place)
-        elif not full:
-            streamed.add(place)
-        order = (epochs[place], position(value))
-        if value["op"] == "t":
-            floors[message.topic] = max(order, floors.get(message.topic, order))
-            continue
-        key_record = read(message.key)
-        assert key_record is not None
-        key = tuple(key_record.values())
-        before = held[message.topic].get(key)
-        known = before is not None and -1 not in (order[1][0], before[0][1][0])
-        if before is not None and order < (before[0] if known else (order[0], ())):
-            continue
-        row = value["after"]
-        if row is not None:
-            schema = book.schemas[int.from_bytes((message.value or b"")[1:5], "big")]
-            fields = schema["fields"][0]["type"][1]["fields"]
-            row = {field["name"]: semantic(field["type"], row[field["name"]]) for field in fields}
-            if before is not None and before[1] is not None:
-                row = {name: before[1].get(name) if said == UNAVAILABLE else said for name, said in row.items()}
-        held[message.topic][key] = (order, row)
-    return {
-        topic: {
-            key: row
-            for key, (order, row) in rows.items()
-            if row is not None and not (topic in floors and is_under(order, floors[topic]))
-        }
-        for topic, rows in held.items()
-    }
-
-
-def is_under(order: Any, floor: Any) -> bool:
-    if order[0] == floor[0] and -1 in (order[1][0], floor[1][0]):
-        return bool(order[1][1:] <= floor[1][1:])
-    return bool(order <= floor)
-
-
-def assert_same_rows(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    for topic, rows in expected.items():
-        got = found.get(topic, {})
-        assert set(got) == set(rows), topic
-        for key, row in rows.items():
-            # a row written before an ALTER says nothing of the new column, which is null
-            assert dict.fromkeys(row) | got[key] == row, (topic, key)
 
 
 # Schemas
@@ -368,106 +251,6 @@ def test_a_wider_table_gets_a_new_schema_and_keeps_its_rows() -> None:
     assert value is not None
     assert value["before"] == {"id": 1, "name": "x", "big": None, "more": None}
     assert len(book.subjects["src.db.thing-value"]) == 2
-
-
-# Histories
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_positions_grow_in_commit_order_per_connector(seed: int) -> None:
-    history = random_history(seed, 60, Temper(strays=False))
-    history = type(history)(seed, tuple(step for step in history.steps if step.kind != "redeliver"))
-    book = SchemaBook()
-    read = Reader
-    last: dict[str, tuple[int, ...]] = {}
-    sent = messages(history, book)
-    reader = read(book)
-    for message in sent:
-        value = reader(message.value)
-        if value is None or "op" not in value:
-            continue
-        system = value["source"]["name"]
-        if value["op"] == "r" and value["source"]["snapshot"] != "incremental":
-            last.pop(system, None)  # a new order begins
-            continue
-        assert position(value) >= last.get(system, (-1,)), (message.topic, value["source"])
-        last[system] = position(value)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_messages_replayed_in_commit_order_give_the_final_rows(seed: int) -> None:
-    history = random_history(seed, 60)
-    book = SchemaBook()
-    assert_same_rows(replay(messages(history, book), book), final_rows(history))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_messages_replayed_as_they_arrive_give_the_final_rows(seed: int) -> None:
-    history = random_history(seed, 60)
-    book = SchemaBook()
-    arrived = arrivals(messages(history, book), seed)
-    assert_same_rows(replay(arrived, book), final_rows(history))
-
-
-def test_arrivals_keep_the_order_within_a_partition_and_lose_nothing() -> None:
-    book = SchemaBook()
-    sent = messages(random_history(3, 80), book)
-    arrived = arrivals(sent, 5, doubles=0.0)
-    assert arrived != sent
-
-    def by_partition(log: list[Message]) -> dict[tuple[str, int], list[Message]]:
-        queues: dict[tuple[str, int], list[Message]] = defaultdict(list)
-        for message in log:
-            queues[message.topic, message.partition].append(message)
-        return queues
-
-    assert by_partition(arrived) == by_partition(sent)
-
-
-def test_a_seed_draws_the_same_bytes_every_time() -> None:
-    logs = [messages(random_history(11, 60), SchemaBook()) for _ in range(2)]
-    assert logs[0] == logs[1]
-    assert messages(random_history(12, 60), SchemaBook()) != logs[0]
-
-
-def test_histories_hold_every_kind_of_trouble() -> None:
-    seen: set[str] = set()
-    for seed in range(200):
-        history = random_history(seed, 60)
-        for step in history.steps:
-            seen.add(step.kind)
-            seen.update(operation.kind for operation in step.operations)
-            for operation in step.operations:
-                table = tables_of(step.system)[operation.table]
-                if operation.kind == "update" and set(table.key) & set(operation.values):
-                    seen.add("re-key")
-                if operation.values.get("customer_id", 1) is None:
-                    seen.add("guest")
-        book = SchemaBook()
-        read = None
-        for message in messages(history, book) if seed < 20 else []:
-            read = read or Reader(book)
-            value = read(message.value)
-            if value and UNAVAILABLE in (value.get("after") or {}).values():
-                seen.add("unsaid")
-    kinds = {"load", "snapshot", "begin", "commit", "incremental", "redeliver", "stray", "heartbeat", "alter"}
-    assert kinds | {"insert", "update", "delete", "truncate", "re-key", "guest", "unsaid"} <= seen
-
-
-def test_batches_number_offsets_within_their_partition() -> None:
-    sent = messages(random_history(4, 40), SchemaBook())
-    batches = batches_of(sent, 50)
-    assert sum(map(len, batches)) == len(sent)
-    offsets: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for batch in batches:
-        for partition, offset in zip(batch.partitions, batch.offsets, strict=True):
-            offsets[batch.topic, partition].append(offset)
-    assert all(found == list(range(len(found))) for found in offsets.values())
-
-
-def test_topics_are_the_demos() -> None:
-    expected = {topic_of(system, table) for system in ("shop_pl", "shop_de", "erp") for table in tables_of(system)}
-    assert set(final_rows(random_history(1, 1))) == expected
 
 
 def test_naive_times_are_written_as_local_time_and_zoned_ones_in_utc() -> None:

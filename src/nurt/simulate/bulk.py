@@ -189,14 +189,20 @@ class Topic:
 
 
 def orders_load(
-    events: int, book: SchemaBook, *, customers: int = 1_000_000, partitions: int = 8, seed: int = 1
+    events: int,
+    book: SchemaBook,
+    *,
+    customers: int = 1_000_000,
+    partitions: int = 8,
+    seed: int = 1,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[list[RawBatch]]:
-    """Yield chunks of up to 50,000 changes of one table of orders; 60% creates, 40% updates of recent ones."""
+    """Yield chunks of `chunk_rows` changes of one table of orders; 60% creates, 40% updates of recent ones."""
     topic = Topic("postgresql", "load", "public", ORDERS, book, partitions, DAYS * 86_400_000_000 // events)
     rng, zipf, there = np.random.default_rng(seed), Zipf(customers, 1.05), 0
     order_customer = np.zeros(events + 1, dtype=np.int64)
-    for first in range(0, events, CHUNK_ROWS):
-        numbers = np.arange(first, min(first + CHUNK_ROWS, events), dtype=np.int64)
+    for first in range(0, events, chunk_rows):
+        numbers = np.arange(first, min(first + chunk_rows, events), dtype=np.int64)
         new = rng.random(len(numbers)) < 0.6
         new[0] |= there == 0
         created = np.cumsum(new) + there

@@ -20,16 +20,22 @@ _TABLES = {table.name: table for table in SHOP_TABLES}
 
 
 def mixed_load(
-    events: int, book: SchemaBook, *, customers: int = 1_000_000, partitions: int = 8, seed: int = 1
+    events: int,
+    book: SchemaBook,
+    *,
+    customers: int = 1_000_000,
+    partitions: int = 8,
+    seed: int = 1,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[list[RawBatch]]:
-    """Yield chunks of up to 50,000 events, one batch a topic; the same arguments yield the same bytes.
+    """Yield chunks of `chunk_rows` events, one batch a topic; the same arguments yield the same bytes.
 
     Customers, addresses (one each) and orders are first created, then updated; a line is created soon after its order,
     5% of them are returned later. One order in twenty is a guest's; every twentieth customer shares a phone.
     """
     job = _Mixed(events, book, customers, partitions, seed)
-    for first in range(0, events, CHUNK_ROWS):
-        yield job.chunk(first, min(CHUNK_ROWS, events - first))
+    for first in range(0, events, chunk_rows):
+        yield job.chunk(first, min(chunk_rows, events - first))
 
 
 class _Mixed:

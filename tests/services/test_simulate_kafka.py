@@ -1,0 +1,50 @@
+"""A simulation reaches Kafka whole, each message in the partition that its connector chose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.errors import ConfigurationError
+from nurt.simulate.messages import MemoryWriter
+from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.shop import simulate
+from nurt.simulate.targets import KafkaWriter, simulate_to_kafka
+from tests.services.stack.kafka import KafkaServer
+
+
+def test_kafka_holds_the_simulation_in_partition_order(kafka_server: KafkaServer) -> None:
+    last_day = date(2030, 1, 1)  # a broker refuses what lies in the future, unless the topic allows it
+    settings = KafkaSettings(kafka_server.bootstrap)
+    simulated = simulate_to_kafka(settings, SchemaBook(), 3, 25, 8, last_day=last_day, partitions=3)
+    writer = MemoryWriter()
+    simulate(3, 25, 8, writer, registry=SchemaBook(), last_day=last_day, partitions=3)
+    expected: dict[tuple[str, int], list[tuple[object, ...]]] = {}
+    for sent in writer.messages:
+        place = (sent.topic, sent.partition)
+        expected.setdefault(place, []).append((sent.key, sent.value, sent.timestamp_ms, sent.headers))
+    consumer = Consumer({"bootstrap.servers": kafka_server.bootstrap, "group.id": "t", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in expected])
+    found: dict[tuple[str, int], list[tuple[object, ...]]] = {}
+    ended: Counter[tuple[str, int]] = Counter()
+    while len(ended) < len(expected):
+        for message in consumer.consume(1000, 10):
+            if message.error() is None:
+                headers = list(message.headers() or [])
+                content = (message.key(), message.value(), message.timestamp()[1], headers)
+                found.setdefault((message.topic(), message.partition()), []).append(content)
+            else:
+                ended[message.topic(), message.partition()] += 1
+    consumer.close()
+    assert found == expected
+    assert simulated.total == len(writer.messages)
+
+
+def test_too_few_partitions_are_refused_by_name(kafka_server: KafkaServer) -> None:
+    KafkaWriter(KafkaSettings(kafka_server.bootstrap), 1).write("shop.db.t", 0, b"k", b"v", [], 0)
+    with pytest.raises(ConfigurationError, match=r"shop\.db\.t.* 1 partitions"):
+        KafkaWriter(KafkaSettings(kafka_server.bootstrap), 4).write("shop.db.t", 3, b"k", b"v", [], 0)
