@@ -178,6 +178,30 @@ def test_a_damaged_line_is_not_handed_on_again_after_its_commit(tmp_path: Path) 
     assert [message[5] for message in drain(log)] == [b"{again"]
 
 
+def test_a_line_that_was_mended_after_its_commit_is_no_lost_offset(tmp_path: Path) -> None:
+    folder = archive(tmp_path / "a", "{torn\n", line("t", 0), "{again\n")
+    log = ArchiveLog([folder])
+    log.start(None)
+    drain(log)
+    offsets = log.offsets()
+    archive(folder, "{torn\n", line("t", 0), line("t", 1))
+    log.start(offsets)
+    assert [message[2] for message in drain(log)] == [1]
+
+
+def test_a_damaged_line_goes_to_one_worker(tmp_path: Path) -> None:
+    folder = archive(tmp_path / "a", line("t", 0), "{torn\n", line("t", 1))
+    shares = [all_of([folder], worker=worker, workers=3) for worker in range(3)]
+    assert sum(message[0] == DAMAGED_TOPIC for share in shares for message in share) == 1
+
+
+def test_a_log_that_was_not_started_is_not_exhausted(tmp_path: Path) -> None:
+    log = ArchiveLog([archive(tmp_path / "a", line("t", 0))])
+    assert not log.exhausted()
+    with pytest.raises(ConfigurationError, match="no folder"):
+        ArchiveLog([])
+
+
 def test_numbers_that_json_does_not_know_in_the_decoded_part_are_no_damage(tmp_path: Path) -> None:
     folder = archive(tmp_path / "a", '{"topic": "t", "offset": 0, "value_b64": "dg==", "value_decoded": {"x": NaN}}\n')
     assert [message[5] for message in all_of([folder])] == [b"v"]

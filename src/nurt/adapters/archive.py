@@ -53,6 +53,8 @@ class ArchiveLog:
 
         Raises ConfigurationError when a folder is not there, or holds nothing to read and is not followed.
         """
+        if not folders:
+            raise ConfigurationError("opening archive: no folder is named (at least one); name one")
         for folder in folders:
             _check(folder, follow)
         self._folders = list(folders)
@@ -112,8 +114,8 @@ class ArchiveLog:
         return {place: max(self._begin.get(place, 0), met.get(place, 0)) for place in self._begin | met}
 
     def exhausted(self) -> bool:
-        """Say whether every file has been read to its end; never, when following."""
-        return not self._follow and all(stream.ended() for stream in self._streams)
+        """Say whether every file has been read to its end; never before `start`, and never when following."""
+        return bool(self._streams) and not self._follow and all(stream.ended() for stream in self._streams)
 
     def commit(self, committed: Committed) -> None:
         """Record that everything before these offsets is done; other workers' partitions stay as they are."""
@@ -191,7 +193,8 @@ class ArchiveLog:
 
     def _check_begin(self) -> None:
         for place, track in self._tracks.items():
-            if track.ours and track.following < track.begin:
+            # (Someone may have mended damaged lines: that is no loss.)
+            if track.ours and track.following < track.begin and place[0] != DAMAGED_TOPIC:
                 raise OffsetLost(
                     f"resuming archive topic {place[0]} partition {place[1]} at offset {track.begin}: the archive ends "
                     f"at {track.following} (an archive only grows); restore it, or rebuild with `nurt run --rebuild`"
