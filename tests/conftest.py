@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.services.stack.fixtures"]
+pytest_plugins = ["tests.services.stack.fixtures", "tests.hypothesis_profiles"]

@@ -1,0 +1,55 @@
+# `make demo` and `make test` do everything, set-up included; `make help` lists the rest.
+# By hand one needs only Python 3.11 or 3.12 (or uv). A second run finds its stamp and starts at once.
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.installed
+WARM := .venv/.warm
+PYTEST_ARGS ?=
+
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format types imports up down clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(WARM) ## Make .venv from requirements.lock, compile the kernels
+
+$(STAMP): requirements.lock pyproject.toml tools/environment.sh
+	@./tools/environment.sh
+	@touch $@
+
+$(WARM): $(STAMP) $(shell find src/nurt/core src/nurt/adapters src/nurt/operators -name '*.py' 2>/dev/null)
+	@$(BIN)/python -m nurt.warm
+	@touch $@
+
+demo: $(WARM) ## Two shops and an ERP become live customer profiles, on this machine alone
+	@$(BIN)/nurt demo
+
+test: $(WARM) ## All tests; services that are not there are skipped at a desk and fail in CI
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types imports ## What CI checks besides the tests
+
+lint: $(STAMP)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: $(STAMP) ## Format and mend what ruff can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+imports: $(STAMP)
+	@$(BIN)/lint-imports
+
+up: ## The full stack in containers: Kafka, registry, Debezium, two databases, Redis, nurt
+	docker compose up --build --detach
+
+down: ## Stop it and forget what it stored
+	docker compose down --volumes
+
+clean: ## Remove .venv and everything that was built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

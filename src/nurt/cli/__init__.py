@@ -1,0 +1,7 @@
+"""The command line: `nurt`."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run a command."""
