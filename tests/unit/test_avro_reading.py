@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +62,8 @@ BAD = [
     (["null", "long"], "01", Flaw.NO_SUCH_BRANCH),
     (["null", "long"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
     (["long"], "02", Flaw.NO_SUCH_BRANCH),
+    (["long"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
+    (["string"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
     (["null", "long", "string"], "06", Flaw.NO_SUCH_BRANCH),
     (array("long"), "04020200", None),
     (array("long"), "03040202" + "00", None),
@@ -94,6 +97,24 @@ def test_a_message_that_breaks_its_schema_is_named_and_hurts_no_neighbour(
         amid = reader.read([before + b"\x00", before + b"\x02" + body, before + b"\x00"], skip=0)
         assert amid.frame["first"].to_list() == [6, None if flaw else 6, 6]
         assert amid.bad.tolist() == [0, flaw or 0, 0]
+
+
+def is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def test_exactly_what_python_decodes_is_text() -> None:
+    edges = bytes.fromhex("00417f808f909fa0bfc0c1c2dfe0e1ecedeeeff0f1f3f4f5ff")
+    bodies = [bytes(each) for size in (1, 2, 3) for each in itertools.product(edges, repeat=size)]
+    bodies += [bytes(each) for each in itertools.product(b"\xf0\xf1\xf4", edges, edges, edges)]
+    bodies += [b"8 bytes." + body for body in bodies[::7]] + [body + b"8 bytes more" for body in bodies[::7]]
+    read = compile_reader("string", [""]).read([bytes([2 * len(body)]) + body for body in bodies], skip=0)
+    assert (read.bad == 0).tolist() == [is_text(body) for body in bodies]
+    assert (read.bad == 0).sum() > 500
 
 
 def test_every_flaw_has_a_meaning() -> None:
