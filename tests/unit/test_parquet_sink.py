@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -118,18 +119,19 @@ def test_a_reader_at_any_moment_sees_each_profile_once_and_whole(tmp_path: Path)
     sink = ParquetSink(tmp_path, buckets=3, rows_max=1)
     sink.write(batch(*(rich(number, 1) for number in range(30))))
     done = threading.Event()
-    seen: list[list[str]] = []
 
-    def read() -> None:
+    def read() -> list[list[str]]:
+        seen: list[list[str]] = []
         while not done.is_set():
             seen.append(sorted(pyarrow.dataset.dataset(tmp_path / "profiles").to_table()["id"].to_pylist()))
+        return seen
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for revision in range(2, 12):
-        sink.write(batch(*(rich(number, revision) for number in range(30))))
-    done.set()
-    reader.join()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        for revision in range(2, 12):
+            sink.write(batch(*(rich(number, revision) for number in range(30))))
+        done.set()
+        seen = reading.result()
     sink.close()
     assert len(seen) > 1
     assert all(ids == sorted({id_of(number).hex() for number in range(30)}) for ids in seen)
