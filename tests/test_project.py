@@ -120,8 +120,9 @@ def test_the_wheel_carries_contracts_presets_and_the_mappings_schema(wheel: list
     assert contracts | presets | {"nurt/mapping.schema.json"} <= set(wheel)
 
 
-def test_the_wheel_carries_nothing_but_the_package(wheel: list[str]) -> None:
-    assert [name for name in wheel if not re.match(r"nurt/|nurt-[^/]+\.dist-info/", name)] == []
+def test_the_wheel_carries_nothing_but_the_package_and_its_flows(wheel: list[str]) -> None:
+    assert {f"flows/{path.name}" for path in (ROOT / "flows").glob("*.py")} <= set(wheel)
+    assert [name for name in wheel if not re.match(r"nurt/|flows/|nurt-[^/]+\.dist-info/", name)] == []
     assert [name for name in wheel if name.endswith((".pyc", ".nbc", ".nbi"))] == []
 
 

@@ -17,14 +17,14 @@ from nurt import schemas
 from nurt.adapters.archive import ArchiveLog
 from nurt.adapters.memory_store import Memory, MemoryStore
 from nurt.adapters.registry import FolderRegistry
-from nurt.core.context import FoldContext
 from nurt.core.ids import SECRET_BYTES, Ids
-from nurt.core.mapping import Mapping, load_mapping
+from nurt.core.mapping import load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.model.keys import Keys
 from nurt.operators.translate import Translator
 from nurt.operators.worker import Chain, Tick, Worker
 from nurt.simulate.targets import simulate_to_archive
+from nurt.wiring import fold_context
 
 PEOPLE, DAYS = 12, 20
 MESSAGES_MAX = 300
@@ -41,7 +41,7 @@ def warm() -> int:
     memory = Memory()
     memory.claim(1, places)
     store = MemoryStore(memory, 1, places)
-    chain = Chain(Worker(store, keys, _context(mapping, ids), schemas.load(schemas.PROFILE_VALUE)))
+    chain = Chain(Worker(store, keys, fold_context(mapping, ids), schemas.load(schemas.PROFILE_VALUE)))
     with tempfile.TemporaryDirectory(prefix="nurt-warm-") as name:
         folder = Path(name)
         simulated = simulate_to_archive(folder, seed=1, customers=PEOPLE, days=DAYS, last_day=LAST_DAY)
@@ -55,20 +55,6 @@ def warm() -> int:
         log.close()
     chain.tick(Tick(2, FAR_DAY, 0))
     return simulated.total
-
-
-def _context(mapping: Mapping, ids: Ids) -> FoldContext:
-    systems = mapping.systems.values()
-    return FoldContext(
-        ids,
-        realm={system.name: system.realm for system in systems},
-        priority={system.name: system.priority for system in systems},
-        country={system.name: system.country for system in systems if system.country},
-        currency={system.name: system.currency for system in systems if system.currency},
-        market={system.name: system.market for system in systems if system.market},
-        rules=mapping.rules,
-        identifier_rules=mapping.identifier_rules,
-    )
 
 
 def main() -> None:
