@@ -10,9 +10,18 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.ids import Ids
-from nurt.core.mapping_convert import blank_to_null
+from nurt.core.mapping_convert import blank_to_null, refused
 from nurt.core.mapping_evaluate import evaluate
-from nurt.core.mapping_plan import IDENTIFIER, KEY_SEPARATOR, KeyText, Plan, Step, described, plan_for, title
+from nurt.core.mapping_plan import (
+    IDENTIFIER,
+    KEY_SEPARATOR,
+    KeyText,
+    Plan,
+    Step,
+    described,
+    plan_for,
+    title,
+)
 from nurt.core.mapping_types import TopicMapping
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
@@ -116,17 +125,17 @@ class _Batch:
         values: dict[str, pl.Series],
     ) -> tuple[pl.DataFrame, list[Problem]]:
         """Put rows together again; `parents` and `values` have a row for each that is not `gone`."""
-        topic = self.topic
+        assert self.plan.key is not None, "rows without a key have been refused"
         live = np.flatnonzero(~gone)
         made: dict[str, pl.Series] = {
-            "row": self._ids(topic.name, key),
+            "row": self._ids(self.plan.key, key),
             "key": key,
             "op": pl.Series(np.where(gone, DELETE, UPSERT).astype(np.int8)),
             "held": pl.Series(self._held(live)),
         }
-        if moved is not None and self.plan.key is not None:
+        if moved is not None:
             target = self._key("key", self.plan.key, moved, np.arange(0))
-            made["moved_to"] = self._ids(topic.name, target.set(pl.Series(~sent_as_delete), None))
+            made["moved_to"] = self._ids(self.plan.key, target.set(pl.Series(~sent_as_delete), None))
         spread = None
         if len(live) < self.height:
             place = np.cumsum(~gone) - 1
@@ -152,25 +161,21 @@ class _Batch:
         """Evaluate and convert `steps` over `rows`, which stand at `at` in the batch."""
         if not steps:
             return {}
-        results, failed = evaluate(rows, {s.name: s.expr for s in steps}, {s.name: s.dtype for s in steps})
-        exprs: list[pl.Expr] = []
+        results, failed = evaluate(rows, [step.wanted for step in steps])
+        values = dict(results)
+        exprs = {step.name: step.value for step in steps if step.value is not None}
+        if exprs:
+            converted = pl.DataFrame([results[name] for name in exprs]).select_seq(exprs.values())
+            values.update((name, converted[name]) for name in exprs)
+        blank_to_null(values)
         for step in steps:
-            result = pl.col(step.name)
-            value = step.convert.value(result)
-            exprs.append(value.alias(step.name))
-            if step.convert.refused is not None:
-                exprs.append(step.convert.refused(result, value).fill_null(False).alias(f"{step.name} refused"))
-        converted = blank_to_null(results.select(exprs))
-        values: dict[str, pl.Series] = {}
-        for step in steps:
-            values[step.name] = converted[step.name]
             hidden = self._hidden(step.columns, at)
             for row in failed.get(step.name, []):
                 if hidden is None or not hidden[row]:
                     detail = f"{title(step)}: the expression failed over {described(step.columns, rows)}"
                     self._refuse(int(at[row]), Reason.MAPPING_FAILED, detail)
-            if step.convert.refused is not None and (flags := converted[f"{step.name} refused"]).any():
-                bad = flags.to_numpy() if hidden is None else flags.to_numpy() & ~hidden
+            if step.value is not None and (lost := refused(results[step.name], values[step.name])) is not None:
+                bad = lost.to_numpy() if hidden is None else lost.to_numpy() & ~hidden
                 detail = f"{title(step)}: {step.convert.detail}, from {described(step.columns, rows)}"
                 self._refuse_all(at[bad], step.convert.reason, detail)
             if hidden is not None:
@@ -179,8 +184,9 @@ class _Batch:
 
     def _key(self, what: str, text: KeyText, rows: pl.DataFrame, at: npt.NDArray[np.int64]) -> pl.Series:
         """Write keys as text; a part that is no key refuses its row, when `at` says which row that is."""
-        parts, failed = evaluate(rows, text.exprs, text.types)
-        found = parts.select(text.text.alias("key"))["key"]
+        columns, failed = evaluate(rows, text.parts)
+        parts = pl.DataFrame(list(columns.values()))
+        found = parts.select_seq(text.text)["key"]
         if not len(at):
             return found
         for guilty in failed.values():
@@ -195,15 +201,15 @@ class _Batch:
         """Choose for each row the first parent whose key is not null."""
         if not keys:
             return {}
-        choices = zip(self.topic.parents, keys, strict=True)
+        choices = zip(self.topic.parents, self.plan.parents, keys, strict=True)
         made = [
             {
                 "parent_key": key,
                 "parent_entity": _where_not_null(key, parent.name),
                 "parent_kind": _where_not_null(key, parent.kind),
-                "parent": self._ids(parent.name, key),
+                "parent": self._ids(text, key),
             }
-            for parent, key in choices
+            for parent, text, key in choices
         ]
         if len(made) == 1:
             return made[0]
@@ -231,9 +237,8 @@ class _Batch:
         flags = [self.unavailable[name][at] for name in columns if name in self.unavailable]
         return np.logical_or.reduce(flags) if flags else None
 
-    def _ids(self, entity: str, keys: pl.Series) -> pl.Series:
-        prefix = f"{self.topic.system.name}{KEY_SEPARATOR}{entity}{KEY_SEPARATOR}"
-        return self.ids.of(pl.select(pl.format(prefix + "{}", keys)).to_series())
+    def _ids(self, text: KeyText, keys: pl.Series) -> pl.Series:
+        return self.ids.of(keys.to_frame("key").select_seq(text.id_text).to_series())
 
     def _rows(self, at: npt.NDArray[np.int64]) -> pl.DataFrame:
         return self.columns if len(at) == self.height else self.columns[at]

@@ -1,7 +1,8 @@
 """Turn what an expression gave into a canonical field's type, exactly or not at all.
 
-A conversion is a pair of polars expressions: the value, and whether the value was refused. Only text that may be a
-date-time looks at each distinct value in Python; everything else stays in columns.
+A conversion is a polars expression that is null where a result cannot become the field; a result that was something
+and became null is refused. Only text that may be a date-time is looked at in Python, once for each distinct value;
+everything else stays in columns.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _TRUE, _FALSE = ("t", "true", "yes", "y", "1"), ("f", "false", "no", "n", "0")
 _AMOUNT_TEXT = r"^\s*([+-]?)([0-9]{1,14})(?:\.([0-9]{1,4})0*)?\s*$"
 _DIGITS_PER_PART = 14
+_BLANK = r"^[\x00-\x20]*$"
 _FIRST_VISIBLE = "!"  # U+0021
 
 
@@ -37,10 +39,10 @@ class Conversion:
     """How the result of an expression becomes a field."""
 
     value: Callable[[pl.Expr], pl.Expr]
-    refused: Callable[[pl.Expr, pl.Expr], pl.Expr] | None  # of (result, value); None: nothing can be refused
-    reason: Reason
-    detail: str  # names types and what was expected, never a value
+    reason: Reason = Reason.WRONG_TYPE  # of what is refused
+    detail: str = ""  # what is refused: types and what was expected, never a value
     never: bool = False  # the type cannot become the field's: every value is refused
+    as_it_is: bool = False  # the value is the result
 
 
 def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bool) -> Conversion:
@@ -49,14 +51,13 @@ def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bo
     `zone` reads texts without an offset and finds the day of a point in time; `rounded` lets a float become money.
     """
     if dtype == pl.Null:
-        return Conversion(lambda e: e.cast(POLARS_TYPES[field_type]), None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e.cast(POLARS_TYPES[field_type]))
     chosen = _CHOICES[field_type](dtype, zone, rounded)
     if chosen is not None:
         return chosen
     hint = "; write ROUND(..., 2) to make it exact" if field_type is FieldType.AMOUNT and dtype.is_float() else ""
     return Conversion(
         lambda _: pl.repeat(None, pl.len(), dtype=POLARS_TYPES[field_type]),
-        lambda result, _: result.is_not_null(),
         Reason.WRONG_TYPE,
         f"{dtype} cannot become {field_type.value}{hint}",
         never=True,
@@ -75,35 +76,38 @@ def plain_text(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
     return None
 
 
-def blank_to_null(frame: pl.DataFrame) -> pl.DataFrame:
+def blank_to_null(columns: dict[str, pl.Series]) -> None:
     """Turn empty text, and text of nothing but ASCII white space, into null, in every text column.
 
     Nearly no column has any, and one comparison of the first byte finds out.
     """
-    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    if not texts:
-        return frame
-    suspects = frame.select((pl.col(name) < _FIRST_VISIBLE).any() for name in texts)
-    found = [name for name in texts if suspects[name][0]]
-    return frame.with_columns(
-        pl.when(~pl.col(name).str.contains(r"^[\x00-\x20]*$")).then(pl.col(name)).alias(name) for name in found
-    )
+    for name, column in columns.items():
+        if column.dtype == pl.String and (column < _FIRST_VISIBLE).any():
+            columns[name] = column.set(column.str.contains(_BLANK), None)
+
+
+def refused(result: pl.Series, value: pl.Series) -> pl.Series | None:
+    """Say which results were something and became nothing; None when all went well. Blank text is nothing."""
+    if value.null_count() == result.null_count():
+        return None
+    lost = value.is_null() & result.is_not_null()
+    return lost & ~result.str.contains(_BLANK).fill_null(True) if result.dtype == pl.String else lost
 
 
 def _to_text(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
     if dtype == pl.String:
-        return Conversion(lambda e: e, None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e, as_it_is=True)
     if plain_text(pl.lit(0), dtype) is None:
         return None
-    return Conversion(lambda e: plain_text(e, dtype), None, Reason.WRONG_TYPE, "")  # type: ignore[arg-type, return-value]
+    return Conversion(lambda e: plain_text(e, dtype))  # type: ignore[arg-type, return-value]
 
 
 def _to_bool(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
     if dtype == pl.Boolean:
-        return Conversion(lambda e: e, None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e, as_it_is=True)
     if dtype.is_integer() or dtype.is_decimal():
         return Conversion(
-            lambda e: e == 1, lambda e, _: (e != 0) & (e != 1), Reason.WRONG_TYPE, f"{dtype} other than 0 and 1"
+            lambda e: pl.when((e == 0) | (e == 1)).then(e == 1), Reason.WRONG_TYPE, f"{dtype} other than 0 and 1"
         )
     if dtype == pl.String:
         meaning = dict.fromkeys(_TRUE, True) | dict.fromkeys(_FALSE, False)
@@ -111,7 +115,6 @@ def _to_bool(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
             lambda e: (
                 e.str.strip_chars().str.to_lowercase().replace_strict(meaning, default=None, return_dtype=pl.Boolean)
             ),
-            lambda e, value: value.is_null() & e.str.contains(r"\S"),
             Reason.WRONG_TYPE,
             "text that is none of t, f, true, false, yes, no, y, n, 1, 0",
         )
@@ -120,9 +123,9 @@ def _to_bool(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
 
 def _to_ts(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
     if isinstance(dtype, pl.Datetime):
-        return Conversion(lambda e: e.dt.cast_time_unit("us").to_physical(), None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e.dt.cast_time_unit("us").to_physical())
     if dtype == pl.Date:
-        return Conversion(lambda e: e.cast(pl.Datetime("us")).to_physical(), None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e.cast(pl.Datetime("us")).to_physical())
     if dtype == pl.String:
         return _from_texts(lambda text: _ts_of_text(text, zone), "text that is no ISO 8601 date-time")
     return None
@@ -130,14 +133,11 @@ def _to_ts(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
 
 def _to_day(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
     if dtype == pl.Date:
-        return Conversion(lambda e: e.to_physical().cast(pl.Int64), None, Reason.WRONG_TYPE, "")
+        return Conversion(lambda e: e.to_physical().cast(pl.Int64))
     if isinstance(dtype, pl.Datetime):
         aware = dtype.time_zone is not None
         return Conversion(
             lambda e: (e.dt.convert_time_zone(zone) if aware else e).dt.date().to_physical().cast(pl.Int64),
-            None,
-            Reason.WRONG_TYPE,
-            "",
         )
     if dtype == pl.String:
         return _from_texts(lambda text: _day_of_text(text, zone), "text that is no ISO 8601 date")
@@ -154,7 +154,6 @@ def _from_texts(parse: Callable[[str], int | None], detail: str) -> Conversion:
 
     return Conversion(
         lambda e: e.map_batches(parse_all, return_dtype=pl.Int64),
-        lambda e, value: value.is_null() & e.str.contains(r"\S"),
         Reason.WRONG_TYPE,
         detail,
     )
@@ -185,7 +184,6 @@ def _to_amount(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | Non
         units_max = INT64_MAX // AMOUNT_UNIT
         return Conversion(
             lambda e: pl.when(e.is_between(-units_max, units_max)).then(e).cast(pl.Int64) * AMOUNT_UNIT,
-            lambda e, value: value.is_null() & e.is_not_null(),
             Reason.OUT_OF_RANGE,
             f"a whole number beyond {units_max}",
         )
@@ -194,7 +192,6 @@ def _to_amount(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | Non
     if dtype == pl.String:
         return Conversion(
             _amount_of_text,
-            lambda e, value: value.is_null() & e.str.contains(r"\S"),
             Reason.WRONG_TYPE,
             f"text that is no number with at most {AMOUNT_DECIMALS} decimals",
         )
@@ -203,7 +200,6 @@ def _to_amount(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | Non
             lambda e: (
                 pl.when(e.is_finite() & (e.abs() <= FLOAT_UNITS_MAX)).then((e * AMOUNT_UNIT).round(0)).cast(pl.Int64)
             ),
-            lambda e, value: value.is_null() & e.is_not_null(),
             Reason.OUT_OF_RANGE,
             f"a float beyond {FLOAT_UNITS_MAX}, or no number",
         )
@@ -228,7 +224,6 @@ def _from_decimal(scale: int) -> Conversion:
 
     return Conversion(
         value,
-        lambda e, found: found.is_null() & e.is_not_null(),
         Reason.OUT_OF_RANGE,
         f"a decimal with more than {AMOUNT_DECIMALS} decimals that are not zero, or beyond {INT64_MAX // AMOUNT_UNIT}",
     )

@@ -5,6 +5,9 @@ polars evaluates a column whole or not at all; when it refuses, the rows are hal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import polars as pl
 
 from nurt.core.mapping_types import Expression
@@ -28,29 +31,49 @@ def spread(expression: Expression) -> pl.Expr:
     return pl.repeat(constant["c"][0], pl.len(), dtype=constant.schema["c"])
 
 
-def evaluate(
-    rows: pl.DataFrame, exprs: dict[str, pl.Expr], types: dict[str, pl.DataType]
-) -> tuple[pl.DataFrame, dict[str, list[int]]]:
-    """Evaluate all expressions; return their columns, and by name the rows where one failed (null there)."""
-    try:
-        return rows.select(expr.alias(name) for name, expr in exprs.items()), {}
-    except FAILURES:
-        pass
-    columns: list[pl.Series] = []
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Something to evaluate over rows: under which name, how, and of which type the result is."""
+
+    name: str
+    expr: pl.Expr
+    dtype: pl.DataType
+    column: str | None  # the expression is this column alone
+
+
+def wanted(name: str, expression: Expression, dtype: pl.DataType) -> Wanted:
+    """Prepare an expression for evaluation."""
+    expr = spread(expression)
+    return Wanted(name, expr.alias(name), dtype, expr.meta.output_name() if expr.meta.is_column() else None)
+
+
+def evaluate(rows: pl.DataFrame, all_wanted: Sequence[Wanted]) -> tuple[dict[str, pl.Series], dict[str, list[int]]]:
+    """Evaluate expressions; return their columns by name, and by name the rows where one failed (null there).
+
+    Most are columns, which are only renamed: polars' engine costs more than they do.
+    """
+    found = {each.name: rows[each.column].alias(each.name) for each in all_wanted if each.column is not None}
+    rest = [each for each in all_wanted if each.column is None]
     failed: dict[str, list[int]] = {}
-    for name, expr in exprs.items():
-        guilty: list[int] = []
-        columns.append(_bisect(rows, expr.alias(name), name, types[name], 0, guilty))
-        if guilty:
-            failed[name] = guilty
-    return pl.DataFrame(columns), failed
+    if not rest:
+        return found, failed
+    try:
+        evaluated = rows.select_seq(each.expr for each in rest)
+        found.update((each.name, evaluated[each.name]) for each in rest)
+    except FAILURES:
+        for each in rest:
+            guilty: list[int] = []
+            found[each.name] = _bisect(rows, each.expr, each.name, each.dtype, 0, guilty)
+            if guilty:
+                failed[each.name] = guilty
+    return found, failed
 
 
 def _bisect(
     rows: pl.DataFrame, expr: pl.Expr, name: str, dtype: pl.DataType, first: int, guilty: list[int]
 ) -> pl.Series:
     try:
-        return rows.select(expr)[name].cast(dtype)
+        return rows.select_seq(expr)[name].cast(dtype)
     except FAILURES:
         if rows.height <= 1:
             guilty.extend(range(first, first + rows.height))

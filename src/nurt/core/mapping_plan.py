@@ -9,7 +9,7 @@ from functools import lru_cache
 import polars as pl
 
 from nurt.core.mapping_convert import Conversion, conversion, plain_text
-from nurt.core.mapping_evaluate import result_type, spread
+from nurt.core.mapping_evaluate import Wanted, result_type, spread, wanted
 from nurt.core.mapping_types import Expression, Reference, TopicMapping
 from nurt.model.entities import ENTITIES, FieldType
 
@@ -28,9 +28,9 @@ class Step:
     """One expression to evaluate and convert: a field, `where`, or an extra identifier."""
 
     name: str
-    expr: pl.Expr
-    dtype: pl.DataType
+    wanted: Wanted
     convert: Conversion
+    value: pl.Expr | None  # over the result, both under the step's name; None: the result is the value
     columns: frozenset[str]
 
 
@@ -38,9 +38,9 @@ class Step:
 class KeyText:
     """A native key as text: parts joined by U+001F, null when any part is null."""
 
-    exprs: dict[str, pl.Expr]
-    types: dict[str, pl.DataType]
-    text: pl.Expr  # over the evaluated parts
+    parts: tuple[Wanted, ...]
+    text: pl.Expr  # over the evaluated parts, named key
+    id_text: pl.Expr  # over the text: what the row's id is made of
     refused: pl.Expr | None  # over the evaluated parts: a part that is no key
     columns: tuple[str, ...]
 
@@ -67,8 +67,12 @@ def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) 
     zone = topic.system.timezone
     broken: list[str] = []
     key_broken: list[str] = []
-    key = _key_text("key", topic.key, schema, key_broken)
-    parents = [_key_text(f"parent {parent.name}", parent.reference, schema, broken) for parent in topic.parents]
+    owner = topic.system.name
+    key = _key_text("key", topic.key, (owner, topic.name), schema, key_broken)
+    parents = [
+        _key_text(f"parent {parent.name}", parent.reference, (owner, parent.name), schema, broken)
+        for parent in topic.parents
+    ]
     where = None
     if topic.where is not None:
         where = _step(WHERE, topic.where, FieldType.BOOL, schema, zone, broken)
@@ -157,7 +161,8 @@ def _step(
     if dtype is None:
         return None
     convert = conversion(field_type, dtype, zone, expression.rounded)
-    return Step(name, spread(expression), dtype, convert, expression.columns)
+    value = None if convert.as_it_is else convert.value(pl.col(name)).alias(name)
+    return Step(name, wanted(name, expression, dtype), convert, value, expression.columns)
 
 
 def _title(name: str) -> str:
@@ -171,9 +176,11 @@ def title(step: Step) -> str:
     return _title(step.name)
 
 
-def _key_text(what: str, reference: Reference, schema: pl.Schema, broken: list[str]) -> KeyText | None:
-    exprs: dict[str, pl.Expr] = {}
-    types: dict[str, pl.DataType] = {}
+def _key_text(
+    what: str, reference: Reference, table: tuple[str, str], schema: pl.Schema, broken: list[str]
+) -> KeyText | None:
+    """Compile a key of a table (system, entity); None when it cannot be read from rows of this schema."""
+    parts: list[Wanted] = []
     texts: list[pl.Expr] = []
     refused: list[pl.Expr] = []
     for number, part in enumerate(reference.parts):
@@ -185,7 +192,7 @@ def _key_text(what: str, reference: Reference, schema: pl.Schema, broken: list[s
         if text is None:
             broken.append(f"{what}: {dtype} cannot be a key")
             return None
-        exprs[name], types[name] = spread(part), dtype
+        parts.append(wanted(name, part, dtype))
         texts.append(text)
         if dtype.is_float():
             refused.append(text.is_null() & pl.col(name).is_not_null())
@@ -193,7 +200,8 @@ def _key_text(what: str, reference: Reference, schema: pl.Schema, broken: list[s
             refused.append(pl.col(name).str.contains(KEY_SEPARATOR, literal=True))
     whole = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator=KEY_SEPARATOR)
     bad = pl.any_horizontal(refused).fill_null(False) if refused else None
-    return KeyText(exprs, types, whole, bad, reference.columns)
+    id_text = pl.format(KEY_SEPARATOR.join(table) + KEY_SEPARATOR + "{}", "key")
+    return KeyText(tuple(parts), whole.alias("key"), id_text, bad, reference.columns)
 
 
 def _part_text(part: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
