@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import abc
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
+from nurt.core.mapping import Mapping, load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import Headers, RawBatch
 from nurt.operators.translate import Translator
@@ -96,18 +98,19 @@ topics:
 class Schemas:
     """Schemas by id; implements the reading half of ports.SchemaRegistry."""
 
-    def __init__(self, schemas: Mapping[int, Any]) -> None:
+    def __init__(self, schemas: abc.Mapping[int, Any]) -> None:
         self.schemas = dict(schemas)
 
     def schema(self, schema_id: int) -> dict[str, Any] | None:
         return self.schemas.get(schema_id)
 
-    def register(self, subject: str, schema: Mapping[str, Any]) -> int:
+    def register(self, subject: str, schema: abc.Mapping[str, Any]) -> int:
         new = max(self.schemas, default=0) + 1
         self.schemas[new] = dict(schema)
         return new
 
 
+@lru_cache(maxsize=8)
 def schemas(folder: str) -> dict[int, Any]:
     found = json.loads((CORPUS / folder / "schemas.json").read_text())
     return {int(key): json.loads(text) if isinstance(text, str) else text for key, text in found.items()}
@@ -134,7 +137,12 @@ def batches(folder: str) -> dict[str, RawBatch]:
 
 
 def translator(folder: str, mapping: str = MAPPING) -> Translator:
-    return Translator(load_mapping(mapping, "corpus.yaml"), Schemas(schemas(folder)), IDS)
+    return Translator(_mapping(mapping), Schemas(schemas(folder)), IDS)
+
+
+@lru_cache(maxsize=16)
+def _mapping(text: str) -> Mapping:
+    return load_mapping(text, "corpus.yaml")
 
 
 def select(batch: RawBatch, rows: Iterable[int]) -> RawBatch:

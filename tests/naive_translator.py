@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -23,6 +24,9 @@ from nurt.model.raw import RawBatch
 UNAVAILABLE = "__debezium_unavailable_value"
 EPOCH = datetime(1970, 1, 1)
 FULL = {"true", "first", "last", "first_in_data_collection", "last_in_data_collection"}
+ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d(:\d\d)?)?)?)?", re.ASCII)
+LSN = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,4}")
+SEQUENCE = re.compile(r' *\[ *(?:null|(?P<a>"?)(\d{1,18})(?P=a)) *, *(?:null|(?P<b>"?)(\d{1,18})(?P=b)) *\]', re.ASCII)
 Row = Mapping[str, Any]
 
 
@@ -215,18 +219,23 @@ class Naive:
 
 def naive_position(source: Row) -> tuple[int | None, ...]:
     if "lsn" in source:
-        first, second = json.loads(source["sequence"]) if source["sequence"] else (None, None)
-        return (first and int(first), int(second) if second is not None else source["lsn"], 0, 0)
+        found = SEQUENCE.fullmatch(source["sequence"] or "")
+        first, second = (part and int(part) for part in (found[2], found[4])) if found else (None, None)
+        return first, source["lsn"] if second is None else second, 0, 0
     if "file" in source:
-        return (int(source["file"].rpartition(".")[2]), source["pos"], source["row"], 0)
+        number = re.fullmatch(r".*\.([0-9]{1,18})", source["file"], re.DOTALL)
+        return (int(number[1]) if number else None, source["pos"], source["row"], 0)
     if "commit_lsn" in source:
         commit, change = (
-            [int(part, 16) for part in (source[name] or "").split(":") if part] or None
+            [int(part, 16) for part in source[name].split(":")]
+            if LSN.fullmatch(source[name] or "") and int(source[name].split(":")[0], 16) < 2**31
+            else None
             for name in ("commit_lsn", "change_lsn")
         )
         p0, p1 = (commit[0] << 32 | commit[1], commit[2]) if commit else (None, None)
         p2 = change[0] << 32 | change[1] if change else None
-        return p0, p1, p2, change[2] << 32 | source["event_serial_no"] if change else None
+        serial = source["event_serial_no"]
+        return p0, p1, p2, change[2] << 32 | serial if change and serial is not None and 0 <= serial < 2**32 else None
     return None, None, None, None
 
 
@@ -245,10 +254,10 @@ def meaning(value: Any, type_: Any, zone: str) -> Any:
             local = (EPOCH + timedelta(microseconds=micros)).replace(tzinfo=ZoneInfo(zone))
             return local.astimezone(UTC)
         if name == "ZonedTimestamp":
-            head, _, tail = value.partition(".")
-            if tail:  # more digits than datetime reads
-                digits = "".join(tail[: len(tail) - len(tail.lstrip("0123456789"))])
-                value = f"{head}.{digits[:6]:0<6}{tail[len(digits) :]}"
+            if not ISO.fullmatch(value):
+                return None
+            # datetime reads three or six digits of a second, Debezium writes up to nine
+            value = re.sub(r"\.(\d+)", lambda digits: f".{digits[1][:6]:0<6}", value, count=1)
             return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(timezone.utc)  # noqa: UP017
     except (OverflowError, ValueError):
         return None
