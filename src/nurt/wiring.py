@@ -21,6 +21,7 @@ from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.parquet_sink import ParquetSink
 from nurt.adapters.redis_store import RedisStore, claim, read_heads
 from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
+from nurt.adapters.shared_sink import SharedSink
 from nurt.core.context import FoldContext
 from nurt.core.ids import Ids
 from nurt.core.launch import (
@@ -74,6 +75,7 @@ class Current:
     Args:
         launched: what `launch` decided; the same in every process of a run.
         stop: set when the run is asked to end; it drains, commits and ends.
+        threads: how many of the run's workers are threads of this process.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Current:
         launched: Launched,
         clock: Clock | None = None,
         stop: threading.Event | None = None,
+        threads: int = 1,
     ) -> None:
         self.settings = settings
         self.mapping = read_mapping(settings)
@@ -90,11 +93,13 @@ class Current:
         self.routes = Routes(settings.shards, settings.workers)
         self.stop = stop or threading.Event()
         self._clock = clock or SystemClock()
+        self._threads = threads
         self._launched = launched
         self._context = fold_context(self.mapping, self.ids)
         self._register: Register | None = None
         self._registry: SchemaRegistry | None = None
         self._steps: dict[int, Steps] = {}
+        self._files: list[ProfileSink] | None = None
         self._lock = threading.RLock()
 
     def topics(self) -> Topics:
@@ -183,11 +188,20 @@ class Current:
                     partitions=settings.partitions,
                 )
             )
-        if settings.duckdb is not None:
-            sinks.append(DuckdbSink(settings.duckdb, hold=settings.workers == 1))
-        if settings.parquet is not None:
-            sinks.append(ParquetSink(settings.parquet))
-        return sinks
+        return sinks + self._analytics()
+
+    def _analytics(self) -> list[ProfileSink]:
+        """Open the analytics files once a process; its worker threads take turns."""
+        settings = self.settings
+        alone = self._threads == settings.workers
+        with self._lock:
+            if self._files is None:
+                self._files = []
+                if settings.duckdb is not None:
+                    self._files.append(SharedSink(DuckdbSink(settings.duckdb, hold=alone), self._threads))
+                if settings.parquet is not None:
+                    self._files.append(SharedSink(ParquetSink(settings.parquet), self._threads))
+            return list(self._files)
 
 
 def read_mapping(settings: Settings) -> Mapping:

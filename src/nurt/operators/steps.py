@@ -169,7 +169,11 @@ class Published(DynamicSink[PublishedBatch]):
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> PublishedPart:
         """Open a worker's sinks."""
-        return PublishedPart(self._open_sinks(worker_index))
+        try:
+            return PublishedPart(self._open_sinks(worker_index))
+        except Exception:
+            _logger.exception("opening the outputs: failed; this run stops")
+            raise
 
 
 class PublishedPart(StatelessSinkPartition[PublishedBatch]):

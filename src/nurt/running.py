@@ -1,0 +1,181 @@
+"""Run a flow: in this process, or as a cluster of processes that live and die together.
+
+SIGINT and SIGTERM ask for an end: nothing more is read, what was read is finished and committed, then the run ends. A
+second signal ends it at once; that loses nothing either, the next run repeats what was not committed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from nurt.core.launch import Decision
+from nurt.errors import NurtError
+from nurt.settings import Settings, load_settings
+from nurt.wiring import Current, Launched, launch
+
+KILL_AFTER_S = 10.0
+LookOn = Callable[[], None]
+Layout = Callable[[Current], Dataflow]
+
+_logger = logging.getLogger(__name__)
+
+
+def run_here(
+    layout: Callable[[Current], Dataflow],
+    settings: Settings,
+    rebuild: bool = False,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run a flow in this process, one thread a worker, until its input ends or `stop` is set.
+
+    Raises the NurtError that a stage, the source or a sink raised.
+    """
+    current = Current(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
+    _run(layout, current, workers_per_process=settings.workers)
+
+
+def _run(layout: Layout, current: Current, **place: Any) -> None:
+    try:
+        cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
+    except Exception as failed:
+        raise cause_of(failed) from failed
+
+
+def cause_of(failed: BaseException) -> BaseException:
+    """Find the failure of ours that Bytewax has wrapped; else give back what came."""
+    cause: BaseException | None = failed
+    while cause is not None:
+        if isinstance(cause, NurtError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return failed
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[threading.Event]:
+    """Set the event on the first SIGINT or SIGTERM; the second one ends the process."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        _logger.warning("ending: finishing what was read; once more ends at once, and loses nothing")
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_cluster(config: Path, workers: int, rebuild: bool, look_on: LookOn = lambda: None) -> int:
+    """Run one process a worker; when one ends in failure all are ended. Returns the exit code.
+
+    Bytewax takes a whole cluster down with any of its processes, so they are started anew together or not at all.
+    """
+    settings = replace(load_settings(config), workers=workers)
+    launched = launch(settings, rebuild)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
+    environment = {**os.environ, "NURT_LAUNCHED": _encode(launched), "NURT_ADDRESSES": addresses}
+    command = [sys.executable, "-m", "nurt.running", str(config)]
+    with stopping_on_signals() as stop:
+        children = [
+            subprocess.Popen([*command, str(index)], env=environment, start_new_session=True)
+            for index in range(workers)
+        ]
+        return _supervise(children, stop, look_on)
+
+
+def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
+    told = False
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [code for code in codes if code not in (None, 0)]
+        if failed or None not in codes:
+            _end(children)
+            return failed[0] or 0 if failed else 0
+        if stop.is_set() and not told:
+            told = True
+            for child in children:
+                child.terminate()
+        look_on()
+        time.sleep(0.1)
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + KILL_AFTER_S
+    for child in children:
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _encode(launched: Launched) -> str:
+    decision = asdict(launched.decision)
+    offsets = launched.decision.offsets
+    decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
+    return json.dumps({"run": launched.run, "fence_workers": launched.fence_workers, "decision": decision})
+
+
+def _decode(text: str) -> Launched:
+    held = json.loads(text)
+    decision = held["decision"]
+    offsets = decision["offsets"]
+    decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
+    decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
+    return Launched(held["run"], Decision(**decision), held["fence_workers"])
+
+
+def _child(config: Path, index: int) -> int:
+    """Be one process of a cluster."""
+    from flows.profiles import profiles
+
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    addresses = os.environ["NURT_ADDRESSES"].split(";")
+    settings = replace(load_settings(config), workers=len(addresses))
+    with stopping_on_signals() as stop:
+        current = Current(settings, _decode(os.environ["NURT_LAUNCHED"]), stop=stop)
+        try:
+            _run(profiles, current, process_id=index, addresses=addresses)
+        except NurtError as failed:
+            _logger.error("%s", failed)
+            return failed.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child(Path(sys.argv[1]), int(sys.argv[2])))
