@@ -40,7 +40,7 @@ DECIMALS = st.lists(st.none() | NUMBERS | ROUND, max_size=8)
 @settings(deadline=None)
 @given(numbers=DECIMALS, scale=st.integers(-5, 45), target=st.integers(0, 8), extra_bytes=st.integers(0, 3))
 @example(numbers=[-(2**63), 2**63 - 1], scale=4, target=4, extra_bytes=0)
-@example(numbers=[-(2**63) * 10**9, 2**63 * 10**9], scale=13, target=4, extra_bytes=0)
+@example(numbers=[-(2**63) * 10**9, 2**63 * 10**9, -(2**63 + 1) * 10**9], scale=13, target=4, extra_bytes=0)
 @example(
     numbers=[922337203685477, 922337203685478, -922337203685477, -922337203685478], scale=0, target=4, extra_bytes=0
 )

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.interpret import put_view, run
+from nurt.core.avro.interpret import run
 from nurt.core.avro.memory import PADDING_BYTES
 from nurt.core.avro.projection import Column, ColumnType, Projection, columnar_paths, project
+from nurt.core.avro.scan import put_view
 from nurt.core.avro.schema import parse_schema
 
 JOINED_BYTES_MAX = (1 << 31) - 1
