@@ -44,11 +44,11 @@ class KafkaSettings:
     """The brokers' address and librdkafka options as they were written, secrets not yet filled in.
 
     In a text, `${NAME}` stands for an environment variable and `$$` for a dollar sign; a text that begins with `file:`
-    stands for the content of that file. So this value can be shown; what `client_options` returns cannot.
+    stands for the content of that file. This value shows only the address; what `client_options` returns is secret.
     """
 
     bootstrap: str
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict, repr=False)
 
     def client_options(self, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return options for a client: the user's over our own.

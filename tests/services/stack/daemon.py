@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
@@ -10,7 +11,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 LEASH = 'read -r word || kill -s KILL -- "-$1"'
@@ -25,8 +27,8 @@ class Daemon:
         name: str,
         command: Sequence[str],
         log: Path,
-        env: Mapping[str, str] | None = None,
         user: str | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -36,8 +38,8 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
                 user=user,
+                cwd=cwd,
                 start_new_session=True,
             )
         self._leash = subprocess.Popen(
@@ -111,6 +113,16 @@ def answers(port: int) -> bool:
     with socket.socket() as one:
         one.settimeout(0.5)
         return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def fetch_text(url: str) -> str | None:
+    """Return what a local HTTP service answers with status 200, else None."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+    except (OSError, http.client.HTTPException):
+        return None
 
 
 @contextlib.contextmanager

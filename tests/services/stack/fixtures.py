@@ -11,8 +11,11 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail
+from tests.services.stack.connect import ConnectServer, running_connect
+from tests.services.stack.databases import Database, running_mariadb, running_postgres
 from tests.services.stack.kafka import KafkaServer, running_kafka, running_kafka_server
 from tests.services.stack.redis_server import KINDS, Kind, RedisServer, running_redis, running_redis_url
+from tests.services.stack.registry import RegistryServer, running_registry, running_registry_server
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +75,41 @@ def redis_url() -> Iterator[str]:
     """URL of one Valkey for the whole session; use key prefixes of one's own and leave the rest alone."""
     with _or_skip(), running_redis_url() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def registry_url() -> Iterator[str]:
+    """URL (Confluent's API) of one schema registry for the whole session; use subjects of one's own."""
+    with _or_skip(), running_registry() as url:
+        yield url
+
+
+@pytest.fixture
+def registry_server() -> Iterator[RegistryServer]:
+    """A registry of one's own, to kill and restart."""
+    with _or_skip(), running_registry_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres() -> Iterator[Database]:
+    """A PostgreSQL of one's own, ready to be captured."""
+    with _or_skip(), running_postgres() as database:
+        yield database
+
+
+@pytest.fixture
+def mariadb() -> Iterator[Database]:
+    """A MariaDB of one's own, ready to be captured."""
+    with _or_skip(), running_mariadb() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def connect(kafka: str) -> Iterator[ConnectServer]:
+    """A Debezium worker on the session's broker, with a registry of its own (`connect.registry_url`)."""
+    with _or_skip(), running_registry_server() as registry, running_connect(kafka, registry) as server:
+        yield server
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ class KafkaServer:
         """Start the broker on its port and wait until it serves."""
         command = [*self._java, f"-Xmx{self._heap}", "kafka.Kafka", str(self._settings)]
         self._daemon = Daemon("Kafka", command, self._folder / "kafka.log")
-        self._daemon.wait_until(lambda: answers(self._port) and _serves(self.bootstrap), seconds=90)
+        self._daemon.wait_until(lambda: answers(self._port) and _serves(self.bootstrap), seconds=180)
 
     def stop(self) -> None:
         """End the broker in order, as an operator would."""
