@@ -5,12 +5,8 @@ Off the hot path: a row's values hold its key, except for deletes.
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -19,6 +15,7 @@ import polars as pl
 
 from nurt.core.avro import ColumnType, Reader, compile_reader
 from nurt.core.change_reader import ColumnReader
+from nurt.core.key_texts import boolean, decimal_text, fields_of, from_base64, integer, plain_text, real
 from nurt.core.semantics import meaning_of
 from nurt.core.wire import NOT_CONFLUENT, split_wire
 from nurt.model.raw import Headers
@@ -33,18 +30,19 @@ NEW_KEY = "__debezium.newkey"
 Source: Debezium connector documentation, "Primary key updates".
 """
 
-_STRUCT = re.compile(r"Struct\{(.*)\}", re.DOTALL)
-_RAW_TYPES: dict[str, Any] = {
-    "boolean": pl.Boolean,
-    "int": pl.Int64,
-    "long": pl.Int64,
-    "float": pl.Float64,
-    "double": pl.Float64,
-    "string": pl.String,
-    "enum": pl.String,
-    "bytes": pl.Binary,
-    "fixed": pl.Binary,
+_RAW: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "boolean": (pl.Boolean, boolean),
+    "int": (pl.Int64, integer),
+    "long": (pl.Int64, integer),
+    "float": (pl.Float64, real),
+    "double": (pl.Float64, real),
+    "string": (pl.String, plain_text),
+    "enum": (pl.String, plain_text),
+    "bytes": (pl.Binary, from_base64),
+    "fixed": (pl.Binary, from_base64),
+    "null": (pl.Null, lambda _value: None),
 }
+"""Avro type -> what its columns hold, and how a value that JSON held becomes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +115,7 @@ class KeyReader:
         return self._known[schema_id]
 
     def _read_texts(self, texts: Sequence[bytes | None]) -> dict[str, pl.Series]:
-        rows = [{} if text is None else _fields(text, self._columns) for text in texts]
+        rows = [{} if text is None else fields_of(text, self._columns) for text in texts]
         return {
             name: self._typed(name, [row.get(name) for row in rows])
             for name in self._columns
@@ -129,24 +127,12 @@ class KeyReader:
         type_ = self.types.get(name)
         meaning = meaning_of(type_) if type_ is not None else None
         if type_ is None or meaning is None:
-            integers = all(
-                value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in values
-            )
-            if integers:
-                return pl.Series(name, values, dtype=pl.Int64, strict=False)
-            return pl.Series(name, [None if value is None else _plain_text(value) for value in values], dtype=pl.String)
+            return pl.Series(name, [plain_text(value) for value in values], dtype=pl.String)
         if meaning.dtype.is_decimal():
-            return pl.Series(name, [_decimal(value, type_.scale or 0) for value in values], dtype=pl.String).cast(
-                meaning.dtype, strict=False
-            )
-        raw = _RAW_TYPES[type_.avro]
-        if raw == pl.Binary:
-            values = [_from_base64(value) for value in values]
-        elif raw == pl.String:
-            values = [None if value is None else _plain_text(value) for value in values]
-        else:
-            values = pl.Series(values, strict=False).cast(raw, strict=False).to_list()
-        column = pl.Series(name, values, dtype=raw, strict=False)
+            texts = [decimal_text(value, type_.scale or 0) for value in values]
+            return pl.Series(name, texts, dtype=pl.String).cast(meaning.dtype, strict=False)
+        dtype, read = _RAW[type_.avro]
+        column = pl.Series(name, [read(value) for value in values], dtype=dtype)
         return meaning.convert((column,), type_, self._zone).column
 
 
@@ -198,51 +184,3 @@ def _coalesce(first: pl.Series, second: pl.Series) -> pl.Series:
 
 def _header(headers: Headers | None, name: str) -> bytes | None:
     return next((value for key, value in headers or () if key == name), None)
-
-
-def _fields(text: bytes, columns: Sequence[str]) -> dict[str, Any]:
-    """Read a key that is no Avro; what cannot be read has no fields."""
-    try:
-        plain = text.decode()
-    except UnicodeDecodeError:
-        return {}
-    if struct := _STRUCT.fullmatch(plain):
-        pairs = re.findall(r"(?:^|,)(" + "|".join(map(re.escape, columns)) + r")=([^,]*)", struct.group(1))
-        return dict(pairs) if len(pairs) == len(columns) else {}
-    try:
-        value = json.loads(plain, parse_float=str)
-    except ValueError:
-        value = plain
-    if isinstance(value, dict) and value.keys() == {"schema", "payload"}:
-        value = value["payload"]
-    if isinstance(value, dict):
-        return value
-    return {columns[0]: value} if len(columns) == 1 and value is not None and not isinstance(value, list) else {}
-
-
-def _plain_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _from_base64(value: Any) -> bytes | None:
-    try:
-        return None if value is None else base64.b64decode(value, validate=True)
-    except (ValueError, TypeError):
-        return None
-
-
-def _decimal(value: Any, scale: int) -> str | None:
-    """Read a decimal as JSON holds it: a number, digits, base64 of the unscaled bytes, or {scale, value} of these."""
-    if isinstance(value, dict):
-        return _decimal(value.get("value"), int(value.get("scale") or 0))
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        return format(Decimal(str(value)), "f")
-    except InvalidOperation:
-        unscaled = _from_base64(value)
-        return (
-            None
-            if unscaled is None
-            else format(Decimal(int.from_bytes(unscaled, "big", signed=True)).scaleb(-scale), "f")
-        )
