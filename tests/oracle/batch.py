@@ -3,9 +3,9 @@
 It shares nothing with the folds. Where the rules leave room, it decides as follows.
 
 * Accounts. A row that names a customer key makes that account exist, whether or not the customer's row does; an
-  account's `entity` is the customer entity's name in that system. A guest's account has the entity `guest` and the
-  order's key. Lines, payments and shipments, and invoices of an order, make no account by themselves, and count only
-  while the order's own row exists. A child without parent belongs to nobody.
+  account's `entity` is the customer entity's name in that system. A guest's account has the entity `guest`; its key is
+  the order entity's name, U+001F and the order's key. Lines, payments and shipments, and invoices of an order, make no
+  account by themselves, and count only while the order's own row exists. A child without parent belongs to nobody.
 * Profile id: the id of the text `profile U+001F <anchor account id in hex>`.
 * Guests. Only `email`, `phone`, `first_name`, `last_name`, `country` and `market` of the order row speak, as stored:
   the system's default market is no candidate. Nothing of theirs is verified; `newest` is the row's `ts_ms`.
@@ -25,7 +25,7 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -238,6 +238,7 @@ def _candidates(
     name: str, speakers: Iterable[FinalRow], systems: Mapping[str, SystemLike], normalise: Normalise
 ) -> list[_Candidate]:
     result = []
+    value: Any
     for row in speakers:
         if row.kind == "order" and name not in GUEST_SAYS:
             continue
@@ -258,7 +259,7 @@ def _choose(candidates: list[_Candidate], rules: Sequence[str]) -> dict[str, str
     if not candidates:
         return None
     held_by = Counter(candidate.value for candidate in candidates)
-    best_is_smallest = {
+    best_is_smallest: dict[str, Callable[[_Candidate], Any]] = {
         "verified_first": lambda candidate: not candidate.verified,
         "source_priority": lambda candidate: candidate.priority,
         "newest": lambda candidate: -candidate.newest_us,

@@ -1,0 +1,79 @@
+"""Put events into the frames that a translator would make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+
+from nurt.model.entity_frame import UPSERT, EntityFrame, Truncated, entity_columns
+from tests.oracle.final_row import Named
+from tests.oracle.sources import TRUNCATE, Event
+
+Batch = list[EntityFrame | Truncated]
+
+
+def batch_of(events: Iterable[Event], ids: Named) -> Batch:
+    """Make one frame a topic, in the order of their first events, and the truncates behind them."""
+    by_topic: dict[str, list[Event]] = {}
+    truncates: list[EntityFrame | Truncated] = []
+    for event in events:
+        if event.op == TRUNCATE:
+            truncates.append(_truncated(event))
+        else:
+            by_topic.setdefault(event.topic, []).append(event)
+    return [*(frame_of(of_topic, ids) for of_topic in by_topic.values()), *truncates]
+
+
+def frame_of(events: list[Event], ids: Named) -> EntityFrame:
+    """Make a frame of events of one entity kind, in arrival order."""
+    kind = events[0].kind
+    return EntityFrame(kind, pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)))
+
+
+def _columns(event: Event, ids: Named) -> dict[str, Any]:
+    p0, p1, p2, p3 = event.position
+    row: dict[str, Any] = {
+        "row": ids.one("\x1f".join(event.row)),
+        "system": event.system,
+        "entity": event.entity,
+        "key": event.key,
+        "op": event.op,
+        "snapshot": event.snapshot,
+        "source_epoch": event.source_epoch,
+        **{"p0": p0, "p1": p1, "p2": p2, "p3": p3},
+        "partition": event.partition,
+        "offset": event.offset,
+        "ts_ms": event.ts_ms,
+        "held": event.held,
+    }
+    if event.moved_to is not None:
+        row["moved_to"] = ids.one(f"{event.system}\x1f{event.entity}\x1f{event.moved_to}")
+    if event.op == UPSERT:
+        assert event.stored is not None
+        row |= event.stored.fields
+        if event.kind == "customer":
+            row["identifiers"] = event.stored.identifiers
+        if event.stored.parent is not None:
+            parent_kind, entity, key = event.stored.parent
+            row |= {
+                "parent_kind": parent_kind,
+                "parent": ids.one(f"{event.system}\x1f{entity}\x1f{key}"),
+                "parent_entity": entity,
+                "parent_key": key,
+            }
+    return row
+
+
+def _truncated(event: Event) -> Truncated:
+    return Truncated(
+        event.kind,
+        event.system,
+        event.entity,
+        event.source_epoch,
+        event.position,
+        event.topic,
+        event.partition,
+        event.offset,
+    )

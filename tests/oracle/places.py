@@ -1,0 +1,54 @@
+"""Compare where two events of one row stand, as a table's reader must: positions first, then Kafka's offset.
+
+A null part cannot be compared, so the offset decides if both events lie in one partition (which holds a row's events
+in order). A truncate may lie in another partition than the rows that it removes: then the parts that both have decide,
+and if none does, the row stays, since nothing may be lost.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tests.oracle.final_row import Position
+
+
+class Placed(Protocol):
+    """Anything that stands somewhere in a connector's order and in a partition."""
+
+    @property
+    def source_epoch(self) -> int: ...
+    @property
+    def position(self) -> Position: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+
+
+def compare(one: Placed, other: Placed) -> int | None:
+    """Return -1, 0 or 1 as `one` stands before, with or after `other`; None when nothing can tell."""
+    if one.source_epoch != other.source_epoch:
+        return _sign(one.source_epoch, other.source_epoch)
+    one_partition = one.partition == other.partition
+    for mine, theirs in zip(one.position, other.position, strict=True):
+        if mine is None or theirs is None:
+            if one_partition:
+                break
+            continue
+        if mine != theirs:
+            return _sign(mine, theirs)
+    return _sign(one.offset, other.offset) if one_partition else None
+
+
+def is_old_news(event: Placed, held: Placed) -> bool:
+    """Say whether an event stands strictly before what a row already holds."""
+    return compare(event, held) == -1
+
+
+def is_truncated(event: Placed, truncate: Placed) -> bool:
+    """Say whether an event stands at or before a truncate of its table."""
+    return compare(event, truncate) in (-1, 0)
+
+
+def _sign(one: int, other: int) -> int:
+    return (one > other) - (one < other)

@@ -1,0 +1,319 @@
+"""Source databases and their connectors in miniature: rows change, and events stand in topics as Debezium puts them.
+
+A system has one connector, which writes all its tables' events in one order; a table has one topic of some partitions;
+a row's events lie in the partition of its key. Databases are not our model: they have keys and values only, so what
+they hold at the end is the truth that every stream of these events must arrive at.
+
+Source: what the captured corpus teaches (tests/corpus/README.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+from zlib import crc32
+
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import (
+    DELETE,
+    FULL_SNAPSHOT,
+    HELD_PARENT_BIT,
+    INCREMENTAL_SNAPSHOT,
+    STREAMED,
+    UPSERT,
+)
+from tests.oracle.final_row import Position, System
+from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.values import DAY_US, TODAY, some_identifiers, some_value
+
+TRUNCATE = 2
+"""Value of `Event.op` beside UPSERT and DELETE."""
+
+Parent = tuple[str, str, str]
+"""(kind, entity, key) of the row that a row points at."""
+Table = tuple[str, str]
+"""(kind, entity) within a system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How one system is captured.
+
+    `connector` is postgres, mysql, sqlserver or none (a connector whose events have no position).
+    """
+
+    system: System
+    connector: str
+    partitions: int
+    customers: tuple[str, ...]  # names of its customer tables
+    orders: tuple[str, ...]  # names of its order tables
+    incremental_without_p0: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as its database holds it."""
+
+    fields: dict[str, Any]
+    identifiers: str | None
+    parent: Parent | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message of a topic, decoded and mapped."""
+
+    number: int  # order in which all connectors together wrote
+    system: str
+    kind: str
+    entity: str
+    key: str  # empty for a truncate
+    op: int
+    snapshot: int
+    source_epoch: int
+    position: Position
+    partition: int
+    offset: int
+    ts_ms: int
+    stored: Stored | None = None  # what the event says; held columns are null
+    held: int = 0
+    moved_to: str | None = None
+
+    @property
+    def topic(self) -> str:
+        return f"{self.system}.{self.entity}"
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        return (self.system, self.entity, self.key)
+
+
+@dataclass(slots=True)
+class Connector:
+    """One system's database and the connector that writes its events."""
+
+    source: Source
+    log: list[Event]  # of all systems; appended to
+    tables: dict[Table, dict[str, Stored]] = field(default_factory=dict)
+    clock_ms: int = TODAY * DAY_US // 1000
+    capturing: bool = True
+    _lsn: int = 100
+    _last_commit: int | None = None
+    _statement: tuple[int, int] = (0, 0)
+    _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    _streamed: set[tuple[str, int]] = field(default_factory=set)
+    _replayable: list[Event] = field(default_factory=list)
+    _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
+    _truncates: dict[Table, Event] = field(default_factory=dict)
+
+    # -- what the application does
+
+    def put(self, kind: str, entity: str, key: str, parent: Parent | None, choose: Random) -> None:
+        """Insert the row, or update some of its columns."""
+        rows = self.tables.setdefault((kind, entity), {})
+        before = rows.get(key)
+        names = ENTITIES[kind].fields
+        if before is None:
+            values = {name: some_value(kind, name, choose) for name in names}
+            after = Stored(values, some_identifiers(choose) if kind == "customer" else None, parent)
+            rows[key] = after
+            self._write(kind, entity, key, UPSERT, after)
+            return
+        values = {
+            name: some_value(kind, name, choose) if choose.random() < 0.3 else value
+            for name, value in before.fields.items()
+        }
+        identifiers = before.identifiers
+        if kind == "customer" and choose.random() < 0.3:
+            identifiers = some_identifiers(choose)
+        after = Stored(values, identifiers, before.parent if choose.random() < 0.5 else parent)
+        rows[key] = after
+        held = self._held(before, after, list(names), choose)
+        self._write(kind, entity, key, UPSERT, _without_held(after, held, list(names)), held=held)
+
+    def delete(self, kind: str, entity: str, key: str) -> None:
+        """Delete the row if it is there."""
+        if self.tables.get((kind, entity), {}).pop(key, None) is not None:
+            self._write(kind, entity, key, DELETE)
+
+    def rekey(self, kind: str, entity: str, key: str, new_key: str, cascade: bool) -> None:
+        """Change a row's primary key, and maybe the foreign keys that point at it."""
+        rows = self.tables.get((kind, entity), {})
+        if key not in rows or new_key in rows:
+            return
+        rows[new_key] = rows.pop(key)
+        position = self._write(kind, entity, key, DELETE, moved_to=new_key)
+        self._write(kind, entity, new_key, UPSERT, rows[new_key], position=position)
+        if cascade:
+            for (child_kind, child_entity), children in self.tables.items():
+                for child_key, child in children.items():
+                    if child.parent == (kind, entity, key):
+                        children[child_key] = replace(child, parent=(kind, entity, new_key))
+                        self._write(child_kind, child_entity, child_key, UPSERT, children[child_key])
+
+    def truncate(self, kind: str, entity: str, choose: Random) -> None:
+        """Remove all rows of a table at once, where the connector can say so across its partitions."""
+        partitions = range(self.source.partitions)
+        epochs = {self._epochs.get((self._topic(entity), partition), 0) for partition in partitions}
+        cannot = self.source.connector == "sqlserver" or len(epochs) > 1
+        if cannot or (self.source.connector == "none" and len(partitions) > 1):
+            return
+        self.tables.setdefault((kind, entity), {}).clear()
+        self.commit()
+        self._write(kind, entity, "", TRUNCATE, partition=choose.choice(partitions))
+        self.commit()
+
+    # -- what the operator does
+
+    def read_again(self, kind: str, entity: str) -> None:
+        """Run an incremental snapshot of a table: every row once more, amid the stream."""
+        self.commit()
+        for key, stored in self.tables.get((kind, entity), {}).items():
+            self._write(kind, entity, key, UPSERT, stored, snapshot=INCREMENTAL_SNAPSHOT)
+        self.commit()
+
+    def snapshot(self) -> None:
+        """Read all tables from the start: a new source epoch wherever streamed events came before."""
+        for entity in {entity for _, entity in self.tables}:
+            for partition in range(self.source.partitions):
+                place = (self._topic(entity), partition)
+                if place in self._streamed:
+                    self._streamed.discard(place)
+                    self._epochs[place] = self._epochs.get(place, 0) + 1
+        self._replayable.clear()
+        self.commit()
+        position = self._read_position()
+        for (kind, entity), rows in self.tables.items():
+            for key, stored in rows.items():
+                self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
+        self.commit()
+
+    def redeliver(self, events: int) -> None:
+        """Kill the connector: after its restart it writes its last events again, at new offsets."""
+        self.commit()
+        for event in self._replayable[-events:] if events else []:
+            self._append(event)
+
+    def echo(self, choose: Random) -> None:
+        """Write one older event alone again, where its position can tell that it is older."""
+        candidates = [event for event in self._replayable if self._is_surely_older(event)]
+        if candidates:
+            self._append(choose.choice(candidates))
+
+    def _is_surely_older(self, event: Event) -> bool:
+        if event.op == TRUNCATE or None in event.position:
+            return False
+        held = (self._heads.get(event.row), self._truncates.get((event.kind, event.entity)))
+        return not any(other is not None and None in other.position for other in held)
+
+    def commit(self) -> None:
+        """End the transaction that is open."""
+        self._lsn += 3
+        self._last_commit = self._lsn
+        self._statement = (self._statement[0] + 40, 0)
+
+    # -- how it is written
+
+    def _held(self, before: Stored, after: Stored, names: list[str], choose: Random) -> int:
+        if self.source.connector != "postgres" or choose.random() < 0.6:
+            return 0
+        held = 0
+        for bit, name in enumerate(names):
+            if before.fields[name] == after.fields[name] and choose.random() < 0.5:
+                held |= 1 << bit
+        if before.parent == after.parent and choose.random() < 0.3:
+            held |= 1 << HELD_PARENT_BIT
+        return held
+
+    def _topic(self, entity: str) -> str:
+        return f"{self.source.system.name}.{entity}"
+
+    def _read_position(self) -> Position:
+        self._lsn += 1
+        self._statement = (self._statement[0] + 40, 0)
+        if self.source.connector == "postgres":
+            return (None, self._lsn, 0, 0)
+        if self.source.connector == "mysql":
+            return (1 + self._statement[0] // 400, self._statement[0], 0, 0)
+        if self.source.connector == "sqlserver":
+            return (self._lsn, 1, None, None)
+        return (None, None, None, None)
+
+    def _position(self, snapshot: int, truncate: bool) -> Position:
+        if snapshot == INCREMENTAL_SNAPSHOT:
+            position = self._read_position()
+            if self.source.connector == "postgres" and not self.source.incremental_without_p0:
+                return (self._lsn, self._lsn, 0, 0)
+            return (None, None, None, None) if self.source.connector == "sqlserver" else position
+        self._lsn += 1
+        pos, row = self._statement
+        self._statement = (pos, row + 1)
+        if self.source.connector == "postgres":
+            # rows of a long transaction have lsns from before their neighbours' commits; a truncate holds a lock
+            lag = 0 if truncate or self._last_commit is None else self._last_commit % 3 * 50
+            return (self._last_commit, max(1, self._lsn - lag), 0, 0)
+        if self.source.connector == "mysql":
+            return (1 + pos // 400, pos, row, 0)
+        if self.source.connector == "sqlserver":
+            return (10_000 + (self._last_commit or 0), 1, self._lsn, row)
+        return (None, None, None, None)
+
+    def _write(
+        self,
+        kind: str,
+        entity: str,
+        key: str,
+        op: int,
+        stored: Stored | None = None,
+        *,
+        snapshot: int = STREAMED,
+        position: Position | None = None,
+        partition: int | None = None,
+        held: int = 0,
+        moved_to: str | None = None,
+    ) -> Position:
+        if position is None:
+            position = self._position(snapshot, op == TRUNCATE)
+        if not self.capturing:
+            return position
+        self.clock_ms += self._lsn % 2
+        if partition is None:
+            partition = crc32(key.encode()) % self.source.partitions
+        event = Event(
+            0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
+            stored, held, moved_to,
+        )  # fmt: skip
+        self._append(event)
+        if snapshot == STREAMED:
+            self._replayable.append(event)
+        return position
+
+    def _append(self, event: Event) -> None:
+        place = (event.topic, event.partition)
+        offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
+        self._offsets[place] = offset
+        if event.snapshot == STREAMED:
+            self._streamed.add(place)
+        event = replace(event, number=len(self.log), offset=offset, source_epoch=self._epochs.get(place, 0))
+        self.log.append(event)
+        self._keep_heads(event)
+
+    def _keep_heads(self, event: Event) -> None:
+        table = (event.kind, event.entity)
+        if event.op == TRUNCATE:
+            if table not in self._truncates or not is_old_news(event, self._truncates[table]):
+                self._truncates[table] = event
+            return
+        head = self._heads.get(event.row)
+        floor = self._truncates.get(table)
+        if (head is None or not is_old_news(event, head)) and (floor is None or not is_truncated(event, floor)):
+            self._heads[event.row] = event
+
+
+def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
+    if not held:
+        return stored
+    fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
+    return Stored(fields, stored.identifiers, None if held >> HELD_PARENT_BIT & 1 else stored.parent)
