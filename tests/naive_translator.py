@@ -61,7 +61,7 @@ class Naive:
     tables: Mapping[str, NaiveTable]
     ids: Ids
     epochs: dict[tuple[str, int], int] = field(default_factory=dict)
-    deleted: set[tuple[str, int, int]] = field(default_factory=set)
+    deleted: set[tuple[str, int, int, bytes | None]] = field(default_factory=set)
 
     def say(self, batch: RawBatch) -> list[tuple[str, Any]]:
         """For each message: ("row", columns) | ("truncated", position) | ("refused", reason) | ("not_ours", reason)."""
@@ -85,7 +85,7 @@ class Naive:
             "offset": offset,
         }
         if value is None:
-            if table is None or batch.keys[i] is None or (topic, partition, offset - 1) in self.deleted:
+            if table is None or batch.keys[i] is None or (topic, partition, offset - 1, batch.keys[i]) in self.deleted:
                 raise NotOurs("tombstone")
             epoch = self._epoch(topic, partition, full=False)
             head |= {"op": 1, "snapshot": 0, "source_epoch": epoch, "ts_ms": batch.timestamps_ms[i]}
@@ -126,7 +126,7 @@ class Naive:
             "ts_ms": next((time for time in times if time is not None and time > 0), batch.timestamps_ms[i]),
         }
         if op == "d":
-            self.deleted.add((topic, partition, offset))
+            self.deleted.add((topic, partition, offset, batch.keys[i]))
             head["op"] = 1
             return "row", self._delete(batch, i, table, head, body)
         row = body["after"]

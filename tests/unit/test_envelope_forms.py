@@ -148,6 +148,16 @@ def test_a_tombstone_whose_delete_was_compacted_away_deletes() -> None:
     assert changes(topic.translator(CUSTOMERS).translate(topic.batch))[1] == (DELETE, "7", None)
 
 
+def test_a_tombstone_behind_another_rows_delete_deletes() -> None:
+    topic = Topic(COLUMNS)
+    topic.delete(ROW)
+    topic.tombstone({**ROW, "id": 7})
+    assert [row[:2] for row in changes(topic.translator(CUSTOMERS).translate(topic.batch))] == [
+        (DELETE, "1"),
+        (DELETE, "7"),
+    ]
+
+
 def test_deletes_of_one_partition_say_nothing_of_tombstones_in_another() -> None:
     topic = Topic(COLUMNS)
     topic.raw(topic.key_of(ROW), topic.envelope("d", ROW, None), partition=0, offset=4)
@@ -215,9 +225,12 @@ def test_rows_whose_value_lacks_the_key_take_it_from_the_messages_key() -> None:
     for number in (4, 5):
         body = short.envelope("c", None, {"email": "x"})[5:]
         topic.raw(topic.key_of({"id": number}), b"\0\0\0\0\x08" + body)
+    gone = short.envelope("d", {"email": "x"}, None)[5:]
+    topic.raw(topic.key_of({"id": 4}), b"\0\0\0\0\x08" + gone)
     assert changes(topic.translator(entry(email="email")).translate(topic.batch)) == [
         (UPSERT, "4", "x"),
         (UPSERT, "5", "x"),
+        (DELETE, "4", None),
     ]
 
 

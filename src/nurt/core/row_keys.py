@@ -62,7 +62,8 @@ class KeyReader:
     """Reads the key columns of one table from the keys of its messages, whatever schemas these were written with."""
 
     def __init__(self, columns: Sequence[str], zone: str, schemas: Schemas) -> None:
-        self._columns, self._zone, self._schemas = tuple(columns), zone, schemas
+        self.columns = tuple(columns)
+        self._zone, self._schemas = zone, schemas
         self._known: dict[int, tuple[ColumnReader, Reader]] = {}
         self.types: dict[str, ColumnType] = {}  # of the last schema seen
 
@@ -81,7 +82,7 @@ class KeyReader:
                 there[rows] = read.bad == 0
                 parts.append((rows, {name: given.column for name, given in reader[0].give(read.frame).items()}))
         return Keys(
-            {name: column for name in self._columns if (column := _put(name, parts, len(keys))) is not None}, there
+            {name: column for name in self.columns if (column := _put(name, parts, len(keys))) is not None}, there
         )
 
     def read_moved(self, headers: Sequence[Headers | None]) -> dict[str, pl.Series] | None:
@@ -107,18 +108,18 @@ class KeyReader:
             schema = self._schemas(schema_id)
             if schema is None:
                 return None
-            columns = ColumnReader(schema, "", self._columns, self._zone)
-            if not columns.paths and len(self._columns) == 1:  # a key that is one value and no record
-                columns = _RootReader(schema, self._columns[0], self._zone)
+            columns = ColumnReader(schema, "", self.columns, self._zone)
+            if not columns.paths and len(self.columns) == 1:  # a key that is one value and no record
+                columns = _RootReader(schema, self.columns[0], self._zone)
             self._known[schema_id] = columns, compile_reader(schema, columns.paths)
         self.types = self._known[schema_id][0].types or self.types
         return self._known[schema_id]
 
     def _read_texts(self, texts: Sequence[bytes | None]) -> dict[str, pl.Series]:
-        rows = [{} if text is None else fields_of(text, self._columns) for text in texts]
+        rows = [{} if text is None else fields_of(text, self.columns) for text in texts]
         return {
             name: self._typed(name, [row.get(name) for row in rows])
-            for name in self._columns
+            for name in self.columns
             if any(row.get(name) is not None for row in rows)
         }
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,76 +10,26 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import MEANINGS
-from nurt.core.change_reader import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, ChangeReader, Changes
-from nurt.core.envelope import NOT_OURS, TOMBSTONE, Anatomy, Form
+from nurt.core.change_keys import either, put_keys
+from nurt.core.change_reader import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, ChangeReader
+from nurt.core.envelope import NOT_OURS, Anatomy, Form
 from nurt.core.ids import Ids
 from nurt.core.mapper import map_rows
 from nurt.core.mapping import TopicMapping
-from nurt.core.positions import POSITION_COLUMNS, Family, read_positions
-from nurt.core.row_keys import KeyReader, take
+from nurt.core.positions import POSITION_COLUMNS
+from nurt.core.row_keys import KeyReader
 from nurt.core.source_epochs import Seen, SourceEpochs
+from nurt.core.tombstones import Tombstones
+from nurt.core.translation_batch import Batch, Group
 from nurt.core.wire import NOT_CONFLUENT, NULL, Wire
-from nurt.model.entity_frame import DELETE, STREAMED, UPSERT, Counts, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
 from nurt.model.raw import RawBatch
-from nurt.model.refusal import Reason, Refused
+from nurt.model.refusal import Reason
 
-Bools = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 
 Known = Callable[[int], tuple[Any, Anatomy] | None]
 """Schema id -> the schema as parsed JSON and what its messages are; None when there is none."""
-
-NOT_OURS_OUTCOME = "not_ours"
-"""Outcome under which what is not ours is counted."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """Messages of one batch that one schema wrote, or tombstones: `rows` are their places in the batch."""
-
-    rows: Int64s
-    changes: Changes
-    reader: ChangeReader | None  # None: tombstones, which have a key only
-    keep: Bools  # those that become rows
-
-
-@dataclass(slots=True)
-class _Batch:
-    """A batch on its way, and where its messages have ended so far."""
-
-    raw: RawBatch
-    wire: Wire
-    partitions: Int64s
-    offsets: Int64s
-    groups: list[_Group] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    counts: Counts = field(default_factory=dict)
-
-    def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
-        self.refused.extend(refuse(self.raw, rows, reason, detail))
-
-    def count(self, messages: int, reason: str) -> None:
-        if messages:
-            place = (self.raw.topic, NOT_OURS_OUTCOME, reason)
-            self.counts[place] = self.counts.get(place, 0) + messages
-
-
-def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) -> list[Refused]:
-    """Keep messages of a batch with why they could not be folded; `detail` names no value."""
-    return [
-        Refused(
-            batch.topic,
-            batch.partitions[row],
-            batch.offsets[row],
-            batch.timestamps_ms[row],
-            batch.keys[row],
-            batch.values[row],
-            batch.headers[row],
-            reason,
-            detail,
-        )
-        for row in rows
-    ]
 
 
 class TableTranslation:
@@ -89,16 +38,15 @@ class TableTranslation:
     def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
-        self._key = tuple(topic.key_columns)
-        self._keys = KeyReader(self._key, topic.system.timezone, self._schema)
+        self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
         self._readers: dict[int, ChangeReader] = {}
-        self._deleted_last: dict[int, int] = {}  # partition -> offset, when its last message was a delete
+        self._tombstones = Tombstones()
 
     def translate(self, raw: RawBatch, wire: Wire) -> Translated:
         """Say of every message of a batch where it ends."""
-        batch = _Batch(raw, wire, _partitions(raw), pl.Series(raw.offsets, dtype=pl.Int64).to_numpy())
+        batch = Batch(raw, wire, _partitions(raw), pl.Series(raw.offsets, dtype=pl.Int64).to_numpy())
         tombstones = self._read(batch)
-        self._take_tombstones(batch, tombstones)
+        self._tombstones.sort(batch, tombstones)
         epochs = self._number(batch)
         frames, places = [], []
         for group in batch.groups:
@@ -113,7 +61,7 @@ class TableTranslation:
             batch.counts,
         )
 
-    def _read(self, batch: _Batch) -> Int64s:
+    def _read(self, batch: Batch) -> Int64s:
         """Read what each schema wrote; return the places of tombstones."""
         tombstones = np.zeros(0, dtype=np.int64)
         for schema_id, rows in batch.wire.by_schema():
@@ -131,7 +79,7 @@ class TableTranslation:
                 self._read_group(batch, rows, self._reader(schema_id, *known))
         return tombstones
 
-    def _read_group(self, batch: _Batch, rows: Int64s, reader: ChangeReader) -> None:
+    def _read_group(self, batch: Batch, rows: Int64s, reader: ChangeReader) -> None:
         changes = reader.read(batch.wire.joined, rows)
         keep = changes.op <= DELETE
         if changes.bad.any():
@@ -155,35 +103,9 @@ class TableTranslation:
                 rows[wrong], Reason.OUT_OF_RANGE, f"column {name}: more digits than {changes.columns[name].dtype}"
             )
             keep &= ~wrong
-        batch.groups.append(_Group(rows, changes, reader, keep))
+        batch.groups.append(Group(rows, changes, reader, keep))
 
-    def _take_tombstones(self, batch: _Batch, tombstones: Int64s) -> None:
-        """Sort tombstones: one right behind its row's delete says nothing new, any other is a delete itself.
-
-        The flattened form may have no other delete, and compaction may leave nothing of an envelope's.
-        """
-        deletes = np.zeros(len(batch.offsets), dtype=np.bool_)
-        for group in batch.groups:
-            deletes[group.rows] = (group.changes.op == DELETE) & (group.changes.bad == 0)
-        if len(tombstones):
-            width = int(batch.partitions.max()) + 1
-            places = batch.offsets * width + batch.partitions
-            said = np.isin(places[tombstones] - width, places[deletes])
-            for partition, offset in self._deleted_last.items():
-                said |= (batch.partitions[tombstones] == partition) & (batch.offsets[tombstones] == offset + 1)
-            said |= np.array([batch.raw.keys[row] is None for row in tombstones.tolist()], dtype=np.bool_)
-            batch.count(int(np.count_nonzero(said)), TOMBSTONE)
-            if not said.all():
-                batch.groups.append(_tombstone_group(tombstones[~said]))
-        if deletes.any() or self._deleted_last:
-            last = np.full(int(batch.partitions.max()) + 1, -1, dtype=np.int64)
-            last[batch.partitions] = np.arange(len(batch.partitions))
-            for partition in np.flatnonzero(last >= 0).tolist():
-                self._deleted_last.pop(partition, None)
-                if deletes[last[partition]]:
-                    self._deleted_last[partition] = int(batch.offsets[last[partition]])
-
-    def _number(self, batch: _Batch) -> Int64s:
+    def _number(self, batch: Batch) -> Int64s:
         """Give every change its source epoch; messages that are none get a number without meaning."""
         n = len(batch.offsets)
         for group in batch.groups:
@@ -202,7 +124,7 @@ class TableTranslation:
         epochs[is_change] = self._epochs.observe(batch.raw.topic, seen)
         return epochs
 
-    def _watch(self, batch: _Batch, group: _Group) -> None:
+    def _watch(self, batch: Batch, group: Group) -> None:
         first = group.changes.position[0]
         known = first.is_not_null().to_numpy()
         if not known.any():
@@ -218,7 +140,7 @@ class TableTranslation:
             group.changes.servers,
         )
 
-    def _map(self, batch: _Batch, group: _Group, epochs: Int64s) -> tuple[pl.DataFrame, Int64s]:
+    def _map(self, batch: Batch, group: Group, epochs: Int64s) -> tuple[pl.DataFrame, Int64s]:
         """Map what a group keeps; return its rows and their places in the batch."""
         everything = bool(group.keep.all())
         at = np.arange(len(group.rows)) if everything else np.flatnonzero(group.keep)
@@ -232,12 +154,10 @@ class TableTranslation:
 
         op = changes.op[at]
         columns = {name: kept(column) for name, column in changes.columns.items()}
-        deletes = np.flatnonzero(op == DELETE)
-        moved = None
-        if len(deletes):
-            moved = self._put_keys(batch, group.reader, rows, deletes, columns)
-        if any(name not in columns for name in self._key):  # only the message's key has them
-            self._put_keys(batch, group.reader, rows, np.flatnonzero(op == UPSERT), columns)
+        # a delete's row does not tell its key, and some tables have it in the message's key alone
+        told = all(name in columns for name in self._keys.columns)
+        which = np.flatnonzero(op == DELETE) if told else np.arange(len(rows))
+        moved = put_keys(self._keys, batch, group.reader, rows, which, columns) if len(which) else None
         head = {
             "op": pl.Series(op),
             "snapshot": pl.Series(changes.snapshot[at]),
@@ -261,66 +181,7 @@ class TableTranslation:
             rows = np.delete(rows, [problem.row for problem in problems])
         return frame, rows
 
-    def _put_keys(
-        self,
-        batch: _Batch,
-        reader: ChangeReader | None,
-        rows: Int64s,
-        which: Int64s,
-        columns: dict[str, pl.Series],
-    ) -> pl.DataFrame | None:
-        """Put key columns from the messages' keys into `columns` at `which`; return what rows were renamed to.
-
-        An old row is believed only where it is whole: PostgreSQL's default REPLICA IDENTITY fills it with constants
-        besides the message's key.
-        """
-        wanted = rows[which].tolist()
-        keys = self._keys.read([batch.raw.keys[row] for row in wanted])
-        old = self._old_keys(batch, reader, rows, which, columns, keys.there)
-        moved = self._keys.read_moved([batch.raw.headers[row] for row in wanted])
-        renamed = {}
-        places = np.full(len(rows), -1, dtype=np.int64)
-        places[which] = np.arange(len(which))
-        for name in self._key:
-            found = keys.columns.get(name)
-            if name in old:
-                found = old[name] if found is None else _or(found, old[name])
-            if found is None:
-                found = pl.Series(name, [None] * len(which), dtype=pl.String)
-            if name not in columns:
-                columns[name] = take(found, places)
-            else:
-                columns[name] = _replaced(columns[name], found, places)
-            if moved is not None:
-                target = moved.get(name, pl.Series(name, [None] * len(which), dtype=pl.String))
-                renamed[name] = take(target.cast(columns[name].dtype, strict=False), places)
-        return pl.DataFrame(renamed) if moved is not None else None
-
-    def _old_keys(
-        self,
-        batch: _Batch,
-        reader: ChangeReader | None,
-        rows: Int64s,
-        which: Int64s,
-        columns: Mapping[str, pl.Series],
-        there: Bools,
-    ) -> dict[str, pl.Series]:
-        """Read key columns from old rows, null where these are not to be believed."""
-        if reader is None:
-            return {}
-        flattened = reader.anatomy.form is Form.FLATTENED
-        filled = reader.anatomy.family is Family.POSTGRESQL or (flattened and reader.anatomy.family is Family.UNKNOWN)
-        if filled and there.all():
-            return {}
-        if flattened:
-            old = {name: columns[name].gather(which) for name in self._key if name in columns}
-        else:
-            old = reader.read_old_key(batch.wire.joined, rows[which])
-        if not filled or not there.any():
-            return old
-        return {name: column.set(pl.Series(there), None) for name, column in old.items()}
-
-    def _truncates(self, batch: _Batch, epochs: Int64s) -> list[Truncated]:
+    def _truncates(self, batch: Batch, epochs: Int64s) -> list[Truncated]:
         topic, truncated = self._topic, []
         for group in batch.groups:
             if not (group.changes.op == TRUNCATE).any():
@@ -345,28 +206,12 @@ class TableTranslation:
     def _reader(self, schema_id: int, schema: Any, anatomy: Anatomy) -> ChangeReader:
         if schema_id not in self._readers:
             zone = self._topic.system.timezone
-            self._readers[schema_id] = ChangeReader(schema, anatomy, self._columns, self._key, zone)
+            self._readers[schema_id] = ChangeReader(schema, anatomy, self._columns, self._keys.columns, zone)
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
         known = self._known(schema_id)
         return None if known is None else known[0]
-
-
-def _tombstone_group(rows: Int64s) -> _Group:
-    n = len(rows)
-    changes = Changes(
-        np.zeros(n, dtype=np.uint8),
-        np.full(n, DELETE, dtype=np.int8),
-        np.full(n, STREAMED, dtype=np.int8),
-        read_positions(Family.UNKNOWN, {}, n),
-        None,
-        None,
-        {},
-        {},
-        {},
-    )
-    return _Group(rows, changes, None, np.ones(n, dtype=np.bool_))
 
 
 def _partitions(raw: RawBatch) -> Int64s:
@@ -380,17 +225,7 @@ def _times(found: pl.Series | None, raw: RawBatch, rows: Int64s) -> pl.Series:
     if found is not None and not found.null_count():
         return found
     own = pl.Series(raw.timestamps_ms, dtype=pl.Int64).gather(rows)
-    return own if found is None else _or(found, own)
-
-
-def _or(first: pl.Series, second: pl.Series) -> pl.Series:
-    return pl.select(pl.coalesce(first, second.cast(first.dtype, strict=False))).to_series().alias(first.name)
-
-
-def _replaced(column: pl.Series, other: pl.Series, places: Int64s) -> pl.Series:
-    """Take `other[places[i]]` where that is not negative, else the column's own value."""
-    both = pl.concat([column, other.cast(column.dtype, strict=False).alias(column.name)])
-    return both.gather(np.where(places < 0, np.arange(len(column)), len(column) + places))
+    return own if found is None else either(found, own)
 
 
 def _in_order(frames: list[pl.DataFrame], places: list[Int64s]) -> pl.DataFrame:

@@ -43,14 +43,12 @@ def split_wire(messages: Sequence[bytes | None]) -> Wire:
     """Lay messages end to end and read their wire headers; a null message has no bytes."""
     try:
         joined = join(messages)  # type: ignore[arg-type]  # nulls are rare, and this finds them at no cost
-        nulls = None
     except TypeError:
         joined = join([message or b"" for message in messages])
-        nulls = np.fromiter((message is None for message in messages), dtype=np.bool_, count=len(messages))
     ids = np.empty(len(messages), dtype=np.int64)
     _read_headers(np.frombuffer(joined.data, dtype=np.uint8), joined.starts, joined.ends, ids)
-    if nulls is not None:
-        ids[nulls] = NULL
+    empty = np.flatnonzero(joined.starts == joined.ends).tolist()
+    ids[[row for row in empty if messages[row] is None]] = NULL
     return Wire(joined, ids)
 
 

@@ -14,7 +14,8 @@ from nurt.core.envelope import TOMBSTONE, Anatomy, anatomy_of, foreign_reason
 from nurt.core.ids import Ids
 from nurt.core.mapping import Mapping, TopicMapping
 from nurt.core.source_epochs import SourceEpochs
-from nurt.core.table_translation import NOT_OURS_OUTCOME, TableTranslation, refuse
+from nurt.core.table_translation import TableTranslation
+from nurt.core.translation_batch import NOT_OURS_OUTCOME, refuse
 from nurt.core.wire import NULL, Wire, split_wire
 from nurt.errors import ConfigurationError
 from nurt.model.entity_frame import Counts, Translated
@@ -43,6 +44,8 @@ class Translator:
 
         Raises ConfigurationError when the mapping leads a topic to a system that is not declared.
         """
+        if not len(batch):
+            return Translated()
         if batch.topic == DAMAGED_TOPIC:
             damaged = range(len(batch))
             return Translated(refused=refuse(batch, damaged, Reason.NOT_CONFLUENT, "no message that an archive holds"))

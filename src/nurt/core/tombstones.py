@@ -1,0 +1,67 @@
+"""Tell tombstones that repeat a delete from those that are the delete."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nurt.core.change_reader import Changes
+from nurt.core.envelope import TOMBSTONE
+from nurt.core.positions import Family, read_positions
+from nurt.core.translation_batch import Batch, Group
+from nurt.model.entity_frame import DELETE, STREAMED
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Tombstones:
+    """Sorts the tombstones of one topic, batch by batch.
+
+    Debezium writes a tombstone right behind its row's delete, where it says nothing new: it is counted. Any other is
+    a delete itself: the flattened form may have no other, and compaction may leave nothing of an envelope's. One
+    whose delete a restart made us forget deletes once more, which changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._ended: dict[tuple[int, int], bytes | None] = {}  # partition and offset -> key, of deletes that were last
+
+    def sort(self, batch: Batch, tombstones: Int64s) -> None:
+        """Count the tombstones at these places of a batch, or add them to its groups as deletes."""
+        raw = batch.raw
+        deletes = np.zeros(len(batch.offsets), dtype=np.bool_)
+        for group in batch.groups:
+            deletes[group.rows] = (group.changes.op == DELETE) & (group.changes.bad == 0)
+        if len(tombstones):
+            said = self._ended
+            said = said | {(raw.partitions[i], raw.offsets[i]): raw.keys[i] for i in np.flatnonzero(deletes).tolist()}
+            alone = [
+                row
+                for row in tombstones.tolist()
+                if raw.keys[row] is not None and said.get((raw.partitions[row], raw.offsets[row] - 1)) != raw.keys[row]
+            ]
+            batch.count(len(tombstones) - len(alone), TOMBSTONE)
+            if alone:
+                batch.groups.append(_group(np.array(alone, dtype=np.int64)))
+        if deletes.any() or self._ended:
+            last = np.full(int(batch.partitions.max()) + 1, -1, dtype=np.int64)
+            last[batch.partitions] = np.arange(len(batch.partitions))
+            present = {int(batch.partitions[row]): int(row) for row in last[last >= 0]}
+            ended = {(p, raw.offsets[row]): raw.keys[row] for p, row in present.items() if deletes[row]}
+            others = {place: key for place, key in self._ended.items() if place[0] not in present}
+            self._ended = others | ended
+
+
+def _group(rows: Int64s) -> Group:
+    n = len(rows)
+    changes = Changes(
+        np.zeros(n, dtype=np.uint8),
+        np.full(n, DELETE, dtype=np.int8),
+        np.full(n, STREAMED, dtype=np.int8),
+        read_positions(Family.UNKNOWN, {}, n),
+        None,
+        None,
+        {},
+        {},
+        {},
+    )
+    return Group(rows, changes, None, np.ones(n, dtype=np.bool_))
