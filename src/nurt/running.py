@@ -156,6 +156,7 @@ def _decode(text: str) -> Launched:
     decision = held["decision"]
     offsets = decision["offsets"]
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
+    decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
     return Launched(held["run"], Decision(**decision), held["fence_workers"])
 

@@ -20,7 +20,9 @@ CHECKPOINTS_KEPT = 10
 
 Records = Sequence[tuple[int, dict[str, Any]]]
 Moment = tuple[int, int]
-"""(run, epoch): everything before the end of this epoch was done; epoch -1: the run began here."""
+"""(run, epoch): everything up to the end of this epoch was done."""
+NEVER: Moment = (0, -1)
+"""Before every moment: nothing needs to have been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Decision:
 
     Attributes:
         offsets: None: everything from the earliest message.
+        after: what state must have done for the offsets to be right; true of the state that was found.
         rewound: state is older than what was committed; checkpoints after this place are void.
         kept: (run, epoch) of the checkpoints that stay valid.
         horizon: owed_score before which nothing can be rewound to.
@@ -49,6 +52,7 @@ class Decision:
     """
 
     offsets: Offsets | None
+    after: Moment
     rewound: bool
     kept: tuple[Moment, ...]
     horizon: int
@@ -96,6 +100,7 @@ def begin_record(run: int, workers: int, deployment: Deployment, decision: Decis
         "secret": deployment.secret,
         "realms": list(deployment.realms),
         "offsets": None if decision.offsets is None else _listed(decision.offsets),
+        "after": list(decision.after),
         "rewound": decision.rewound,
         "kept": [list(moment) for moment in decision.kept],
     }
@@ -122,6 +127,8 @@ def decide(
 
     A head (run, e) vouches for all epochs of its run before e, so state is as new as a moment when every head is
     above it. Only commits of the last run that began are believed: one that an older run's zombie made later is not.
+    A run that committed nothing (epoch 0 only restates where it began) stands where it began: state must be as new as
+    it had to be then, whether or not the run has claimed a head.
 
     Args:
         records: of the register, oldest first.
@@ -131,33 +138,33 @@ def decide(
     """
     last, checkpoints = _replay(records)
     if last is None or rebuild:
-        return Decision(
-            None, last is not None, (), 0, "rebuilding from the earliest message" if last else "first start"
-        )
-    moment: Moment = (last["run"], -1)
+        why = "rebuilding from the earliest message" if last else "first start"
+        return Decision(None, NEVER, last is not None, (), 0, why)
+    moment = _after(last)
     offsets = None if last["offsets"] is None else _offsets(last["offsets"])
     for committed in commits:
         if committed.run == last["run"]:
             offsets = (offsets or {}) | committed.offsets
-            moment = max(moment, (committed.run, committed.epoch))
+            if committed.epoch > 0:
+                moment = max(moment, (committed.run, committed.epoch))
     state = min((_moment(head) for name, head in heads.items() if _known(name, last)), default=(0, 0))
-    kept = tuple(checkpoints)[-CHECKPOINTS_KEPT:]
+    kept = tuple(sorted(checkpoints))[-CHECKPOINTS_KEPT:]
     horizon = _horizon(kept)
     if state > moment:
-        return Decision(offsets, False, kept, horizon, f"going on after run {moment[0]}")
+        why = f"going on after run {moment[0]}, epoch {moment[1]}" if moment > NEVER else "beginning again"
+        return Decision(offsets, moment, False, kept, horizon, why)
     for index in range(len(kept) - 1, -1, -1):
         if state > kept[index]:
             why = f"state is of run {state[0]}, epoch {state[1]}, older than what was committed: rewinding"
-            return Decision(checkpoints[kept[index]], True, kept[: index + 1], horizon, why)
-    return Decision(
-        None, True, (), 0, "state is lost or older than every checkpoint: rebuilding from the earliest message"
-    )
+            return Decision(checkpoints[kept[index]], kept[index], True, kept[: index + 1], horizon, why)
+    why = "state is lost or older than every checkpoint: rebuilding from the earliest message"
+    return Decision(None, NEVER, True, (), 0, why)
 
 
-def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets | None]]:
+def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
     """Follow the register: the last run that began, and the checkpoints that are valid after it, oldest first."""
     last: dict[str, Any] | None = None
-    valid: dict[Moment, Offsets | None] = {}
+    valid: dict[Moment, Offsets] = {}
     parts: dict[Moment, dict[int, Offsets]] = defaultdict(dict)
     for _, record in records:
         if record["kind"] == "begin":
@@ -165,9 +172,9 @@ def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offse
             if record["rewound"]:
                 kept = {(run, epoch) for run, epoch in record["kept"]}
                 valid = {moment: offsets for moment, offsets in valid.items() if moment in kept}
-            offsets = None if record["offsets"] is None else _offsets(record["offsets"])
-            if offsets is not None:
-                valid[record["run"], -1] = offsets
+            if record["offsets"] is not None:
+                # the same moment however often a run begins there, lest crashes at start push checkpoints out
+                valid[_after(record)] = _offsets(record["offsets"])
         elif record["kind"] == "checkpoint" and last is not None and record["run"] == last["run"]:
             moment = (record["run"], record["epoch"])
             parts[moment][record["part"]] = _offsets(record["offsets"])
@@ -179,6 +186,11 @@ def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offse
 def _known(name: str, last: dict[str, Any]) -> bool:
     """Say whether the last run had this place; a realm that is new has no head yet."""
     return not name.startswith("r:") or name[2:] in last["realms"]
+
+
+def _after(begin: Mapping[str, Any]) -> Moment:
+    run, epoch = begin["after"]
+    return run, epoch
 
 
 def _moment(head: Head | None) -> Moment:
