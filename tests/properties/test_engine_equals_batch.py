@@ -1,0 +1,50 @@
+"""Law: what the real stages publish equals a plain recomputation over the final rows, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.oracle.agreement import differences
+from tests.oracle.batch import expected_profiles
+from tests.oracle.deployment import Published
+from tests.oracle.engine import Engine, normalise_really
+from tests.oracle.histories import History, final_rows, histories
+from tests.oracle.mishaps import Plan, plans, run_plan
+from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.values import TODAY
+
+IDS = DEPLOYMENT_IDS
+days = st.integers(TODAY, TODAY + 3)
+slowly = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def engine(history: History, seed: int = 0) -> Engine:
+    return Engine(history.systems, history.rules, IDS.ids, TODAY, seed=seed)
+
+
+def judge(history: History, published: Published, as_of: int) -> list[str]:
+    """Compare with the oracle, and leave the history's transcript for a failing test's reader."""
+    rows = final_rows(history, IDS)
+    expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_really)
+    found = differences(expected, published)
+    if found:
+        note("\n".join([history.transcript(), *found]))
+    return found
+
+
+@slowly
+@given(histories(), days, st.integers(1, 3))
+def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int) -> None:
+    stream = engine(history, seed=workers)
+    stream.start(workers)
+    for batch in history.batches(IDS):
+        stream.feed(batch)
+    assert not judge(history, stream.drain(as_of), as_of)
+
+
+@slowly
+@given(histories(), plans(restores=False), st.integers(0, 9))
+def test_the_engine_equals_the_batch_whatever_happens(history: History, plan: Plan, seed: int) -> None:
+    published, as_of = run_plan(engine(history, seed), history, plan, IDS, TODAY)
+    assert not judge(history, published, as_of)
