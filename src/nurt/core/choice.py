@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import words
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 ONLY, ROW = "only", "row"
 """What stands for the rule when all candidates hold one value, and when nothing but the row's id decided."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 ID_BYTES = 16
 Codes = npt.NDArray[np.int64]
