@@ -1,7 +1,98 @@
-"""The command line: `nurt`."""
+"""The command line: `nurt`. One module a command; what they share is in `frame`."""
 
 from __future__ import annotations
 
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+import nurt
+from nurt.cli import check, demo, init, profile, quarantine, run, simulate, stats
+from nurt.cli.frame import aside
+from nurt.errors import NurtError
+
+EXIT_CODES = """\
+[bold]Exit codes[/bold]: 0 done; 1 failed; 2 the command, the settings or the mapping cannot be used as written;
+3 a service does not answer; 4 a position to resume from is gone; 5 another run took over, or the state came back older;
+6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 130 interrupted."""
+
+app = typer.Typer(
+    name="nurt",
+    help=(
+        "Live, unified customer profiles from the change streams of shop and ERP databases.\n\n"
+        "Begin with [bold]nurt demo[/bold]; then [bold]nurt init[/bold] writes settings and a mapping for your own."
+    ),
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nurt {nurt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which nurt.")
+    ] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", envvar="NURT_DEBUG", help="Show tracebacks; may stand after the command, too.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo", rich_help_panel="Begin")(demo.demo)
+app.command("init", rich_help_panel="Begin")(init.init)
+app.command("check", rich_help_panel="Run")(check.check)
+app.command("run", rich_help_panel="Run")(run.run)
+app.command("profile", rich_help_panel="Look")(profile.profile)
+app.command("stats", rich_help_panel="Look")(stats.stats)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Look")
+app.command("simulate", rich_help_panel="Try")(simulate.simulate)
+
 
 def main() -> None:
-    """Run a command."""
+    """Run a command; an error is one line with the next step, and an exit code that says of what kind it is."""
+    arguments, debug = _without_debug(sys.argv[1:])
+    try:
+        app(args=arguments, prog_name="nurt")
+    except NurtError as failed:
+        if debug:
+            traceback.print_exc()
+        aside.print(Text.assemble(("nurt: ", "bold red"), str(failed)), soft_wrap=True)
+        sys.exit(failed.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as failed:
+        if debug:
+            raise
+        # its text may hold values of rows: only its kind is said
+        aside.print(
+            Text.assemble(
+                ("nurt: ", "bold red"),
+                f"{' '.join(arguments[:1])}: {type(failed).__name__} (a mistake in nurt); "
+                "run it again with --debug and report what it shows",
+            ),
+            soft_wrap=True,
+        )
+        sys.exit(1)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take --debug from wherever it stands."""
+    asked = "--debug" in arguments or os.environ.get("NURT_DEBUG", "") not in ("", "0")
+    return [argument for argument in arguments if argument != "--debug"], asked

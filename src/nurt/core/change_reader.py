@@ -168,17 +168,16 @@ class ChangeReader:
         if self.anatomy.op in frame.columns:
             text = frame[self.anatomy.op]
             if not _all((text == "c") | (text == "u") | (text == "r")):
-                named = text.replace_strict(_OPERATIONS, default=UNKNOWN, return_dtype=pl.Int8)
+                ops = _coded(text, _OPERATIONS, UNKNOWN)
                 if self.anatomy.form is Form.FLATTENED:
-                    named = named.set(text.is_null(), UPSERT)
-                ops = named.fill_null(UNKNOWN).to_numpy().copy()
+                    ops[text.is_null().to_numpy()] = UPSERT
         if self.anatomy.deleted in frame.columns:
             marks = frame[self.anatomy.deleted].cast(pl.String)
-            ops[(marks == "true").fill_null(False).to_numpy()] = DELETE
+            ops[_true(marks == "true")] = DELETE
         if self.anatomy.row:
             present = frame[self.anatomy.row]
             if not _all(present):
-                ops[(ops == UPSERT) & ~present.fill_null(False).to_numpy()] = ROWLESS
+                ops[(ops == UPSERT) & ~_true(present)] = ROWLESS
         return ops
 
     def _times(self, frame: pl.DataFrame) -> pl.Series | None:
@@ -208,7 +207,20 @@ def _snapshots(frame: pl.DataFrame, path: str, height: int) -> Int8s:
     text = frame[path].cast(pl.String)
     if _all(text == "false"):
         return np.full(height, STREAMED, dtype=np.int8)
-    return text.replace_strict(_SNAPSHOTS, default=STREAMED, return_dtype=pl.Int8).fill_null(STREAMED).to_numpy()
+    return _coded(text, _SNAPSHOTS, STREAMED)
+
+
+def _coded(text: pl.Series, codes: Mapping[str, int], otherwise: int) -> Int8s:
+    """Turn few known texts into codes; what is another, or null, is `otherwise`."""
+    coded = np.full(len(text), otherwise, dtype=np.int8)
+    for known, code in codes.items():
+        coded[_true(text == known)] = code
+    return coded
+
+
+def _true(flags: pl.Series) -> Bools:
+    """Say where flags are true: not where they are false or null."""
+    return (flags.fill_null(False) if flags.null_count() else flags).to_numpy()
 
 
 def _all(flags: pl.Series) -> bool:

@@ -126,16 +126,19 @@ class TableTranslation:
 
     def _watch(self, batch: Batch, group: Group) -> None:
         first = group.changes.position[0]
-        known = first.is_not_null().to_numpy()
-        if not known.any():
+        if first.null_count() == len(first):
             return
+        known = np.ones(len(first), dtype=np.bool_)
+        if first.null_count():
+            known = first.is_not_null().to_numpy()
+            first = first.fill_null(0)
         assert group.reader is not None
         rows = group.rows
         self._epochs.watch(
             batch.raw.topic,
             group.reader.anatomy.family,
             Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot),
-            first.fill_null(0).to_numpy(),
+            first.to_numpy(),
             known,
             group.changes.servers,
         )

@@ -65,8 +65,8 @@ class RowsStage:
         }
         return self._settle(frames, change)
 
-    def _settle(self, frames: dict[str, pl.DataFrame], change: Change) -> Said:
-        """Read, fold, write, say."""
+    def _settle(self, frames: dict[str, pl.DataFrame], change: Change, counts: bool = True) -> Said:
+        """Read, fold, write, say; a sweep's rows are no messages and are not counted."""
         coded = {kind: encode_ids(frame["row"]) for kind, frame in frames.items()}
         keys = {kind: self._keys.of(row_kind(kind), ids) for kind, (_, ids) in coded.items()}
         flat = [key for kind in frames for key in keys[kind]]
@@ -96,7 +96,8 @@ class RowsStage:
                     assert value is not None, "a row is kept, be it as a tombstone"
                     change.put[key] = value
             said.append(said_by_rows(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp, self._context))
-            self._count(change, incoming, fallen, folded.accepted)
+            if counts:
+                self._count(change, incoming, fallen, folded.accepted)
         self._store.write(change)
         return join_said(said)
 
@@ -109,7 +110,7 @@ class RowsStage:
     ) -> None:
         news = np.zeros(incoming.height, dtype=np.bool_)
         news[np.flatnonzero(~fallen)] = accepted
-        tables = incoming.select("system", "entity", pl.Series("news", news)).filter(incoming["partition"] >= 0)
+        tables = incoming.select("system", "entity", pl.Series("news", news))
         for system, entity, is_news, messages in tables.group_by("system", "entity", "news").len().iter_rows():
             _add(change, f"{system}/{entity}", "folded" if is_news else "old_news", "", messages)
 
@@ -144,7 +145,7 @@ class RowsStage:
                 some = ids[at : at + SWEEP_ROWS_MAX]
                 fallen = self._fallen_rows(truncated, floor, some)
                 if fallen.height:
-                    said.append(self._settle({truncated.kind: fallen}, Change()))
+                    said.append(self._settle({truncated.kind: fallen}, Change(), counts=False))
         known = self._known_floors()
         if table not in known or not _above(known[table], floor):
             known[table] = floor
@@ -172,8 +173,6 @@ class RowsStage:
                 if name == "op"
                 else pl.lit(0).cast(dtype).alias(name)
                 if name in ("held", "snapshot")
-                else pl.lit(-1, pl.Int64).alias(name)
-                if name == "partition"
                 else pl.col(name).cast(dtype)
                 if name in keep or name == "row"
                 else pl.lit(None, dtype).alias(name)

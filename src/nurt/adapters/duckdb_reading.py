@@ -1,0 +1,74 @@
+"""Look at the tables of profiles as an analyst would; for the demo's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+_SUMMARY = """
+    SELECT count(*) FILTER (state = 'live'), count(*) FILTER (state = 'redirect'),
+           (SELECT count(*) FROM profile_accounts)
+    FROM profiles"""
+
+_BEST = (
+    "SELECT currency, customer, orders, gross, accounts FROM best_customers WHERE place <= ? ORDER BY currency, place"
+)
+
+# worth seeing: known to most systems, with invoices, consents and orders, and yet a page that fits
+_EXAMPLE = """
+    WITH known AS (
+        SELECT id, count(DISTINCT system) AS systems, count(*) AS accounts FROM profile_accounts GROUP BY id
+    ), bought AS (
+        SELECT id, sum(order_count) AS orders FROM profile_orders GROUP BY id
+    )
+    SELECT profiles.id FROM profiles JOIN known USING (id) LEFT JOIN bought USING (id)
+    WHERE state = 'live' AND accounts <= 5 AND first_name IS NOT NULL
+    ORDER BY systems DESC,
+             (id IN (SELECT id FROM profile_invoices))::INT + (id IN (SELECT id FROM profile_consents))::INT DESC,
+             accounts DESC, orders DESC NULLS LAST, id
+    LIMIT 1"""
+
+_EMAIL = "SELECT email FROM profiles WHERE state = 'live' AND email IS NOT NULL ORDER BY account_count DESC, id LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many there are."""
+
+    live: int
+    redirects: int
+    accounts: int
+
+
+class ProfileTables:
+    """Reads a file that `DuckdbSink` wrote and nobody writes now."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def summary(self) -> Summary:
+        """Count profiles and accounts."""
+        return Summary(*self._rows(_SUMMARY)[0])
+
+    def best_customers(self, places: int) -> list[tuple[str, str, int, Decimal, int]]:
+        """List the best of each currency: currency, name, orders, gross, accounts."""
+        return self._rows(_BEST, [places])
+
+    def telling_example(self) -> bytes | None:
+        """Choose a profile worth seeing; None when there is none."""
+        found = self._rows(_EXAMPLE)
+        return bytes.fromhex(found[0][0]) if found else None
+
+    def some_email(self) -> str | None:
+        """Return the e-mail of a customer with many accounts; None when nobody has one."""
+        found = self._rows(_EMAIL)
+        return str(found[0][0]) if found else None
+
+    def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
+        with duckdb.connect(str(self._path), read_only=True) as connection:
+            return connection.execute(query, list(parameters)).fetchall()

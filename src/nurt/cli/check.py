@@ -1,0 +1,106 @@
+"""`nurt check`: does everything that the settings name answer, and would its rows be understood?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.status import Status
+from rich.text import Text
+
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
+from nurt.cli.sampling import Sampled, samples, tried
+from nurt.core.ids import Ids
+from nurt.core.mapping import Mapping
+from nurt.errors import ConfigurationError
+from nurt.operators.translate import Translator
+from nurt.settings import Settings
+from nurt.wiring import open_registry, read_mapping
+
+
+def check(
+    rows_max: Annotated[
+        int, typer.Option("--sample", help="How many messages of each topic to try; 0: only look at names.", min=0)
+    ] = 500,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Try the settings and the mapping on real messages; changes nothing and commits nothing.
+
+    Reads the settings and the mapping, asks the state, the topics and the registry, then translates some messages of
+    every topic and says what would become of them. Exit code 1: some would go to quarantine.
+
+    [bold]Examples[/bold]
+
+    nurt check
+
+    nurt check --sample 0  [dim]# names only: which topics match which entry of the mapping[/dim]
+
+    nurt check --json | jq '.topics[] | select(.refused > 0)'
+    """
+    with opened_state(config) as state:
+        mapping = read_mapping(state.settings)
+        facts = _facts(state, mapping)
+        found = _sampled(state.settings, mapping, rows_max)
+    unused = _unused(mapping, found)
+    if as_json:
+        print_json({**facts, "topics": [asdict(one) for one in found], "entries_without_topic": unused})
+    else:
+        _print(facts, found, unused)
+    if any(one.refused for one in found):
+        raise typer.Exit(1)
+
+
+def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
+    figures = state.tally.figures()
+    settings = state.settings
+    newest = max(figures.heads.values(), default=None)
+    was = f"run {newest.run} was here" if newest else "empty"
+    return {
+        "mapping": f"{len(mapping.systems)} systems, {len(mapping.topics)} entries for topics",
+        "state": f"answers; {was}, prefix {settings.prefix}, {settings.shards} shards",
+        "input": f"Kafka at {settings.kafka.bootstrap}" if settings.kafka_input and settings.kafka else "archives",
+        "registry": "Confluent's protocol" if settings.registry_url else "folders",
+    }
+
+
+def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sampled]:
+    translator = Translator(mapping, open_registry(settings), Ids(settings.ids_secret()))
+    found = []
+    with Status("listing topics", console=aside) as status:
+        for topic, batches in samples(settings, rows_max):
+            status.update(f"trying {topic}")
+            found.append(tried(mapping, translator, topic, batches))
+    if not found:
+        raise ConfigurationError(
+            "checking the input: no topic is there (expected those of `input`); check the names and the connectors"
+        )
+    return found
+
+
+def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
+    """Name entries of the mapping that no topic comes to."""
+    used = {one.line for one in found}
+    return [
+        f"{mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
+        for rule in mapping.topics
+        if rule.mapping.line not in used
+    ]
+
+
+def _print(facts: dict[str, Any], found: list[Sampled], unused: list[str]) -> None:
+    print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
+    page.print()
+    rows = [
+        (one.topic, one.becomes, one.messages, one.rows or "", one.not_ours or "", one.refused or "", one.why)
+        for one in found
+    ]
+    print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
+    for entry in unused:
+        page.print(f"\n[yellow]no topic matches[/yellow] {entry}")
+    refused = sum(one.refused for one in found)
+    if refused:
+        page.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+    else:
+        page.print("\n[green]Everything that was tried is understood.[/green]")

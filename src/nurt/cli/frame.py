@@ -1,0 +1,141 @@
+"""What every command shares: options, how it prints, and how it opens a deployment."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nurt.adapters.embedded_state import EMBEDDED, embedded_state
+from nurt.adapters.quarantine import Quarantine
+from nurt.adapters.read_figures import Tally
+from nurt.adapters.read_model import ReadModel
+from nurt.adapters.redis_reading import naming_failures
+from nurt.core.ids import Ids
+from nurt.core.orders import GUEST
+from nurt.errors import ConfigurationError
+from nurt.model.keys import Keys
+from nurt.settings import Settings, load_settings
+from nurt.wiring import fold_context, open_redis, read_mapping
+
+Config = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="NURT_CONFIG", help="The deployment's settings file.", show_default=True),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a page for a person.")]
+DEFAULT_CONFIG = Path("nurt.yaml")
+
+page = Console(highlight=False)
+"""Where results go."""
+aside = Console(stderr=True, highlight=False)
+"""Where progress and complaints go, so that results can be piped."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A deployment's state, open for looking at it.
+
+    Attributes:
+        systems: by name: what the entities in them are called that accounts are named after.
+    """
+
+    settings: Settings
+    systems: Mapping[str, frozenset[str]]
+    profiles: ReadModel
+    quarantine: Quarantine
+    tally: Tally
+
+
+@contextmanager
+def deployment(config: Path) -> Iterator[Settings]:
+    """Read the settings; where the state is embedded, have its server run meanwhile."""
+    settings = load_settings(config)
+    if settings.redis_url != EMBEDDED:
+        yield settings
+        return
+    with embedded_state(settings.data / "valkey") as url:
+        yield replace(settings, redis_url=url)
+
+
+@contextmanager
+def opened_state(config: Path) -> Iterator[State]:
+    """Open the state of the deployment that a settings file describes."""
+    with deployment(config) as settings, state_of(settings) as state:
+        yield state
+
+
+@contextmanager
+def state_of(settings: Settings) -> Iterator[State]:
+    """Open a deployment's state for reading."""
+    mapping = read_mapping(settings)
+    context = fold_context(mapping, Ids(settings.ids_secret()))
+    names = {GUEST, *(rule.mapping.name for rule in mapping.topics if rule.mapping.kind == "customer")}
+    keys = Keys(settings.prefix, settings.shards)
+    realms = tuple(sorted({*context.realm.values(), "default"}))
+    client = open_redis(settings)
+    systems = dict.fromkeys(mapping.systems, frozenset(names))
+    with naming_failures(client):
+        yield State(
+            settings,
+            systems,
+            ReadModel(client, keys, context),
+            Quarantine(client, keys),
+            Tally(client, keys, realms),
+        )
+    client.close()
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document; money and quantities as text, so that no digit is lost; ids as hex."""
+    sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Path | datetime.timedelta):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; columns whose name ends in `>` are numbers, set to the right."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        right = column.endswith(">")
+        table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold", header_style="dim")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    page.print(table)
+
+
+def _cell(value: object) -> Text:
+    """Write a cell as it is: what comes from databases is no markup."""
+    if isinstance(value, Text):
+        return value
+    return Text(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def refuse(doing: str, found: str, remedy: str) -> ConfigurationError:
+    """Make the error for what a person asked for and cannot have."""
+    return ConfigurationError(f"{doing}: {found}; {remedy}")

@@ -1,0 +1,125 @@
+"""Try some messages of every topic, without committing or keeping anything."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nurt.adapters.archive import ArchiveLog
+from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.kafka_outage import Outage
+from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka_topics import TopicFilter, list_partitions, open_admin
+from nurt.core.mapping import Mapping
+from nurt.model.raw import RawBatch
+from nurt.operators.translate import Translator
+from nurt.settings import KafkaInput, Settings
+
+POLL_ROWS = 5_000
+ARCHIVE_ROWS_MAX = 2_000_000
+"""How far into an archive topics are looked for."""
+ANSWER_SECONDS_MAX = 15.0
+QUIET_SECONDS_MAX = 10.0
+"""How long a topic may give nothing before it counts as read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What some messages of one topic would become.
+
+    Attributes:
+        becomes: the system and entity, or empty when no entry of the mapping matches.
+        line: of the mapping's entry; 0: none.
+        why: the commonest reason of what is refused, else of what is not ours.
+    """
+
+    topic: str
+    becomes: str
+    line: int
+    messages: int
+    rows: int
+    not_ours: int
+    refused: int
+    why: str
+
+
+def samples(settings: Settings, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
+    """Yield every topic of the input with its first messages, at most `rows_max`."""
+    if settings.kafka_input is not None and settings.kafka is not None:
+        yield from _from_kafka(settings.kafka, settings.kafka_input, rows_max)
+    else:
+        yield from _from_archives(settings, rows_max)
+
+
+def _from_kafka(kafka: KafkaSettings, source: KafkaInput, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
+    outage = Outage("listing topics", kafka.bootstrap)
+    admin = open_admin(kafka, outage)
+    wanted = TopicFilter(source.topics)
+    found = outage.until_answered(lambda: list_partitions(admin, wanted), ANSWER_SECONDS_MAX)
+    for topic in sorted({topic for topic, _ in found}):
+        log = KafkaLog(kafka, [topic], source.group, stop_at_end=True, answer_max_s=ANSWER_SECONDS_MAX)
+        batches: list[RawBatch] = []
+        try:
+            log.start(None)
+            heard = time.monotonic()
+            while (left := rows_max - sum(map(len, batches))) > 0 and not log.exhausted():
+                some = log.poll(left)
+                batches += some
+                heard = time.monotonic() if some else heard
+                if time.monotonic() - heard > QUIET_SECONDS_MAX:
+                    break
+        finally:
+            log.close()
+        yield topic, batches
+
+
+def _from_archives(settings: Settings, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
+    log = ArchiveLog(settings.archives)
+    log.start(None)
+    held: dict[str, list[RawBatch]] = {}
+    seen = 0
+    while seen < ARCHIVE_ROWS_MAX and (batches := log.poll(POLL_ROWS)):
+        for batch in batches:
+            seen += len(batch)
+            kept = held.setdefault(batch.topic, [])
+            left = rows_max - sum(map(len, kept))
+            if left > 0:
+                kept.append(_first(batch, left))
+    log.close()
+    yield from sorted(held.items())
+
+
+def _first(batch: RawBatch, rows: int) -> RawBatch:
+    return RawBatch(
+        batch.topic,
+        batch.partitions[:rows],
+        batch.offsets[:rows],
+        batch.timestamps_ms[:rows],
+        batch.keys[:rows],
+        batch.values[:rows],
+        batch.headers[:rows],
+    )
+
+
+def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[RawBatch]) -> Sampled:
+    """Translate some messages of a topic and say what they would become."""
+    entry = mapping.for_topic(topic)
+    done = [translator.translate(batch) for batch in batches]
+    refused = Counter(f"{one.reason}: {one.detail}" for each in done for one in each.refused)
+    foreign: Counter[str] = Counter()
+    for each in done:
+        for (_, _, reason), messages in each.not_ours.items():
+            foreign[reason] += messages
+    commonest = (refused or foreign).most_common(1)
+    return Sampled(
+        topic,
+        "" if entry is None else f"{entry.kind} of {entry.system.name}",
+        0 if entry is None else entry.line,
+        sum(map(len, batches)),
+        sum(one.frame.height for each in done for one in each.entities) + sum(len(each.truncated) for each in done),
+        sum(foreign.values()),
+        sum(refused.values()),
+        commonest[0][0] if commonest else "",
+    )

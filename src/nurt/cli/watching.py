@@ -1,0 +1,103 @@
+"""Watch a run from beside it: how far it is on a terminal, a line now and then in a log, figures for OpenTelemetry."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+from rich.logging import RichHandler
+from rich.status import Status
+
+from nurt.adapters.read_figures import totals
+from nurt.cli.frame import State, aside, state_of
+from nurt.errors import ConnectionFailed
+from nurt.metrics import start_metrics
+from nurt.settings import Settings
+
+LOOK_SECONDS = 1.0
+LOG_SECONDS = 60.0
+
+Seen = Callable[[dict[str, int], float], None]
+"""Told what was counted since the watch began, by outcome, and the messages a second of late."""
+
+_logger = logging.getLogger("nurt.run")
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Log to stderr: beside the status line on a terminal, with time and level elsewhere."""
+    if aside.is_terminal:
+        handler = RichHandler(console=aside, show_path=False, markup=False, highlighter=None)
+        logging.basicConfig(level=level, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])
+    else:
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+@contextmanager
+def watching(settings: Settings, seen: Seen | None = None) -> Iterator[None]:
+    """Tell how far the run is while it runs: to `seen`, else to the terminal, else to the log."""
+    with state_of(settings) as state:
+        end_metrics = start_metrics(state.tally.counts, state.tally.figures)
+        ended = threading.Event()
+        shown = Status("starting", console=aside) if seen is None and aside.is_terminal else nullcontext()
+        try:
+            with shown as status:
+                tell = seen or (_to_terminal(status) if status is not None else _to_log())
+                watcher = threading.Thread(target=_watch, args=(state, ended, tell), name="nurt-watch", daemon=True)
+                watcher.start()
+                try:
+                    yield
+                finally:
+                    ended.set()
+                    watcher.join(5 * LOOK_SECONDS)
+        finally:
+            end_metrics()
+
+
+def _watch(state: State, ended: threading.Event, tell: Seen) -> None:
+    """Look every second until the run has ended, and once more then."""
+    before, at, was = _since({}, state), time.monotonic(), 0
+    last = False
+    while not last:
+        last = ended.wait(LOOK_SECONDS)
+        now = _since(before, state)
+        messages = now.get("messages", was)
+        passed = time.monotonic() - at
+        tell(now, (messages - was) / passed if passed > 0 else 0.0)
+        at, was = time.monotonic(), messages
+
+
+def _since(before: dict[str, int], state: State) -> dict[str, int]:
+    """Count what came since; nothing while the state does not answer, which the run says itself."""
+    try:
+        return {name: number - before.get(name, 0) for name, number in totals(state.tally.counts()).items()}
+    except ConnectionFailed:
+        return {}
+
+
+def _to_terminal(status: Status) -> Seen:
+    def tell(now: dict[str, int], rate: float) -> None:
+        if now:
+            status.update(in_words(now, rate))
+
+    return tell
+
+
+def _to_log() -> Seen:
+    told = [time.monotonic(), 0.0]
+
+    def tell(now: dict[str, int], rate: float) -> None:
+        if now and now["messages"] != told[1] and time.monotonic() - told[0] >= LOG_SECONDS:
+            told[:] = [time.monotonic(), float(now["messages"])]
+            _logger.info("%s", in_words(now, rate))
+
+    return tell
+
+
+def in_words(now: dict[str, int], rate: float) -> str:
+    """Write how far a run is."""
+    text = f"{now['messages']:,} messages: {now['folded']:,} folded, {now['old_news']:,} old news"
+    text += f", {now['not_ours']:,} not ours, {now['quarantined']:,} in quarantine"
+    return f"{text}; {rate:,.0f} a second" if rate >= 1 else text
