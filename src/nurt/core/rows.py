@@ -226,7 +226,7 @@ def _up_to(floor: Floor, part: int) -> pl.Expr:
     return pl.when(here.is_null()).then(unknown).when(here != limit).then(here < limit).otherwise(after)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accepted):  # type: ignore[no-untyped-def]
     for row in range(len(owner)):
         at = owner[row]
