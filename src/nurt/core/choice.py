@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import words
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 ONLY, ROW = "only", "row"
 """What stands for the rule when all candidates hold one value, and when nothing but the row's id decided."""
@@ -58,7 +58,7 @@ def choose(owner: Int64s, values: pl.Series, keys: Int64s, rules: list[str], row
     return Chosen(found, winner[found], [names[index] for index in rule[found].tolist()])
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _before(a, b, keys, rows):  # type: ignore[no-untyped-def]
     for k in range(keys.shape[0]):
         if keys[k, a] != keys[k, b]:
@@ -68,7 +68,7 @@ def _before(a, b, keys, rows):  # type: ignore[no-untyped-def]
     return rows[a, 1] < rows[b, 1]
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _same(a, b, offsets, body):  # type: ignore[no-untyped-def]
     length = offsets[a + 1] - offsets[a]
     if offsets[b + 1] - offsets[b] != length:
@@ -79,7 +79,7 @@ def _same(a, b, offsets, body):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _choose(owner, null, offsets, body, keys, rows, winner, rule):  # type: ignore[no-untyped-def]
     for row in range(len(owner)):
         at = owner[row]

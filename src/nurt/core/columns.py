@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 ID_BYTES = 16
 Codes = npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ def newest(codes: Codes, stamps: npt.NDArray[np.int64], count: int) -> Codes:
     return winner
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
     rows, width = keys.shape
     size = 16
@@ -91,7 +91,7 @@ def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _newest(codes, stamps, winner):  # type: ignore[no-untyped-def]
     for row in range(len(codes)):
         code = codes[row]

@@ -8,6 +8,7 @@ taken away again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -91,14 +92,11 @@ ACCOUNT_SLOTS = Table(
 
 _ACCOUNT = {"account_system": _TEXT, "account_entity": _TEXT, "account_key": _TEXT}
 
-TO_ORDER: dict[str, pl.DataType] = {"to": _ID, "gone": _BOOL, **ORDER_SLOTS.columns}
-TO_ACCOUNT_SLOT: dict[str, pl.DataType] = {
-    "to": _ID,
-    "gone": _BOOL,
-    "moved_to": _ID,
-    **_ACCOUNT,
-    **ACCOUNT_SLOTS.columns,
-}
+_SLOT = {"to": _ID, "child": _ID, "stamp": _INT, "part": _INT, "gone": _BOOL, "slot": _ID}
+"""One slot said to a parent; `slot` is its packed row, empty when it is gone."""
+
+TO_ORDER: dict[str, pl.DataType] = dict(_SLOT)
+TO_ACCOUNT_SLOT: dict[str, pl.DataType] = {**_SLOT, "moved_to": _ID, **_ACCOUNT}
 TO_ACCOUNT_SHARE: dict[str, pl.DataType] = {"to": _ID, "child": _ID, "stamp": _INT, "gone": _BOOL, **_ACCOUNT}
 BUCKETS: dict[str, pl.DataType] = {"to": _ID, "child": _ID, "stamp": _INT, **SUMS.columns}
 
@@ -124,7 +122,10 @@ def fit(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
     """Give a frame exactly these columns; what it lacks is null."""
     held = frame.schema
     return frame.select(
-        pl.col(name).cast(dtype) if name in held else pl.lit(None, dtype).alias(name) for name, dtype in columns.items()
+        (pl.col(name) if held[name] == dtype else pl.col(name).cast(dtype))
+        if name in held
+        else pl.lit(None, dtype).alias(name)
+        for name, dtype in columns.items()
     )
 
 
@@ -162,66 +163,111 @@ def said_by_rows(kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int,
         stamp: given to everything that is said; larger than any before.
         context: what the mapping says of systems and identifiers.
     """
-    if kind in ("product", "stock_level"):
+    if kind in ("product", "stock_level") or not state.height:
         return nothing_said()
+    own = kind in ("customer", "order")
+    gone = (state["op"] == DELETE) if own else state["part"] == LEFT
     child = row_ids.gather(state["owner"])
-    gone = (state["op"] == DELETE).fill_null(True) if kind in ("customer", "order") else state["part"] == LEFT
-    said = state.drop("part").with_columns(
+    said = state.with_columns(
         child.alias("child"),
         gone.alias("gone"),
         pl.lit(CODE[kind], pl.Int64).alias("part"),
         pl.lit(stamp, pl.Int64).alias("stamp"),
+        (child if own else state["parent"]).alias("to"),
+        state["system"].alias("account_system"),
+        state["entity" if own else "parent_entity"].alias("account_entity"),
+        state["key" if own else "parent_key"].alias("account_key"),
     )
-    if kind == "order":
-        said = context.normalised(said, ("email", "phone"))
-        return _said_by_orders_own_row(said)
-    if kind == "customer":
-        said = context.normalised(said, ("email", "phone", "tax_id", "loyalty_card"))
-        slots = said.with_columns(
-            pl.col("child").alias("to"),
-            position_text(),
-            pl.col("system").alias("account_system"),
-            pl.col("entity").alias("account_entity"),
-            pl.col("key").alias("account_key"),
-        )
-        return _only(slots=fit(slots, TO_ACCOUNT_SLOT))
-    said = said.filter(said["parent"].is_not_null()).with_columns(
-        pl.col("parent").alias("to"),
-        pl.col("system").alias("account_system"),
-        pl.col("parent_entity").alias("account_entity"),
-        pl.col("parent_key").alias("account_key"),
-    )
-    if kind == "invoice":
-        said = context.filled(said, "currency", NO_CURRENCY)
-        up = said.filter(pl.col("parent_kind") == "order")
-        beside = said.filter(pl.col("parent_kind") == "customer")
-        shares = _only(shares=fit(beside, TO_ACCOUNT_SHARE), buckets=invoice_buckets(beside.filter(~pl.col("gone"))))
-        return join_said([_only(to_orders=fit(up, TO_ORDER)), shares])
-    if kind == "interaction":
-        alive = said.filter(~pl.col("gone"))
-        buckets = alive.with_columns(
-            pl.lit(INTERACTION, pl.Int64).alias("metric"),
-            (pl.col("at") // DAY_US).alias("day"),
-            pl.lit(1, pl.Int64).alias("count"),
-        )
-        return _only(shares=fit(said, TO_ACCOUNT_SHARE), buckets=bucket_rows(buckets))
-    if kind in ("order_line", "payment", "shipment"):
-        return _only(to_orders=fit(said, TO_ORDER))
-    return _only(slots=fit(said, TO_ACCOUNT_SLOT))
+    if not own and said["parent"].null_count():
+        said = said.filter(said["parent"].is_not_null())
+    return _SPEAKS[kind](said, context)
 
 
-DAY_US = 86_400_000_000
+def _customers(said: pl.DataFrame, context: FoldContext) -> Said:
+    said = context.normalised(said, ("email", "phone", "tax_id", "loyalty_card"))
+    return _only(slots=slots_of(ACCOUNT_SLOTS, said.with_columns(position_text()), TO_ACCOUNT_SLOT))
 
 
-def _said_by_orders_own_row(said: pl.DataFrame) -> Said:
-    up = said.with_columns(
-        pl.col("child").alias("to"),
-        position_text(),
+def _orders(said: pl.DataFrame, context: FoldContext) -> Said:
+    """Say orders to themselves, each with its account; only a guest's order speaks of a person."""
+    guest = said["parent"].is_null() & ~said["gone"]
+    known = said.filter(~guest).with_columns(
         pl.col("parent").alias("account"),
         pl.col("parent_entity").alias("account_entity"),
         pl.col("parent_key").alias("account_key"),
     )
-    return _only(to_orders=fit(up, TO_ORDER))
+    frames = [slots_of(ORDER_SLOTS, known.drop(_PERSON), TO_ORDER)]
+    if guest.any():
+        guests = context.normalised(said.filter(guest), ("email", "phone")).with_columns(
+            pl.lit(GUEST).alias("account_entity"),
+            pl.concat_str("entity", "key", separator="\x1f").alias("account_key"),
+            position_text(),
+        )
+        names = guests.select(pl.concat_str("system", "account_entity", "account_key", separator="\x1f"))[:, 0]
+        guests = guests.with_columns(context.ids.of(names).alias("account"))
+        frames.append(slots_of(ORDER_SLOTS, guests, TO_ORDER))
+    return _only(to_orders=pl.concat(frames))
+
+
+GUEST = "guest"
+"""The entity of an account that is one guest order; its key is the order's entity and key."""
+_PERSON = ("entity", "key", "email", "phone", "first_name", "last_name", "country", "ts_ms")
+
+
+def _children_of_orders(said: pl.DataFrame, _context: FoldContext) -> Said:
+    return _only(to_orders=slots_of(ORDER_SLOTS, said.drop("system", "entity", "key", "ts_ms"), TO_ORDER))
+
+
+def _addresses_and_consents(said: pl.DataFrame, _context: FoldContext) -> Said:
+    return _only(slots=slots_of(ACCOUNT_SLOTS, said.drop("entity", "key", "ts_ms"), TO_ACCOUNT_SLOT))
+
+
+def _invoices(said: pl.DataFrame, context: FoldContext) -> Said:
+    said = context.filled(said, "currency", NO_CURRENCY)
+    up = said.filter(pl.col("parent_kind") == "order")
+    beside = said.filter(pl.col("parent_kind") == "customer")
+    shares = _only(shares=fit(beside, TO_ACCOUNT_SHARE), buckets=invoice_buckets(beside.filter(~pl.col("gone"))))
+    return join_said([_children_of_orders(up, context), shares])
+
+
+def _interactions(said: pl.DataFrame, _context: FoldContext) -> Said:
+    alive = said.filter(~pl.col("gone"))
+    buckets = alive.with_columns(
+        pl.lit(INTERACTION, pl.Int64).alias("metric"),
+        (pl.col("at") // DAY_US).alias("day"),
+        pl.lit(1, pl.Int64).alias("count"),
+    )
+    return _only(shares=fit(said, TO_ACCOUNT_SHARE), buckets=bucket_rows(buckets))
+
+
+_SPEAKS: dict[str, Callable[[pl.DataFrame, FoldContext], Said]] = {
+    "customer": _customers,
+    "order": _orders,
+    "order_line": _children_of_orders,
+    "payment": _children_of_orders,
+    "shipment": _children_of_orders,
+    "invoice": _invoices,
+    "address": _addresses_and_consents,
+    "consent": _addresses_and_consents,
+    "interaction": _interactions,
+}
+
+
+def slots_of(table: Table, said: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
+    """Pack what is said into slots; who is gone says nothing more.
+
+    Args:
+        table: of the parent's value.
+        said: columns of the table (those that are absent are null), `to`, `gone` and what `columns` asks for besides.
+        columns: of the result.
+    """
+    packed = table.pack_rows(said)
+    if said["gone"].any():
+        packed = packed.set(said["gone"], b"")
+    return fit(said.with_columns(packed.alias("slot")), columns)
+
+
+DAY_US = 86_400_000_000
 
 
 def position_text() -> pl.Expr:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from nurt.core.avro.memory import load_byte
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 Bools = npt.NDArray[np.bool_]
 

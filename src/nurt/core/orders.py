@@ -6,17 +6,21 @@ guest's: its account is the order itself, and the order's email, phone and names
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from nurt.core.context import FoldContext
 from nurt.core.contributions import (
+    ACCOUNT_SLOTS,
     CATEGORY,
     CODE,
     DAY_US,
+    GUEST,
     LEFT_PART,
     NO_CURRENCY,
+    ORDER_SLOTS,
     ORDERS,
     PRODUCT,
     TO_ACCOUNT_SHARE,
@@ -26,16 +30,18 @@ from nurt.core.contributions import (
     fit,
     invoice_buckets,
     nothing_said,
+    slots_of,
 )
-from nurt.core.ids import Ids
 from nurt.core.slots import fold_slots
 from nurt.core.tables import OWNER
-from nurt.model.entities import ORDER_STATUSES
-
-GUEST = "guest"
-"""The entity of an account that is one guest order."""
+from nurt.model.entities import ENTITIES, ORDER_STATUSES
 
 _ACCOUNT = ("account", "system", "account_entity", "account_key")
+_READ = (
+    *("part", *_ACCOUNT, "currency", "market", "gross", "status", "placed_at"),
+    *("sku", "category", "quantity", "returned_quantity", "amount", "open_amount", "due_on"),
+)
+"""What an order's contribution is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,111 +49,105 @@ class OrdersFolded:
     """Orders after a fold, and what they say to accounts.
 
     Attributes:
-        state: ORDER_SLOTS and owner, sorted by owner; to be stored.
-        said: shares, buckets and guest slots.
+        values: by owner, to be stored; None: nothing is left of it.
+        said: shares, buckets and guests' slots.
     """
 
-    state: pl.DataFrame
+    values: list[bytes | None]
     said: Said
 
 
 def fold_orders(
-    incoming: pl.DataFrame, stored: pl.DataFrame, order_ids: pl.Series, stamp: int, context: FoldContext
+    incoming: pl.DataFrame, stored: Sequence[bytes | None], order_ids: pl.Series, stamp: int, context: FoldContext
 ) -> OrdersFolded:
     """Fold contributions into orders and say each order's whole current contribution.
 
     Args:
-        incoming: ORDER_SLOTS columns, owner and `gone`.
-        stored: ORDER_SLOTS and owner, as read.
+        incoming: TO_ORDER columns and owner.
+        stored: values of ORDER_SLOTS, by owner, as read.
         order_ids: id of each owner.
         stamp: given to the orders' contributions.
-        context: makes the ids of guests; what systems' orders mean when they name no currency or market.
+        context: what systems' orders mean when they name no currency or market.
     """
-    slots = fold_slots(stored.filter(pl.col("part") != LEFT_PART), incoming)
-    left_before = stored.filter(pl.col("part") == LEFT_PART).select(OWNER, *_ACCOUNT)
-    before = _own(stored, context.ids).select(OWNER, *_ACCOUNT)
-    own = _own(slots, context.ids)
-    left = _left_accounts(pl.concat([left_before, before]), own, len(order_ids))
-    state = slots
-    if left.height:
-        marks = left.with_columns(
-            pl.lit(LEFT_PART, pl.Int64).alias("part"),
-            pl.col("account").alias("child"),
-            pl.lit(stamp, pl.Int64).alias("stamp"),
-        )
-        state = pl.concat([slots, fit(marks, dict(slots.schema))]).sort(OWNER, maintain_order=True)
-    return OrdersFolded(state, _said(own, slots, left, order_ids, stamp, context))
-
-
-def _own(slots: pl.DataFrame, ids: Ids) -> pl.DataFrame:
-    """Take the orders' own rows, each with the account that it belongs to."""
-    own = slots.filter(pl.col("part") == CODE["order"])
-    guest = own["account"].is_null()
-    if not guest.any():
-        return own.with_columns(pl.lit(False).alias("is_guest"))
-    own = own.with_columns(pl.concat_str("entity", "key", separator="\x1f").alias("guest_key"))
-    names = own.select(pl.concat_str("system", pl.lit(GUEST), "guest_key", separator="\x1f"))[:, 0]
-    return own.with_columns(
-        guest.alias("is_guest"),
-        own["account"].zip_with(~guest, ids.of(names)).alias("account"),
-        pl.when(guest).then(pl.lit(GUEST)).otherwise("account_entity").alias("account_entity"),
-        pl.when(guest).then("guest_key").otherwise("account_key").alias("account_key"),
-    ).drop("guest_key")
-
-
-def _left_accounts(candidates: pl.DataFrame, own: pl.DataFrame, owners: int) -> pl.DataFrame:
-    if not candidates.height:
-        return candidates
-    now = own.select(OWNER, pl.col("account").alias("now"))
-    marked = candidates.join(now, on=OWNER, how="left", maintain_order="left")
-    left = marked.filter(pl.col("account").ne_missing(pl.col("now"))).drop("now")
-    return left.unique(subset=[OWNER, "account"], keep="last", maintain_order=True)
-
-
-def _said(
-    own: pl.DataFrame,
-    slots: pl.DataFrame,
-    left: pl.DataFrame,
-    order_ids: pl.Series,
-    stamp: int,
-    context: FoldContext,
-) -> Said:
+    values = fold_slots(ORDER_SLOTS, stored, incoming, drop=LEFT_PART).values
+    rows = ORDER_SLOTS.unpack(values, _READ)
+    own = rows.filter(pl.col("part") == CODE["order"])
+    before = ORDER_SLOTS.unpack(stored, ("part", *_ACCOUNT))
+    before = before.filter(pl.col("part").is_in([CODE["order"], LEFT_PART]))
+    left = _left_accounts(before, own)
+    _note_left(values, left, stamp)
     own = own.with_columns(
         order_ids.gather(own[OWNER]).alias("child"),
-        pl.col("account").alias("to"),
-        pl.col("system").alias("account_system"),
+        own["account"].alias("to"),
+        own["system"].alias("account_system"),
         pl.lit(stamp, pl.Int64).alias("stamp"),
         pl.lit(False).alias("gone"),
     )
     gone = left.with_columns(
         order_ids.gather(left[OWNER]).alias("child"),
-        pl.col("account").alias("to"),
-        pl.col("system").alias("account_system"),
+        left["account"].alias("to"),
+        left["system"].alias("account_system"),
         pl.lit(stamp, pl.Int64).alias("stamp"),
         pl.lit(True).alias("gone"),
         pl.lit(CODE["order"], pl.Int64).alias("part"),
+        pl.lit(b"").alias("slot"),
     )
-    shares = pl.concat([fit(gone, TO_ACCOUNT_SHARE), fit(own, TO_ACCOUNT_SHARE)])
-    guests = own.filter("is_guest")
-    # an order that has an account now may have been a guest's: that guest account is among the left ones
-    gone_guests = gone.filter(pl.col("account_entity") == GUEST)
-    guest_slots = pl.concat([fit(gone_guests, TO_ACCOUNT_SLOT), fit(_guest_slots(guests), TO_ACCOUNT_SLOT)])
-    return Said(nothing_said().to_orders, guest_slots, shares, _buckets(own, slots, context))
+    shares = fit(own, TO_ACCOUNT_SHARE)
+    slots = _guests(own, values)
+    if gone.height:
+        shares = pl.concat([fit(gone, TO_ACCOUNT_SHARE), shares])
+        slots = pl.concat([fit(gone, TO_ACCOUNT_SLOT), slots])
+    said = Said(nothing_said().to_orders, slots, shares, _buckets(own, rows, context))
+    return OrdersFolded(values, said)
 
 
-def _guest_slots(guests: pl.DataFrame) -> pl.DataFrame:
-    return guests.with_columns(pl.lit(CODE["order"], pl.Int64).alias("part")).select(
-        pl.all().exclude("kind", "name", "at")
+def _left_accounts(before: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """List the accounts at which orders were and are no longer, as often as it takes until nobody needs to hear it."""
+    if not before.height:
+        return before
+    now = own.select(OWNER, pl.col("account").alias("now"))
+    marked = before.join(now, on=OWNER, how="left", maintain_order="left")
+    left = marked.filter(pl.col("account").ne_missing(pl.col("now"))).drop("now")
+    return left.unique(subset=[OWNER, "account"], keep="last", maintain_order=True)
+
+
+def _note_left(values: list[bytes | None], left: pl.DataFrame, stamp: int) -> None:
+    """Store the accounts that were left with their orders; few orders ever leave one."""
+    if not left.height:
+        return
+    marks = left.with_columns(
+        pl.lit(LEFT_PART, pl.Int64).alias("part"),
+        pl.col("account").alias("child"),
+        pl.lit(stamp, pl.Int64).alias("stamp"),
     )
+    for owner, mark in enumerate(ORDER_SLOTS.pack(marks.sort(OWNER, maintain_order=True), len(values))):
+        if mark is not None:
+            held = values[owner]
+            values[owner] = mark if held is None else held + mark[1:]  # without a second version byte
 
 
-def _buckets(own: pl.DataFrame, slots: pl.DataFrame, context: FoldContext) -> pl.DataFrame:
+def _guests(own: pl.DataFrame, values: Sequence[bytes | None]) -> pl.DataFrame:
+    """Make the slots with which guests' orders speak as customers."""
+    guests = own.filter(pl.col("account_entity") == GUEST)
+    if not guests.height:
+        return nothing_said().slots
+    whole = ORDER_SLOTS.unpack([values[owner] for owner in guests[OWNER]])
+    whole = whole.filter(pl.col("part") == CODE["order"])
+    said = guests.select("to", "child", "stamp", "gone", "account_system", "account_entity", "account_key")
+    speaks = whole.select("part", "system", "entity", "key", "position", "ts_ms", *_SPOKEN)
+    return slots_of(ACCOUNT_SLOTS, pl.concat([said, speaks], how="horizontal"), TO_ACCOUNT_SLOT)
+
+
+_SPOKEN = tuple(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns)
+"""What a guest's order says of the person."""
+
+
+def _buckets(own: pl.DataFrame, rows: pl.DataFrame, context: FoldContext) -> pl.DataFrame:
     own = context.filled(context.filled(own, "currency", NO_CURRENCY), "market", "")
     status = pl.col("status")
-    known = status.is_in(list(ORDER_STATUSES)).fill_null(False)
-    own = own.with_columns(pl.when(known).then(status).otherwise(pl.lit("open")).alias("status"))
-    cancelled = pl.col("status") == "cancelled"
+    cancelled = (status == "cancelled").fill_null(False)
     counted = (~cancelled).cast(pl.Int64)
+    is_open = (status == "open") | ~status.is_in(list(ORDER_STATUSES))
     orders = own.with_columns(
         pl.lit(ORDERS, pl.Int64).alias("metric"),
         pl.col("currency").alias("k1"),
@@ -156,27 +156,24 @@ def _buckets(own: pl.DataFrame, slots: pl.DataFrame, context: FoldContext) -> pl
         counted.alias("count"),
         (pl.col("gross").fill_null(0) * counted).alias("amount"),
         cancelled.cast(pl.Int64).alias("cancelled"),
-        (pl.col("status") == "returned").cast(pl.Int64).alias("returned"),
-        (pl.col("status") == "open").cast(pl.Int64).alias("open"),
+        (status == "returned").fill_null(False).cast(pl.Int64).alias("returned"),
+        is_open.fill_null(True).cast(pl.Int64).alias("open"),
     )
-    to = own.select(OWNER, "to", "child", "stamp", (~cancelled).alias("sells"))
     parts = [bucket_rows(orders)]
-    lines = slots.filter(pl.col("part") == CODE["order_line"])
+    to = own.select(OWNER, "to", "child", "stamp", (~cancelled).alias("sells"))
+    lines = rows.filter(pl.col("part") == CODE["order_line"])
     if lines.height:
         kept = pl.col("quantity").fill_null(0) - pl.col("returned_quantity").fill_null(0)
         sold = lines.select(OWNER, "sku", "category", kept.alias("amount")).join(to, on=OWNER).filter("sells")
         for metric, name in ((PRODUCT, "sku"), (CATEGORY, "category")):
-            sums = (
-                sold.filter(pl.col(name).is_not_null())
-                .group_by("to", "child", "stamp", pl.col(name).alias("k1"))
-                .agg(pl.col("amount").sum())
-            )
-            parts.append(bucket_rows(sums.with_columns(pl.lit(metric, pl.Int64).alias("metric"))))
-    invoices = slots.filter(pl.col("part") == CODE["invoice"])
+            if sold[name].null_count() < sold.height:
+                # several lines of one product are added up where the account's sums are
+                named = sold.filter(pl.col(name).is_not_null())
+                parts.append(
+                    bucket_rows(named.with_columns(pl.col(name).alias("k1"), pl.lit(metric, pl.Int64).alias("metric")))
+                )
+    invoices = rows.filter(pl.col("part") == CODE["invoice"])
     if invoices.height:
-        parts.append(
-            invoice_buckets(
-                invoices.select(OWNER, "currency", "amount", "open_amount", "due_on", "status").join(to, on=OWNER)
-            )
-        )
+        bills = invoices.select(OWNER, "currency", "amount", "open_amount", "due_on", "status")
+        parts.append(invoice_buckets(bills.join(to, on=OWNER)))
     return pl.concat(parts)

@@ -7,6 +7,7 @@ left, for a replay must say again what a crash swallowed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -64,46 +65,61 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class RowsFolded:
-    """Rows after a fold: one state a row, and what each says to its parents.
+    """Rows after a fold.
 
     Attributes:
-        state: columns of `row_table(kind)` and owner, sorted by owner; to be stored.
+        state: every row as it is now, and the parents it left: `row_table(kind)` and owner, sorted by owner.
         accepted: for each incoming event, whether it was news.
+        changed: by owner: whether there is something new to store.
     """
 
     state: pl.DataFrame
     accepted: npt.NDArray[np.bool_]
+    changed: npt.NDArray[np.bool_]
 
 
-def fold_rows(kind: str, incoming: pl.DataFrame, stored: pl.DataFrame, owners: int) -> RowsFolded:
+_PLACE = ("part", "op", "source_epoch", *POSITION, "partition", "offset", "parent_kind", "parent", "system")
+"""What is read of every stored row; the rest only of those that nothing newer replaces."""
+
+
+def fold_rows(kind: str, incoming: pl.DataFrame, values: Sequence[bytes | None]) -> RowsFolded:
     """Apply events to rows in arrival order; an event strictly older than its row is old news.
 
     Args:
         kind: the entity kind.
         incoming: `entity_columns(kind)` and `owner`, in arrival order.
-        stored: `row_table(kind)` and owner, as read.
-        owners: how many rows there are.
+        values: by owner, as read.
     Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
         the Kafka offset within one partition, which has a row's events in order.
     """
-    table = ROW_TABLES[kind]
+    table, owners = ROW_TABLES[kind], len(values)
     columns = [OWNER, *table.columns]
-    was = stored.filter(pl.col("part") == ROW)
-    news = incoming.with_columns(
-        pl.lit(ROW, pl.Int64).alias("part"),
-        pl.col("op").cast(pl.Int64),
-    )
-    both = pl.concat([was.select(columns), news.select(columns)])
-    owner = both[OWNER].to_numpy()
-    winner, accepted = _settled(both, owner, was.height, owners)
-    state = both[winner]
     held = incoming["held"].to_numpy()
+    stored = table.unpack(values, None if held.any() else _PLACE)
+    was = stored.filter(pl.col("part") == ROW)
+    news = incoming.with_columns(pl.lit(ROW, pl.Int64).alias("part"), incoming["op"].cast(pl.Int64))
+    places = pl.concat([frame.select(OWNER, *_PLACE) for frame in (was, news)])
+    owner = places[OWNER].to_numpy()
+    winner, accepted = _settled(places, owner, was.height, owners)
+    changed = winner >= was.height
     if held.any():
-        state = _with_held(kind, state, both, owner, was.height, accepted, held, owners)
-    left = state.clear() if kind in ROOTS else _left_parents(stored, both, accepted, state, owners)
+        both = pl.concat([was.select(columns), news.select(columns)])
+        state = _with_held(kind, both[winner], both, owner, was.height, accepted, held, owners)
+    else:
+        state = news[winner[changed] - was.height].select(columns)
+        if not changed.all():
+            state = pl.concat([state, _unreplaced(table, values, changed).select(columns)]).sort(OWNER)
+    left = state.clear() if kind in ROOTS else _left_parents(stored, places, accepted, state, table)
     if left.height:
         state = pl.concat([state, left.select(columns)]).sort(OWNER, "part", maintain_order=True)
-    return RowsFolded(state, accepted[was.height :])
+    return RowsFolded(state, accepted[was.height :], changed)
+
+
+def _unreplaced(table: Table, values: Sequence[bytes | None], changed: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """Read whole the rows that stay as they are stored."""
+    owners = np.flatnonzero(~changed)
+    rows = table.unpack([values[owner] for owner in owners.tolist()])
+    return rows.with_columns(pl.Series(OWNER, owners[rows[OWNER].to_numpy()])).filter(pl.col("part") == ROW)
 
 
 def _settled(
@@ -148,7 +164,7 @@ def _with_held(
     Source: Debezium `__debezium_unavailable_value`.
     """
     masks = np.concatenate([np.zeros(stored, dtype=np.int64), held])
-    groups = [(bit, [name]) for bit, name in enumerate(ENTITIES[kind].fields)]
+    groups = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
     groups.append((HELD_PARENT_BIT, list(_PARENT)))
     for bit, names in groups:
         keeps = (masks >> bit) & 1 == 1
@@ -167,28 +183,21 @@ def _with_held(
 
 
 def _left_parents(
-    stored: pl.DataFrame, both: pl.DataFrame, accepted: npt.NDArray[np.bool_], state: pl.DataFrame, owners: int
+    stored: pl.DataFrame, places: pl.DataFrame, accepted: npt.NDArray[np.bool_], state: pl.DataFrame, table: Table
 ) -> pl.DataFrame:
     """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
     was_left = stored.filter(pl.col("part") == LEFT)
-    passed = both.filter(pl.Series(accepted) & both["parent"].is_not_null())
-    candidates = passed.select(OWNER, "parent_kind", "parent")
-    if was_left.height:
-        candidates = pl.concat([was_left.select(OWNER, "parent_kind", "parent"), candidates])
+    passed = places.filter(pl.Series(accepted) & places["parent"].is_not_null())
+    names = (OWNER, "system", "parent_kind", "parent")
+    candidates = pl.concat([was_left.select(names), passed.select(names)]) if was_left.height else passed.select(names)
     now = state["parent"].gather(candidates[OWNER])
     candidates = candidates.filter(candidates["parent"].ne_missing(now))
     if not candidates.height:
-        return candidates.clear()
+        return candidates
     candidates = candidates.unique(maintain_order=True)
-    blank = {
-        name: dtype
-        for name, dtype in state.schema.items()
-        if name not in (OWNER, "parent_kind", "parent", "part", "system")
-    }
+    blank = {name: dtype for name, dtype in table.columns.items() if name not in (*names, "part")}
     return candidates.with_columns(
-        pl.lit(LEFT, pl.Int64).alias("part"),
-        state["system"].gather(candidates[OWNER]).alias("system"),
-        *[pl.lit(None, dtype).alias(name) for name, dtype in blank.items()],
+        pl.lit(LEFT, pl.Int64).alias("part"), *[pl.lit(None, dtype).alias(name) for name, dtype in blank.items()]
     )
 
 
@@ -217,7 +226,7 @@ def _up_to(floor: Floor, part: int) -> pl.Expr:
     return pl.when(here.is_null()).then(unknown).when(here != limit).then(here < limit).otherwise(after)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
+@numba.njit(nogil=True, cache=True)
 def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accepted):  # type: ignore[no-untyped-def]
     for row in range(len(owner)):
         at = owner[row]

@@ -10,22 +10,37 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
+from nurt.core.packing import Bools, Bytes, Int64s, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
 
 VERSION = 1
 OWNER = "owner"
 """Column of a frame that says which value a row belongs to: an index into the sequence of values."""
 
-Int64s = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Rows of a table as plain arrays, for kernels.
+
+    Attributes:
+        owner: shape (rows,): index of the value that a row belongs to.
+        numbers: shape (number columns, rows); 0 where absent.
+        present: shape (columns, rows).
+        starts, stops: shape (text columns, rows): where each text lies in `texts`.
+        texts: the texts.
+    """
+
+    owner: Int64s
+    numbers: Int64s
+    present: Bools
+    starts: Int64s
+    stops: Int64s
+    texts: Bytes
 
 
 class Table:
@@ -33,241 +48,178 @@ class Table:
 
     Integer columns are `pl.Int64` and booleans `pl.Boolean`; texts `pl.String`; ids and bytes `pl.Binary`.
     At most 62 columns.
+
+    Args:
+        columns: in the order of the encoding.
+        zero: integer columns that are never null: a zero is not stored.
     """
 
-    def __init__(self, columns: Mapping[str, pl.DataType]) -> None:
+    def __init__(self, columns: Mapping[str, pl.DataType], zero: Sequence[str] = ()) -> None:
         assert len(columns) <= 62, "a row's bitmap holds 62 columns"
         self.columns = dict(columns)
-        is_text = [dtype in (pl.String, pl.Binary) for dtype in self.columns.values()]
-        self._is_text = np.array(is_text, dtype=np.bool_)
-        self._slot = np.array([sum(is_text[:i]) if text else i - sum(is_text[:i]) for i, text in enumerate(is_text)])
-        self._numbers = [name for name, text in zip(self.columns, is_text, strict=True) if not text]
-        self._texts = [name for name, text in zip(self.columns, is_text, strict=True) if text]
+        self.zero = frozenset(zero)
+        names = list(self.columns)
+        self.is_text = np.array([dtype in (pl.String, pl.Binary) for dtype in self.columns.values()], dtype=np.bool_)
+        self._index = {name: index for index, name in enumerate(names)}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._all = self._plan(tuple(names))
 
-    def empty(self) -> pl.DataFrame:
+    def _plan(self, names: tuple[str, ...]) -> _Plan:
+        if names not in self._plans:
+            slot = np.full(len(self.columns), -1, dtype=np.int64)
+            numbers = texts = 0
+            for name in names:
+                index = self._index[name]
+                if self.is_text[index]:
+                    slot[index], texts = texts, texts + 1
+                else:
+                    slot[index], numbers = numbers, numbers + 1
+            self._plans[names] = _Plan(names, slot, numbers, texts)
+        return self._plans[names]
+
+    def empty(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Make a frame without rows, with the owner column first."""
-        return pl.DataFrame(schema={OWNER: pl.Int64(), **self.columns})
+        return pl.DataFrame(
+            schema={OWNER: pl.Int64(), **{name: self.columns[name] for name in columns or self.columns}}
+        )
 
     def pack(self, frame: pl.DataFrame, owners: int) -> list[bytes | None]:
         """Pack rows, sorted by owner, into one value an owner; an owner without rows gets None.
 
         Args:
-            frame: the columns of this table and `owner` (Int64, 0 <= owner < owners, not descending).
+            frame: `owner` (Int64, 0 <= owner < owners, not descending) and columns of this table; others are null.
             owners: how many values there are.
         """
-        rows = frame.height
-        if rows == 0:
+        if frame.height == 0:
             return [None] * owners
-        numbers = np.zeros((len(self._numbers), rows), dtype=np.int64)
-        present = np.ones((len(self.columns), rows), dtype=np.bool_)
-        starts = np.zeros((len(self._texts), rows + 1), dtype=np.int64)
+        return self.pack_raw(self.raw(frame), owners)
+
+    def pack_rows(self, frame: pl.DataFrame) -> pl.Series:
+        """Pack each row by itself, without a version: what `join_rows` makes values of. Returns Binary."""
+        raw = self.raw(frame.with_columns(pl.lit(0, pl.Int64).alias(OWNER)) if OWNER not in frame.columns else frame)
+        body, ends = self._packed(raw, len(raw.owner), by_row=True)
+        return text_series("slot", ends, body, np.ones(len(raw.owner), dtype=np.bool_), pl.Binary())
+
+    def raw(self, frame: pl.DataFrame) -> Raw:
+        """Turn a frame into arrays; columns that it lacks are absent from every row."""
+        rows = frame.height
+        numbers = np.zeros((self._all.numbers, rows), dtype=np.int64)
+        present = np.zeros((len(self.columns), rows), dtype=np.bool_)
+        starts = np.zeros((self._all.texts, rows), dtype=np.int64)
+        stops = np.zeros((self._all.texts, rows), dtype=np.int64)
         buffers: list[Bytes] = []
         base = 0
         for index, name in enumerate(self.columns):
-            series = frame[name]
-            if series.null_count():
-                present[index] = series.is_not_null().to_numpy()
-            slot = self._slot[index]
-            if self._is_text[index]:
+            if name not in frame.columns:
+                continue
+            series, slot = frame[name], self._all.slot[index]
+            nulls = series.null_count()
+            if nulls == rows:
+                continue
+            present[index] = series.is_not_null().to_numpy() if nulls else True
+            if self.is_text[index]:
                 offsets, body = text_buffers(series)
-                starts[slot] = offsets + base
+                starts[slot], stops[slot] = offsets[:-1] + base, offsets[1:] + base
                 buffers.append(body)
                 base += len(body)
             else:
-                numbers[slot] = (series.fill_null(0) if series.null_count() else series).cast(pl.Int64).to_numpy()
-        body = np.concatenate(buffers) if buffers else np.empty(0, dtype=np.uint8)
-        out = np.empty(rows * (10 + 10 * len(self.columns)) + base + owners, dtype=np.uint8)
-        ends = np.zeros(owners + 1, dtype=np.int64)
-        length = _pack(
-            frame[OWNER].to_numpy(), self._is_text, self._slot, numbers, present, starts, body, VERSION, out, ends
-        )
-        whole = out[:length].tobytes()
-        cuts = ends.tolist()
-        return [whole[a:b] if b > a else None for a, b in itertools.pairwise(cuts)]
+                numbers[slot] = (series.fill_null(0) if nulls else series).to_numpy()
+                if name in self.zero:
+                    present[index] = numbers[slot] != 0
+        texts = np.concatenate(buffers) if buffers else np.empty(0, dtype=np.uint8)
+        return Raw(frame[OWNER].to_numpy(), numbers, present, starts, stops, texts)
 
-    def unpack(self, values: Sequence[bytes | None]) -> pl.DataFrame:
+    def pack_raw(self, raw: Raw, owners: int) -> list[bytes | None]:
+        """Pack arrays, sorted by owner, into one value an owner; an owner without rows gets None."""
+        body, ends = self._packed(raw, owners, by_row=False)
+        return cut(body, ends)
+
+    def _packed(self, raw: Raw, owners: int, by_row: bool) -> tuple[Bytes, Int64s]:
+        rows = len(raw.owner)
+        letters = int((raw.stops - raw.starts).sum())
+        out = np.empty(rows * (10 + 10 * len(self.columns)) + letters + owners, dtype=np.uint8)
+        ends = np.zeros(owners + 1, dtype=np.int64)
+        owner = np.arange(rows, dtype=np.int64) if by_row else raw.owner
+        slot, version = self._all.slot, -1 if by_row else VERSION
+        length = pack(
+            owner, self.is_text, slot, raw.numbers, raw.present, raw.starts, raw.stops, raw.texts, version, out, ends
+        )
+        return out[:length], ends
+
+    def unpack(self, values: Sequence[bytes | None], columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Unpack values into one frame; `owner` is the index of the value, rows keep their order.
+
+        Args:
+            values: as packed; None has no rows.
+            columns: only these.
 
         Raises:
             StateTooNew: a value was written by a version of nurt with more columns or another encoding.
         """
-        held = [value if value is not None else b"" for value in values]
-        body = np.frombuffer(b"".join(held), dtype=np.uint8)
-        if len(body) == 0:
-            return self.empty()
-        cuts = np.zeros(len(held) + 1, dtype=np.int64)
-        np.cumsum([len(value) for value in held], out=cuts[1:])
-        sizes = np.zeros(len(self._texts) + 1, dtype=np.int64)
-        rows = _measure(body, cuts, self._is_text, self._slot, VERSION, sizes)
+        plan = self._all if columns is None else self._plan(tuple(columns))
+        raw = self._unpacked(values, plan)
+        if not len(raw.owner):
+            return self.empty(plan.names)
+        frame: dict[str, pl.Series] = {OWNER: pl.Series(OWNER, raw.owner)}
+        for name in plan.names:
+            index = self._index[name]
+            slot, valid, dtype = int(plan.slot[index]), raw.present[index], self.columns[name]
+            if self.is_text[index]:
+                first, last = raw.starts[slot, 0], raw.stops[slot, -1]
+                offsets = np.append(raw.starts[slot], last) - first
+                frame[name] = text_series(name, offsets, raw.texts[first:last], valid, dtype)
+            else:
+                series = pl.Series(name, raw.numbers[slot])
+                if dtype == pl.Boolean:
+                    series = series.cast(pl.Boolean)
+                frame[name] = series if name in self.zero or valid.all() else series.set(pl.Series(~valid), None)
+        return pl.DataFrame(frame)
+
+    def unpack_raw(self, values: Sequence[bytes | None]) -> Raw:
+        """Unpack values into arrays, all columns. Raises StateTooNew like `unpack`."""
+        return self._unpacked(values, self._all)
+
+    def _unpacked(self, values: Sequence[bytes | None], plan: _Plan) -> Raw:
+        body, cuts = join_values(values)
+        sizes = np.zeros(plan.texts + 1, dtype=np.int64)
+        rows = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes) if len(body) else 0
         if rows < 0:
             raise StateTooNew(
                 "reading state: a value has an encoding that this version does not know (version 1 and at most "
                 f"{len(self.columns)} columns); run the version of nurt that wrote it, or a later one"
             )
         owner = np.empty(rows, dtype=np.int64)
-        numbers = np.zeros((len(self._numbers), rows), dtype=np.int64)
+        numbers = np.zeros((plan.numbers, rows), dtype=np.int64)
         present = np.zeros((len(self.columns), rows), dtype=np.bool_)
-        starts = np.zeros((len(self._texts), rows + 1), dtype=np.int64)
-        bases = np.zeros(len(self._texts) + 1, dtype=np.int64)
+        starts = np.zeros((plan.texts, rows), dtype=np.int64)
+        stops = np.zeros((plan.texts, rows), dtype=np.int64)
+        bases = np.zeros(plan.texts + 1, dtype=np.int64)
         np.cumsum(sizes[:-1], out=bases[1:])
         texts = np.empty(int(bases[-1]), dtype=np.uint8)
-        _unpack(body, cuts, self._is_text, self._slot, owner, numbers, present, starts, bases, texts)
-        columns: dict[str, pl.Series] = {OWNER: pl.Series(OWNER, owner)}
-        for index, (name, dtype) in enumerate(self.columns.items()):
-            slot = int(self._slot[index])
-            valid = present[index]
-            if self._is_text[index]:
-                text = texts[bases[slot] : bases[slot + 1]]
-                columns[name] = text_series(name, starts[slot], text, valid, dtype)
-            else:
-                series = pl.Series(name, numbers[slot]).cast(dtype)
-                if not valid.all():
-                    series = series.set(pl.Series(~valid), None)
-                columns[name] = series
-        return pl.DataFrame(columns)
+        if rows:
+            unpack(body, cuts, self.is_text, plan.slot, owner, numbers, present, starts, stops, bases, texts)
+        return Raw(owner, numbers, present, starts, stops, texts)
 
 
-def text_buffers(series: pl.Series) -> tuple[Int64s, Bytes]:
-    """Return offsets (n + 1) and joined bytes of a String or Binary series; a null has length 0."""
-    wide = pa.large_string() if series.dtype == pl.String else pa.large_binary()
-    array = series.to_arrow()
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    if array.type != wide:
-        array = array.cast(wide)
-    _, offsets, body = array.buffers()
-    rows = len(array)
-    cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + rows + 1]
-    held = np.frombuffer(body, dtype=np.uint8) if body is not None else np.empty(0, dtype=np.uint8)
-    first, last = int(cuts[0]), int(cuts[-1])
-    return cuts - first, held[first:last]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """Which columns are wanted: by column, its row in the arrays of numbers or texts; -1: not wanted."""
+
+    names: tuple[str, ...]
+    slot: Int64s
+    numbers: int
+    texts: int
 
 
-def text_series(name: str, offsets: Int64s, body: Bytes, valid: Bools, dtype: pl.DataType) -> pl.Series:
-    """Make a String or Binary series over offsets (n + 1) and bytes; rows that are not valid are null."""
-    wide = pa.large_string() if dtype == pl.String else pa.large_binary()
-    nulls = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-    array = pa.Array.from_buffers(wide, len(valid), [nulls, pa.py_buffer(offsets), pa.py_buffer(body)])
-    series = pl.from_arrow(array)
-    assert isinstance(series, pl.Series)
-    return series.alias(name)
+def join_values(values: Sequence[bytes | None]) -> tuple[Bytes, Int64s]:
+    """Join values; returns the bytes and where each begins (n + 1); None is empty."""
+    held = [value if value is not None else b"" for value in values]
+    cuts = np.zeros(len(held) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, held), dtype=np.int64, count=len(held)), out=cuts[1:])
+    return np.frombuffer(b"".join(held), dtype=np.uint8), cuts
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
-def _put_varint(out, at, value):  # type: ignore[no-untyped-def]
-    rest = np.uint64(value)
-    while rest >= np.uint64(128):
-        out[at] = np.uint8((rest & np.uint64(127)) | np.uint64(128))
-        rest >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(rest)
-    return at + 1
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
-def _get_varint(body, at):  # type: ignore[no-untyped-def]
-    value = np.uint64(0)
-    shift = np.uint64(0)
-    while True:
-        byte = np.uint64(body[at])
-        at += 1
-        value |= (byte & np.uint64(127)) << shift
-        if byte < np.uint64(128):
-            return value, at
-        shift += np.uint64(7)
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
-def _pack(owner, is_text, slot, numbers, present, starts, body, version, out, ends):  # type: ignore[no-untyped-def]
-    at = 0
-    current = -1
-    columns = len(is_text)
-    for row in range(len(owner)):
-        if owner[row] != current:
-            for skipped in range(current + 1, owner[row] + 1):
-                ends[skipped] = at
-            current = owner[row]
-            out[at] = version
-            at += 1
-        bitmap = np.uint64(0)
-        for column in range(columns):
-            if present[column, row]:
-                bitmap |= np.uint64(1) << np.uint64(column)
-        at = _put_varint(out, at, bitmap)
-        for column in range(columns):
-            if not present[column, row]:
-                continue
-            where = slot[column]
-            if is_text[column]:
-                start = starts[where, row]
-                end = starts[where, row + 1]
-                at = _put_varint(out, at, end - start)
-                for i in range(start, end):
-                    out[at] = body[i]
-                    at += 1
-            else:
-                value = numbers[where, row]
-                at = _put_varint(out, at, (value << 1) ^ (value >> 63))
-    for skipped in range(current + 1, len(ends)):
-        ends[skipped] = at
-    return at
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
-def _measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyped-def]
-    rows = 0
-    columns = len(is_text)
-    for value in range(len(cuts) - 1):
-        at = cuts[value]
-        end = cuts[value + 1]
-        if at == end:
-            continue
-        if body[at] != version:
-            return -1
-        at += 1
-        while at < end:
-            bitmap, at = _get_varint(body, at)
-            if bitmap >> np.uint64(columns):
-                return -1
-            for column in range(columns):
-                if not (bitmap >> np.uint64(column)) & np.uint64(1):
-                    continue
-                number, at = _get_varint(body, at)
-                if is_text[column]:
-                    sizes[slot[column]] += np.int64(number)
-                    at += np.int64(number)
-            rows += 1
-    return rows
-
-
-@numba.njit(nogil=True, cache=True)  # type: ignore[misc]
-def _unpack(body, cuts, is_text, slot, owner, numbers, present, starts, bases, texts):  # type: ignore[no-untyped-def]
-    row = 0
-    columns = len(is_text)
-    for value in range(len(cuts) - 1):
-        at = cuts[value]
-        end = cuts[value + 1]
-        if at == end:
-            continue
-        at += 1
-        while at < end:
-            owner[row] = value
-            bitmap, at = _get_varint(body, at)
-            for column in range(columns):
-                where = slot[column]
-                if not (bitmap >> np.uint64(column)) & np.uint64(1):
-                    if is_text[column]:
-                        starts[where, row + 1] = starts[where, row]
-                    continue
-                present[column, row] = True
-                number, at = _get_varint(body, at)
-                if is_text[column]:
-                    into = bases[where] + starts[where, row]
-                    length = np.int64(number)
-                    for i in range(length):
-                        texts[into + i] = body[at + i]
-                    at += length
-                    starts[where, row + 1] = starts[where, row] + length
-                else:
-                    numbers[where, row] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
-            row += 1
+def cut(body: Bytes, ends: Int64s) -> list[bytes | None]:
+    """Cut joined bytes into values; an empty one is None."""
+    whole = body.tobytes()
+    return [whole[a:b] if b > a else None for a, b in itertools.pairwise(ends.tolist())]

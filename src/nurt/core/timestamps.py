@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro.memory import load_byte
-from nurt.core.tables import text_buffers
+from nurt.core.packing import text_buffers
 
 Int64s = npt.NDArray[np.int64]
 

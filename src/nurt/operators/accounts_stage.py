@@ -7,7 +7,7 @@ import polars as pl
 from nurt.core.accounts import fold_accounts, newest_shares
 from nurt.core.columns import encode_ids
 from nurt.core.context import FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, SUMS, Said
+from nurt.core.contributions import Said
 from nurt.core.identity import Touched
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
@@ -42,18 +42,11 @@ class AccountsStage:
         share_keys = self._keys.of_pairs(b"c", pairs["to"].to_list(), pairs["child"].to_list())
         values = self._store.read([*slot_keys, *sum_keys, *share_keys])
         owners = len(ids)
-        folded = fold_accounts(
-            slots,
-            newest,
-            ACCOUNT_SLOTS.unpack(values[:owners]),
-            SUMS.unpack(values[owners : 2 * owners]),
-            SUMS.unpack(values[2 * owners :]),
-            owners,
-        )
+        folded = fold_accounts(slots, newest, values[:owners], values[owners : 2 * owners], values[2 * owners :])
         change = Change()
-        change.store(slot_keys, ACCOUNT_SLOTS.pack(folded.slots, owners))
-        change.store(sum_keys, SUMS.pack(folded.sums, owners))
-        change.store(share_keys, SUMS.pack(folded.shares, pairs.height))
+        change.store(slot_keys, folded.slots)
+        change.store(sum_keys, folded.sums)
+        change.store(share_keys, folded.shares)
         self._store.write(change)
         realms = folded.system.replace_strict(dict(self._context.realm), default="default").to_list()
         touched: dict[str, list[Touched]] = {}

@@ -6,7 +6,7 @@ import polars as pl
 
 from nurt.core.columns import encode_ids
 from nurt.core.context import FoldContext
-from nurt.core.contributions import ORDER_SLOTS, Said, nothing_said
+from nurt.core.contributions import Said, nothing_said
 from nurt.core.orders import fold_orders
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
@@ -28,11 +28,11 @@ class OrdersStage:
             return nothing_said()
         codes, ids = encode_ids(said["to"])
         keys = self._keys.of(b"o", ids)
-        stored = ORDER_SLOTS.unpack(self._store.read(keys))
+        stored = self._store.read(keys)
         incoming = said.with_columns(pl.Series(OWNER, codes))
         stamp = self._store.next_stamp()
         folded = fold_orders(incoming, stored, pl.Series(ids, dtype=pl.Binary), stamp, self._context)
         change = Change()
-        change.store(keys, ORDER_SLOTS.pack(folded.state, len(ids)))
+        change.store(keys, folded.values)
         self._store.write(change)
         return folded.said

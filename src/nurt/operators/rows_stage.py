@@ -76,23 +76,25 @@ class RowsStage:
         at = 0
         for kind, frame in frames.items():
             codes, ids = coded[kind]
-            stored = ROW_TABLES[kind].unpack(values[at : at + len(ids)])
+            mine = values[at : at + len(ids)]
             at += len(ids)
             incoming = frame.with_columns(pl.Series(OWNER, codes))
             fallen = self._below_floor(kind, incoming)
             news = incoming.filter(pl.Series(~fallen)) if fallen.any() else incoming
             if fallen.any():
-                # whoever is not there any more has nothing to say; whoever is says what is stored
-                known = pl.concat([news[OWNER], stored[OWNER]]).unique().sort()
-                again = pl.Series(np.searchsorted(known.to_numpy(), news[OWNER].to_numpy()))
-                news = news.with_columns(again.cast(pl.Int64).alias(OWNER))
-                stored = stored.with_columns(
-                    pl.Series(OWNER, np.searchsorted(known.to_numpy(), stored[OWNER].to_numpy()))
-                )
-                ids = [ids[owner] for owner in known]
+                # who is not there any more has nothing to say; who is says what is stored
+                there = np.fromiter((value is not None for value in mine), dtype=np.bool_, count=len(mine))
+                there[news[OWNER].to_numpy()] = True
+                known = np.flatnonzero(there)
+                news = news.with_columns(pl.Series(OWNER, np.searchsorted(known, news[OWNER].to_numpy())))
+                ids, mine = [ids[owner] for owner in known], [mine[owner] for owner in known]
                 keys[kind] = [keys[kind][owner] for owner in known]
-            folded = fold_rows(kind, news, stored, len(ids))
-            change.store(keys[kind], ROW_TABLES[kind].pack(folded.state, len(ids)))
+            folded = fold_rows(kind, news, mine)
+            packed = ROW_TABLES[kind].pack(folded.state, len(ids))
+            for key, value, changed in zip(keys[kind], packed, folded.changed.tolist(), strict=True):
+                if changed:
+                    assert value is not None, "a row is kept, be it as a tombstone"
+                    change.put[key] = value
             said.append(said_by_rows(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp, self._context))
             if counts:
                 self._count(change, incoming, fallen, folded.accepted)
