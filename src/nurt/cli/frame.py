@@ -22,8 +22,8 @@ from nurt.adapters.quarantine import Quarantine
 from nurt.adapters.read_figures import Tally
 from nurt.adapters.read_model import ReadModel
 from nurt.adapters.redis_reading import naming_failures
+from nurt.core.contributions import GUEST
 from nurt.core.ids import Ids
-from nurt.core.orders import GUEST
 from nurt.errors import ConfigurationError
 from nurt.model.keys import Keys
 from nurt.settings import Settings, load_settings

@@ -21,7 +21,7 @@ from nurt.cli.frame import (
     print_table,
 )
 from nurt.cli.profile_page import print_profile
-from nurt.core.orders import GUEST
+from nurt.core.contributions import GUEST
 from nurt.errors import NurtError
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
