@@ -62,8 +62,15 @@ def open_sink(request: pytest.FixtureRequest, registry: Subjects, name: str) -> 
 
 def read_all(bootstrap: str, topic: str, isolation: str = "read_committed") -> Read:
     """Read a topic to its end: (partition, key, value)."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.partition.eof": True,
-                         "isolation.level": isolation, "enable.auto.commit": False})  # fmt: skip
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.partition.eof": True,
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+        }
+    )
     partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, one, 0) for one in partitions])
     found: Read = []
@@ -137,8 +144,9 @@ def test_revisions_of_one_profile_stay_in_order_across_batches(kafka: str, open_
         seen.setdefault(key, []).append(value[5:])
         places.setdefault(key, set()).add(partition)
     assert len(seen) == 40
-    assert all(values == [b"%d.%d" % (round_, twice) for round_ in range(5) for twice in (0, 1)]
-               for values in seen.values())  # fmt: skip
+    assert all(
+        values == [b"%d.%d" % (round_, twice) for round_ in range(5) for twice in (0, 1)] for values in seen.values()
+    )
     assert all(len(partitions) == 1 for partitions in places.values())
     assert len(set.union(*places.values())) == 3
 

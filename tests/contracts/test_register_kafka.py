@@ -37,6 +37,12 @@ def test_what_one_worker_appended_every_other_reads(kafka: str, name: str) -> No
     assert other.append({"by": "other"}) > number
 
 
+def test_workers_that_start_at_once_share_one_topic(kafka: str, name: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        registers = list(pool.map(lambda _: KafkaRegister(KafkaSettings(kafka), name), range(4)))
+    assert len({register.append({"n": 0}) for register in registers}) == 4
+
+
 def test_no_two_appenders_get_one_number(kafka: str, name: str) -> None:
     registers = [KafkaRegister(KafkaSettings(kafka), name) for _ in range(4)]
 

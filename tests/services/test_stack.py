@@ -64,7 +64,7 @@ CHILD = """
 import sys, time
 from tests.services.stack.redis_server import running_redis
 with running_redis() as server:
-    print(server.pid, flush=True)
+    print(server.pid, server.folder, flush=True)
     time.sleep(60)
 """
 
@@ -75,16 +75,17 @@ def test_servers_end_with_whoever_started_them(how: signal.Signals) -> None:
         [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, cwd=ROOT, stderr=subprocess.DEVNULL, text=True
     )
     assert starter.stdout is not None
-    server = int(starter.stdout.readline())
+    pid, folder = starter.stdout.readline().split()
+    server = int(pid)
     os.kill(server, 0)
     starter.send_signal(how)
     starter.wait(20)
     starter.stdout.close()
     for _ in range(200):
-        if not _lives(server):
+        if not _lives(server) and not Path(folder).exists():
             return
         time.sleep(0.05)
-    pytest.fail(f"server {server} outlived its starter")
+    pytest.fail(f"server {server} or its folder {folder} outlived the starter")
 
 
 def _lives(pid: int) -> bool:

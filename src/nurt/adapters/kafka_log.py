@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -25,6 +25,8 @@ from nurt.adapters.kafka_topics import (
 from nurt.errors import ConfigurationError, NurtError, OffsetLost
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
+
+Answer = TypeVar("Answer")
 
 FETCHER: dict[str, Any] = {
     "queued.min.messages": 500_000,
@@ -99,7 +101,7 @@ class KafkaLog:
         self._consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
         self._admin = open_admin(settings, self._outage)
         wanted = TopicFilter(topics)
-        known = self._outage.until_answered(lambda: list_partitions(self._consumer, wanted), answer_max_s)
+        known = self._ask(lambda: list_partitions(self._consumer, wanted), answer_max_s)
         for missing in sorted(set(wanted.names) - {topic for topic, _ in known}):
             _logger.warning("reading topic %s: it does not exist yet; nurt takes it in when it appears", missing)
         self._share = share_of(known, worker, workers)
@@ -120,9 +122,7 @@ class KafkaLog:
         asked = [TopicPartition(*partition) for partition in self._share]
         if not asked:
             return None
-        answered = self._outage.until_answered(
-            lambda: _each_answered(self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S))
-        )
+        answered = self._ask(lambda: _each_answered(self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)))
         found = [at for at in answered if at.offset >= 0]
         if not found:
             return None
@@ -135,7 +135,7 @@ class KafkaLog:
 
         Raises OffsetLost when an offset is before the topic's first or behind its last message.
         """
-        ranges = self._outage.until_answered(lambda: offset_range(self._admin, self._share))
+        ranges = self._ask(lambda: offset_range(self._admin, self._share))
         wanted = offsets or {}
         self._next, self._untouched = {}, set()
         for partition in self._share:
@@ -201,17 +201,7 @@ class KafkaLog:
         stored = [TopicPartition(*partition, mine[partition], metadata) for partition in moved or list(mine)[:1]]
         if not stored:
             return
-        try:
-            self._outage.until_answered(
-                lambda: _each_answered(self._consumer.commit(offsets=stored, asynchronous=False))
-            )
-        except KafkaException as failed:
-            if failed.args[0].code() not in FOREIGN_MEMBERS:
-                raise
-            raise ConfigurationError(
-                f"committing to group {self._group}: another program is a member of it "
-                f"({failed.args[0].name()}); give nurt a group of its own"
-            ) from None
+        self._ask(lambda: _each_answered(self._consumer.commit(offsets=stored, asynchronous=False)))
         self._committed.update(mine)
 
     def lag(self) -> int:
@@ -232,6 +222,20 @@ class KafkaLog:
             self._consumer.close()
         except Exception:
             _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
+
+    def _ask(self, call: Callable[[], Answer], seconds_max: float | None = None) -> Answer:
+        try:
+            return self._outage.until_answered(call, seconds_max)
+        except KafkaException as failed:
+            error = failed.args[0]
+            if error.code() in FOREIGN_MEMBERS:
+                raise ConfigurationError(
+                    f"committing to group {self._group}: another program is a member of it "
+                    f"({error.name()}); give nurt a group of its own"
+                ) from None
+            raise NurtError(
+                f"reading from Kafka (group {self._group}): the broker answered {error.name()}; restart nurt"
+            ) from None
 
     def _read_columns(self, messages: list[Any]) -> list[RawBatch]:
         by_topic: dict[str, list[Any]] = {}
@@ -275,7 +279,7 @@ class KafkaLog:
                 _logger.warning("reading topic %s, partition %s: %s; nurt tries again", *partition, error.name())
 
     def _go_on_or_raise(self, partition: Partition) -> None:
-        first, end = self._outage.until_answered(lambda: offset_range(self._admin, [partition]))[partition]
+        first, end = self._ask(lambda: offset_range(self._admin, [partition]))[partition]
         if partition not in self._untouched:
             raise _lost(partition, self._next[partition], first, end)
         self._next[partition] = first

@@ -35,6 +35,12 @@ RESERVED: Mapping[str, str] = {
 }
 """librdkafka options that carry a promise of ours, and the reason why they cannot be set."""
 
+EVERY_CLIENT: Mapping[str, Any] = {
+    "log_level": 2,  # lost connections are told once, by us
+    "reconnect.backoff.max.ms": 1000,  # a broker that is back is used within a second
+    "socket.keepalive.enable": True,
+}
+
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _logger = logging.getLogger("nurt.kafka")
 
@@ -63,7 +69,7 @@ class KafkaSettings:
         return {
             "bootstrap.servers": fill_in("bootstrap.servers", self.bootstrap),
             "client.id": "nurt",
-            "log_level": 2,
+            **EVERY_CLIENT,
             **options,
         }
 

@@ -15,8 +15,29 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-LEASH = 'read -r word || kill -s KILL -- "-$1"'
-"""Waits on a pipe that only we hold open: end of file means that we died, so the server's group is killed."""
+
+class Leash:
+    """Runs a shell command when this interpreter ends in whatever way, unless it is let go before.
+
+    A shell waits on a pipe that only we hold open: end of file means that we died.
+    """
+
+    def __init__(self, command: str, argument: str) -> None:
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", f"read -r word || {{ {command}; }}", "leash", argument],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def let_go(self) -> None:
+        """End the shell without the command."""
+        if self._shell.stdin is None or self._shell.stdin.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._shell.stdin.write(b"off\n")
+            self._shell.stdin.flush()
+        self._shell.stdin.close()
+        self._shell.wait()
 
 
 class Daemon:
@@ -42,11 +63,7 @@ class Daemon:
                 cwd=cwd,
                 start_new_session=True,
             )
-        self._leash = subprocess.Popen(
-            ["/bin/sh", "-c", LEASH, "leash", str(self._server.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._leash = Leash('kill -s KILL -- "-$1"', str(self._server.pid))
 
     @property
     def pid(self) -> int:
@@ -81,12 +98,7 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
-        if self._leash.poll() is None and self._leash.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._leash.stdin.write(b"off\n")
-                self._leash.stdin.flush()
-            self._leash.stdin.close()
-            self._leash.wait()
+        self._leash.let_go()
 
     def pause(self) -> None:
         """Freeze the server: its connections stay open and nothing answers."""
@@ -129,7 +141,9 @@ def fetch_text(url: str) -> str | None:
 def scratch(name: str) -> Iterator[Path]:
     """Lend a folder for a server's files, removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f"nurt-{name}-"))
+    leash = Leash('sleep 1; rm -rf -- "$1"', str(folder))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        leash.let_go()

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from tests.services.stack.daemon import Daemon, answers, free_ports, scratch
 from tests.services.stack.java import jars, java
 
-PROPERTIES = """
+PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
@@ -42,8 +42,9 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
 log.cleaner.dedupe.buffer.size=16777216
-log.retention.check.interval.ms=1000
+log.retention.ms=-1
 """
+"""Nothing is forgotten unless a topic says so: tests write messages whose timestamps are years old."""
 
 
 class KafkaServer:
