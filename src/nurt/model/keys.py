@@ -19,7 +19,8 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 | `f` | the profile | revision, due day, state (17 bytes), then the Avro body as published | profiles |
 | `w` | every place | zset: owed profile touches, by run << 32 or epoch | identity, profiles |
 | `u` | the shard | zset: profiles by the day that the clock changes them | profiles |
-| `t` | the shard | hash: table -> its truncate floor | rows |
+| `t` | the shard | hash: table -> its truncate floors | rows |
+| `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
 
 Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
@@ -52,6 +53,10 @@ class Keys:
     def realm_place(self, realm: str) -> bytes:
         """Name the place of a realm."""
         return b"%s{r:%s}" % (self.prefix, realm.encode())
+
+    def day_of(self, place: bytes) -> bytes:
+        """Name the key of a place's day."""
+        return place + b"y"
 
     def place_of(self, one: bytes) -> bytes:
         """Name the place of an id's shard."""

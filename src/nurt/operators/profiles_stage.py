@@ -6,7 +6,7 @@ touch again (the clock, what identity owed) stays owed until its epoch is behind
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ from nurt.ports import Store
 
 Touch = tuple[str, bytes]
 """(realm, profile)."""
+
+OWED_PROFILES_MAX = 5_000
+"""How many owed profiles are recomputed at a time."""
 
 
 class ProfilesStage:
@@ -88,6 +91,12 @@ class ProfilesStage:
         if change.put or change.owed or change.due:
             self._store.write(change)
         return out
+
+    def materialise_owed(self, touches: Iterable[Touch]) -> Iterator[PublishedBatch]:
+        """Recompute what no replay touches again, some at a time: after a crash it may be everything."""
+        waiting = list(touches)
+        for at in range(0, len(waiting), OWED_PROFILES_MAX):
+            yield self.materialise(waiting[at : at + OWED_PROFILES_MAX], owed=True)
 
     def _contents(self, ids: list[bytes], members: pl.DataFrame) -> dict[int, tuple[int, int, bytes]]:
         """Compute by index: state, due day and the body with revision 0; an index without an entry is erased."""

@@ -27,6 +27,9 @@ from nurt.ports import Store
 SWEEP_ROWS_MAX = 5_000
 """How many rows one write of a truncate's sweep deletes."""
 
+FLOORS_MAX = 16
+"""How many truncates of one table and source epoch are remembered; events from before an older one may come back."""
+
 
 class RowsStage:
     """Owns the rows of a worker's shards."""
@@ -35,7 +38,7 @@ class RowsStage:
         self._store = store
         self._keys = keys
         self._context = context
-        self._floors: dict[bytes, Floor] | None = None
+        self._floors: dict[bytes, list[Floor]] | None = None
 
     def fold(self, batches: Sequence[Translated]) -> Said:
         """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
@@ -116,20 +119,21 @@ class RowsStage:
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
-    def _known_floors(self) -> dict[bytes, Floor]:
+    def _known_floors(self) -> dict[bytes, list[Floor]]:
         if self._floors is None:
-            self._floors = {table: _decode_floor(value) for table, value in self._store.floors().items()}
+            self._floors = {table: _decode_floors(value) for table, value in self._store.floors().items()}
         return self._floors
 
     def _below_floor(self, kind: str, incoming: pl.DataFrame) -> npt.NDArray[np.bool_]:
         fallen = np.zeros(incoming.height, dtype=np.bool_)
-        for table, floor in self._known_floors().items():
+        for table, floors in self._known_floors().items():
             floor_kind, system, entity = table.decode().split("\x1f")
             if floor_kind != kind:
                 continue
             of_table = incoming.select((pl.col("system") == system) & (pl.col("entity") == entity))[:, 0]
             if of_table.any():
-                fallen[of_table.to_numpy()] = at_or_before(incoming.filter(of_table), floor)
+                rows = incoming.filter(of_table)
+                fallen[of_table.to_numpy()] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
         return fallen
 
     def _truncate(self, truncated: Truncated) -> Said:
@@ -147,10 +151,9 @@ class RowsStage:
                 if fallen.height:
                     said.append(self._settle({truncated.kind: fallen}, Change(), counts=False))
         known = self._known_floors()
-        if table not in known or not _above(known[table], floor):
-            known[table] = floor
+        known[table] = _raised(known.get(table, []), floor)
         change = Change()
-        change.floors = {place: {table: _encode_floor(known[table])} for place in self._store.places}
+        change.floors = {place: {table: _encode_floors(known[table])} for place in self._store.places}
         if self._keys.shard_place(0) in self._store.places:  # every worker sweeps, one counts
             _add(change, truncated.topic, "folded", "truncate", 1)
         self._store.write(change)
@@ -186,20 +189,24 @@ def _add(change: Change, topic: str, outcome: str, reason: str, messages: int) -
     change.counts[key] = change.counts.get(key, 0) + messages
 
 
-def _encode_floor(floor: Floor) -> bytes:
-    return orjson.dumps(asdict(floor))
+def _encode_floors(floors: list[Floor]) -> bytes:
+    return orjson.dumps([asdict(floor) for floor in floors])
 
 
-def _decode_floor(value: bytes) -> Floor:
-    held = orjson.loads(value)
-    return Floor(held["source_epoch"], tuple(held["position"]), held["partition"], held["offset"])
+def _decode_floors(value: bytes) -> list[Floor]:
+    return [
+        Floor(held["source_epoch"], tuple(held["position"]), held["partition"], held["offset"])
+        for held in orjson.loads(value)
+    ]
 
 
-def _above(floor: Floor, other: Floor) -> bool:
-    def order(one: Floor) -> tuple[int, list[int], int]:
-        return one.source_epoch, [part or 0 for part in one.position], one.offset
+def _raised(floors: list[Floor], floor: Floor) -> list[Floor]:
+    """Add a truncate to its table's: what is below one of them need not be below a later one, for parts may be null.
 
-    return order(floor) > order(other)
+    Those of earlier source epochs are below it in any case.
+    """
+    kept = [other for other in floors if other.source_epoch >= floor.source_epoch and other != floor]
+    return [*kept, floor][-FLOORS_MAX:]
 
 
 def row_kind(kind: str) -> bytes:

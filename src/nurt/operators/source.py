@@ -66,7 +66,10 @@ class Topics(FixedPartitionedSource[RawBatch | Tick, None]):
 
 
 class Share(StatefulSourcePartition[RawBatch | Tick, None]):
-    """Reads one share; part 0 also begins every epoch with a Tick for all workers."""
+    """Reads one share, and begins every epoch with a Tick for all workers.
+
+    Every part does, for a part may end before the others, whose epochs the heads must go on to vouch for.
+    """
 
     def __init__(self, reading: Reading, index: int) -> None:
         self._reading = reading
@@ -89,8 +92,7 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         if self._fresh:
             self._settle()
             self._fresh = False
-            if self._index == 0:
-                items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon))
+            items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon))
         ending = self._reading.stopping() or self._log.exhausted()
         if ending and self._empty_epochs >= EPOCHS_TO_DRAIN:
             raise StopIteration

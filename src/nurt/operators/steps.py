@@ -59,7 +59,7 @@ class Steps:
         self._me = index
 
     def rows(self, items: Sequence[Translated | Tick]) -> Iterator[Parcel]:
-        """Fold rows; a tick lifts the heads and goes on down the same worker."""
+        """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
         for _, some in groupby(items, _is_tick):
             ticks, batches = [], []
             for item in some:
@@ -68,8 +68,8 @@ class Steps:
                 else:
                     batches.append(item)
             for tick in ticks:
-                self._worker.begin_epoch(tick)
-                yield self._me, tick
+                if self._worker.begin_epoch(tick):
+                    yield self._me, tick
             if batches:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
 
@@ -113,7 +113,7 @@ class Steps:
                 touched.update(dict.fromkeys(item))
         stage = self._worker.profiles
         yield stage.materialise([touch for touch in touched if touch not in owed])
-        yield stage.materialise(list(owed), owed=True)
+        yield from stage.materialise_owed(owed)
         if any(map(_is_tick, items)):
             yield self._worker.due_profiles()
 

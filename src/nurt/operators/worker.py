@@ -24,6 +24,9 @@ from nurt.ports import Store
 DUE_PROFILES_MAX = 2_000
 """How many profiles one tick recomputes because of the clock."""
 
+OWED_MAX = 10_000
+"""How many touches of an earlier run one write owes again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -54,12 +57,29 @@ class Worker:
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
         self.profiles = ProfilesStage(store, keys, context, schema, lambda: self.epoch, lambda: self.as_of)
         self._resumed = False
+        self._knows_day = False
 
-    def begin_epoch(self, tick: Tick) -> None:
-        """Lift the heads: from now on they vouch for all epochs before this one."""
+    def begin_epoch(self, tick: Tick) -> bool:
+        """Lift the heads: from now on they vouch for all epochs before this one. False: it has begun already.
+
+        Nothing owed is forgotten before it is owed by this run: a run that died at its start has not said it.
+        """
+        if tick.epoch <= self.epoch:
+            return False
         self.epoch = tick.epoch
-        self.as_of = max(self.as_of, tick.as_of)
-        self.store.lift(tick.epoch, tick.horizon)
+        self.store.lift(tick.epoch, tick.horizon if self._resumed else 0)
+        self._advance_day(tick.as_of)
+        return True
+
+    def _advance_day(self, today: int) -> None:
+        """Let the day come; it never goes back, not even when a run's clock is behind that of the run before."""
+        names = [self.keys.day_of(place) for place in self.store.places]
+        if not self._knows_day:
+            self._knows_day = True
+            self.as_of = max((int(value) for value in self.store.read(names) if value is not None), default=0)
+        if today > self.as_of:
+            self.as_of = today
+            self.store.write(Change(put=dict.fromkeys(names, str(today).encode())))
 
     def owed_touches(self) -> list[Touch]:
         """Return, once a run, what earlier runs owed; it is owed again, by this epoch."""
@@ -67,9 +87,10 @@ class Worker:
             return []
         self._resumed = True
         owed = {place: members for place, members in self.store.owed().items() if members}
-        if owed:
-            score = owed_score(self.store.run, self.epoch)
-            self.store.write(Change(owed={place: dict.fromkeys(members, score) for place, members in owed.items()}))
+        score = owed_score(self.store.run, self.epoch)
+        for place, members in owed.items():
+            for at in range(0, len(members), OWED_MAX):
+                self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
         return [decode_touch(member) for members in owed.values() for member in members]
 
     def due_profiles(self) -> PublishedBatch:
@@ -95,7 +116,7 @@ class Chain:
         """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
         worker = self.worker
         worker.begin_epoch(tick)
-        out = [worker.profiles.materialise(list(dict.fromkeys(worker.owed_touches())), owed=True)]
+        out = list(worker.profiles.materialise_owed(dict.fromkeys(worker.owed_touches())))
         while len(batch := worker.due_profiles()):
             out.append(batch)
         return out
