@@ -8,7 +8,7 @@ quarantine), and in micro-batches of any size.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -106,6 +106,9 @@ class History:
 
     def __repr__(self) -> str:
         return f"<{len(self.arrivals)} events of {len(self.sources)} systems, see transcript()>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis would print every field of every event
 
 
 def _line(event: Event) -> str:
@@ -353,11 +356,23 @@ def histories(draw: st.DrawFn, steps_max: int = STEPS_MAX) -> History:
     arrivals = arrange(log, order, draw(st.integers(0, 2**16)), draw(st.sampled_from([0, 0, 1, 3])))
     fields = ["email", "phone", "first_name", "country"]
     chains = st.lists(st.sampled_from(RULES), min_size=1, max_size=4, unique=True).map(tuple)
+    rules = draw(st.dictionaries(st.sampled_from(fields), chains, max_size=2))
+    sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
+    return history_of(connectors, arrivals, rules, sizes)
+
+
+def history_of(
+    connectors: Sequence[Connector],
+    arrivals: Sequence[Event],
+    rules: Mapping[str, tuple[str, ...]] | None = None,
+    sizes: Sequence[int] = (1,),
+) -> History:
+    """Close a history: what arrives, and what the databases hold now."""
     return History(
-        sources={source.system.name: source for source in sources},
-        rules=draw(st.dictionaries(st.sampled_from(fields), chains, max_size=2)),
+        sources={connector.source.system.name: connector.source for connector in connectors},
+        rules=rules or {},
         arrivals=tuple(arrivals),
-        sizes=tuple(draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))),
+        sizes=tuple(sizes),
         truth={
             connector.source.system.name: {table: dict(rows) for table, rows in connector.tables.items()}
             for connector in connectors

@@ -133,6 +133,12 @@ class Connector:
         held = self._held(before, after, list(names), choose)
         self._write(kind, entity, key, UPSERT, _without_held(after, held, list(names)), held=held)
 
+    def set_row(self, kind: str, entity: str, key: str, parent: Parent | None = None, **fields: Any) -> None:
+        """Insert or replace the row with just these values, the others null."""
+        after = Stored(dict.fromkeys(ENTITIES[kind].fields) | fields, None, parent)
+        self.tables.setdefault((kind, entity), {})[key] = after
+        self._write(kind, entity, key, UPSERT, after)
+
     def delete(self, kind: str, entity: str, key: str) -> None:
         """Delete the row if it is there."""
         if self.tables.get((kind, entity), {}).pop(key, None) is not None:
