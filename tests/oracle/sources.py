@@ -166,9 +166,13 @@ class Connector:
         cannot = self.source.connector == "sqlserver" or len(epochs) > 1
         if cannot or (self.source.connector == "none" and len(partitions) > 1):
             return
+        self.truncate_in(kind, entity, choose.choice(partitions))
+
+    def truncate_in(self, kind: str, entity: str, partition: int) -> None:
+        """Remove all rows of a table at once; the event has no key, so it may lie in any partition."""
         self.tables.setdefault((kind, entity), {}).clear()
         self.commit()
-        self._write(kind, entity, "", TRUNCATE, partition=choose.choice(partitions))
+        self._write(kind, entity, "", TRUNCATE, partition=partition)
         self.commit()
 
     # -- what the operator does
