@@ -98,7 +98,7 @@ def _print(facts: dict[str, Any], found: list[Sampled], unused: list[str]) -> No
     ]
     print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
     for entry in unused:
-        page.print(f"\n[yellow]no topic matches[/yellow] {entry}")
+        page.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
     refused = sum(one.refused for one in found)
     if refused:
         page.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")

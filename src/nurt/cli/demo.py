@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from nurt.adapters.duckdb_reading import ProfileTables
 from nurt.adapters.read_figures import totals
@@ -132,4 +133,4 @@ def _go_on(folder: Path) -> None:
         (f"nurt check -c {config}", "what the mapping makes of each topic"),
         ("nurt init", "settings and a mapping for your own databases"),
     ):
-        page.print(f"  {command}  [dim]# {what}[/dim]")
+        page.print(Text.assemble(f"  {command}  ", (f"# {what}", "dim")))

@@ -68,7 +68,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
         cells[count.topic][count.outcome] += count.messages
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for topic, by_outcome in sorted(cells.items()):
         rows.append((topic, *(by_outcome[name] or "" for name in OUTCOMES), sum(by_outcome[name] for name in OUTCOMES)))
     summed = totals(counts)

@@ -1,0 +1,32 @@
+"""Run `nurt` in this process, as its command does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+import nurt.cli
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_nurt(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+    """Run one command line; `capture` is capfd."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["nurt", *arguments])
+    capture.readouterr()
+    try:
+        nurt.cli.main()
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    said = capture.readouterr()
+    return Ran(code, said.out, said.err)
