@@ -12,11 +12,9 @@ from typing import Any
 
 from nurt.core.source_epochs import Begin
 from nurt.errors import ConfigurationError
+from nurt.limits import CHECKPOINTS_KEPT
 from nurt.model.head import Head, owed_score
 from nurt.model.log import Committed, Offsets
-
-CHECKPOINTS_KEPT = 10
-"""How many checkpoints back a run may rewind; further back the state is rebuilt from the beginning."""
 
 Records = Sequence[tuple[int, dict[str, Any]]]
 Moment = tuple[int, int]

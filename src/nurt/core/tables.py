@@ -17,6 +17,7 @@ import polars as pl
 
 from nurt.core.packing import Bools, Bytes, Int64s, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
+from nurt.limits import TABLE_COLUMNS_MAX
 
 VERSION = 1
 OWNER = "owner"
@@ -47,7 +48,7 @@ class Table:
     """The columns of one kind of state value, and the way between packed values and frames.
 
     Integer columns are `pl.Int64` and booleans `pl.Boolean`; texts `pl.String`; ids and bytes `pl.Binary`.
-    At most 62 columns.
+    At most TABLE_COLUMNS_MAX columns.
 
     Args:
         columns: in the order of the encoding.
@@ -55,7 +56,7 @@ class Table:
     """
 
     def __init__(self, columns: Mapping[str, pl.DataType], zero: Sequence[str] = ()) -> None:
-        assert len(columns) <= 62, "a row's bitmap holds 62 columns"
+        assert len(columns) <= TABLE_COLUMNS_MAX, "a row's bitmap holds 62 columns"
         self.columns = dict(columns)
         self.zero = frozenset(zero)
         names = list(self.columns)

@@ -31,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from nurt.limits import SHARDS_MAX
+
 
 class Keys:
     """Makes keys for one deployment.
@@ -41,7 +43,7 @@ class Keys:
     """
 
     def __init__(self, prefix: str, shards: int) -> None:
-        assert 1 <= shards <= 256, "a shard is chosen by one byte"
+        assert 1 <= shards <= SHARDS_MAX, "a shard is chosen by one byte"
         self.prefix = prefix.encode()
         self.shards = shards
         self._tags = [self.shard_place(byte % shards) for byte in range(256)]

@@ -18,14 +18,12 @@ from nurt.core.context import FoldContext
 from nurt.core.contributions import Said, join_said, said_by_rows
 from nurt.core.rows import ROW, ROW_TABLES, Floor, at_or_before, fold_rows
 from nurt.core.tables import OWNER
+from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys
 from nurt.ports import Store
-
-SWEEP_ROWS_MAX = 5_000
-"""How many rows one write of a truncate's sweep deletes."""
 
 FLOORS_MAX = 16
 """How many truncates of one table and source epoch are remembered; events from before an older one may come back."""

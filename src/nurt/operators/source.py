@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from nurt.core.launch import CHECKPOINTS_KEPT, checkpoint_record
+from nurt.core.launch import checkpoint_record
+from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
 from nurt.model.head import owed_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
@@ -22,8 +23,6 @@ from nurt.operators.worker import Tick
 from nurt.ports import Clock, MessageLog, Register
 
 IDLE = timedelta(milliseconds=5)
-CHECKPOINT_EPOCHS = 300
-"""Epochs between checkpoints in the register: sparse, for it is kept for ever."""
 
 _logger = logging.getLogger(__name__)
 

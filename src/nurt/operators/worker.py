@@ -9,6 +9,7 @@ from typing import Any
 from nurt.core.context import FoldContext
 from nurt.core.contributions import Said, join_said
 from nurt.core.identity import Touched
+from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated
 from nurt.model.head import owed_score
@@ -20,9 +21,6 @@ from nurt.operators.orders_stage import OrdersStage
 from nurt.operators.profiles_stage import ProfilesStage, Touch, decode_touch
 from nurt.operators.rows_stage import RowsStage
 from nurt.ports import Store
-
-DUE_PROFILES_MAX = 2_000
-"""How many profiles one tick recomputes because of the clock."""
 
 OWED_MAX = 10_000
 """How many touches of an earlier run one write owes again."""

@@ -1,0 +1,19 @@
+"""The bounds of nurt's core path, with their units. Past a bound the product says so and keeps working."""
+
+SWEEP_ROWS_MAX = 5_000
+"""Rows that one write of a truncate's sweep deletes."""
+
+DUE_PROFILES_MAX = 2_000
+"""Profiles that one tick recomputes because of the clock; the others wait for the next tick."""
+
+CHECKPOINT_EPOCHS = 300
+"""Epochs between checkpoints in the register: sparse, for it is kept for ever."""
+
+CHECKPOINTS_KEPT = 10
+"""Checkpoints back that a run may rewind; further back the state is rebuilt from the beginning."""
+
+SHARDS_MAX = 256
+"""Shards of a deployment: one byte of an id chooses."""
+
+TABLE_COLUMNS_MAX = 62
+"""Columns of one kind of state value: a row's bitmap holds them in one word."""
