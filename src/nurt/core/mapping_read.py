@@ -57,14 +57,14 @@ def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
                 )
                 text = None
             if text is not None:
-                system = replace(system, **{word: text})
+                system = replace(system, **{word: text})  # type: ignore[arg-type] # `priority` was taken above
         systems[key.value] = system
     return systems
 
 
 def read_rules(node: Node | None, complaints: Complaints) -> dict[str, tuple[str, ...]]:
     """Read the section `profile`; fields that it does not name have the default rules."""
-    rules = dict.fromkeys(CHOSEN_FIELDS, DEFAULT_RULES)
+    rules: dict[str, tuple[str, ...]] = dict.fromkeys(CHOSEN_FIELDS, DEFAULT_RULES)
     if node is None:
         return rules
     inner = section(node, "profile", PROFILE_WORDS, complaints).get("rules")

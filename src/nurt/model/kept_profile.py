@@ -34,7 +34,10 @@ class KeptProfile:
     @staticmethod
     def decode(value: bytes | None) -> KeptProfile | None:
         """Read it; None where there is none."""
-        return None if value is None else KeptProfile(*_FORM.unpack_from(value), value[HEAD_BYTES:])
+        if value is None:
+            return None
+        revision, due, state = _FORM.unpack_from(value)
+        return KeptProfile(revision, due, state, value[HEAD_BYTES:])
 
     def says(self, content: bytes) -> bool:
         """Say whether its body is this content (a body with revision 0) at its own revision."""
