@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import WatchError
 
 from nurt.adapters.redis_wire import AWAY, Command, Wire, raise_errors
 from nurt.errors import Fenced
@@ -93,40 +94,35 @@ class RedisStore:
         self._commit(forgets, Head(self.run, epoch, self._head.sequence + 1))
 
     def _commit(self, commands: list[Command], head: Head) -> None:
-        """Write commands and the new head, once, whatever happens to the connection."""
+        """Write commands and the new head, once, whatever happens to the connection.
+
+        Nobody else writes this head, so wherever it stands the write was done: also when the server finished it long
+        after the connection that asked for it had broken.
+        """
+        pairs = [item for key in self._heads for item in (key, head.encode())]
         while True:
             try:
-                if not self._watching:
-                    self._read([])
-                pairs = [item for key in self._heads for item in (key, head.encode())]
+                if not self._watching and self._watches_written(head):
+                    break
                 replies = self._wire.exchange([(b"MULTI",), *commands, (b"MSET", *pairs), (b"EXEC",)])
-                self._watching = False
-                break
             except AWAY:
                 self._watching = False
-                if self._is_written(head):
-                    self._head = head
-                    return
-        raise_errors(replies)
-        if replies[-1] is None:
-            self._read([])
-            raise _lost(self.places[0], None, self.run)
-        raise_errors(replies[-1])
+                continue
+            self._watching = False
+            raise_errors(replies)
+            if replies[-1] is not None:
+                raise_errors(replies[-1])
+                break
         self._head = head
 
-    def _is_written(self, head: Head) -> bool:
-        """Say, after a connection broke in a write, whether the server did it."""
-        while True:
-            try:
-                (values,) = self._wire.exchange([(b"MGET", *self._heads)])
-                break
-            except AWAY:
-                continue
-        if isinstance(values, ResponseError):
-            raise values
-        if all(Head.decode(value) == head for value in values):
+    def _watches_written(self, head: Head) -> bool:
+        """Watch the heads, and say whether they are the new one already; raises Fenced when they are neither."""
+        replies = self._wire.exchange([(b"WATCH", *self._heads), (b"MGET", *self._heads)])
+        raise_errors(replies)
+        self._watching = True
+        if all(Head.decode(value) == head for value in replies[1]):
             return True
-        self._check(values, self._head)
+        self._check(replies[1], self._head)
         return False
 
     def owed(self) -> dict[bytes, list[bytes]]:
@@ -169,17 +165,19 @@ def claim(client: Any, run: int, places: Sequence[bytes]) -> None:
     Raises Fenced when a later run holds one.
     """
     names = [place + b"h" for place in places]
-    with client.pipeline() as pipe:
-        pipe.watch(*names)
-        for head in map(Head.decode, pipe.mget(names)):
-            if head is not None and head.run >= run:
-                raise Fenced(
-                    f"claiming state: run {head.run} holds it (this is run {run}); another cluster uses the same Redis "
-                    "with another register: give one of them a prefix of its own"
-                )
-        pipe.multi()
-        pipe.mset({name: Head(run, 0, 0).encode() for name in names})
-        pipe.execute()
+    while True:
+        with client.pipeline() as pipe, suppress(WatchError):  # an older run still writes: it will hear of it
+            pipe.watch(*names)
+            for head in map(Head.decode, pipe.mget(names)):
+                if head is not None and head.run >= run:
+                    raise Fenced(
+                        f"claiming state: run {head.run} holds it (this is run {run}); another cluster uses the same "
+                        "Redis with another register: give one of them a prefix of its own"
+                    )
+            pipe.multi()
+            pipe.mset({name: Head(run, 0, 0).encode() for name in names})
+            pipe.execute()
+            return
 
 
 def read_heads(client: Any, places: Sequence[bytes]) -> dict[bytes, Head | None]:
