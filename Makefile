@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types imports up down clean
+.PHONY: help setup demo test check lint format types imports lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,12 @@ types: $(STAMP)
 
 imports: $(STAMP)
 	@$(BIN)/lint-imports
+
+lock: ## Choose versions anew, by uv; commit both files
+	uv pip compile pyproject.toml --group dev --extra otlp --universal --generate-hashes --no-emit-index-url \
+		--upgrade --quiet -o requirements.lock
+	uv pip compile pyproject.toml --extra otlp -c requirements.lock --universal --generate-hashes --no-emit-index-url \
+		--no-annotate --quiet -o docker/requirements.lock
 
 up: ## The full stack in containers: Kafka, registry, Debezium, two databases, Redis, nurt
 	docker compose up --build --detach

@@ -285,7 +285,8 @@ def test_nothing_is_requeued_by_mistake(demo: tuple[Path, str], nurt_command: Ca
 
 def test_check_names_entries_that_no_topic_comes_to(own_demo: Path, nurt_command: Callable[..., Ran]) -> None:
     mapping = own_demo / "mapping.yaml"
-    entry = "  - {match: 'shop_[a-z]+\\.nowhere', system: erp, entity: product, name: elsewhere, key: sku, fields: {sku: sku}}"
+    columns = "key: sku, fields: {sku: sku}"
+    entry = f"  - {{match: 'shop_[a-z]+\\.nowhere', system: erp, entity: product, name: elsewhere, {columns}}}"
     mapping.write_text(mapping.read_text().replace("\ntopics:\n", f"\ntopics:\n{entry}\n", 1))
     said = json.loads(nurt_command("check", "--json", "--config", str(own_demo / "nurt.yaml")).out)
     assert len(said["entries_without_topic"]) == 1
