@@ -8,12 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from nurt.cli import app
+from nurt.core.mapping import load_mapping
+from nurt.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -135,3 +140,22 @@ def test_flows_know_wiring_operators_and_bytewax_only() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found.update({f"{path.name}:{node.lineno}": name for name in names if not allowed.match(name)})
     assert {place: name for place, name in found.items() if name.split(".")[0] not in sys.stdlib_module_names} == {}
+
+
+def _readme_blocks(language: str) -> list[str]:
+    blocks = re.findall(rf"^( *)```{language}\n(.*?)^ *```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(body) for _, body in blocks]
+
+
+def test_the_readmes_settings_and_mapping_can_be_used_as_they_stand(tmp_path: Path) -> None:
+    settings, mapping = _readme_blocks("yaml")
+    (tmp_path / "nurt.yaml").write_text(settings)
+    assert load_settings(tmp_path / "nurt.yaml").topic == "nurt.profiles"
+    assert load_mapping(mapping, "mapping.yaml").for_topic("erp.public.contractors") is not None
+
+
+def test_the_readme_names_only_commands_that_there_are() -> None:
+    known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}
+    named = re.findall(r"(?:^|`|nurt )nurt ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(named) > 8
+    assert set(named) <= known
