@@ -122,9 +122,17 @@ class Store(Protocol):
         ...
 
     def write(self, change: Change) -> None:
-        """Apply a change atomically with new heads; one round trip.
+        """Apply a change atomically with new heads; it may be on its way still when this returns.
 
-        Raises Fenced, and changes nothing, when a head is not what this owner wrote last.
+        Every later call of this store sees it. A write that is refused changes nothing, and that call, or already
+        this one, raises Fenced: a head was not what this owner wrote last.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Wait until what was written is done: before anything that depends on it leaves this worker.
+
+        Raises Fenced when it was refused.
         """
         ...
 

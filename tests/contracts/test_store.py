@@ -70,6 +70,14 @@ class InMemory:
             setattr(self.memory, name, getattr(copy, name))
 
 
+class Settled(RedisStore):
+    """A store that waits for every write; what holds of one that does not: `test_unconfirmed_writes`."""
+
+    def write(self, change: Change) -> None:
+        super().write(change)
+        self.settle()
+
+
 class OnServer:
     """A real server; restoring is done by dump and restore of every key, the connections stay."""
 
@@ -82,7 +90,7 @@ class OnServer:
         claim(self.client, run, places)
 
     def store(self, run: int, places: list[bytes]) -> RedisStore:
-        return RedisStore(Redis.from_url(self.server.url, protocol=2), KEYS, run, places)
+        return Settled(Redis.from_url(self.server.url, protocol=2), KEYS, run, places)
 
     def heads(self) -> dict[bytes, Head | None]:
         return read_heads(self.client, PLACES)
@@ -404,7 +412,7 @@ def cut_off(server: RedisServer) -> Iterator[tuple[Cutter, RedisStore, Redis]]:
     client.flushall()
     claim(client, 1, PLACES)
     cutter = Cutter(server.port)
-    store = RedisStore(Redis.from_url(f"redis://127.0.0.1:{cutter.port}/0", protocol=2), KEYS, 1, PLACES)
+    store = Settled(Redis.from_url(f"redis://127.0.0.1:{cutter.port}/0", protocol=2), KEYS, 1, PLACES)
     try:
         yield cutter, store, client
     finally:

@@ -111,6 +111,9 @@ class MemoryStore:
         self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))
         self._after_write()
 
+    def settle(self) -> None:
+        """See ports.Store."""
+
     def _put_heads(self, head: Head) -> None:
         self._head = head
         for place in self.places:

@@ -1,34 +1,46 @@
-"""Keyed state in Redis or Valkey: fenced by heads, two round trips a stage."""
+"""Keyed state in Redis or Valkey: fenced by heads, two exchanges a stage, of which only the read is waited for."""
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from redis import Redis
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 
-from nurt.adapters.redis_wire import AWAY, Command, Wire, raise_errors
+from nurt.adapters.redis_wire import AWAY, Wire, raise_errors
+from nurt.adapters.resp import Packed
 from nurt.errors import Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
 from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
 
-KEYS_A_COMMAND = 64
-"""Many commands of some keys beat one giant command."""
-
 SCAN_COUNT = 5_000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unconfirmed:
+    """A write that was sent and whose replies nobody has seen: the heads before it, the head with it, its commands."""
+
+    before: Head
+    head: Head
+    packed: Packed
 
 
 class RedisStore:
     """Implements ports.Store for the places of one worker.
 
     A batch WATCHes the heads with its first read and writes in one MULTI with the new heads, so that a head that
-    changed in between refuses the write. When the connection breaks in a write, the heads tell whether it was done.
+    changed in between refuses the write. A write is sent and not waited for: its replies are collected before those of
+    the next exchange, so at most one is unconfirmed, and `settle` waits for it. When the connection breaks meanwhile,
+    the heads tell whether it was done; if it was not, it is sent again.
 
     Args:
         client: not decoding replies; its pool is asked for one connection, and for a second by `scan`.
@@ -46,6 +58,7 @@ class RedisStore:
         self._head = Head(run, 0, 0)
         self._heads = [place + b"h" for place in self.places]
         self._watching = False
+        self._unconfirmed: _Unconfirmed | None = None
 
     @property
     def round_trips(self) -> int:
@@ -62,14 +75,18 @@ class RedisStore:
             try:
                 return self._read(keys)
             except AWAY:
-                self._watching = False
+                self._decide()
 
     def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        commands: list[Command] = [] if self._watching else [(b"WATCH", *self._heads)]
-        first = len(commands)
-        commands.append((b"MGET", *self._heads))
-        commands += [(b"MGET", *keys[at : at + KEYS_A_COMMAND]) for at in range(0, len(keys), KEYS_A_COMMAND)]
-        replies = self._wire.exchange(commands)
+        packed = Packed()
+        if not self._watching:
+            packed.add(b"WATCH", *self._heads)
+        first = packed.replies
+        packed.add(b"MGET", *self._heads)
+        packed.add_keys(b"MGET", keys)
+        self._wire.send(packed)
+        self._confirm()
+        replies = self._wire.receive(packed.replies)
         raise_errors(replies)
         self._watching = True
         self._check(replies[first], self._head)
@@ -83,54 +100,100 @@ class RedisStore:
 
     def write(self, change: Change) -> None:
         """See ports.Store."""
-        head = Head(self.run, self._head.epoch, self._head.sequence + 1)
-        self._commit(_commands(change, self._keys), head)
+        packed = Packed()
+        packed.add(b"MULTI")
+        _add_change(packed, change, self._keys)
+        self._commit(packed, Head(self.run, self._head.epoch, self._head.sequence + 1))
 
     def lift(self, epoch: int, horizon: int) -> None:
         """See ports.Store."""
-        forgets: list[Command] = [
-            (b"ZREMRANGEBYSCORE", place + b"w", b"-inf", f"({horizon}".encode()) for place in self.places
-        ]
-        self._commit(forgets, Head(self.run, epoch, self._head.sequence + 1))
+        packed = Packed()
+        packed.add(b"MULTI")
+        for place in self.places:
+            packed.add(b"ZREMRANGEBYSCORE", place + b"w", b"-inf", f"({horizon}")
+        self._commit(packed, Head(self.run, epoch, self._head.sequence + 1))
+        self.settle()
 
-    def _commit(self, commands: list[Command], head: Head) -> None:
-        """Write commands and the new head, once, whatever happens to the connection.
+    def _commit(self, packed: Packed, head: Head) -> None:
+        """Send a transaction that ends with the new heads."""
+        if not self._watching:
+            self.read([])
+        packed.add_pairs(b"MSET", dict.fromkeys(self._heads, head.encode()))
+        packed.add(b"EXEC")
+        self._unconfirmed = _Unconfirmed(self._head, head, packed)
+        self._head = head
+        self._watching = False
+        try:
+            self._wire.send(packed)
+        except AWAY:
+            self._decide()
 
-        Nobody else writes this head, so wherever it stands the write was done: also when the server finished it long
+    def settle(self) -> None:
+        """See ports.Store."""
+        try:
+            self._confirm()
+        except AWAY:
+            self._decide()
+
+    def _confirm(self) -> None:
+        """Collect the replies of the write that is unconfirmed, if one is.
+
+        Raises one of AWAY when they do not tell that it was done: then `_decide` finds out.
+        """
+        if self._unconfirmed is None or self._is_done(self._wire.receive(self._unconfirmed.packed.replies)):
+            return
+        self._wire.drop()  # the replies of a read may be on their way
+        raise ConnectionAbortedError("a write was refused")
+
+    def _is_done(self, replies: list[Any]) -> bool:
+        """Judge the unconfirmed write by its replies; False: a head had changed since it was watched."""
+        done = replies[-1]
+        errors = [reply for reply in (*replies, *(done if isinstance(done, list) else ())) if _is_error(reply)]
+        if errors:
+            self._unconfirmed = None
+            self._wire.drop()
+            self._watching = False
+            raise_errors(errors)
+        if done is not None:
+            self._unconfirmed = None
+        return done is not None
+
+    def _decide(self) -> None:
+        """See by the heads whether the unconfirmed write was done; else do it.
+
+        Nobody else writes its head, so wherever that stands the write was done: also when the server finished it long
         after the connection that asked for it had broken.
         """
-        pairs = [item for key in self._heads for item in (key, head.encode())]
-        while True:
-            try:
-                if not self._watching and self._watches_written(head):
-                    break
-                replies = self._wire.exchange([(b"MULTI",), *commands, (b"MSET", *pairs), (b"EXEC",)])
-            except AWAY:
+        self._watching = False
+        while (write := self._unconfirmed) is not None:
+            self._unconfirmed = None
+            heads = self._watch_heads()
+            if any(Head.decode(value) != write.head for value in heads):
+                self._check(heads, write.before)
+                self._unconfirmed = write
                 self._watching = False
-                continue
-            self._watching = False
-            raise_errors(replies)
-            if replies[-1] is not None:
-                raise_errors(replies[-1])
-                break
-        self._head = head
+                with suppress(*AWAY):
+                    self._is_done(self._wire.exchange(write.packed))
 
-    def _watches_written(self, head: Head) -> bool:
-        """Watch the heads, and say whether they are the new one already; raises Fenced when they are neither."""
-        replies = self._wire.exchange([(b"WATCH", *self._heads), (b"MGET", *self._heads)])
-        raise_errors(replies)
-        self._watching = True
-        if all(Head.decode(value) == head for value in replies[1]):
-            return True
-        self._check(replies[1], self._head)
-        return False
+    def _watch_heads(self) -> list[bytes | None]:
+        packed = Packed()
+        packed.add(b"WATCH", *self._heads)
+        packed.add(b"MGET", *self._heads)
+        while True:
+            with suppress(*AWAY):
+                replies = self._wire.exchange(packed)
+                raise_errors(replies)
+                self._watching = True
+                return list(replies[-1])
 
     def owed(self) -> dict[bytes, list[bytes]]:
         """See ports.Store."""
+        self.settle()  # what follows asks on another connection
         return {place: list(self._off_path.zrange(place + b"w", 0, -1)) for place in self.places}
 
     def due(self, day: int, rows_max: int) -> list[bytes]:
         """See ports.Store."""
+        self.settle()
         pipe = self._off_path.pipeline(transaction=False)
         for place in self.places:
             pipe.zrange(place + b"u", "-inf", day, byscore=True, offset=0, num=rows_max, withscores=True)
@@ -139,10 +202,12 @@ class RedisStore:
 
     def floors(self) -> dict[bytes, bytes]:
         """See ports.Store."""
+        self.settle()
         return {table: floor for place in self.places for table, floor in self._off_path.hgetall(place + b"t").items()}
 
     def scan(self, kind: bytes) -> Iterator[list[bytes]]:
         """See ports.Store."""
+        self.settle()
         for place in self.places:
             start = place + kind
             some: list[bytes] = []
@@ -156,6 +221,10 @@ class RedisStore:
 
     def close(self) -> None:
         """See ports.Store."""
+        try:
+            self._confirm()
+        except (Fenced, RedisError, OSError) as error:
+            _logger.warning("closing state: the last write is not confirmed (%s)", type(error).__name__)
         self._wire.drop()
 
 
@@ -186,6 +255,10 @@ def read_heads(client: Any, places: Sequence[bytes]) -> dict[bytes, Head | None]
     return dict(zip(places, map(Head.decode, values), strict=True))
 
 
+def _is_error(reply: Any) -> bool:
+    return isinstance(reply, Exception)
+
+
 def _lost(place: bytes, head: Head | None, run: int) -> Fenced:
     found = "nothing" if head is None else f"run {head.run}"
     return Fenced(
@@ -194,36 +267,30 @@ def _lost(place: bytes, head: Head | None, run: int) -> Fenced:
     )
 
 
-def _commands(change: Change, keys: Keys) -> list[Command]:
-    commands: list[Command] = []
-    items = [item for pair in change.put.items() for item in pair]
-    step = 2 * KEYS_A_COMMAND
-    commands += [(b"MSET", *items[at : at + step]) for at in range(0, len(items), step)]
-    commands += [(b"DEL", *change.drop[at : at + KEYS_A_COMMAND]) for at in range(0, len(change.drop), KEYS_A_COMMAND)]
+def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
+    packed.add_pairs(b"MSET", change.put)
+    packed.add_keys(b"DEL", change.drop)
     for place, owed in change.owed.items():
-        commands += _zadd(place + b"w", [(member, score) for member, score in owed.items()])
+        _add_members(packed, place + b"w", owed)
     for place, days in change.due.items():
-        commands += _zadd(place + b"u", [(member, day) for member, day in days.items() if day is not None])
+        _add_members(packed, place + b"u", {member: day for member, day in days.items() if day is not None})
         gone = [member for member, day in days.items() if day is None]
         if gone:
-            commands.append((b"ZREM", place + b"u", *gone))
+            packed.add(b"ZREM", place + b"u", *gone)
     for place, floors in change.floors.items():
-        commands.append((b"HSET", place + b"t", *[item for pair in floors.items() for item in pair]))
+        packed.add(b"HSET", place + b"t", *[item for pair in floors.items() for item in pair])
     counts = keys.named("counts")
-    commands += [
-        (b"HINCRBY", counts, "\x1f".join(place).encode(), messages) for place, messages in change.counts.items()
-    ]
+    for counted, messages in change.counts.items():
+        packed.add(b"HINCRBY", counts, "\x1f".join(counted), messages)
     for refused in change.refused:
         name = f"{refused.topic}:{refused.partition}:{refused.offset}"
-        commands.append((b"SET", keys.named(f"q{name}"), _encode_refused(refused)))
-        commands.append((b"ZADD", keys.named("quarantine"), refused.timestamp_ms, name))
-    return commands
+        packed.add(b"SET", keys.named(f"q{name}"), _encode_refused(refused))
+        packed.add(b"ZADD", keys.named("quarantine"), refused.timestamp_ms, name)
 
 
-def _zadd(key: bytes, members: list[tuple[bytes, int]]) -> list[Command]:
-    if not members:
-        return []
-    return [(b"ZADD", key, *[item for member, score in members for item in (score, member)])]
+def _add_members(packed: Packed, key: bytes, scores: Mapping[bytes, int]) -> None:
+    if scores:
+        packed.add(b"ZADD", key, *[item for member, score in scores.items() for item in (score, member)])
 
 
 def _encode_refused(refused: Refused) -> bytes:

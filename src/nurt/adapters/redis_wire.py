@@ -1,7 +1,7 @@
 """Many Redis commands in one round trip, over a connection of redis-py.
 
 Hot path. The library keeps what is its own (address, TLS, login, parsing); a batch's commands are packed together and
-their replies collected at the end.
+their replies collected when they are needed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from nurt.adapters.resp import Packed
 from nurt.errors import ConnectionFailed
-
-Command = Sequence[bytes | str | int]
 
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 """What a server that is away looks like; anything else is an answer."""
@@ -29,6 +28,10 @@ _logger = logging.getLogger(__name__)
 
 class Wire:
     """One connection, kept; it must be one, for WATCH belongs to a connection.
+
+    When it breaks, one of AWAY is raised: nothing is known then of what the server did, and replies that nobody
+    collected are lost with it. The caller finds out by asking again; how long that may go on without any answer is
+    bounded here.
 
     Args:
         client: says where and how to connect.
@@ -43,23 +46,33 @@ class Wire:
         self._pause_s = 0.0
         self.round_trips = 0
 
-    def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands, then return all replies, in order; an error reply is returned as a value.
-
-        Raises one of AWAY when the connection breaks: then nothing is known of what the server did. The caller finds
-        out by asking again; how long that may go on without any answer is bounded here.
-        """
+    def send(self, packed: Packed) -> None:
+        """Send commands; their replies are collected later, in the order of sending."""
         self.round_trips += 1
         connection = self._connected()
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies = [self._reply(connection) for _ in commands]
+            # a health check would take the reply of something else
+            connection.send_packed_command(packed.chunks, check_health=False)
         except AWAY as error:
-            self.drop()
-            self._note_away(error)
+            self._break(error)
+            raise
+
+    def receive(self, replies: int) -> list[Any]:
+        """Wait for the next replies, in order; an error reply is returned as a value."""
+        if self._connection is None:
+            raise RedisConnectionError("the connection that these replies were to come on is gone")
+        try:
+            received = [self._reply(self._connection) for _ in range(replies)]
+        except AWAY as error:
+            self._break(error)
             raise
         self._away_since, self._pause_s = None, 0.0
-        return replies
+        return received
+
+    def exchange(self, packed: Packed) -> list[Any]:
+        """Send commands and wait for their replies; everything sent before has been collected."""
+        self.send(packed)
+        return self.receive(packed.replies)
 
     def _reply(self, connection: Any) -> Any:
         try:
@@ -75,6 +88,10 @@ class Wire:
             except AWAY as error:
                 self._note_away(error)
         return self._connection
+
+    def _break(self, error: Exception) -> None:
+        self.drop()
+        self._note_away(error)
 
     def _note_away(self, error: Exception) -> None:
         """Wait longer before each next try; a server that answers again, or is still loading, counts alike."""

@@ -56,6 +56,10 @@ class Keys:
         """Name the place of a realm."""
         return b"%s{r:%s}" % (self.prefix, realm.encode())
 
+    def is_every_shard(self, places: Iterable[bytes]) -> bool:
+        """Say whether these places hold all shards: then their worker is the only one."""
+        return {*map(self.shard_place, range(self.shards))} <= {*places}
+
     def day_of(self, place: bytes) -> bytes:
         """Name the key of a place's day."""
         return place + b"y"

@@ -22,6 +22,7 @@ class AccountsStage:
         self._store = store
         self._keys = keys
         self._context = context
+        self._alone = keys.is_every_shard(store.places)
 
     def fold(self, said: Said) -> dict[str, list[Touched]]:
         """Fold what rows and orders said, write it, and return the accounts touched, by realm.
@@ -48,6 +49,8 @@ class AccountsStage:
         change.store(sum_keys, folded.sums)
         change.store(share_keys, folded.shares)
         self._store.write(change)
+        if not self._alone:  # who is touched by name reads what was written, and may do so elsewhere
+            self._store.settle()
         realms = folded.system.replace_strict(dict(self._context.realm), default="default").to_list()
         touched: dict[str, list[Touched]] = {}
         for owner, (account, links, realm) in enumerate(zip(ids, folded.links.to_list(), realms, strict=True)):

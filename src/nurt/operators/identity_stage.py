@@ -41,6 +41,7 @@ class IdentityStage:
         self._keys = keys
         self._context = context
         self._epoch = epoch
+        self._alone = keys.is_every_shard(store.places)
 
     def resolve(self, realm: str, touched: Sequence[Touched]) -> list[bytes]:
         """Bring the realm's graph up to date, and name every profile concerned: after the write, each once."""
@@ -65,6 +66,8 @@ class IdentityStage:
         }
         diff = difference(changed, components, elsewhere, waiting, self._context.ids)
         self._store.write(self._change(realm, diff, held))
+        if not self._alone:  # profiles are recomputed elsewhere, from what was written
+            self._store.settle()
         profiles.update(dict.fromkeys(diff.profiles()))
         profiles.update({found[1]: None for account in last if (found := diff.memberships.get(account))})
         return list(profiles)

@@ -90,6 +90,7 @@ class ProfilesStage:
             self._note_owed(change, touches)
         if change.put or change.owed or change.due:
             self._store.write(change)
+        self._store.settle()  # what is returned leaves the process
         return out
 
     def materialise_owed(self, touches: Iterable[Touch]) -> Iterator[PublishedBatch]:
