@@ -50,7 +50,9 @@ class FoldContext:
     def _normalised_extras(self, texts: pl.Series, countries: pl.Series) -> pl.Series:
         """Normalise `kind U+001F value` pairs joined by U+001E, leaving out what does not normalise."""
         rows = texts.to_frame("text").with_columns(countries.alias("country")).with_row_index("row")
-        pairs = rows.with_columns(pl.col("text").str.split(LINK_END)).explode("text").drop_nulls("text")
+        pairs = (
+            rows.with_columns(pl.col("text").str.split(LINK_END)).explode("text", empty_as_null=True).drop_nulls("text")
+        )
         pairs = pairs.with_columns(
             pl.col("text").str.split_exact(KIND_END, 1).struct.rename_fields(["kind", "value"])
         ).unnest("text")

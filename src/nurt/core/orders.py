@@ -135,7 +135,7 @@ def _guests(own: pl.DataFrame, values: Sequence[bytes | None]) -> pl.DataFrame:
     whole = whole.filter(pl.col("part") == CODE["order"])
     said = guests.select("to", "child", "stamp", "gone", "account_system", "account_entity", "account_key")
     speaks = whole.select("part", "system", "entity", "key", "position", "ts_ms", *_SPOKEN)
-    return slots_of(ACCOUNT_SLOTS, pl.concat([said, speaks], how="horizontal"), TO_ACCOUNT_SLOT)
+    return slots_of(ACCOUNT_SLOTS, pl.concat([said, speaks], how="horizontal_extend"), TO_ACCOUNT_SLOT)
 
 
 _SPOKEN = tuple(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns)
