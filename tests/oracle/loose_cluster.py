@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from nurt import schemas
 from nurt.adapters.memory_store import Memory, MemoryStore
@@ -157,13 +158,10 @@ class LooseCluster:
 
     def commit(self) -> None:
         """Close the epoch: all of it is done before the source is asked again."""
-        before, source.CHECKPOINT_EPOCHS = source.CHECKPOINT_EPOCHS, CHECKPOINT_EPOCHS
-        try:
+        with patch.object(source, "CHECKPOINT_EPOCHS", CHECKPOINT_EPOCHS):
             self._share.snapshot()
             self._run(0)
             self._take()
-        finally:
-            source.CHECKPOINT_EPOCHS = before
         self._run(self._pace)
 
     def crash_after_writes(self, writes: int) -> None:

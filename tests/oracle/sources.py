@@ -103,7 +103,6 @@ class Connector:
     _statement: tuple[int, int] = (0, 0)
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
-    _streamed: set[tuple[str, int]] = field(default_factory=set)
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
     _truncates: dict[Table, Event] = field(default_factory=dict)
@@ -162,7 +161,7 @@ class Connector:
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
         partitions = range(self.source.partitions)
-        epochs = {self._epochs.get((self._topic(entity), partition), 0) for partition in partitions}
+        epochs = {self._epochs.get((self._topic(entity), partition), 0) // 2 for partition in partitions}
         cannot = self.source.connector == "sqlserver" or len(epochs) > 1
         if cannot or (self.source.connector == "none" and len(partitions) > 1):
             return
@@ -185,13 +184,7 @@ class Connector:
         self.commit()
 
     def snapshot(self) -> None:
-        """Read all tables from the start: a new source epoch wherever streamed events came before."""
-        for entity in {entity for _, entity in self.tables}:
-            for partition in range(self.source.partitions):
-                place = (self._topic(entity), partition)
-                if place in self._streamed:
-                    self._streamed.discard(place)
-                    self._epochs[place] = self._epochs.get(place, 0) + 1
+        """Read all tables from the start: a new source epoch in each partition that has rows."""
         self._replayable.clear()
         self.commit()
         position = self._read_position()
@@ -304,9 +297,11 @@ class Connector:
         place = (event.topic, event.partition)
         offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
         self._offsets[place] = offset
-        if event.snapshot == STREAMED:
-            self._streamed.add(place)
-        event = replace(event, number=len(self.log), offset=offset, source_epoch=self._epochs.get(place, 0))
+        epoch = self._epochs.get(place, 0)  # even: a snapshot, odd: the stream behind it
+        if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
+            epoch += 1
+        self._epochs[place] = epoch
+        event = replace(event, number=len(self.log), offset=offset, source_epoch=epoch)
         self.log.append(event)
         self._keep_heads(event)
 
