@@ -42,6 +42,7 @@ class Settings:
         archives: folders to read; either these or `kafka_input`.
         rows_max: messages in a micro-batch.
         epoch_ms: how often what is done is committed.
+        linger_ms: how long a profile waits for more changes before it is published; 0: not at all.
     """
 
     mapping: Path
@@ -52,6 +53,7 @@ class Settings:
     workers: int = 1
     rows_max: int = ROWS_MAX
     epoch_ms: int = 100
+    linger_ms: int = 0
     kafka: KafkaSettings | None = None
     kafka_input: KafkaInput | None = None
     archives: tuple[Path, ...] = ()
@@ -95,7 +97,7 @@ _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "kafka": {"bootstrap": str, "options": dict},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
     "registry": {"url": str, "options": dict},
-    "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str},
+    "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str, "linger_ms": int},
 }
 
 
@@ -147,6 +149,7 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         workers=top.get("workers", 1),
         rows_max=source.get("rows_max", ROWS_MAX),
         epoch_ms=source.get("epoch_ms", 100),
+        linger_ms=output.get("linger_ms", 0),
         kafka=KafkaSettings(kafka["bootstrap"], kafka.get("options", {})) if "bootstrap" in kafka else None,
         kafka_input=KafkaInput(tuple(source["topics"]), source.get("group", "nurt")) if source.get("topics") else None,
         archives=tuple(home / folder for folder in source.get("archives", ())),

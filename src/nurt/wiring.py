@@ -166,7 +166,7 @@ class Current:
                 places = self.routes.places(index, tuple(sorted(set(self._context.realm.values()))), self.keys)
                 store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
                 worker = Worker(store, self.keys, self._context, load(PROFILE_VALUE))
-                self._steps[index] = Steps(worker, self.routes, index)
+                self._steps[index] = Steps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 
     def _open_sinks(self, index: int) -> list[ProfileSink]:

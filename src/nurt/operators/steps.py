@@ -6,6 +6,7 @@ A step takes all items that wait for its worker at once, so a stage's round trip
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -36,15 +37,22 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
     def __init__(self, name: str, steps_of: Callable[[int], Steps]) -> None:
         self._name = name
         self._steps_of = steps_of
+        self._mine: Steps | None = None
 
     def on_batch(self, values: list[Parcel]) -> tuple[list[Any], bool]:
         """Run the stage; Bytewax shows no text of an exception in a cluster, so it is logged here."""
         try:
-            step = getattr(self._steps_of(values[0][0]), self._name)
+            self._mine = self._steps_of(values[0][0])
+            step = getattr(self._mine, self._name)
             return list(step([item for _, item in values])), False
         except Exception:
             _logger.exception("running stage %s: failed; this run stops", self._name)
             raise
+
+    def on_eof(self) -> tuple[list[Any], bool]:
+        """Say what still lingers, when the input has ended."""
+        last = self._mine.flush() if self._mine is not None and self._name == "profiles" else None
+        return [last] if last is not None else [], False
 
     def snapshot(self) -> None:
         """Keep nothing: the store has it."""
@@ -53,10 +61,13 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
 class Steps:
     """What the stages of one worker do with the parcels of a moment."""
 
-    def __init__(self, worker: Worker, routes: Routes, index: int) -> None:
+    def __init__(self, worker: Worker, routes: Routes, index: int, linger_ms: int = 0) -> None:
         self._worker = worker
         self._routes = routes
         self._me = index
+        self._linger_s = linger_ms / 1000
+        self._lingering: dict[Touch, None] = {}
+        self._since_s = 0.0
 
     def rows(self, items: Sequence[Translated | Tick]) -> Iterator[Parcel]:
         """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
@@ -112,10 +123,27 @@ class Steps:
             elif not isinstance(item, Tick):
                 touched.update(dict.fromkeys(item))
         stage = self._worker.profiles
-        yield stage.materialise([touch for touch in touched if touch not in owed])
+        touches = [touch for touch in touched if touch not in owed]
+        yield stage.materialise(touches) if not self._linger_s else self._linger(touches)
         yield from stage.materialise_owed(owed)
         if any(map(_is_tick, items)):
             yield self._worker.due_profiles()
+
+    def _linger(self, touches: Sequence[Touch]) -> PublishedBatch:
+        """Let touches wait for more of the same profiles; meanwhile they are owed, for no replay would make them."""
+        now_s = time.monotonic()
+        if not self._lingering:
+            self._since_s = now_s
+        fresh = [touch for touch in touches if touch not in self._lingering]
+        if fresh:
+            self._worker.owe(fresh)
+            self._lingering.update(dict.fromkeys(fresh))
+        return self.flush() if now_s - self._since_s >= self._linger_s else PublishedBatch([], [], [])
+
+    def flush(self) -> PublishedBatch:
+        """Recompute what lingers."""
+        touches, self._lingering = list(self._lingering), {}
+        return self._worker.profiles.materialise(touches)
 
     def _ticks(self, items: Sequence[Any]) -> Iterator[Parcel]:
         for item in items:

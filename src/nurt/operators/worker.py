@@ -18,7 +18,7 @@ from nurt.model.published import PublishedBatch
 from nurt.operators.accounts_stage import AccountsStage
 from nurt.operators.identity_stage import IdentityStage
 from nurt.operators.orders_stage import OrdersStage
-from nurt.operators.profiles_stage import ProfilesStage, Touch, decode_touch
+from nurt.operators.profiles_stage import ProfilesStage, Touch, decode_touch, encode_touch
 from nurt.operators.rows_stage import RowsStage
 from nurt.ports import Store
 
@@ -90,6 +90,14 @@ class Worker:
             for at in range(0, len(members), OWED_MAX):
                 self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
         return [decode_touch(member) for members in owed.values() for member in members]
+
+    def owe(self, touches: Sequence[Touch]) -> None:
+        """Store touches that wait to be published, so that the next run makes them if this one does not."""
+        score = owed_score(self.store.run, self.epoch)
+        change = Change()
+        for touch in touches:
+            change.owed.setdefault(self.keys.place_of(touch[1]), {})[encode_touch(touch)] = score
+        self.store.write(change)
 
     def due_profiles(self) -> PublishedBatch:
         """Recompute some of the profiles that the clock changed; the others wait for the next tick."""
