@@ -49,9 +49,7 @@ def test_a_command_that_is_unknown_is_a_mistake_of_usage(nurt_command: Callable[
     assert nurt_command("profil").code == 2
 
 
-@pytest.mark.parametrize(
-    "command", [["stats"], ["run"], ["check"], ["profile", "a@b.pl"], ["quarantine", "list"]], ids=" ".join
-)
+@pytest.mark.parametrize("command", ["stats", "run", "check", "profile a@b.pl", "quarantine list"])
 def test_without_settings_every_command_says_in_one_line_how_to_get_them(
     nurt_command: Callable[..., Ran], command: str, tmp_path: Path
 ) -> None:
