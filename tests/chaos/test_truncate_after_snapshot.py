@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from zlib import crc32
 
-import pytest
-
 from tests.oracle.engine import Engine
 from tests.oracle.final_row import System
 from tests.oracle.frames import batch_of
@@ -13,7 +11,6 @@ from tests.oracle.naming import DEPLOYMENT_IDS as IDS
 from tests.oracle.sources import Connector, Event, Source
 from tests.oracle.values import TODAY
 
-OPEN = "source epochs begin per partition, but a truncate speaks for all partitions of its table"
 HERE, THERE = (next(str(key) for key in range(9) if crc32(str(key).encode()) % 2 == partition) for partition in (0, 1))
 """Keys of rows that lie in partition 0, and in partition 1."""
 
@@ -31,7 +28,6 @@ def published(connector: Connector) -> set[str]:
     return {account["key"] for profile in engine.drain(TODAY).values() for account in profile["accounts"]}
 
 
-@pytest.mark.xfail(reason=OPEN, strict=True)
 def test_a_row_written_after_a_truncate_lives_though_its_partition_missed_the_snapshot() -> None:
     connector = shop()
     connector.set_row("customer", "customer", HERE, email="ann@example.com")
@@ -42,7 +38,6 @@ def test_a_row_written_after_a_truncate_lives_though_its_partition_missed_the_sn
     assert published(connector) == {THERE}
 
 
-@pytest.mark.xfail(reason=OPEN, strict=True)
 def test_a_truncate_takes_all_rows_though_its_partition_missed_the_snapshot() -> None:
     connector = shop()
     connector.set_row("customer", "customer", HERE, email="ann@example.com")

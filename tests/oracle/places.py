@@ -27,9 +27,9 @@ class Placed(Protocol):
 
 def compare(one: Placed, other: Placed) -> int | None:
     """Return -1, 0 or 1 as `one` stands before, with or after `other`; None when nothing can tell."""
-    if one.source_epoch != other.source_epoch:
-        return _sign(one.source_epoch, other.source_epoch)
     one_partition = one.partition == other.partition
+    if one_partition and one.source_epoch != other.source_epoch:  # epochs are counted by partition
+        return _sign(one.source_epoch, other.source_epoch)
     for mine, theirs in zip(one.position, other.position, strict=True):
         if mine is None or theirs is None:
             if one_partition:

@@ -206,9 +206,11 @@ def at_or_before(frame: pl.DataFrame, floor: Floor) -> npt.NDArray[np.bool_]:
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
     part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
+    Source epochs are counted by partition, so they say nothing of two partitions.
     """
     epoch = pl.col("source_epoch")
-    older = pl.when(epoch != floor.source_epoch).then(epoch < floor.source_epoch).otherwise(_up_to(floor, 0))
+    other_epoch = (pl.col("partition") == floor.partition) & (epoch != floor.source_epoch)
+    older = pl.when(other_epoch).then(epoch < floor.source_epoch).otherwise(_up_to(floor, 0))
     return frame.select(older.alias("older"))["older"].to_numpy()
 
 
@@ -237,7 +239,7 @@ def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accep
             continue
         older = False
         decided = False
-        if epoch[row] != epoch[held]:
+        if partition[row] == partition[held] and epoch[row] != epoch[held]:
             older = epoch[row] < epoch[held]
             decided = True
         k = 0
