@@ -120,6 +120,16 @@ def test_an_incompatible_schema_is_refused_with_the_registry_s_words(stub: Stub)
         ConfluentRegistry(stub.url).register("nurt.profiles-value", ROW)
 
 
+def test_a_worker_that_lost_the_race_to_register_takes_the_winners_schema(stub: Stub) -> None:
+    stub.levels["t-value"] = "BACKWARD"
+    absent = 404, b'{"error_code": 40401, "message": "Subject not found"}'
+    exists = 409, b'{"error_code": 409, "message": "An artifact with ID t-value already exists."}'
+    level = 200, b'{"compatibilityLevel": "BACKWARD"}'
+    winners = 200, b'{"subject": "t-value", "id": 8, "version": 1, "schema": "\\"string\\""}'
+    stub.answers += [absent, level, exists, winners, level]
+    assert ConfluentRegistry(stub.url).register("t-value", ROW) == 8
+
+
 def test_a_new_subject_is_protected_before_its_schema_is_registered(stub: Stub) -> None:
     assert ConfluentRegistry(stub.url).register("t-value", ROW) == 7
     assert stub.levels == {"t-value": "BACKWARD"}

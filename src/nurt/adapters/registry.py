@@ -162,8 +162,17 @@ class ConfluentRegistry:
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Return the id of `schema` under `subject`, registering it when new, at level BACKWARD unless one is set.
 
+        Workers register at once: some registries (Apicurio) tell whoever comes second of a conflict, so that one asks
+        once more. An incompatible schema is refused again.
         Raises ConfigurationError when the registry finds it incompatible or refuses us.
         """
+        try:
+            return self._register(subject, schema)
+        except _Conflict:
+            time.sleep(PAUSE_MIN_S)
+            return self._register(subject, schema)
+
+    def _register(self, subject: str, schema: Mapping[str, Any]) -> int:
         text = Schema(orjson.dumps(schema).decode(), "AVRO")
         doing = f"registering schema {subject}"
         known = self._asked_for(doing, lambda: self._client.lookup_schema(subject, text))
@@ -241,7 +250,7 @@ class ConfluentRegistry:
     def _refusal(self, doing: str, refused: SchemaRegistryError) -> ConfigurationError:
         status = refused.http_status_code
         if status == 409:
-            return _incompatible(doing.removeprefix("registering schema "), _said(refused))
+            return _Conflict(str(_incompatible(doing.removeprefix("registering schema "), _said(refused))))
         if status == 404 and (refused.error_code or 0) // 100 == 404:  # else it is no registry that answers
             return _Absent(f"{doing} at {self._shown}: there is none ({_said(refused)}); correct the name")
         if status in (401, 403):
@@ -255,6 +264,10 @@ class ConfluentRegistry:
 
 class _Absent(ConfigurationError):
     """The registry holds no such schema, subject or level."""
+
+
+class _Conflict(ConfigurationError):
+    """The registry answered 409: incompatible, or another worker registered the same at this moment."""
 
 
 def _incompatible(subject: str, why: str) -> ConfigurationError:
