@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import time
 from datetime import UTC, datetime
 from importlib.resources import files
+from os.path import relpath
 from pathlib import Path
 from typing import Annotated
 
@@ -126,11 +128,12 @@ def _show(state: State, folder: Path, messages: int, seconds: float) -> None:
 
 def _go_on(folder: Path) -> None:
     config = folder / "nurt.yaml"
+    program = "nurt" if shutil.which("nurt") else relpath(sys.argv[0])
     email = ProfileTables(folder / "profiles.duckdb").some_email() or "anna@example.com"
     for command, what in (
-        (f"nurt profile {email} -c {config}", "another customer"),
-        (f"nurt stats --count -c {config}", "where every message ended, what is stored"),
-        (f"nurt check -c {config}", "what the mapping makes of each topic"),
-        ("nurt init", "settings and a mapping for your own databases"),
+        (f"profile {email} -c {config}", "another customer"),
+        (f"stats --count -c {config}", "where every message ended, what is stored"),
+        (f"check -c {config}", "what the mapping makes of each topic"),
+        ("init", "settings and a mapping for your own databases"),
     ):
-        page.print(Text.assemble(f"  {command}  ", (f"# {what}", "dim")))
+        page.print(Text.assemble(f"  {program} {command}  ", (f"# {what}", "dim")), soft_wrap=True)

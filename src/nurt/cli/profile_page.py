@@ -126,41 +126,40 @@ def _why(view: ProfileView, letters: Mapping[bytes, str]) -> Table | None:
 
 
 def _accounts(accounts: Sequence[AccountView], letters: Mapping[bytes, str]) -> Table:
-    table = _grid("", "system", "entity", "key", "orders>", "", "identifiers")
+    table = _grid("", "")
     for account in accounts:
-        orders = sum(row["count"] for row in account.orders)
         sold = [row for row in account.orders if row["count"]]
-        worth = ", ".join(f"{_money(Decimal(row['gross']) / 10_000)} {row['currency']}" for row in sold)
+        parts = [" ".join((account.system, account.entity, "/".join(account.key)))]
+        parts += [_count(sum(row["count"] for row in sold), "order")] if sold else []
+        parts += [f"{_money(Decimal(row['gross']) / 10_000)} {row['currency']}" for row in sold]
         links = ", ".join(value for _, value in account.links)
-        table.add_row(
-            Text(letters[account.account], "cyan"),
-            Text(account.system),
-            Text(account.entity),
-            Text("/".join(account.key)),
-            f"{orders:,}" if orders else "",
-            worth,
-            Text(links, "dim"),
-        )
+        shown = Text.assemble(" · ".join(parts), (f"\n{links}" if links else "", "dim"))
+        table.add_row(Text(letters[account.account], "cyan"), shown)
     return table
 
 
 def _orders(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     if not rows:
         return None
-    table = _grid("", "count>", "gross>", "average>", "first", "last", "30 days>", "90 days>", "365 days>", "")
+    table = _grid("", "")
     for row in rows:
+        parts = [_count(row["count"], "order"), _money(row["gross"])]
+        parts += [f"{_money(row['average'])} on average"] if row["count"] else []
+        parts += [f"{row['first_on']} to {row['last_on']}"] if row["first_on"] else []
         beside = [f"{row[name]:,} {name}" for name in ("open", "returned", "cancelled") if row[name]]
-        table.add_row(
-            " ".join(part for part in (row["currency"], row["market"]) if part),
-            f"{row['count']:,}",
-            _money(row["gross"]),
-            _money(row["average"]),
-            str(row["first_on"] or ""),
-            str(row["last_on"] or ""),
-            *(_money(row[f"last_{days}_gross"]) if row[f"last_{days}_count"] else "–" for days in (30, 90, 365)),
-            Text(", ".join(beside), "dim"),
-        )
+        late = [
+            f"{days} days: {_count(row[f'last_{days}_count'], 'order')}, {_money(row[f'last_{days}_gross'])}"
+            for days in (30, 90, 365)
+            if row[f"last_{days}_count"]
+        ]
+        where = " ".join(part for part in (row["currency"], row["market"]) if part)
+        lines = [" · ".join(parts + beside), " · ".join(late)]
+        table.add_row(where, Text.assemble(lines[0], (f"\n{lines[1]}" if late else "", "dim")))
     return table
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _bought(content: Mapping[str, Any]) -> Table | None:
