@@ -19,6 +19,7 @@ from nurt.core.identity import Touched
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
+from nurt.operators import crossing as _crossing  # noqa: F401 - how frames are pickled
 from nurt.operators.profiles_stage import Touch
 from nurt.operators.routing import Routes
 from nurt.operators.translate import Translator
