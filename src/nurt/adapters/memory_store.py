@@ -122,12 +122,14 @@ class MemoryStore:
     def lift(self, epoch: int, horizon: int) -> None:
         """See ports.Store."""
         self.round_trips += 1
+        self._before_write()
         self._check()
         self._put_heads(Head(self.run, epoch, self._head.sequence + 1))
         for place in self.places:
             owed = self._memory.owed.get(place, {})
             for member in [member for member, score in owed.items() if score < horizon]:
                 del owed[member]
+        self._after_write()
 
     def owed(self) -> dict[bytes, list[bytes]]:
         """See ports.Store."""
