@@ -159,3 +159,12 @@ def test_the_readme_names_only_commands_that_there_are() -> None:
     named = re.findall(r"(?:^|`|nurt )nurt ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(named) > 8
     assert set(named) <= known
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/mapping.md", "schemas/README.md"]
+)
+def test_no_link_of_the_documents_leads_nowhere(name: str) -> None:
+    page = ROOT / name
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []

@@ -17,7 +17,8 @@ from nurt.settings import Settings, load_settings
 
 def run(
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Processes; else what the settings say.", min=1, max=256)
+        int | None,
+        typer.Option("--workers", "-w", help="Processes (threads with --until-end or embedded state).", min=1, max=256),
     ] = None,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="End when everything that was there at the start is done.")
