@@ -8,7 +8,7 @@ plain Python, for links change seldom.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -39,16 +39,28 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What the accounts stage says of one account after its write.
+    """What the accounts stage says of some accounts of a realm after its write; each is in it once.
 
     Attributes:
-        links: None when the account is no more.
-        moved_to: the account that its key was changed into, when it is no more for that reason.
+        accounts: their ids.
+        links: String by account; null when it is no more.
+        moved_to: account that is no more -> the account that its key was changed into.
     """
 
-    account: bytes
-    links: str | None
-    moved_to: bytes | None = None
+    accounts: list[bytes]
+    links: pl.Series
+    moved_to: dict[bytes, bytes]
+
+
+def join_touched(many: Sequence[Touched]) -> Touched:
+    """Put touches together; of an account touched twice the last counts, and the last hint where it went."""
+    if len(many) == 1:
+        return many[0]
+    accounts = [account for touched in many for account in touched.accounts]
+    links = pl.concat([touched.links for touched in many])
+    moved_to = {account: to for touched in many for account, to in touched.moved_to.items()}
+    last = dict(zip(accounts, range(len(accounts)), strict=True))
+    return Touched(list(last), links.gather(list(last.values())), moved_to)
 
 
 @dataclass(slots=True)
@@ -113,7 +125,8 @@ def profile_id(anchor: bytes, ids: Ids) -> bytes:
 
 
 def difference(
-    touched: Iterable[Touched],
+    touched: Mapping[bytes, str | None],
+    moved_to: Mapping[bytes, bytes],
     components: Mapping[bytes, Mapping[bytes, Member]],
     elsewhere: Mapping[bytes, bytes],
     waiting: Mapping[bytes, list[bytes]],
@@ -122,19 +135,19 @@ def difference(
     """Resolve the components concerned anew, and say what is different from what is stored.
 
     Args:
-        touched: accounts whose links changed, each once.
+        touched: accounts whose links changed, with their links; None: it is no more.
+        moved_to: account that is no more -> account that it became.
         components: whole stored components: those of the touched accounts and of their new links.
         elsewhere: account -> profile, for accounts that touched ones moved to and that are in no loaded component.
-        waiting: touched account -> emptied profiles that wait for it.
+        waiting: touched account -> profiles without accounts that wait for it.
     """
-    touched = list(touched)
     before = {account: member for members in components.values() for account, member in members.items()}
     after = {account: member.links for account, member in before.items()}
-    for touch in touched:
-        if touch.links is None:
-            after.pop(touch.account, None)
+    for touched_account, links in touched.items():
+        if links is None:
+            after.pop(touched_account, None)
         else:
-            after[touch.account] = touch.links
+            after[touched_account] = links
     diff = Difference()
     profile_of: dict[bytes, bytes] = {}
     for group in resolve(after):
@@ -159,22 +172,22 @@ def difference(
     for component in components.keys() - anchors:
         if component not in after or profile_of[component] != profile_id(component, ids):
             diff.components[component] = None
-    _find_heirs(diff, touched, before, profile_of, elsewhere)
+    gone = {account: to for account, to in moved_to.items() if account in touched and touched[account] is None}
+    _find_heirs(diff, gone, before, profile_of, elsewhere)
     for account, profiles in waiting.items():
         if account in profile_of:
-            diff.heirs.update(dict.fromkeys(profiles, profile_of[account]))
+            diff.heirs.update({one: profile_of[account] for one in profiles if one not in diff.held})
     return diff
 
 
 def _find_heirs(
     diff: Difference,
-    touched: list[Touched],
+    moved: Mapping[bytes, bytes],
     before: Mapping[bytes, Member],
     profile_of: Mapping[bytes, bytes],
     elsewhere: Mapping[bytes, bytes],
 ) -> None:
     """Name, for every emptied profile, where most of its accounts are now; of equals the smallest id."""
-    moved = {touch.account: touch.moved_to for touch in touched if touch.links is None and touch.moved_to is not None}
     emptied: dict[bytes, list[bytes]] = defaultdict(list)
     for account, member in before.items():
         emptied[member.profile].append(account)

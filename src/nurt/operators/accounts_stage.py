@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from nurt.core.accounts import fold_accounts, newest_shares
+from nurt.core.accounts import AccountsFolded, fold_accounts, newest_shares
 from nurt.core.columns import encode_ids
 from nurt.core.context import FoldContext
 from nurt.core.contributions import Said
@@ -51,8 +51,14 @@ class AccountsStage:
         self._store.write(change)
         if not self._alone:  # who is touched by name reads what was written, and may do so elsewhere
             self._store.settle()
-        realms = folded.system.replace_strict(dict(self._context.realm), default="default").to_list()
-        touched: dict[str, list[Touched]] = {}
-        for owner, (account, links, realm) in enumerate(zip(ids, folded.links.to_list(), realms, strict=True)):
-            touched.setdefault(realm, []).append(Touched(account, links, folded.moved_to.get(owner)))
-        return touched
+        realms = folded.system.replace_strict(dict(self._context.realm), default="default", return_dtype=pl.String)
+        return {realm: _touched(ids, folded, realms == realm) for realm in realms.unique(maintain_order=True)}
+
+
+def _touched(ids: list[bytes], folded: AccountsFolded, is_here: pl.Series) -> list[Touched]:
+    """Say which accounts of a realm were touched."""
+    moved_to = {ids[owner]: to for owner, to in folded.moved_to.items() if is_here[owner]}
+    if is_here.all():
+        return [Touched(ids, folded.links, moved_to)]
+    here = is_here.arg_true()
+    return [Touched([ids[owner] for owner in here], folded.links.gather(here), moved_to)]

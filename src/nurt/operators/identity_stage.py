@@ -1,13 +1,17 @@
 """The fourth stage: who is who. One worker owns a realm's whole identity graph.
 
-Off the hot path where links change; on it where they do not: then one read tells each account's profile.
+Hot path where links do not change (one read tells each account's profile) and for new accounts that share nothing;
+off it, plain Python, where links meet, change or go.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from nurt.core.context import FoldContext
@@ -23,14 +27,18 @@ from nurt.core.identity import (
     Member,
     Touched,
     difference,
-    split_links,
+    join_touched,
 )
+from nurt.core.lonely_accounts import Links, find_sharing, identifier_texts, list_links, settle_lonely
 from nurt.core.tables import OWNER, Table
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
 from nurt.operators.profiles_stage import encode_touch
 from nurt.ports import Store
+
+MembershipRow = tuple[int, bytes, bytes, str]
+"""part, component, profile, links."""
 
 
 class IdentityStage:
@@ -45,50 +53,105 @@ class IdentityStage:
 
     def resolve(self, realm: str, touched: Sequence[Touched]) -> list[bytes]:
         """Bring the realm's graph up to date, and name every profile concerned: after the write, each once."""
-        last = {touch.account: touch for touch in touched}
-        for touch in touched:  # a later touch may have lost the hint where the account went
-            if touch.moved_to is not None and last[touch.account].moved_to is None:
-                last[touch.account] = Touched(touch.account, last[touch.account].links, touch.moved_to)
-        asked = [*last, *{touch.moved_to for touch in last.values() if touch.moved_to} - last.keys()]
-        held = self._memberships(realm, asked)
-        profiles = {row[1]: None for account in last for row in held[account] if row[0] == MEMBER}
-        changed = [touch for touch in last.values() if _links(held[touch.account]) != touch.links]
-        if not changed:
+        said = join_touched(touched)
+        held = self._read_held(realm, said)
+        profiles = dict.fromkeys(held.profiles())
+        changed = np.flatnonzero(held.is_changed())
+        if not len(changed):
             return list(profiles)
-        components = self._components(realm, changed, held)
-        elsewhere = {
-            account: row[1] for account in asked for row in held[account] if row[0] == MEMBER and account not in last
-        }
-        waiting = {
-            touch.account: [row[1] for row in held[touch.account] if row[0] == WAITING]
-            for touch in changed
-            if touch.links is not None
-        }
-        diff = difference(changed, components, elsewhere, waiting, self._context.ids)
-        self._store.write(self._change(realm, diff, held))
+        links = list_links(realm, said.links.gather(changed), self._context.ids)
+        found = self._store.read(self._keys.in_realm(b"d", realm, links.ids)) if links.ids else []
+        lonely = held.is_new[changed] & ~find_sharing(links, found, len(changed))
+        change = Change()
+        settled = self._settle_lonely(realm, said, changed, lonely, links, change)
+        profiles.update(dict.fromkeys(settled.values()))
+        if not lonely.all():
+            diff = self._resolve_others(realm, held, changed[~lonely], found, settled)
+            self._add_difference(realm, diff, held, change)
+            profiles.update(dict.fromkeys(diff.profiles()))
+        self._store.write(change)
         if not self._alone:  # profiles are recomputed elsewhere, from what was written
             self._store.settle()
-        profiles.update(dict.fromkeys(diff.profiles()))
-        profiles.update({found[1]: None for account in last if (found := diff.memberships.get(account))})
         return list(profiles)
 
-    def _memberships(self, realm: str, accounts: Sequence[bytes]) -> dict[bytes, list[tuple[int, bytes, bytes, str]]]:
-        """Read accounts' membership rows: (part, profile, component, links)."""
-        rows = _rows(MEMBERSHIPS, self._store.read(self._keys.in_realm(b"m", realm, accounts)))
-        return {
-            account: [(part, profile, component, links) for part, component, profile, links in rows[index]]
-            for index, account in enumerate(accounts)
-        }
+    def _read_held(self, realm: str, said: Touched) -> _Held:
+        known = set(said.accounts)
+        beside = [to for to in dict.fromkeys(said.moved_to.values()) if to not in known]
+        asked = [*said.accounts, *beside]
+        values = self._store.read(self._keys.in_realm(b"m", realm, asked))
+        is_new = np.fromiter((value is None for value in values[: len(known)]), dtype=np.bool_, count=len(known))
+        return _Held(said, asked, MEMBERSHIPS.unpack(values), is_new & said.links.is_not_null().to_numpy())
 
-    def _components(
-        self, realm: str, changed: Sequence[Touched], held: dict[bytes, list[tuple[int, bytes, bytes, str]]]
-    ) -> dict[bytes, dict[bytes, Member]]:
-        """Load whole components: those of the changed accounts and those of their links."""
-        links = sorted({link for touch in changed for link in split_links(touch.links or "")})
-        found = self._store.read(self._identifier_keys(realm, links)) if links else []
+    def _settle_lonely(
+        self,
+        realm: str,
+        said: Touched,
+        changed: npt.NDArray[np.int64],
+        lonely: npt.NDArray[np.bool_],
+        links: Links,
+        change: Change,
+    ) -> dict[bytes, bytes]:
+        """Write new accounts that share nothing; returns account -> profile.
+
+        Nothing of it is owed: whatever brings such an account again touches its profile.
+        """
+        if not lonely.any():
+            return {}
+        rows = changed[lonely]
+        accounts = [said.accounts[row] for row in rows.tolist()]
+        settled = settle_lonely(accounts, said.links.gather(rows), self._context.ids)
+        in_realm = self._keys.in_realm
+        change.store(in_realm(b"m", realm, accounts), settled.memberships)
+        change.store(in_realm(b"g", realm, accounts), settled.components)
+        change.store(in_realm(b"p", realm, settled.profiles), settled.members)
+        entries = [account + profile for account, profile in zip(accounts, settled.profiles, strict=True)]
+        place = np.cumsum(lonely) - 1
+        of_lonely = lonely[links.account]
+        identifiers = [links.ids[code] for code in links.code[of_lonely].tolist()]
+        owners = place[links.account[of_lonely]].tolist()
+        change.store(in_realm(b"d", realm, identifiers), [entries[owner] for owner in owners])
+        return dict(zip(accounts, settled.profiles, strict=True))
+
+    def _resolve_others(
+        self,
+        realm: str,
+        held: _Held,
+        others: npt.NDArray[np.int64],
+        found: Sequence[bytes | None],
+        settled: Mapping[bytes, bytes],
+    ) -> Difference:
+        """Resolve the components of accounts whose links meet, changed or went."""
+        said = held.said
+        accounts = [said.accounts[row] for row in others.tolist()]
+        links = dict(zip(accounts, said.links.gather(others).to_list(), strict=True))
+        rows = held.rows(accounts)
         wanted = {value[:16]: None for value in found if value is not None}
-        wanted.update({row[2]: None for touch in changed for row in held[touch.account] if row[0] == MEMBER})
-        names = list(wanted)
+        wanted.update({row[1]: None for account in accounts for row in rows[account] if row[0] == MEMBER})
+        elsewhere: dict[bytes, bytes] = {}
+        targets = set(said.moved_to.values()) - links.keys()
+        if targets:
+            beside = held.rows(targets)
+            elsewhere = {account: row[2] for account in targets for row in beside[account] if row[0] == MEMBER}
+            elsewhere.update({account: settled[account] for account in targets & settled.keys()})
+        waiting = {
+            account: [row[2] for row in rows[account] if row[0] == WAITING]
+            for account, text in links.items()
+            if text is not None
+        }
+        waiting = self._still_emptied(realm, waiting, set(settled.values()))
+        components = self._components(realm, list(wanted))
+        return difference(links, said.moved_to, components, elsewhere, waiting, self._context.ids)
+
+    def _still_emptied(
+        self, realm: str, waiting: Mapping[bytes, list[bytes]], settled: set[bytes]
+    ) -> dict[bytes, list[bytes]]:
+        """Leave out profiles that hold accounts again: they need no heir any more."""
+        profiles = [profile for some in waiting.values() for profile in some]
+        members = self.members(realm, profiles) if profiles else []
+        live = settled | {one for one, rows in zip(profiles, members, strict=True) if rows and rows[0][0] == HELD}
+        return {account: [profile for profile in some if profile not in live] for account, some in waiting.items()}
+
+    def _components(self, realm: str, names: list[bytes]) -> dict[bytes, dict[bytes, Member]]:
         if not names:
             return {}
         rows = _rows(COMPONENTS, self._store.read(self._keys.in_realm(b"g", realm, names)))
@@ -97,21 +160,14 @@ class IdentityStage:
             for index, name in enumerate(names)
         }
 
-    def _identifier_keys(self, realm: str, links: Sequence[str]) -> list[bytes]:
-        texts = pl.Series([f"identifier\x1f{realm}\x1f{link}" for link in links], dtype=pl.String)
-        return self._keys.in_realm(b"d", realm, self._context.ids.of(texts).to_list())
-
-    def _change(self, realm: str, diff: Difference, held: dict[bytes, list[tuple[int, bytes, bytes, str]]]) -> Change:
-        """Encode a difference as one atomic write, with the profiles concerned owed."""
-        change = Change()
+    def _add_difference(self, realm: str, diff: Difference, held: _Held, change: Change) -> None:
+        """Encode a difference, with the profiles concerned owed."""
         memberships: dict[bytes, list[tuple[object, ...]]] = {}
         for account, found in diff.memberships.items():
             memberships[account] = [] if found is None else [(MEMBER, *found)]
+        kept = held.rows(diff.waiting)
         for account, profiles in diff.waiting.items():
-            kept: list[tuple[object, ...]] = [
-                (part, component, profile, links) for part, profile, component, links in held.get(account, [])
-            ]
-            memberships.setdefault(account, kept)
+            memberships.setdefault(account, list(kept[account]))
             memberships[account] += [(WAITING, None, profile, None) for profile in profiles]
         self._put(change, b"m", realm, MEMBERSHIPS, memberships)
         components: dict[bytes, list[tuple[object, ...]]] = {
@@ -125,14 +181,13 @@ class IdentityStage:
         for profile, heir in diff.heirs.items():
             members[profile] = [] if heir is None else [(HEIR, heir)]
         self._put(change, b"p", realm, MEMBERS, members)
-        names = list(diff.identifiers)
+        texts = identifier_texts(realm, pl.Series("link", list(diff.identifiers), dtype=pl.String))
         values = [found and found[0] + found[1] for found in diff.identifiers.values()]
-        change.store(self._identifier_keys(realm, names), values)
+        change.store(self._keys.in_realm(b"d", realm, self._context.ids.of(texts).to_list()), values)
         score = owed_score(self._store.run, self._epoch())
         change.owed[self._keys.realm_place(realm)] = dict.fromkeys(
             [encode_touch((realm, profile)) for profile in diff.profiles()], score
         )
-        return change
 
     def _put(
         self, change: Change, kind: bytes, realm: str, table: Table, rows: dict[bytes, list[tuple[object, ...]]]
@@ -147,13 +202,52 @@ class IdentityStage:
         return [rows[index] for index in range(len(profiles))]
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is stored of touched accounts, and of those that they moved to.
+
+    Attributes:
+        said: the touched accounts.
+        asked: the same, then those that they moved to.
+        memberships: MEMBERSHIPS and owner, an index into `asked`.
+        is_new: by touched account: it is there, and nothing is stored of it.
+    """
+
+    said: Touched
+    asked: list[bytes]
+    memberships: pl.DataFrame
+    is_new: npt.NDArray[np.bool_]
+
+    def _own(self) -> pl.DataFrame:
+        return self.memberships.filter((pl.col("part") == MEMBER) & (pl.col(OWNER) < len(self.said.accounts)))
+
+    def profiles(self) -> list[bytes]:
+        """List the profiles that the touched accounts are in."""
+        return self._own()["profile"].to_list()
+
+    def is_changed(self) -> npt.NDArray[np.bool_]:
+        """Say by touched account whether its links are not those stored."""
+        own = self._own()
+        owner = own[OWNER].to_numpy()
+        links = self.said.links
+        changed = links.is_not_null().to_numpy().copy()
+        changed[owner] = own["links"].ne_missing(links.gather(owner)).to_numpy()
+        return changed
+
+    def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[MembershipRow]]:
+        """List the membership rows of some accounts that were asked."""
+        wanted = set(accounts)
+        places = {index: account for index, account in enumerate(self.asked) if account in wanted}
+        found: dict[bytes, list[MembershipRow]] = {account: [] for account in wanted}
+        rows = self.memberships.filter(pl.col(OWNER).is_in(list(places))) if places else self.memberships.clear()
+        for owner, *row in rows.select(OWNER, *MEMBERSHIPS.columns).iter_rows():
+            found[places[owner]].append(tuple(row))
+        return found
+
+
 def _rows(table: Table, values: Iterable[bytes | None]) -> dict[int, list[tuple]]:  # type: ignore[type-arg]
     """Unpack values into plain rows, by index."""
     rows: dict[int, list[tuple]] = defaultdict(list)  # type: ignore[type-arg]
     for owner, *row in table.unpack(list(values)).iter_rows():
         rows[owner].append(tuple(row))
     return rows
-
-
-def _links(rows: list[tuple[int, bytes, bytes, str]]) -> str | None:
-    return next((row[3] for row in rows if row[0] == MEMBER), None)
