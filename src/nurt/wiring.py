@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from redis import Redis
 
@@ -19,6 +20,9 @@ from nurt.adapters.kafka_register import KafkaRegister
 from nurt.adapters.kafka_settings import fill_in
 from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.parquet_sink import ParquetSink
+from nurt.adapters.profile_reader import read_profile
+from nurt.adapters.published import Published as PublishedProfiles
+from nurt.adapters.published import published_in_duckdb, published_on_topic
 from nurt.adapters.redis_store import RedisStore, claim, read_heads
 from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
@@ -36,7 +40,9 @@ from nurt.core.launch import (
 )
 from nurt.core.mapping import Mapping, load_mapping
 from nurt.core.source_epochs import SourceEpochs
+from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays
 from nurt.errors import ConfigurationError
+from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch
@@ -291,10 +297,36 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
     register.append(begin_record(run, settings.workers, deployment, decision))
     claim(client, run, list(places.values()))
+    if decision.rewound:
+        note_strays(settings, client, keys)
     client.close()
     log = _logger.warning if decision.rewound else _logger.info
     log("run %d of %s: %s", run, settings.prefix, decision.why)
     return Launched(run, decision, earlier_workers(records))
+
+
+def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
+    """Note in the state which profiles were published otherwise than the state, come back older, knows."""
+    published: PublishedProfiles = {}
+    if settings.parquet is not None and settings.duckdb is None and settings.topic is None:
+        _logger.warning("Parquet cannot be asked what it was told; profiles that are no more may stay there")
+    if settings.duckdb is not None:
+        published |= published_in_duckdb(settings.duckdb)
+    if settings.topic is not None:
+        assert settings.kafka is not None
+        published |= published_on_topic(settings.kafka, settings.topic)
+    if not published:
+        return
+    ids = list(published)
+    values: Any = client.mget(keys.of(b"f", ids))
+    kept = dict(zip(ids, map(KeptProfile.decode, values), strict=True))
+    by_place: dict[bytes, list[Touch]] = {}
+    for realm, profile in find_strays(published, kept, lambda body: str(read_profile(body)["realm"])):
+        by_place.setdefault(keys.place_of(profile), []).append((realm, profile))
+    for place, touches in by_place.items():
+        client.set(place + STRAYS, encode_strays(touches))
+    strays = sum(map(len, by_place.values()))
+    _logger.warning("%d published profiles are not as the state knows them; they are published anew", strays)
 
 
 def commits_of(settings: Settings) -> list[Committed]:

@@ -70,13 +70,15 @@ class ArchiveLog:
     def committed(self) -> Committed | None:
         """Return what was last committed for this share's partitions, whichever worker did it then.
 
-        (run, epoch) is the largest among them: the state must be at least as new as any of its inputs was told.
+        (run, epoch) is the largest among them: the state must be at least as new as any of its inputs was told. What
+        an earlier run committed is left out: a process that its successor has overtaken may have done it late.
         """
         ours = [entry for entry in self._commits() if self._owns(entry[0], entry[1])]
         if not ours:
             return None
         run, epoch = max((run, epoch) for _, _, _, run, epoch in ours)
-        return Committed({(topic, partition): offset for topic, partition, offset, _, _ in ours}, run, epoch)
+        believed = [entry for entry in ours if entry[3] == run]
+        return Committed({(topic, partition): offset for topic, partition, offset, _, _ in believed}, run, epoch)
 
     def start(self, offsets: Offsets | None) -> None:
         """Begin to read at `offsets`; partitions that it does not name begin at their earliest message.
@@ -118,12 +120,17 @@ class ArchiveLog:
         return bool(self._streams) and not self._follow and all(stream.ended() for stream in self._streams)
 
     def commit(self, committed: Committed) -> None:
-        """Record that everything before these offsets is done; other workers' partitions stay as they are."""
+        """Record that everything before these offsets is done; other workers' partitions stay as they are.
+
+        What a later run has committed stays too: this process has been overtaken and will hear of it.
+        """
         if self._state is None:
             return
         with locked(self._state.with_suffix(".lock")):
             stored = {(entry[0], entry[1]): entry for entry in self._commits()}
             for (topic, partition), offset in committed.offsets.items():
+                if (topic, partition) in stored and stored[topic, partition][3] > committed.run:
+                    continue
                 stored[topic, partition] = (topic, partition, offset, committed.run, committed.epoch)
             replace_file(self._state, orjson.dumps({"version": 1, "partitions": sorted(stored.values())}))
 

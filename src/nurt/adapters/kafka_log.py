@@ -117,7 +117,8 @@ class KafkaLog:
     def committed(self) -> Committed | None:
         """Return the committed offsets of this share and the largest (run, epoch) among their metadata.
 
-        An offset without metadata of ours (an operator's reset) counts as run 0, epoch 0.
+        An offset without metadata of ours (an operator's reset) counts as run 0, epoch 0. One of an earlier run than
+        the largest is left out: a process that its successor has overtaken may have written it late.
         """
         asked = [TopicPartition(*partition) for partition in self._share]
         if not asked:
@@ -128,7 +129,8 @@ class KafkaLog:
             return None
         run, epoch = max(_read_metadata(at.metadata) for at in found)
         self._committed = {(at.topic, at.partition): at.offset for at in found}
-        return Committed(dict(self._committed), run, epoch)
+        believed = [at for at in found if _read_metadata(at.metadata)[0] in (0, run)]
+        return Committed({(at.topic, at.partition): at.offset for at in believed}, run, epoch)
 
     def start(self, offsets: Offsets | None) -> None:
         """Begin to read; what `offsets` does not name begins at its earliest message.

@@ -29,6 +29,7 @@ def requeue_to_kafka(settings: KafkaSettings, batch: Sequence[Refused]) -> None:
 
     Raises ConnectionFailed when one was not delivered; those before it may be there twice, which folds absorb.
     """
+    _check(batch)
     failed: list[str] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -39,7 +40,6 @@ def requeue_to_kafka(settings: KafkaSettings, batch: Sequence[Refused]) -> None:
     own = {"enable.idempotence": True, "error_cb": outage.on_error}
     producer = settings.open(Producer, "producer", settings.client_options(own))
     for refused in batch:
-        _check(refused)
         producer.produce(
             refused.topic,
             refused.value,
@@ -63,6 +63,7 @@ def requeue_to_archive(folders: Sequence[Path], batch: Sequence[Refused]) -> Non
 
     Raises ConfigurationError when another process writes that archive.
     """
+    _check(batch)
     left = list(batch)
     for folder in folders:
         with ArchiveWriter(folder) as writer:
@@ -70,7 +71,6 @@ def requeue_to_archive(folders: Sequence[Path], batch: Sequence[Refused]) -> Non
             is_last = folder == folders[-1]
             ours = [refused for refused in left if is_last or (refused.topic, refused.partition) in known]
             for refused in ours:
-                _check(refused)
                 writer.write(
                     refused.topic,
                     refused.partition,
@@ -88,9 +88,15 @@ def _marked(refused: Refused) -> Headers:
     return [*(header for header in refused.headers or [] if header[0] != HEADER), (HEADER, place)]
 
 
-def _check(refused: Refused) -> None:
-    if refused.topic == DAMAGED_TOPIC:
-        raise ConfigurationError(
-            f"requeuing {refused.topic}:{refused.partition}:{refused.offset}: it is no message but a damaged place of "
-            "an archive (its header nurt-file names it); mend the file, and rebuild with `nurt run --rebuild`"
-        )
+def can_requeue(refused: Refused) -> bool:
+    """Say whether it is a message; a damaged place of an archive is none."""
+    return refused.topic != DAMAGED_TOPIC
+
+
+def _check(batch: Sequence[Refused]) -> None:
+    for refused in batch:
+        if not can_requeue(refused):
+            raise ConfigurationError(
+                f"requeuing {refused.topic}:{refused.partition}:{refused.offset}: it is no message but a damaged place "
+                "of an archive (its header nurt-file names it); mend the file, and rebuild with `nurt run --rebuild`"
+            )

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from nurt.adapters.quarantine import Place, Quarantine, Wanted, place_of
-from nurt.adapters.requeue import requeue_to_archive, requeue_to_kafka
+from nurt.adapters.requeue import can_requeue, requeue_to_archive, requeue_to_kafka
 from nurt.cli.frame import (
     DEFAULT_CONFIG,
     AsJson,
@@ -161,7 +161,7 @@ def requeue(
         raise refuse("requeuing", "it is not said what", "name one message, or --reason, --topic or --all")
     with opened_state(config) as state:
         held = state.quarantine
-        wanted = [_found(held, name)] if name is not None else list(held.newest(Wanted(reason, topic)))
+        wanted = [_found(held, name)] if name is not None else _messages(held, Wanted(reason, topic))
         wanted.reverse()  # oldest first, as they came
         gone = _requeue(held, wanted, _putting(state.settings))
         left = len(held)
@@ -169,6 +169,11 @@ def requeue(
         print_json({"requeued": gone, "left": left})
     else:
         page.print(f"{gone:,} requeued, {left:,} left in quarantine; a running `nurt run` reads them at once.")
+
+
+def _messages(held: Quarantine, wanted: Wanted) -> list[Refused]:
+    """List what can be put on the input again; a damaged place of an archive stays."""
+    return [refused for refused in held.newest(wanted) if can_requeue(refused)]
 
 
 def _requeue(held: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:

@@ -52,12 +52,13 @@ class ProfilesStage:
         self._epoch = epoch
         self._as_of = as_of
 
-    def materialise(self, touches: Sequence[Touch], owed: bool = False) -> PublishedBatch:
+    def materialise(self, touches: Sequence[Touch], owed: bool = False, anew: bool = False) -> PublishedBatch:
         """Recompute the profiles touched, keep what changed, and return all of them to be published.
 
         Args:
             touches: each once.
             owed: no replay touches them again, so what is returned is owed until its epoch is behind the horizon.
+            anew: something else was published: what did not change gets a new revision, what is not known is erased.
         """
         if not touches:
             return PublishedBatch([], [], [])
@@ -73,11 +74,11 @@ class ProfilesStage:
         out = PublishedBatch([], [], [])
         for index, (profile, before) in enumerate(zip(ids, kept, strict=True)):
             state, due, content = contents.get(index, (ERASED, -1, b""))
-            if state == ERASED and before is None:
+            if state == ERASED and before is None and not anew:
                 self._note_due(change, touches[index], -1)
                 continue  # it never was
             now = before
-            if before is None or before.state != state or before.due != due or not _says(before, content):
+            if anew or before is None or before.state != state or before.due != due or not _says(before, content):
                 body = with_revision(content, revision) if content else b""
                 now = KeptProfile(revision, due, state, body)
                 change.put[kept_keys[index]] = now.encode()

@@ -91,7 +91,7 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         if self._fresh:
             self._settle()
             self._fresh = False
-            items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon))
+            items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon, self._caught_up()))
         ending = self._reading.stopping() or self._log.exhausted()
         if ending and self._empty_epochs >= EPOCHS_TO_DRAIN:
             raise StopIteration
@@ -101,6 +101,9 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         items += batches
         self._awake = None if batches else datetime.now(UTC) + IDLE
         return items
+
+    def _caught_up(self) -> bool:
+        return self._empty_epochs > 0 and (self._log.exhausted() or self._log.lag() == 0)
 
     def next_awake(self) -> datetime | None:
         """Say when to look again."""

@@ -129,6 +129,8 @@ class Steps:
         yield from stage.materialise_owed(owed)
         if any(map(_is_tick, items)):
             yield self._worker.due_profiles()
+        if any(isinstance(item, Tick) and item.caught_up for item in items):
+            yield from self._worker.strays()
 
     def _linger(self, touches: Sequence[Touch]) -> PublishedBatch:
         """Let touches wait for more of the same profiles; meanwhile they are owed, for no replay would make them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nurt.core.context import FoldContext
 from nurt.core.contributions import Said, join_said
 from nurt.core.identity import Touched
+from nurt.core.strays import STRAYS, decode_strays
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated
@@ -34,11 +35,13 @@ class Tick:
         epoch: that begins now; all before it are done.
         as_of: today, days since 1970.
         horizon: owed_score below which nothing can be rewound to.
+        caught_up: nothing waits to be read.
     """
 
     epoch: int
     as_of: int
     horizon: int
+    caught_up: bool = False
 
 
 class Worker:
@@ -55,6 +58,7 @@ class Worker:
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
         self.profiles = ProfilesStage(store, keys, context, schema, lambda: self.epoch, lambda: self.as_of)
         self._resumed = False
+        self._knows_strays = False
         self._knows_day = False
 
     def begin_epoch(self, tick: Tick) -> bool:
@@ -98,6 +102,21 @@ class Worker:
         for touch in touches:
             change.owed.setdefault(self.keys.place_of(touch[1]), {})[encode_touch(touch)] = score
         self.store.write(change)
+
+    def strays(self) -> Iterator[PublishedBatch]:
+        """Publish anew, once all input is read again, what was published and is not what the state knew at start.
+
+        Source: the launch of a run whose state came back older notes them; see `core/launch.py`.
+        """
+        if self._knows_strays:
+            return
+        self._knows_strays = True
+        names = [place + STRAYS for place in self.store.places]
+        touches = [touch for value in self.store.read(names) for touch in decode_strays(value)]
+        for at in range(0, len(touches), DUE_PROFILES_MAX):
+            yield self.profiles.materialise(touches[at : at + DUE_PROFILES_MAX], owed=True, anew=True)
+        if touches:
+            self.store.write(Change(drop=names))
 
     def due_profiles(self) -> PublishedBatch:
         """Recompute some of the profiles that the clock changed; the others wait for the next tick."""

@@ -1,0 +1,71 @@
+"""What the outside has been told: newest revision of every profile, read back from where it was published.
+
+Asked only when state came back older than it was: then profiles were published that state no longer knows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from confluent_kafka import Consumer, TopicPartition
+
+from nurt.adapters.kafka_outage import Outage
+from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka_topics import TopicFilter, list_partitions
+from nurt.core.avro import compile_reader
+from nurt.schemas import PROFILE_VALUE, load
+
+Published = dict[bytes, tuple[int, str] | None]
+"""Profile id -> (revision, realm), or None: it was erased."""
+
+READ_ROWS = 10_000
+_KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
+
+
+def published_on_topic(settings: KafkaSettings, topic: str) -> Published:
+    """Read a profile topic to its end."""
+    outage = Outage(f"reading back topic {topic}", settings.bootstrap)
+    own = {"group.id": f"nurt-{uuid.uuid4().hex}", "enable.auto.commit": False, "isolation.level": "read_committed"}
+    consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
+    try:
+        found = outage.until_answered(lambda: list_partitions(consumer, TopicFilter([topic])), 60.0)
+        parts = [TopicPartition(name, number, 0) for name, number in found]
+        ranges = {part.partition: consumer.get_watermark_offsets(part, timeout=60.0) for part in parts}
+        consumer.assign([TopicPartition(part.topic, part.partition, ranges[part.partition][0]) for part in parts])
+        reader = compile_reader(load(PROFILE_VALUE), ["revision", "realm"])
+        published: Published = {}
+        while any(at.offset < ranges[at.partition][1] for at in _positions(consumer, parts, ranges)):
+            messages = [message for message in consumer.consume(READ_ROWS, 1.0) if message.error() is None]
+            keys = [bytes.fromhex(message.key()[_KEY_HEADER_BYTES:].decode()) for message in messages]
+            values = [message.value() for message in messages]
+            frame = reader.read([value if value is not None else b"" for value in values], skip=5).frame
+            for key, value, revision, realm in zip(keys, values, frame["revision"], frame["realm"], strict=True):
+                published[key] = None if value is None else (revision, realm)
+        return published
+    finally:
+        consumer.close()
+
+
+def _positions(consumer: Any, parts: list[TopicPartition], ranges: dict[int, tuple[int, int]]) -> list[Any]:
+    """Ask where the consumer stands; a partition of which nothing was read stands at its first offset."""
+    positions = consumer.position(parts)
+    for at in positions:
+        at.offset = at.offset if at.offset >= 0 else ranges[at.partition][0]
+    return list(positions)
+
+
+def published_in_duckdb(path: Path) -> Published:
+    """Read the profiles of a DuckDB file; none when there is no file yet."""
+    if not path.exists():
+        return {}
+    with duckdb.connect(str(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if "profiles" not in tables:
+            return {}
+        live = connection.execute("SELECT id, revision, realm FROM profiles").fetchall()
+        erased = connection.execute("SELECT id FROM profile_erased").fetchall()
+    published: Published = {bytes.fromhex(id_): None for (id_,) in erased}
+    return published | {bytes.fromhex(id_): (revision, realm) for id_, revision, realm in live}
