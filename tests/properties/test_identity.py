@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from unittest.mock import patch
 
 import numpy as np
-import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +43,7 @@ def touches(draw: st.DrawFn) -> dict[bytes, Touch]:
 
 
 def touched(links: dict[bytes, Touch]) -> Touched:
-    texts = pl.Series("links", [text for text, _ in links.values()], dtype=pl.String)
+    texts = [text for text, _ in links.values()]
     return Touched(list(links), texts, {account: to for account, (_, to) in links.items() if to is not None})
 
 

@@ -41,14 +41,16 @@ class Member:
 class Touched:
     """What the accounts stage says of some accounts of a realm after its write; each is in it once.
 
+    It may cross to another process, so it holds plain lists.
+
     Attributes:
         accounts: their ids.
-        links: String by account; null when it is no more.
+        links: text of links by account; None when it is no more.
         moved_to: account that is no more -> the account that its key was changed into.
     """
 
     accounts: list[bytes]
-    links: pl.Series
+    links: list[str | None]
     moved_to: dict[bytes, bytes]
 
 
@@ -56,11 +58,9 @@ def join_touched(many: Sequence[Touched]) -> Touched:
     """Put touches together; of an account touched twice the last counts, and the last hint where it went."""
     if len(many) == 1:
         return many[0]
-    accounts = [account for touched in many for account in touched.accounts]
-    links = pl.concat([touched.links for touched in many])
     moved_to = {account: to for touched in many for account, to in touched.moved_to.items()}
-    last = dict(zip(accounts, range(len(accounts)), strict=True))
-    return Touched(list(last), links.gather(list(last.values())), moved_to)
+    last = {account: links for touched in many for account, links in zip(touched.accounts, touched.links, strict=True)}
+    return Touched(list(last), list(last.values()), moved_to)
 
 
 @dataclass(slots=True)

@@ -59,6 +59,6 @@ def _touched(ids: list[bytes], folded: AccountsFolded, is_here: pl.Series) -> li
     """Say which accounts of a realm were touched."""
     moved_to = {ids[owner]: to for owner, to in folded.moved_to.items() if is_here[owner]}
     if is_here.all():
-        return [Touched(ids, folded.links, moved_to)]
+        return [Touched(ids, folded.links.to_list(), moved_to)]
     here = is_here.arg_true()
-    return [Touched([ids[owner] for owner in here], folded.links.gather(here), moved_to)]
+    return [Touched([ids[owner] for owner in here], folded.links.gather(here).to_list(), moved_to)]

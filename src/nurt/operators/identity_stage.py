@@ -59,11 +59,11 @@ class IdentityStage:
         changed = np.flatnonzero(held.is_changed())
         if not len(changed):
             return list(profiles)
-        links = list_links(realm, said.links.gather(changed), self._context.ids)
+        links = list_links(realm, held.links.gather(changed), self._context.ids)
         found = self._store.read(self._keys.in_realm(b"d", realm, links.ids)) if links.ids else []
         lonely = held.is_new[changed] & ~find_sharing(links, found, len(changed))
         change = Change()
-        settled = self._settle_lonely(realm, said, changed, lonely, links, change)
+        settled = self._settle_lonely(realm, held, changed, lonely, links, change)
         profiles.update(dict.fromkeys(settled.values()))
         if not lonely.all():
             diff = self._resolve_others(realm, held, changed[~lonely], found, settled)
@@ -79,13 +79,14 @@ class IdentityStage:
         beside = [to for to in dict.fromkeys(said.moved_to.values()) if to not in known]
         asked = [*said.accounts, *beside]
         values = self._store.read(self._keys.in_realm(b"m", realm, asked))
+        links = pl.Series("links", said.links, dtype=pl.String)
         is_new = np.fromiter((value is None for value in values[: len(known)]), dtype=np.bool_, count=len(known))
-        return _Held(said, asked, MEMBERSHIPS.unpack(values), is_new & said.links.is_not_null().to_numpy())
+        return _Held(said, links, asked, MEMBERSHIPS.unpack(values), is_new & links.is_not_null().to_numpy())
 
     def _settle_lonely(
         self,
         realm: str,
-        said: Touched,
+        held: _Held,
         changed: npt.NDArray[np.int64],
         lonely: npt.NDArray[np.bool_],
         links: Links,
@@ -98,8 +99,8 @@ class IdentityStage:
         if not lonely.any():
             return {}
         rows = changed[lonely]
-        accounts = [said.accounts[row] for row in rows.tolist()]
-        settled = settle_lonely(accounts, said.links.gather(rows), self._context.ids)
+        accounts = [held.said.accounts[row] for row in rows.tolist()]
+        settled = settle_lonely(accounts, held.links.gather(rows), self._context.ids)
         in_realm = self._keys.in_realm
         change.store(in_realm(b"m", realm, accounts), settled.memberships)
         change.store(in_realm(b"g", realm, accounts), settled.components)
@@ -122,11 +123,10 @@ class IdentityStage:
     ) -> Difference:
         """Resolve the components of accounts whose links meet, changed or went."""
         said = held.said
-        accounts = [said.accounts[row] for row in others.tolist()]
-        links = dict(zip(accounts, said.links.gather(others).to_list(), strict=True))
-        rows = held.rows(accounts)
+        links = {said.accounts[row]: said.links[row] for row in others.tolist()}
+        rows = held.rows(links)
         wanted = {value[:16]: None for value in found if value is not None}
-        wanted.update({row[1]: None for account in accounts for row in rows[account] if row[0] == MEMBER})
+        wanted.update({row[1]: None for account in links for row in rows[account] if row[0] == MEMBER})
         elsewhere: dict[bytes, bytes] = {}
         targets = set(said.moved_to.values()) - links.keys()
         if targets:
@@ -208,12 +208,14 @@ class _Held:
 
     Attributes:
         said: the touched accounts.
+        links: what is said of their links, as a column.
         asked: the same, then those that they moved to.
         memberships: MEMBERSHIPS and owner, an index into `asked`.
         is_new: by touched account: it is there, and nothing is stored of it.
     """
 
     said: Touched
+    links: pl.Series
     asked: list[bytes]
     memberships: pl.DataFrame
     is_new: npt.NDArray[np.bool_]
@@ -229,7 +231,7 @@ class _Held:
         """Say by touched account whether its links are not those stored."""
         own = self._own()
         owner = own[OWNER].to_numpy()
-        links = self.said.links
+        links = self.links
         changed = links.is_not_null().to_numpy().copy()
         changed[owner] = own["links"].ne_missing(links.gather(owner)).to_numpy()
         return changed
