@@ -14,8 +14,8 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.adapters.redis_store import RedisStore, claim, read_heads
-from nurt.errors import ConnectionFailed, Fenced
+from nurt.adapters.redis_store import RedisStore, agree, claim, read_heads
+from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
 from nurt.model.change import Change
 from nurt.model.head import SEQUENCE_BITS, Head, owed_score
 from nurt.model.keys import Keys
@@ -478,6 +478,16 @@ def test_a_lost_answer_is_not_taken_for_a_write_when_another_run_has_claimed(rea
         with pytest.raises(Fenced):
             store.write(change(put={A: b"2"}))
         assert client.get(A) == b"1"
+
+
+def test_state_of_another_secret_is_refused_though_the_register_is_lost(real: RedisServer) -> None:
+    with real.client() as client:
+        client.flushall()
+        agree(client, KEYS, "4 shards, secret a")
+        agree(client, KEYS, "4 shards, secret a")
+        with pytest.raises(ConfigurationError, match="secret a"):
+            agree(client, KEYS, "4 shards, secret b")
+        agree(client, Keys("u", 4), "4 shards, secret b")
 
 
 def test_a_run_claims_state_that_an_older_one_is_still_writing(real: RedisServer) -> None:
