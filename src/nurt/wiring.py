@@ -40,7 +40,7 @@ from nurt.core.launch import (
 )
 from nurt.core.mapping import Mapping, load_mapping
 from nurt.core.source_epochs import SourceEpochs
-from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays
+from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.errors import ConfigurationError
 from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
@@ -297,7 +297,8 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
     register.append(begin_record(run, settings.workers, deployment, decision))
     claim(client, run, list(places.values()))
-    if decision.rewound:
+    published = read_published(settings, TAIL_ROWS)
+    if decision.rewound or is_behind(published, heads, keys.place_of):
         note_strays(settings, client, keys)
     client.close()
     log = _logger.warning if decision.rewound else _logger.info
@@ -307,14 +308,9 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
 
 def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
     """Note in the state which profiles were published otherwise than the state, come back older, knows."""
-    published: PublishedProfiles = {}
+    published = read_published(settings)
     if settings.parquet is not None and settings.duckdb is None and settings.topic is None:
         _logger.warning("Parquet cannot be asked what it was told; profiles that are no more may stay there")
-    if settings.duckdb is not None:
-        published |= published_in_duckdb(settings.duckdb)
-    if settings.topic is not None:
-        assert settings.kafka is not None
-        published |= published_on_topic(settings.kafka, settings.topic)
     if not published:
         return
     ids = list(published)
@@ -327,6 +323,21 @@ def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
         client.set(place + STRAYS, encode_strays(touches))
     strays = sum(map(len, by_place.values()))
     _logger.warning("%d published profiles are not as the state knows them; they are published anew", strays)
+
+
+TAIL_ROWS = 10_000
+"""How many messages at the end of each partition of the profile topic a start looks at."""
+
+
+def read_published(settings: Settings, tail_rows: int | None = None) -> PublishedProfiles:
+    """Read back what was published, of the topic only the last messages when `tail_rows` says so."""
+    published: PublishedProfiles = {}
+    if settings.duckdb is not None:
+        published |= published_in_duckdb(settings.duckdb)
+    if settings.topic is not None:
+        assert settings.kafka is not None
+        published |= published_on_topic(settings.kafka, settings.topic, tail_rows)
+    return published
 
 
 def commits_of(settings: Settings) -> list[Committed]:

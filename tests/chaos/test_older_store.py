@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import HealthCheck, currently_in_test_context, given, note, settings
 from hypothesis import strategies as st
 
@@ -15,8 +14,6 @@ from tests.oracle.mishaps import Feed, Plan, Restore, Save, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS as IDS
 from tests.oracle.sources import Connector, Event, Source
 from tests.oracle.values import TODAY
-
-OPEN = "a start does not say again, under a new revision, what was published since the checkpoint that it begins at"
 
 
 def shop() -> Connector:
@@ -35,7 +32,6 @@ def wrong_after(history: History, plan: Plan, seed: int = 0) -> list[str]:
     return found
 
 
-@pytest.mark.xfail(reason=OPEN, strict=True)
 def test_a_profile_that_the_older_store_never_knew_does_not_stay_published() -> None:
     connector = shop()
     connector.set_row("customer", "customer", "1", email="ann@example.com")
@@ -45,7 +41,6 @@ def test_a_profile_that_the_older_store_never_knew_does_not_stay_published() -> 
     assert not wrong_after(history, (Feed(1, True), Restore(1), Feed(2, True)))
 
 
-@pytest.mark.xfail(reason=OPEN, strict=True)
 def test_a_merge_that_the_older_store_forgot_does_not_stay_published() -> None:
     connector = shop()
     connector.set_row("customer", "customer", "1", email="ann@example.com")
@@ -57,7 +52,6 @@ def test_a_merge_that_the_older_store_forgot_does_not_stay_published() -> None:
     assert not wrong_after(history, (Feed(2, True), Save(), Feed(1, False), Restore(1), Feed(2, True)))
 
 
-@pytest.mark.xfail(reason=OPEN, run=False)
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(histories(30), plans(), st.integers(0, 9))
 def test_histories_end_right_over_an_older_store(history: History, plan: Plan, seed: int) -> None:

@@ -44,8 +44,8 @@ class Deployment:
         )
 
     def contractor(self, number: int, email: str) -> None:
-        row = {"id": number, "code": str(number), "kind": "person", "active": True, "created_at": CREATED, "email": email}
-        self.erp.insert("contractor", row)
+        row = {"id": number, "code": str(number), "kind": "person", "active": True, "email": email}
+        self.erp.insert("contractor", {**row, "created_at": CREATED})
 
     def run(self) -> set[tuple[str, ...]]:
         """Fold what was written; return each live profile's accounts."""

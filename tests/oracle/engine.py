@@ -28,7 +28,9 @@ from nurt.core.launch import (
     run_number,
 )
 from nurt.core.normalise import normalise_column
+from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
+from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
@@ -139,7 +141,7 @@ class Engine:
             self.start(1)
         self.as_of = max(self.as_of, as_of)
         for _ in range(3):
-            self._tick()
+            self._tick(caught_up=True)
         return self.topic.published()
 
     # -- Deployment
@@ -157,6 +159,11 @@ class Engine:
         self.decision = decide(self.records, commits, heads)
         self._append(begin_record(self._run, workers, self._deployment, self.decision))
         self.memory.claim(self._run, list(names.values()))
+        told = self._told()
+        if self.decision.rewound or is_behind(
+            told, {names[name]: head for name, head in heads.items()}, self.keys.place_of
+        ):
+            self._note_strays(told)
         self._stores = [
             MemoryStore(
                 self.memory, self._run, self.routes.places(index, self.realms, self.keys), before_write=self._count
@@ -219,9 +226,27 @@ class Engine:
             self._writes_left -= 1
         self.writes += 1
 
-    def _tick(self) -> None:
+    def _told(self) -> dict[bytes, tuple[int, str] | None]:
+        return {
+            profile: None if value is None else (revision, str(read_profile(value)["realm"]))
+            for profile, (revision, value) in self.topic.newest.items()
+        }
+
+    def _note_strays(self, told: Mapping[bytes, tuple[int, str] | None]) -> None:
+        """Compare what was published with the state, as `wiring.note_strays` does."""
+        kept = {
+            profile: KeptProfile.decode(self.memory.values.get(key))
+            for profile, key in zip(told, self.keys.of(b"f", told), strict=True)
+        }
+        by_place: dict[bytes, list[Touch]] = {}
+        for touch in find_strays(told, kept, lambda body: str(read_profile(body)["realm"])):
+            by_place.setdefault(self.keys.place_of(touch[1]), []).append(touch)
+        for place, touches in by_place.items():
+            self.memory.values[place + STRAYS] = encode_strays(touches)
+
+    def _tick(self, caught_up: bool = False) -> None:
         self._epoch += 1
-        tick = Tick(self._epoch, self.as_of, self.decision.horizon if self.decision else 0)
+        tick = Tick(self._epoch, self.as_of, self.decision.horizon if self.decision else 0, caught_up)
         self._carry([(worker, tick) for worker in range(self.routes.workers)])
 
     def _carry(self, parcels: list[tuple[int, Any]]) -> None:

@@ -25,8 +25,8 @@ READ_ROWS = 10_000
 _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
 
 
-def published_on_topic(settings: KafkaSettings, topic: str) -> Published:
-    """Read a profile topic to its end."""
+def published_on_topic(settings: KafkaSettings, topic: str, tail_rows: int | None = None) -> Published:
+    """Read a profile topic to its end, of each partition only the last `tail_rows` offsets if given."""
     outage = Outage(f"reading back topic {topic}", settings.bootstrap)
     own = {"group.id": f"nurt-{uuid.uuid4().hex}", "enable.auto.commit": False, "isolation.level": "read_committed"}
     consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
@@ -34,6 +34,8 @@ def published_on_topic(settings: KafkaSettings, topic: str) -> Published:
         found = outage.until_answered(lambda: list_partitions(consumer, TopicFilter([topic])), 60.0)
         parts = [TopicPartition(name, number, 0) for name, number in found]
         ranges = {part.partition: consumer.get_watermark_offsets(part, timeout=60.0) for part in parts}
+        if tail_rows is not None:
+            ranges = {number: (max(first, end - tail_rows), end) for number, (first, end) in ranges.items()}
         consumer.assign([TopicPartition(part.topic, part.partition, ranges[part.partition][0]) for part in parts])
         reader = compile_reader(load(PROFILE_VALUE), ["revision", "realm"])
         published: Published = {}

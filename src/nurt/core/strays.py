@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, KeptProfile
 
 STRAYS = b"x"
@@ -15,6 +16,22 @@ STRAYS = b"x"
 
 _END = b"\x1e"
 Touch = tuple[str, bytes]
+
+
+def is_behind(
+    published: Mapping[bytes, tuple[int, str] | None],
+    heads: Mapping[bytes, Head | None],
+    place_of: Callable[[bytes], bytes],
+) -> bool:
+    """Say whether a profile was published with a revision above the head of its place: writes of the state are lost.
+
+    What was committed cannot tell: the last writes before a crash are published before their offsets are committed.
+    """
+    for profile, told in published.items():
+        head = heads[place_of(profile)]
+        if told is not None and (head is None or told[0] > stamp(head.run, head.sequence)):
+            return True
+    return False
 
 
 def find_strays(
