@@ -1,0 +1,109 @@
+"""The rows that an archive's tables hold at its end, found by reading it once, an event at a time.
+
+Messages are translated by the product (which other tests judge against a naive translator); which event of a row
+prevails, what a held column holds and what a truncate takes is decided here, by the oracle's rules for places.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nurt.adapters.archive import ArchiveLog
+from nurt.adapters.registry import FolderRegistry
+from nurt.core.ids import Ids
+from nurt.core.mapping import Mapping
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, Truncated
+from nurt.operators.translate import Translator
+from tests.oracle.final_row import FinalRow, Position
+from tests.oracle.places import is_old_news, is_truncated
+
+_PARENT = ("parent_kind", "parent_entity", "parent_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an event stands."""
+
+    source_epoch: int
+    position: Position
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Archive:
+    """What an archive comes to.
+
+    Attributes:
+        rows: by entity kind.
+        messages: how many there are, by outcome: of a table's row, a truncate, not ours, refused.
+    """
+
+    rows: dict[str, list[FinalRow]]
+    messages: dict[str, int]
+
+
+def read_archive(folder: Path, mapping: Mapping, ids: Ids) -> Archive:
+    """Read a whole archive."""
+    log, translator = ArchiveLog([folder]), Translator(mapping, FolderRegistry(folder), ids)
+    log.start(None)
+    held: dict[bytes, tuple[str, Placed, dict[str, Any]]] = {}
+    floors: dict[tuple[str, str, str], list[Placed]] = defaultdict(list)
+    messages: dict[str, int] = defaultdict(int)
+    while not log.exhausted():
+        for batch in log.poll(20_000):
+            translated = translator.translate(batch)
+            messages["refused"] += len(translated.refused)
+            messages["not_ours"] += sum(translated.not_ours.values())
+            messages["truncates"] += len(translated.truncated)
+            for one in translated.entities:
+                messages["rows"] += one.frame.height
+                for event in one.frame.iter_rows(named=True):
+                    _take(one.kind, event, held)
+            for truncated in translated.truncated:
+                floors[truncated.kind, truncated.system, truncated.entity].append(_floor(truncated))
+    log.close()
+    rows: dict[str, list[FinalRow]] = defaultdict(list)
+    for kind, place, event in held.values():
+        taken = any(is_truncated(place, floor) for floor in floors[kind, event["system"], event["entity"]])
+        if event["op"] != DELETE and not taken:
+            rows[kind].append(_final(kind, place, event))
+    return Archive(dict(rows), dict(messages))
+
+
+def _take(kind: str, event: dict[str, Any], held: dict[bytes, tuple[str, Placed, dict[str, Any]]]) -> None:
+    position = (event["p0"], event["p1"], event["p2"], event["p3"])
+    place = Placed(event["source_epoch"], position, event["partition"], event["offset"])
+    before = held.get(event["row"])
+    if before is not None and is_old_news(place, before[1]):
+        return
+    for bit, name in enumerate(ENTITIES[kind].fields):
+        if event["held"] >> bit & 1:
+            event[name] = None if before is None else before[2][name]
+    if event["held"] >> HELD_PARENT_BIT & 1:
+        event |= {name: None if before is None else before[2][name] for name in _PARENT}
+    held[event["row"]] = (kind, place, event)
+
+
+def _floor(truncated: Truncated) -> Placed:
+    return Placed(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
+
+
+def _final(kind: str, place: Placed, event: dict[str, Any]) -> FinalRow:
+    return FinalRow(
+        kind=kind,
+        row=event["row"],
+        system=event["system"],
+        entity=event["entity"],
+        key=event["key"],
+        fields={name: event[name] for name in ENTITIES[kind].fields},
+        position=place.position,
+        offset=place.offset,
+        ts_ms=event["ts_ms"],
+        identifiers=event.get("identifiers"),
+        **{name: event[name] for name in _PARENT},
+    )

@@ -1,0 +1,123 @@
+"""Rows keep their newest event, by a rule that the oracle for places reads off one pair at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nurt.core.rows import LEFT, ROW, ROW_TABLES, Floor, at_or_before, fold_rows
+from nurt.core.tables import OWNER
+from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
+from tests.chaos.naive_rows import Placed
+from tests.oracle.places import is_old_news, is_truncated
+
+KIND = "order_line"
+SKU_BIT = 0
+parts = st.sampled_from([None, 0, 1, 2])
+places = st.builds(
+    Placed,
+    st.sampled_from([0, 0, 1]),
+    st.tuples(parts, parts, st.just(0), parts),
+    st.sampled_from([0, 1]),
+    st.integers(0, 9),
+)
+events = st.lists(
+    st.tuples(
+        st.integers(0, 2),  # row
+        places,
+        st.sampled_from([UPSERT, UPSERT, DELETE]),
+        st.sampled_from([None, "A", "B"]),  # sku
+        st.sampled_from([None, b"p" * 16, b"q" * 16, b"r" * 16]),  # parent
+        st.sampled_from([0, 0, 1 << SKU_BIT, 1 << HELD_PARENT_BIT]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def frame_of(some: list[Any]) -> pl.DataFrame:
+    rows = []
+    for row, place, op, sku, parent, held in some:
+        p0, p1, p2, p3 = place.position
+        gone = op == DELETE
+        rows.append(
+            {
+                "row": bytes([row]) * 16, "system": "s", "entity": KIND, "key": str(row), "op": op, "snapshot": 0,
+                "source_epoch": place.source_epoch, "p0": p0, "p1": p1, "p2": p2, "p3": p3,
+                "partition": place.partition, "offset": place.offset, "ts_ms": 0, "moved_to": None,
+                "held": 0 if gone else held,
+                "sku": None if gone or held >> SKU_BIT & 1 else sku,
+                "parent_kind": "order" if parent and not gone and not held >> HELD_PARENT_BIT & 1 else None,
+                "parent": None if gone or held >> HELD_PARENT_BIT & 1 else parent,
+            }
+        )  # fmt: skip
+    return pl.DataFrame(rows, schema=entity_columns(KIND)).with_columns(
+        pl.Series(OWNER, [row for row, *_ in some], dtype=pl.Int64)
+    )
+
+
+class Naive:
+    """One row, an event at a time."""
+
+    def __init__(self) -> None:
+        self.place: Placed | None = None
+        self.op: int | None = None
+        self.sku: str | None = None
+        self.parent: bytes | None = None
+        self.been: set[bytes] = set()
+
+    def take(self, place: Placed, op: int, sku: str | None, parent: bytes | None, held: int) -> bool:
+        if self.place is not None and is_old_news(place, self.place):
+            return False
+        if op == DELETE:
+            held, sku, parent = 0, None, None
+        self.place, self.op = place, op
+        self.sku = self.sku if held >> SKU_BIT & 1 else sku
+        self.parent = self.parent if held >> HELD_PARENT_BIT & 1 else parent
+        if self.parent is not None:
+            self.been.add(self.parent)
+        return True
+
+
+@given(events, st.integers(0, 12))
+def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any], cut: int) -> None:
+    naive = [Naive() for _ in range(3)]
+    expected = [naive[row].take(place, op, sku, parent, held) for row, place, op, sku, parent, held in some]
+    accepted: list[bool] = []
+    values: list[bytes | None] = [None] * 3
+    for part in (some[:cut], some[cut:]):
+        if part:
+            # only rows that the batch concerns are read, as the stage does
+            owners = sorted({row for row, *_ in part})
+            incoming = frame_of(part).with_columns(pl.Series(OWNER, [owners.index(row) for row, *_ in part]))
+            folded = fold_rows(KIND, incoming, [values[owner] for owner in owners])
+            accepted += folded.accepted.tolist()
+            packed = ROW_TABLES[KIND].pack(folded.state, len(owners))
+            for owner, value, changed in zip(owners, packed, folded.changed.tolist(), strict=True):
+                assert changed or value == values[owner], "what is not stored has not changed"
+                values[owner] = value
+    assert accepted == expected
+    state = ROW_TABLES[KIND].unpack(values)
+    for number, one in enumerate(naive):
+        mine = state.filter(pl.col(OWNER) == number)
+        rows = mine.filter(pl.col("part") == ROW).to_dicts()
+        assert len(rows) == (one.place is not None)
+        if one.place is None:
+            continue
+        row = rows[0]
+        place = Placed(
+            row["source_epoch"], (row["p0"], row["p1"], row["p2"], row["p3"]), row["partition"], row["offset"]
+        )
+        assert (place, row["op"], row["sku"], row["parent"]) == (one.place, one.op, one.sku, one.parent)
+        left = mine.filter(pl.col("part") == LEFT)["parent"].to_list()
+        assert sorted(left) == sorted(one.been - {one.parent}), "every parent that it was at, once, but where it is"
+
+
+@given(st.lists(places, min_size=1, max_size=8), places)
+def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Placed], truncate: Placed) -> None:
+    frame = frame_of([(0, place, UPSERT, None, None, 0) for place in some])
+    floor = Floor(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
+    assert at_or_before(frame, floor).tolist() == [is_truncated(place, truncate) for place in some]
