@@ -1,0 +1,11 @@
+truncate zgody;
+insert into zgody (firma, kontrahent, cel, udzielona, kiedy) values (1, 950, 'newsletter', true, '2025-05-05 10:00:00');
+alter table kontrahenci add column karta text;
+update kontrahenci set karta = ' 77-' || firma || '0001 ' where id between 26 and 31;
+update kontrahenci set nazwa = 'Krótsza' where id = 20;
+update kontrahenci set email = 'klient11@example.com' where id = 30;
+truncate adresy;
+begin;
+truncate pozycje;
+insert into pozycje select id, 1, 'T-9', 'herbata', 2.5, 0.5 from zamowienia where numer like 'ZS/1%';
+commit;
