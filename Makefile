@@ -4,7 +4,8 @@ SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
 WARM := .venv/.warm
-PYTEST_ARGS ?=
+# two at a time, a file of tests stays together; `make test PYTEST_ARGS=tests/unit` for a part
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help

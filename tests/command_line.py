@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 import nurt.cli
+from nurt.cli import frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Ran:
 
 def run_nurt(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *arguments: str) -> Ran:
     """Run one command line; `capture` is capfd."""
-    monkeypatch.setenv("COLUMNS", "200")
+    for console in (frame.page, frame.aside):
+        monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr("sys.argv", ["nurt", *arguments])
     capture.readouterr()
     try:
