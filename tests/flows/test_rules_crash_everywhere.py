@@ -11,7 +11,7 @@ from tests.flows.book import a_hard_life, new_engine, play, wrong, wrong_crashes
 
 def test_a_crash_at_any_write_of_a_hard_life_changes_nothing() -> None:
     history = a_hard_life().history(size=4)
-    assert play(history, new_engine(history)).writes > 40
+    assert play(history, new_engine(history)).writes >= 30
     assert not wrong_crashes(history, lambda: new_engine(history))
 
 

@@ -16,7 +16,7 @@ import polars as pl
 
 def unpack_frame(body: bytes) -> pl.DataFrame:
     """Read a frame that has crossed."""
-    return pl.read_ipc_stream(io.BytesIO(body), rechunk=False)
+    return pl.read_ipc_stream(io.BytesIO(body))
 
 
 def _reduce(frame: pl.DataFrame) -> tuple[Callable[[bytes], pl.DataFrame], tuple[bytes]]:
