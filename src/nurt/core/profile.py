@@ -130,7 +130,11 @@ def _identifiers(people: pl.DataFrame) -> pl.DataFrame:
         for kind in IDENTIFIERS
     ]
     if people["identifiers"].null_count() < people.height:
-        pairs = people.select(OWNER, pl.col("identifiers").str.split(LINK_END)).explode("identifiers").drop_nulls()
+        pairs = (
+            people.select(OWNER, pl.col("identifiers").str.split(LINK_END))
+            .explode("identifiers", empty_as_null=True)
+            .drop_nulls()
+        )
         cut = pl.col("identifiers").str.split_exact(KIND_END, 1).struct.rename_fields(["kind", "value"])
         known.append(pairs.select(OWNER, cut.alias("cut")).unnest("cut"))
     return pl.concat(known).unique().sort(OWNER, "kind", "value")
