@@ -44,7 +44,7 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
 
 
 @slowly
-@given(histories(), plans(restores=False), st.integers(0, 9))
+@given(histories(), plans(), st.integers(0, 9))
 def test_the_engine_equals_the_batch_whatever_happens(history: History, plan: Plan, seed: int) -> None:
     published, as_of = run_plan(engine(history, seed), history, plan, IDS, TODAY)
     assert not judge(history, published, as_of)
