@@ -10,7 +10,8 @@ LIVE, REDIRECT, ERASED = 0, 1, 2
 
 _FORM = struct.Struct(">QqB")
 HEAD_BYTES = _FORM.size
-_ID_BYTES = 33  # Avro string: one byte of length, 32 hex digits
+ID_BYTES = 33
+"""Where a body's revision begins: behind an Avro string of one byte of length and 32 hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,8 @@ class KeptProfile:
 
 def with_revision(content: bytes, revision: int) -> bytes:
     """Put a revision into a body that was written with revision 0 (the field after the id)."""
-    assert content[_ID_BYTES] == 0, "the content was written with revision 0"
-    return content[:_ID_BYTES] + _zigzag(revision) + content[_ID_BYTES + 1 :]
+    assert content[ID_BYTES] == 0, "the content was written with revision 0"
+    return content[:ID_BYTES] + _zigzag(revision) + content[ID_BYTES + 1 :]
 
 
 def _zigzag(number: int) -> bytes:

@@ -16,11 +16,12 @@ from nurt.core.avro import compile_writer
 from nurt.core.context import FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS, SUMS
 from nurt.core.identity import HEIR, HELD, MEMBERS
-from nurt.core.profile import live_profiles
+from nurt.core.kept_bodies import Bodies, compare_kept
+from nurt.core.profile import live_profiles, redirects
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
 from nurt.model.head import owed_score
-from nurt.model.kept_profile import ERASED, LIVE, REDIRECT, KeptProfile, with_revision
+from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
 from nurt.ports import Store
@@ -48,7 +49,6 @@ class ProfilesStage:
         self._keys = keys
         self._context = context
         self._writer = compile_writer(schema)
-        self._names = [field["name"] for field in schema["fields"]]
         self._epoch = epoch
         self._as_of = as_of
 
@@ -63,34 +63,32 @@ class ProfilesStage:
         if not touches:
             return PublishedBatch([], [], [])
         ids = [profile for _, profile in touches]
-        member_keys = [key for realm, profile in touches for key in self._keys.in_realm(b"p", realm, [profile])]
+        realms = [realm for realm, _ in touches]
+        tags = {realm: self._keys.realm_place(realm) + b"p" for realm in dict.fromkeys(realms)}
         kept_keys = self._keys.of(b"f", ids)
-        values = self._store.read([*member_keys, *kept_keys])
-        members = MEMBERS.unpack(values[: len(ids)])
-        kept = [KeptProfile.decode(value) for value in values[len(ids) :]]
-        contents = self._contents(ids, members)
-        revision = self._store.next_stamp()
+        values = self._store.read([*[tags[realm] + profile for realm, profile in touches], *kept_keys])
+        kept = values[len(ids) :]
+        bodies = self._bodies(ids, realms, MEMBERS.unpack(values[: len(ids)]))
+        compared = compare_kept(bodies, kept, self._store.next_stamp(), anew)
         change = Change()
-        out = PublishedBatch([], [], [])
-        for index, (profile, before) in enumerate(zip(ids, kept, strict=True)):
-            state, due, content = contents.get(index, (ERASED, -1, b""))
-            if state == ERASED and before is None and not anew:
-                self._note_due(change, touches[index], -1)
-                continue  # it never was
-            now = before
-            if anew or before is None or before.state != state or before.due != due or not _says(before, content):
-                body = with_revision(content, revision) if content else b""
-                now = KeptProfile(revision, due, state, body)
-                change.put[kept_keys[index]] = now.encode()
-                self._note_due(change, touches[index], due)
-            assert now is not None
-            out.ids.append(profile)
-            out.revisions.append(now.revision)
-            out.values.append(now.body or None)
+        changed = np.flatnonzero(compared.changed).tolist()
+        change.put = {kept_keys[row]: value for row, value in zip(changed, compared.values, strict=True)}
+        # what never was may be due all the same: it must not come again
+        never = ~compared.known & ~compared.changed
+        for row in np.flatnonzero(never | (compared.changed & (compared.due != bodies.due))).tolist():
+            self._note_due(change, touches[row], int(bodies.due[row]))
         if owed:
             self._note_owed(change, touches)
         if change.put or change.owed or change.due:
             self._store.write(change)
+        for row, value in zip(changed, compared.values, strict=True):
+            kept[row] = value
+        said = np.flatnonzero(~never)
+        out = PublishedBatch(
+            [ids[row] for row in said.tolist()],
+            compared.revision[said].tolist(),
+            [(kept[row] or b"")[HEAD_BYTES:] or None for row in said.tolist()],
+        )
         self._store.settle()  # what is returned leaves the process
         return out
 
@@ -100,39 +98,40 @@ class ProfilesStage:
         for at in range(0, len(waiting), OWED_PROFILES_MAX):
             yield self.materialise(waiting[at : at + OWED_PROFILES_MAX], owed=True)
 
-    def _contents(self, ids: list[bytes], members: pl.DataFrame) -> dict[int, tuple[int, int, bytes]]:
-        """Compute by index: state, due day and the body with revision 0; an index without an entry is erased."""
-        contents = {}
-        heirs = members.filter(pl.col("part") == HEIR)
-        if heirs.height:
-            bodies = self._writer.write(self._redirects([ids[owner] for owner in heirs[OWNER]], heirs["id"].to_list()))
-            contents = {owner: (REDIRECT, -1, body) for owner, body in zip(heirs[OWNER], bodies, strict=True)}
-        held = members.filter(pl.col("part") == HELD)
-        if not held.height:
-            return contents
-        profiles, profile_of = np.unique(held[OWNER].to_numpy(), return_inverse=True)
-        accounts = held["id"].to_list()
-        values = self._store.read([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
-        frame, due = live_profiles(
-            [ids[owner] for owner in profiles],
-            profile_of,
-            ACCOUNT_SLOTS.unpack(values[: len(accounts)]),
-            SUMS.unpack(values[len(accounts) :]),
-            self._as_of(),
-            self._context,
-        )
-        bodies = self._writer.write(frame.select(self._names))
-        for index, (owner, body) in enumerate(zip(profiles.tolist(), bodies, strict=True)):
-            contents[owner] = (LIVE, due.get(index, -1), body)
-        return contents
-
-    def _redirects(self, ids: list[bytes], heirs: list[bytes]) -> pl.DataFrame:
-        frame, _ = live_profiles(
-            ids, np.empty(0, np.int64), ACCOUNT_SLOTS.empty(), SUMS.empty(), self._as_of(), self._context
-        )
-        heir = pl.Series("redirect_to", [one.hex() for one in heirs])
-        # a redirect does not change with the day: its day is 0
-        return frame.with_columns(pl.lit("redirect").alias("state"), heir, pl.lit(0).alias("as_of")).select(self._names)
+    def _bodies(self, ids: list[bytes], realms: list[str], members: pl.DataFrame) -> Bodies:
+        """Compute state, due day and body of each profile; what holds nothing and went nowhere is erased."""
+        state = np.full(len(ids), ERASED, dtype=np.int64)
+        due = np.full(len(ids), -1, dtype=np.int64)
+        starts, stops = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
+        joined = np.empty(0, dtype=np.uint8)
+        part, owner = members["part"].to_numpy(), members[OWNER].to_numpy()
+        heirs = part == HEIR
+        if heirs.any():
+            gone = owner[heirs].tolist()
+            names = [ids[row] for row in gone], [realms[row] for row in gone]
+            joined, places = self._writer.write_joined(
+                redirects(*names, members["id"].filter(pl.Series(heirs)).to_list()), len(gone)
+            )
+            state[gone], starts[gone], stops[gone] = REDIRECT, places[:-1], places[1:]
+        held = part == HELD
+        if held.any():
+            profiles, profile_of = np.unique(owner[held], return_inverse=True)
+            accounts = members["id"].filter(pl.Series(held)).to_list()
+            values = self._store.read([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
+            columns, due[profiles] = live_profiles(
+                [ids[row] for row in profiles.tolist()],
+                [realms[row] for row in profiles.tolist()],
+                profile_of,
+                ACCOUNT_SLOTS.unpack_raw(values[: len(accounts)]),
+                SUMS.unpack_raw(values[len(accounts) :]),
+                self._as_of(),
+                self._context,
+            )
+            live, places = self._writer.write_joined(columns, len(profiles))
+            state[profiles] = LIVE
+            starts[profiles], stops[profiles] = places[:-1] + len(joined), places[1:] + len(joined)
+            joined = np.concatenate((joined, live))
+        return Bodies(state, due, starts, stops, joined)
 
     def _note_due(self, change: Change, touch: Touch, due: int) -> None:
         place = self._keys.place_of(touch[1])
@@ -152,7 +151,3 @@ def encode_touch(touch: Touch) -> bytes:
 def decode_touch(member: bytes) -> Touch:
     """Read a touch from a zset member."""
     return member[:-17].decode(), member[-16:]
-
-
-def _says(kept: KeptProfile, content: bytes) -> bool:
-    return kept.says(content) if content else not kept.body

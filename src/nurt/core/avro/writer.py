@@ -64,20 +64,33 @@ class Writer:
                     raise _refused(name, "no such column", "one for every field of the schema")
             frame = frame.select(names)
         table = frame.rechunk().to_arrow(compat_level=_VIEWS)
+        arrays = {name: table.column(name).chunk(0) for name in names}
+        joined, places = self.write_joined(arrays, frame.height)
+        whole = joined.tobytes()
+        return [whole[begin:end] for begin, end in pairwise(places.tolist())]
+
+    def write_joined(self, arrays: Mapping[str, Any], rows: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Write the rows of Arrow arrays; returns all bodies together, and where each begins (rows + 1).
+
+        Args:
+            arrays: by name of field, each of one chunk; texts as views, lists large.
+            rows: how many each has.
+
+        Raises ValueError like `write`.
+        """
         columns = _Columns(self._slots)
         for name, type_ in self._root.fields:
-            columns.add(type_, table.column(name).chunk(0), name)
+            columns.add(type_, arrays[name], name)
         room_bytes = columns.bytes_max + put.count_text_bytes(columns.table)
         out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
-        places = np.empty(frame.height + 1, dtype=np.int64)
+        places = np.empty(rows + 1, dtype=np.int64)
         wrong, column, _ = put.write_rows(
             self._program, columns.table, columns.buffers(), self._symbols, self._symbol_offsets, out, places
         )
         if wrong != put.FINE:
             path = next(path for path, slot in self._slots.items() if slot == column)
             raise _refused(path, *_WRONG[wrong])
-        joined = out[: places[-1]].tobytes()
-        return [joined[begin:end] for begin, end in pairwise(places.tolist())]
+        return out[: places[-1]], places
 
 
 def compile_writer(schema: Mapping[str, Any] | Sequence[Any] | str) -> Writer:
