@@ -23,7 +23,7 @@ from nurt.adapters.parquet_sink import ParquetSink
 from nurt.adapters.profile_reader import read_profile
 from nurt.adapters.published import Published as PublishedProfiles
 from nurt.adapters.published import published_in_duckdb, published_on_topic
-from nurt.adapters.redis_store import RedisStore, claim, read_heads
+from nurt.adapters.redis_store import RedisStore, agree, claim, read_heads
 from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
 from nurt.core.context import FoldContext
@@ -286,13 +286,14 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     deployment = Deployment(settings.shards, secret, realms)
     register = open_register(settings)
     check_deployment(register.records(), deployment)
+    keys = Keys(settings.prefix, settings.shards)
+    client = open_redis(settings)
+    agree(client, keys, f"{settings.shards} shards, secret {secret}")
     number = register.append({"kind": "start"})
     records = register.records()
     run = run_number(records, number)
-    keys = Keys(settings.prefix, settings.shards)
     places = {f"{shard:02x}": keys.shard_place(shard) for shard in range(settings.shards)}
     places |= {f"r:{realm}": keys.realm_place(realm) for realm in realms}
-    client = open_redis(settings)
     heads = read_heads(client, list(places.values()))
     decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
     register.append(begin_record(run, settings.workers, deployment, decision))
