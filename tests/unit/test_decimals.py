@@ -43,7 +43,7 @@ def test_decimals_of_a_scale_each_are_exact(numbers: list[tuple[int, int]]) -> N
     found, unfit = variable_decimals_of(scales, pl.Series([unscaled(whole) for whole, _ in numbers], dtype=pl.Binary))
     for (whole, scale), value, bad in zip(numbers, found, unfit, strict=True):
         exact = EXACT.scaleb(Decimal(whole), 18 - scale)
-        fits = exact == exact.to_integral_value(context=EXACT) and abs(exact) < 10**38
+        fits = exact == exact.to_integral_value(context=EXACT) and EXACT.abs(exact) < 10**38
         assert bad == (not fits)
         assert value == (EXACT.scaleb(Decimal(whole), -scale) if fits else None)
 
