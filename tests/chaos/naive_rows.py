@@ -19,7 +19,7 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, Truncated
 from nurt.operators.translate import Translator
 from tests.oracle.final_row import FinalRow, Position
-from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.places import highest_after, is_old_news, is_truncated
 
 _PARENT = ("parent_kind", "parent_entity", "parent_key")
 
@@ -79,8 +79,10 @@ def _take(kind: str, event: dict[str, Any], held: dict[bytes, tuple[str, Placed,
     position = (event["p0"], event["p1"], event["p2"], event["p3"])
     place = Placed(event["source_epoch"], position, event["partition"], event["offset"])
     before = held.get(event["row"])
-    if before is not None and is_old_news(place, before[1]):
-        return
+    if before is not None:
+        if is_old_news(place, before[1], before[2].get("highest")):
+            return
+        event["highest"] = highest_after(place, before[1], before[2].get("highest"))
     for bit, name in enumerate(ENTITIES[kind].fields):
         if event["held"] >> bit & 1:
             event[name] = None if before is None else before[2][name]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
-from tests.oracle.final_row import FinalRow, Named, System
+from tests.oracle.final_row import FinalRow, Named, Position, System
 from tests.oracle.frames import Batch, batch_of
-from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.places import highest_after, is_old_news, is_truncated
 from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored
 
 STEPS_MAX = 60
@@ -252,11 +252,15 @@ def final_rows(history: History, ids: Named) -> dict[str, list[FinalRow]]:
     Asserts that the prevailing events say what the databases hold: the rules for places recover the truth.
     """
     heads: dict[tuple[str, str, str], Event] = {}
+    highest: dict[tuple[str, str, str], Position | None] = {}
     floors: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for event in history.arrivals:
         if event.op == TRUNCATE:
             floors[event.system, event.entity].append(event)
-        elif event.row not in heads or not is_old_news(event, heads[event.row]):
+        elif event.row not in heads:
+            heads[event.row], highest[event.row] = event, None
+        elif not is_old_news(event, heads[event.row], highest[event.row]):
+            highest[event.row] = highest_after(event, heads[event.row], highest[event.row])
             heads[event.row] = event
     result: dict[str, list[FinalRow]] = defaultdict(list)
     for (system, kind, entity), rows in _tables(history).items():

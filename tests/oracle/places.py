@@ -3,6 +3,9 @@
 A null part cannot be compared, so the offset decides if both events lie in one partition (which holds a row's events
 in order). A truncate may lie in another partition than the rows that it removes: then the parts that both have decide,
 and if none does, the row stays, since nothing may be lost.
+
+A row keeps the highest position that it is known to have had (`highest_after`): an event without one, which the offset
+let in, does not open the door to a lone redelivery from before.
 """
 
 from __future__ import annotations
@@ -40,9 +43,41 @@ def compare(one: Placed, other: Placed) -> int | None:
     return _sign(one.offset, other.offset) if one_partition else None
 
 
-def is_old_news(event: Placed, held: Placed) -> bool:
-    """Say whether an event stands strictly before what a row already holds."""
+def is_old_news(event: Placed, held: Placed, highest: Position | None = None) -> bool:
+    """Say whether an event stands strictly before what a row already holds.
+
+    `highest` is what `highest_after` said of the held event.
+    """
+    if highest is not None and not _positions_tell(event, held):
+        return _compare_positions(event.position, highest) == -1 or compare(event, held) == -1
     return compare(event, held) == -1
+
+
+def highest_after(event: Placed, held: Placed, highest: Position | None) -> Position | None:
+    """Return the highest position known of a row when `event` has taken the place of `held`; None: its own."""
+    begins = event.partition == held.partition and event.source_epoch != held.source_epoch
+    if begins or None not in event.position:
+        return None
+    best = highest or held.position
+    return best if best[0] is not None and _compare_positions(event.position, best) != 1 else None
+
+
+def _positions_tell(one: Placed, other: Placed) -> bool:
+    """Say whether epochs or positions decide between two events, without their offsets."""
+    if one.partition != other.partition:
+        return compare(one, other) is not None
+    if one.source_epoch != other.source_epoch:
+        return True
+    return _compare_positions(one.position, other.position) != 0
+
+
+def _compare_positions(one: Position, other: Position) -> int:
+    for mine, theirs in zip(one, other, strict=True):
+        if mine is None or theirs is None:
+            return 0
+        if mine != theirs:
+            return _sign(mine, theirs)
+    return 0
 
 
 def is_truncated(event: Placed, truncate: Placed) -> bool:

@@ -15,7 +15,7 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, EntityFrame, Truncated
 from tests.oracle.deployment import Killed
 from tests.oracle.final_row import Named, Normalise, System, normalise_plainly
-from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.places import highest_after, is_old_news, is_truncated
 from tests.oracle.reference_profile import (
     AccountState,
     RowState,
@@ -31,6 +31,7 @@ FAULTS = (
     "arrival_order",  # the event that arrives last wins, whatever its position
     "offsets_only",  # offsets decide, not positions
     "null_is_smallest",  # a null part is smaller than any other
+    "null_forgets",  # a null position in place of a known one lets anything older in
     "held_is_null",  # a held column becomes null
     "no_floor",  # a truncate is forgotten once it has been applied
     "left_parents",  # a row that moves is not taken from its old parent
@@ -217,7 +218,8 @@ class ReferenceStream:
         if held is not None:
             row = self._with_held(row, held, event["held"])
             left = (held.left | {held.parent} if held.parent is not None else held.left) - {row.parent}
-            row = replace(row, left=frozenset(parent for parent in left if parent is not None))
+            highest = highest_after(row, held, held.highest)
+            row = replace(row, left=frozenset(parent for parent in left if parent is not None), highest=highest)
         self._state.rows[row.id] = row
         return True
 
@@ -231,7 +233,7 @@ class ReferenceStream:
         if "null_is_smallest" in self.faults:
             mine = (row.source_epoch, *(-1 if part is None else part for part in row.position), row.offset)
             return mine < (held.source_epoch, *(-1 if part is None else part for part in held.position), held.offset)
-        return is_old_news(row, held)
+        return is_old_news(row, held, None if "null_forgets" in self.faults else held.highest)
 
     def _with_held(self, row: RowState, before: RowState, held: int) -> RowState:
         if not held or "held_is_null" in self.faults:

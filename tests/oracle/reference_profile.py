@@ -41,6 +41,7 @@ class RowState:
     parent_key: str | None
     moved_to: bytes | None
     left: frozenset[bytes] = frozenset()
+    highest: Position | None = None
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from nurt.model.entity_frame import (
     UPSERT,
 )
 from tests.oracle.final_row import Position, System
-from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.places import highest_after, is_old_news, is_truncated
 from tests.oracle.values import DAY_US, TODAY, some_identifiers, some_value
 
 TRUNCATE = 2
@@ -105,6 +105,7 @@ class Connector:
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
+    _highest: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
     _truncates: dict[Table, Event] = field(default_factory=dict)
 
     # -- what the application does
@@ -208,8 +209,15 @@ class Connector:
     def _is_surely_older(self, event: Event) -> bool:
         if event.op == TRUNCATE or None in event.position:
             return False
-        held = (self._heads.get(event.row), self._truncates.get((event.kind, event.entity)))
-        return not any(other is not None and None in other.position for other in held)
+        floor = self._truncates.get((event.kind, event.entity))
+        if floor is not None and None in floor.position:
+            return False
+        head = self._heads.get(event.row)
+        if head is None or None not in head.position:
+            return True
+        return is_old_news(
+            replace(event, offset=head.offset + 1, source_epoch=head.source_epoch), head, self._highest[event.row]
+        )
 
     def commit(self) -> None:
         """End the transaction that is open."""
@@ -313,7 +321,10 @@ class Connector:
             return
         head = self._heads.get(event.row)
         floor = self._truncates.get(table)
-        if (head is None or not is_old_news(event, head)) and (floor is None or not is_truncated(event, floor)):
+        if head is not None and is_old_news(event, head, self._highest[event.row]):
+            return
+        if floor is None or not is_truncated(event, floor):
+            self._highest[event.row] = None if head is None else highest_after(event, head, self._highest[event.row])
             self._heads[event.row] = event
 
 

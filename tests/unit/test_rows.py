@@ -12,7 +12,8 @@ from nurt.core.rows import LEFT, ROW, ROW_TABLES, Floor, at_or_before, fold_rows
 from nurt.core.tables import OWNER
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from tests.chaos.naive_rows import Placed
-from tests.oracle.places import is_old_news, is_truncated
+from tests.oracle.final_row import Position
+from tests.oracle.places import highest_after, is_old_news, is_truncated
 
 KIND = "order_line"
 SKU_BIT = 0
@@ -64,14 +65,17 @@ class Naive:
 
     def __init__(self) -> None:
         self.place: Placed | None = None
+        self.highest: Position | None = None
         self.op: int | None = None
         self.sku: str | None = None
         self.parent: bytes | None = None
         self.been: set[bytes] = set()
 
     def take(self, place: Placed, op: int, sku: str | None, parent: bytes | None, held: int) -> bool:
-        if self.place is not None and is_old_news(place, self.place):
-            return False
+        if self.place is not None:
+            if is_old_news(place, self.place, self.highest):
+                return False
+            self.highest = highest_after(place, self.place, self.highest)
         if op == DELETE:
             held, sku, parent = 0, None, None
         self.place, self.op = place, op
@@ -111,6 +115,8 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
         place = Placed(
             row["source_epoch"], (row["p0"], row["p1"], row["p2"], row["p3"]), row["partition"], row["offset"]
         )
+        highest = (row["h0"], row["h1"], row["h2"], row["h3"])
+        assert highest == (one.highest or (None,) * 4)
         assert (place, row["op"], row["sku"], row["parent"]) == (one.place, one.op, one.sku, one.parent)
         left = mine.filter(pl.col("part") == LEFT)["parent"].to_list()
         assert sorted(left) == sorted(one.been - {one.parent}), "every parent that it was at, once, but where it is"
@@ -121,3 +127,37 @@ def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Placed], trunca
     frame = frame_of([(0, place, UPSERT, None, None, 0) for place in some])
     floor = Floor(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
     assert at_or_before(frame, floor).tolist() == [is_truncated(place, truncate) for place in some]
+
+
+UNKNOWN = (None, None, None, None)
+
+
+def _fold(*batches: list[Any]) -> list[list[bool]]:
+    value: list[bytes | None] = [None]
+    accepted = []
+    for batch in batches:
+        folded = fold_rows(KIND, frame_of(batch), value)
+        accepted.append(folded.accepted.tolist())
+        value = ROW_TABLES[KIND].pack(folded.state, 1)
+    return accepted
+
+
+def _event(position: Position, offset: int, sku: str, epoch: int = 1) -> Any:
+    return 0, Placed(epoch, position, 0, offset), UPSERT, sku, None, 0
+
+
+def test_a_lone_redelivery_from_before_is_old_news_though_the_newest_event_has_no_position() -> None:
+    new, unplaced = _event((90, 100, 0, 0), 5, "new"), _event(UNKNOWN, 6, "read again")
+    again, newer = _event((90, 95, 0, 0), 7, "from before"), _event((100, 110, 0, 0), 8, "newer")
+    assert _fold([new], [unplaced], [again], [newer], [again]) == [[True], [True], [False], [True], [False]]
+    assert _fold([new, unplaced, again, newer, again]) == [[True, True, False, True, False]]
+
+
+def test_a_redelivery_of_the_highest_itself_is_news_behind_an_event_without_a_position() -> None:
+    new, unplaced = _event((90, 100, 0, 0), 5, "new"), _event(UNKNOWN, 6, "read again")
+    assert _fold([new], [unplaced], [_event((90, 100, 0, 0), 7, "new")]) == [[True], [True], [True]]
+
+
+def test_a_new_source_epoch_forgets_the_highest_position() -> None:
+    old, read = _event((90, 100, 0, 0), 5, "old"), _event(UNKNOWN, 6, "snapshot", epoch=2)
+    assert _fold([old], [read], [_event((1, 2, 0, 0), 7, "restored", epoch=2)]) == [[True], [True], [True]]

@@ -26,6 +26,9 @@ ROW, LEFT = 0, 1
 """Values of the column `part`: the row itself, and a parent that it left."""
 
 POSITION = ("p0", "p1", "p2", "p3")
+HIGHEST = ("h0", "h1", "h2", "h3")
+"""The highest position that a row is known to have had, where its newest event's own lacks a part; else null."""
+
 _PARENT = ("parent_kind", "parent", "parent_entity", "parent_key")
 
 _STORED = (
@@ -42,7 +45,7 @@ def row_table(kind: str) -> Table:
         stored[name] = pl.Int64() if columns[name].is_integer() else columns[name]
     for name in field_names(kind):
         stored[name] = columns[name]
-    return Table(stored)
+    return Table(stored | dict.fromkeys(HIGHEST, pl.Int64()))
 
 
 def field_names(kind: str) -> list[str]:
@@ -78,7 +81,7 @@ class RowsFolded:
     changed: npt.NDArray[np.bool_]
 
 
-_PLACE = ("part", "op", "source_epoch", *POSITION, "partition", "offset", "parent_kind", "parent", "system")
+_PLACE = ("part", "op", "source_epoch", *POSITION, *HIGHEST, "partition", "offset", "parent_kind", "parent", "system")
 """What is read of every stored row; the rest only of those that nothing newer replaces."""
 
 
@@ -97,10 +100,14 @@ def fold_rows(kind: str, incoming: pl.DataFrame, values: Sequence[bytes | None])
     held = incoming["held"].to_numpy()
     stored = table.unpack(values, None if held.any() else _PLACE)
     was = stored.filter(pl.col("part") == ROW)
-    news = incoming.with_columns(pl.lit(ROW, pl.Int64).alias("part"), incoming["op"].cast(pl.Int64))
+    news = incoming.with_columns(
+        pl.lit(ROW, pl.Int64).alias("part"),
+        incoming["op"].cast(pl.Int64),
+        *[pl.lit(None, pl.Int64).alias(name) for name in HIGHEST],
+    )
     places = pl.concat([frame.select(OWNER, *_PLACE) for frame in (was, news)])
     owner = places[OWNER].to_numpy()
-    winner, accepted = _settled(places, owner, was.height, owners)
+    winner, accepted, highest = _settled(places, owner, was.height, owners)
     changed = winner >= was.height
     if held.any():
         both = pl.concat([was.select(columns), news.select(columns)])
@@ -109,6 +116,8 @@ def fold_rows(kind: str, incoming: pl.DataFrame, values: Sequence[bytes | None])
         state = news[winner[changed] - was.height].select(columns)
         if not changed.all():
             state = pl.concat([state, _unreplaced(table, values, changed).select(columns)]).sort(OWNER)
+    if (highest >= 0).any():
+        state = _with_highest(state, places, highest)
     left = state.clear() if kind in ROOTS else _left_parents(stored, places, accepted, state, table)
     if left.height:
         state = pl.concat([state, left.select(columns)]).sort(OWNER, "part", maintain_order=True)
@@ -124,20 +133,28 @@ def _unreplaced(table: Table, values: Sequence[bytes | None], changed: npt.NDArr
 
 def _settled(
     both: pl.DataFrame, owner: npt.NDArray[np.int64], stored: int, owners: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    parts = np.zeros((4, both.height), dtype=np.int64)
-    known = np.ones((4, both.height), dtype=np.bool_)
-    for index, name in enumerate(POSITION):
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return each row's newest event, which events were news, and whose position is the row's highest.
+
+    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
+    the newest event's own position says all.
+    """
+    events = both.height
+    width = 2 if stored and both["h0"].null_count() < events else 1
+    parts = np.zeros((4, events * width), dtype=np.int64)
+    known = np.ones((4, events * width), dtype=np.bool_)
+    for index, name in enumerate((*POSITION, *HIGHEST)[: 4 * width]):
         series = both[name]
+        at = slice(index // 4 * events, (index // 4 + 1) * events)
         if series.null_count():
-            known[index] = series.is_not_null().to_numpy()
+            known[index % 4, at] = series.is_not_null().to_numpy()
             series = series.fill_null(0)
-        parts[index] = series.to_numpy()
+        parts[index % 4, at] = series.to_numpy()
     winner = np.full(owners, -1, dtype=np.int64)
-    accepted = np.zeros(both.height, dtype=np.bool_)
+    highest = np.full(owners, -1, dtype=np.int64)
+    accepted = np.zeros(events, dtype=np.bool_)
     _settle(
         owner,
-        stored,
         both["source_epoch"].to_numpy(),
         parts,
         known,
@@ -145,8 +162,20 @@ def _settled(
         both["offset"].to_numpy(),
         winner,
         accepted,
+        highest,
     )
-    return winner, accepted
+    return winner, accepted, highest
+
+
+def _with_highest(state: pl.DataFrame, places: pl.DataFrame, highest: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """Keep, beside positions that lack a part, the highest that the row is known to have had."""
+    nothing = np.flatnonzero(highest < 0)
+    index = pl.Series(highest).scatter(nothing, None) if len(nothing) else pl.Series(highest)
+    columns = []
+    for position, name in zip(POSITION, HIGHEST, strict=True):
+        both = pl.concat([places[position], places[name]])
+        columns.append(pl.select(pl.lit(both).gather(index)).to_series().alias(name))
+    return state.with_columns(columns)
 
 
 def _with_held(
@@ -229,17 +258,32 @@ def _up_to(floor: Floor, part: int) -> pl.Expr:
 
 
 @numba.njit(nogil=True, cache=True)
-def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accepted):  # type: ignore[no-untyped-def]
-    for row in range(len(owner)):
+def _compare(parts, known, one, other):  # type: ignore[no-untyped-def]
+    """Compare two positions as far as both are known: -1, 0, 1."""
+    for k in range(4):
+        if not (known[k, one] and known[k, other]):
+            return 0
+        if parts[k, one] != parts[k, other]:
+            return -1 if parts[k, one] < parts[k, other] else 1
+    return 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(owner, epoch, parts, known, partition, offset, winner, accepted, highest):  # type: ignore[no-untyped-def]
+    events = len(owner)
+    for row in range(events):
         at = owner[row]
         held = winner[at]
         if held < 0:
             winner[at] = row
             accepted[row] = True
+            if parts.shape[1] > events and known[0, events + row]:
+                highest[at] = events + row  # stored rows come first
             continue
         older = False
         decided = False
-        if partition[row] == partition[held] and epoch[row] != epoch[held]:
+        begins = partition[row] == partition[held] and epoch[row] != epoch[held]
+        if begins:
             older = epoch[row] < epoch[held]
             decided = True
         k = 0
@@ -251,8 +295,18 @@ def _settle(owner, stored, epoch, parts, known, partition, offset, winner, accep
                 older = parts[k, row] < parts[k, held]
                 decided = True
             k += 1
+        if not decided and highest[at] >= 0 and _compare(parts, known, row, highest[at]) < 0:
+            older = True  # what it stands behind was replaced by an event that does not say where it stands
+            decided = True
         if not decided and partition[row] == partition[held]:
             older = offset[row] < offset[held]
-        if not older:
-            winner[at] = row
-            accepted[row] = True
+        if older:
+            continue
+        winner[at] = row
+        accepted[row] = True
+        whole = known[0, row] and known[1, row] and known[2, row] and known[3, row]
+        if whole or begins:
+            highest[at] = -1
+            continue
+        best = highest[at] if highest[at] >= 0 else held
+        highest[at] = best if known[0, best] and _compare(parts, known, row, best) <= 0 else -1
