@@ -42,6 +42,7 @@ from nurt.core.mapping import Mapping, load_mapping
 from nurt.core.source_epochs import SourceEpochs
 from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.errors import ConfigurationError
+from nurt.model.entities import PROFILE_KINDS
 from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
@@ -93,7 +94,7 @@ class Current:
         threads: int = 1,
     ) -> None:
         self.settings = settings
-        self.mapping = read_mapping(settings)
+        self.mapping = read_mapping(settings).narrowed(PROFILE_KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
         self.routes = Routes(settings.shards, settings.workers)

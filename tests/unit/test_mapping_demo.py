@@ -14,7 +14,7 @@ import nurt
 from nurt.core.ids import Ids
 from nurt.core.mapping import load_mapping
 from nurt.core.normalise import normalise_column
-from nurt.model.entities import ENTITIES, ORDER_STATUSES
+from nurt.model.entities import ORDER_STATUSES, PROFILE_KINDS
 from nurt.operators.translate import Translator
 from nurt.simulate.messages import MemoryWriter, batches_of
 from nurt.simulate.shop import simulate
@@ -65,7 +65,7 @@ def mapped() -> Mapped:
 def test_no_row_is_refused_and_no_table_forgotten(mapped: Mapped) -> None:
     assert mapped.refused == Counter()
     assert mapped.unmapped == set()
-    assert set(mapped.frames) == set(ENTITIES)
+    assert set(mapped.frames) == PROFILE_KINDS
 
 
 def test_every_mapped_field_has_values_somewhere(mapped: Mapped) -> None:

@@ -18,7 +18,16 @@ from nurt.core.mapping import load_mapping
 from nurt.core.mapping_meanings import ENTITY_MEANINGS, MEANINGS, entities_text, types_table
 from nurt.core.mapping_schema import mapping_json_schema
 from nurt.core.mapping_sql import FUNCTIONS, compile_expression
-from nurt.core.mapping_words import RULES, SYSTEM_WORDS, TOPIC_WORDS, Word
+from nurt.core.mapping_words import (
+    RULES,
+    STOCK_CHANNEL_WORDS,
+    STOCK_LOCATION_WORDS,
+    STOCK_MARKET_WORDS,
+    STOCK_WORDS,
+    SYSTEM_WORDS,
+    TOPIC_WORDS,
+    Word,
+)
 from nurt.model.entities import ENTITIES
 
 PACKAGE = Path(nurt.__file__).parent
@@ -58,6 +67,10 @@ GENERATED = {
     "topics": lambda: words_table(TOPIC_WORDS),
     "functions": functions_table,
     "rules": rules_table,
+    "stock": lambda: words_table(STOCK_WORDS),
+    "stock locations": lambda: words_table(STOCK_LOCATION_WORDS),
+    "stock channels": lambda: words_table(STOCK_CHANNEL_WORDS),
+    "stock markets": lambda: words_table(STOCK_MARKET_WORDS),
 }
 
 

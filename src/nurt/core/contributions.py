@@ -16,7 +16,7 @@ import polars as pl
 from nurt.core.context import FoldContext
 from nurt.core.rows import LEFT, POSITION
 from nurt.core.tables import Table
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, STOCK_ORDER_FIELDS
 from nurt.model.entity_frame import DELETE, POLARS_TYPES
 
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
@@ -54,7 +54,7 @@ ORDER_SLOTS = Table(
         "account": _ID,
         "account_entity": _TEXT,
         "account_key": _TEXT,
-        **_fields("order"),
+        **{name: dtype for name, dtype in _fields("order").items() if name not in STOCK_ORDER_FIELDS},
         **{name: POLARS_TYPES[ENTITIES["order_line"].fields[name]] for name in ("sku", "category", "quantity")},
         "returned_quantity": _INT,
         "amount": _INT,
@@ -163,7 +163,7 @@ def said_by_rows(kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int,
         stamp: given to everything that is said; larger than any before.
         context: what the mapping says of systems and identifiers.
     """
-    if kind in ("product", "stock_level") or not state.height:
+    if kind not in _SPEAKS or not state.height:
         return nothing_said()
     own = kind in ("customer", "order")
     gone = (state["op"] == DELETE) if own else state["part"] == LEFT

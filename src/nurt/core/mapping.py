@@ -6,6 +6,7 @@ The text comes in and checked values come out; reading the file is the caller's.
 from __future__ import annotations
 
 from nurt.core.mapping_read import read_identifier_rules, read_rules, read_systems
+from nurt.core.mapping_stock import read_stock
 from nurt.core.mapping_topics import read_topics
 from nurt.core.mapping_types import Expression, Mapping, Parent, Reference, System, TopicMapping
 from nurt.core.mapping_words import FILE_WORDS
@@ -26,5 +27,6 @@ def load_mapping(text: str, file_name: str) -> Mapping:
     rules = read_rules(values.get("profile"), complaints)
     identifier_rules = read_identifier_rules(values.get("identifiers"), complaints)
     topics = read_topics(values["topics"], systems, set(identifier_rules), complaints) if "topics" in values else ()
+    stock = read_stock(values.get("stock"), complaints)
     complaints.raise_all()
-    return Mapping(file_name, systems, topics, rules, identifier_rules)
+    return Mapping(file_name, systems, topics, rules, identifier_rules, stock)

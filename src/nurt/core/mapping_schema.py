@@ -14,8 +14,13 @@ from nurt.core.mapping_words import (
     PROFILE_WORDS,
     RULES,
     STEPS,
+    STOCK_CHANNEL_WORDS,
+    STOCK_LOCATION_WORDS,
+    STOCK_MARKET_WORDS,
+    STOCK_WORDS,
     SYSTEM_WORDS,
     TOPIC_WORDS,
+    Shape,
     Word,
 )
 from nurt.model.entities import ENTITIES, Entity
@@ -49,6 +54,7 @@ def mapping_json_schema() -> Schema:
                     "propertyNames": {"pattern": f"^{KIND_WORD.pattern}$"},
                     "additionalProperties": _section(IDENTIFIER_WORDS, {"normalise": _names(STEPS)}),
                 },
+                "stock": _stock(),
             },
         ),
         "patternProperties": {"^x-": {"description": "Not read: a place for YAML anchors."}},
@@ -71,6 +77,21 @@ def _section(words: dict[str, Word], shapes: dict[str, Schema]) -> Schema:
     section: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [name for name, word in words.items() if word.required]
     return {**section, "required": required} if required else section
+
+
+def _stock() -> Schema:
+    shapes: dict[Shape, Schema] = {
+        Shape.TEXT: _TEXT,
+        Shape.NUMBER: {"type": "integer", "minimum": 0},
+        Shape.QUANTITY: {"type": "number", "minimum": 0},
+        Shape.LIST: {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+    }
+
+    def of(words: dict[str, Word], sections: dict[str, Schema]) -> Schema:
+        return _section(words, {name: shapes.get(word.shape, {}) for name, word in words.items()} | sections)
+
+    parts = {"locations": STOCK_LOCATION_WORDS, "channels": STOCK_CHANNEL_WORDS, "markets": STOCK_MARKET_WORDS}
+    return of(STOCK_WORDS, {name: {"type": "object", "additionalProperties": of(w, {})} for name, w in parts.items()})
 
 
 def _topic() -> Schema:

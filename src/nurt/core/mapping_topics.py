@@ -19,7 +19,7 @@ from nurt.core.mapping_sql import column
 from nurt.core.mapping_types import Expression, Parent, Reference, System, TopicMapping, TopicRule
 from nurt.core.mapping_words import TOPIC_WORDS, Shape, Word
 from nurt.core.mapping_yaml import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, Entity
+from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
 
 PARTS_MAX = 8
 """How many parts a key may have."""
@@ -203,16 +203,18 @@ def _read_identifiers(
 
 def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
     """Complain about what only two entries together can have wrong."""
-    patterns: dict[str, int] = {}
+    patterns: dict[tuple[str, bool], int] = {}
     tables: dict[tuple[str, str], int] = {}
     parts: dict[tuple[str, str], tuple[int, int]] = {}
     for rule in rules:
         mapping = rule.mapping
-        first = patterns.setdefault(mapping.pattern, mapping.line)
+        flows = [kinds for kinds in (PROFILE_KINDS, STOCK_KINDS) if mapping.kind in kinds]
+        firsts = [patterns.setdefault((mapping.pattern, kinds is STOCK_KINDS), mapping.line) for kinds in flows]
+        first = min(firsts)
         if first != mapping.line:
             complaints.add(
                 mapping.line,
-                f"topic '{mapping.pattern}': the same `match` as in line {first} (expected one entry a topic)",
+                f"topic '{mapping.pattern}': the same `match` as in line {first} (expected one entry a topic and flow)",
             )
             continue
         first = tables.setdefault((rule.system, mapping.name), mapping.line)

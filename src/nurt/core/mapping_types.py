@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from nurt.errors import ConfigurationError
+from nurt.model.stock_plan import StockPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,12 @@ class Mapping:
     topics: tuple[TopicRule, ...]
     rules: dict[str, tuple[str, ...]]  # profile field -> rules in order; every field is there
     identifier_rules: dict[str, tuple[str, ...]]  # extra identifier kind -> steps in order
+    stock: StockPlan | None = None
     _known: dict[str, TopicMapping | None] = field(default_factory=dict, repr=False)
+
+    def narrowed(self, kinds: frozenset[str]) -> Mapping:
+        """Return the mapping as a flow reads it that knows only these kinds: other entries are as if not there."""
+        return replace(self, topics=tuple(rule for rule in self.topics if rule.mapping.kind in kinds), _known={})
 
     def for_topic(self, topic: str) -> TopicMapping | None:
         """Return the mapping of a topic, or None when no pattern matches; the first pattern that matches counts.

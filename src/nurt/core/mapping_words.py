@@ -14,6 +14,7 @@ class Shape(StrEnum):
 
     TEXT = "text"
     NUMBER = "whole number"
+    QUANTITY = "quantity"
     SQL = "SQL expression"
     REFERENCE = "column, {sql: ...}, or a list of these"
     COLUMNS = "column or list of columns"
@@ -42,6 +43,7 @@ FILE_WORDS: dict[str, Word] = {
     "topics": Word(Shape.LIST, "Which topic holds which entity; the first pattern that matches a topic counts.", True),
     "profile": Word(Shape.SECTION, "How profiles choose among what the systems say."),
     "identifiers": Word(Shape.SECTION, "How extra kinds of identifiers are normalised before they are compared."),
+    "stock": Word(Shape.SECTION, "What can be sold: locations, the channels and markets that they serve, and rules."),
 }
 
 SYSTEM_WORDS: dict[str, Word] = {
@@ -90,6 +92,57 @@ TOPIC_WORDS: dict[str, Word] = {
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
     "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
     "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
+}
+
+STOCK_WORDS: dict[str, Word] = {
+    "locations": Word(
+        Shape.SECTION,
+        "Warehouses and shops by name, as `location` of stock levels has them. Others do not count.",
+        True,
+    ),
+    "channels": Word(
+        Shape.SECTION, "Where is sold, by the `sales_channel` of orders: the system's name unless it is mapped.", True
+    ),
+    "markets": Word(Shape.SECTION, "Countries or sites, by the `market` of orders. Default: one market, nameless."),
+    "reduced_by": Word(
+        Shape.TEXT,
+        "When on hand falls: when the ERP makes its `booking`, or at `shipment`. Default: `booking`.",
+        pattern="booking|shipment",
+        expected="booking or shipment",
+    ),
+    "grace_s": Word(
+        Shape.NUMBER,
+        "Seconds for which a booking still counts when no later stock level of its system has come. Default: 30.",
+    ),
+    "reservation_hours": Word(
+        Shape.NUMBER, "Hours after which an order without document or shipment holds nothing. Default: never."
+    ),
+    "stuck_minutes": Word(Shape.NUMBER, "Minutes after which an order without document is an event. Default: never."),
+    "low": Word(Shape.QUANTITY, "What can be sold is low at or below this. Default: 0."),
+    "hysteresis": Word(Shape.QUANTITY, "How far above a threshold a crossing is over. Default: 1."),
+    "drift": Word(Shape.QUANTITY, "Difference to the figure that a channel shows that is an event. Default: never."),
+}
+
+STOCK_LOCATION_WORDS: dict[str, Word] = {
+    "buffer": Word(Shape.QUANTITY, "Quantity of each sku that is never promised. Default: 0."),
+    "system": Word(
+        Shape.TEXT, "Whose figure counts when several systems tell of it. Default: the smallest `priority`."
+    ),
+    "stale_minutes": Word(Shape.NUMBER, "Minutes without news of its stock after which it is stale. Default: never."),
+    "stale_buffer": Word(Shape.QUANTITY, "Added to the buffer while it is stale. Default: 0."),
+}
+
+STOCK_CHANNEL_WORDS: dict[str, Word] = {
+    "locations": Word(Shape.LIST, "Locations that serve it. Default: all."),
+    "markets": Word(Shape.LIST, "Markets in which it sells. Default: all."),
+    "buffer": Word(Shape.QUANTITY, "Quantity of each sku that is never promised to it. Default: 0."),
+    "inbound_days": Word(Shape.NUMBER, "Promise supplies that are expected within so many days. Default: none."),
+    "shown": Word(Shape.TEXT, "Location under which the stock that the channel itself shows is mapped, for `drift`."),
+}
+
+STOCK_MARKET_WORDS: dict[str, Word] = {
+    "locations": Word(Shape.LIST, "Locations that may serve it. Default: all that serve the channel."),
+    "buffer": Word(Shape.QUANTITY, "Quantity of each sku that is never promised to it. Default: 0."),
 }
 
 PROFILE_WORDS: dict[str, Word] = {

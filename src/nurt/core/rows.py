@@ -19,7 +19,7 @@ from nurt.core.tables import OWNER, Table
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import HELD_PARENT_BIT, entity_columns
 
-ROOTS = frozenset({"customer", "order", "product", "stock_level"})
+ROOTS = frozenset({"customer", "order", "product", "document"})
 """Kinds whose row says itself to the level that bears its own id; they leave no parent here."""
 
 ROW, LEFT = 0, 1

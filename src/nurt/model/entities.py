@@ -94,6 +94,9 @@ ENTITIES: dict[str, Entity] = {
                 "gross": A,
                 "status": S,
                 "placed_at": T,
+                "reference": S,
+                "match_key": S,
+                "sales_channel": S,
             },
         ),
         Entity(
@@ -101,7 +104,17 @@ ENTITIES: dict[str, Entity] = {
             4,
             ("order",),
             True,
-            {"sku": S, "name": S, "category": S, "quantity": A, "returned_quantity": A, "gross": A},
+            {
+                "sku": S,
+                "name": S,
+                "category": S,
+                "quantity": A,
+                "returned_quantity": A,
+                "gross": A,
+                "cancelled_quantity": A,
+                "pack_size": A,
+                "location": S,
+            },
         ),
         Entity("payment", 5, ("order",), True, {"amount": A, "status": S, "paid_at": T}),
         Entity(
@@ -115,17 +128,84 @@ ENTITIES: dict[str, Entity] = {
             "shipment",
             7,
             ("order",),
-            True,
-            {"number": S, "carrier": S, "tracking": S, "status": S, "shipped_at": T, "delivered_at": T},
+            False,
+            {
+                "number": S,
+                "carrier": S,
+                "tracking": S,
+                "status": S,
+                "shipped_at": T,
+                "delivered_at": T,
+                "order_ref": S,
+                "document_ref": S,
+                "order_system": S,
+                "location": S,
+            },
         ),
         Entity("product", 8, (), False, {"sku": S, "name": S, "category": S}),
-        Entity("stock_level", 9, (), False, {"sku": S, "location": S, "quantity": A}),
+        Entity(
+            "stock_level",
+            9,
+            (),
+            False,
+            {"sku": S, "location": S, "quantity": A, "reserved_quantity": A, "pack_size": A},
+        ),
         Entity("consent", 10, ("customer",), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
         Entity("interaction", 11, ("customer",), True, {"kind": S, "channel": S, "at": T}),
+        Entity(
+            "document",
+            12,
+            (),
+            False,
+            {
+                "number": S,
+                "order_ref": S,
+                "order_system": S,
+                "match_key": S,
+                "status": S,
+                "booked_at": T,
+                "location": S,
+            },
+        ),
+        Entity(
+            "document_line",
+            13,
+            ("document",),
+            True,
+            {"sku": S, "quantity": A, "pack_size": A, "location": S, "order_ref": S},
+        ),
+        Entity("shipment_line", 14, ("shipment",), True, {"sku": S, "quantity": A, "pack_size": A}),
+        Entity(
+            "supply",
+            15,
+            (),
+            False,
+            {
+                "sku": S,
+                "location": S,
+                "quantity": A,
+                "received_quantity": A,
+                "pack_size": A,
+                "expected_on": D,
+                "status": S,
+            },
+        ),
+        Entity("kit_part", 16, (), False, {"kit": S, "sku": S, "quantity": A}),
     )
 }
 
 ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
 """What `order.status` may hold; anything else, or null, counts as open."""
+
+STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part"})
+
+PROFILE_KINDS = frozenset(ENTITIES) - STOCK_ONLY_KINDS
+"""Kinds that the flow of profiles reads."""
+
+STOCK_KINDS = STOCK_ONLY_KINDS | {"order", "order_line", "shipment", "stock_level"}
+"""Kinds that the flow of stock reads."""
+
+STOCK_ORDER_FIELDS = ("reference", "match_key", "sales_channel")
+"""Fields of an order that only the flow of stock reads: no profile holds them."""
 
 BY_CODE: dict[int, Entity] = {entity.code: entity for entity in ENTITIES.values()}

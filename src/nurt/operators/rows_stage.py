@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,18 +30,56 @@ FLOORS_MAX = 16
 """How many truncates of one table and source epoch are remembered; events from before an older one may come back."""
 
 
-class RowsStage:
+T = TypeVar("T")
+
+
+class Voice(Protocol[T]):
+    """What the rows of a flow say to its next stage."""
+
+    def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return changes of rows as they are to be folded: a flow may give parents of its own."""
+        ...
+
+    def say(self, kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int) -> T:
+        """Say the stored contribution of every row (columns `row_table(kind)` and owner)."""
+        ...
+
+    def join(self, many: list[T]) -> T:
+        """Put what was said one after another."""
+        ...
+
+
+class ProfileVoice:
+    """Says rows to orders and accounts."""
+
+    def __init__(self, context: FoldContext) -> None:
+        self._context = context
+
+    def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """See Voice."""
+        return frame
+
+    def say(self, kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int) -> Said:
+        """See Voice."""
+        return said_by_rows(kind, state, row_ids, stamp, self._context)
+
+    def join(self, many: list[Said]) -> Said:
+        """See Voice."""
+        return join_said(many)
+
+
+class RowsStage(Generic[T]):
     """Owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
+    def __init__(self, store: Store, keys: Keys, voice: Voice[T]) -> None:
         self._store = store
         self._keys = keys
-        self._context = context
+        self._voice = voice
         self._floors: dict[bytes, list[Floor]] | None = None
 
-    def fold(self, batches: Sequence[Translated]) -> Said:
+    def fold(self, batches: Sequence[Translated]) -> T:
         """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
-        said: list[Said] = []
+        said: list[T] = []
         waiting: list[Translated] = []
         for batch in batches:
             waiting.append(batch)
@@ -50,9 +89,9 @@ class RowsStage:
                 said += [self._truncate(truncated) for truncated in batch.truncated]
         if waiting:
             said.append(self._fold_rows(waiting))
-        return join_said(said)
+        return self._voice.join(said)
 
-    def _fold_rows(self, batches: Sequence[Translated]) -> Said:
+    def _fold_rows(self, batches: Sequence[Translated]) -> T:
         change = Change()
         for batch in batches:
             change.refused += batch.refused
@@ -61,12 +100,14 @@ class RowsStage:
             for refused in batch.refused:
                 _add(change, refused.topic, "quarantined", refused.reason, 1)
         frames = {
-            kind: pl.concat([one.frame for batch in batches for one in batch.entities if one.kind == kind])
+            kind: self._voice.prepare(
+                kind, pl.concat([one.frame for batch in batches for one in batch.entities if one.kind == kind])
+            )
             for kind in sorted({one.kind for batch in batches for one in batch.entities})
         }
         return self._settle(frames, change)
 
-    def _settle(self, frames: dict[str, pl.DataFrame], change: Change, counts: bool = True) -> Said:
+    def _settle(self, frames: dict[str, pl.DataFrame], change: Change, counts: bool = True) -> T:
         """Read, fold, write, say; a sweep's rows are no messages and are not counted."""
         coded = {kind: encode_ids(frame["row"]) for kind, frame in frames.items()}
         keys = {kind: self._keys.of(row_kind(kind), ids) for kind, (_, ids) in coded.items()}
@@ -96,11 +137,11 @@ class RowsStage:
                 if changed:
                     assert value is not None, "a row is kept, be it as a tombstone"
                     change.put[key] = value
-            said.append(said_by_rows(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp, self._context))
+            said.append(self._voice.say(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp))
             if counts:
                 self._count(change, incoming, fallen, folded.accepted)
         self._store.write(change)
-        return join_said(said)
+        return self._voice.join(said)
 
     def _count(
         self,
@@ -134,7 +175,7 @@ class RowsStage:
                 fallen[of_table.to_numpy()] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
         return fallen
 
-    def _truncate(self, truncated: Truncated) -> Said:
+    def _truncate(self, truncated: Truncated) -> T:
         """Delete every row of a table that stands at or before the truncate.
 
         The sweep runs to its end here, a bounded write at a time; the truncate's replay mends a crash in it.
@@ -155,7 +196,7 @@ class RowsStage:
         if self._keys.shard_place(0) in self._store.places:  # every worker sweeps, one counts
             _add(change, truncated.topic, "folded", "truncate", 1)
         self._store.write(change)
-        return join_said(said)
+        return self._voice.join(said)
 
     def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> pl.DataFrame:
         """Turn the stored rows that a truncate takes into deletes at its place."""

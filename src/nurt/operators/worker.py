@@ -20,7 +20,7 @@ from nurt.operators.accounts_stage import AccountsStage
 from nurt.operators.identity_stage import IdentityStage
 from nurt.operators.orders_stage import OrdersStage
 from nurt.operators.profiles_stage import ProfilesStage, Touch, decode_touch, encode_touch
-from nurt.operators.rows_stage import RowsStage
+from nurt.operators.rows_stage import ProfileVoice, RowsStage
 from nurt.ports import Store
 
 OWED_MAX = 10_000
@@ -52,7 +52,7 @@ class Worker:
         self.keys = keys
         self.epoch = 0
         self.as_of = 0
-        self.rows = RowsStage(store, keys, context)
+        self.rows = RowsStage(store, keys, ProfileVoice(context))
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
