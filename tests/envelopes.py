@@ -97,10 +97,13 @@ class Topic:
         }
         self.batch = RawBatch(name, [], [], [], [], [], [])
         self.next_offset: dict[int, int] = {}
+        self._parsed: dict[int, Any] = {}
 
     def write(self, schema_id: int, value: Any) -> bytes:
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, fastavro.parse_schema(_raw(self.schemas[schema_id])), value)
+        if schema_id not in self._parsed:
+            self._parsed[schema_id] = fastavro.parse_schema(_raw(self.schemas[schema_id]))
+        fastavro.schemaless_writer(out, self._parsed[schema_id], value)
         return b"\0" + schema_id.to_bytes(4, "big") + out.getvalue()
 
     def raw(

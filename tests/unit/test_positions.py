@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,11 +10,43 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from nurt.core.positions import Family, Parts, family_of, read_positions
+from nurt.core import positions
+from nurt.core.packing import text_buffers
+from nurt.core.positions import Family, Positions, family_of
 
 
-def lists(parts: Parts) -> list[tuple[Any, ...]]:
-    return list(zip(*(part.to_list() for part in parts), strict=True))
+@dataclass
+class Column:
+    """A field that polars holds."""
+
+    series: pl.Series
+
+    @property
+    def is_integer(self) -> bool:
+        return self.series.dtype == pl.Int64
+
+    @property
+    def is_text(self) -> bool:
+        return self.series.dtype == pl.String
+
+    def known(self) -> Any:
+        return self.series.is_not_null().to_numpy() if self.series.null_count() else None
+
+    def numbers(self) -> Any:
+        return self.series.fill_null(0).to_numpy()
+
+    def texts(self) -> Any:
+        return text_buffers(self.series)
+
+
+def read_positions(family: Family, fields: dict[str, pl.Series], rows: int) -> Positions:
+    return positions.read_positions(family, {name: Column(series) for name, series in fields.items()}, rows)
+
+
+def lists(found: Positions) -> list[tuple[Any, ...]]:
+    by_row = [found.of(row) for row in range(found.numbers.shape[1])]
+    assert by_row == list(zip(*(part.to_list() for part in found.series()), strict=True))
+    return by_row
 
 
 def postgresql(*pairs: tuple[str | None, int | None]) -> list[tuple[Any, ...]]:

@@ -23,7 +23,7 @@ def given(type_: Any, values: list[Any], zone: str = "UTC") -> Given:
     topic = Topic({"id": "int", "x": ["null", type_]})
     messages = [topic.envelope("c", None, {"id": 1, "x": value}) for value in values]
     reader = ColumnReader(topic.schemas[2], "after.", ["x"], zone)
-    return reader.give(compile_reader(topic.schemas[2], reader.paths).read(messages).frame)["x"]
+    return reader.give(compile_reader(topic.schemas[2], reader.paths).read(messages).columns)["x"]
 
 
 TIMES: list[tuple[Any, Any, pl.DataType, Any]] = [

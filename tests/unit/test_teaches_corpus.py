@@ -45,7 +45,7 @@ def columns(folder: str, topic: str, names: list[str]) -> dict[str, Given]:
     schema_id = int(wire.schema_ids[0])
     rows = next(rows for id_, rows in wire.by_schema() if id_ == schema_id)
     reader = ColumnReader(schemas(folder)[schema_id], "after.", names, "Europe/Warsaw")
-    return reader.give(compile_reader(schemas(folder)[schema_id], reader.paths).read_joined(wire.joined, rows).frame)
+    return reader.give(compile_reader(schemas(folder)[schema_id], reader.paths).read_joined(wire.joined, rows).columns)
 
 
 # 1. Positions are compared per row only

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,32 +10,16 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import ColumnType, Joined, Reader, compile_reader
+from nurt.core.avro.raw_column import RawColumn
+from nurt.core.change_head import Times, read_operations, read_snapshots, read_times
 from nurt.core.envelope import Anatomy, Form
-from nurt.core.positions import Family, Parts, read_positions
+from nurt.core.positions import Family, Positions, read_positions
 from nurt.core.semantics import Given, Meaning, meaning_of
-from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT
 
-Bools = npt.NDArray[np.bool_]
 Int8s = npt.NDArray[np.int8]
 Int64s = npt.NDArray[np.int64]
 
-TRUNCATE, LOGICAL, UNKNOWN, ROWLESS = 2, 3, 4, 5
-"""Operations besides UPSERT and DELETE: `t`, `m`, any other, and an upsert that holds no row."""
 
-_OPERATIONS = {"c": UPSERT, "r": UPSERT, "u": UPSERT, "d": DELETE, "t": TRUNCATE, "m": LOGICAL}
-
-_SNAPSHOTS = {
-    "true": FULL_SNAPSHOT,
-    "first": FULL_SNAPSHOT,
-    "first_in_data_collection": FULL_SNAPSHOT,
-    "last_in_data_collection": FULL_SNAPSHOT,
-    "last": FULL_SNAPSHOT,
-    "incremental": INCREMENTAL_SNAPSHOT,
-}
-"""`source.snapshot` -> kind; any other text, and null, is streamed. Source: Debezium SnapshotRecord."""
-
-
-@dataclass(frozen=True, slots=True)
 class Changes:
     """What messages say; arrays and series have one entry a message, in order.
 
@@ -45,22 +28,35 @@ class Changes:
         op: UPSERT, DELETE, TRUNCATE, LOGICAL, UNKNOWN or ROWLESS.
         snapshot: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT.
         position: p0 to p3.
-        ts_ms: the source's commit time, else the envelope's, else null.
+        times: the source's commit time, else the envelope's; None: no message has one.
         servers: MySQL's `server_id`, 0 for unknown.
-        columns: the row's columns by name, typed; null where there is no row.
-        unavailable: by column, where the source did not send its value.
-        unfit: by column, where its value is more than the type can hold.
+        raw: the row's columns as they were read, by path; nothing where there is no row.
     """
 
-    bad: npt.NDArray[np.uint8]
-    op: Int8s
-    snapshot: Int8s
-    position: Parts
-    ts_ms: pl.Series | None
-    servers: Int64s | None
-    columns: Mapping[str, pl.Series]
-    unavailable: Mapping[str, Bools]
-    unfit: Mapping[str, Bools]
+    __slots__ = ("_give", "_given", "bad", "op", "position", "raw", "servers", "snapshot", "times")
+
+    def __init__(
+        self,
+        bad: npt.NDArray[np.uint8],
+        op: Int8s,
+        snapshot: Int8s,
+        position: Positions,
+        times: Times | None = None,
+        servers: Int64s | None = None,
+        raw: Mapping[str, RawColumn] | None = None,
+        give: Callable[[], dict[str, Given]] = dict,
+    ) -> None:
+        self.bad, self.op, self.snapshot, self.position = bad, op, snapshot, position
+        self.times, self.servers, self.raw = times, servers, raw or {}
+        self._give = give
+        self._given: dict[str, Given] | None = None
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Give the row's columns by name, with their declared meaning; made when first asked for."""
+        if self._given is None:
+            self._given = self._give()
+        return self._given
 
 
 class ColumnReader:
@@ -88,14 +84,28 @@ class ColumnReader:
             elif path in reader.types:
                 self._add(name, path, reader.types[path])
 
-    def give(self, frame: pl.DataFrame) -> dict[str, Given]:
-        """Take the columns from a frame in which `paths` were read."""
-        given = {}
-        for name, meaning in self._meanings.items():
-            path = self._prefix + name
-            raw = tuple(frame[f"{path}.{part}"] for part in meaning.parts) or (frame[path],)
-            given[name] = meaning.convert(raw, self.types[name], self._zone)
-        return given
+    def give(self, columns: Mapping[str, RawColumn]) -> dict[str, Given]:
+        """Take the columns from those that were read of `paths`."""
+        return {name: self.give_one(name, columns) for name in self._meanings}
+
+    def give_one(self, name: str, columns: Mapping[str, RawColumn]) -> Given:
+        """Take one column."""
+        meaning, path = self._meanings[name], self._prefix + name
+        raw = tuple(columns[f"{path}.{part}"].series("") for part in meaning.parts) or (columns[path].series(name),)
+        return meaning.convert(raw, self.types[name], self._zone)
+
+    def meaning(self, name: str) -> Meaning:
+        """Say how a column is read that is there."""
+        return self._meanings[name]
+
+    def raw(self, name: str, columns: Mapping[str, RawColumn]) -> RawColumn:
+        """Choose a column of one part as it was read."""
+        return columns[self._prefix + name]
+
+    @property
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """Say of which type each column comes out."""
+        return {name: meaning.dtype for name, meaning in self._meanings.items()}
 
     def empty(self) -> dict[str, pl.Series]:
         """Give the columns without rows."""
@@ -112,48 +122,62 @@ class ColumnReader:
 
 
 class ChangeReader:
-    """Reads the changes that one schema's messages hold; compiled once for a table's wanted columns."""
+    """Reads the changes that one schema's messages hold; compiled once for a table's wanted columns.
 
-    __slots__ = ("_old", "_old_reader", "_reader", "_wanted", "anatomy")
+    Attributes:
+        anatomy: where the parts of the messages lie.
+        wanted: reads the row's columns.
+    """
+
+    __slots__ = ("_old", "_old_reader", "_reader", "anatomy", "wanted")
 
     def __init__(self, schema: Any, anatomy: Anatomy, columns: Sequence[str], key: Sequence[str], zone: str) -> None:
         """Compile for `columns`, `key` among them; `zone` is where readings without offset were made."""
         self.anatomy = anatomy
         prefix = f"{anatomy.row}." if anatomy.row else ""
-        self._wanted = ColumnReader(schema, prefix, columns, zone)
+        self.wanted = ColumnReader(schema, prefix, columns, zone)
         head = [anatomy.op, anatomy.deleted, anatomy.snapshot, anatomy.row, *anatomy.times, anatomy.server]
         paths = [path for path in [*head, *anatomy.position.values()] if path]
-        self._reader: Reader = compile_reader(schema, [*paths, *self._wanted.paths])
+        self._reader: Reader = compile_reader(schema, [*paths, *self.wanted.paths])
         self._old = ColumnReader(schema, "before.", key, zone) if anatomy.before else None
         self._old_reader = compile_reader(schema, self._old.paths) if self._old is not None else None
 
     @property
     def unholdable(self) -> Mapping[str, str]:
         """Name the wanted columns that no column can hold, and what they are."""
-        return self._wanted.unholdable
+        return self.wanted.unholdable
 
     @property
     def types(self) -> Mapping[str, ColumnType]:
         """Say what the writer declares of each wanted column."""
-        return self._wanted.types
+        return self.wanted.types
 
     def read(self, joined: Joined, rows: Int64s) -> Changes:
         """Read the messages that stand at `rows`."""
         read = self._reader.read_joined(joined, rows)
-        frame, anatomy, height = read.frame, self.anatomy, len(rows)
-        given = self._wanted.give(frame)
-        fields = {name: frame[path] for name, path in anatomy.position.items() if path in frame.columns}
-        servers = self._number(frame, anatomy.server)
+        columns, anatomy, height = read.columns, self.anatomy, len(rows)
+        position = read_positions(
+            anatomy.family,
+            {name: columns[path] for name, path in anatomy.position.items() if path in columns},
+            height,
+        )
+        if read.bad.any():
+            position.known[:, read.bad != 0] = False
         return Changes(
             read.bad,
-            self._operations(frame, height),
-            _snapshots(frame, anatomy.snapshot, height),
-            read_positions(anatomy.family, fields, height),
-            self._times(frame),
-            servers.fill_null(0).to_numpy() if servers is not None and anatomy.family is Family.MYSQL else None,
-            {name: column.column for name, column in given.items()},
-            {name: column.unavailable for name, column in given.items() if column.unavailable is not None},
-            {name: column.unfit for name, column in given.items() if column.unfit is not None},
+            read_operations(
+                columns.get(anatomy.op),
+                columns.get(anatomy.deleted),
+                columns.get(anatomy.row) if anatomy.row else None,
+                height,
+                anatomy.form is Form.FLATTENED,
+            ),
+            read_snapshots(columns.get(anatomy.snapshot), height),
+            position,
+            read_times([columns.get(path) for path in anatomy.times]),
+            self._servers(columns),
+            columns,
+            lambda: self.wanted.give(columns),
         )
 
     def read_old_key(self, joined: Joined, rows: Int64s) -> dict[str, pl.Series]:
@@ -161,67 +185,11 @@ class ChangeReader:
         if self._old is None or self._old_reader is None:
             return {}
         read = self._old_reader.read_joined(joined, rows)
-        return {name: given.column for name, given in self._old.give(read.frame).items()}
+        return {name: given.column for name, given in self._old.give(read.columns).items()}
 
-    def _operations(self, frame: pl.DataFrame, height: int) -> Int8s:
-        ops = np.zeros(height, dtype=np.int8)
-        if self.anatomy.op in frame.columns:
-            text = frame[self.anatomy.op]
-            if not _all((text == "c") | (text == "u") | (text == "r")):
-                ops = _coded(text, _OPERATIONS, UNKNOWN)
-                if self.anatomy.form is Form.FLATTENED:
-                    ops[text.is_null().to_numpy()] = UPSERT
-        if self.anatomy.deleted in frame.columns:
-            marks = frame[self.anatomy.deleted].cast(pl.String)
-            ops[_true(marks == "true")] = DELETE
-        if self.anatomy.row:
-            present = frame[self.anatomy.row]
-            if not _all(present):
-                ops[(ops == UPSERT) & ~_true(present)] = ROWLESS
-        return ops
-
-    def _times(self, frame: pl.DataFrame) -> pl.Series | None:
-        found: pl.Series | None = None
-        for path in self.anatomy.times:
-            times = self._number(frame, path)
-            if times is None:
-                continue
-            known = times > 0
-            if not _all(known):
-                times = times.set(~known.fill_null(False), None)
-            found = times if found is None else pl.select(pl.coalesce(found, times)).to_series()
-            if not found.null_count():
-                break
-        return found
-
-    @staticmethod
-    def _number(frame: pl.DataFrame, path: str) -> pl.Series | None:
-        if path not in frame.columns or not frame.schema[path].is_integer():
+    def _servers(self, columns: Mapping[str, RawColumn]) -> Int64s | None:
+        column = columns.get(self.anatomy.server)
+        if column is None or not column.is_integer or self.anatomy.family is not Family.MYSQL:
             return None
-        return frame[path]
-
-
-def _snapshots(frame: pl.DataFrame, path: str, height: int) -> Int8s:
-    if path not in frame.columns:
-        return np.full(height, STREAMED, dtype=np.int8)
-    text = frame[path].cast(pl.String)
-    if _all(text == "false"):
-        return np.full(height, STREAMED, dtype=np.int8)
-    return _coded(text, _SNAPSHOTS, STREAMED)
-
-
-def _coded(text: pl.Series, codes: Mapping[str, int], otherwise: int) -> Int8s:
-    """Turn few known texts into codes; what is another, or null, is `otherwise`."""
-    coded = np.full(len(text), otherwise, dtype=np.int8)
-    for known, code in codes.items():
-        coded[_true(text == known)] = code
-    return coded
-
-
-def _true(flags: pl.Series) -> Bools:
-    """Say where flags are true: not where they are false or null."""
-    return (flags.fill_null(False) if flags.null_count() else flags).to_numpy()
-
-
-def _all(flags: pl.Series) -> bool:
-    return not flags.null_count() and bool(flags.all())
+        known = column.known()
+        return column.numbers() if known is None else np.where(known, column.numbers(), 0)

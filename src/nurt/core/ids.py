@@ -10,6 +10,8 @@ import polars as pl
 import pyarrow as pa
 from numba import njit
 
+from nurt.core.avro.memory import INLINE_BYTES, copy_bytes
+
 ID_BYTES = 16
 SECRET_BYTES = 16
 
@@ -56,6 +58,20 @@ class Ids:
         ids = pa.Array.from_buffers(pa.large_binary(), n, [validity, pa.py_buffer(starts), pa.py_buffer(hashes)])
         return pl.Series(texts.name, ids)
 
+    def of_views(self, prefix: bytes, views: npt.NDArray[np.uint64], body: Any, bitmap: Any = None) -> Any:
+        """Hash `prefix` and each text, given as Arrow views over a buffer; returns Arrow, null where `bitmap` says so.
+
+        Equal to what `of` says for the texts behind the prefix.
+        """
+        hashes = np.empty((len(views), 2), dtype=np.uint64)
+        id_views = np.empty((len(views), 2), dtype=np.uint64)
+        start = np.frombuffer(prefix, dtype=np.uint8)
+        longest = int((views[:, 0] & np.uint64(0xFFFFFFFF)).max(initial=0))
+        scratch = np.zeros(len(prefix) + longest + 8, dtype=np.uint8)
+        _hash_views(start, views, body.address, self._k0, self._k1, scratch, hashes, id_views)
+        buffers = [None if bitmap is None else pa.py_buffer(bitmap), pa.py_buffer(id_views), pa.py_buffer(hashes)]
+        return pa.Array.from_buffers(pa.binary_view(), len(views), buffers)
+
     def one(self, text: str) -> bytes:
         """Hash one text; equal to what `of` says for it."""
         body = _bytes_of(text.encode())
@@ -99,31 +115,51 @@ def _round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
 def _hash_each(bodies, offsets, k0, k1, hashes):  # type: ignore[no-untyped-def]
     """Hash `bodies[offsets[i]:offsets[i+1]]` into row i of `hashes`, (n, 2) little-endian words."""
     for i in range(hashes.shape[0]):
-        at = offsets[i]
-        length = offsets[i + 1] - at
-        v0, v1, v2, v3 = k0 ^ _M0, k1 ^ _M1 ^ _EE, k0 ^ _M2, k1 ^ _M3
-        end = at + (length & ~7)
-        while at < end:
-            word = np.uint64(0)
-            for b in range(8):
-                word |= np.uint64(bodies[at + b]) << np.uint64(8 * b)
-            v3 ^= word
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-            v0 ^= word
-            at += 8
-        word = np.uint64(length) << np.uint64(56)
-        for b in range(length & 7):
+        hashes[i, 0], hashes[i, 1] = _hash_one(bodies, offsets[i], offsets[i + 1] - offsets[i], k0, k1)
+
+
+@njit(cache=True, nogil=True)
+def _hash_views(prefix, views, text, k0, k1, scratch, hashes, id_views):  # type: ignore[no-untyped-def]
+    """Hash prefix and text i into row i of `hashes`, and write the Arrow views of these."""
+    here, to = views.ctypes.data, scratch.ctypes.data
+    for i in range(len(prefix)):
+        scratch[i] = prefix[i]
+    for i in range(hashes.shape[0]):
+        size = np.int64(views[i, 0] & np.uint64(0xFFFFFFFF))
+        source = here + 16 * i + 4
+        if size > INLINE_BYTES:
+            source = text + np.int64(views[i, 1] >> _R32)
+        copy_bytes(to + len(prefix), source, size)
+        hashes[i, 0], hashes[i, 1] = _hash_one(scratch, 0, len(prefix) + size, k0, k1)
+        id_views[i, 0] = np.uint64(ID_BYTES) | (hashes[i, 0] << _R32)
+        id_views[i, 1] = np.uint64(ID_BYTES * i) << _R32
+
+
+@njit(cache=True, nogil=True)
+def _hash_one(bodies, at, length, k0, k1):  # type: ignore[no-untyped-def]
+    v0, v1, v2, v3 = k0 ^ _M0, k1 ^ _M1 ^ _EE, k0 ^ _M2, k1 ^ _M3
+    end = at + (length & ~7)
+    while at < end:
+        word = np.uint64(0)
+        for b in range(8):
             word |= np.uint64(bodies[at + b]) << np.uint64(8 * b)
         v3 ^= word
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0 ^= word
-        v2 ^= _EE
-        for _ in range(4):
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-        hashes[i, 0] = v0 ^ v1 ^ v2 ^ v3
-        v1 ^= _DD
-        for _ in range(4):
-            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
-        hashes[i, 1] = v0 ^ v1 ^ v2 ^ v3
+        at += 8
+    word = np.uint64(length) << np.uint64(56)
+    for b in range(length & 7):
+        word |= np.uint64(bodies[at + b]) << np.uint64(8 * b)
+    v3 ^= word
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    v0 ^= word
+    v2 ^= _EE
+    for _ in range(4):
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    first = v0 ^ v1 ^ v2 ^ v3
+    v1 ^= _DD
+    for _ in range(4):
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    return first, v0 ^ v1 ^ v2 ^ v3

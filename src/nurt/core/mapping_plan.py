@@ -41,6 +41,7 @@ class KeyText:
     parts: tuple[Wanted, ...]
     text: pl.Expr  # over the evaluated parts, named key
     id_text: pl.Expr  # over the text: what the row's id is made of
+    id_prefix: bytes  # what stands before the text there
     refused: pl.Expr | None  # over the evaluated parts: a part that is no key
     columns: tuple[str, ...]
 
@@ -200,8 +201,9 @@ def _key_text(
             refused.append(pl.col(name).str.contains(KEY_SEPARATOR, literal=True))
     whole = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator=KEY_SEPARATOR)
     bad = pl.any_horizontal(refused).fill_null(False) if refused else None
-    id_text = pl.format(KEY_SEPARATOR.join(table) + KEY_SEPARATOR + "{}", "key")
-    return KeyText(tuple(parts), whole.alias("key"), id_text, bad, reference.columns)
+    prefix = KEY_SEPARATOR.join(table) + KEY_SEPARATOR
+    id_text = pl.format(prefix.replace("{", "{{").replace("}", "}}") + "{}", "key")
+    return KeyText(tuple(parts), whole.alias("key"), id_text, prefix.encode(), bad, reference.columns)
 
 
 def _part_text(part: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:

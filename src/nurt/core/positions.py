@@ -6,8 +6,10 @@ which leaves the decision to the message's offset; it never costs the message.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -15,13 +17,14 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro.memory import load_byte
-from nurt.core.packing import text_buffers
+from nurt.core.packing import text_series
 
 POSITION_COLUMNS = ("p0", "p1", "p2", "p3")
 
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+Int64s = npt.NDArray[np.int64]
 Parts = tuple[pl.Series, pl.Series, pl.Series, pl.Series]
-
-_NULL = pl.Series([None], dtype=pl.Int64)
 
 
 class Family(StrEnum):
@@ -57,98 +60,142 @@ def family_of(source_fields: Collection[str]) -> Family:
     return Family.UNKNOWN
 
 
-def read_positions(family: Family, fields: Mapping[str, pl.Series], rows: int) -> Parts:
-    """Turn position fields into the columns p0 to p3 (Int64), in the same order.
+class Field(Protocol):
+    """One position field of a batch, as it was read."""
+
+    @property
+    def is_integer(self) -> bool:
+        """Say whether it has numbers."""
+        ...
+
+    @property
+    def is_text(self) -> bool:
+        """Say whether it has texts."""
+        ...
+
+    def known(self) -> Bools | None:
+        """Say where something is there; None: everywhere."""
+        ...
+
+    def numbers(self) -> Int64s:
+        """Give numbers."""
+        ...
+
+    def texts(self) -> tuple[Int64s, Bytes]:
+        """Give offsets and joined bytes; what is not there has length 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Positions of rows; both arrays have the shape (4, rows). A number that is not known means nothing."""
+
+    numbers: Int64s
+    known: Bools
+
+    def take(self, rows: Int64s) -> Positions:
+        """Choose rows, by index."""
+        return Positions(self.numbers[:, rows], self.known[:, rows])
+
+    def of(self, row: int) -> tuple[int | None, int | None, int | None, int | None]:
+        """Give one row's position."""
+        p0, p1, p2, p3 = (int(self.numbers[part, row]) if self.known[part, row] else None for part in range(4))
+        return p0, p1, p2, p3
+
+    def series(self) -> Parts:
+        """Give p0 to p3 as polars holds them."""
+        p0, p1, p2, p3 = (_series(self.numbers[part], self.known[part]) for part in range(4))
+        return p0, p1, p2, p3
+
+
+def read_positions(family: Family, fields: Mapping[str, Field], rows: int) -> Positions:
+    """Turn position fields into p0 to p3, in the same order.
 
     Args:
         family: whose fields these are.
-        fields: by name, those of `POSITION_FIELDS[family]` that the schema has; texts String, numbers Int64.
+        fields: by name, those of `POSITION_FIELDS[family]` that the schema has.
         rows: length of every field.
     Source: Debezium `source.sequence`, `source.lsn` | `file`, `pos`, `row` | `commit_lsn`, `change_lsn`,
         `event_serial_no`.
     """
-    if family is Family.POSTGRESQL:
-        return _postgresql(fields, rows)
-    if family is Family.MYSQL:
-        return _mysql(fields, rows)
-    if family is Family.SQLSERVER:
-        return _sqlserver(fields, rows)
-    return _null(rows), _null(rows), _null(rows), _null(rows)
+    found = Positions(np.zeros((4, rows), dtype=np.int64), np.zeros((4, rows), dtype=np.bool_))
+    if rows and family in _READERS:
+        _READERS[family](fields, found.numbers, found.known)
+    return found
 
 
-def _postgresql(fields: Mapping[str, pl.Series], rows: int) -> Parts:
-    first, second = _null(rows), _null(rows)
-    sequence = _text(fields, "sequence")
-    if sequence is not None and rows:
-        offsets, body = text_buffers(sequence)
-        numbers = np.zeros((2, rows), dtype=np.int64)
-        known = np.zeros((2, rows), dtype=np.bool_)
-        _scan_sequences(offsets, body, numbers, known)
-        first, second = _series(numbers[0], known[0]), _series(numbers[1], known[1])
-    lsn = _number(fields, "lsn")
-    if lsn is not None and second.null_count():
-        second = pl.select(pl.coalesce(second, lsn)).to_series()
-    return first, second, _zero(rows), _zero(rows)
+def _postgresql(fields: Mapping[str, Field], numbers: Int64s, known: Bools) -> None:
+    sequence, lsn = _text(fields, "sequence"), _number(fields, "lsn")
+    if sequence is not None:
+        offsets, body = sequence.texts()
+        _scan_sequences(offsets, body, numbers[:2], known[:2])
+    if lsn is not None and not known[1].all():
+        values, there = lsn
+        numbers[1] = np.where(known[1], numbers[1], values)
+        known[1] |= there
+    known[2:] = True
 
 
-def _mysql(fields: Mapping[str, pl.Series], rows: int) -> Parts:
-    file, number = _text(fields, "file"), _null(rows)
-    if file is not None and rows:
-        offsets, body = text_buffers(file)
-        numbers = np.zeros(rows, dtype=np.int64)
-        known = np.zeros(rows, dtype=np.bool_)
-        _scan_suffixes(offsets, body, numbers, known)
-        number = _series(numbers, known)
-    position, row = _number(fields, "pos"), _number(fields, "row")
-    return number, _null(rows) if position is None else position, _null(rows) if row is None else row, _zero(rows)
+def _mysql(fields: Mapping[str, Field], numbers: Int64s, known: Bools) -> None:
+    file = _text(fields, "file")
+    if file is not None:
+        offsets, body = file.texts()
+        _scan_suffixes(offsets, body, numbers[0], known[0])
+    for part, name in ((1, "pos"), (2, "row")):
+        if (field := _number(fields, name)) is not None:
+            numbers[part], known[part] = field
+    known[3] = True
 
 
-def _sqlserver(fields: Mapping[str, pl.Series], rows: int) -> Parts:
-    commit, commit_slot = _lsn(_text(fields, "commit_lsn"), rows)
-    change, change_slot = _lsn(_text(fields, "change_lsn"), rows)
-    serial = _number(fields, "event_serial_no")
-    within = _null(rows)
-    if serial is not None:
-        fits = serial.is_between(0, (1 << 32) - 1)
-        within = pl.select(pl.when(fits).then(change_slot * (1 << 32) + serial)).to_series()
-    return commit, commit_slot, change, within
+def _sqlserver(fields: Mapping[str, Field], numbers: Int64s, known: Bools) -> None:
+    for part, name in ((0, "commit_lsn"), (2, "change_lsn")):
+        lsn = _text(fields, name)
+        if lsn is not None:
+            offsets, body = lsn.texts()
+            _scan_lsns(offsets, body, numbers[part : part + 2], known[part])
+    known[1] = known[0]
+    if (serial := _number(fields, "event_serial_no")) is not None:
+        values, there = serial
+        known[3] = known[2] & there & (values >= 0) & (values < 1 << 32)
+        numbers[3] = np.where(known[3], (numbers[3] << 32) + values, 0)
+    else:
+        numbers[3] = 0
 
 
-def _lsn(column: pl.Series | None, rows: int) -> tuple[pl.Series, pl.Series]:
-    """Split LSNs such as 00000027:00000ac0:0007 into (log file << 32 | block) and slot."""
-    if column is None or not rows:
-        return _null(rows), _null(rows)
-    offsets, body = text_buffers(column)
-    numbers = np.zeros((2, rows), dtype=np.int64)
-    known = np.zeros(rows, dtype=np.bool_)
-    _scan_lsns(offsets, body, numbers, known)
-    return _series(numbers[0], known), _series(numbers[1], known)
+_READERS: dict[Family, Callable[[Mapping[str, Field], Int64s, Bools], None]] = {
+    Family.POSTGRESQL: _postgresql,
+    Family.MYSQL: _mysql,
+    Family.SQLSERVER: _sqlserver,
+}
 
 
-def _text(fields: Mapping[str, pl.Series], name: str) -> pl.Series | None:
-    column = fields.get(name)
-    return column if column is not None and column.dtype == pl.String else None
+def _text(fields: Mapping[str, Field], name: str) -> Field | None:
+    """Give a field of texts."""
+    field = fields.get(name)
+    return field if field is not None and field.is_text else None
 
 
-def _number(fields: Mapping[str, pl.Series], name: str) -> pl.Series | None:
-    """Give an integer field; digits in a text are read too, for converters that write numbers as texts."""
-    column = fields.get(name)
-    if column is None or column.dtype == pl.Int64:
-        return column
-    return column.cast(pl.Int64, strict=False) if column.dtype == pl.String else None
+def _number(fields: Mapping[str, Field], name: str) -> tuple[Int64s, Bools] | None:
+    """Give an integer field, 0 where unknown; digits in a text are read too, for converters that write these."""
+    field = fields.get(name)
+    if field is None:
+        return None
+    if field.is_text:
+        offsets, body = field.texts()
+        everywhere = np.ones(len(offsets) - 1, dtype=np.bool_)
+        column = text_series("", offsets, body, everywhere, pl.String()).cast(pl.Int64, strict=False)
+        return column.fill_null(0).to_numpy(), column.is_not_null().to_numpy()
+    if not field.is_integer:
+        return None
+    known = field.known()
+    if known is None:
+        return field.numbers(), np.ones(len(field.numbers()), dtype=np.bool_)
+    return np.where(known, field.numbers(), 0), known
 
 
-def _series(numbers: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> pl.Series:
+def _series(numbers: Int64s, known: Bools) -> pl.Series:
     series = pl.Series(numbers)
     return series if known.all() else series.set(pl.Series(~known), None)
-
-
-def _null(rows: int) -> pl.Series:
-    return _NULL.new_from_index(0, rows)
-
-
-def _zero(rows: int) -> pl.Series:
-    return pl.Series(np.zeros(rows, dtype=np.int64))
 
 
 @numba.njit(nogil=True, cache=True)

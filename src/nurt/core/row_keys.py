@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import ColumnType, Reader, compile_reader
+from nurt.core.avro.raw_column import RawColumn
 from nurt.core.change_reader import ColumnReader
 from nurt.core.key_texts import boolean, decimal_text, fields_of, from_base64, integer, plain_text, real
 from nurt.core.semantics import meaning_of
@@ -80,7 +81,7 @@ class KeyReader:
             elif schema_id >= 0 and (reader := self._reader(schema_id)) is not None:
                 read = reader[1].read_joined(wire.joined, rows)
                 there[rows] = read.bad == 0
-                parts.append((rows, {name: given.column for name, given in reader[0].give(read.frame).items()}))
+                parts.append((rows, {name: given.column for name, given in reader[0].give(read.columns).items()}))
         return Keys(
             {name: column for name in self.columns if (column := _put(name, parts, len(keys))) is not None}, there
         )
@@ -148,9 +149,9 @@ class _RootReader(ColumnReader):
         if "" in self.types:
             self.types[name] = self.types[""]
 
-    def give(self, frame: pl.DataFrame) -> dict[str, Any]:
-        """Take the value from a frame in which the root was read."""
-        given = super().give(frame)
+    def give(self, columns: Mapping[str, RawColumn]) -> dict[str, Any]:
+        """Take the value from the root as it was read."""
+        given = super().give(columns)
         return {self._name: given[""]} if "" in given else {}
 
 

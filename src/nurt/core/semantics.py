@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,20 @@ Converter = Callable[[Raw, ColumnType, str], Given]
 """(columns as read, what the writer says of them, time zone) -> meaning."""
 
 
+class Form(StrEnum):
+    """What a column is, for those whose meaning compiled loops know too."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DAY = "day"  # days since 1970
+    READING = "reading"  # of a wall clock, counted as if it were UTC
+    INSTANT = "instant"  # counted since 1970 UTC
+    ZONED = "zoned"  # text of an instant
+    DECIMAL = "decimal"  # unscaled big-endian bytes
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """How a column of one Avro type is to be read.
@@ -58,11 +73,15 @@ class Meaning:
         parts: paths below the column's own that must be read instead of it, for records that mean one value.
         dtype: what comes out.
         convert: makes it, from the column or its parts.
+        form: what it is, for loops over the raw column.
+        unit: a READING's or INSTANT's units per second, a DECIMAL's scale.
     """
 
     parts: tuple[str, ...]
     dtype: pl.DataType
     convert: Converter
+    form: Form = Form.OTHER
+    unit: int = 0
 
 
 def meaning_of(type_: ColumnType) -> Meaning | None:
@@ -77,13 +96,15 @@ def meaning_of(type_: ColumnType) -> Meaning | None:
     return plain(type_) if plain is not None else None
 
 
-def _plain(dtype: pl.DataType) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, _zone: Given(raw[0].cast(dtype)))
+def _plain(dtype: pl.DataType, form: Form = Form.OTHER) -> Callable[[ColumnType], Meaning]:
+    meaning = Meaning((), dtype, lambda raw, _type, _zone: Given(raw[0].cast(dtype)), form)
     return lambda _type: meaning
 
 
-def _converted(dtype: pl.DataType, convert: Callable[[pl.Series, str], pl.Series]) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, zone: Given(convert(raw[0], zone)))
+def _converted(
+    dtype: pl.DataType, convert: Callable[[pl.Series, str], pl.Series], form: Form = Form.OTHER, unit: int = 0
+) -> Callable[[ColumnType], Meaning]:
+    meaning = Meaning((), dtype, lambda raw, _type, zone: Given(convert(raw[0], zone)), form, unit)
     return lambda _type: meaning
 
 
@@ -142,27 +163,31 @@ def _bits(raw: Raw, _type: ColumnType, _zone: str) -> Given:
 
 def _decimal_meaning(type_: ColumnType) -> Meaning:
     scale = type_.scale or 0
-    return Meaning((), pl.Decimal(38, scale if 0 <= scale <= 38 else 18), _decimal)
+    return Meaning((), pl.Decimal(38, scale if 0 <= scale <= 38 else 18), _decimal, Form.DECIMAL, scale)
 
 
 def _naive(units_per_second: int) -> Callable[[ColumnType], Meaning]:
-    return _converted(INSTANT, lambda column, zone: instants_of(column, units_per_second, zone))
+    return _converted(
+        INSTANT, lambda column, zone: instants_of(column, units_per_second, zone), Form.READING, units_per_second
+    )
 
 
 def _instant(units_per_second: int) -> Callable[[ColumnType], Meaning]:
-    return _converted(INSTANT, lambda column, _zone: instants_of(column, units_per_second, None))
+    return _converted(
+        INSTANT, lambda column, _zone: instants_of(column, units_per_second, None), Form.INSTANT, units_per_second
+    )
 
 
 _INTS, _TEXTS = frozenset({"int", "long"}), frozenset({"string", "enum"})
 _INT64, _STRING = pl.Int64(), pl.String()
 _MS, _US, _NS = 1_000, 1_000_000, 1_000_000_000
 
-_days = _converted(pl.Date(), lambda column, _zone: dates_of(column))
+_days = _converted(pl.Date(), lambda column, _zone: dates_of(column), Form.DAY)
 _times_of_ms = _converted(_INT64, lambda column, _zone: column * 1_000)
-_times_of_us = _plain(_INT64)
+_times_of_us = _plain(_INT64, Form.INTEGER)
 _times_of_ns = _converted(_INT64, lambda column, _zone: column // 1_000)
-_texts = lambda _type: Meaning((), _STRING, _text)  # noqa: E731
-_zoned = _converted(INSTANT, lambda column, zone: parse_instants(column, zone))
+_texts = lambda _type: Meaning((), _STRING, _text, Form.TEXT)  # noqa: E731
+_zoned = _converted(INSTANT, lambda column, zone: parse_instants(column, zone), Form.ZONED)
 
 _Table = dict[str, tuple[frozenset[str], Callable[[ColumnType], Meaning]]]
 
@@ -204,9 +229,9 @@ _BY_LOGICAL: _Table = {
 }
 
 _PLAIN: dict[str, Callable[[ColumnType], Meaning]] = {
-    "boolean": _plain(pl.Boolean()),
-    "int": _plain(_INT64),
-    "long": _plain(_INT64),
+    "boolean": _plain(pl.Boolean(), Form.BOOLEAN),
+    "int": _plain(_INT64, Form.INTEGER),
+    "long": _plain(_INT64, Form.INTEGER),
     "float": lambda _type: Meaning((), pl.Float64(), _floats),
     "double": lambda _type: Meaning((), pl.Float64(), _floats),
     "string": _texts,

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -100,16 +101,25 @@ class SourceEpochs:
 
     def observe(self, topic: str, seen: Seen) -> Int64s:
         """Return the epoch of every row of a batch of one topic, and note the epochs that it begins."""
-        full = seen.snapshot == FULL_SNAPSHOT
-        if not len(full):
+        if not len(seen.partitions):
             return np.zeros(0, dtype=np.int64)
-        present = np.flatnonzero(np.bincount(seen.partitions))
-        if len(present) == 1:
-            return self._observe_one(topic, int(present[0]), seen.offsets, full)
-        epochs = np.zeros(len(full), dtype=np.int64)
-        for partition in present:
+        survey = np.zeros((int(seen.partitions.max()) + 1, 3), dtype=np.int64)
+        _survey_phases(seen.partitions, seen.offsets, seen.snapshot, survey)
+        settled = np.zeros(len(survey), dtype=np.int64)  # the epoch of a partition whose rows all have one
+        others = []
+        for partition, (count, first, full) in enumerate(survey.tolist()):
+            if not count:
+                continue
+            state = self._partitions.setdefault((topic, partition), _Partition())
+            same_phase = full == 0 if state.epoch % 2 == 1 else full == count
+            if same_phase and first >= (state.offsets[-1] if state.offsets else 0):
+                settled[partition] = state.epoch
+            else:
+                others.append(partition)
+        epochs = settled[seen.partitions]
+        for partition in others:
             rows = np.flatnonzero(seen.partitions == partition)
-            epochs[rows] = self._observe_one(topic, int(partition), seen.offsets[rows], full[rows])
+            epochs[rows] = self._observe_one(topic, partition, seen.offsets[rows], seen.snapshot[rows] == FULL_SNAPSHOT)
         return epochs
 
     def watch(
@@ -125,19 +135,44 @@ class SourceEpochs:
             known: whether it has one.
             servers: `source.server_id`, 0 for unknown; None when the source has none.
         """
-        for partition in np.flatnonzero(np.bincount(seen.partitions)) if len(seen.partitions) else ():
-            state = self._partitions.setdefault((topic, int(partition)), _Partition())
-            mine = np.flatnonzero((seen.partitions == partition) & known)
-            if not len(mine):
+        if not len(seen.partitions):
+            return
+        survey = np.zeros((int(seen.partitions.max()) + 1, _SURVEYED), dtype=np.int64)
+        said = _NO_SERVERS if servers is None else servers
+        _survey_positions(seen.partitions, seen.snapshot, first_parts, known, said, survey)
+        limit = FALL_BACK_MAX.get(family, 0)
+        for partition, found in enumerate(survey.tolist()):
+            count, full, lowest, highest, behind, server, several = found
+            if not count:
                 continue
-            if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
-                state.highest = None  # the source says itself that it begins again
-                state.servers.clear()
+            state = self._partitions.setdefault((topic, partition), _Partition())
+            far = limit and (behind > limit or (state.highest is not None and state.highest - lowest > limit))
+            if full or far or several or (server and state.servers and server not in state.servers):
+                mine = np.flatnonzero((seen.partitions == partition) & known)
+                self._watch_closely((topic, partition), family, state, seen, first_parts, servers, mine)
                 continue
-            place = (topic, int(partition))
-            self._watch_position(place, family, state, first_parts[mine], seen.offsets[mine])
-            if servers is not None:
-                self._watch_server(place, state, servers[mine], seen.offsets[mine])
+            if limit:
+                state.highest = highest if state.highest is None else max(state.highest, highest)
+            if server:
+                state.servers.add(server)
+
+    def _watch_closely(
+        self,
+        place: tuple[str, int],
+        family: Family,
+        state: _Partition,
+        seen: Seen,
+        first_parts: Int64s,
+        servers: Int64s | None,
+        mine: Int64s,
+    ) -> None:
+        if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
+            state.highest = None  # the source says itself that it begins again
+            state.servers.clear()
+            return
+        self._watch_position(place, family, state, first_parts[mine], seen.offsets[mine])
+        if servers is not None:
+            self._watch_server(place, state, servers[mine], seen.offsets[mine])
 
     def begun(self) -> list[Begin]:
         """Give the begins that are new since the last call; the caller makes them durable before using the batch."""
@@ -201,3 +236,39 @@ def _changes(full: Bools, snapshot_now: bool) -> list[int]:
     if not len(full):
         return []
     return [int(row) for row in np.flatnonzero(np.diff(full.astype(np.int8), prepend=np.int8(snapshot_now)))]
+
+
+_SURVEYED = 7
+_NO_SERVERS = np.zeros(0, dtype=np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-untyped-def]
+    """Count by partition: rows, the first one's offset, rows of full snapshots."""
+    for row in range(len(partitions)):
+        partition = partitions[row]
+        if survey[partition, 0] == 0:
+            survey[partition, 1] = offsets[row]
+        survey[partition, 0] += 1
+        survey[partition, 2] += snapshot[row] == FULL_SNAPSHOT
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey_positions(partitions, snapshot, parts, known, servers, survey):  # type: ignore[no-untyped-def]
+    """Say by partition of known rows: how many, of full snapshots, lowest and highest part, how far one lies behind an
+    earlier one, the server and whether there are several."""
+    for row in range(len(partitions)):
+        if not known[row]:
+            continue
+        partition, part = partitions[row], parts[row]
+        found = survey[partition]
+        if found[0] == 0 or part < found[2]:
+            found[2] = part
+        if found[0] == 0 or part > found[3]:
+            found[3] = part
+        found[4] = max(found[4], found[3] - part)
+        found[0] += 1
+        found[1] += snapshot[row] == FULL_SNAPSHOT
+        if len(servers) and servers[row] != 0:
+            found[6] |= found[5] != 0 and found[5] != servers[row]
+            found[5] = servers[row]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,15 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import MEANINGS
-from nurt.core.change_keys import either, put_keys
-from nurt.core.change_reader import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, ChangeReader
+from nurt.core.change_head import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
+from nurt.core.change_keys import put_keys
+from nurt.core.change_reader import ChangeReader
 from nurt.core.envelope import NOT_OURS, Anatomy, Form
 from nurt.core.ids import Ids
 from nurt.core.mapper import map_rows
 from nurt.core.mapping import TopicMapping
 from nurt.core.positions import POSITION_COLUMNS
+from nurt.core.quick_rows import Head, QuickRows, quick_rows
 from nurt.core.row_keys import KeyReader
 from nurt.core.source_epochs import Seen, SourceEpochs
 from nurt.core.tombstones import Tombstones
@@ -26,6 +28,7 @@ from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Tru
 from nurt.model.raw import RawBatch
 from nurt.model.refusal import Reason
 
+Bools = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]
 
 Known = Callable[[int], tuple[Any, Anatomy] | None]
@@ -40,6 +43,7 @@ class TableTranslation:
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
         self._readers: dict[int, ChangeReader] = {}
+        self._quick: dict[ChangeReader | None, QuickRows | None] = {}
         self._tombstones = Tombstones()
 
     def translate(self, raw: RawBatch, wire: Wire) -> Translated:
@@ -50,10 +54,10 @@ class TableTranslation:
         epochs = self._number(batch)
         frames, places = [], []
         for group in batch.groups:
-            frame, rows = self._map(batch, group, epochs)
-            if frame.height:
-                frames.append(frame)
-                places.append(rows)
+            for frame, rows in self._map(batch, group, epochs):
+                if frame.height:
+                    frames.append(frame)
+                    places.append(rows)
         return Translated(
             [EntityFrame(self._topic.kind, _in_order(frames, places))] if frames else [],
             self._truncates(batch, epochs),
@@ -97,20 +101,13 @@ class TableTranslation:
             wrong = keep & (changes.op == UPSERT)
             batch.refuse(rows[wrong], Reason.WRONG_TYPE, f"column {name}: {found}")
             keep &= ~wrong
-        for name, unfit in changes.unfit.items():
-            wrong = keep & (changes.op == UPSERT) & unfit
-            batch.refuse(
-                rows[wrong], Reason.OUT_OF_RANGE, f"column {name}: more digits than {changes.columns[name].dtype}"
-            )
-            keep &= ~wrong
         batch.groups.append(Group(rows, changes, reader, keep))
 
     def _number(self, batch: Batch) -> Int64s:
         """Give every change its source epoch; messages that are none get a number without meaning."""
         n = len(batch.offsets)
         for group in batch.groups:
-            if group.reader is not None:
-                self._watch(batch, group)
+            self._watch(batch, group)
         if len(batch.groups) == 1 and len(batch.groups[0].rows) == n and batch.groups[0].keep.all():
             seen = Seen(batch.partitions, batch.offsets, batch.groups[0].changes.snapshot)
             return self._epochs.observe(batch.raw.topic, seen)
@@ -125,38 +122,48 @@ class TableTranslation:
         return epochs
 
     def _watch(self, batch: Batch, group: Group) -> None:
-        first = group.changes.position[0]
-        if first.null_count() == len(first):
+        position = group.changes.position
+        if group.reader is None or not position.known[0].any():
             return
-        known = np.ones(len(first), dtype=np.bool_)
-        if first.null_count():
-            known = first.is_not_null().to_numpy()
-            first = first.fill_null(0)
-        assert group.reader is not None
         rows = group.rows
-        self._epochs.watch(
-            batch.raw.topic,
-            group.reader.anatomy.family,
-            Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot),
-            first.to_numpy(),
-            known,
-            group.changes.servers,
-        )
+        seen = Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot)
+        family = group.reader.anatomy.family
+        self._epochs.watch(batch.raw.topic, family, seen, position.numbers[0], position.known[0], group.changes.servers)
 
-    def _map(self, batch: Batch, group: Group, epochs: Int64s) -> tuple[pl.DataFrame, Int64s]:
-        """Map what a group keeps; return its rows and their places in the batch."""
-        everything = bool(group.keep.all())
-        at = np.arange(len(group.rows)) if everything else np.flatnonzero(group.keep)
+    def _map(self, batch: Batch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
+        """Map what a group keeps, whole upserts first; give rows and their places in the batch."""
+        keep, quick = group.keep, self._quick.get(group.reader)
+        if quick is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
+            rows, changes = group.rows, group.changes
+            times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
+            partitions, offsets = batch.partitions[rows], batch.offsets[rows]
+            head = Head(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
+            mapped = quick.map(changes, keep, head)
+            if mapped is not None:
+                frame, whole = mapped
+                yield frame, rows if whole.all() else rows[whole]
+                keep = keep & ~whole
+        if keep.any():
+            yield self._map_by_the_book(batch, group, keep, epochs)
+
+    def _map_by_the_book(self, batch: Batch, group: Group, keep: Bools, epochs: Int64s) -> tuple[pl.DataFrame, Int64s]:
+        """Map some rows of a group, one at a time if need be; return rows and their places in the batch."""
+        at = np.flatnonzero(keep)
+        changes = group.changes
+        for name, given in changes.given.items():
+            if given.unfit is not None:
+                wrong = keep & (changes.op == UPSERT) & given.unfit
+                detail = f"column {name}: more digits than {given.column.dtype}"
+                batch.refuse(group.rows[wrong], Reason.OUT_OF_RANGE, detail)
+                at = at[~wrong[at]]
         rows = group.rows[at]
         if not len(rows):
             return pl.DataFrame(), rows
-        changes = group.changes
-
-        def kept(column: pl.Series) -> pl.Series:
-            return column if everything else column.gather(at)
-
+        everything = len(at) == len(group.rows)
         op = changes.op[at]
-        columns = {name: kept(column) for name, column in changes.columns.items()}
+        columns = {
+            name: given.column if everything else given.column.gather(at) for name, given in changes.given.items()
+        }
         # a delete's row does not tell its key, and some tables have it in the message's key alone
         told = all(name in columns for name in self._keys.columns)
         which = np.flatnonzero(op == DELETE) if told else np.arange(len(rows))
@@ -165,17 +172,18 @@ class TableTranslation:
             "op": pl.Series(op),
             "snapshot": pl.Series(changes.snapshot[at]),
             "source_epoch": pl.Series(epochs[rows]),
-            **{name: kept(part) for name, part in zip(POSITION_COLUMNS, changes.position, strict=True)},
+            **dict(zip(POSITION_COLUMNS, changes.position.take(at).series(), strict=True)),
             "partition": pl.Series(batch.partitions[rows]),
             "offset": pl.Series(batch.offsets[rows]),
-            "ts_ms": _times(None if changes.ts_ms is None else kept(changes.ts_ms), batch.raw, rows),
+            "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
         }
+        unavailable = {name: given.unavailable for name, given in changes.given.items()}
         frame, problems = map_rows(
             self._topic,
             pl.DataFrame(head),
             pl.DataFrame(columns),
             self._ids,
-            {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in changes.unavailable.items()},
+            {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in unavailable.items() if flags is not None},
             moved,
         )
         for problem in problems:
@@ -191,14 +199,13 @@ class TableTranslation:
                 continue
             for at in np.flatnonzero((group.changes.op == TRUNCATE) & (group.changes.bad == 0)).tolist():
                 row = int(group.rows[at])
-                p0, p1, p2, p3 = (part[at] for part in group.changes.position)
                 truncated.append(
                     Truncated(
                         topic.kind,
                         topic.system.name,
                         topic.name,
                         int(epochs[row]),
-                        (p0, p1, p2, p3),
+                        group.changes.position.of(at),
                         batch.raw.topic,
                         batch.raw.partitions[row],
                         batch.raw.offsets[row],
@@ -209,7 +216,9 @@ class TableTranslation:
     def _reader(self, schema_id: int, schema: Any, anatomy: Anatomy) -> ChangeReader:
         if schema_id not in self._readers:
             zone = self._topic.system.timezone
-            self._readers[schema_id] = ChangeReader(schema, anatomy, self._columns, self._keys.columns, zone)
+            reader = ChangeReader(schema, anatomy, self._columns, self._keys.columns, zone)
+            self._readers[schema_id] = reader
+            self._quick[reader] = quick_rows(self._topic, reader.wanted, self._ids)
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
@@ -223,12 +232,12 @@ def _partitions(raw: RawBatch) -> Int64s:
     return pl.Series(raw.partitions, dtype=pl.Int64).to_numpy()
 
 
-def _times(found: pl.Series | None, raw: RawBatch, rows: Int64s) -> pl.Series:
-    """Fall back to the messages' own times."""
-    if found is not None and not found.null_count():
-        return found
-    own = pl.Series(raw.timestamps_ms, dtype=pl.Int64).gather(rows)
-    return own if found is None else either(found, own)
+def _times(found: Times | None, raw: RawBatch, at: Int64s, rows: Int64s) -> Int64s:
+    """Choose times of the group's messages `at`, which are the batch's `rows`; fall back to the messages' own."""
+    if found is not None and found.known is None:
+        return found.ms[at]
+    own = np.array(raw.timestamps_ms, dtype=np.int64)[rows]
+    return own if found is None or found.known is None else np.where(found.known[at], found.ms[at], own)
 
 
 def _in_order(frames: list[pl.DataFrame], places: list[Int64s]) -> pl.DataFrame:

@@ -16,6 +16,8 @@ import polars as pl
 from nurt.core.avro.memory import load_byte
 from nurt.core.packing import text_buffers
 
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
 SECOND_US = 1_000_000
@@ -38,18 +40,24 @@ def instants_of(numbers: pl.Series, units_per_second: int, timezone: str | None)
             clock had not been put forward yet.
     Source: io.debezium.time.Timestamp, MicroTimestamp, NanoTimestamp: the readings of columns without time zone.
     """
+    micros, outside = micros_of(numbers.fill_null(0).to_numpy(), units_per_second, timezone)
+    missing = numbers.is_null().to_numpy() if outside is None else numbers.is_null().to_numpy() | outside
+    column = pl.Series(numbers.name, micros)
+    return (column.set(pl.Series(missing), None) if missing.any() else column).cast(INSTANT)
+
+
+def micros_of(numbers: Int64s, units_per_second: int, timezone: str | None) -> tuple[Int64s, Bools | None]:
+    """Do what `instants_of` does in arrays; return microseconds, and where there is no such instant (None: nowhere)."""
     if units_per_second <= SECOND_US:
-        limit = LAST_US // (SECOND_US // units_per_second)
-        inside = numbers.is_between(FIRST_US // (SECOND_US // units_per_second), limit)
-        micros = numbers * (SECOND_US // units_per_second)
+        factor = SECOND_US // units_per_second
+        outside = (numbers < FIRST_US // factor) | (numbers > LAST_US // factor)
+        micros = numbers if factor == 1 else numbers * factor
     else:
         micros = numbers // (units_per_second // SECOND_US)
-        inside = micros.is_between(FIRST_US, LAST_US)
-    if not inside.all():
-        micros = micros.set(~inside, None)
+        outside = (micros < FIRST_US) | (micros > LAST_US)
     if timezone is not None and timezone != "UTC":
-        micros = _to_utc(micros, timezone)
-    return micros.cast(INSTANT)
+        micros = _utc_of(np.where(outside, 0, micros), timezone)
+    return micros, outside if outside.any() else None
 
 
 def dates_of(days: pl.Series) -> pl.Series:
@@ -66,22 +74,23 @@ def parse_instants(texts: pl.Series, timezone: str | None = None) -> pl.Series:
 
     Source: io.debezium.time.ZonedTimestamp, IsoTimestamp.
     """
-    rows = len(texts)
-    if not rows:
+    if not len(texts):
         return pl.Series(texts.name, [], dtype=INSTANT)
-    offsets, body = text_buffers(texts)
+    micros, unread = parse_micros(*text_buffers(texts), timezone)
+    column = pl.Series(texts.name, micros)
+    return (column if unread is None else column.set(pl.Series(unread), None)).cast(INSTANT)
+
+
+def parse_micros(offsets: Int64s, body: Bytes, timezone: str | None) -> tuple[Int64s, Bools | None]:
+    """Do what `parse_instants` does in arrays; return microseconds, and where nothing was read (None: nowhere)."""
+    rows = len(offsets) - 1
     micros = np.zeros(rows, dtype=np.int64)
     read = np.zeros(rows, dtype=np.int8)
     _parse(offsets, body, micros, read)
-    column = pl.Series(texts.name, micros)
-    if timezone is not None and timezone != "UTC" and (read == _LOCAL).any():
-        column = pl.select(
-            pl.when(pl.Series(read == _LOCAL)).then(_to_utc(column, timezone)).otherwise(column)
-        ).to_series()
-    outside = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)
-    if outside.any():
-        column = column.set(pl.Series(outside), None)
-    return column.cast(INSTANT).alias(texts.name)
+    unread = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)  # of the text: its zone comes after
+    if timezone is not None and timezone != "UTC" and (local := read == _LOCAL).any():
+        micros = np.where(local, _utc_of(micros, timezone), micros)
+    return micros, unread if unread.any() else None
 
 
 def parse_dates(texts: pl.Series) -> pl.Series:
@@ -90,12 +99,11 @@ def parse_dates(texts: pl.Series) -> pl.Series:
     return instants.dt.date() if len(texts) else pl.Series(texts.name, [], dtype=pl.Date)
 
 
-def _to_utc(readings: pl.Series, timezone: str) -> pl.Series:
-    """Turn a wall clock's readings (Int64 us) into instants (Int64 us)."""
+def _utc_of(readings: Int64s, timezone: str) -> Int64s:
+    """Turn a wall clock's readings into instants, both in microseconds."""
     from_readings, corrections = _corrections(timezone)
-    values = readings.fill_null(0).to_numpy() if readings.null_count() else readings.to_numpy()
-    utc = pl.Series(readings.name, values - corrections[np.searchsorted(from_readings, values, side="right")])
-    return utc.set(readings.is_null(), None) if readings.null_count() else utc
+    utc: Int64s = readings - corrections[np.searchsorted(from_readings, readings, side="right")]
+    return utc
 
 
 @lru_cache(maxsize=256)

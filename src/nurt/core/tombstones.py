@@ -58,10 +58,5 @@ def _group(rows: Int64s) -> Group:
         np.full(n, DELETE, dtype=np.int8),
         np.full(n, STREAMED, dtype=np.int8),
         read_positions(Family.UNKNOWN, {}, n),
-        None,
-        None,
-        {},
-        {},
-        {},
     )
     return Group(rows, changes, None, np.ones(n, dtype=np.bool_))

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from nurt.core.avro.interpret import run
 from nurt.core.avro.memory import PADDING_BYTES
-from nurt.core.avro.projection import Column, ColumnType, Projection, columnar_paths, project
+from nurt.core.avro.projection import ColumnType, Projection, columnar_paths, project
+from nurt.core.avro.raw_column import ARROW_TYPES, RawColumn
 from nurt.core.avro.scan import put_view
 from nurt.core.avro.schema import parse_schema
 
@@ -39,12 +40,29 @@ class Joined:
         return len(self.starts)
 
 
-@dataclass(frozen=True, slots=True)
 class ReadFrame:
-    """One row a message, in order; a message that could not be read is null everywhere and has its Flaw in `bad`."""
+    """One row a message, in order; a message that could not be read is null everywhere and has its Flaw in `bad`.
 
-    frame: pl.DataFrame
-    bad: npt.NDArray[np.uint8]  # (messages,) of Flaw; 0 is fine
+    Attributes:
+        bad: shape (messages,), of Flaw; 0 is fine.
+        columns: by path, in the order asked for; of a batch that was read in parts there is the frame only.
+    """
+
+    __slots__ = ("_frame", "bad", "columns")
+
+    def __init__(
+        self, columns: Mapping[str, RawColumn], bad: npt.NDArray[np.uint8], frame: pl.DataFrame | None = None
+    ) -> None:
+        self.columns = columns
+        self.bad = bad
+        self._frame = frame
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Wrap the columns as a frame, without copying; made when first asked for."""
+        if self._frame is None:
+            self._frame = _frame(self.columns, len(self.bad))
+        return self._frame
 
 
 def join(messages: Sequence[bytes]) -> Joined:
@@ -57,21 +75,6 @@ def join(messages: Sequence[bytes]) -> Joined:
     _, offsets, data = array.buffers()
     places = np.frombuffer(offsets, dtype=np.int64, count=len(messages) + 1)
     return Joined(data, places[:-1].copy(), places[1:].copy())
-
-
-_ARROW_TYPES = {
-    "boolean": pa.bool_(),
-    "int": pa.int64(),
-    "long": pa.int64(),
-    "float": pa.float64(),
-    "double": pa.float64(),
-    "string": pa.string_view(),
-    "enum": pa.string_view(),
-    "bytes": pa.binary_view(),
-    "fixed": pa.binary_view(),
-    "record": pa.bool_(),
-    "null": pa.null(),
-}
 
 
 class Reader:
@@ -98,8 +101,7 @@ class Reader:
         joined = join(messages)
         if joined.data.size > JOINED_BYTES_MAX and len(messages) > 1:
             half = len(messages) // 2
-            first, second = self.read(messages[:half], skip), self.read(messages[half:], skip)
-            return ReadFrame(pl.concat([first.frame, second.frame]), np.concatenate([first.bad, second.bad]))
+            return _concatenated(self.read(messages[:half], skip), self.read(messages[half:], skip))
         return self.read_joined(joined, None, skip)
 
     def read_joined(self, joined: Joined, rows: Places | None = None, skip: int = 5) -> ReadFrame:
@@ -126,7 +128,7 @@ class Reader:
             stores.valid,
             bad,
         )
-        return ReadFrame(stores.frame(plan, joined.data, self._symbol_text, bad), bad)
+        return ReadFrame(stores.columns(plan, joined.data, self._symbol_text, bad), bad)
 
 
 class _Stores:
@@ -147,37 +149,30 @@ class _Stores:
         self.flags = flags.reshape(plan.flags, bitmap_bytes)
         self.valid = valid.reshape(len(plan.columns), bitmap_bytes)
 
-    def frame(
+    def columns(
         self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: npt.NDArray[np.uint8]
-    ) -> pl.DataFrame:
-        """Wrap every column as Arrow, without copying, and give the frame."""
-        if self.n == 0:
-            return pl.DataFrame(schema={column.path: _polars_type(column) for column in plan.columns})
-        present = np.bitwise_count(self.valid).sum(axis=1, dtype=np.int64)
-        read = pa.py_buffer(np.packbits(bad == 0, bitorder="little")) if bad.any() else None
-        arrays = []
+    ) -> dict[str, RawColumn]:
+        """Give every column, without copying."""
+        present = np.bitwise_count(self.valid).sum(axis=1, dtype=np.int64).tolist()
+        read = np.packbits(bad == 0, bitorder="little") if bad.any() else None
+        columns = {}
         for column in plan.columns:
             row, index = column.row, column.index
-            valid = pa.py_buffer(self.valid[index]) if present[index] < self.n else None
-            if column.store == "words":
-                buffers = [valid, pa.py_buffer(self.words[row])]
-            elif column.store == "views":
-                buffers = [valid, pa.py_buffer(self.views[row]), text]
-            elif column.store == "symbols":
-                buffers = [valid, pa.py_buffer(self.views[row]), symbol_text]
-            elif column.store == "flags":
-                buffers = [valid, pa.py_buffer(self.flags[row])]
-            elif column.store == "presence":
-                buffers = [read, pa.py_buffer(self.flags[row])]
-            else:
-                arrays.append(pa.nulls(self.n))
-                continue
-            arrays.append(pa.Array.from_buffers(_ARROW_TYPES[column.type.avro], self.n, buffers))
-        names = [column.path for column in plan.columns]
-        frame: Any = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=names))
-        if "" in names:
-            frame.columns = names  # polars makes up a name for a column without one
-        return frame
+            valid = self.valid[index] if present[index] < self.n else None
+            words = views = flags = own = None
+            store = column.store
+            if store == "words":
+                words = self.words[row]
+            elif store == "views":
+                views, own = self.views[row], text
+            elif store == "symbols":
+                store, views, own = "views", self.views[row], symbol_text
+            elif store == "flags":
+                flags = self.flags[row]
+            elif store == "presence":
+                store, flags, valid = "flags", self.flags[row], read
+            columns[column.path] = RawColumn(column.type, store, self.n, words, views, flags, own, valid)
+        return columns
 
 
 def compile_reader(schema: Mapping[str, Any] | Sequence[Any] | str, paths: Sequence[str]) -> Reader:
@@ -200,8 +195,23 @@ def list_paths(schema: Mapping[str, Any] | Sequence[Any] | str) -> list[str]:
     return columnar_paths(parse_schema(schema))
 
 
-def _polars_type(column: Column) -> Any:
-    return pl.Series(pa.array([], type=_ARROW_TYPES[column.type.avro])).dtype
+def _frame(columns: Mapping[str, RawColumn], rows: int) -> pl.DataFrame:
+    if rows == 0:
+        return pl.DataFrame(schema={path: _polars_type(column) for path, column in columns.items()})
+    names = list(columns)
+    arrays = [column.array() for column in columns.values()]
+    frame: Any = pl.from_arrow(pa.RecordBatch.from_arrays(arrays, names=names))
+    if "" in names:
+        frame.columns = names  # polars makes up a name for a column without one
+    return frame
+
+
+def _concatenated(first: ReadFrame, second: ReadFrame) -> ReadFrame:
+    return ReadFrame({}, np.concatenate([first.bad, second.bad]), pl.concat([first.frame, second.frame]))
+
+
+def _polars_type(column: RawColumn) -> Any:
+    return pl.Series(pa.array([], type=ARROW_TYPES[column.type.avro])).dtype
 
 
 def as_bytes(buffer: pa.Buffer) -> Bytes:
