@@ -79,7 +79,7 @@ def observe(
         "nurt.messages",
         [messages],
         "{message}",
-        "Messages by topic (folded ones by system/entity), outcome and reason.",
+        "Messages by topic, outcome and reason.",
     )
     for name, unit, description, of in _FIGURES:
         meter.create_observable_gauge(name, [gauge(of)], unit, description)

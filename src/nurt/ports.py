@@ -155,6 +155,10 @@ class Store(Protocol):
         """Return table -> encoded truncate floor, over this worker's shards."""
         ...
 
+    def counted(self) -> dict[bytes, dict[str, int]]:
+        """Return, by place of this worker, what is counted of -> highest counted offset."""
+        ...
+
     def scan(self, kind: bytes) -> Iterator[list[bytes]]:
         """Yield the ids under which this worker's shards hold keys of one kind, some at a time."""
         ...

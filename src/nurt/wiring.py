@@ -23,10 +23,11 @@ from nurt.adapters.parquet_sink import ParquetSink
 from nurt.adapters.profile_reader import read_profile
 from nurt.adapters.published import Published as PublishedProfiles
 from nurt.adapters.published import published_in_duckdb, published_on_topic
-from nurt.adapters.redis_store import RedisStore, agree, claim, read_heads
+from nurt.adapters.redis_store import RedisStore, agree, claim, forget_counts, read_counted, read_heads
 from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
 from nurt.core.context import FoldContext
+from nurt.core.counted import Passed
 from nurt.core.ids import Ids
 from nurt.core.launch import (
     Decision,
@@ -47,6 +48,7 @@ from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch
+from nurt.operators.counting import NOT_OURS, counted_of
 from nurt.operators.routing import Routes
 from nurt.operators.source import Reading, Topics
 from nurt.operators.steps import Parcel, Published, Stage, Steps, Translate
@@ -130,10 +132,13 @@ class Current:
         """Make the translating step; every worker thread gets a translator of its own."""
         local = threading.local()
         begun = source_epochs(self.register().records())
+        client = open_redis(self.settings)
+        passed = counted_of(NOT_OURS, read_counted(client, self.keys.shard_place(0)))
+        client.close()
 
         def step(item: RawBatch | Tick) -> list[Parcel]:
             if not hasattr(local, "translate"):
-                translator = Translator(self.mapping, self.registry(), self.ids, SourceEpochs(begun))
+                translator = Translator(self.mapping, self.registry(), self.ids, SourceEpochs(begun), Passed(passed))
                 local.translate = Translate(translator, self.routes, 0, self.register())
             parcels: list[Parcel] = local.translate(item)
             return parcels
@@ -299,6 +304,8 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
     register.append(begin_record(run, settings.workers, deployment, decision))
     claim(client, run, list(places.values()))
+    if decision.offsets is None:
+        forget_counts(client, keys)
     published = read_published(settings, TAIL_ROWS)
     if decision.rewound or is_behind(published, heads, keys.place_of):
         note_strays(settings, client, keys)

@@ -29,7 +29,9 @@ def batch_of(events: Iterable[Event], ids: Named) -> Batch:
 def frame_of(events: list[Event], ids: Named) -> EntityFrame:
     """Make a frame of events of one entity kind, in arrival order."""
     kind = events[0].kind
-    return EntityFrame(kind, pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)))
+    return EntityFrame(
+        kind, pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)), events[0].topic
+    )
 
 
 def _columns(event: Event, ids: Named) -> dict[str, Any]:

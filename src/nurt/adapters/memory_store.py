@@ -21,6 +21,7 @@ class Memory:
     due: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
     floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
 
     def claim(self, run: int, places: Sequence[bytes]) -> None:
@@ -43,6 +44,7 @@ class Memory:
             {place: dict(members) for place, members in self.due.items()},
             {place: dict(floors) for place, floors in self.floors.items()},
             dict(self.counts),
+            {place: dict(offsets) for place, offsets in self.counted.items()},
             dict(self.refused),
         )
 
@@ -104,6 +106,8 @@ class MemoryStore:
                     index[member] = day
         for place, floors in change.floors.items():
             memory.floors.setdefault(place, {}).update(floors)
+        for place, offsets in change.counted.items():
+            memory.counted.setdefault(place, {}).update(offsets)
         for counted, messages in change.counts.items():
             memory.counts[counted] = memory.counts.get(counted, 0) + messages
         for refused in change.refused:
@@ -148,6 +152,10 @@ class MemoryStore:
     def floors(self) -> dict[bytes, bytes]:
         """See ports.Store."""
         return {table: floor for place in self.places for table, floor in self._memory.floors.get(place, {}).items()}
+
+    def counted(self) -> dict[bytes, dict[str, int]]:
+        """See ports.Store."""
+        return {place: dict(self._memory.counted.get(place, {})) for place in self.places}
 
     def scan(self, kind: bytes) -> Iterator[list[bytes]]:
         """See ports.Store."""

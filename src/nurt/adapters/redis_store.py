@@ -205,6 +205,15 @@ class RedisStore:
         self.settle()
         return {table: floor for place in self.places for table, floor in self._off_path.hgetall(place + b"t").items()}
 
+    def counted(self) -> dict[bytes, dict[str, int]]:
+        """See ports.Store."""
+        self.settle()
+        pipe = self._off_path.pipeline(transaction=False)
+        for place in self.places:
+            pipe.hgetall(place + b"n")
+        found = zip(self.places, pipe.execute(), strict=True)
+        return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found}
+
     def scan(self, kind: bytes) -> Iterator[list[bytes]]:
         """See ports.Store."""
         self.settle()
@@ -270,6 +279,16 @@ def read_heads(client: Any, places: Sequence[bytes]) -> dict[bytes, Head | None]
     return dict(zip(places, map(Head.decode, values), strict=True))
 
 
+def read_counted(client: Any, place: bytes) -> dict[str, int]:
+    """Read what one shard has counted; see `core/counted.py`."""
+    return {name.decode(): int(offset) for name, offset in client.hgetall(place + b"n").items()}
+
+
+def forget_counts(client: Any, keys: Keys) -> None:
+    """Begin law 2's counts anew: everything is to be read from its earliest message."""
+    client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
+
+
 def _is_error(reply: Any) -> bool:
     return isinstance(reply, Exception)
 
@@ -294,6 +313,8 @@ def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
             packed.add(b"ZREM", place + b"u", *gone)
     for place, floors in change.floors.items():
         packed.add(b"HSET", place + b"t", *[item for pair in floors.items() for item in pair])
+    for place, offsets in change.counted.items():
+        packed.add(b"HSET", place + b"n", *[item for pair in offsets.items() for item in pair])
     counts = keys.named("counts")
     for counted, messages in change.counts.items():
         packed.add(b"HINCRBY", counts, "\x1f".join(counted), messages)

@@ -31,8 +31,8 @@ def stats(
     """Show where every message ended, and what is stored.
 
     Every message that was read ends in exactly one place: folded in, old news (a repeat, or late), not ours (a
-    heartbeat, a tombstone, a table without mapping), or in quarantine. The columns add up to the messages read;
-    after a crash the messages that are read again count again, as old news.
+    heartbeat, a tombstone, a table without mapping), or in quarantine. The columns add up to the messages read:
+    what is read again after a crash does not count again; a rebuild begins to count anew.
 
     [bold]Examples[/bold]
 
@@ -64,7 +64,7 @@ def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | No
 
 
 def print_counts(counts: Sequence[Count]) -> None:
-    """Print law 2's table: a row a topic or entity, a column an outcome, and the sums; then the reasons."""
+    """Print law 2's table: a row a topic, a column an outcome, and the sums; then the reasons."""
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
         cells[count.topic][count.outcome] += count.messages
@@ -74,7 +74,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     summed = totals(counts)
     rows.append((Text("all", "bold"), *(summed[name] for name in OUTCOMES), summed["messages"]))
     titles = [name.replace("_", " ") + ">" for name in OUTCOMES]
-    print_table("Where every message ended", ("topic, or system/entity", *titles, "messages>"), rows)
+    print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
         if count.reason:

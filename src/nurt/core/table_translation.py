@@ -46,9 +46,13 @@ class TableTranslation:
         self._quick: dict[ChangeReader | None, QuickRows | None] = {}
         self._tombstones = Tombstones()
 
-    def translate(self, raw: RawBatch, wire: Wire) -> Translated:
-        """Say of every message of a batch where it ends."""
-        batch = Batch(raw, wire, _partitions(raw), pl.Series(raw.offsets, dtype=pl.Int64).to_numpy())
+    def translate(self, raw: RawBatch, wire: Wire, fresh: Bools | None = None) -> Translated:
+        """Say of every message of a batch where it ends.
+
+        Args:
+            fresh: which messages count; None: all.
+        """
+        batch = Batch(raw, wire, partitions_of(raw), pl.Series(raw.offsets, dtype=pl.Int64).to_numpy(), fresh=fresh)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
         epochs = self._number(batch)
@@ -59,10 +63,11 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places))] if frames else [],
+            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
+            batch.passed,
         )
 
     def _read(self, batch: Batch) -> Int64s:
@@ -76,7 +81,7 @@ class TableTranslation:
             elif (known := self._known(schema_id)) is None:
                 batch.refuse(rows, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id} of the value")
             elif known[1].form in NOT_OURS:
-                batch.count(len(rows), known[1].form.value)
+                batch.count(rows, known[1].form.value)
             elif not known[1].is_row or known[1].columns.keys().isdisjoint(self._columns):
                 batch.refuse(rows, Reason.NO_ENVELOPE, f"schema id {schema_id}: {_outline(known[1])}")
             else:
@@ -92,7 +97,7 @@ class TableTranslation:
                 batch.refuse([int(rows[row])], Reason.BAD_AVRO, f"value: {MEANINGS[int(changes.bad[row])]}")
         if not keep.all():
             fine = changes.bad == 0
-            batch.count(int(np.count_nonzero(fine & (changes.op == LOGICAL))), Form.LOGICAL_MESSAGE.value)
+            batch.count(rows[fine & (changes.op == LOGICAL)], Form.LOGICAL_MESSAGE.value)
             batch.refuse(
                 rows[fine & (changes.op == UNKNOWN)], Reason.UNKNOWN_OPERATION, "op (expected one of c, r, u, d, t, m)"
             )
@@ -226,7 +231,8 @@ class TableTranslation:
         return None if known is None else known[0]
 
 
-def _partitions(raw: RawBatch) -> Int64s:
+def partitions_of(raw: RawBatch) -> Int64s:
+    """Return the partition of every message."""
     if len(raw) and raw.partitions.count(raw.partitions[0]) == len(raw):
         return np.full(len(raw), raw.partitions[0], dtype=np.int64)
     return pl.Series(raw.partitions, dtype=pl.Int64).to_numpy()

@@ -39,7 +39,7 @@ class Tombstones:
                 for row in tombstones.tolist()
                 if raw.keys[row] is not None and said.get((raw.partitions[row], raw.offsets[row] - 1)) != raw.keys[row]
             ]
-            batch.count(len(tombstones) - len(alone), TOMBSTONE)
+            batch.count(np.setdiff1d(tombstones, alone), TOMBSTONE)
             if alone:
                 batch.groups.append(_group(np.array(alone, dtype=np.int64)))
         if deletes.any() or self._ended:

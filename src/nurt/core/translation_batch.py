@@ -42,16 +42,24 @@ class Batch:
     groups: list[Group] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     counts: Counts = field(default_factory=dict)
+    passed: dict[tuple[str, int], int] = field(default_factory=dict)
+    fresh: Bools | None = None  # those that count; None: all
 
     def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
         """Let messages end in quarantine."""
         self.refused.extend(refuse(self.raw, rows, reason, detail))
 
-    def count(self, messages: int, reason: str) -> None:
-        """Let a number of messages end as not ours."""
-        if messages:
-            place = (self.raw.topic, NOT_OURS_OUTCOME, reason)
-            self.counts[place] = self.counts.get(place, 0) + messages
+    def count(self, rows: Int64s, reason: str) -> None:
+        """Let messages end as not ours; those that an earlier run has counted do not count."""
+        if self.fresh is not None:
+            rows = rows[self.fresh[rows]]
+        if not len(rows):
+            return
+        place = (self.raw.topic, NOT_OURS_OUTCOME, reason)
+        self.counts[place] = self.counts.get(place, 0) + len(rows)
+        for partition in np.unique(self.partitions[rows]).tolist():
+            last = int(self.offsets[rows][self.partitions[rows] == partition].max())
+            self.passed[self.raw.topic, partition] = max(last, self.passed.get((self.raw.topic, partition), -1))
 
 
 def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) -> list[Refused]:

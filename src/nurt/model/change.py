@@ -18,6 +18,7 @@ class Change:
         due: place -> profile -> day, or None to forget it.
         floors: shard place -> table -> encoded floor.
         counts: (topic, outcome, reason) -> messages to add.
+        counted: shard place -> what is counted of -> highest counted offset; see `core/counted.py`.
         refused: messages for the quarantine.
     """
 
@@ -27,6 +28,7 @@ class Change:
     due: dict[bytes, dict[bytes, int | None]] = field(default_factory=dict)
     floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
 
     def store(self, keys: list[bytes], values: list[bytes | None]) -> None:

@@ -65,10 +65,11 @@ def entity_columns(kind: str) -> dict[str, pl.DataType]:
 
 @dataclass(frozen=True, slots=True)
 class EntityFrame:
-    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`."""
+    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`; all of one topic."""
 
     kind: str
     frame: pl.DataFrame
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +97,12 @@ Outcomes: not_ours and quarantined (the translator's), folded and old_news (the 
 class Translated:
     """What a batch of raw messages says.
 
-    Every message is a row of a frame, a truncate, refused, or counted as not ours.
+    Every message is a row of a frame, a truncate, refused, or counted as not ours; of the last, `passed` names the
+    highest offset of each (topic, partition) in which there were any.
     """
 
     entities: list[EntityFrame] = field(default_factory=list)
     truncated: list[Truncated] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     not_ours: Counts = field(default_factory=dict)
+    passed: dict[tuple[str, int], int] = field(default_factory=dict)

@@ -47,14 +47,15 @@ class Routes:
         """Give rows to their owners, a truncate to everybody, and what is not a row to `home`."""
         if self.workers == 1:
             return [(0, translated)]
-        parts = [(one.kind, self._parts(one.frame, "row")) for one in translated.entities]
+        parts = [(one.kind, one.topic, self._parts(one.frame, "row")) for one in translated.entities]
         split = []
         for worker in range(self.workers):
             mine = Translated(
-                [EntityFrame(kind, frames[worker]) for kind, frames in parts if frames[worker].height],
+                [EntityFrame(kind, frames[worker], topic) for kind, topic, frames in parts if frames[worker].height],
                 translated.truncated,
                 translated.refused if worker == home else [],
                 translated.not_ours if worker == home else {},
+                translated.passed if worker == home else {},
             )
             if mine.entities or mine.truncated or mine.refused or mine.not_ours:
                 split.append((worker, mine))

@@ -5,7 +5,7 @@ Hot path: per entity kind of a micro-batch one fold; per micro-batch one read an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Generic, Protocol, TypeVar
 
@@ -22,8 +22,9 @@ from nurt.core.tables import OWNER
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, Translated, Truncated, entity_columns
+from nurt.model.entity_frame import DELETE, EntityFrame, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys
+from nurt.operators.counting import Counting
 from nurt.ports import Store
 
 FLOORS_MAX = 16
@@ -75,6 +76,7 @@ class RowsStage(Generic[T]):
         self._store = store
         self._keys = keys
         self._voice = voice
+        self._counting = Counting(store, keys)
         self._floors: dict[bytes, list[Floor]] | None = None
 
     def fold(self, batches: Sequence[Translated]) -> T:
@@ -86,7 +88,8 @@ class RowsStage(Generic[T]):
             if batch.truncated:
                 said.append(self._fold_rows(waiting))
                 waiting = []
-                said += [self._truncate(truncated) for truncated in batch.truncated]
+                in_order = sorted(batch.truncated, key=lambda one: (one.partition, one.offset))
+                said += [self._truncate(truncated) for truncated in in_order]
         if waiting:
             said.append(self._fold_rows(waiting))
         return self._voice.join(said)
@@ -95,20 +98,25 @@ class RowsStage(Generic[T]):
         change = Change()
         for batch in batches:
             change.refused += batch.refused
-            for (topic, _, reason), messages in batch.not_ours.items():
-                _add(change, topic, "not_ours", reason, messages)
-            for refused in batch.refused:
-                _add(change, refused.topic, "quarantined", refused.reason, 1)
+        self._counting.count_rest(change, batches)
+        parts: dict[str, list[EntityFrame]] = {}
+        for batch in batches:
+            for one in batch.entities:
+                parts.setdefault(one.kind, []).append(one)
         frames = {
-            kind: self._voice.prepare(
-                kind, pl.concat([one.frame for batch in batches for one in batch.entities if one.kind == kind])
-            )
-            for kind in sorted({one.kind for batch in batches for one in batch.entities})
+            kind: self._voice.prepare(kind, pl.concat([one.frame for one in some]))
+            for kind, some in sorted(parts.items())
         }
-        return self._settle(frames, change)
+        return self._settle(frames, change, parts)
 
-    def _settle(self, frames: dict[str, pl.DataFrame], change: Change, counts: bool = True) -> T:
-        """Read, fold, write, say; a sweep's rows are no messages and are not counted."""
+    def _settle(
+        self, frames: dict[str, pl.DataFrame], change: Change, parts: Mapping[str, Sequence[EntityFrame]] | None = None
+    ) -> T:
+        """Read, fold, write, say.
+
+        Args:
+            parts: what the frames were joined from, to be counted by topic; a sweep's rows are no messages.
+        """
         coded = {kind: encode_ids(frame["row"]) for kind, frame in frames.items()}
         keys = {kind: self._keys.of(row_kind(kind), ids) for kind, (_, ids) in coded.items()}
         flat = [key for kind in frames for key in keys[kind]]
@@ -138,23 +146,24 @@ class RowsStage(Generic[T]):
                     assert value is not None, "a row is kept, be it as a tombstone"
                     change.put[key] = value
             said.append(self._voice.say(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp))
-            if counts:
-                self._count(change, incoming, fallen, folded.accepted)
+            if parts is not None:
+                self._count(change, parts[kind], fallen, folded.accepted)
         self._store.write(change)
         return self._voice.join(said)
 
     def _count(
         self,
         change: Change,
-        incoming: pl.DataFrame,
+        parts: Sequence[EntityFrame],
         fallen: npt.NDArray[np.bool_],
         accepted: npt.NDArray[np.bool_],
     ) -> None:
-        news = np.zeros(incoming.height, dtype=np.bool_)
+        news = np.zeros(len(fallen), dtype=np.bool_)
         news[np.flatnonzero(~fallen)] = accepted
-        tables = incoming.select("system", "entity", pl.Series("news", news))
-        for system, entity, is_news, messages in tables.group_by("system", "entity", "news").len().iter_rows():
-            _add(change, f"{system}/{entity}", "folded" if is_news else "old_news", "", messages)
+        at = 0
+        for part in parts:
+            self._counting.count_rows(change, part.topic, part.frame, news[at : at + part.frame.height])
+            at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
@@ -188,13 +197,12 @@ class RowsStage(Generic[T]):
                 some = ids[at : at + SWEEP_ROWS_MAX]
                 fallen = self._fallen_rows(truncated, floor, some)
                 if fallen.height:
-                    said.append(self._settle({truncated.kind: fallen}, Change(), counts=False))
+                    said.append(self._settle({truncated.kind: fallen}, Change()))
         known = self._known_floors()
         known[table] = _raised(known.get(table, []), floor)
         change = Change()
         change.floors = {place: {table: _encode_floors(known[table])} for place in self._store.places}
-        if self._keys.shard_place(0) in self._store.places:  # every worker sweeps, one counts
-            _add(change, truncated.topic, "folded", "truncate", 1)
+        self._counting.count_truncate(change, truncated)
         self._store.write(change)
         return self._voice.join(said)
 
@@ -221,11 +229,6 @@ class RowsStage(Generic[T]):
                 for name, dtype in columns.items()
             ]
         )
-
-
-def _add(change: Change, topic: str, outcome: str, reason: str, messages: int) -> None:
-    key = (topic, outcome, str(reason))
-    change.counts[key] = change.counts.get(key, 0) + messages
 
 
 def _encode_floors(floors: list[Floor]) -> bytes:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nurt.core.avro.reader import JOINED_BYTES_MAX
 from nurt.core.avro.schema import parse_schema
+from nurt.core.counted import Passed
 from nurt.core.envelope import TOMBSTONE, Anatomy, anatomy_of, foreign_reason
 from nurt.core.ids import Ids
 from nurt.core.mapping import Mapping, TopicMapping
 from nurt.core.source_epochs import SourceEpochs
-from nurt.core.table_translation import TableTranslation
-from nurt.core.translation_batch import NOT_OURS_OUTCOME, refuse
+from nurt.core.table_translation import Bools, TableTranslation, partitions_of
+from nurt.core.translation_batch import Batch, refuse
 from nurt.core.wire import NULL, Wire, split_wire
 from nurt.errors import ConfigurationError
-from nurt.model.entity_frame import Counts, Translated
+from nurt.model.entity_frame import Translated
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 from nurt.model.refusal import Reason
 from nurt.ports import SchemaRegistry
@@ -32,8 +35,14 @@ class Translator:
     """
 
     def __init__(
-        self, mapping: Mapping, registry: SchemaRegistry, ids: Ids, source_epochs: SourceEpochs | None = None
+        self,
+        mapping: Mapping,
+        registry: SchemaRegistry,
+        ids: Ids,
+        source_epochs: SourceEpochs | None = None,
+        passed: Passed | None = None,
     ) -> None:
+        self._passed = passed if passed is not None else Passed()
         self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
         self._mapping, self._ids = mapping, ids
         self._schemas = Schemas(registry)
@@ -54,27 +63,27 @@ class Translator:
         if len(batch) > 1 and wire.joined.ends[-1] > JOINED_BYTES_MAX:
             half = len(batch) // 2
             return _joined(self.translate(_part(batch, 0, half)), self.translate(_part(batch, half, len(batch))))
+        fresh = self._passed.fresh(batch.topic, batch.partitions, batch.offsets)
         if topic is None:
-            return Translated(not_ours=self._foreign(batch, wire))
-        return self._table(batch.topic, topic).translate(batch, wire)
+            return self._foreign(batch, wire, fresh)
+        return self._table(batch.topic, topic).translate(batch, wire, fresh)
 
     def _table(self, name: str, topic: TopicMapping) -> TableTranslation:
         if name not in self._tables:
             self._tables[name] = TableTranslation(topic, self._ids, self._schemas.known, self.epochs)
         return self._tables[name]
 
-    def _foreign(self, batch: RawBatch, wire: Wire) -> Counts:
+    def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
         """Count messages of a topic that the mapping does not name."""
-        counts: Counts = {}
+        batch = Batch(raw, wire, partitions_of(raw), np.array(raw.offsets, dtype=np.int64), fresh=fresh)
         for schema_id, rows in wire.by_schema():
             if schema_id == NULL:
                 reason = TOMBSTONE
             else:
                 known = self._schemas.known(schema_id) if schema_id >= 0 else None
-                reason = foreign_reason(batch.topic, known[1] if known is not None else None)
-            place = (batch.topic, NOT_OURS_OUTCOME, reason)
-            counts[place] = counts.get(place, 0) + len(rows)
-        return counts
+                reason = foreign_reason(raw.topic, known[1] if known is not None else None)
+            batch.count(rows, reason)
+        return Translated(not_ours=batch.counts, passed=batch.passed)
 
 
 class Schemas:
@@ -114,5 +123,9 @@ def _joined(first: Translated, second: Translated) -> Translated:
     for place, messages in second.not_ours.items():
         counts[place] = counts.get(place, 0) + messages
     return Translated(
-        first.entities + second.entities, first.truncated + second.truncated, first.refused + second.refused, counts
+        first.entities + second.entities,
+        first.truncated + second.truncated,
+        first.refused + second.refused,
+        counts,
+        first.passed | second.passed,
     )

@@ -1,0 +1,138 @@
+"""Law 2's counts: every message counts once, however often crashes let it be read, and wherever they cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nurt.adapters.memory_store import Memory, MemoryStore
+from nurt.core.context import FoldContext
+from nurt.core.counted import Marks, Passed
+from nurt.core.source_epochs import Begin, SourceEpochs
+from nurt.model.change import Change
+from nurt.model.keys import Keys
+from nurt.model.raw import RawBatch
+from nurt.operators.counting import NOT_OURS, counted_of
+from nurt.operators.routing import Routes
+from nurt.operators.rows_stage import ProfileVoice, RowsStage
+from nurt.operators.translate import Translator
+from tests.corpus_messages import IDS, MAPPING, Schemas, batches, lines, schemas, select
+from tests.corpus_messages import _mapping as mapping_of
+from tests.flows.book import a_hard_life, new_engine, play
+
+KEYS = Keys("t", 4)
+SYSTEMS = ("pg", "my", "erp")
+
+
+class Killed(Exception):
+    """A worker died instead of writing."""
+
+
+class Deployment:
+    """The rows of the corpus as runs with any number of workers fold them; it knows nothing but what is stored."""
+
+    def __init__(self, folder: str, store: type[MemoryStore] = MemoryStore) -> None:
+        self.folder, self.memory, self.store = folder, Memory(), store
+        self.begun: list[Begin] = []
+        self.runs = 0
+
+    def run(self, messages: Sequence[RawBatch], workers: int, writes: int | None = None) -> None:
+        """Read everything, again if need be, to the end or until so many writes have been done."""
+        self.runs += 1
+        self.memory.claim(self.runs, [KEYS.shard_place(shard) for shard in range(4)])
+        left = [writes]
+
+        def die() -> None:
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+
+        routes = Routes(4, workers)
+        context = FoldContext(IDS, dict.fromkeys(SYSTEMS, "eu"), dict.fromkeys(SYSTEMS, 1), {}, {}, {}, {})
+        stages = [
+            RowsStage(
+                self.store(self.memory, self.runs, routes.places(worker, (), KEYS), die), KEYS, ProfileVoice(context)
+            )
+            for worker in range(workers)
+        ]
+        passed = counted_of(NOT_OURS, self.memory.counted.get(KEYS.shard_place(0), {}))
+        translator = Translator(
+            mapping_of(MAPPING), Schemas(schemas(self.folder)), IDS, SourceEpochs(self.begun), Passed(passed)
+        )
+        for batch in messages:
+            translated = translator.translate(batch)
+            self.begun += translator.epochs.begun()
+            for worker, part in routes.split_translated(translated, 0):
+                stages[worker].fold([part])
+
+
+def in_pieces(folder: str, size: int) -> list[RawBatch]:
+    return [
+        select(batch, range(at, min(at + size, len(batch))))
+        for batch in batches(folder).values()
+        for at in range(0, len(batch), size)
+    ]
+
+
+runs = st.tuples(st.integers(1, 40), st.integers(1, 4), st.integers(0, 60))  # messages a batch, workers, writes
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(["postgres", "mariadb"]), st.lists(runs, max_size=3), st.integers(1, 4))
+def test_every_message_of_the_corpus_counts_once_whatever_crashes(
+    folder: str, crashes: list[tuple[int, int, int]], workers: int
+) -> None:
+    undisturbed, other = Deployment(folder), Deployment(folder)
+    undisturbed.run(in_pieces(folder, 1_000), 1)
+    assert sum(undisturbed.memory.counts.values()) == len(lines(folder))
+    for size, some, writes in crashes:
+        with suppress(Killed):
+            other.run(in_pieces(folder, size), some, writes)
+    other.run(in_pieces(folder, 7), workers)
+    assert other.memory.counts == undisturbed.memory.counts
+
+
+class Unmarked(MemoryStore):
+    """Counts without noting what it counted."""
+
+    def write(self, change: Change) -> None:
+        super().write(replace(change, counted={}))
+
+
+def test_without_marks_a_replay_counts_again() -> None:
+    deployment = Deployment("postgres", Unmarked)
+    deployment.run(in_pieces("postgres", 20), 1)
+    deployment.run(in_pieces("postgres", 20), 1)
+    assert sum(deployment.memory.counts.values()) == 2 * len(lines("postgres"))
+
+
+def test_a_crash_at_any_write_of_a_hard_life_counts_nothing_twice() -> None:
+    history = a_hard_life().history(size=3)
+    undisturbed = play(history, new_engine(history))
+    assert sum(undisturbed.memory.counts.values()) == len(history.arrivals)
+    for crash_at in range(0, undisturbed.writes, 3):
+        assert play(history, new_engine(history), crash_at).memory.counts == undisturbed.memory.counts, crash_at
+
+
+def test_marks_rise_by_shard_and_partition() -> None:
+    marks, none = Marks(2), np.zeros(0, dtype=np.int64)
+    marks.load(1, {("t", 3): 10})
+    offsets, shards = np.array([9, 10, 11]), np.array([1, 1, 1])
+    fresh, risen = marks.count("t", np.array([3, 3, 3]), offsets, shards)
+    assert (fresh.tolist(), risen) == ([False, False, True], [(1, 3, 11)])
+    fresh, risen = marks.count("t", np.array([3, 0, 3]), offsets, np.array([0, 1, 1]))
+    assert (fresh.tolist(), sorted(risen)) == ([True, True, False], [(0, 3, 9), (1, 0, 10)])
+    assert marks.count("t", none, none, none)[1] == []
+
+
+def test_what_a_run_before_passed_is_forgotten_once_it_is_passed_again() -> None:
+    passed = Passed({("t", 1): 5})
+    assert passed.fresh("t", [1, 0, 1], [5, 4, 6]) is not None
+    assert passed.fresh("t", [1], [1]) is None, "partitions only go forward, so nothing is compared any more"
+    assert passed.fresh("other", [1], [1]) is None
