@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from nurt.core.delivery_notes import Mapped, Message, Notes, Parked
+from nurt.core.delivery_rate import Bucket
+from nurt.core.delivery_record import Record
 from nurt.model.change import Change
+from nurt.model.delivery import Answer, Call, Limits, Refusal
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
@@ -89,6 +93,78 @@ class ProfileSink(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files; never raises."""
+        ...
+
+
+class Destination(Protocol):
+    """A receiver that takes rows and may refuse them. One value serves several threads at once."""
+
+    limits: Limits
+    bucket: str  # whose rate limits it shares, as a name without secrets
+
+    def send(self, call: Call) -> Answer:
+        """Make one call. Trouble is a value; an exception is a mistake in nurt.
+
+        Repeating a call that was accepted changes nothing at the receiver, and is accepted again.
+        """
+        ...
+
+    def refresh(self) -> None:
+        """Forget tokens, and read secrets anew where they lie in files."""
+        ...
+
+    def verify(self) -> list[str]:
+        """Compare the mapping with the receiver's own description of itself; returns what does not fit."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; never raises."""
+        ...
+
+
+class WishReader(Protocol):
+    """Says what published messages ask of one destination."""
+
+    def of(self, messages: Sequence[Message]) -> Mapped:
+        """Map messages; of one profile the last counts."""
+        ...
+
+
+class DeliveryMemory(Protocol):
+    """What one destination's delivery remembers; every write is refused once a newer run delivers to it."""
+
+    destination: str
+
+    def load(self, subjects: Sequence[str]) -> dict[str, Record]:
+        """Read records; an empty one for whom nothing is known."""
+        ...
+
+    def write(self, notes: Notes) -> None:
+        """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
+        ...
+
+    def parked_among(self, subjects: Iterable[str]) -> set[str]:
+        """Say which of these are parked."""
+        ...
+
+    def due(self, rows_max: int) -> list[Parked]:
+        """Return parked wishes whose time has come."""
+        ...
+
+    def refusals(self, rows_max: int | None = None) -> list[Refusal]:
+        """Return what is in quarantine, the newest first."""
+        ...
+
+    def tell(self, **status: str | int | float) -> None:
+        """Set some of the status."""
+        ...
+
+    def take(self, bucket: str, buckets: Sequence[Bucket]) -> float:
+        """Take a call out of all shared buckets; returns how long to wait instead, 0.0 when it was taken."""
+        ...
+
+    def pause(self, bucket: str, seconds: float) -> None:
+        """Let nobody take from a bucket for a while."""
         ...
 
 

@@ -43,6 +43,7 @@ class Settings:
         rows_max: messages in a micro-batch.
         epoch_ms: how often what is done is committed.
         linger_ms: how long a profile waits for more changes before it is published; 0: not at all.
+        destinations: the file that says who is delivered to; it need not be there.
     """
 
     mapping: Path
@@ -66,6 +67,7 @@ class Settings:
     duckdb: Path | None = None
     parquet: Path | None = None
     secret: str | None = None
+    destinations: Path = Path("delivery.yaml")
 
     def ids_secret(self) -> bytes:
         """Return the secret under which ids are hashed: `secret`, or one made once in the data folder.
@@ -92,7 +94,7 @@ class Settings:
 
 
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "": {"mapping": str, "data": str, "workers": int, "secret": str},
+    "": {"mapping": str, "data": str, "workers": int, "secret": str, "destinations": str},
     "state": {"url": str, "prefix": str, "shards": int},
     "kafka": {"bootstrap": str, "options": dict},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
@@ -162,6 +164,7 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         duckdb=home / output["duckdb"] if "duckdb" in output else None,
         parquet=home / output["parquet"] if "parquet" in output else None,
         secret=top.get("secret"),
+        destinations=home / top.get("destinations", "delivery.yaml"),
     )
 
 

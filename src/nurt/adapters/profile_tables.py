@@ -151,7 +151,11 @@ def tables_of(published: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
     A redirect keeps its row in `profiles` and nothing else. Id and revision are those that it was published under.
     """
-    nested = decode(published["value"].to_list()).with_columns(published["id"], published["revision"])
+    return tables_from(decode(published["value"].to_list()).with_columns(published["id"], published["revision"]))
+
+
+def tables_from(nested: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Flatten what `decode` returned into `TABLES`."""
     live = nested.filter(pl.col("state") == "live")
     tables = {name: _children(name, live) for name in TABLES if name != "profiles"}
     return {"profiles": _profiles(nested, tables), **tables}

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 import nurt
-from nurt.cli import check, demo, init, profile, quarantine, run, simulate, stats
+from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, stats
 from nurt.cli.frame import aside
 from nurt.errors import NurtError
 
@@ -56,6 +56,7 @@ app.command("demo", rich_help_panel="Begin")(demo.demo)
 app.command("init", rich_help_panel="Begin")(init.init)
 app.command("check", rich_help_panel="Run")(check.check)
 app.command("run", rich_help_panel="Run")(run.run)
+app.command("deliver", rich_help_panel="Run")(deliver.deliver)
 app.command("profile", rich_help_panel="Look")(profile.profile)
 app.command("stats", rich_help_panel="Look")(stats.stats)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Look")

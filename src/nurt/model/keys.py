@@ -26,6 +26,14 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 
 Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
+
+Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (what the receiver is believed to hold of
+a profile), `parked` (zset: profiles by when they are due) and `p<hex>` (one of them), `refused` (zset: refusals by
+time) and `q<hex>:<object>` (one, with the receiver's words), `counts`, `status`, `generation`, `live`, `backfill`
+(offsets
+noted before they are committed), `offsets` (of a delivery that reads the state itself). Under `<prefix>:d:<bucket>:`:
+a number for each rate limit (the moment until which it is used up), and `until` (the receiver asked to be left
+alone). Only the rates expire.
 """
 
 from __future__ import annotations

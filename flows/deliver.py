@@ -1,0 +1,26 @@
+"""From published profiles to one receiver: nurt's delivery flow, a flow of its own for every destination.
+
+    nurt.profiles --read--> changes --map, compare, call--> the receiver
+
+A receiver that is down makes only its own flow lag. Offsets are committed when everything below them is settled:
+accepted, refused and in quarantine, or parked. `nurt deliver DESTINATION` runs this file.
+"""
+
+from __future__ import annotations
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from nurt.delivering import Delivery
+
+
+def deliver(delivery: Delivery) -> Dataflow:
+    """Lay out the flow over one destination's pieces."""
+    flow = Dataflow("deliver")
+
+    # Published profiles, live ones first; a back-fill goes on beside them.
+    changes = op.input("profiles", flow, delivery.source())
+
+    # What differs from what the receiver holds is written, call by call, as fast as it allows.
+    op.output("delivered", changes, delivery.sink())
+    return flow

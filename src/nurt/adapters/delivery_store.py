@@ -1,0 +1,271 @@
+"""What a delivery remembers in Redis: records, parked rows, its quarantine, counts and status.
+
+Keys, all named `<prefix>:d:<destination>:...` (see model/keys.py). Each write happens only while this run is the
+newest of its destination, so a second process that delivers the same takes over and this one stops.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import TimeoutError as RedisSlow
+from redis.exceptions import WatchError
+
+from nurt.core.delivery_notes import Notes, Parked
+from nurt.core.delivery_rate import Bucket
+from nurt.core.delivery_record import Record
+from nurt.errors import ConnectionFailed, Fenced
+from nurt.model.delivery import Life, Refusal, Row, Wish
+from nurt.model.keys import Keys
+
+AWAY_S_MAX = 300.0
+
+# KEYS: the pause, then one debt a bucket. ARGV: interval and burst of each, in microseconds.
+# The arithmetic is core/delivery_rate.py's; the server's clock is everybody's.
+_TAKE = """
+local now = redis.call('TIME')
+local now_us = now[1] * 1000000 + now[2]
+local wait = tonumber(redis.call('GET', KEYS[1]) or '0') - now_us
+local debts = {}
+for at = 2, #KEYS do
+  local interval = tonumber(ARGV[2 * at - 3])
+  local start = math.max(tonumber(redis.call('GET', KEYS[at]) or '0'), now_us)
+  wait = math.max(wait, start - tonumber(ARGV[2 * at - 2]) - now_us)
+  debts[at] = start + interval
+end
+if wait > 0 then return wait end
+for at = 2, #KEYS do
+  local kept_ms = string.format('%.0f', (debts[at] - now_us) / 1000 + 1000)
+  redis.call('SET', KEYS[at], string.format('%.0f', debts[at]), 'PX', kept_ms)
+end
+return 0
+"""
+
+_PAUSE = """
+local now = redis.call('TIME')
+local until_us = now[1] * 1000000 + now[2] + tonumber(ARGV[1])
+if until_us > tonumber(redis.call('GET', KEYS[1]) or '0') then
+  local kept_ms = string.format('%.0f', tonumber(ARGV[1]) / 1000 + 1000)
+  redis.call('SET', KEYS[1], string.format('%.0f', until_us), 'PX', kept_ms)
+end
+"""
+
+
+class DeliveryStore:
+    """One destination's memory; implements ports.DeliveryMemory. `client` gives bytes."""
+
+    def __init__(self, client: Redis, keys: Keys, destination: str) -> None:
+        self._client: Any = client
+        self._base = keys.named(f"d:{destination}:")
+        self._buckets = keys.named("d:")
+        self._take = self._client.register_script(_TAKE)
+        self._pause = self._client.register_script(_PAUSE)
+        self.destination = destination
+        self.run = 0
+
+    def key(self, name: str) -> bytes:
+        """Name a key of this destination."""
+        return self._base + name.encode()
+
+    def begin(self) -> int:
+        """Take a run number; every older run of the destination is fenced from here on."""
+        self.run = int(self._asked(lambda: self._client.incr(self.key("run"))))
+        return self.run
+
+    def load(self, subjects: Sequence[str]) -> dict[str, Record]:
+        """Read records; an empty one for whom nothing is known."""
+        if not subjects:
+            return {}
+        keys = [self._record_key(subject) for subject in subjects]
+        values = self._asked(lambda: self._client.mget(keys))
+        return dict(zip(subjects, map(Record.decode, values), strict=True))
+
+    def write(self, notes: Notes) -> None:
+        """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
+        if notes:
+            self._asked(lambda: self._write(notes))
+
+    def _write(self, notes: Notes) -> None:
+        with self._client.pipeline() as pipe:
+            pipe.watch(self.key("run"))
+            if int(pipe.get(self.key("run")) or 0) != self.run:
+                raise self._fenced()
+            pipe.multi()
+            if notes.records:
+                pipe.mset({self._record_key(one): record.encode() for one, record in notes.records.items()})
+            now_ms = int(time.time() * 1000)
+            for subject, (parked, wait_s) in notes.parked.items():
+                pipe.set(self.key("p" + subject), _encode(parked))
+                pipe.zadd(self.key("parked"), {subject: now_ms + int(wait_s * 1000)})
+            if gone := [one for one in notes.unparked if one not in notes.parked]:
+                pipe.delete(*(self.key("p" + one) for one in gone))
+                pipe.zrem(self.key("parked"), *gone)
+            for refusal in notes.refused:
+                pipe.set(self.key("q" + refusal.name), _encode_refusal(refusal))
+                pipe.zadd(self.key("refused"), {refusal.name: refusal.at_ms})
+            if notes.cured:
+                pipe.delete(*(self.key("q" + one) for one in notes.cured))
+                pipe.zrem(self.key("refused"), *notes.cured)
+            for what, number in notes.counts.items():
+                pipe.hincrby(self.key("counts"), what, number)
+            try:
+                pipe.execute()
+            except WatchError:
+                raise self._fenced() from None
+
+    def parked_among(self, subjects: Iterable[str]) -> set[str]:
+        """Say which of these are parked."""
+        names = list(subjects)
+        if not names:
+            return set()
+        scores = self._asked(lambda: self._client.zmscore(self.key("parked"), names))
+        return {name for name, score in zip(names, scores, strict=True) if score is not None}
+
+    def due(self, rows_max: int) -> list[Parked]:
+        """Return parked wishes whose time has come, the longest due first."""
+        now_ms = int(time.time() * 1000)
+        names = self._asked(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
+        return self._parked(name.decode() for name in names)
+
+    def parked(self, subjects: Iterable[str]) -> list[Parked]:
+        """Return what of these is parked."""
+        return self._parked(subjects)
+
+    def _parked(self, subjects: Iterable[str]) -> list[Parked]:
+        keys = [self.key("p" + one) for one in subjects]
+        values = self._asked(lambda: self._client.mget(keys)) if keys else []
+        return [_decode(value) for value in values if value is not None]
+
+    def retry(self, wishes: Mapping[str, Wish]) -> None:
+        """Park profiles so that they are due now."""
+        with self._client.pipeline() as pipe:
+            for subject, wish in wishes.items():
+                pipe.set(self.key("p" + subject), _encode(Parked(wish, 0, "retry")))
+                pipe.zadd(self.key("parked"), {subject: 0})
+            pipe.execute()
+
+    def refusals(self, rows_max: int | None = None) -> list[Refusal]:
+        """Return what is in quarantine, the newest first."""
+        names = self._asked(
+            lambda: self._client.zrevrange(self.key("refused"), 0, -1 if rows_max is None else rows_max - 1)
+        )
+        values = (
+            self._asked(lambda: self._client.mget([self.key("q" + name.decode()) for name in names])) if names else []
+        )
+        return [Refusal(self.destination, *orjson.loads(value)) for value in values if value is not None]
+
+    def refused_of(self, subjects: Iterable[str]) -> set[str]:
+        """Return the names of refusals of these profiles."""
+        wanted = {*subjects}
+        if not wanted or not self._asked(lambda: self._client.exists(self.key("refused"))):
+            return set()
+        names = self._asked(lambda: self._client.zrange(self.key("refused"), 0, -1))
+        return {name for one in names if (name := one.decode()).split(":", 1)[0] in wanted}
+
+    def counts(self) -> dict[str, int]:
+        """Return what was counted, and how much is parked and refused now."""
+        counted = {name.decode(): int(value) for name, value in self._client.hgetall(self.key("counts")).items()}
+        counted["parked"] = int(self._client.zcard(self.key("parked")))
+        counted["in_quarantine"] = int(self._client.zcard(self.key("refused")))
+        return counted
+
+    def tell(self, **status: str | int | float) -> None:
+        """Set some of the status."""
+        self._asked(lambda: self._client.hset(self.key("status"), mapping=status))
+
+    def status(self) -> dict[str, str]:
+        """Read the status."""
+        return {name.decode(): value.decode() for name, value in self._client.hgetall(self.key("status")).items()}
+
+    def take(self, bucket: str, buckets: Sequence[Bucket]) -> float:
+        """Take a call out of all shared buckets; returns how long to wait instead, 0.0 when it was taken."""
+        keys = [self._buckets + f"{bucket}:until".encode()]
+        keys += [self._buckets + f"{bucket}:{at}".encode() for at in range(len(buckets))]
+        numbers = [round(part * 1e6) for one in buckets for part in (one.interval_s, one.burst_s)]
+        return int(self._asked(lambda: self._take(keys=keys, args=numbers))) / 1e6
+
+    def pause(self, bucket: str, seconds: float) -> None:
+        """Let nobody take from a bucket for a while: the receiver asked for it."""
+        self._asked(lambda: self._pause(keys=[self._buckets + f"{bucket}:until".encode()], args=[round(seconds * 1e6)]))
+
+    def get(self, name: str) -> Any:
+        """Read a small JSON value of the destination."""
+        value = self._asked(lambda: self._client.get(self.key(name)))
+        return None if value is None else orjson.loads(value)
+
+    def put(self, name: str, value: Any) -> None:
+        """Write a small JSON value of the destination."""
+        self._asked(lambda: self._client.set(self.key(name), orjson.dumps(value)))
+
+    def _record_key(self, subject: str) -> bytes:
+        return self._base + b"r" + bytes.fromhex(subject)
+
+    def _fenced(self) -> Fenced:
+        return Fenced(
+            f"delivering to {self.destination}: run {self.run} was overtaken by a newer one (one process delivers to a "
+            "destination); stop one of them"
+        )
+
+    def _asked(self, call: Any) -> Any:
+        """Ask; waits while Redis is away."""
+        until = time.monotonic() + AWAY_S_MAX
+        while True:
+            try:
+                return call()
+            except (RedisAway, RedisSlow) as failed:
+                if time.monotonic() > until:
+                    raise ConnectionFailed(
+                        f"delivering to {self.destination}: Redis has not answered for {AWAY_S_MAX:.0f} s "
+                        f"({type(failed).__name__}); start it, then start this delivery again"
+                    ) from None
+                time.sleep(0.2)
+
+
+def _encode(parked: Parked) -> bytes:
+    wish = parked.wish
+    rows = [[row.object, row.key, {name: _plain(value) for name, value in row.fields.items()}] for row in wish.rows]
+    return orjson.dumps(
+        [wish.subject, wish.revision, wish.place, wish.life, rows, wish.heir, parked.times, parked.code]
+    )
+
+
+def _decode(value: bytes) -> Parked:
+    subject, revision, place, life, rows, heir, times, code = orjson.loads(value)
+    made = tuple(Row(object_, key, {name: _value(one) for name, one in held.items()}) for object_, key, held in rows)
+    return Parked(Wish(subject, revision, tuple(place), Life(life), made, heir), times, code)
+
+
+def _plain(value: Any) -> Any:
+    """Write a value so that it comes back with its type."""
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    if isinstance(value, datetime):
+        return {"datetime": value.isoformat()}
+    if isinstance(value, date):
+        return {"date": value.isoformat()}
+    return value
+
+
+def _value(plain: Any) -> Any:
+    if not isinstance(plain, dict):
+        return plain
+    ((kind, text),) = plain.items()
+    makers: dict[str, Any] = {"decimal": Decimal, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
+    return makers[kind](text)
+
+
+def _encode_refusal(refusal: Refusal) -> bytes:
+    return orjson.dumps(
+        [
+            *(refusal.subject, refusal.object, refusal.op, refusal.key, refusal.revision, refusal.code, refusal.words),
+            *(refusal.fields, refusal.at_ms),
+        ],
+        default=str,
+    )

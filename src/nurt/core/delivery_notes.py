@@ -1,0 +1,58 @@
+"""What goes in and out of a delivery's steps: messages read, rows mapped, and what is written down together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nurt.core.delivery_mapping import Unmapped
+from nurt.core.delivery_record import Record
+from nurt.model.delivery import Refusal, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One published profile: id in hex, where it stood on the topic, and its Avro body; None: a tombstone.
+
+    `revision` is given where a tombstone has one.
+    """
+
+    subject: str
+    place: tuple[int, int]
+    revision: int | None
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Wishes, and rows that could not be mapped: (profile, revision, object and fields concerned)."""
+
+    wishes: list[Wish]
+    failed: list[tuple[str, int, Unmapped]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A wish that waits for another try."""
+
+    wish: Wish
+    times: int
+    code: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, counts."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    parked: dict[str, tuple[Parked, float]] = field(default_factory=dict)
+    unparked: set[str] = field(default_factory=set)
+    refused: list[Refusal] = field(default_factory=list)
+    cured: set[str] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count something."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def __bool__(self) -> bool:
+        return any((self.records, self.parked, self.unparked, self.refused, self.cured, self.counts))

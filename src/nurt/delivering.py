@@ -1,0 +1,335 @@
+"""Put a delivery together: a destination's section becomes a flow with its log, its memory and its receiver."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
+from nurt.adapters.delivery_store import DeliveryStore
+from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.state_log import StateLog
+from nurt.adapters.webhook import Webhook
+from nurt.core.delivery_diff import Rules
+from nurt.core.delivery_mapping import DestinationMapping, Reader
+from nurt.core.delivery_record import Marks
+from nurt.core.mapping_yaml import meant
+from nurt.errors import ConfigurationError
+from nurt.model.keys import Keys
+from nurt.model.log import Offsets
+from nurt.operators.deliver import Deliverer, Lanes, Stopping
+from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
+from nurt.operators.deliver_steps import Delivered, Delivers
+from nurt.ports import Destination, MessageLog
+from nurt.running import cause_of
+from nurt.settings import Settings
+from nurt.wiring import open_redis, open_registry
+
+EPOCH_MS = 100
+ROWS_MAX = 5_000
+LINGER_MS = 50
+LOOK_S = 1.0
+GROUP = "nurt-deliver"
+
+_logger = logging.getLogger(__name__)
+
+KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {"webhook": Webhook}
+"""Receivers that take rows, by the word of `kind`."""
+
+
+def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
+    """Read who is delivered to. Raises ConfigurationError."""
+    path = settings.destinations
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as failed:
+        raise ConfigurationError(
+            f"reading destinations {path}: {failed.strerror}; write one (docs/delivery.md shows how), or name it under "
+            "`destinations` in the settings"
+        ) from None
+    except yaml.YAMLError as failed:
+        mark = getattr(failed, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigurationError(
+            f"reading destinations {path}{line}: it is no YAML; look at quotes and indentation"
+        ) from None
+    sections = written.get("destinations") if isinstance(written, dict) else None
+    if not isinstance(sections, dict):
+        raise ConfigurationError(f"reading destinations {path}: `destinations:` is missing; begin with it")
+    reader = Reader(str(path), SCHEMAS, PREFIXES)
+    return {str(name): _read(reader, str(name), section) for name, section in sections.items()}
+
+
+def _read(reader: Reader, name: str, section: Any) -> DestinationMapping:
+    preset = section.get("preset") if isinstance(section, dict) else None
+    mapping = reader.destination(name, section, read_preset(preset) if preset else {})
+    if mapping.kind not in KINDS:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `kind: {mapping.kind}` is no receiver that nurt knows; choose one of "
+            f"{', '.join(KINDS)}{meant(mapping.kind, KINDS)}"
+        )
+    return mapping
+
+
+def read_preset(name: str) -> Mapping[str, Any]:
+    """Read the objects of a known receiver."""
+    folder = files("nurt") / "presets" / "delivery"
+    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    if name not in known:
+        raise ConfigurationError(
+            f"reading preset {name}: there is none; choose one of {', '.join(known)}{meant(name, known)}"
+        )
+    preset: Mapping[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    return preset
+
+
+def destination_named(settings: Settings, name: str) -> DestinationMapping:
+    """Find one destination. Raises ConfigurationError with the nearest name."""
+    known = read_destinations(settings)
+    if name not in known:
+        raise ConfigurationError(
+            f"looking for destination {name}: {settings.destinations} has {', '.join(known) or 'none'}"
+            f"{meant(name, known)}; name one of them"
+        )
+    return known[name]
+
+
+def open_store(settings: Settings, name: str) -> DeliveryStore:
+    """Open a destination's memory, for looking at it or for a run."""
+    return DeliveryStore(open_redis(settings), Keys(settings.prefix, settings.shards), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a delivery begins: its generation, and whether a back-fill goes on."""
+
+    generation: int
+    backfilling: bool
+
+
+class Delivery:
+    """One destination's pieces, opened when they are asked for.
+
+    Args:
+        until_end: end when everything that was there at the start is told.
+        from_scratch: tell everything again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        mapping: DestinationMapping,
+        stop: threading.Event,
+        *,
+        until_end: bool = False,
+        from_scratch: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.mapping = mapping
+        self._stop = stop
+        self._until_end = until_end
+        self._workers = int(mapping.options.get("workers", 1))
+        self._store = open_store(settings, mapping.name)
+        self._store.begin()
+        self._lanes = Lanes()
+        self._logs: list[MessageLog] = []
+        self._backfills: list[MessageLog] = []
+        self._destination: Destination | None = None
+        self._lock = threading.Lock()
+        self._totals: dict[int, int] = {}
+        self._filled = 0
+        self.start = self._begin(from_scratch)
+
+    @property
+    def workers(self) -> int:
+        """How many worker threads deliver."""
+        return self._workers
+
+    def source(self) -> DeliverySource:
+        """Make the source."""
+        options = self.mapping.options
+        return DeliverySource(
+            DeliveryReading(
+                self._workers,
+                self._share,
+                int(options.get("rows_max", ROWS_MAX)),
+                float(options.get("linger_ms", LINGER_MS)) / 1000,
+                self._stop.is_set,
+            )
+        )
+
+    def sink(self) -> Delivered:
+        """Make the sink."""
+        registry = open_registry(self.settings) if self.settings.topic is not None else None
+        return Delivered(self._delivers, Bodies(registry).messages)
+
+    def destination(self) -> Destination:
+        """Open the receiver, once for all workers."""
+        with self._lock:
+            if self._destination is None:
+                self._destination = KINDS[self.mapping.kind](self.mapping)
+            return self._destination
+
+    def deliverer(self) -> Deliverer:
+        """Make what delivers for one worker."""
+        to = self.destination()
+        store = open_store(self.settings, self.mapping.name)
+        store.run = self._store.run
+        return Deliverer(
+            to,
+            rules_of(self.settings, self.mapping, to, self.start.generation),
+            store,
+            Wishes(self.mapping),
+            lanes=self._lanes,
+            stopping=self._stop.is_set,
+        )
+
+    def _delivers(self, _index: int) -> Delivers:
+        return self.deliverer()
+
+    def _begin(self, from_scratch: bool) -> Start:
+        """Decide whether everything is told again: when asked, and when Redis came back older than the commits."""
+        store = self._store
+        held = store.get("generation") or {"number": 0, "done": True}
+        older = self._is_older(store)
+        if older:
+            _logger.warning(
+                "delivering to %s: Redis came back older than what was delivered; everything is told again",
+                self.mapping.name,
+            )
+        if from_scratch or older:
+            held = {"number": held["number"] + 1, "done": False}
+            store.put("generation", held)
+        return Start(int(held["number"]), not held["done"])
+
+    def _is_older(self, store: DeliveryStore) -> bool:
+        """Compare what Kafka has committed with what was noted beside the records before it."""
+        if self.settings.topic is None:
+            return False
+        log = self._open_log("live", 0, 1, stop_at_end=False)
+        try:
+            committed = log.committed()
+        finally:
+            log.close()
+        if committed is None or not committed.offsets:
+            return False
+        noted = store.get("live") or {}
+        return any(noted.get(f"{topic}:{number}", -1) < at for (topic, number), at in committed.offsets.items())
+
+    def _share(self, index: int) -> Share:
+        live = self._open_log("live", index, self._workers, self._until_end)
+        committed = live.committed()
+        live.start(committed.offsets if committed else None)
+        backfill = None
+        if self.start.backfilling:
+            backfill = self._open_log(f"backfill-{self.start.generation}", index, self._workers, stop_at_end=True)
+            told = backfill.committed()
+            backfill.start(told.offsets if told else None)
+            self._backfills.append(backfill)
+        self._logs.append(live)
+        return Share(live, backfill, self._note, partial(self._done, index))
+
+    def _open_log(self, purpose: str, index: int, workers: int, stop_at_end: bool) -> MessageLog:
+        settings, name = self.settings, self.mapping.name
+        if settings.topic is None:
+            keys = Keys(settings.prefix, settings.shards)
+            group = name if purpose == "live" else f"{name}:{purpose}"
+            return StateLog(open_redis(settings), keys, group, worker=index, workers=workers, stop_at_end=stop_at_end)
+        assert settings.kafka is not None
+        group = f"{GROUP}-{settings.prefix}-{name}"
+        return KafkaLog(
+            settings.kafka,
+            [settings.topic],
+            group if purpose == "live" else f"{group}-{purpose}",
+            worker=index,
+            workers=workers,
+            stop_at_end=stop_at_end,
+        )
+
+    def _note(self, which: str, offsets: Offsets) -> None:
+        with self._lock:
+            noted = self._store.get(which) or {}
+            noted |= {f"{topic}:{number}": at for (topic, number), at in offsets.items()}
+            self._store.put(which, noted)
+
+    def _done(self, _index: int) -> None:
+        if all(log.exhausted() for log in self._backfills):
+            held = self._store.get("generation")
+            if held and not held["done"]:
+                self._store.put("generation", {**held, "done": True})
+                _logger.info("delivering to %s: the back-fill is done", self.mapping.name)
+
+    def look(self) -> dict[str, int | float | str]:
+        """Say how far it is: what waits, and how much of a back-fill is left."""
+        status: dict[str, int | float | str] = {"lag": sum(log.lag() for log in self._logs), "at": int(time.time())}
+        if self._backfills:
+            status["backfill_left"] = sum(log.lag() for log in self._backfills)
+        return status
+
+    @contextmanager
+    def told(self, seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None) -> Iterator[None]:
+        """Tell the status every second while it runs."""
+        ended = threading.Event()
+        store = open_store(self.settings, self.mapping.name)
+        store.tell(state="running", since=int(time.time()), run=self._store.run)
+
+        def tell() -> None:
+            most = 0
+            while not ended.wait(LOOK_S):
+                try:
+                    status = self.look()
+                    left = int(status.get("backfill_left", 0))
+                    most = max(most, left)
+                    status |= {"backfill_total": most} if most else {}
+                    store.tell(**status)
+                    seen(status)
+                except Exception as failed:
+                    _logger.debug("telling the status: %s", type(failed).__name__)
+
+        teller = threading.Thread(target=tell, name="nurt-deliver-status", daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join(5.0)
+            store.tell(state="stopped", at=int(time.time()))
+
+
+def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> Rules:
+    """Make the rules by which rows are compared. Marks are keyed with the deployment's secret."""
+    key = hashlib.blake2b(settings.ids_secret(), person=b"delivery", digest_size=32).digest()
+    return Rules(tuple(one.plan for one in mapping.objects), Marks(key), generation, to.limits.whole_rows)
+
+
+def run_delivery(
+    layout: Callable[[Delivery], Dataflow],
+    delivery: Delivery,
+    seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None,
+) -> None:
+    """Run a delivery in this process, one thread a worker, until it is told to end or its input does.
+
+    Raises the NurtError that stopped it.
+    """
+    with delivery.told(seen):
+        try:
+            cli_main(
+                layout(delivery), epoch_interval=timedelta(milliseconds=EPOCH_MS), workers_per_process=delivery.workers
+            )
+        except Exception as failed:
+            cause = cause_of(failed)
+            if not isinstance(cause, Stopping):
+                raise cause from failed

@@ -1,0 +1,38 @@
+"""Run a fake receiver: `python -m nurt.fake KIND --port 8300`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+from nurt.fake.server import Fake, running
+from nurt.fake.webhook import FakeWebhook
+
+FAKES: dict[str, Callable[[], Fake]] = {"webhook": FakeWebhook}
+
+
+def main() -> None:
+    """Serve until Ctrl-C, and say every few seconds how many calls came."""
+    parser = argparse.ArgumentParser(prog="python -m nurt.fake", description="A receiver to rehearse deliveries with.")
+    parser.add_argument("kind", choices=sorted(FAKES))
+    parser.add_argument("--port", type=int, default=8300)
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="how long every answer takes")
+    parser.add_argument("--error-rate", type=float, default=0.0, help="share of calls answered by 5xx")
+    parser.add_argument("--throttle-rate", type=float, default=0.0, help="share of calls answered by 429")
+    asked = parser.parse_args()
+    fake = FAKES[asked.kind]()
+    fake.faults.latency_s = asked.latency_ms / 1000
+    fake.faults.error_rate, fake.faults.throttle_rate = asked.error_rate, asked.throttle_rate
+    with running(fake, asked.port):
+        print(f"{asked.kind} answers at {fake.url}; Ctrl-C ends it", flush=True)
+        try:
+            while True:
+                time.sleep(5)
+                print(f"{len(fake.calls)} calls, {fake.throttled} throttled", flush=True)
+        except KeyboardInterrupt:
+            pass
+
+
+if __name__ == "__main__":
+    main()

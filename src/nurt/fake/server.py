@@ -1,0 +1,205 @@
+"""What every fake receiver shares: an HTTP server, faults on demand, and limits that it enforces."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong on purpose; rates are shares of calls.
+
+    Attributes:
+        cut_before, cut_after: the connection is cut before the call was done, or in the middle of its answer.
+        windows: (calls, seconds) that may not be exceeded in any window; one more is answered by 429.
+    """
+
+    down: bool = False
+    error_rate: float = 0.0
+    cut_before: float = 0.0
+    cut_after: float = 0.0
+    throttle_rate: float = 0.0
+    latency_s: float = 0.0
+    retry_after: str = "1"
+    windows: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Parse the body; None where it is no JSON."""
+        try:
+            return orjson.loads(self.body)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer: JSON, text or bytes."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Fake:
+    """A receiver. Subclasses implement `answer`; it is called by one thread at a time."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.faults = Faults()
+        self.calls: deque[tuple[float, str, str]] = deque(maxlen=200_000)  # when, method, path
+        self.throttled = 0
+        self.lock = threading.RLock()
+        self.port = 0
+        self._random = Random(seed)
+        self._recent: deque[float] = deque()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def answer(self, asked: Asked) -> Told:
+        """Answer one request."""
+        raise NotImplementedError
+
+    def too_many(self) -> Told:
+        """Answer a call too many."""
+        return Told(429, {"message": "too many requests"}, {"Retry-After": self.faults.retry_after})
+
+    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+        """Answer with the faults that were ordered: (None: cut at once, and whether to cut in the middle)."""
+        faults = self.faults
+        if faults.latency_s:
+            time.sleep(faults.latency_s)
+        with self.lock:
+            now = time.monotonic()
+            if faults.down:
+                return None, False
+            self.calls.append((now, asked.method, asked.path))
+            chance = self._random.random
+            if chance() < faults.cut_before:
+                return None, False
+            if self._exceeds(now) or chance() < faults.throttle_rate:
+                self.throttled += 1
+                return self.too_many(), False
+            if chance() < faults.error_rate:
+                return Told(self._random.choice((500, 502, 503)), {"message": "internal error"}), False
+            return self.answer(asked), chance() < faults.cut_after
+
+    def _exceeds(self, now: float) -> bool:
+        if not self.faults.windows:
+            return False
+        self._recent.append(now)
+        longest = max(seconds for _, seconds in self.faults.windows)
+        while self._recent[0] <= now - longest:
+            self._recent.popleft()
+        return any(sum(at > now - seconds for at in self._recent) > calls for calls, seconds in self.faults.windows)
+
+    def busiest(self, seconds: float) -> int:
+        """Count the calls of the busiest window."""
+        times = sorted(at for at, _, _ in self.calls)
+        most = first = 0
+        for last, at in enumerate(times):
+            while times[first] <= at - seconds:
+                first += 1
+            most = max(most, last - first + 1)
+        return most
+
+
+@contextmanager
+def running(fake: Fake, port: int = 0, host: str = "127.0.0.1") -> Iterator[Fake]:
+    """Serve a fake until we leave."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _any(self) -> None:
+            length = self.headers.get("Content-Length")
+            if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+                body = self._chunked()
+            else:
+                body = self.rfile.read(int(length)) if length else b""
+            parts = urlsplit(self.path)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            asked = Asked(self.command, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, body)
+            told, cut = fake.respond(asked)
+            if told is None:
+                self._cut()
+                return
+            content, kind = _content(told)
+            head = {"Content-Type": kind, **told.headers, "Content-Length": str(len(content))}
+            self.send_response_only(told.status)
+            for name, value in head.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+            if cut:
+                self.wfile.flush()
+                self._cut()
+
+        def _chunked(self) -> bytes:
+            body = b""
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body
+
+        def _cut(self) -> None:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _any  # noqa: N815
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+        def handle_error(self, *_arguments: object) -> None:
+            pass
+
+    server = Server((host, port), Handler)
+    fake.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield fake
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _content(told: Told) -> tuple[bytes, str]:
+    if told.body is None:
+        return b"", "application/json"
+    if isinstance(told.body, bytes):
+        return told.body, "application/octet-stream"
+    if isinstance(told.body, str):
+        return told.body.encode(), "text/plain; charset=utf-8"
+    return orjson.dumps(told.body, default=str), "application/json"

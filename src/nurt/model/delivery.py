@@ -1,0 +1,184 @@
+"""What a delivery speaks of: rows that a receiver should hold, writes, calls, and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+Value = str | int | float | bool | Decimal | date | datetime | None
+Fields = dict[str, Value]
+
+
+class Life(StrEnum):
+    """What has become of a profile."""
+
+    LIVE = "live"
+    REDIRECT = "redirect"  # merged into an heir
+    ERASED = "erased"
+
+
+class Op(StrEnum):
+    """What a receiver can be asked to do with one row."""
+
+    UPSERT = "upsert"
+    LINK = "link"  # join two objects of one profile
+    DELETE = "delete"  # the receiver's ordinary one, from which it may be restored
+    MERGE = "merge"  # the receiver's own merge of one row into another
+    ERASE = "erase"  # the receiver's privacy call; final
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object of a profile as the receiver should hold it, under an external id."""
+
+    object: str
+    key: str
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one message asks for: the rows of a live profile, or what shall be archived, merged or erased.
+
+    Attributes:
+        subject: the profile's id, 32 hex digits.
+        revision: None where a tombstone carries none.
+        place: (partition, offset) of the message.
+        rows: of a redirect: what archived rows shall hold.
+    """
+
+    subject: str
+    revision: int | None
+    place: tuple[int, int]
+    life: Life
+    rows: tuple[Row, ...] = ()
+    heir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Another row of the receiver that a write speaks of."""
+
+    object: str
+    key: str
+    receiver_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One row's way to the receiver.
+
+    Attributes:
+        whole: the fields are all that the row has, not only those that changed.
+        refs: of a link its two ends; of a merge the row that stays.
+    """
+
+    subject: str
+    revision: int
+    object: str
+    op: Op
+    key: str
+    fields: Fields = field(default_factory=dict)
+    receiver_id: str | None = None
+    whole: bool = True
+    refs: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Writes of one object and kind that go to the receiver together; no key twice."""
+
+    object: str
+    op: Op
+    writes: tuple[Write, ...]
+    bulk: bool = False
+
+
+class Fate(StrEnum):
+    """What the receiver said of one row."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # for good: the same row would be refused again
+    TRANSIENT = "transient"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the receiver said of one row. `words` are its own and may be personal: they go to quarantine only."""
+
+    fate: Fate
+    code: str = ""
+    words: str = ""
+    receiver_id: str | None = None
+
+
+ACCEPTED = Verdict(Fate.ACCEPTED)
+
+
+class Trouble(StrEnum):
+    """Why a call as a whole gave no verdicts."""
+
+    DOWN = "down"  # no answer, a broken one, or 5xx
+    THROTTLED = "throttled"
+    UNAUTHORISED = "unauthorised"
+    REFUSED = "refused"  # the batch, without saying which row
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a call: a verdict a write, in order; or trouble.
+
+    Attributes:
+        wait_s: how long the receiver asked to be left alone, in any case.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    trouble: Trouble | None = None
+    code: str = ""
+    words: str = ""
+    wait_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `calls` in any `seconds`."""
+
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a receiver takes at once, and how often."""
+
+    rows_max: int
+    bytes_max: int = 4_000_000
+    bulk_rows_max: int | None = None  # it has a bulk interface
+    concurrency: int = 4
+    rates: tuple[RateLimit, ...] = ()
+    whole_rows: bool = False  # it takes rows whole, never some fields
+    one_row_ops: frozenset[Op] = frozenset()  # which it takes one row at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One row in a delivery's quarantine, with the receiver's own words."""
+
+    destination: str
+    subject: str
+    object: str
+    op: str
+    key: str
+    revision: int
+    code: str
+    words: str
+    fields: dict[str, Any]
+    at_ms: int
+
+    @property
+    def name(self) -> str:
+        """Name it: one for each row, so that a repeat replaces it."""
+        return f"{self.subject}:{self.object}"

@@ -1,0 +1,183 @@
+"""The whole flow: topics or the state itself, commits, back-fills, and a memory that came back older."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from flows.deliver import deliver
+from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka_sink import KafkaProfileSink
+from nurt.adapters.registry import FolderRegistry
+from nurt.delivering import Delivery, destination_named, open_store, run_delivery
+from nurt.delivering_ways import preview, refusals_again
+from nurt.fake.server import running
+from nurt.fake.webhook import FakeWebhook
+from nurt.model.head import Head, stamp
+from nurt.model.kept_profile import ERASED, LIVE, KeptProfile
+from nurt.model.keys import Keys
+from nurt.model.published import PublishedBatch
+from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
+from nurt.settings import Settings
+from tests.contracts.published import encode, id_of, profile
+from tests.delivery.scene import chosen, key_of
+
+DELIVERY = """
+destinations:
+  hook:
+    kind: webhook
+    url: {url}
+    objects:
+      contact: {{key: id, fields: {{email: email, refuse_me: loyalty_card}}}}
+"""
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeWebhook]:
+    with running(FakeWebhook()) as fake:
+        assert isinstance(fake, FakeWebhook)
+        yield fake
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str, fake: FakeWebhook) -> Settings:
+    (tmp_path / "delivery.yaml").write_text(DELIVERY.format(url=fake.url))
+    return Settings(
+        mapping=tmp_path / "mapping.yaml",
+        data=tmp_path / "data",
+        redis_url=redis_url,
+        prefix=f"t{uuid.uuid4().hex[:8]}",
+        shards=4,
+        destinations=tmp_path / "delivery.yaml",
+    )
+
+
+class Topic:
+    """Profiles published to a real topic."""
+
+    def __init__(self, kafka: str, settings: Settings) -> None:
+        assert settings.topic is not None
+        registry = FolderRegistry(settings.data / "schemas", ())
+        self._sink = KafkaProfileSink(
+            KafkaSettings(kafka),
+            registry,
+            load(PROFILE_VALUE),
+            load(PROFILE_KEY),
+            deployment=settings.prefix,
+            topic=settings.topic,
+            partitions=3,
+        )
+
+    def publish(self, *told: tuple[int, int, str | None]) -> None:
+        """Publish (number, revision, e-mail; None: a tombstone)."""
+        bodies = [None if mail is None else encode(profile(n, at, email=chosen(mail))) for n, at, mail in told]
+        self._sink.write(PublishedBatch([id_of(n) for n, _, _ in told], [at for _, at, _ in told], list(bodies)))
+
+
+class State:
+    """Profiles written into the state, as the profiles stage does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = Redis.from_url(settings.redis_url)
+        self._keys = Keys(settings.prefix, settings.shards)
+
+    def publish(self, *told: tuple[int, int, str | None]) -> None:
+        for number, sequence, mail in told:
+            revision = stamp(1, sequence)
+            body = b"" if mail is None else encode(profile(number, revision, email=chosen(mail)))
+            kept = KeptProfile(revision, -1, ERASED if mail is None else LIVE, body)
+            place = self._keys.place_of(id_of(number))
+            self._client.set(self._keys.of(b"f", [id_of(number)])[0], kept.encode())
+            self._client.set(place + b"h", Head(1, 1, sequence).encode())
+
+
+Publish = Callable[..., None]
+
+
+@pytest.fixture(params=["state", "kafka"])
+def deployed(request: pytest.FixtureRequest, settings: Settings) -> tuple[Settings, Publish]:
+    if request.param == "state":
+        return settings, State(settings).publish
+    from dataclasses import replace
+
+    kafka = request.getfixturevalue("kafka")
+    settings = replace(settings, kafka=KafkaSettings(kafka), topic=f"profiles-{uuid.uuid4().hex[:8]}")
+    return settings, Topic(kafka, settings).publish
+
+
+def _run(settings: Settings, from_scratch: bool = False) -> None:
+    mapping = destination_named(settings, "hook")
+    delivery = Delivery(settings, mapping, threading.Event(), until_end=True, from_scratch=from_scratch)
+    run_delivery(deliver, delivery)
+
+
+def test_a_run_goes_on_where_the_last_one_committed(deployed: tuple[Settings, Publish], fake: FakeWebhook) -> None:
+    settings, publish = deployed
+    publish(*((n, 1, f"{n}@x.pl") for n in range(20)))
+    assert len(preview(settings, destination_named(settings, "hook"))[0]) == 20
+    _run(settings)
+    assert len(fake.rows) == 20
+    calls = len(fake.calls)
+    _run(settings)
+    assert len(fake.calls) == calls
+    publish((3, 2, "new@x.pl"), (4, 2, None))
+    _run(settings)
+    assert fake.rows["contact", key_of(3)]["email"] == "new@x.pl" and len(fake.rows) == 19
+    assert sum(fake.writes.values()) == 22
+
+
+def test_from_scratch_tells_everything_again_and_then_no_more(
+    deployed: tuple[Settings, Publish], fake: FakeWebhook
+) -> None:
+    settings, publish = deployed
+    publish(*((n, 1, f"{n}@x.pl") for n in range(20)))
+    _run(settings)
+    fake.rows.clear()
+    publish((3, 2, "new@x.pl"))
+    _run(settings, from_scratch=True)
+    assert len(fake.rows) == 20 and fake.rows["contact", key_of(3)]["email"] == "new@x.pl"
+    calls = len(fake.calls)
+    _run(settings)
+    assert len(fake.calls) == calls
+
+
+def test_a_memory_that_came_back_older_is_noticed_and_everything_is_told_again(
+    settings: Settings, fake: FakeWebhook, kafka: str
+) -> None:
+    from dataclasses import replace
+
+    settings = replace(settings, kafka=KafkaSettings(kafka), topic=f"profiles-{uuid.uuid4().hex[:8]}")
+    topic = Topic(kafka, settings)
+    topic.publish((1, 1, "a@x.pl"))
+    _run(settings)
+    store = open_store(settings, "hook")
+    client = Redis.from_url(settings.redis_url)
+    older = {key: client.dump(key) for key in client.scan_iter(f"{settings.prefix}:d:*")}
+    topic.publish((1, 2, "b@x.pl"))
+    _run(settings)
+    client.delete(*client.scan_iter(f"{settings.prefix}:d:*"))
+    for key, value in older.items():
+        client.restore(key, 0, value)
+    topic.publish((1, 3, "a@x.pl"))
+    _run(settings)
+    assert fake.rows["contact", key_of(1)]["email"] == "a@x.pl"
+    assert store.get("generation") == {"number": 1, "done": True}
+
+
+def test_what_was_refused_gets_another_chance(settings: Settings, fake: FakeWebhook) -> None:
+    state = State(settings)
+    state.publish((1, 1, "a@x.pl"))
+    fake._refuse_field = "email"
+    _run(settings)
+    assert len(open_store(settings, "hook").refusals()) == 1 and not fake.rows
+    fake._refuse_field = ""
+    _run(settings)
+    assert not fake.rows
+    assert refusals_again(settings, destination_named(settings, "hook")) == 1
+    _run(settings)
+    assert len(fake.rows) == 1 and not open_store(settings, "hook").refusals()
