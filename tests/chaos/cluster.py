@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -142,6 +143,16 @@ class Deployment:
     def commits(self) -> bytes:
         path = self.folder / "data" / "commits" / "commits.json"
         return path.read_bytes() if path.exists() else b""
+
+    def is_locked(self) -> bool:
+        """Say whether a process is within a write of commits or of the register."""
+        for path in (self.folder / "data" / "commits" / "commits.lock", self.folder / "data" / "control.jsonl"):
+            with path.open("ab") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
 
     def progress(self, times: int) -> Callable[[], bool]:
         """Make a question: has it been committed so many times since now?"""

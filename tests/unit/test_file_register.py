@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from nurt.adapters import durable
 from nurt.adapters.file_register import FileRegister
 from nurt.errors import ConfigurationError
 
@@ -96,3 +99,20 @@ def test_a_process_killed_while_it_appends_leaves_a_register_that_goes_on(path: 
     held = [number for number, _ in register.records()]
     assert set(told) <= set(held)
     assert register.append({"after": True}) > held[-1]
+
+
+def test_a_lock_that_a_stopped_process_holds_is_waited_for_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(durable, "LOCK_PATIENCE_S", 0.05)
+    register = FileRegister(tmp_path / "control.jsonl")
+    register.append({"kind": "start"})
+    with (tmp_path / "control.jsonl").open("ab") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=register.append, args=({"kind": "start"},))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+        assert "control.jsonl: another process holds it" in caplog.text
+    waiting.join(10)
+    assert len(register.records()) == 2

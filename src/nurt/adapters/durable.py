@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+LOCK_PATIENCE_S = 5.0
+LOCK_PAUSE_S = 0.002
+_logger = logging.getLogger(__name__)
 
 
 def replace_file(path: Path, content: bytes, sync_name: bool = True) -> None:
@@ -44,5 +51,21 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path`, waiting for whoever has it; the kernel lets go of it when a process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file, path)
         yield
+
+
+def take_lock(file: BinaryIO, path: Path, how: int = fcntl.LOCK_EX) -> None:
+    """Wait for a lock of an open file; say so when it takes long, for its holder may be a process that was stopped."""
+    deadline = time.monotonic() + LOCK_PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            return fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)
+    _logger.warning(
+        "waiting for %s: another process holds it for more than %.0f s; if it is stopped, let it go on or kill it",
+        path,
+        LOCK_PATIENCE_S,
+    )
+    fcntl.flock(file, how)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from nurt.adapters.durable import sync_folder
+from nurt.adapters.durable import sync_folder, take_lock
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 
@@ -32,7 +32,7 @@ class FileRegister:
         Raises ConnectionFailed when the disk does not take it; the register is then as it was.
         """
         with self._path.open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            take_lock(file, self._path)
             last, end = _last_line(file)
             number = 1 + (self._parsed(last, "the last line")[0] if last else 0)
             line = orjson.dumps({"number": number, "record": dict(record)}, option=orjson.OPT_APPEND_NEWLINE)
@@ -58,7 +58,7 @@ class FileRegister:
         if not self._path.exists():
             return []
         with self._path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+            take_lock(file, self._path, fcntl.LOCK_SH)
             *lines, _torn = file.read().split(b"\n")
         return [self._parsed(line, f"line {index}") for index, line in enumerate(lines, 1)]
 
