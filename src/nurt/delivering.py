@@ -20,7 +20,9 @@ from bytewax.run import cli_main
 
 from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
 from nurt.adapters.delivery_store import DeliveryStore
+from nurt.adapters.hubspot import Hubspot
 from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.salesforce import Salesforce
 from nurt.adapters.state_log import StateLog
 from nurt.adapters.webhook import Webhook
 from nurt.core.delivery_diff import Rules
@@ -46,7 +48,11 @@ GROUP = "nurt-deliver"
 
 _logger = logging.getLogger(__name__)
 
-KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {"webhook": Webhook}
+KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
+    "hubspot": Hubspot,
+    "salesforce": Salesforce,
+    "webhook": Webhook,
+}
 """Receivers that take rows, by the word of `kind`."""
 
 

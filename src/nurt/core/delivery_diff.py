@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nurt.core.delivery_record import Held, Marks, Record
-from nurt.model.delivery import Fields, Life, Op, Ref, Row, Wish, Write
+from nurt.model.delivery import LINK_SIGN, Fields, Life, Op, Ref, Row, Wish, Write
 
 
 class Parting(StrEnum):
@@ -146,7 +146,7 @@ def _part(
 def with_refs(write: Write, plan: ObjectPlan, own: Record, heir: Record | None) -> Write | None:
     """Fill in the other rows that a link or a merge speaks of; None while they are not at the receiver yet."""
     if plan.link and write.op is Op.LINK:
-        ends = [own.first(name) for name in plan.link]
+        ends = [own.find(name, key) for name, key in zip(plan.link, write.key.split(LINK_SIGN), strict=True)]
         if any(end is None or not end.marks for end in ends):
             return None
         return replace(write, refs=tuple(Ref(end.object, end.key, end.receiver_id) for end in ends if end))

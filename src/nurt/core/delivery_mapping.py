@@ -17,7 +17,7 @@ from nurt.core.mapping_sql import BadExpression, compile_expression
 from nurt.core.mapping_types import Expression
 from nurt.core.mapping_yaml import meant
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Fields, Row
+from nurt.model.delivery import LINK_SIGN, Fields, Row
 
 OBJECT_WORDS = ("type", "key", "when", "each", "fields", "archived", "link", "once", "options")
 POLICIES = ("when_gone", "when_merged", "when_erased")
@@ -234,9 +234,16 @@ def map_rows(
         frame = frames.get(None if archived else one.each)
         if frame is None or not frame.height or (archived and not fields):
             continue
+        if one.plan.link is not None and archived:
+            continue
         for index, key, values, wrong in _evaluated(one, fields, frame, archived):
             if wrong:
                 failed.append(Unmapped(index, one.name, wrong))
+            elif one.plan.link is not None:
+                ends = [next((row for row in rows[index] if row.object == end), None) for end in one.plan.link]
+                if all(ends):
+                    joined = LINK_SIGN.join(end.key for end in ends if end is not None)
+                    rows[index].append(Row(one.name, joined, {"linked": True}))
             elif archived or key not in (None, ""):
                 rows[index].append(Row(one.name, key or "", values))
     return rows, failed

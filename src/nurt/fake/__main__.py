@@ -6,10 +6,16 @@ import argparse
 import time
 from collections.abc import Callable
 
+from nurt.fake.hubspot import FakeHubspot
+from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
 from nurt.fake.webhook import FakeWebhook
 
-FAKES: dict[str, Callable[[], Fake]] = {"webhook": FakeWebhook}
+FAKES: dict[str, Callable[[], Fake]] = {
+    "hubspot": FakeHubspot,
+    "salesforce": FakeSalesforce,
+    "webhook": FakeWebhook,
+}
 
 
 def main() -> None:

@@ -12,6 +12,10 @@ Value = str | int | float | bool | Decimal | date | datetime | None
 Fields = dict[str, Value]
 
 
+LINK_SIGN = "\x1f"
+"""Stands between the keys of the two rows that a link joins: its own key."""
+
+
 class Life(StrEnum):
     """What has become of a profile."""
 

@@ -1,0 +1,151 @@
+"""HubSpot's CRM as far as nurt speaks to it, with its refusals."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from nurt.fake.server import Asked, Fake, Told
+
+ROWS_MAX = 100
+TYPES: dict[str, set[str]] = {
+    "contacts": {"nurt_id", "email", "firstname", "lastname", "phone", "lifecyclestage", "nurt_orders", "nurt_gross"},
+    "companies": {"nurt_id", "name", "domain", "nurt_tax_id", "country"},
+}
+Error = dict[str, Any]
+
+
+class FakeHubspot(Fake):
+    """Objects by type and HubSpot id.
+
+    It refuses unknown properties, a bad e-mail, an e-mail that another contact has, more than 100 inputs, an id twice
+    in one batch, and a wrong token. Merged and gdpr-deleted contacts are gone; the address of the latter may not come
+    back.
+    """
+
+    def __init__(self, token: str = "token", seed: int = 0) -> None:
+        super().__init__(seed)
+        self.objects: dict[str, dict[str, dict[str, str]]] = {name: {} for name in TYPES}
+        self.links: set[tuple[str, str]] = set()
+        self.merged: dict[str, str] = {}
+        self.forgotten: set[str] = set()
+        self.empty_answers = 0
+        self._next = 100
+        self._token = token
+
+    def too_many(self) -> Told:
+        """See Fake."""
+        body = {"status": "error", "category": "RATE_LIMITS", "policyName": "TEN_SECONDLY_ROLLING"}
+        return Told(429, body, {"Retry-After": self.faults.retry_after})
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        if asked.headers.get("authorization") != f"Bearer {self._token}":
+            return Told(
+                401, {"status": "error", "category": "INVALID_AUTHENTICATION", "message": "credentials are invalid"}
+            )
+        if found := re.fullmatch(r"/crm/v3/properties/(\w+)", asked.path):
+            return self._properties(found.group(1))
+        body = asked.json() or {}
+        if len(body.get("inputs", ())) > ROWS_MAX:
+            return _invalid("the maximum of inputs is 100")
+        if found := re.fullmatch(r"/crm/v4/associations/(\w+)/(\w+)/batch/(associate/default|archive)", asked.path):
+            return self._associate(found.group(3), body["inputs"])
+        if asked.path == "/crm/v3/objects/contacts/gdpr-delete":
+            gone = self.objects["contacts"].pop(str(body["objectId"]), None)
+            if gone is None:
+                return Told(404, {"status": "error", "category": "OBJECT_NOT_FOUND"})
+            self.forgotten.add(gone.get("email", ""))
+            return Told(204)
+        found = re.fullmatch(r"/crm/v3/objects/(\w+)/(batch/upsert|batch/read|batch/archive|merge)", asked.path)
+        if found is None or found.group(1) not in self.objects:
+            return Told(404, {"status": "error", "message": "no such path"})
+        kind, what = found.groups()
+        return getattr(self, "_" + what.replace("batch/", ""))(kind, body)  # type: ignore[no-any-return]
+
+    def _properties(self, kind: str) -> Told:
+        names = sorted(TYPES[kind])
+        return Told(200, {"results": [{"name": name, "hasUniqueValue": name == "nurt_id"} for name in names]})
+
+    def _upsert(self, kind: str, body: dict[str, Any]) -> Told:
+        inputs = body["inputs"]
+        if self.empty_answers:
+            self.empty_answers -= 1
+            return Told(200, {"status": "COMPLETE", "results": []})
+        ids = [one["id"] for one in inputs]
+        if len(set(ids)) != len(ids):
+            return _invalid("Duplicate IDs found in batch input")
+        results: list[dict[str, Any]] = []
+        errors: list[Error] = []
+        for one in inputs:
+            unknown = set(one["properties"]) - TYPES[kind]
+            message = f"Property values were not valid: {sorted(unknown)} do not exist" if unknown else ""
+            known = self._find(kind, one["idProperty"], one["id"])
+            email = one["properties"].get("email")
+            if email and "@" not in email:
+                message = f"Email address {email} is invalid"
+            category = "VALIDATION_ERROR"
+            if email and (email in self.forgotten or self._has_other(email, known)):
+                category, message = "CONFLICT", f"Contact already exists with {email}"
+            if message:
+                trace = {"objectWriteTraceId": [one["objectWriteTraceId"]]}
+                errors.append({"status": "error", "category": category, "message": message, "context": trace})
+                continue
+            id_ = known or self._new()
+            held = self.objects[kind].setdefault(id_, {})
+            held.update(one["properties"])
+            for name in [name for name, value in held.items() if value == ""]:
+                del held[name]
+            trace_id = one.get("objectWriteTraceId")
+            results.append({"id": id_, "properties": dict(held), "new": not known, "objectWriteTraceId": trace_id})
+        if not errors:
+            return Told(200, {"status": "COMPLETE", "results": results})
+        return Told(207, {"status": "COMPLETE", "results": results, "numErrors": len(errors), "errors": errors})
+
+    def _has_other(self, email: str, known: str | None) -> bool:
+        return any(one.get("email") == email and id_ != known for id_, one in self.objects["contacts"].items())
+
+    def _read(self, kind: str, body: dict[str, Any]) -> Told:
+        found = {one["id"]: self._find(kind, body["idProperty"], one["id"]) for one in body["inputs"]}
+        results = [{"id": id_, "properties": self.objects[kind][id_]} for id_ in found.values() if id_]
+        if len(results) == len(found):
+            return Told(200, {"status": "COMPLETE", "results": results})
+        errors = [{"status": "error", "category": "OBJECT_NOT_FOUND", "message": "some are not there", "context": {}}]
+        return Told(207, {"status": "COMPLETE", "results": results, "numErrors": 1, "errors": errors})
+
+    def _archive(self, kind: str, body: dict[str, Any]) -> Told:
+        for one in body["inputs"]:
+            self.objects[kind].pop(one["id"], None)
+        return Told(204)
+
+    def _merge(self, kind: str, body: dict[str, Any]) -> Told:
+        stays, gone = body["primaryObjectId"], body["objectIdToMerge"]
+        if stays not in self.objects[kind] or gone not in self.objects[kind] or stays == gone:
+            return _invalid("both must exist and differ")
+        other = self.objects[kind].pop(gone)
+        self.merged[gone] = stays
+        self.objects[kind][stays] = {**other, **self.objects[kind][stays]}
+        return Told(200, {"id": stays, "properties": self.objects[kind][stays]})
+
+    def _associate(self, what: str, inputs: list[dict[str, Any]]) -> Told:
+        for one in inputs:
+            if what == "archive":
+                self.links -= {(one["from"]["id"], to["id"]) for to in one["to"]}
+            elif one["from"]["id"] not in self.objects["contacts"] or one["to"]["id"] not in self.objects["companies"]:
+                return _invalid("an end is not there")
+            else:
+                self.links.add((one["from"]["id"], one["to"]["id"]))
+        return Told(
+            204 if what == "archive" else 200, None if what == "archive" else {"status": "COMPLETE", "results": []}
+        )
+
+    def _find(self, kind: str, name: str, value: str) -> str | None:
+        return next((id_ for id_, held in self.objects[kind].items() if held.get(name) == value), None)
+
+    def _new(self) -> str:
+        self._next += 1
+        return str(self._next)
+
+
+def _invalid(message: str) -> Told:
+    return Told(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})

@@ -1,0 +1,192 @@
+"""Salesforce's REST and Bulk API 2.0 as far as nurt speaks to them, with their refusals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from nurt.fake.server import Asked, Fake, Told
+
+ROWS_MAX = 200
+KEY = "Nurt_Id__c"
+TYPES: dict[str, set[str]] = {
+    "Account": {"Name", "Nurt_Tax_Id__c", "BillingCountry"},
+    "Contact": {"FirstName", "LastName", "Email", "Phone", "AccountId", "Nurt_Orders__c", "Nurt_Status__c"},
+    "Lead": {"FirstName", "LastName", "Company", "Email"},
+    "Task": {"Subject", "Status", "Priority", "Description"},
+}
+REQUIRED = {"Account": "Name", "Contact": "LastName", "Lead": "LastName", "Task": "Subject"}
+NULL = "#N/A"
+
+
+class FakeSalesforce(Fake):
+    """Objects by type and external id.
+
+    It refuses unknown fields, a missing required one, a parent that is not there, an e-mail without @, an external id
+    twice in one request, more than 200 records, and tokens that it does not know or that have expired.
+    """
+
+    def __init__(self, client_id: str = "id", client_secret: str = "secret", seed: int = 0) -> None:
+        super().__init__(seed)
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in TYPES}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.lock_rate = 0.0
+        self.token_calls = 0
+        self.token_good_for = 1_000_000  # calls
+        self.usage = (1, 15_000)
+        self.unprocessed_rate = 0.0
+        self._client = (client_id, client_secret)
+        self._left: dict[str, int] = {}
+        self._next = 0
+
+    def too_many(self) -> Told:
+        """See Fake."""
+        return Told(
+            503, [{"errorCode": "SERVER_UNAVAILABLE", "message": "too many"}], {"Retry-After": self.faults.retry_after}
+        )
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        if asked.path == "/services/oauth2/token":
+            return self._token(asked)
+        token = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        if self._left.get(token, 0) <= 0:
+            return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
+        self._left[token] -= 1
+        path = re.sub(r"^/services/data/v[\d.]+", "", asked.path)
+        if self.usage[0] >= self.usage[1]:
+            return _error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+        told = self._answer(asked, path)
+        return Told(told.status, told.body, {"Sforce-Limit-Info": f"api-usage={self.usage[0]}/{self.usage[1]}"})
+
+    def _token(self, asked: Asked) -> Told:
+        form = dict(part.split("=", 1) for part in unquote(asked.body.decode()).split("&"))
+        is_jwt = form["grant_type"].endswith("jwt-bearer") and form["assertion"].count(".") == 2
+        if not is_jwt and (form.get("client_id"), form.get("client_secret")) != self._client:
+            return Told(400, {"error": "invalid_client"})
+        self.token_calls += 1
+        token = f"token{self.token_calls}"
+        self._left[token] = self.token_good_for
+        return Told(200, {"access_token": token, "instance_url": self.url, "token_type": "Bearer"})
+
+    def _answer(self, asked: Asked, path: str) -> Told:
+        if found := re.fullmatch(r"/composite/sobjects/(\w+)/(\w+)", path):
+            return self._upsert(found.group(1), found.group(2), asked.json())
+        if path == "/composite/sobjects":
+            return Told(200, [self._delete(id_) for id_ in asked.query["ids"].split(",")])
+        if found := re.fullmatch(r"/sobjects/(\w+)/describe", path):
+            return self._describe(found.group(1))
+        if found := re.fullmatch(r"/sobjects/(\w+)/(\w+)/([^/]+)", path):
+            held = self.objects[found.group(1)].get(unquote(found.group(3)))
+            return Told(200, {"Id": held["Id"]}) if held else _error(404, "NOT_FOUND", "not there")
+        if path.startswith("/jobs/ingest"):
+            return self._job(asked, path.removeprefix("/jobs/ingest").strip("/"))
+        return _error(404, "NOT_FOUND", "no such path")
+
+    def _describe(self, kind: str) -> Told:
+        fields: list[dict[str, Any]] = [{"name": name, "updateable": True} for name in sorted(TYPES[kind])]
+        fields += [{"name": KEY, "externalId": True, "updateable": True}, {"name": "Id", "updateable": False}]
+        if kind == "Contact":
+            fields.append({"name": "AccountId", "relationshipName": "Account", "updateable": True})
+        return Told(200, {"fields": fields})
+
+    def _upsert(self, kind: str, key: str, body: Any) -> Told:
+        records = body["records"]
+        if kind not in self.objects or key != KEY or len(records) > ROWS_MAX:
+            return _error(400, "INVALID_FIELD", "no such object, no external id, or more than 200 records")
+        keys = [record.get(KEY) for record in records]
+        results = []
+        for record in records:
+            fields = {name: value for name, value in record.items() if name not in ("attributes", KEY)}
+            twice = keys.count(record[KEY]) > 1
+            results.append(self._put(kind, record[KEY], fields, "DUPLICATE_VALUE" if twice else None))
+        return Told(200, results)
+
+    def _put(self, kind: str, key: str, fields: dict[str, Any], code: str | None = None) -> dict[str, Any]:
+        held = self.objects[kind].get(key)
+        account = fields.pop("Account", None)
+        if self._random.random() < self.lock_rate:
+            code = "UNABLE_TO_LOCK_ROW"
+        elif set(fields) - TYPES[kind] or (account is not None and account.get(KEY) not in self.objects["Account"]):
+            code = "INVALID_FIELD"
+        elif not {**(held or {}), **fields}.get(REQUIRED[kind]):
+            code = "REQUIRED_FIELD_MISSING"
+        elif fields.get("Email") and "@" not in fields["Email"]:
+            code = "INVALID_EMAIL_ADDRESS"
+        if code is not None:
+            error = {"statusCode": code, "message": f"{code} for {fields.get('Email')}", "fields": []}
+            return {"id": held["Id"] if held else None, "success": False, "errors": [error]}
+        if held is None:
+            self._next += 1
+            held = self.objects[kind][key] = {"Id": f"{kind[:3]}{self._next:012d}"}
+        if account is not None:
+            held["AccountId"] = self.objects["Account"][account[KEY]]["Id"]
+        held.update(fields)
+        for name in [name for name, value in held.items() if value is None]:
+            del held[name]
+        return {"id": held["Id"], "success": True, "errors": [], "created": True}
+
+    def _delete(self, id_: str) -> dict[str, Any]:
+        for rows in self.objects.values():
+            for key, held in list(rows.items()):
+                if held["Id"] == id_:
+                    del rows[key]
+                    return {"id": id_, "success": True, "errors": []}
+        error = {"statusCode": "ENTITY_IS_DELETED", "message": "entity is deleted", "fields": []}
+        return {"id": id_, "success": False, "errors": [error]}
+
+    def _job(self, asked: Asked, path: str) -> Told:
+        if not path:
+            id_ = f"750{len(self.jobs):012d}"
+            self.jobs[id_] = {"id": id_, "state": "Open", **asked.json()}
+            return Told(200, self.jobs[id_])
+        id_, _, what = path.partition("/")
+        job = self.jobs[id_]
+        if what == "batches":
+            job["csv"] = asked.body.decode()
+            return Told(201)
+        if asked.method == "PATCH":
+            job["state"] = asked.json()["state"]
+            return Told(200, {"id": id_, "state": job["state"]})
+        if not what:
+            if job["state"] == "UploadComplete":
+                job["state"] = "InProgress"
+            elif job["state"] == "InProgress":
+                self._work(job)
+            return Told(200, {"id": id_, "state": job["state"]})
+        return Told(200, _table(job["results"][what]))
+
+    def _work(self, job: dict[str, Any]) -> None:
+        job["results"] = {"successfulResults": [], "failedResults": [], "unprocessedrecords": []}
+        for row in csv.DictReader(io.StringIO(job["csv"])):
+            key = row.pop(KEY)
+            fields: dict[str, Any] = {name: None if value == NULL else value for name, value in row.items() if value}
+            if (parent := fields.pop(f"Account.{KEY}", None)) is not None:
+                fields["Account"] = {KEY: parent}
+            if self._random.random() < self.unprocessed_rate:
+                job["results"]["unprocessedrecords"].append({KEY: key, **row})
+                continue
+            done = self._put(job["object"], key, fields)
+            if done["success"]:
+                job["results"]["successfulResults"].append({"sf__Id": done["id"], "sf__Created": "true", KEY: key})
+            else:
+                error = done["errors"][0]
+                said = f"{error['statusCode']}:{error['message']}:--"
+                job["results"]["failedResults"].append({"sf__Id": "", "sf__Error": said, KEY: key})
+        job["state"] = "JobComplete"
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def _error(status: int, code: str, message: str) -> Told:
+    return Told(status, [{"errorCode": code, "message": message}])

@@ -1,0 +1,108 @@
+"""Every receiver, through errors, cut connections, throttling and kills, ends as the profiles say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from nurt.adapters.hubspot import Hubspot
+from nurt.adapters.salesforce import Salesforce
+from nurt.core.delivery_mapping import DestinationMapping
+from nurt.fake.hubspot import FakeHubspot
+from nurt.fake.salesforce import FakeSalesforce
+from nurt.fake.server import Fake, running
+from nurt.ports import Destination
+from tests.delivery.chaos import history, hurry, live_through
+from tests.delivery.scene import Scene, key_of, mapping_of
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """How one receiver is opened, and what it holds by key: (e-mail, first name, last name)."""
+
+    fake: Callable[[int], Fake]
+    open: Callable[[DestinationMapping], Destination]
+    mapping: str
+    rows: Callable[[Any], dict[str, tuple[str | None, ...]]]
+    may_refuse: Callable[[Any, Fields], bool] = lambda _fake, _profile: False
+
+
+def _hubspot(fake: FakeHubspot) -> dict[str, tuple[str | None, ...]]:
+    names = ("email", "firstname", "lastname")
+    return {held["nurt_id"]: tuple(map(held.get, names)) for held in fake.objects["contacts"].values()}
+
+
+def _salesforce(fake: FakeSalesforce) -> dict[str, tuple[str | None, ...]]:
+    names = ("Email", "FirstName", "LastName")
+    return {key: tuple(map(held.get, names)) for key, held in fake.objects["Contact"].items()}
+
+
+BAD = "CASE WHEN loyalty_card is not null THEN 'broken' ELSE email END"
+RECEIVERS = {
+    "hubspot": Receiver(
+        lambda seed: FakeHubspot(seed=seed),
+        Hubspot,
+        f"""
+        kind: hubspot
+        url: {{url}}
+        token: token
+        limits: {{{{rows_max: 10, rates: []}}}}
+        objects:
+          contact:
+            type: contacts
+            key: {{{{nurt_id: id}}}}
+            fields: {{{{email: "{BAD}", firstname: first_name, lastname: last_name}}}}
+        """,
+        _hubspot,
+        lambda fake, profile: profile["email"]["value"] in fake.forgotten,
+    ),
+    "salesforce": Receiver(
+        lambda seed: FakeSalesforce(seed=seed),
+        Salesforce,
+        f"""
+        kind: salesforce
+        url: {{url}}
+        client_id: id
+        client_secret: secret
+        limits: {{{{rows_max: 10}}}}
+        objects:
+          contact:
+            type: Contact
+            key: {{{{Nurt_Id__c: id}}}}
+            fields: {{{{Email: "{BAD}", FirstName: first_name, LastName: "coalesce(last_name, 'none')"}}}}
+        """,
+        _salesforce,
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", RECEIVERS)
+def test_faults_and_kills_leave_no_row_wrong(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, seed: int
+) -> None:
+    hurry(monkeypatch)
+    receiver, random = RECEIVERS[name], Random(seed)
+    with running(receiver.fake(seed)) as fake:
+        scene = Scene(Redis.from_url(redis_url), mapping_of(receiver.mapping.format(url=fake.url)), receiver.open)
+        fake.faults.error_rate, fake.faults.cut_before, fake.faults.cut_after = 0.15, 0.05, 0.1
+        fake.faults.throttle_rate, fake.faults.retry_after = 0.05, "0.01"
+        kills = live_through(scene, fake, history(scene, random, 40, 300), random, batch=15, kill_share=0.04)
+        assert kills > 3
+        refused = {refusal.subject for refusal in scene.store().refusals()}
+        live = {key_of(n): told for n, told in scene.profiles.items() if told["state"] == "live"}
+        held = receiver.rows(fake)
+        for key, told in live.items():
+            is_bad = bool(told["loyalty_card"]) or (key in refused and receiver.may_refuse(fake, told))
+            assert (key in refused) == is_bad, key
+            if not is_bad:
+                values = [told[field] and told[field]["value"] for field in ("email", "first_name", "last_name")]
+                assert [value if value != "none" else None for value in held[key]] == values
+        assert {*held} <= {*live} and refused <= {*live}

@@ -1,0 +1,124 @@
+"""Salesforce: ordered results, parents, codes of errors, tokens, bulk jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from redis import Redis
+
+from nurt.adapters.salesforce import Salesforce
+from nurt.delivering import read_preset
+from nurt.fake.salesforce import FakeSalesforce
+from nurt.fake.server import running
+from tests.delivery.scene import Scene, key_of, mapping_of
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSalesforce]:
+    monkeypatch.setenv("SF_SECRET", "secret")
+    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    with running(FakeSalesforce()) as fake:
+        assert isinstance(fake, FakeSalesforce)
+        yield fake
+
+
+def _scene(fake: FakeSalesforce, redis_url: str, more: str = "{contact: {when: true}}", login: str = "") -> Scene:
+    login = login or "client_id: id, client_secret: '${SF_SECRET}'"
+    text = f"{{url: '{fake.url}', {login}, bulk_poll_s: 0.01, objects: {more}}}"
+    return Scene(Redis.from_url(redis_url), mapping_of(text, read_preset("salesforce")), Salesforce)
+
+
+def test_the_preset_fits_the_receivers_description(fake: FakeSalesforce, redis_url: str) -> None:
+    assert Salesforce(_scene(fake, redis_url).mapping).verify() == []
+    wrong = _scene(fake, redis_url, "{contact: {fields: {Shoe__c: phone}}}")
+    assert Salesforce(wrong.mapping).verify() == ["contact: Contact has no field Shoe__c; create it, or take it out"]
+
+
+def test_firms_come_before_their_people(fake: FakeSalesforce, redis_url: str) -> None:
+    scene = _scene(fake, redis_url)
+    scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl", company="Firma", tax_id="PL525") for n in range(5)])
+    account = fake.objects["Account"]["PL525"]["Id"]
+    assert {held["AccountId"] for held in fake.objects["Contact"].values()} == {account}
+    assert len(fake.objects["Contact"]) == 5
+
+
+def test_locked_rows_go_again_and_refused_ones_to_quarantine(fake: FakeSalesforce, redis_url: str) -> None:
+    fake.lock_rate = 0.3
+    scene = _scene(fake, redis_url)
+    scene.deliverer().deliver([scene.say(n, email="broken" if n == 7 else f"{n}@x.pl") for n in range(30)])
+    (refusal,) = scene.store().refusals()
+    assert refusal.subject == key_of(7) and refusal.code == "INVALID_EMAIL_ADDRESS"
+    assert len(fake.objects["Contact"]) == 29
+
+
+def test_an_expired_session_is_renewed_once_and_the_call_repeated(fake: FakeSalesforce, redis_url: str) -> None:
+    fake.token_good_for = 2
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    for n in range(5):
+        to.deliver([scene.say(n, email=f"{n}@x.pl")])
+    assert len(fake.objects["Contact"]) == 5 and fake.token_calls == 3
+    assert scene.store().status().get("state", "") == ""
+
+
+def test_jwt_bearer_logs_in(fake: FakeSalesforce, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    formats = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    monkeypatch.setenv("SF_KEY", key.private_bytes(*formats).decode())
+    scene = _scene(fake, redis_url, login="client_id: id, user: u@x.pl, private_key: '${SF_KEY}'")
+    scene.deliverer().deliver([scene.say(1, email="a@x.pl")])
+    assert len(fake.objects["Contact"]) == 1
+
+
+def test_a_used_up_quota_rests(fake: FakeSalesforce, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nurt.adapters.salesforce.LIMIT_WAIT_S", 0.3)
+    fake.usage = (10, 10)
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+
+    def come_back(step: str) -> None:
+        if step == "answer noted":
+            fake.usage = (1, 10)
+
+    to._fault = come_back
+    to.deliver([scene.say(1, email="a@x.pl")])
+    assert len(fake.objects["Contact"]) == 1 and scene.store().counts()["throttled"] == 1
+
+
+def test_a_back_fill_goes_through_bulk_jobs(fake: FakeSalesforce, redis_url: str) -> None:
+    fake.unprocessed_rate = 0.1
+    scene = _scene(fake, redis_url)
+    told = [
+        scene.say(n, email="broken" if n == 7 else f"{n}@x.pl", company="F" if n % 2 else None, tax_id=f"PL{n % 40}")
+        for n in range(600)
+    ]
+    scene.deliverer().deliver(told, bulk=True)
+    assert len(fake.objects["Contact"]) == 599 and len(fake.objects["Account"]) == 20
+    assert sum("AccountId" in held for held in fake.objects["Contact"].values()) in (299, 300)
+    assert [refusal.subject for refusal in scene.store().refusals()] == [key_of(7)]
+    assert fake.jobs and len(fake.calls) < 60
+
+
+def test_a_merged_contact_is_archived_and_a_split_takes_it_back(fake: FakeSalesforce, redis_url: str) -> None:
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl")])
+    to.deliver([scene.merge(2, into=1)])
+    assert fake.objects["Contact"][key_of(2)]["Nurt_Status__c"] == "merged"
+    to.deliver([scene.say(2, email="b@x.pl")])
+    assert fake.objects["Contact"][key_of(2)]["Nurt_Status__c"] == "live"
+    to.deliver([scene.erase(2), scene.erase(2)])
+    assert [*fake.objects["Contact"]] == [key_of(1)]
+
+
+def test_a_lead_is_made_once(fake: FakeSalesforce, redis_url: str) -> None:
+    scene = _scene(fake, redis_url, "{lead: {when: email is not null}}")
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl")])
+    del fake.objects["Lead"][key_of(1)]  # converted
+    to.deliver([scene.say(1, email="b@x.pl")])
+    to.deliver([scene.say(1, phone="1")])
+    assert not fake.objects["Lead"]
