@@ -1,29 +1,27 @@
-"""What profiles add up, from sums in arrays, as a plain loop adds it up."""
+"""What profiles add up, as a plain loop adds it up, and written as fastavro writes it."""
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
-import numpy as np
+import fastavro
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.arrow_columns import Rows
+from nurt import schemas
+from nurt.adapters.profile_reader import read_profile
+from nurt.core.context import FoldContext
 from nurt.core.contributions import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
-from nurt.core.figures import (
-    TOP,
-    WINDOWS_DAYS,
-    Sums,
-    find_last_interaction,
-    list_most_bought,
-    next_change,
-    order_figures,
-    sum_invoices,
-    sum_orders,
-)
+from nurt.core.figures import TOP, WINDOWS_DAYS, order_figures
+from nurt.core.ids import Ids
+from nurt.core.profile import Profiles
 from nurt.core.tables import OWNER
+from tests.accounts import live_profiles
 
 AS_OF = 20_000
 OWNERS = 3
@@ -46,12 +44,31 @@ ROWS = st.lists(
 )
 
 
-def sums_of(rows: list[Row]) -> tuple[Sums, pl.DataFrame]:
-    rows = sorted(rows, key=lambda row: row[0])
-    frame = pl.DataFrame(rows, schema={OWNER: pl.Int64(), **SUMS.columns}, orient="row")
-    values = SUMS.pack(frame, OWNERS)
-    raw = SUMS.unpack_raw(values)
-    return Sums(Rows(SUMS, raw), raw.owner, OWNERS), frame
+SCHEMA = fastavro.parse_schema(schemas.load(schemas.PROFILE_VALUE))
+PROFILES = Profiles(FoldContext(Ids(bytes(16))))
+
+
+def sums_of(rows: list[Row]) -> list[bytes | None]:
+    frame = pl.DataFrame(sorted(rows, key=lambda row: row[0]), schema={OWNER: pl.Int64(), **SUMS.columns}, orient="row")
+    return SUMS.pack(frame, OWNERS)
+
+
+def profiles_of(rows: list[Row]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Give every owner's profile, read back, and the day that the clock changes it."""
+    bodies, due = live_profiles(PROFILES, [[(None, value)] for value in sums_of(rows)], AS_OF)
+    for body in bodies:
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, SCHEMA, read_profile(body))
+        assert stream.getvalue() == body
+    return [read_profile(body) for body in bodies], due
+
+
+def money(amount: int) -> Decimal:
+    return Decimal(amount).scaleb(-4)
+
+
+def on(day: int | None) -> date | None:
+    return None if day is None else date(1970, 1, 1) + timedelta(days=day)
 
 
 def of(rows: list[Row], owner: int, metric: int) -> list[Row]:
@@ -85,31 +102,41 @@ def orders_plainly(rows: list[Row]) -> list[dict[str, Any]]:
     return out
 
 
+def as_read(line: dict[str, Any]) -> dict[str, Any]:
+    """Say an amount as money and a day as a date, as a reader of profiles does."""
+    amounts = {"gross", "average", "quantity", "open_amount", "overdue_amount"}
+    amounts |= {f"last_{days}_gross" for days in WINDOWS_DAYS}
+    return {
+        name: on(value) if name.endswith("_on") else money(value) if name in amounts and value is not None else value
+        for name, value in line.items()
+    }
+
+
 @given(ROWS)
 def test_orders_are_summed_by_currency_and_market(rows: list[Row]) -> None:
-    sums, frame = sums_of(rows)
     expected = [orders_plainly(of(rows, owner, ORDERS)) for owner in range(OWNERS)]
-    assert [items or [] for items in sum_orders(sums, AS_OF).to_pylist()] == expected
-    shown = [{OWNER: owner, **row} for owner, some in enumerate(expected) for row in some]
-    assert order_figures(frame, AS_OF).to_dicts() == shown
+    assert order_figures(sums_of(rows), AS_OF) == expected
+    found, _ = profiles_of(rows)
+    assert [profile["orders"] for profile in found] == [[as_read(line) for line in lines] for lines in expected]
 
 
 @given(ROWS)
 def test_the_most_bought_come_first_and_of_equals_the_first_in_the_alphabet(rows: list[Row]) -> None:
-    sums, _ = sums_of(rows)
-    found = list_most_bought(sums, PRODUCT, "sku").to_pylist()
+    found, _ = profiles_of(rows)
     for owner in range(OWNERS):
-        totals: dict[str, int] = defaultdict(int)
-        for row in of(rows, owner, PRODUCT):
-            totals[row[2]] += row[6]
-        order = sorted((sku for sku, total in totals.items() if total), key=lambda sku: (-totals[sku], sku.encode()))
-        assert (found[owner] or []) == [{"sku": sku, "quantity": totals[sku]} for sku in order[:TOP]]
+        for metric, lines, name in ((PRODUCT, "products", "sku"), (CATEGORY, "categories", "category")):
+            totals: dict[str, int] = defaultdict(int)
+            for row in of(rows, owner, metric):
+                totals[row[2]] += row[6]
+            order = sorted((text for text, total in totals.items() if total), key=lambda text: text.encode())
+            order.sort(key=lambda text: -totals[text])
+            expected = [{name: text, "quantity": money(totals[text])} for text in order[:TOP]]
+            assert found[owner][lines] == expected
 
 
 @given(ROWS)
 def test_invoices_are_open_until_paid_and_overdue_the_day_after(rows: list[Row]) -> None:
-    sums, _ = sums_of(rows)
-    found = sum_invoices(sums, AS_OF).to_pylist()
+    found, _ = profiles_of(rows)
     for owner in range(OWNERS):
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in of(rows, owner, INVOICE):
@@ -121,17 +148,17 @@ def test_invoices_are_open_until_paid_and_overdue_the_day_after(rows: list[Row])
             overdue = sum(row[5] for row in late), sum(row[6] for row in late)
             names = ("open_count", "open_amount", "overdue_count", "overdue_amount")
             if counts[0]:
-                expected.append({"currency": currency, **dict(zip(names, (*counts, *overdue), strict=True))})
-        assert (found[owner] or []) == expected
+                line = {"currency": currency, **dict(zip(names, (*counts, *overdue), strict=True))}
+                expected.append(as_read(line))
+        assert found[owner]["invoices"] == expected
 
 
 @given(ROWS)
 def test_the_clock_changes_a_profile_when_a_window_ends_or_an_invoice_is_due(rows: list[Row]) -> None:
-    sums, _ = sums_of(rows)
-    last, due = find_last_interaction(sums).to_pylist(), next_change(sums, AS_OF)
+    found, due = profiles_of(rows)
     for owner in range(OWNERS):
         days = [row[4] for row in of(rows, owner, INTERACTION) if row[4] is not None and row[5] > 0]
-        assert last[owner] == max(days, default=None)
+        assert found[owner]["last_interaction_on"] == on(max(days, default=None))
         ordered = [row[4] for row in of(rows, owner, ORDERS) if row[4] is not None and row[5] > 0]
         changes = [day + window for day in ordered for window in (0, *WINDOWS_DAYS)]
         changes += [row[4] + 1 for row in of(rows, owner, INVOICE) if row[4] is not None]
@@ -139,9 +166,17 @@ def test_the_clock_changes_a_profile_when_a_window_ends_or_an_invoice_is_due(row
 
 
 def test_without_rows_there_is_nothing() -> None:
-    sums, frame = sums_of([])
-    assert next_change(sums, AS_OF).tolist() == [-1] * OWNERS
-    assert order_figures(frame, AS_OF).height == 0
-    for column in (sum_orders(sums, AS_OF), list_most_bought(sums, CATEGORY, "category"), find_last_interaction(sums)):
-        assert column.to_pylist() == [None] * OWNERS
-    assert np.array_equal(sums.of(ORDERS), [])
+    found, due = profiles_of([])
+    assert due == [-1] * OWNERS
+    for profile in found:
+        assert not any(profile[name] for name in ("orders", "products", "categories", "invoices"))
+        assert profile["last_interaction_on"] is None
+
+
+def test_a_profile_of_many_sums_is_written_like_a_small_one() -> None:
+    rows: list[Row] = [(0, PRODUCT, f"sku {number:05}", "", None, 0, number % 997, 0, 0, 0) for number in range(5_000)]
+    rows += [(0, ORDERS, f"{number:03}", "pl", AS_OF - number, 1, 7, 0, 0, 0) for number in range(300)]
+    found, _ = profiles_of(rows)
+    order = sorted(range(5_000), key=lambda number: (-(number % 997), number))
+    assert [line["sku"] for line in found[0]["products"]] == [f"sku {number:05}" for number in order[:TOP]]
+    assert len(found[0]["orders"]) == 300

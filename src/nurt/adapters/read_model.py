@@ -17,7 +17,7 @@ from redis import Redis
 
 from nurt.adapters.profile_reader import read_profile
 from nurt.core.context import KIND_END, FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, HEAD_PART, SUMS
+from nurt.core.contributions import ACCOUNT_SLOTS, HEAD_PART
 from nurt.core.figures import order_figures
 from nurt.core.identity import COMPONENTS, HELD, MEMBER, MEMBERS, MEMBERSHIPS, split_links
 from nurt.core.normalise import normalise_column
@@ -178,9 +178,7 @@ class ReadModel:
         slots = ACCOUNT_SLOTS.unpack(values[: len(accounts)])
         heads = {row[OWNER]: row for row in slots.filter(pl.col("part") == HEAD_PART).iter_rows(named=True)}
         as_of = content["as_of"].toordinal() - EPOCH_DAY
-        figures: dict[int, list[dict[str, Any]]] = defaultdict(list)
-        for row in order_figures(SUMS.unpack(values[len(accounts) :]), as_of).iter_rows(named=True):
-            figures[row.pop(OWNER)].append(row)
+        figures = order_figures(values[len(accounts) :], as_of)
         return tuple(
             AccountView(
                 account,

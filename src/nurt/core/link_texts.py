@@ -1,35 +1,37 @@
-"""Cut texts of links (`kind U+001F value`, joined by U+001E) into kinds and values, without copying. Hot path."""
+"""Cut texts of links (`kind U+001F value`, joined by U+001E) where they lie. Hot path, for kernels."""
 
 from __future__ import annotations
 
 import numba
-import numpy as np
 
-from nurt.core.arrow_columns import Texts
+from nurt.core.avro.memory import peek_byte
 from nurt.core.context import KIND_END, LINK_END
-from nurt.core.packing import Int64s
+from nurt.core.entries import put_entry
+from nurt.core.packed_rows import NO_ROOM
 
-
-def cut_links(texts: Texts) -> tuple[Int64s, Texts, Texts]:
-    """Cut every text; returns, by link, the index of its text, its kind and its value."""
-    most = int((texts.stops - texts.starts + 1).sum())
-    link, kind_stop, start, stop = (np.empty(most, dtype=np.int64) for _ in range(4))
-    found = _cut(texts.starts, texts.stops, texts.body, ord(KIND_END), ord(LINK_END), link, start, kind_stop, stop)
-    link, start, kind_stop, stop = link[:found], start[:found], kind_stop[:found], stop[:found]
-    return link, Texts(start, kind_stop, texts.body), Texts(kind_stop + 1, stop, texts.body)
+_KIND_END, _LINK_END = ord(KIND_END), ord(LINK_END)
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut(starts, stops, body, kind_end, link_end, link, start, kind_stop, stop):  # type: ignore[no-untyped-def]
-    found = 0
-    for row in range(len(starts)):
-        begin, split = starts[row], -1
-        for at in range(starts[row], stops[row] + 1):
-            if at == stops[row] or body[at] == link_end:
-                if split >= 0:  # else it has no value
-                    link[found], start[found], kind_stop[found], stop[found] = row, begin, split, at
-                    found += 1
-                begin, split = at + 1, -1
-            elif split < 0 and body[at] == kind_end:
-                split = at
-    return found
+def link_end(at, stop):  # type: ignore[no-untyped-def]
+    """Find where the link ends that begins at an address, in a text that ends at another."""
+    while at < stop and peek_byte(at) != _LINK_END:
+        at += 1
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def cut_links(start, stop, entries, count):  # type: ignore[no-untyped-def]
+    """Add an entry (kind, value) for every link; returns how many there are then. A link without value is left out."""
+    at = start
+    while at <= stop:
+        end = link_end(at, stop)
+        split = at
+        while split < end and peek_byte(split) != _KIND_END:
+            split += 1
+        if split < end:
+            if count >= len(entries):
+                return NO_ROOM
+            count = put_entry(entries, count, 0, at, split - at, split + 1, end - split - 1, 0)
+        at = end + 1
+    return count

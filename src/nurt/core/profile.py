@@ -1,262 +1,306 @@
 """Recompute profiles from their accounts: nothing is kept but the result, so a split is as easy as a merge.
 
-Hot path. Arrays of many profiles' accounts in, columns as `schemas/nurt.profiles-value` out.
+Hot path: one kernel goes from the packed values of accounts to Avro bodies, a profile at a time, through a few cells
+that stay in the processor's cache. What it writes is `schemas/nurt.profiles-value`, field by field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
-import numpy.typing as npt
-import polars as pl
+import pyarrow as pa
 
-from nurt.core.arrow_columns import (
-    Column,
-    Rows,
-    Texts,
-    boolean_column,
-    coded_texts,
-    hex_texts,
-    join_texts,
-    list_column,
-    null_column,
-    number_column,
-    struct_column,
-    words_of,
-)
-from nurt.core.choice import ONLY, ROW, choose
-from nurt.core.context import RULES, FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, CATEGORY, CODE, HEAD_PART, PRODUCT, SUMS
+from nurt.core.avro.emission import put_varint
+from nurt.core.avro.pieces import put_id, put_nothing, put_optional_long, put_string
+from nurt.core.choice import FIELDS, compile_rules, note_person
+from nurt.core.context import FoldContext
+from nurt.core.contributions import ACCOUNT_SLOTS, CATEGORY, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.core.entries import entries_of, sort_entries
 from nurt.core.figures import (
-    Sums,
+    LINE_WIDTH,
+    LONG_AGO,
+    SUMS_TEXTS,
     find_last_interaction,
     list_most_bought,
+    list_sums,
     next_change,
+    part_end,
     sum_invoices,
     sum_orders,
 )
-from nurt.core.link_texts import cut_links
-from nurt.core.packing import Int64s, text_buffers
-from nurt.core.tables import Raw
-from nurt.core.text_groups import group_texts
-
-FIELDS = (
-    *("email", "phone", "first_name", "last_name", "company", "tax_id", "loyalty_card"),
-    *("birth_date", "gender", "language", "country", "market"),
+from nurt.core.packed_rows import NO_ROOM, cells_of, join_padded, read_rows, text_mask, too_new
+from nurt.core.packing import Bytes, Int64s
+from nurt.core.profile_slots import (
+    CUSTOMER,
+    GUEST_ORDER,
+    IDENTIFIERS,
+    list_identifiers,
+    put_accounts,
+    put_addresses,
+    put_chosen,
+    put_consents,
+    put_identifiers,
 )
-VERIFIED_BY = {"email": "email_verified", "phone": "phone_verified"}
-IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
-ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
+from nurt.core.profile_sums import put_invoices, put_most_bought, put_orders
+from nurt.core.tables import VERSION
 
-LAST_PRIORITY = 1_000_000
-"""Priority of a system that the mapping gives none: after all others."""
+__all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
 
-LISTS = ("identifiers", "addresses", "accounts", "orders", "products", "categories", "invoices", "consents")
-_NO_DAY = 0
-"""A redirect does not change with the day."""
-
-
-def live_profiles(
-    profile_ids: Sequence[bytes],
-    realms: Sequence[str],
-    profile_of: Int64s,
-    slots: Raw,
-    sums: Raw,
-    as_of: int,
-    context: FoldContext,
-) -> tuple[dict[str, Column], Int64s]:
-    """Compute profiles from the values of their accounts.
-
-    Args:
-        profile_ids: ids of the profiles.
-        realms: theirs.
-        profile_of: by account: index of its profile.
-        slots: ACCOUNT_SLOTS; the owner is an account.
-        sums: SUMS; the owner is an account.
-        as_of: the day that windows end with.
-        context: rules and priorities.
-
-    Returns:
-        Columns with a row for every profile, in order, and the next day that the clock alone changes it (-1: none).
-    """
-    owners = len(profile_ids)
-    held = _Slots(Rows(ACCOUNT_SLOTS, slots), profile_of[slots.owner], owners)
-    added = Sums(Rows(SUMS, sums), profile_of[sums.owner], owners)
-    columns = {
-        **_named(profile_ids, realms, "live", as_of),
-        "redirect_to": null_column(owners),
-        **_chosen(held, context),
-        "identifiers": _identifiers(held),
-        "addresses": _addresses(held),
-        "accounts": _accounts(held),
-        "orders": sum_orders(added, as_of),
-        "products": list_most_bought(added, PRODUCT, "sku"),
-        "categories": list_most_bought(added, CATEGORY, "category"),
-        "invoices": sum_invoices(added, as_of),
-        "consents": _consents(held),
-        "last_interaction_on": find_last_interaction(added),
-    }
-    return columns, next_change(added, as_of)
-
-
-def redirects(profile_ids: Sequence[bytes], realms: Sequence[str], heirs: Sequence[bytes]) -> dict[str, Column]:
-    """Make the columns of profiles that went into others: they say where, and nothing else."""
-    nothing = null_column(len(profile_ids))
-    return {
-        **_named(profile_ids, realms, "redirect", _NO_DAY),
-        "redirect_to": hex_texts(words_of(heirs)).column(),
-        **dict.fromkeys((*FIELDS, *LISTS, "last_interaction_on"), nothing),
-    }
-
-
-def _named(profile_ids: Sequence[bytes], realms: Sequence[str], state: str, as_of: int) -> dict[str, Column]:
-    owners = len(profile_ids)
-    names = list(dict.fromkeys(realms))
-    code = {name: index for index, name in enumerate(names)}
-    realm = np.fromiter(map(code.__getitem__, realms), dtype=np.int64, count=owners)
-    zero = np.zeros(owners, dtype=np.int64)
-    return {
-        "id": hex_texts(words_of(profile_ids)).column(),
-        "revision": number_column(zero),
-        "state": coded_texts(zero, [state]).column(),
-        "realm": coded_texts(realm, names).column(),
-        "as_of": number_column(zero + as_of),
-    }
+_DAY_MAX = 2**31 - 1
+_SLOTS = len(ACCOUNT_SLOTS.columns), text_mask(ACCOUNT_SLOTS)
+_SUMS = len(SUMS.columns), SUMS_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
-class _Slots:
-    """Slots of accounts, and whose profile each is in."""
+class Live:
+    """Profiles as computed.
 
-    rows: Rows
-    owner: Int64s
-    owners: int
+    Attributes:
+        joined: their bodies, written with revision 0.
+        places: where each begins (n + 1).
+        due: the next day that the clock alone changes it; -1: none.
+    """
 
-    def of(self, *parts: int) -> Int64s:
-        return np.flatnonzero(np.isin(self.rows.number("part"), parts))
-
-    def in_order(self, found: Int64s) -> tuple[Int64s, Texts]:
-        """Sort rows by owner and id; returns them and their ids in hex."""
-        ids = self.rows.ids("child", found)
-        order = np.lexsort((ids[:, 1], ids[:, 0], self.owner[found]))
-        return found[order], hex_texts(ids[order])
+    joined: Bytes
+    places: Int64s
+    due: Int64s
 
 
-def _chosen(held: _Slots, context: FoldContext) -> dict[str, Column]:
-    rows = held.rows
-    people = held.of(CODE["customer"], CODE["order"])
-    owner = held.owner[people]
-    ids = rows.ids("child", people)
-    names, system, position = hex_texts(ids), rows.texts("system").take(people), rows.texts("position").take(people)
-    by_system = {name.encode(): priority for name, priority in context.priority.items()}
-    priority = np.array([by_system.get(name, LAST_PRIORITY) for name in system.plain()], dtype=np.int64)
-    updated_at = np.where(rows.present("updated_at"), rows.number("updated_at"), rows.number("ts_ms") * 1000)[people]
-    chosen: dict[str, Column] = {}
-    for name in FIELDS:
-        present = rows.present(name)[people]
-        if not present.any():
-            chosen[name] = null_column(held.owners)
+class Profiles:
+    """Computes and writes profiles under a mapping's rules."""
+
+    def __init__(self, context: FoldContext) -> None:
+        kinds = "".join(IDENTIFIERS).encode()
+        ends = np.cumsum([0, *map(len, IDENTIFIERS)], dtype=np.int64)
+        self._kinds = np.column_stack((ends[:-1], np.diff(ends)))
+        self._rules = compile_rules(context, kinds)
+
+    def live(
+        self,
+        profile_ids: Sequence[bytes],
+        realms: Sequence[str],
+        firsts: Int64s,
+        values: Sequence[bytes | None],
+        as_of: int,
+    ) -> Live:
+        """Compute profiles from the values of their accounts.
+
+        Args:
+            profile_ids: ids of the profiles.
+            realms: theirs.
+            firsts: where the accounts of each profile begin among all accounts (n + 1).
+            values: of ACCOUNT_SLOTS by account, then of SUMS by account.
+            as_of: the day that windows end with.
+
+        Raises:
+            StateTooNew: a value was written by a later version.
+        """
+        assert 0 <= as_of <= _DAY_MAX, "a day is an int of the schema"
+        rules = self._rules
+        constants, realm_texts = _add_realms(rules.texts, realms)
+        body, cuts = join_padded(constants, values)
+        ids = np.frombuffer(b"".join(profile_ids), dtype=np.uint8)
+        places = np.empty(len(profile_ids) + 1, dtype=np.int64)
+        due = np.empty(len(profile_ids), dtype=np.int64)
+        room_bytes = len(body) + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
+        out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
+        code, joined = _write_live(
+            body,
+            cuts,
+            firsts,
+            ids,
+            realm_texts,
+            as_of,
+            _SLOTS,
+            _SUMS,
+            self._kinds,
+            rules.steps,
+            rules.names,
+            rules.columns,
+            rules.systems,
+            out,
+            places,
+            due,
+        )
+        if code < 0:
+            raise too_new("accounts")
+        return Live(joined[: places[-1]], places, due)
+
+
+def write_redirects(
+    profile_ids: Sequence[bytes], realms: Sequence[str], heirs: Sequence[bytes]
+) -> tuple[Bytes, Int64s]:
+    """Write profiles that went into others: they say where, and nothing else. Returns bodies and places (n + 1)."""
+    constants, realm_texts = _add_realms(b"", realms)
+    body, _ = join_padded(constants, [])
+    ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, heirs))
+    places = np.empty(len(profile_ids) + 1, dtype=np.int64)
+    out = np.empty(len(profile_ids) * (_REDIRECT_BYTES + len(constants)), dtype=np.uint8)
+    _write_redirects(body, ids, targets, realm_texts, out, places)
+    return out[: places[-1]], places
+
+
+def _add_realms(texts: bytes, realms: Sequence[str]) -> tuple[bytes, Int64s]:
+    """Add the names of realms to some texts; returns them, and by profile where its realm begins and its size."""
+    names = {name: name.encode() for name in dict.fromkeys(realms)}
+    place: dict[str, tuple[int, int]] = {}
+    for name, encoded in names.items():
+        place[name] = len(texts), len(encoded)
+        texts += encoded
+    if len(names) == 1:
+        return texts, np.full((len(realms), 2), next(iter(place.values())), dtype=np.int64)
+    return texts, np.array([place[name] for name in realms], dtype=np.int64).reshape(len(realms), 2)
+
+
+_PROFILE_BYTES = 1024
+"""A profile has about so many bytes besides its texts."""
+_SPARE_PROFILES = 64
+_REDIRECT_BYTES = 128
+_FIXED_BYTES, _ROW_BYTES = 4096, 512
+"""At most so many bytes besides texts: of a profile, of a row."""
+_SHOWN = 4
+"""How often a row's texts are shown at most, but for those of a person."""
+_CELLS_ROWS = 64
+_CHOSEN = len(FIELDS)
+_LISTS = 8
+_NULL_FIELDS = _CHOSEN + _LISTS + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_redirects(body, ids, heirs, realms, out, places):  # type: ignore[no-untyped-def]
+    begin, base = np.int64(out.ctypes.data), np.int64(body.ctypes.data)
+    to = begin
+    for profile in range(len(places) - 1):
+        places[profile] = to - begin
+        to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
+        to = put_varint(put_varint(to, 0), 1)
+        to = put_id(put_varint(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
+        to = put_string(to, base + realms[profile, 0], realms[profile, 1])
+        to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
+    places[len(places) - 1] = to - begin
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_accounts(base, cuts, first, end, columns, texts, cells):  # type: ignore[no-untyped-def]
+    """Read the values from `first` to `end`; returns how many rows there are, and the cells: wider ones if need be."""
+    row = 0
+    value = first
+    while value < end:
+        read = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, cells, row)
+        if read == NO_ROOM:
+            wider = cells_of(2 * len(cells), columns)
+            wider[:row] = cells[:row]
+            cells = wider
             continue
-        values = _dates(rows.number(name)[people], present) if name == "birth_date" else rows.texts(name).take(people)
-        rules = [rule for rule in context.rules.get(name, RULES) if rule != "verified_first" or name in VERIFIED_BY]
-        keys = np.empty((len(rules), len(people)), dtype=np.int64)
-        for key, rule in zip(keys, rules, strict=True):
-            if rule == "verified_first":
-                key[:] = 1 - rows.number(VERIFIED_BY[name])[people]
-            elif rule == "most_frequent":
-                key[:] = -_frequency(owner, values, present)
-            else:
-                key[:] = priority if rule == "source_priority" else -updated_at
-        won = choose(owner, values, present, keys, ids, held.owners)
-        row = np.maximum(won.row, 0)
-        fields = {
-            "value": values.take(row).column(),
-            "system": system.take(row).column(),
-            "row": names.take(row).column(),
-            "position": position.take(row).column(),
-            "rule": coded_texts(np.maximum(won.rule, 0), [*rules, ROW, ONLY]).column(),
-        }
-        chosen[name] = struct_column(fields, won.row >= 0)
-    return chosen
+        if read < 0:
+            return read, cells
+        row = read
+        value += 1
+    return row, cells
 
 
-def _dates(days: Int64s, present: npt.NDArray[np.bool_]) -> Texts:
-    """Write days since 1970 in ISO 8601."""
-    series = pl.Series(np.where(present, days, 0)).cast(pl.Int32).cast(pl.Date).dt.to_string("%Y-%m-%d")
-    offsets, body = text_buffers(series)
-    return Texts(offsets[:-1], offsets[1:], body)
+@numba.njit(nogil=True, cache=True)
+def _note_people(cells, rows, columns, base, systems):  # type: ignore[no-untyped-def]
+    """Note the rows that speak of a person; returns how many there are."""
+    people = 0
+    for row in range(rows):
+        if cells[row, 0] == CUSTOMER or cells[row, 0] == GUEST_ORDER:
+            note_person(cells, columns, row, people, base, systems)
+            people += 1
+    return people
 
 
-def _frequency(owner: Int64s, values: Texts, present: npt.NDArray[np.bool_]) -> Int64s:
-    """Count, by candidate, how many of its owner hold its value."""
-    some = np.flatnonzero(present)
-    group = group_texts(owner[some], values.take(some)).by_row()
-    frequency = np.zeros(len(owner), dtype=np.int64)
-    frequency[some] = np.bincount(group)[group]
-    return frequency
+@numba.njit(nogil=True, cache=True)
+def _room_bytes(cells, rows, columns, sums, count, sums_columns):  # type: ignore[no-untyped-def]
+    """Say how many bytes a profile takes at most: a text is shown a few times, one of a person once a field."""
+    total = np.int64(_FIXED_BYTES) + _ROW_BYTES * (rows + count)
+    longest = np.int64(0)
+    for row in range(rows):
+        size = np.int64(0)
+        for column in range(columns, 2 * columns):
+            size += cells[row, column]
+        longest = max(longest, size)
+        total += _SHOWN * size
+    for row in range(count):
+        for column in range(sums_columns, 2 * sums_columns):
+            total += sums[row, column]
+    return total + _CHOSEN * longest
 
 
-def _identifiers(held: _Slots) -> Column:
-    """List every distinct (kind, value), in order."""
-    people = held.of(CODE["customer"], CODE["order"])
-    found: list[tuple[Int64s, Texts, Texts]] = []
-    for code, kind in enumerate(IDENTIFIERS):
-        some = people[held.rows.present(kind)[people]]
-        kinds = coded_texts(np.full(len(some), code, dtype=np.int64), IDENTIFIERS)
-        found.append((held.owner[some], kinds, held.rows.texts(kind).take(some)))
-    some = people[held.rows.present("identifiers")[people]]
-    if len(some):
-        link, kinds, values = cut_links(held.rows.texts("identifiers").take(some))
-        found.append((held.owner[some][link], kinds, values))
-    owner = np.concatenate([owner for owner, _, _ in found])
-    if not len(owner):
-        return null_column(held.owners)
-    kinds, values = join_texts([kinds for _, kinds, _ in found]), join_texts([values for _, _, values in found])
-    groups = group_texts(owner, kinds, values)
-    first = groups.rows()
-    fields = {"kind": kinds.take(first).column(), "value": values.take(first).column()}
-    return list_column(groups.owner, held.owners, struct_column(fields))
+@numba.njit(nogil=True, cache=True)
+def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[no-untyped-def]
+    """Write orders, products, categories and invoices."""
+    held = list_sums(sums, count, columns, entries)
+    sort_entries(entries, held)
+    low = part_end(entries, 0, held, ORDERS)
+    to = put_orders(to, lines, sum_orders(sums, columns, entries, 0, low, as_of, lines))
+    high = part_end(entries, low, held, PRODUCT)
+    to = put_most_bought(to, lines, list_most_bought(sums, entries, low, high, lines))
+    low = part_end(entries, high, held, CATEGORY)
+    to = put_most_bought(to, lines, list_most_bought(sums, entries, high, low, lines))
+    high = part_end(entries, low, held, INVOICE)
+    return put_invoices(to, lines, sum_invoices(sums, columns, entries, low, high, as_of, lines))
 
 
-def _addresses(held: _Slots) -> Column:
-    found = held.of(CODE["address"])
-    if not len(found):
-        return null_column(held.owners)
-    found, names = held.in_order(found)
-    fields = {"system": held.rows.texts("system").take(found).column(), "row": names.column()}
-    fields |= {name: held.rows.texts(name).take(found).column(held.rows.present(name)[found]) for name in ADDRESS}
-    return list_column(held.owner[found], held.owners, struct_column(fields))
+@numba.njit(nogil=True, cache=True)
+def _at_addresses(places, base):  # type: ignore[no-untyped-def]
+    """Turn places of texts, the first number of each, into addresses."""
+    found = places.copy()
+    for at in np.ndindex(places.shape[:-1]):
+        found[(*at, 0)] += base
+    return found
 
 
-def _accounts(held: _Slots) -> Column:
-    found = held.of(HEAD_PART)
-    if not len(found):
-        return null_column(held.owners)
-    found, names = held.in_order(found)
-    fields = {"account": names.column()}
-    fields |= {name: held.rows.texts(name).take(found).column() for name in ("system", "entity", "key")}
-    return list_column(held.owner[found], held.owners, struct_column(fields))
-
-
-def _consents(held: _Slots) -> Column:
-    """List the latest consent of each purpose: by time, an unknown time first, then by row."""
-    found = held.of(CODE["consent"])
-    found = found[held.rows.present("purpose")[found]]
-    if not len(found):
-        return null_column(held.owners)
-    group = group_texts(held.owner[found], held.rows.texts("purpose").take(found)).by_row()
-    ids = held.rows.ids("child", found)
-    known, at = held.rows.present("at")[found], held.rows.number("at")[found]
-    order = np.lexsort((ids[:, 1], ids[:, 0], at, known, group))
-    last = order[np.flatnonzero(np.diff(group[order], append=-1))]
-    rows = found[last]
-    fields = {
-        "purpose": held.rows.texts("purpose").take(rows).column(),
-        "granted": boolean_column(held.rows.number("granted")[rows] != 0, held.rows.present("granted")[rows]),
-        "at": number_column(at[last], known[last]),
-        "system": held.rows.texts("system").take(rows).column(),
-        "row": hex_texts(ids[last]).column(),
-    }
-    return list_column(held.owner[rows], held.owners, struct_column(fields))
+@numba.njit(nogil=True, cache=True)
+def _write_live(  # type: ignore[no-untyped-def]
+    body, cuts, firsts, ids, realms, as_of, slots, sold, kinds, steps, names, fields, systems, out, places, due
+):
+    base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
+    accounts = (len(cuts) - 1) // 2
+    (columns, texts), (sums_columns, sums_texts) = slots, sold
+    names, kinds = _at_addresses(names, base), _at_addresses(kinds, base)
+    cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)
+    entries = entries_of(4 * _CELLS_ROWS)
+    lines = np.empty((_CELLS_ROWS, LINE_WIDTH), np.int64)
+    to = begin
+    for profile in range(len(due)):
+        first, end = firsts[profile], firsts[profile + 1]
+        rows, cells = _read_accounts(base, cuts, first, end, columns, texts, cells)
+        count, sums = _read_accounts(base, cuts, accounts + first, accounts + end, sums_columns, sums_texts, sums)
+        if rows < 0 or count < 0:
+            return -1, out
+        if count > len(lines):
+            lines = np.empty((len(sums), LINE_WIDTH), np.int64)
+        if max(rows, count) > len(entries):
+            entries = entries_of(2 * max(rows, count))
+        room = _room_bytes(cells, rows, columns, sums, count, sums_columns) + realms[profile, 1]
+        if to - begin + room > len(out):
+            more = np.empty(2 * (to - begin + room), np.uint8)
+            more[: to - begin] = out[: to - begin]
+            to += np.int64(more.ctypes.data) - begin
+            out, begin = more, np.int64(more.ctypes.data)
+        people = _note_people(cells, rows, columns, base, systems)
+        places[profile] = to - begin
+        to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
+        to = put_nothing(to, 3)  # revision, live, no redirect
+        to = put_string(to, base + realms[profile, 0], realms[profile, 1])
+        to = put_varint(to, as_of)
+        to = put_chosen(to, cells, columns, people, steps, names, fields, entries)
+        found = list_identifiers(cells, columns, people, kinds, entries)
+        while found == NO_ROOM:
+            entries = entries_of(2 * len(entries))
+            found = list_identifiers(cells, columns, people, kinds, entries)
+        to = put_identifiers(to, entries, found)
+        to = put_addresses(to, cells, columns, rows, entries)
+        to = put_accounts(to, cells, columns, rows, entries)
+        to = _put_sums(to, sums, count, sums_columns, as_of, entries, lines)
+        to = put_consents(to, cells, columns, rows, entries)
+        last = find_last_interaction(sums, count, sums_columns)
+        to = put_optional_long(to, last != LONG_AGO, last)
+        due[profile] = next_change(sums, count, sums_columns, as_of)
+    places[len(due)] = to - begin
+    return 0, out

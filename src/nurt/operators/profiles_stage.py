@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from nurt.core.avro import compile_writer
 from nurt.core.context import FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, SUMS
-from nurt.core.identity import HEIR, HELD, MEMBERS
 from nurt.core.kept_bodies import Bodies, compare_kept
-from nurt.core.profile import live_profiles, redirects
-from nurt.core.tables import OWNER
+from nurt.core.memberships import Members, read_members
+from nurt.core.profile import Profiles, write_redirects
+from nurt.core.profile_schema import check_schema
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
@@ -48,7 +45,8 @@ class ProfilesStage:
         self._store = store
         self._keys = keys
         self._context = context
-        self._writer = compile_writer(schema)
+        check_schema(schema)
+        self._profiles = Profiles(context)
         self._epoch = epoch
         self._as_of = as_of
 
@@ -68,7 +66,7 @@ class ProfilesStage:
         kept_keys = self._keys.of(b"f", ids)
         values = self._store.read([*[tags[realm] + profile for realm, profile in touches], *kept_keys])
         kept = values[len(ids) :]
-        bodies = self._bodies(ids, realms, MEMBERS.unpack(values[: len(ids)]))
+        bodies = self._bodies(ids, realms, read_members(values[: len(ids)]))
         compared = compare_kept(bodies, kept, self._store.next_stamp(), anew)
         change = Change()
         changed = np.flatnonzero(compared.changed).tolist()
@@ -98,39 +96,25 @@ class ProfilesStage:
         for at in range(0, len(waiting), OWED_PROFILES_MAX):
             yield self.materialise(waiting[at : at + OWED_PROFILES_MAX], owed=True)
 
-    def _bodies(self, ids: list[bytes], realms: list[str], members: pl.DataFrame) -> Bodies:
+    def _bodies(self, ids: list[bytes], realms: list[str], members: Members) -> Bodies:
         """Compute state, due day and body of each profile; what holds nothing and went nowhere is erased."""
         state = np.full(len(ids), ERASED, dtype=np.int64)
         due = np.full(len(ids), -1, dtype=np.int64)
         starts, stops = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
         joined = np.empty(0, dtype=np.uint8)
-        part, owner = members["part"].to_numpy(), members[OWNER].to_numpy()
-        heirs = part == HEIR
-        if heirs.any():
-            gone = owner[heirs].tolist()
-            names = [ids[row] for row in gone], [realms[row] for row in gone]
-            joined, places = self._writer.write_joined(
-                redirects(*names, members["id"].filter(pl.Series(heirs)).to_list()), len(gone)
-            )
+        if len(members.gone):
+            gone = members.gone.tolist()
+            joined, places = write_redirects([ids[row] for row in gone], [realms[row] for row in gone], members.heirs)
             state[gone], starts[gone], stops[gone] = REDIRECT, places[:-1], places[1:]
-        held = part == HELD
-        if held.any():
-            profiles, profile_of = np.unique(owner[held], return_inverse=True)
-            accounts = members["id"].filter(pl.Series(held)).to_list()
+        if len(members.live):
+            accounts, live = members.accounts, members.live
             values = self._store.read([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
-            columns, due[profiles] = live_profiles(
-                [ids[row] for row in profiles.tolist()],
-                [realms[row] for row in profiles.tolist()],
-                profile_of,
-                ACCOUNT_SLOTS.unpack_raw(values[: len(accounts)]),
-                SUMS.unpack_raw(values[len(accounts) :]),
-                self._as_of(),
-                self._context,
-            )
-            live, places = self._writer.write_joined(columns, len(profiles))
-            state[profiles] = LIVE
-            starts[profiles], stops[profiles] = places[:-1] + len(joined), places[1:] + len(joined)
-            joined = np.concatenate((joined, live))
+            some = live.tolist()
+            own, own_realms = [ids[row] for row in some], [realms[row] for row in some]
+            found = self._profiles.live(own, own_realms, members.firsts, values, self._as_of())
+            state[live], due[live] = LIVE, found.due
+            starts[live], stops[live] = found.places[:-1] + len(joined), found.places[1:] + len(joined)
+            joined = np.concatenate((joined, found.joined)) if len(joined) else found.joined
         return Bodies(state, due, starts, stops, joined)
 
     def _note_due(self, change: Change, touch: Touch, due: int) -> None:
