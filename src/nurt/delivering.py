@@ -18,10 +18,14 @@ import yaml
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
+from nurt.adapters.clickhouse_sink import ClickhouseSink
+from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes, tables_of
 from nurt.adapters.delivery_store import DeliveryStore
+from nurt.adapters.delta_sink import DeltaSink
 from nurt.adapters.hubspot import Hubspot
+from nurt.adapters.iceberg_sink import IcebergSink
 from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.postgres_sink import PostgresSink
 from nurt.adapters.salesforce import Salesforce
 from nurt.adapters.state_log import StateLog
 from nurt.adapters.webhook import Webhook
@@ -35,7 +39,8 @@ from nurt.model.log import Offsets
 from nurt.operators.deliver import Deliverer, Lanes, Stopping
 from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.operators.deliver_steps import Delivered, Delivers
-from nurt.ports import Destination, MessageLog
+from nurt.operators.deliver_tables import TableDeliverer
+from nurt.ports import Destination, MessageLog, TableSink
 from nurt.running import cause_of
 from nurt.settings import Settings
 from nurt.wiring import open_redis, open_registry
@@ -54,6 +59,19 @@ KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
     "webhook": Webhook,
 }
 """Receivers that take rows, by the word of `kind`."""
+
+TABLE_KINDS: Mapping[str, Callable[[DestinationMapping], TableSink]] = {
+    "clickhouse": ClickhouseSink,
+    "delta": DeltaSink,
+    "iceberg": IcebergSink,
+    "postgres": PostgresSink,
+}
+"""Analytics stores, which take whole profiles."""
+
+TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "iceberg": 10_000, "postgres": 200}
+"""How long a change may wait for others: a commit, or a part, is dear where many of them must be joined later."""
+
+TABLE_ROWS_MAX = 20_000
 
 
 def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
@@ -82,10 +100,15 @@ def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
 def _read(reader: Reader, name: str, section: Any) -> DestinationMapping:
     preset = section.get("preset") if isinstance(section, dict) else None
     mapping = reader.destination(name, section, read_preset(preset) if preset else {})
-    if mapping.kind not in KINDS:
+    known = sorted({*KINDS, *TABLE_KINDS})
+    if mapping.kind in TABLE_KINDS and mapping.objects:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `{mapping.kind}` takes whole profiles and no `objects`; remove them"
+        )
+    if mapping.kind not in known:
         raise ConfigurationError(
             f"reading destinations.{name}: `kind: {mapping.kind}` is no receiver that nurt knows; choose one of "
-            f"{', '.join(KINDS)}{meant(mapping.kind, KINDS)}"
+            f"{', '.join(known)}{meant(mapping.kind, known)}"
         )
     return mapping
 
@@ -166,13 +189,13 @@ class Delivery:
 
     def source(self) -> DeliverySource:
         """Make the source."""
-        options = self.mapping.options
+        options, kind = self.mapping.options, self.mapping.kind
         return DeliverySource(
             DeliveryReading(
                 self._workers,
                 self._share,
-                int(options.get("rows_max", ROWS_MAX)),
-                float(options.get("linger_ms", LINGER_MS)) / 1000,
+                int(options.get("rows_max", TABLE_ROWS_MAX if kind in TABLE_KINDS else ROWS_MAX)),
+                float(options.get("linger_ms", TABLE_LINGER_MS.get(kind, LINGER_MS))) / 1000,
                 self._stop.is_set,
             )
         )
@@ -204,7 +227,14 @@ class Delivery:
         )
 
     def _delivers(self, _index: int) -> Delivers:
-        return self.deliverer()
+        kind = self.mapping.kind
+        if kind not in TABLE_KINDS:
+            return self.deliverer()
+        store = open_store(self.settings, self.mapping.name)
+        store.run = self._store.run
+        with self._lock:
+            sink = TABLE_KINDS[kind](self.mapping)
+        return TableDeliverer(sink, store, tables_of, self.start.generation, stopping=self._stop.is_set)
 
     def _begin(self, from_scratch: bool) -> Start:
         """Decide whether everything is told again: when asked, and when Redis came back older than the commits."""

@@ -41,6 +41,8 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
                 messages.update({message.subject: message for message in bodies.messages(batch)})
     finally:
         log.close()
+    if mapping.kind not in KINDS:
+        return [], read, 0
     to = KINDS[mapping.kind](mapping)
     store = open_store(settings, mapping.name)
     generation = (store.get("generation") or {"number": 0})["number"]
@@ -80,6 +82,8 @@ def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:
 
 def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:
     """Compare a mapping with the receiver's description of itself."""
+    if mapping.kind not in KINDS:
+        return []
     to = KINDS[mapping.kind](mapping)
     try:
         return to.verify()

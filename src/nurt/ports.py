@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from nurt.core.delivery_notes import Mapped, Message, Notes, Parked
 from nurt.core.delivery_rate import Bucket
 from nurt.core.delivery_record import Record
+from nurt.core.delivery_tables import TableBatch
 from nurt.model.change import Change
 from nurt.model.delivery import Answer, Call, Limits, Refusal
 from nurt.model.log import Committed, Offsets
@@ -115,6 +116,21 @@ class Destination(Protocol):
 
     def verify(self) -> list[str]:
         """Compare the mapping with the receiver's own description of itself; returns what does not fit."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; never raises."""
+        ...
+
+
+class TableSink(Protocol):
+    """An analytics store that keeps the newest revision of every profile."""
+
+    def write(self, batch: TableBatch) -> Answer:
+        """Store a batch; an older revision never replaces a newer one, and a repeat changes nothing.
+
+        No trouble: all of it is durable and visible. REFUSED: none of it is, and would not be the next time.
+        """
         ...
 
     def close(self) -> None:

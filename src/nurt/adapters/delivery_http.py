@@ -33,13 +33,14 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def secret(where: str, written: Any) -> str:
-    """Read a setting that may be secret: `${NAME}` is an environment variable, `file:/path` a file's content.
+    """Read a setting that may be secret: `${NAME}` is an environment variable, `file:/path` a file's content
+    (`file://` is an address).
 
     Raises ConfigurationError naming the setting, never a value.
     """
     if not isinstance(written, str) or not written:
         raise ConfigurationError(f"reading {where}: it is missing; write `${{VARIABLE}}` or `file:/path`")
-    if written.startswith("file:"):
+    if written.startswith("file:") and not written.startswith("file://"):
         path = Path(written.removeprefix("file:"))
         try:
             return path.read_text(encoding="utf-8").rstrip("\r\n")

@@ -10,9 +10,10 @@ import fastavro
 import polars as pl
 
 from nurt import schemas
-from nurt.adapters.profile_tables import TABLES, decode, tables_from
+from nurt.adapters.profile_tables import RENAMED, TABLES, decode, tables_from
 from nurt.core.delivery_mapping import DestinationMapping, map_rows
 from nurt.core.delivery_notes import Mapped, Message
+from nurt.core.delivery_tables import TableBatch
 from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
 from nurt.ports import SchemaRegistry
@@ -69,6 +70,28 @@ def _shape(schema: Any) -> Any:
             key: _shape(value) for key, value in schema.items() if key not in ("doc", "default", "aliases", "order")
         }
     return [_shape(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def tables_of(said: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
+    """Decode profiles into what analytics stores keep: flat tables, and a nested one under the same names."""
+    nested = decode([message.body for message in said if message.body is not None])
+    flat = tables_from(nested)
+    lists = nested.select("id", *(_renamed(nested, name).alias(name) for name in LISTS))
+    return TableBatch(flat, flat["profiles"].join(lists, on="id", how="left"), list(erased))
+
+
+def _renamed(nested: pl.DataFrame, name: str) -> pl.Expr:
+    """Give the structs of a list the names and types of its table."""
+    columns = {key: kind for key, kind in TABLES[f"profile_{name}"].items() if key not in ("id", "revision", "rank")}
+    names = {new: old for old, new in RENAMED.get(f"profile_{name}", {}).items()}
+    times = [column for column, kind in columns.items() if kind == pl.Datetime("us")]
+    fields = [
+        pl.element().struct.field(names.get(column, column)).dt.replace_time_zone(None).alias(column)
+        if column in times
+        else pl.element().struct.field(names.get(column, column)).cast(kind, strict=False).alias(column)
+        for column, kind in columns.items()
+    ]
+    return pl.col(name).list.eval(pl.struct(fields))
 
 
 class Wishes:

@@ -117,7 +117,7 @@ TABLES: dict[str, Columns] = {
 }
 """Every table with its columns, in order."""
 
-_RENAMED = {
+RENAMED = {
     "profile_orders": {
         "count": "order_count",
         "cancelled": "cancelled_count",
@@ -228,7 +228,7 @@ def _children(name: str, live: pl.DataFrame) -> pl.DataFrame:
     lengths = live[field].list.len().to_numpy()
     parents = np.repeat(np.arange(len(live)), lengths)
     items = pl.Series(live[field].to_arrow().flatten(), dtype=live[field].dtype.inner)  # type: ignore[attr-defined]
-    rows = items.struct.unnest().rename(_RENAMED.get(name, {}))
+    rows = items.struct.unnest().rename(RENAMED.get(name, {}))
     rows = rows.with_columns(live["id"].gather(parents), live["revision"].gather(parents))
     if "rank" in columns:
         rows = rows.with_columns(rank=np.arange(len(parents)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1)

@@ -1,0 +1,141 @@
+"""Profiles in ClickHouse over HTTP: one ReplacingMergeTree, and views that show the newest revision only.
+
+A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and so
+on are views over `profiles_stored FINAL`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import polars as pl
+
+from nurt.adapters.delivery_http import Http, Reply, secret, trouble_of
+from nurt.adapters.profile_tables import TABLES
+from nurt.core.delivery_mapping import DestinationMapping
+from nurt.core.delivery_tables import TableBatch
+from nurt.model.delivery import Answer, Trouble
+
+CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
+    pl.String(): "Nullable(String)",
+    pl.Int64(): "Nullable(Int64)",
+    pl.Date(): "Nullable(Date32)",
+    pl.Boolean(): "Nullable(Bool)",
+    pl.Datetime("us"): "Nullable(DateTime64(6))",
+    pl.Decimal(18, 4): "Nullable(Decimal(18, 4))",
+}
+REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
+"""Codes of errors that the rows cause: values that cannot be parsed, converted or held."""
+
+CODE_HEADER = "x-clickhouse-exception-code"
+
+
+class ClickhouseSink:
+    """Implements ports.TableSink. Columns that a later nurt adds are added."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options, where = mapping.options, f"destinations.{mapping.name}"
+        headers = {}
+        if "user" in options:
+            headers["X-ClickHouse-User"] = secret(f"{where}.user", options["user"])
+        if "password" in options:
+            headers["X-ClickHouse-Key"] = secret(f"{where}.password", options["password"])
+        self._database = str(options.get("database", "nurt"))
+        self._http = Http(secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=120.0)
+        self._prepared = False
+
+    def write(self, batch: TableBatch) -> Answer:
+        """See ports.TableSink."""
+        if not self._prepared:
+            if (answer := self._prepare()) is not None:
+                return answer
+            self._prepared = True
+        rows = batch.nested.with_columns(is_deleted=pl.lit(0, dtype=pl.UInt8))
+        gone = pl.DataFrame(
+            {"id": [id_ for id_, _ in batch.erased], "revision": [revision for _, revision in batch.erased]},
+            schema={"id": pl.String, "revision": pl.Int64},
+        ).with_columns(is_deleted=pl.lit(1, dtype=pl.UInt8))
+        # an insert is one block, and a block is there whole or not at all
+        for some in (rows, gone):
+            if some.height and (answer := self._insert(some)) is not None:
+                return answer
+        return Answer()
+
+    def _insert(self, rows: pl.DataFrame) -> Answer | None:
+        out = io.BytesIO()
+        rows.with_columns(pl.col("revision").clip(lower_bound=0).cast(pl.UInt64)).write_parquet(out)
+        columns = ", ".join(f"`{name}`" for name in rows.columns)
+        query = f"INSERT INTO {self._database}.profiles_stored ({columns}) FORMAT Parquet"
+        return _answer(self._http.send("POST", "/", content=out.getvalue(), params={"query": query}))
+
+    def _prepare(self) -> Answer | None:
+        database = self._database
+        flat = {name: CLICKHOUSE_TYPES[kind] for name, kind in TABLES["profiles"].items()}
+        flat |= {"id": "String", "revision": "UInt64"}
+        lists = {name.removeprefix("profile_"): _array(name) for name in TABLES if name != "profiles"}
+        columns = {**flat, **lists, "is_deleted": "UInt8"}
+        listed = ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
+        statements = [
+            f"CREATE DATABASE IF NOT EXISTS {database}",
+            f"CREATE TABLE IF NOT EXISTS {database}.profiles_stored ({listed}) "
+            "ENGINE = ReplacingMergeTree(revision, is_deleted) ORDER BY id",
+        ]
+        statements += [
+            f"ALTER TABLE {database}.profiles_stored ADD COLUMN IF NOT EXISTS `{name}` {kind}"
+            for name, kind in columns.items()
+        ]
+        newest = f"{database}.profiles_stored FINAL WHERE is_deleted = 0"
+        shown = ", ".join(f"`{name}`" for name in flat)
+        statements.append(f"CREATE OR REPLACE VIEW {database}.profiles AS SELECT {shown} FROM {newest}")
+        for name in TABLES:
+            if name != "profiles":
+                statements.append(
+                    f"CREATE OR REPLACE VIEW {database}.{name} AS SELECT {_shown(name)} FROM "
+                    f"(SELECT id, revision, `{name.removeprefix('profile_')}` AS items FROM {newest}) "
+                    "ARRAY JOIN items AS item, arrayEnumerate(items) AS number"
+                )
+        for statement in statements:
+            answer = _answer(self._http.send("POST", "/", content=statement.encode()))
+            if answer is not None:
+                return Answer(trouble=Trouble.DOWN, code=answer.code) if answer.trouble is Trouble.REFUSED else answer
+        return None
+
+    def close(self) -> None:
+        """See ports.TableSink."""
+        self._http.close()
+
+
+def _array(table: str) -> str:
+    fields = ", ".join(f"`{name}` {CLICKHOUSE_TYPES[kind]}" for name, kind in _fields(table).items())
+    return f"Array(Tuple({fields}))"
+
+
+def _fields(table: str) -> dict[str, pl.DataType]:
+    return {name: kind for name, kind in TABLES[table].items() if name not in ("id", "revision", "rank")}
+
+
+def _shown(table: str) -> str:
+    parts = []
+    for name in TABLES[table]:
+        if name in ("id", "revision"):
+            parts.append(name)
+        elif name == "rank":
+            parts.append("toInt64(number) AS rank")
+        else:
+            parts.append(f"tupleElement(item, '{name}') AS `{name}`")
+    return ", ".join(parts)
+
+
+def _answer(reply: Reply | Answer) -> Answer | None:
+    """Say what an answer means; None: done."""
+    if isinstance(reply, Answer):
+        return reply
+    code = reply.headers.get(CODE_HEADER)
+    if reply.status == 200 and code is None:
+        return None
+    if code is not None and code.isdigit() and int(code) in REFUSES_ROWS:
+        return Answer(trouble=Trouble.REFUSED, code=f"clickhouse_{code}", words=reply.text[:2000])
+    if code in ("192", "193", "194", "516") or reply.status in (401, 403):
+        return Answer(trouble=Trouble.UNAUTHORISED, code=f"clickhouse_{code}")
+    return trouble_of(reply) or Answer(trouble=Trouble.DOWN, code=f"clickhouse_{code or reply.status}")

@@ -1,0 +1,133 @@
+"""Deliver whole profiles to an analytics store, batch by batch; the store keeps the newest revision of each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import random
+
+from nurt.core.delivery_attempts import backoff_s
+from nurt.core.delivery_diff import is_old
+from nurt.core.delivery_notes import Message, Notes
+from nurt.core.delivery_record import Record
+from nurt.core.delivery_tables import TableBatch
+from nurt.model.delivery import Answer, Life, Refusal, Trouble, Wish
+from nurt.operators.deliver import LOOK_S, Stopping
+from nurt.ports import DeliveryMemory, TableSink
+
+OBJECT = "profile"
+TRIES_SHOWN = 3
+
+_logger = logging.getLogger(__name__)
+
+
+class TableDeliverer:
+    """Delivers for one worker thread.
+
+    Args:
+        tables_of: decodes bodies of live and merged profiles.
+        generation: of the last back-fill; what an earlier one was told is told again.
+    """
+
+    def __init__(
+        self,
+        sink: TableSink,
+        store: DeliveryMemory,
+        tables_of: Callable[[Sequence[Message], Sequence[tuple[str, int]]], TableBatch],
+        generation: int,
+        *,
+        stopping: Callable[[], bool] = lambda: False,
+        fault: Callable[[str], None] = lambda _step: None,
+    ) -> None:
+        self._sink = sink
+        self._store = store
+        self._tables_of = tables_of
+        self._generation = generation
+        self._stopping = stopping
+        self._fault = fault
+        self._told_down = False
+
+    def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
+        """Store the newest message of each profile. Raises Stopping, Fenced, or what the store raises."""
+        newest = {message.subject: message for message in messages}
+        records = self._store.load(list(newest))
+        fresh = []
+        for subject, message in newest.items():
+            record = records[subject]
+            wish = Wish(subject, message.revision, message.place, Life.ERASED if message.body is None else Life.LIVE)
+            if message.body is None and is_old(record, wish):
+                continue
+            if record.place == message.place and record.generation == self._generation:
+                continue
+            fresh.append(message)
+        notes = Notes()
+        notes.count("old_news", len(newest) - len(fresh))
+        self._store.write(notes)
+        self._write(fresh, records)
+
+    def _write(self, messages: Sequence[Message], records: dict[str, Record]) -> None:
+        """Write messages; those that are refused together are halved until the guilty one is found."""
+        if not messages:
+            return
+        gone = [(one.subject, records[one.subject].revision) for one in messages if one.body is None]
+        batch = self._tables_of([one for one in messages if one.body is not None], gone)
+        answer = self._answered(batch)
+        if answer.trouble is Trouble.REFUSED and len(messages) > 1:
+            middle = len(messages) // 2
+            self._write(messages[:middle], records)
+            self._write(messages[middle:], records)
+            return
+        self._fault("answered")
+        revisions = dict(batch.nested.select("id", "revision").rows()) | dict(batch.erased)
+        notes = Notes()
+        for one in messages:
+            life = Life.ERASED if one.body is None else Life.LIVE
+            record = Record(revisions[one.subject], one.place, self._generation, life)
+            notes.records[one.subject] = replace(record, revision=max(record.revision, records[one.subject].revision))
+        if answer.trouble is Trouble.REFUSED:
+            (one,) = messages
+            at_ms, revision = int(time.time() * 1000), revisions[one.subject]
+            name, code, words = self._store.destination, answer.code, answer.words
+            refusal = Refusal(name, one.subject, OBJECT, "upsert", one.subject, revision, code, words, {}, at_ms)
+            notes.refused.append(refusal)
+            notes.count("refused")
+        else:
+            notes.cured.update(f"{one.subject}:{OBJECT}" for one in messages)
+            notes.count("accepted", len(messages))
+        self._store.write(notes)
+        self._fault("answer noted")
+
+    def _answered(self, batch: TableBatch) -> Answer:
+        """Ask until the store answers."""
+        tries = 0
+        while True:
+            notes = Notes()
+            notes.count("calls")
+            self._store.write(notes)
+            answer = self._sink.write(batch)
+            if answer.trouble in (None, Trouble.REFUSED):
+                if self._told_down:
+                    self._store.tell(state="running")
+                    self._told_down = False
+                return answer
+            if tries >= TRIES_SHOWN and not self._told_down:
+                self._told_down = True
+                self._store.tell(state="waiting: the receiver does not answer")
+                _logger.warning("delivering to %s: it does not answer (%s)", self._store.destination, answer.code)
+            self._store.tell(last_error=answer.code, last_error_at=int(time.time()))
+            until_s = time.monotonic() + max(answer.wait_s or 0.0, backoff_s(tries, random()))
+            tries += 1
+            while time.monotonic() < until_s:
+                if self._stopping():
+                    raise Stopping(f"delivering to {self._store.destination}: ended while it waited; start it again")
+                time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+
+    def retry_parked(self, rows_max: int = 500) -> int:
+        """Do nothing: batches wait, nothing is set aside."""
+        return 0
+
+    def close(self) -> None:
+        """Let go of the store's connections; never raises."""
+        self._sink.close()

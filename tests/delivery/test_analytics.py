@@ -1,0 +1,216 @@
+"""Analytics stores, each the real one: exactly the newest revision of every profile is visible, through kills too."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx2 as httpx
+import polars as pl
+import pytest
+from redis import Redis
+
+from nurt.adapters.clickhouse_sink import ClickhouseSink
+from nurt.adapters.delivery_rows import tables_of
+from nurt.adapters.delivery_store import DeliveryStore
+from nurt.adapters.delta_sink import DeltaSink
+from nurt.adapters.iceberg_sink import IcebergSink
+from nurt.adapters.postgres_sink import PostgresSink
+from nurt.adapters.profile_tables import TABLES
+from nurt.core.delivery_notes import Message
+from nurt.model.keys import Keys
+from nurt.operators.deliver_tables import TableDeliverer
+from nurt.ports import TableSink
+from tests.contracts.published import encode, id_of, profile, rich
+from tests.delivery.chaos import Killed
+from tests.delivery.scene import mapping_of
+from tests.services.stack.daemon import free_ports
+
+Tables = dict[str, pl.DataFrame]
+
+
+@dataclass
+class Target:
+    """A store: how it is opened, and what a reader sees of it."""
+
+    open: Callable[[], TableSink]
+    read: Callable[[], Tables]
+    rows: int = 150
+
+
+@pytest.fixture(params=["postgres", "clickhouse", "delta", "iceberg"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    kind = request.param
+    if kind == "postgres":
+        yield _postgres(request.getfixturevalue("postgres"))
+    elif kind == "clickhouse":
+        yield from _clickhouse(tmp_path)
+    elif kind == "delta":
+        from deltalake import DeltaTable
+
+        path = str(tmp_path / "profiles")
+        mapping = mapping_of(f"{{kind: delta, path: {path}}}")
+        yield Target(lambda: DeltaSink(mapping), lambda: _flat(pl.from_arrow(DeltaTable(path).to_pyarrow_table())))
+    else:
+        text = f"{{kind: iceberg, catalog: {{type: sql, uri: 'sqlite:///{tmp_path}/c.db', warehouse: 'file://{tmp_path}'}}}}"
+        mapping = mapping_of(text)
+
+        def read() -> Tables:
+            from pyiceberg.catalog import load_catalog
+
+            catalog = load_catalog("nurt", type="sql", uri=f"sqlite:///{tmp_path}/c.db", warehouse=f"file://{tmp_path}")
+            return _flat(pl.from_arrow(catalog.load_table("nurt.profiles").scan().to_arrow()))
+
+        yield Target(lambda: IcebergSink(mapping), read, rows=60)
+
+
+def _postgres(server: Any) -> Target:
+    import psycopg
+
+    url = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/{server.database}"
+
+    def read() -> Tables:
+        tables = {}
+        with psycopg.connect(url) as connection:
+            for name, columns in TABLES.items():
+                listed = ", ".join(f'"{column}"' for column in columns)
+                rows = connection.execute(f"SELECT {listed} FROM nurt.{name}".encode()).fetchall()
+                tables[name] = pl.DataFrame(rows, schema=columns, orient="row")
+        return tables
+
+    return Target(lambda: PostgresSink(mapping_of(f"{{kind: postgres, url: '{url}'}}")), read)
+
+
+def _clickhouse(folder: Path) -> Iterator[Target]:
+    (port,) = free_ports(1)
+    server = subprocess.Popen([sys.executable, "-m", "tests.delivery.clickhouse_server", str(port), str(folder / "ch")])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                httpx.get(url)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+
+        def read() -> Tables:
+            tables = {}
+            for name, columns in TABLES.items():
+                content = httpx.post(url, content=f"SELECT * FROM nurt.{name}".encode(), timeout=60).content
+                frame = pl.read_parquet(io.BytesIO(content)) if content else pl.DataFrame(schema=columns)
+                texts = [column for column, kind in frame.schema.items() if kind == pl.Binary]
+                tables[name] = frame.with_columns(pl.col(texts).cast(pl.String)).cast(columns)  # type: ignore[arg-type]
+            return tables
+
+        yield Target(lambda: ClickhouseSink(mapping_of(f"{{kind: clickhouse, url: '{url}'}}")), read)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _flat(nested: Any) -> Tables:
+    """Undo the nesting, as a reader would with UNNEST."""
+    tables = {"profiles": nested.select(list(TABLES["profiles"])).cast(TABLES["profiles"])}
+    for name, columns in TABLES.items():
+        if name == "profiles":
+            continue
+        column = name.removeprefix("profile_")
+        rows = nested.select("id", "revision", column).filter(pl.col(column).list.len() > 0)
+        ranked = rows.with_columns(rank=pl.int_ranges(1, pl.col(column).list.len() + 1)).explode(
+            column, "rank", empty_as_null=True
+        )
+        tables[name] = ranked.unnest(column).select(list(columns)).cast(columns)
+    return tables
+
+
+class World:
+    """Profiles that change at random, and the messages that say so."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.offset = 0
+        self.bodies: dict[int, bytes] = {}
+        self.messages: list[Message] = []
+
+    def live(self, people: int, changes: int) -> None:
+        for _ in range(changes):
+            self.offset += 1
+            number = self.random.randrange(people)
+            dice = self.random.random()
+            body: bytes | None
+            if dice < 0.1:
+                body = None
+                self.bodies.pop(number, None)
+            elif dice < 0.2:
+                body = encode(profile(number, self.offset, state="redirect", redirect_to=id_of(number + 1).hex()))
+            else:
+                body = encode(rich(number, self.offset))
+            if body is not None:
+                self.bodies[number] = body
+            self.messages.append(Message(id_of(number).hex(), (0, self.offset), None, body))
+
+    def expected(self) -> Tables:
+        said = [Message(id_of(number).hex(), (0, 0), None, body) for number, body in self.bodies.items()]
+        return tables_of(said, []).flat
+
+
+def _same(found: Tables, expected: Tables) -> None:
+    for name in TABLES:
+        columns = list(TABLES[name])
+        assert found[name].select(columns).sort(columns).equals(expected[name].select(columns).sort(columns)), name
+
+
+def test_readers_see_exactly_the_newest_revision_through_replays_and_kills(target: Target, redis_url: str) -> None:
+    world = World(5)
+    world.live(target.rows // 3, target.rows)
+    random = Random(1)
+    prefix = f"a{time.time_ns()}"
+
+    def fault(_step: str) -> None:
+        if random.random() < 0.15:
+            raise Killed
+
+    def deliverer(fault: Callable[[str], None] = fault) -> TableDeliverer:
+        store = DeliveryStore(Redis.from_url(redis_url), Keys(prefix, 4), "lake")
+        store.begin()
+        return TableDeliverer(target.open(), store, tables_of, 0, fault=fault)
+
+    at = committed = kills = 0
+    to = deliverer()
+    while committed < len(world.messages):
+        end = min(len(world.messages), at + random.randint(5, 40))
+        try:
+            to.deliver(world.messages[at:end])
+        except Killed:
+            kills += 1
+            to.close()
+            to, at = deliverer(), committed
+            continue
+        at = end
+        if random.random() < 0.6 or at == len(world.messages):
+            committed = at
+    to.close()
+    last = deliverer(lambda _step: None)
+    last.deliver(world.messages[-3:])
+    last.close()
+    assert kills
+    _same(target.read(), world.expected())
+
+
+def test_an_older_revision_never_replaces_a_newer_one(target: Target) -> None:
+    sink = target.open()
+    newer, older = encode(rich(1, 9)), encode(rich(1, 5))
+    subject = id_of(1).hex()
+    for body in (newer, older, newer):
+        assert sink.write(tables_of([Message(subject, (0, 1), None, body)], [])).trouble is None
+    _same(target.read(), tables_of([Message(subject, (0, 1), None, newer)], []).flat)
+    assert sink.write(tables_of([], [(subject, 9)])).trouble is None
+    assert not target.read()["profiles"].height
+    sink.close()
