@@ -131,7 +131,8 @@ class Fold(StatefulBatchLogic[Orders, None, None]):
         counts = np.frombuffer(b"".join(held), dtype=np.int64).reshape(-1, 3).copy()
         _add(which, total, last, counts)
         written = counts.tobytes()
-        put = {key: written[at : at + STATE_BYTES] for key, at in zip(keys, range(0, len(written), STATE_BYTES))}
+        added = [written[at : at + STATE_BYTES] for at in range(0, len(written), STATE_BYTES)]
+        put = dict(zip(keys, added, strict=True))
         put[self._place + OFFSETS] = encode_offsets(self._next)
         self._store.write(Change(put=put))
         return [], False

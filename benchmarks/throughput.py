@@ -198,7 +198,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows-max", type=int, default=50_000)
-    parser.add_argument("--kafka-option", action="append", default=[], metavar="NAME=VALUE", help="of `orders`, `mixed`")
+    parser.add_argument(
+        "--kafka-option", action="append", default=[], metavar="NAME=VALUE", help="of `orders`, `mixed`"
+    )
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--contest", choices=CONTESTANTS, help=argparse.SUPPRESS)
     parser.add_argument("--place", help=argparse.SUPPRESS)
@@ -209,9 +211,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with running_kafka() as bootstrap, tempfile.TemporaryDirectory(prefix="nurt-bench-") as name:
         options = json.dumps(dict(option.split("=", 1) for option in chosen.kafka_option))
-        place = json.dumps(
-            {"bootstrap": bootstrap, "home": name, "rows_max": str(chosen.rows_max), "options": options}
-        )
+        place = json.dumps({"bootstrap": bootstrap, "home": name, "rows_max": str(chosen.rows_max), "options": options})
         prepare(bootstrap, Path(name), chosen.events, chosen.only)
         rates: dict[str, list[float]] = {one: [] for one in chosen.only}
         for number in range(chosen.rounds):

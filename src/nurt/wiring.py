@@ -13,18 +13,16 @@ from typing import Any
 from redis import Redis
 
 from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.duckdb_sink import DuckdbSink
 from nurt.adapters.file_register import FileRegister
 from nurt.adapters.kafka_log import KafkaLog
 from nurt.adapters.kafka_register import KafkaRegister
 from nurt.adapters.kafka_settings import fill_in
 from nurt.adapters.kafka_sink import KafkaProfileSink
-from nurt.adapters.parquet_sink import ParquetSink
 from nurt.adapters.profile_reader import read_profile
 from nurt.adapters.published import Published as PublishedProfiles
 from nurt.adapters.published import published_in_duckdb, published_on_topic
 from nurt.adapters.redis_store import RedisStore, agree, claim, forget_counts, read_counted, read_heads
-from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
+from nurt.adapters.registry import FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
 from nurt.core.context import FoldContext
 from nurt.core.counted import Passed
@@ -209,9 +207,14 @@ class Current:
         with self._lock:
             if self._files is None:
                 self._files = []
+                # imported when they are asked for: DuckDB alone takes 30 MB of every worker
                 if settings.duckdb is not None:
+                    from nurt.adapters.duckdb_sink import DuckdbSink
+
                     self._files.append(SharedSink(DuckdbSink(settings.duckdb, hold=alone), self._threads))
                 if settings.parquet is not None:
+                    from nurt.adapters.parquet_sink import ParquetSink
+
                     self._files.append(SharedSink(ParquetSink(settings.parquet), self._threads))
             return list(self._files)
 
@@ -258,6 +261,8 @@ def open_register(settings: Settings) -> Register:
 def open_registry(settings: Settings) -> SchemaRegistry:
     """Open the schema registry: Confluent's protocol where there is a URL, else folders."""
     if settings.registry_url is not None:
+        from nurt.adapters.confluent_registry import ConfluentRegistry
+
         return ConfluentRegistry(settings.registry_url, settings.registry_options)
     return FolderRegistry(settings.data / "schemas", settings.archives)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nurt import schemas
-from nurt.adapters.registry import ConfluentRegistry, FolderRegistry
+from nurt.adapters.confluent_registry import ConfluentRegistry
+from nurt.adapters.registry import FolderRegistry
 from nurt.errors import ConfigurationError
 from nurt.ports import SchemaRegistry
 

@@ -9,7 +9,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from confluent_kafka import Consumer, TopicPartition
 
 from nurt.adapters.kafka_outage import Outage
@@ -63,6 +62,8 @@ def published_in_duckdb(path: Path) -> Published:
     """Read the profiles of a DuckDB file; none when there is no file yet."""
     if not path.exists():
         return {}
+    import duckdb  # 30 MB that other outputs do without
+
     with duckdb.connect(str(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "profiles" not in tables:
