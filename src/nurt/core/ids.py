@@ -58,6 +58,12 @@ class Ids:
         ids = pa.Array.from_buffers(pa.large_binary(), n, [validity, pa.py_buffer(starts), pa.py_buffer(hashes)])
         return pl.Series(texts.name, ids)
 
+    def of_joined(self, body: npt.NDArray[np.uint8], cuts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """Hash texts that lie one after another, each in `body[cuts[i]:cuts[i + 1]]`, into two words each."""
+        hashes = np.empty((len(cuts) - 1, 2), dtype=np.uint64)
+        _hash_each(_read_only(body), _read_only(cuts), self._k0, self._k1, hashes)
+        return hashes
+
     def of_views(self, prefix: bytes, views: npt.NDArray[np.uint64], body: Any, bitmap: Any = None) -> Any:
         """Hash `prefix` and each text, given as Arrow views over a buffer; returns Arrow, null where `bitmap` says so.
 
@@ -81,9 +87,14 @@ class Ids:
 
 
 def _bounds(size_bytes: int) -> npt.NDArray[np.int64]:
-    offsets = np.array([0, size_bytes], dtype=np.int64)
-    offsets.setflags(write=False)  # one compiled signature for both callers: Arrow's buffers are read-only
-    return offsets
+    return _read_only(np.array([0, size_bytes], dtype=np.int64))
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give a view that cannot be written: one compiled signature for all callers, for Arrow's buffers are read-only."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _bytes_of(buffer: Any) -> npt.NDArray[np.uint8]:
