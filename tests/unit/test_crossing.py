@@ -5,15 +5,18 @@ from __future__ import annotations
 import pickle
 from typing import NoReturn
 
+import numpy as np
 import polars as pl
 import pytest
 
 import nurt.operators.steps  # the flow's steps decide how frames are pickled
-from nurt.core.contributions import nothing_said
+from nurt.core.arrow_columns import Texts
+from nurt.core.said import Contributions, Said, no_contributions
 from nurt.model.entity_frame import EntityFrame, Translated, entity_columns
 
 assert nurt.operators.steps
 
+LETTERS = np.frombuffer(b"abc", dtype=np.uint8)
 FRAME = pl.DataFrame(
     {
         "to": [b"\x00" * 16, None],
@@ -35,8 +38,17 @@ def test_a_frame_is_the_same_on_the_other_side(frame: pl.DataFrame) -> None:
 
 
 def test_what_the_stages_say_crosses_in_whole() -> None:
-    said = pickle.loads(pickle.dumps(nothing_said()))
-    assert said.to_orders.schema == nothing_said().to_orders.schema
+    ids, numbers, texts = (
+        np.arange(4, dtype=np.uint64).reshape(2, 2),
+        np.arange(2),
+        Texts(*np.array([[0, 1], [1, 3]]), LETTERS),
+    )
+    one = Contributions(ids, ids, numbers, numbers, numbers == 1, texts, texts, texts, texts, ids)
+    said = pickle.loads(pickle.dumps(Said(one, no_contributions(), one.take(np.array([1])).compact())))
+    assert said.to_orders.to.tolist() == [[0, 1], [2, 3]]
+    assert said.to_orders.body.plain() == [b"a", b"bc"]
+    assert not len(said.slots)
+    assert (said.shares.key.plain(), said.shares.gone.tolist()) == ([b"bc"], [True])
     frame = pl.DataFrame(schema=entity_columns("order"))
     translated = pickle.loads(pickle.dumps(Translated([EntityFrame("order", frame)])))
     assert translated.entities[0].frame.schema == frame.schema
@@ -49,4 +61,4 @@ def test_polars_own_pickling_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
         raise AssertionError("pickled by polars")
 
     monkeypatch.setattr(pl.DataFrame, "__getstate__", refuse)
-    assert pickle.loads(pickle.dumps(nothing_said())).slots.is_empty()
+    assert pickle.loads(pickle.dumps(FRAME.clear())).is_empty()

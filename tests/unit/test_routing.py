@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import bytewax.operators as op
+import numpy as np
 import polars as pl
 import pytest
 from bytewax.dataflow import Dataflow
@@ -17,8 +18,8 @@ from bytewax.testing import TestingSource, cluster_main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.contributions import nothing_said
 from nurt.core.ids import Ids
+from nurt.core.said import Contributions, Said, no_ids, no_texts
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys, realm_worker, shard_of
 from nurt.model.refusal import Reason, Refused
@@ -120,16 +121,17 @@ def test_rows_reach_their_owners_in_order_and_once(ids: list[bytes], workers: in
 
 @given(some_ids, st.integers(1, 4))
 def test_what_is_said_reaches_the_owner_of_the_parent_in_order(ids: list[bytes], workers: int) -> None:
-    routes, nothing = Routes(SHARDS, workers), nothing_said()
-    named = pl.DataFrame({"to": ids, "stamp": range(len(ids))}, schema={"to": pl.Binary, "stamp": pl.Int64})
-    frames = (nothing.to_orders, nothing.slots, nothing.shares, nothing.buckets)
-    parts = [pl.concat([frame, named], how="diagonal") for frame in frames]
-    split = routes.split_said(type(nothing)(*parts))
+    routes, rows = Routes(SHARDS, workers), len(ids)
+    zeros, none = np.zeros(rows, dtype=np.int64), no_texts(rows)
+    to = np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)
+    one = Contributions(to, to, np.arange(rows), zeros, zeros == 1, none, none, none, none, no_ids(rows))
+    split = routes.split_said(Said(one, one, one))
     for worker, said in split:
         expected = [(one, at) for at, one in enumerate(ids) if routes.of_id(one) == worker]
-        for frame in (said.to_orders, said.slots, said.shares, said.buckets):
-            assert list(frame.select("to", "stamp").iter_rows()) == expected
-    assert sum(said.slots.height for _, said in split) == len(ids)
+        for some in (said.to_orders, said.slots, said.shares):
+            found = [(name.tobytes(), stamp) for name, stamp in zip(some.to, some.stamp.tolist(), strict=True)]
+            assert found == expected
+    assert sum(len(said.slots) for _, said in split) == rows
 
 
 @given(some_ids, st.integers(1, 4))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.rows import LEFT, ROW, ROW_TABLES, Floor, at_or_before, fold_rows
+from nurt.core.row_frames import Incoming, read_frames
+from nurt.core.rows import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES, Floor, at_or_before, fold_rows
 from nurt.core.tables import OWNER
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from tests.chaos.naive_rows import Placed
@@ -39,6 +41,12 @@ events = st.lists(
 )
 
 
+def events_of(some: list[Any], owners: list[int] | None = None) -> Incoming:
+    """Make events of owners, which are the rows unless told."""
+    incoming = read_frames(ROW_LAYOUTS[KIND], [frame_of(some)])
+    return incoming.of(np.array(owners or [row for row, *_ in some], dtype=np.int64))
+
+
 def frame_of(some: list[Any]) -> pl.DataFrame:
     rows = []
     for row, place, op, sku, parent, held in some:
@@ -55,9 +63,7 @@ def frame_of(some: list[Any]) -> pl.DataFrame:
                 "parent": None if gone or held >> HELD_PARENT_BIT & 1 else parent,
             }
         )  # fmt: skip
-    return pl.DataFrame(rows, schema=entity_columns(KIND)).with_columns(
-        pl.Series(OWNER, [row for row, *_ in some], dtype=pl.Int64)
-    )
+    return pl.DataFrame(rows, schema=entity_columns(KIND))
 
 
 class Naive:
@@ -96,13 +102,15 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
         if part:
             # only rows that the batch concerns are read, as the stage does
             owners = sorted({row for row, *_ in part})
-            incoming = frame_of(part).with_columns(pl.Series(OWNER, [owners.index(row) for row, *_ in part]))
+            incoming = events_of(part, [owners.index(row) for row, *_ in part])
             folded = fold_rows(KIND, incoming, [values[owner] for owner in owners])
             accepted += folded.accepted.tolist()
-            packed = ROW_TABLES[KIND].pack(folded.state, len(owners))
-            for owner, value, changed in zip(owners, packed, folded.changed.tolist(), strict=True):
-                assert changed or value == values[owner], "what is not stored has not changed"
-                values[owner] = value
+            packed = iter(folded.values())
+            state = ROW_TABLES[KIND].pack(folded.frame(), len(owners))
+            for owner, whole, changed in zip(owners, state, folded.changed.tolist(), strict=True):
+                if changed:
+                    values[owner] = next(packed)
+                assert whole == values[owner], "what is not stored has not changed"
     assert accepted == expected
     state = ROW_TABLES[KIND].unpack(values)
     for number, one in enumerate(naive):
@@ -124,9 +132,9 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
 
 @given(st.lists(places, min_size=1, max_size=8), places)
 def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Placed], truncate: Placed) -> None:
-    frame = frame_of([(0, place, UPSERT, None, None, 0) for place in some])
+    events = events_of([(0, place, UPSERT, None, None, 0) for place in some])
     floor = Floor(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
-    assert at_or_before(frame, floor).tolist() == [is_truncated(place, truncate) for place in some]
+    assert at_or_before(events.rows, floor).tolist() == [is_truncated(place, truncate) for place in some]
 
 
 UNKNOWN = (None, None, None, None)
@@ -136,9 +144,9 @@ def _fold(*batches: list[Any]) -> list[list[bool]]:
     value: list[bytes | None] = [None]
     accepted = []
     for batch in batches:
-        folded = fold_rows(KIND, frame_of(batch), value)
+        folded = fold_rows(KIND, events_of(batch), value)
         accepted.append(folded.accepted.tolist())
-        value = ROW_TABLES[KIND].pack(folded.state, 1)
+        value = [*folded.values()] or value
     return accepted
 
 

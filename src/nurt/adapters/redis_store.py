@@ -37,10 +37,10 @@ class _Unconfirmed:
 class RedisStore:
     """Implements ports.Store for the places of one worker.
 
-    A batch WATCHes the heads with its first read and writes in one MULTI with the new heads, so that a head that
-    changed in between refuses the write. A write is sent and not waited for: its replies are collected before those of
-    the next exchange, so at most one is unconfirmed, and `settle` waits for it. When the connection breaks meanwhile,
-    the heads tell whether it was done; if it was not, it is sent again.
+    A write is one MULTI with the new heads, followed at once by WATCH and a look at the heads, so that a head that
+    changes before the next write refuses that. A write is sent and not waited for: its replies are collected before
+    those of the next exchange, so at most one is unconfirmed, and `settle` waits for it. When the connection breaks
+    meanwhile, the heads tell whether it was done; if it was not, it is sent again.
 
     Args:
         client: not decoding replies; its pool is asked for one connection, and for a second by `scan`.
@@ -79,7 +79,7 @@ class RedisStore:
 
     def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         packed = Packed()
-        if not self._watching:
+        if not self._watching and self._unconfirmed is None:
             packed.add(b"WATCH", *self._heads)
         first = packed.replies
         packed.add(b"MGET", *self._heads)
@@ -116,10 +116,13 @@ class RedisStore:
 
     def _commit(self, packed: Packed, head: Head) -> None:
         """Send a transaction that ends with the new heads."""
+        self.settle()
         if not self._watching:
             self.read([])
         packed.add_pairs(b"MSET", dict.fromkeys(self._heads, head.encode()))
         packed.add(b"EXEC")
+        packed.add(b"WATCH", *self._heads)
+        packed.add(b"MGET", *self._heads)
         self._unconfirmed = _Unconfirmed(self._head, head, packed)
         self._head = head
         self._watching = False
@@ -147,7 +150,7 @@ class RedisStore:
 
     def _is_done(self, replies: list[Any]) -> bool:
         """Judge the unconfirmed write by its replies; False: a head had changed since it was watched."""
-        done = replies[-1]
+        *_, done, _, heads = replies
         errors = [reply for reply in (*replies, *(done if isinstance(done, list) else ())) if _is_error(reply)]
         if errors:
             self._unconfirmed = None
@@ -156,6 +159,8 @@ class RedisStore:
             raise_errors(errors)
         if done is not None:
             self._unconfirmed = None
+            self._check(heads, self._head)
+            self._watching = True
         return done is not None
 
     def _decide(self) -> None:

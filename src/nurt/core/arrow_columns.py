@@ -24,6 +24,8 @@ Column = Any
 """A pyarrow array."""
 
 _VIEW_BYTES, _INLINE_BYTES, _PREFIX_BYTES = 16, 12, 4
+_CUT_BYTES = 256
+"""Cutting one text out of an array costs as much as copying about so many bytes."""
 _HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
@@ -49,6 +51,8 @@ class Texts:
 
     def plain(self) -> list[bytes]:
         """Cut out every text."""
+        if len(self.starts) * _CUT_BYTES < len(self.body):
+            return [self.body[start:stop].tobytes() for start, stop in zip(self.starts, self.stops, strict=True)]
         whole = self.body.tobytes()
         return [whole[start:stop] for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True)]
 
@@ -58,12 +62,13 @@ class Rows:
 
     __slots__ = ("_index", "_slot", "raw")
 
-    def __init__(self, table: Table, raw: Raw) -> None:
+    def __init__(self, table: Table, raw: Raw, columns: Sequence[str] | None = None) -> None:
         self.raw = raw
-        self._index = {name: index for index, name in enumerate(table.columns)}
+        self._index = table.index
         self._slot: dict[str, int] = {}
         seen = [0, 0]
-        for name, is_text in zip(table.columns, table.is_text.tolist(), strict=True):
+        for name in columns or table.columns:
+            is_text = bool(table.is_text[table.index[name]])
             self._slot[name] = seen[is_text]
             seen[is_text] += 1
 

@@ -72,21 +72,30 @@ def plain_pattern() -> str:
     It has the possible lengths of every country code whose trunk prefix is one digit or none (a number beginning with
     it would lose it), and refuses nothing by itself: what does not match is parsed.
     """
-    return "^\\+(?:" + "|".join(filter(None, (_plain_of(code) for code in sorted(COUNTRY_CODE_TO_REGION_CODE)))) + ")$"
+    return "^\\+(?:" + "|".join(_plain_of(code, *number) for code, number in plain_numbers().items()) + ")$"
 
 
-def _plain_of(code: int) -> str | None:
-    region = COUNTRY_CODE_TO_REGION_CODE[code][0]
-    metadata = PhoneMetadata.metadata_for_region(region)
-    if region == "001" or metadata is None or metadata.general_desc is None:
-        return None
-    prefix = metadata.national_prefix_for_parsing
-    if prefix is not None and not re.fullmatch("[0-9]", prefix):
-        return None
-    lengths = [
-        size for size in metadata.general_desc.possible_length if DIGITS_MIN <= len(str(code)) + size <= DIGITS_MAX
-    ]
+@lru_cache(maxsize=1)
+def plain_numbers() -> dict[int, tuple[str | None, tuple[int, ...]]]:
+    """Give, by country code, the digit that no plain national number begins with, and how many digits one may have."""
+    found = {}
+    for code in sorted(COUNTRY_CODE_TO_REGION_CODE):
+        region = COUNTRY_CODE_TO_REGION_CODE[code][0]
+        metadata = PhoneMetadata.metadata_for_region(region)
+        if region == "001" or metadata is None or metadata.general_desc is None:
+            continue
+        prefix = metadata.national_prefix_for_parsing
+        if prefix is not None and not re.fullmatch("[0-9]", prefix):
+            continue
+        sizes = metadata.general_desc.possible_length
+        lengths = tuple(size for size in sizes if DIGITS_MIN <= len(str(code)) + size <= DIGITS_MAX)
+        if lengths:
+            found[code] = prefix, lengths
+    return found
+
+
+def _plain_of(code: int, prefix: str | None, lengths: tuple[int, ...]) -> str:
     firsts = "".join(digit for digit in "123456789" if digit != prefix)
     # two leading digits that differ: then no number is one digit repeated
     pairs = "|".join(f"{first}[{''.join(d for d in '0123456789' if d != first)}]" for first in firsts)
-    return f"{code}(?:{pairs})(?:" + "|".join(f"[0-9]{{{size - 2}}}" for size in lengths) + ")" if lengths else None
+    return f"{code}(?:{pairs})(?:" + "|".join(f"[0-9]{{{size - 2}}}" for size in lengths) + ")"

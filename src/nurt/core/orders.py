@@ -6,39 +6,43 @@ guest's: its account is the order itself, and the order's email, phone and names
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import polars as pl
+import numpy as np
+import numpy.typing as npt
 
+from nurt.core.arrow_columns import Rows, Texts, coded_texts, join_texts
 from nurt.core.context import FoldContext
 from nurt.core.contributions import (
     ACCOUNT_SLOTS,
-    CATEGORY,
     CODE,
-    DAY_US,
     GUEST,
     LEFT_PART,
     NO_CURRENCY,
     ORDER_SLOTS,
-    ORDERS,
-    PRODUCT,
-    TO_ACCOUNT_SHARE,
-    TO_ACCOUNT_SLOT,
-    Said,
-    bucket_rows,
-    fit,
-    invoice_buckets,
-    nothing_said,
-    slots_of,
 )
-from nurt.core.slots import fold_slots
-from nurt.core.tables import OWNER
-from nurt.model.entities import ENTITIES, ORDER_STATUSES
+from nurt.core.order_shares import Sold, pack_shares
+from nurt.core.packing import Bools, Int64s
+from nurt.core.said import (
+    Contributions,
+    Said,
+    join_contributions,
+    no_contributions,
+    no_ids,
+    no_texts,
+    nothing_said,
+)
+from nurt.core.slot_rows import pack_columns, pack_value
+from nurt.core.slots import SlotsFolded, fold_slots
+from nurt.core.tables import join_values
+from nurt.model.entities import ENTITIES
+from nurt.model.keys import Words
 
-_ACCOUNT = ("account", "system", "account_entity", "account_key")
+_ORDER = CODE["order"]
+_ACCOUNT = ("part", "account", "system", "account_entity", "account_key")
 _READ = (
-    *("part", *_ACCOUNT, "currency", "market", "gross", "status", "placed_at"),
+    *(*_ACCOUNT, "currency", "market", "gross", "status", "placed_at"),
     *("sku", "category", "quantity", "returned_quantity", "amount", "open_amount", "due_on"),
 )
 """What an order's contribution is made of."""
@@ -50,7 +54,7 @@ class OrdersFolded:
 
     Attributes:
         values: by owner, to be stored; None: nothing is left of it.
-        said: shares, buckets and guests' slots.
+        said: shares, and guests' slots.
     """
 
     values: list[bytes | None]
@@ -58,122 +62,214 @@ class OrdersFolded:
 
 
 def fold_orders(
-    incoming: pl.DataFrame, stored: Sequence[bytes | None], order_ids: pl.Series, stamp: int, context: FoldContext
+    owner: Int64s,
+    said: Contributions,
+    stored: Sequence[bytes | None],
+    order_ids: Words,
+    stamp: int,
+    context: FoldContext,
 ) -> OrdersFolded:
     """Fold contributions into orders and say each order's whole current contribution.
 
     Args:
-        incoming: TO_ORDER columns and owner.
+        owner: by contribution: index of its order.
+        said: what rows said.
         stored: values of ORDER_SLOTS, by owner, as read.
         order_ids: id of each owner.
         stamp: given to the orders' contributions.
         context: what systems' orders mean when they name no currency or market.
     """
-    values = fold_slots(ORDER_SLOTS, stored, incoming, drop=LEFT_PART).values
-    rows = ORDER_SLOTS.unpack(values, _READ)
-    own = rows.filter(pl.col("part") == CODE["order"])
-    before = ORDER_SLOTS.unpack(stored, ("part", *_ACCOUNT))
-    before = before.filter(pl.col("part").is_in([CODE["order"], LEFT_PART]))
-    left = _left_accounts(before, own)
+    folded = fold_slots(ORDER_SLOTS, stored, owner, said, drop=LEFT_PART)
+    rows = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(folded.body, folded.cuts, _READ), _READ)
+    own = _own_rows(rows, len(stored))
+    left = _left_accounts(stored, rows, own)
+    values = folded.values()
     _note_left(values, left, stamp)
-    own = own.with_columns(
-        order_ids.gather(own[OWNER]).alias("child"),
-        own["account"].alias("to"),
-        own["system"].alias("account_system"),
-        pl.lit(stamp, pl.Int64).alias("stamp"),
-        pl.lit(False).alias("gone"),
+    shares = _shares(rows, own, order_ids, stamp, context)
+    slots = _guests(rows, own, folded, order_ids, stamp)
+    if left:
+        gone = _gone(left, order_ids, stamp)
+        shares, slots = join_contributions([gone, shares]), join_contributions([gone, slots])
+    return OrdersFolded(values, Said(nothing_said().to_orders, slots, shares))
+
+
+def _own_rows(rows: Rows, owners: int) -> Int64s:
+    """Find, by owner, the order's own row; -1: it is not there."""
+    own = np.full(owners, -1, dtype=np.int64)
+    found = np.flatnonzero(rows.number("part") == _ORDER)
+    own[rows.raw.owner[found]] = found
+    return own
+
+
+def _shares(rows: Rows, own: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
+    """Say what every order adds to its account."""
+    owners = np.flatnonzero(own >= 0)
+    if not len(owners):
+        return no_contributions()
+    system = rows.texts("system")
+    sold = Sold(
+        rows.raw.owner,
+        rows.number("part"),
+        _filled(rows, "currency", context.currency, NO_CURRENCY),
+        _filled(rows, "market", context.market, ""),
+        rows.texts("status"),
+        rows.texts("sku"),
+        rows.present("sku"),
+        rows.texts("category"),
+        rows.present("category"),
+        rows.number("gross"),
+        rows.number("placed_at"),
+        rows.present("placed_at"),
+        rows.number("quantity") - rows.number("returned_quantity"),
+        np.where(rows.present("open_amount"), rows.number("open_amount"), rows.number("amount")),
+        rows.number("due_on"),
+        rows.present("due_on"),
     )
-    gone = left.with_columns(
-        order_ids.gather(left[OWNER]).alias("child"),
-        left["account"].alias("to"),
-        left["system"].alias("account_system"),
-        pl.lit(stamp, pl.Int64).alias("stamp"),
-        pl.lit(True).alias("gone"),
-        pl.lit(CODE["order"], pl.Int64).alias("part"),
-        pl.lit(b"").alias("slot"),
+    at = own[owners]
+    return Contributions(
+        rows.ids("account", at).byteswap(),
+        order_ids[owners],
+        np.full(len(owners), stamp, dtype=np.int64),
+        np.full(len(owners), _ORDER, dtype=np.int64),
+        np.zeros(len(owners), dtype=np.bool_),
+        pack_shares(sold, own, owners),
+        system.take(at),
+        rows.texts("account_entity").take(at),
+        rows.texts("account_key").take(at),
+        no_ids(len(owners)),
     )
-    shares = fit(own, TO_ACCOUNT_SHARE)
-    slots = _guests(own, values)
-    if gone.height:
-        shares = pl.concat([fit(gone, TO_ACCOUNT_SHARE), shares])
-        slots = pl.concat([fit(gone, TO_ACCOUNT_SLOT), slots])
-    said = Said(nothing_said().to_orders, slots, shares, _buckets(own, rows, context))
-    return OrdersFolded(values, said)
 
 
-def _left_accounts(before: pl.DataFrame, own: pl.DataFrame) -> pl.DataFrame:
-    """List the accounts at which orders were and are no longer, as often as it takes until nobody needs to hear it."""
-    if not before.height:
-        return before
-    now = own.select(OWNER, pl.col("account").alias("now"))
-    marked = before.join(now, on=OWNER, how="left", maintain_order="left")
-    left = marked.filter(pl.col("account").ne_missing(pl.col("now"))).drop("now")
-    return left.unique(subset=[OWNER, "account"], keep="last", maintain_order=True)
+def _filled(rows: Rows, name: str, known: Mapping[str, str], last: str) -> Texts:
+    """Fill absent currencies or markets of orders from their system, then with `last`."""
+    texts, absent = rows.texts(name), ~rows.present(name) & (rows.number("part") == _ORDER)
+    missing = np.flatnonzero(absent)
+    if not len(missing):
+        return texts
+    names = [known.get(system.decode(), last) for system in rows.texts("system").take(missing).plain()]
+    choices = list(dict.fromkeys(names))
+    codes = np.array([choices.index(name) for name in names], dtype=np.int64)
+    joined = join_texts([texts, coded_texts(codes, choices)])
+    count = len(texts.starts)
+    starts, stops = joined.starts[:count], joined.stops[:count]
+    starts[missing], stops[missing] = joined.starts[count:], joined.stops[count:]
+    return Texts(starts, stops, joined.body)
 
 
-def _note_left(values: list[bytes | None], left: pl.DataFrame, stamp: int) -> None:
-    """Store the accounts that were left with their orders; few orders ever leave one."""
-    if not left.height:
-        return
-    marks = left.with_columns(
-        pl.lit(LEFT_PART, pl.Int64).alias("part"),
-        pl.col("account").alias("child"),
-        pl.lit(stamp, pl.Int64).alias("stamp"),
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """An account at which an order was and is no longer: it hears so as often as it takes until it need not."""
+
+    owner: int
+    account: bytes
+    system: bytes
+    entity: bytes
+    key: bytes
+
+
+def _left_accounts(stored: Sequence[bytes | None], rows: Rows, own: Int64s) -> list[_Left]:
+    """List the accounts that orders left, now or earlier; few orders ever leave one."""
+    body, cuts = join_values(stored)
+    before = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, _ACCOUNT), _ACCOUNT)
+    part, owner = before.number("part"), before.raw.owner
+    some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
+    there = own[owner[some]]
+    now = rows.ids("account", np.maximum(there, 0)) if len(rows.raw.owner) else no_ids(len(some))
+    some = some[(there < 0) | (before.ids("account", some) != now).any(axis=1)]
+    columns = [before.texts(name).take(some).plain() for name in _ACCOUNT[1:]]
+    left: dict[tuple[int, bytes], _Left] = {}
+    for one, account, *names in zip(owner[some].tolist(), *columns, strict=True):
+        left[one, account] = _Left(one, account, *names)
+    return list(left.values())
+
+
+def _note_left(values: list[bytes | None], left: Sequence[_Left], stamp: int) -> None:
+    """Store the accounts that were left with their orders."""
+    for one in left:
+        fields: dict[str, int | bytes] = {"part": LEFT_PART, "child": one.account, "stamp": stamp, "system": one.system}
+        fields |= {"account": one.account, "account_entity": one.entity, "account_key": one.key}
+        mark = pack_value(ORDER_SLOTS, fields)
+        held = values[one.owner]
+        values[one.owner] = mark if held is None else held + mark[1:]  # without a second version byte
+
+
+def _gone(left: Sequence[_Left], order_ids: Words, stamp: int) -> Contributions:
+    """Say to accounts that orders are no longer theirs."""
+    rows = len(left)
+    return Contributions(
+        np.frombuffer(b"".join(one.account for one in left), dtype=np.uint64).reshape(-1, 2),
+        order_ids[[one.owner for one in left]],
+        np.full(rows, stamp, dtype=np.int64),
+        np.full(rows, _ORDER, dtype=np.int64),
+        np.ones(rows, dtype=np.bool_),
+        no_texts(rows),
+        _texts([one.system for one in left]),
+        _texts([one.entity for one in left]),
+        _texts([one.key for one in left]),
+        no_ids(rows),
     )
-    for owner, mark in enumerate(ORDER_SLOTS.pack(marks.sort(OWNER, maintain_order=True), len(values))):
-        if mark is not None:
-            held = values[owner]
-            values[owner] = mark if held is None else held + mark[1:]  # without a second version byte
 
 
-def _guests(own: pl.DataFrame, values: Sequence[bytes | None]) -> pl.DataFrame:
-    """Make the slots with which guests' orders speak as customers."""
-    guests = own.filter(pl.col("account_entity") == GUEST)
-    if not guests.height:
-        return nothing_said().slots
-    whole = ORDER_SLOTS.unpack([values[owner] for owner in guests[OWNER]])
-    whole = whole.filter(pl.col("part") == CODE["order"])
-    said = guests.select("to", "child", "stamp", "gone", "account_system", "account_entity", "account_key")
-    speaks = whole.select("part", "system", "entity", "key", "position", "ts_ms", *_SPOKEN)
-    return slots_of(ACCOUNT_SLOTS, pl.concat([said, speaks], how="horizontal_extend"), TO_ACCOUNT_SLOT)
+def _texts(some: Sequence[bytes]) -> Texts:
+    ends = np.cumsum([0, *map(len, some)], dtype=np.int64)
+    return Texts(ends[:-1], ends[1:], np.frombuffer(b"".join(some), dtype=np.uint8))
 
 
-_SPOKEN = tuple(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns)
+_SPOKEN = (
+    *("system", "entity", "key", "position", "ts_ms"),
+    *(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns),
+)
 """What a guest's order says of the person."""
 
 
-def _buckets(own: pl.DataFrame, rows: pl.DataFrame, context: FoldContext) -> pl.DataFrame:
-    own = context.filled(context.filled(own, "currency", NO_CURRENCY), "market", "")
-    status = pl.col("status")
-    cancelled = (status == "cancelled").fill_null(False)
-    counted = (~cancelled).cast(pl.Int64)
-    is_open = (status == "open") | ~status.is_in(list(ORDER_STATUSES))
-    orders = own.with_columns(
-        pl.lit(ORDERS, pl.Int64).alias("metric"),
-        pl.col("currency").alias("k1"),
-        pl.col("market").alias("k2"),
-        (pl.col("placed_at") // DAY_US).alias("day"),
-        counted.alias("count"),
-        (pl.col("gross").fill_null(0) * counted).alias("amount"),
-        cancelled.cast(pl.Int64).alias("cancelled"),
-        (status == "returned").fill_null(False).cast(pl.Int64).alias("returned"),
-        is_open.fill_null(True).cast(pl.Int64).alias("open"),
+def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stamp: int) -> Contributions:
+    """Make the slots with which guests' orders speak as customers."""
+    owners = np.flatnonzero(own >= 0)
+    owners = owners[_equal(rows.texts("account_entity").take(own[owners]), GUEST.encode())]
+    if not len(owners):
+        return no_contributions()
+    sizes = folded.cuts[owners + 1] - folded.cuts[owners]
+    cuts = np.zeros(len(owners) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=cuts[1:])
+    body = np.concatenate([folded.body[folded.cuts[one] : folded.cuts[one + 1]] for one in owners.tolist()])
+    columns = ("part", *_ACCOUNT[1:2], "account_entity", "account_key", *_SPOKEN)
+    whole = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, columns), columns)
+    at = np.flatnonzero(whole.number("part") == _ORDER)
+    count = len(owners)
+    child = order_ids[owners]
+    numbers = {"part": np.full(count, _ORDER, dtype=np.int64), "stamp": np.full(count, stamp, dtype=np.int64)}
+    texts = {"child": _id_texts(child)}
+    present: dict[str, Bools] = {}
+    for name in _SPOKEN:
+        present[name] = whole.present(name)[at]
+        if ACCOUNT_SLOTS.is_text[ACCOUNT_SLOTS.index[name]]:
+            texts[name] = whole.texts(name).take(at)
+        else:
+            numbers[name] = whole.number(name)[at]
+    return Contributions(
+        whole.ids("account", at).byteswap(),
+        child,
+        numbers["stamp"],
+        numbers["part"],
+        np.zeros(count, dtype=np.bool_),
+        pack_columns(ACCOUNT_SLOTS, numbers, texts, present),
+        whole.texts("system").take(at),
+        whole.texts("account_entity").take(at),
+        whole.texts("account_key").take(at),
+        no_ids(count),
     )
-    parts = [bucket_rows(orders)]
-    to = own.select(OWNER, "to", "child", "stamp", (~cancelled).alias("sells"))
-    lines = rows.filter(pl.col("part") == CODE["order_line"])
-    if lines.height:
-        kept = pl.col("quantity").fill_null(0) - pl.col("returned_quantity").fill_null(0)
-        sold = lines.select(OWNER, "sku", "category", kept.alias("amount")).join(to, on=OWNER).filter("sells")
-        for metric, name in ((PRODUCT, "sku"), (CATEGORY, "category")):
-            if sold[name].null_count() < sold.height:
-                # several lines of one product are added up where the account's sums are
-                named = sold.filter(pl.col(name).is_not_null())
-                parts.append(
-                    bucket_rows(named.with_columns(pl.col(name).alias("k1"), pl.lit(metric, pl.Int64).alias("metric")))
-                )
-    invoices = rows.filter(pl.col("part") == CODE["invoice"])
-    if invoices.height:
-        bills = invoices.select(OWNER, "currency", "amount", "open_amount", "due_on", "status")
-        parts.append(invoice_buckets(bills.join(to, on=OWNER)))
-    return pl.concat(parts)
+
+
+def _equal(texts: Texts, one: bytes) -> npt.NDArray[np.bool_]:
+    """Say which texts are this one."""
+    same = texts.stops - texts.starts == len(one)
+    for i, letter in enumerate(one):
+        some = np.flatnonzero(same)
+        same[some] = texts.body[texts.starts[some] + i] == letter
+    return same
+
+
+def _id_texts(ids: Words) -> Texts:
+    body = np.ascontiguousarray(ids).view(np.uint8).reshape(-1)
+    starts = np.arange(len(ids), dtype=np.int64) * 16
+    return Texts(starts, starts + 16, body)

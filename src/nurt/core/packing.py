@@ -136,6 +136,39 @@ def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyp
 
 
 @numba.njit(nogil=True, cache=True)
+def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  # type: ignore[no-untyped-def]
+    """Unpack rows into arrays like `unpack`, but leave texts where they are: they are found in `body` itself."""
+    row = 0
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        at += 1
+        while at < end:
+            owner[row] = value
+            bitmap, at = get_varint(body, at)
+            column = 0
+            while bitmap:
+                if bitmap & np.uint64(1):
+                    where = slot[column]
+                    number, at = get_varint(body, at)
+                    if is_text[column]:
+                        length = np.int64(number)
+                        if where >= 0:
+                            starts[where, row] = at
+                            stops[where, row] = at + length
+                            present[column, row] = True
+                        at += length
+                    elif where >= 0:
+                        numbers[where, row] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+                        present[column, row] = True
+                bitmap >>= np.uint64(1)
+                column += 1
+            row += 1
+
+
+@numba.njit(nogil=True, cache=True)
 def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, bases, texts):  # type: ignore[no-untyped-def]
     """Unpack rows into arrays; `bases` says where each text column begins in `texts`, and is used up."""
     row = 0

@@ -1,12 +1,13 @@
 """Fold change events into rows: the only place that compares source positions.
 
-Hot path: one frame in, one kernel call, one gather. A row's state is its newest event, and the parents that it left.
-Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the parents it
-left, for a replay must say again what a crash swallowed.
+Hot path: plain arrays, a few kernel calls for an entity kind. A row's state is its newest event, and the parents that
+it left. Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the
+parents it left, for a replay must say again what a crash swallowed.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.tables import OWNER, Table
+from nurt.core.avro.memory import copy_bytes, trailing_zeros
+from nurt.core.columns import distinct
+from nurt.core.packing import Bools, Int64s
+from nurt.core.row_arrays import (
+    VARINT_BYTES_MAX,
+    Layout,
+    RowArrays,
+    join_rows,
+    letters_of,
+    put_number,
+    put_text,
+    read_values,
+)
+from nurt.core.row_frames import Incoming
+from nurt.core.tables import VERSION, Table
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import HELD_PARENT_BIT, entity_columns
 
@@ -54,6 +69,16 @@ def field_names(kind: str) -> list[str]:
 
 
 ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
+ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TABLES.items()}
+
+# every kind's columns begin alike: where the kernels find them
+_FIRST = ROW_LAYOUTS["order"]
+PART, OP = _FIRST.place("part"), _FIRST.place("op")
+_EPOCH, _PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
+P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
+_PARENT_AT, PARENT_BIT, _PARENT_KIND_AT = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
+_LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
+"""What is stored of a parent that was left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,245 +93,310 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class RowsFolded:
-    """Rows after a fold.
+    """Rows after a fold: every row as it is now, and the parents it left, sorted by owner.
 
     Attributes:
-        state: every row as it is now, and the parents it left: `row_table(kind)` and owner, sorted by owner.
+        layout: of the kind's stored rows.
+        rows: what was stored, and what came; the rows of the state are among them.
+        at: which of `rows` they are.
+        owner: whose.
+        left: this is a parent that the owner left: of the row only its parent, parent's kind and system count.
         accepted: for each incoming event, whether it was news.
         changed: by owner: whether there is something new to store.
     """
 
-    state: pl.DataFrame
-    accepted: npt.NDArray[np.bool_]
-    changed: npt.NDArray[np.bool_]
+    layout: Layout
+    rows: RowArrays
+    at: Int64s
+    owner: Int64s
+    left: Bools
+    accepted: Bools
+    changed: Bools
+
+    def values(self) -> list[bytes]:
+        """Pack what is to be stored, in order, of the owners that changed."""
+        return self._packed(self.changed)
+
+    def frame(self) -> pl.DataFrame:
+        """Give the state as a frame: columns of the stored row, and owner. Not for the hot path."""
+        return self.layout.table.unpack(self._packed(np.ones(len(self.changed), dtype=np.bool_)))
+
+    def _packed(self, owners: Bools) -> list[bytes]:
+        chosen = owners[self.owner]
+        at, owner, left = self.at, self.owner, self.left
+        if not chosen.all():
+            at, owner, left = at[chosen], owner[chosen], left[chosen]
+        rows, layout = self.rows, self.layout
+        row_bytes_max = 1 + VARINT_BYTES_MAX * (1 + len(layout.is_text))
+        out = np.empty(len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops), dtype=np.uint8)
+        ends = np.zeros(int(owners.sum()) + 1, dtype=np.int64)
+        _pack(
+            at, owner, left, _LEFT_BITS, layout.is_text, layout.slot, VERSION,
+            rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, out, ends,
+        )  # fmt: skip
+        whole, cuts = out[: ends[-1]].tobytes(), ends.tolist()
+        return [whole[start:stop] for start, stop in itertools.pairwise(cuts)]
 
 
-_PLACE = ("part", "op", "source_epoch", *POSITION, *HIGHEST, "partition", "offset", "parent_kind", "parent", "system")
-"""What is read of every stored row; the rest only of those that nothing newer replaces."""
-
-
-def fold_rows(kind: str, incoming: pl.DataFrame, values: Sequence[bytes | None]) -> RowsFolded:
+def fold_rows(kind: str, incoming: Incoming, values: Sequence[bytes | None]) -> RowsFolded:
     """Apply events to rows in arrival order; an event strictly older than its row is old news.
 
     Args:
         kind: the entity kind.
-        incoming: `entity_columns(kind)` and `owner`, in arrival order.
+        incoming: events, each with its owner.
         values: by owner, as read.
     Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
         the Kafka offset within one partition, which has a row's events in order.
     """
-    table, owners = ROW_TABLES[kind], len(values)
-    columns = [OWNER, *table.columns]
-    held = incoming["held"].to_numpy()
-    stored = table.unpack(values, None if held.any() else _PLACE)
-    was = stored.filter(pl.col("part") == ROW)
-    news = incoming.with_columns(
-        pl.lit(ROW, pl.Int64).alias("part"),
-        incoming["op"].cast(pl.Int64),
-        *[pl.lit(None, pl.Int64).alias(name) for name in HIGHEST],
-    )
-    places = pl.concat([frame.select(OWNER, *_PLACE) for frame in (was, news)])
-    owner = places[OWNER].to_numpy()
-    winner, accepted, highest = _settled(places, owner, was.height, owners)
-    changed = winner >= was.height
-    if held.any():
-        both = pl.concat([was.select(columns), news.select(columns)])
-        state = _with_held(kind, both[winner], both, owner, was.height, accepted, held, owners)
-    else:
-        state = news[winner[changed] - was.height].select(columns)
-        if not changed.all():
-            state = pl.concat([state, _unreplaced(table, values, changed).select(columns)]).sort(OWNER)
-    if (highest >= 0).any():
-        state = _with_highest(state, places, highest)
-    left = state.clear() if kind in ROOTS else _left_parents(stored, places, accepted, state, table)
-    if left.height:
-        state = pl.concat([state, left.select(columns)]).sort(OWNER, "part", maintain_order=True)
-    return RowsFolded(state, accepted[was.height :], changed)
-
-
-def _unreplaced(table: Table, values: Sequence[bytes | None], changed: npt.NDArray[np.bool_]) -> pl.DataFrame:
-    """Read whole the rows that stay as they are stored."""
-    owners = np.flatnonzero(~changed)
-    rows = table.unpack([values[owner] for owner in owners.tolist()])
-    return rows.with_columns(pl.Series(OWNER, owners[rows[OWNER].to_numpy()])).filter(pl.col("part") == ROW)
-
-
-def _settled(
-    both: pl.DataFrame, owner: npt.NDArray[np.int64], stored: int, owners: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-    """Return each row's newest event, which events were news, and whose position is the row's highest.
-
-    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
-    the newest event's own position says all.
-    """
-    events = both.height
-    width = 2 if stored and both["h0"].null_count() < events else 1
-    parts = np.zeros((4, events * width), dtype=np.int64)
-    known = np.ones((4, events * width), dtype=np.bool_)
-    for index, name in enumerate((*POSITION, *HIGHEST)[: 4 * width]):
-        series = both[name]
-        at = slice(index // 4 * events, (index // 4 + 1) * events)
-        if series.null_count():
-            known[index % 4, at] = series.is_not_null().to_numpy()
-            series = series.fill_null(0)
-        parts[index % 4, at] = series.to_numpy()
+    stored, owners = read_values(ROW_LAYOUTS[kind], values), len(values)
+    rows = join_rows(stored, incoming.rows)
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
-    accepted = np.zeros(events, dtype=np.bool_)
-    _settle(
-        owner,
-        both["source_epoch"].to_numpy(),
-        parts,
-        known,
-        both["partition"].to_numpy(),
-        both["offset"].to_numpy(),
-        winner,
-        accepted,
-        highest,
-    )
-    return winner, accepted, highest
+    accepted = np.zeros(len(rows), dtype=np.bool_)
+    _settle(rows.owner, rows.bits, rows.numbers, len(ROW_TABLES[kind].columns), winner, accepted, highest)
+    changed, news = winner >= len(stored), accepted[len(stored) :]
+    anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
+    if incoming.held is not None or anew.any():
+        state = rows.take(winner)
+        if incoming.held is not None:
+            _hold(kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.held)))
+        _raise_highest(kind, state, rows, np.flatnonzero(anew), highest[anew])
+        winner = np.arange(owners) + len(rows)
+        rows = join_rows(rows, state)
+        accepted = np.concatenate((accepted, np.zeros(owners, dtype=np.bool_)))
+    at, owner = winner, np.arange(owners)
+    left = np.zeros(owners, dtype=np.bool_)
+    if kind not in ROOTS:
+        gone = _left_parents(rows, accepted, winner)
+        if len(gone):
+            at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
+            left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
+            order = np.argsort(owner, kind="stable")
+            at, owner, left = at[order], owner[order], left[order]
+    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed)
 
 
-def _with_highest(state: pl.DataFrame, places: pl.DataFrame, highest: npt.NDArray[np.int64]) -> pl.DataFrame:
-    """Keep, beside positions that lack a part, the highest that the row is known to have had."""
-    nothing = np.flatnonzero(highest < 0)
-    index = pl.Series(highest).scatter(nothing, None) if len(nothing) else pl.Series(highest)
-    columns = []
-    for position, name in zip(POSITION, HIGHEST, strict=True):
-        both = pl.concat([places[position], places[name]])
-        columns.append(pl.select(pl.lit(both).gather(index)).to_series().alias(name))
-    return state.with_columns(columns)
-
-
-def _with_held(
-    kind: str,
-    state: pl.DataFrame,
-    both: pl.DataFrame,
-    owner: npt.NDArray[np.int64],
-    stored: int,
-    accepted: npt.NDArray[np.bool_],
-    held: npt.NDArray[np.int64],
-    owners: int,
-) -> pl.DataFrame:
+def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> None:
     """Take each unavailable column from the event before; off the hot path, since TOAST columns are rare.
 
     Source: Debezium `__debezium_unavailable_value`.
     """
-    masks = np.concatenate([np.zeros(stored, dtype=np.int64), held])
-    groups = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
-    groups.append((HELD_PARENT_BIT, list(_PARENT)))
+    layout = ROW_LAYOUTS[kind]
+    groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
+    groups.append((HELD_PARENT_BIT, _PARENT))
     for bit, names in groups:
         keeps = (masks >> bit) & 1 == 1
         if not (keeps & accepted).any():
             continue
-        source = np.full(owners, -1, dtype=np.int64)
+        source = np.full(len(state), -1, dtype=np.int64)
         takes = np.flatnonzero(accepted & ~keeps)
-        source[owner[takes]] = takes  # the last one wins: rows are in arrival order
+        source[rows.owner[takes]] = takes  # the last one wins: rows are in arrival order
         # a row whose every event lacks the column has nothing to hold: it stays null
+        known = source >= 0
         for name in names:
-            picked = both[name].gather(np.maximum(source, 0))
-            if (source < 0).any():
-                picked = picked.set(pl.Series(source < 0), None)
-            state = state.with_columns(picked.alias(name))
-    return state
+            column, place = layout.column(name), layout.place(name)
+            mark = np.uint64(1 << column)
+            there = known & rows.has(column, source)
+            state.bits[:] = np.where(there, state.bits | mark, state.bits & ~mark)
+            if layout.is_text[column]:
+                state.starts[:, place] = np.where(there, rows.starts[source, place], 0)
+                state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
+            else:
+                state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
 
 
-def _left_parents(
-    stored: pl.DataFrame, places: pl.DataFrame, accepted: npt.NDArray[np.bool_], state: pl.DataFrame, table: Table
-) -> pl.DataFrame:
+def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s, highest: Int64s) -> None:
+    """Keep, beside positions that lack a part, the highest that the row is known to have had."""
+    layout = ROW_LAYOUTS[kind]
+    own = highest < len(rows)
+    source = np.where(own, highest, highest - len(rows))
+    for position, name in zip(POSITION, HIGHEST, strict=True):
+        there = np.where(own, rows.has(layout.column(position), source), rows.has(layout.column(name), source))
+        found = [rows.numbers[source, layout.place(one)] for one in (position, name)]
+        mark = np.uint64(1 << layout.column(name))
+        state.bits[owners] = np.where(there, state.bits[owners] | mark, state.bits[owners] & ~mark)
+        state.numbers[owners, layout.place(name)] = np.where(there, np.where(own, *found), 0)
+
+
+def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
     """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
-    was_left = stored.filter(pl.col("part") == LEFT)
-    passed = places.filter(pl.Series(accepted) & places["parent"].is_not_null())
-    names = (OWNER, "system", "parent_kind", "parent")
-    candidates = pl.concat([was_left.select(names), passed.select(names)]) if was_left.height else passed.select(names)
-    now = state["parent"].gather(candidates[OWNER])
-    candidates = candidates.filter(candidates["parent"].ne_missing(now))
-    if not candidates.height:
-        return candidates
-    candidates = candidates.unique(maintain_order=True)
-    blank = {name: dtype for name, dtype in table.columns.items() if name not in (*names, "part")}
-    return candidates.with_columns(
-        pl.lit(LEFT, pl.Int64).alias("part"), *[pl.lit(None, dtype).alias(name) for name, dtype in blank.items()]
-    )
+    found = np.empty(len(rows), dtype=np.int64)
+    keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)
+    held = rows.bits, rows.numbers, rows.starts, rows.stops, rows.body
+    count = _find_left(rows.owner, *held, accepted, winner, found, keys)
+    if not count:
+        return found[:0]
+    return found[distinct(keys[:count])[1]]
 
 
-def at_or_before(frame: pl.DataFrame, floor: Floor) -> npt.NDArray[np.bool_]:
+_KEY_WORDS = 4
+"""Owner, parent (16 bytes), and the first letters of its kind."""
+
+
+def at_or_before(rows: RowArrays, floor: Floor) -> npt.NDArray[np.bool_]:
     """Say of each event or row whether it stands at or before a truncate of its table.
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
     part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
     Source epochs are counted by partition, so they say nothing of two partitions.
     """
-    epoch = pl.col("source_epoch")
-    other_epoch = (pl.col("partition") == floor.partition) & (epoch != floor.source_epoch)
-    older = pl.when(other_epoch).then(epoch < floor.source_epoch).otherwise(_up_to(floor, 0))
-    return frame.select(older.alias("older"))["older"].to_numpy()
-
-
-def _up_to(floor: Floor, part: int) -> pl.Expr:
-    same = pl.col("partition") == floor.partition
-    by_offset = same & (pl.col("offset") <= floor.offset)
-    if part == len(POSITION):
-        return by_offset
-    after = _up_to(floor, part + 1)
-    unknown = pl.when(same).then(by_offset).otherwise(after)
-    limit = floor.position[part]
-    if limit is None:
-        return unknown
-    here = pl.col(POSITION[part])
-    return pl.when(here.is_null()).then(unknown).when(here != limit).then(here < limit).otherwise(after)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    limits = np.array([part or 0 for part in floor.position], dtype=np.int64)
+    known = np.array([part is not None for part in floor.position], dtype=np.bool_)
+    _compare_floor(rows.bits, rows.numbers, floor.source_epoch, limits, known, floor.partition, floor.offset, found)
+    return found
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare(parts, known, one, other):  # type: ignore[no-untyped-def]
+def _part(bits, numbers, columns, one, k):  # type: ignore[no-untyped-def]
+    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part."""
+    events = len(bits)
+    if one < events:
+        return bits[one] >> np.uint64(P0_BIT + k) & np.uint64(1) == 1, numbers[one, P0 + k]
+    row = one - events
+    return bits[row] >> np.uint64(columns - 4 + k) & np.uint64(1) == 1, numbers[row, numbers.shape[1] - 4 + k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _compare(bits, numbers, columns, one, other):  # type: ignore[no-untyped-def]
     """Compare two positions as far as both are known: -1, 0, 1."""
     for k in range(4):
-        if not (known[k, one] and known[k, other]):
+        known, part = _part(bits, numbers, columns, one, k)
+        other_known, other_part = _part(bits, numbers, columns, other, k)
+        if not (known and other_known):
             return 0
-        if parts[k, one] != parts[k, other]:
-            return -1 if parts[k, one] < parts[k, other] else 1
+        if part != other_part:
+            return -1 if part < other_part else 1
     return 0
 
 
 @numba.njit(nogil=True, cache=True)
-def _settle(owner, epoch, parts, known, partition, offset, winner, accepted, highest):  # type: ignore[no-untyped-def]
+def _settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: ignore[no-untyped-def]
+    """Find each owner's newest event, which events were news, and whose position is the row's highest.
+
+    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
+    the newest event's own position says all. Who comes later wins unless it is strictly older.
+    """
     events = len(owner)
+    whole = np.uint64(15) << np.uint64(P0_BIT)
     for row in range(events):
+        if numbers[row, PART] != ROW:
+            continue
         at = owner[row]
         held = winner[at]
         if held < 0:
             winner[at] = row
             accepted[row] = True
-            if parts.shape[1] > events and known[0, events + row]:
-                highest[at] = events + row  # stored rows come first
+            if _part(bits, numbers, columns, events + row, 0)[0]:
+                highest[at] = events + row
             continue
-        older = False
-        decided = False
-        begins = partition[row] == partition[held] and epoch[row] != epoch[held]
-        if begins:
-            older = epoch[row] < epoch[held]
-            decided = True
+        same = numbers[row, _PARTITION] == numbers[held, _PARTITION]
+        begins = same and numbers[row, _EPOCH] != numbers[held, _EPOCH]
+        older = begins and numbers[row, _EPOCH] < numbers[held, _EPOCH]
+        decided = begins
+        known = bits[row] & bits[held]
         k = 0
         while not decided and k < 4:
-            if not (known[k, row] and known[k, held]):
-                if partition[row] == partition[held]:
+            if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
+                if same:
                     break
-            elif parts[k, row] != parts[k, held]:
-                older = parts[k, row] < parts[k, held]
+            elif numbers[row, P0 + k] != numbers[held, P0 + k]:
+                older = numbers[row, P0 + k] < numbers[held, P0 + k]
                 decided = True
             k += 1
-        if not decided and highest[at] >= 0 and _compare(parts, known, row, highest[at]) < 0:
+        if not decided and highest[at] >= 0 and _compare(bits, numbers, columns, row, highest[at]) < 0:
             older = True  # what it stands behind was replaced by an event that does not say where it stands
             decided = True
-        if not decided and partition[row] == partition[held]:
-            older = offset[row] < offset[held]
+        if not decided and same:
+            older = numbers[row, OFFSET] < numbers[held, OFFSET]
         if older:
             continue
         winner[at] = row
         accepted[row] = True
-        whole = known[0, row] and known[1, row] and known[2, row] and known[3, row]
-        if whole or begins:
+        if bits[row] & whole == whole or begins:
             highest[at] = -1
             continue
         best = highest[at] if highest[at] >= 0 else held
-        highest[at] = best if known[0, best] and _compare(parts, known, row, best) <= 0 else -1
+        is_best = _part(bits, numbers, columns, best, 0)[0] and _compare(bits, numbers, columns, row, best) <= 0
+        highest[at] = best if is_best else -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, found, keys):  # type: ignore[no-untyped-def]
+    """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart."""
+    count = 0
+    has = np.uint64(1) << np.uint64(PARENT_BIT)
+    for passed in range(2):
+        for row in range(len(owner)):
+            was_left = numbers[row, PART] == LEFT
+            if passed == was_left or not (was_left or accepted[row]) or not bits[row] & has:
+                continue
+            now = winner[owner[row]]
+            start = starts[row, _PARENT_AT]
+            if bits[now] & has:
+                same = True
+                at = starts[now, _PARENT_AT]
+                for i in range(16):
+                    same = same and body[start + i] == body[at + i]
+                if same:
+                    continue
+            found[count] = row
+            keys[count, 0] = owner[row]
+            keys[count, 3] = 0
+            to_address = keys.ctypes.data + 32 * count
+            copy_bytes(to_address + 8, body.ctypes.data + start, 16)
+            kind = starts[row, _PARENT_KIND_AT]
+            copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, _PARENT_KIND_AT] - kind))
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack(  # type: ignore[no-untyped-def]
+    rows, owner, left, left_bits, is_text, slot, version, bits, numbers, starts, stops, body, out, ends
+):
+    """Pack rows, sorted by owner, into one value an owner; fills `ends`, where each ends."""
+    at = 0
+    values = 0
+    to_address, address = out.ctypes.data, body.ctypes.data
+    for one in range(len(rows)):
+        if one == 0 or owner[one] != owner[one - 1]:
+            out[at] = version
+            at += 1
+            values += 1
+        row = rows[one]
+        shown = bits[row]
+        if left[one]:
+            shown &= np.uint64(left_bits)
+        at = put_number(out, at, shown)
+        while shown:
+            column = trailing_zeros(shown)
+            shown &= shown - np.uint64(1)
+            place = slot[column]
+            if is_text[column]:
+                start = starts[row, place]
+                at = put_text(out, at, to_address, address, start, stops[row, place] - start)
+            else:
+                number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
+                at = put_number(out, at, (number << 1) ^ (number >> 63))
+        ends[values] = at
+
+
+@numba.njit(nogil=True, cache=True)
+def _compare_floor(bits, numbers, epoch, limits, known, partition, offset, found):  # type: ignore[no-untyped-def]
+    for row in range(len(bits)):
+        same = numbers[row, _PARTITION] == partition
+        if same and numbers[row, _EPOCH] != epoch:
+            found[row] = numbers[row, _EPOCH] < epoch
+            continue
+        decided = False
+        for k in range(4):
+            if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
+                if same:
+                    break
+            elif numbers[row, P0 + k] != limits[k]:
+                found[row] = numbers[row, P0 + k] < limits[k]
+                decided = True
+                break
+        if not decided:
+            found[row] = same and numbers[row, OFFSET] <= offset

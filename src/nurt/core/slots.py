@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import polars as pl
 
-from nurt.core.columns import distinct, newest, words
-from nurt.core.packing import Bools, Bytes, Int64s, get_varint, text_buffers
-from nurt.core.tables import OWNER, VERSION, Table, cut, join_values
+from nurt.core.avro.memory import copy_bytes
+from nurt.core.packing import Bools, Bytes, Int64s, get_varint
+from nurt.core.said import Contributions
+from nurt.core.tables import VERSION, Table, cut, join_values
 from nurt.errors import StateTooNew
+from nurt.model.keys import Words
 
 SLOT_COLUMNS = ("part", "child", "stamp")
 """What every table of slots begins with; never null."""
@@ -27,57 +28,57 @@ class SlotsFolded:
     """Parents' values after a fold.
 
     Attributes:
-        values: by owner; None: no slots are left.
+        body: the values, one after another.
+        cuts: where each begins, and where the last ends; an empty one has no slots left.
         held: by owner: whether a slot is left whose part is not `mark`.
     """
 
-    values: list[bytes | None]
+    body: Bytes
+    cuts: Int64s
     held: Bools
+
+    def values(self) -> list[bytes | None]:
+        """Cut out every value, by owner; None: no slots are left."""
+        return cut(self.body, self.cuts)
 
 
 def fold_slots(
-    table: Table, values: Sequence[bytes | None], incoming: pl.DataFrame, mark: int = -1, drop: int = -1
+    table: Table,
+    values: Sequence[bytes | None],
+    owner: Int64s,
+    said: Contributions,
+    mark: int = -1,
+    drop: int = -1,
 ) -> SlotsFolded:
-    """Return parents' values after contributions; within a parent slots keep the order of their arrival.
+    """Return parents' values after contributions; within a parent slots keep the order of their first arrival.
 
     Args:
         table: of the values; begins with SLOT_COLUMNS.
         values: by owner, as read.
-        incoming: owner, part, child, stamp, gone and `slot` (a packed row of the table); a contribution replaces a slot
-            of the same part and child when its stamp is not smaller.
+        owner: by contribution: index of its parent.
+        said: contributions; one replaces a slot of the same part and child when its stamp is not smaller.
         mark: a part that does not count as a slot that is held.
         drop: a part whose stored rows are left out.
     """
-    body, cuts = join_values(values)
-    stored = _find(table, body, cuts, drop)
-    offsets, packed = text_buffers(incoming["slot"])
-    owner = np.concatenate((stored.owner, incoming[OWNER].to_numpy()))
-    child = np.concatenate((stored.child, words(incoming["child"]).view(np.int64)))
-    stamp = np.concatenate((stored.stamp, incoming["stamp"].to_numpy()))
-    leaves = np.concatenate((np.zeros(len(stored.owner), dtype=np.bool_), incoming["gone"].to_numpy()))
-    starts = np.concatenate((stored.starts, offsets[:-1] + len(body)))
-    ends = np.concatenate((stored.ends, offsets[1:] + len(body)))
-    part = np.concatenate((stored.part, incoming["part"].to_numpy()))
-    # an account's head and its customer row bear one id: the part tells them apart
-    keys = np.column_stack((owner * _PARTS_MAX + part, child)).view(np.uint64)
-    codes, firsts = distinct(keys)
-    winners = newest(codes, stamp, len(firsts))
-    kept = winners[~leaves[winners]]
-    kept = kept[np.lexsort((kept, owner[kept]))]
+    stored, cuts = join_values(values)
+    found = _find(table, stored, cuts, drop)
     held = np.zeros(len(values), dtype=np.bool_)
-    held[owner[kept[part[kept] != mark]]] = True
-    whole = np.concatenate((body, packed))
-    out = np.empty(int((ends[kept] - starts[kept]).sum()) + len(values), dtype=np.uint8)
     limits = np.zeros(len(values) + 1, dtype=np.int64)
-    length = _join(whole, owner[kept], starts[kept], ends[kept], VERSION, out, limits)
-    return SlotsFolded(cut(out[:length], limits), held)
+    room_bytes = len(stored) + int((said.body.stops - said.body.starts).sum()) + len(values)
+    out = np.empty(room_bytes, dtype=np.uint8)
+    _fold(
+        *(found.owner, found.part, found.child, found.stamp, found.starts, found.ends, stored),
+        *(owner, said.part, said.child, said.stamp, said.gone, said.body.starts, said.body.stops, said.body.body),
+        *(mark, VERSION, out, limits, held),
+    )
+    return SlotsFolded(out[: limits[-1]], limits, held)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     owner: Int64s
     part: Int64s
-    child: Int64s
+    child: Words
     stamp: Int64s
     starts: Int64s
     ends: Int64s
@@ -85,19 +86,18 @@ class _Found:
 
 def _find(table: Table, body: Bytes, cuts: Int64s, drop: int) -> _Found:
     most = len(body) // _ROW_BYTES_MIN + 1
-    found = [np.empty(most, dtype=np.int64) for _ in range(5)]
+    owner, part, stamp, starts, ends = (np.empty(most, dtype=np.int64) for _ in range(5))
     child = np.empty((most, 16), dtype=np.uint8)
-    rows = _find_rows(body, cuts, table.is_text, VERSION, drop, *found, child) if len(body) else 0
+    rows = _find_rows(body, cuts, table.is_text, VERSION, drop, owner, part, stamp, starts, ends, child)
     if rows < 0:
         raise StateTooNew(
             "reading slots: a value has an encoding that this version does not know; run the version of nurt that "
             "wrote it, or a later one"
         )
-    owner, part, stamp, starts, ends = (array[:rows] for array in found)
-    return _Found(owner, part, child[:rows].view(np.int64), stamp, starts, ends)
+    ids = child.view(np.uint64)
+    return _Found(owner[:rows], part[:rows], ids[:rows], stamp[:rows], starts[:rows], ends[:rows])
 
 
-_PARTS_MAX = 256
 _ROW_BYTES_MIN = 20
 """A row has a bitmap, a part, a child of 16 bytes with its length, and a stamp."""
 
@@ -141,19 +141,100 @@ def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, e
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(whole, owner, starts, ends, version, out, limits):  # type: ignore[no-untyped-def]
-    at = 0
-    current = -1
-    for row in range(len(owner)):
-        if owner[row] != current:
-            for skipped in range(current + 1, owner[row] + 1):
-                limits[skipped] = at
-            current = owner[row]
-            out[at] = version
-            at += 1
-        for i in range(starts[row], ends[row]):
-            out[at] = whole[i]
-            at += 1
-    for skipped in range(current + 1, len(limits)):
-        limits[skipped] = at
-    return at
+def _fold(  # type: ignore[no-untyped-def]
+    s_owner,
+    s_part,
+    s_child,
+    s_stamp,
+    s_starts,
+    s_ends,
+    s_body,
+    owner,
+    part,
+    child,
+    stamp,
+    gone,
+    starts,
+    stops,
+    body,
+    mark,
+    version,
+    out,
+    limits,
+    held,
+):
+    """Find the newest row of every (owner, part, child), and write those that are not gone, owner by owner.
+
+    Rows below `len(s_owner)` are stored ones. The part is in the key, for an account's head and its customer row bear
+    one id.
+    """
+    first = len(s_owner)
+    rows = first + len(owner)
+    size = 16
+    while size < rows * 2:
+        size *= 2
+    table = np.full(size, -1, dtype=np.int64)
+    mask = np.uint64(size - 1)
+    winner = np.empty(rows, dtype=np.int64)  # by code: codes are in order of first arrival
+    counts = np.zeros(len(limits), dtype=np.int64)
+    count = 0
+    for row in range(rows):
+        if row < first:
+            o, p, a, b = s_owner[row], s_part[row], s_child[row, 0], s_child[row, 1]
+        else:
+            i = row - first
+            o, p, a, b = owner[i], part[i], child[i, 0], child[i, 1]
+        at = (a ^ (np.uint64(o) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(p)) & mask
+        while True:
+            code = table[np.int64(at)]
+            if code < 0:
+                table[np.int64(at)] = count
+                winner[count] = row
+                counts[o + 1] += 1
+                count += 1
+                break
+            w = winner[code]
+            if w < first:
+                same = s_owner[w] == o and s_part[w] == p and s_child[w, 0] == a and s_child[w, 1] == b
+            else:
+                j = w - first
+                same = owner[j] == o and part[j] == p and child[j, 0] == a and child[j, 1] == b
+            if same:
+                if row >= first and stamp[row - first] >= (s_stamp[w] if w < first else stamp[w - first]):
+                    winner[code] = row
+                break
+            at = (at + np.uint64(1)) & mask
+    for one in range(1, len(counts)):
+        counts[one] += counts[one - 1]
+    order = np.empty(count, dtype=np.int64)
+    next_ = counts.copy()
+    for code in range(count):
+        w = winner[code]
+        o = s_owner[w] if w < first else owner[w - first]
+        order[next_[o]] = w
+        next_[o] += 1
+    to = 0
+    out_at, s_at, i_at = out.ctypes.data, s_body.ctypes.data, body.ctypes.data
+    for one in range(len(limits) - 1):
+        limits[one] = to
+        begun = False
+        for k in range(counts[one], counts[one + 1]):
+            w = order[k]
+            if w >= first and gone[w - first]:
+                continue
+            if not begun:
+                out[to] = version
+                to += 1
+                begun = True
+            if w < first:
+                length = s_ends[w] - s_starts[w]
+                copy_bytes(out_at + to, s_at + s_starts[w], length)
+                which = s_part[w]
+            else:
+                length = stops[w - first] - starts[w - first]
+                copy_bytes(out_at + to, i_at + starts[w - first], length)
+                which = part[w - first]
+            to += length
+            if which != mark:
+                held[one] = True
+    limits[len(limits) - 1] = to

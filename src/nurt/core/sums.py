@@ -1,7 +1,7 @@
 """Keep an account's sums: what all its children add up to, each child's share taken away and added anew.
 
-Hot path, in arrays: rows of the stored sums, the old shares (subtracted) and the new ones are grouped by key in one
-kernel; what has become zero is gone.
+Hot path, one kernel over packed rows. A share and the sums are rows of SUMS; rows of one key (metric, k1, k2, day) are
+added up, and what has become zero is gone.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
-from nurt.core.contributions import BUCKET_KEY, BUCKET_SUMS, CHILDREN, STAMP, SUMS
-from nurt.core.packing import Int64s
-from nurt.core.tables import OWNER, Raw
+from nurt.core.avro.memory import copy_bytes
+from nurt.core.contributions import BUCKET_SUMS, STAMP, SUMS
+from nurt.core.packing import Bools, Int64s, get_varint, put_varint
+from nurt.core.said import Contributions
+from nurt.core.tables import VERSION, cut, join_values
+from nurt.errors import StateTooNew
 
-PAIR = "pair"
-"""Column: an index into the (account, child) pairs of a batch."""
+_NUMBERS = len(BUCKET_SUMS)
+_KEY_COLUMNS = 4
+assert list(SUMS.columns) == ["metric", "k1", "k2", "day", *BUCKET_SUMS], "the kernels read this order"
+
+_ROW_BYTES_MAX = 80
+"""Of a row without its texts: a bitmap, a metric, a day, five sums, two lengths."""
+_FEW = 8
+"""So many differences of an account are compared one by one; more are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,8 @@ class SumsFolded:
     """Values after a fold.
 
     Attributes:
-        sums: by account; None: it has no children.
-        shares: by pair; None: the child is gone.
+        sums: by account; None: it has no children; the very same value where nothing changed.
+        shares: by pair; None: the child is gone; the very same value where a later one is stored.
     """
 
     sums: list[bytes | None]
@@ -36,144 +43,359 @@ class SumsFolded:
 
 
 def fold_sums(
-    heads: pl.DataFrame, buckets: pl.DataFrame, sums: Sequence[bytes | None], shares: Sequence[bytes | None]
+    owner: Int64s, said: Contributions, sums: Sequence[bytes | None], shares: Sequence[bytes | None]
 ) -> SumsFolded:
-    """Replace children's shares in accounts' sums.
+    """Replace children's shares in accounts' sums; a share that is older than the stored one changes nothing.
 
     Args:
-        heads: owner, stamp, gone; row i is pair i, the newest of the batch.
-        buckets: SUMS columns and `pair`: what each pair says now.
-        sums: stored sums, by owner.
+        owner: by pair: index of its account.
+        said: by pair, the newest of the batch; bodies are rows of SUMS.
+        sums: stored sums, by account.
         shares: stored shares, by pair; the first row of one is its stamp.
+
+    Raises:
+        StateTooNew: stored by a later version of nurt.
     """
-    pairs = heads.height
-    owner_of = heads[OWNER].to_numpy()
-    stamp = heads["stamp"].to_numpy()
-    old = SUMS.unpack_raw(shares)
-    is_stamp = old.numbers[_METRIC] == STAMP
-    was = np.full(pairs, -1, dtype=np.int64)
-    was[old.owner[is_stamp]] = old.numbers[_COUNT][is_stamp]
-    fresh = stamp >= was
-    stays = fresh & ~heads["gone"].to_numpy()
-    new = SUMS.raw(_new_rows(buckets, stays, stamp))
-    held = SUMS.unpack_raw(sums)
-    grouped = _grouped(held, new, old, owner_of, fresh)
-    packed = SUMS.pack_raw(new, pairs)
-    kept = [one if is_fresh else before for one, before, is_fresh in zip(packed, shares, fresh.tolist(), strict=True)]
-    return SumsFolded(SUMS.pack_raw(grouped, len(sums)), kept)
-
-
-_NUMBERS = ("metric", "day", *BUCKET_SUMS)
-_METRIC, _COUNT = _NUMBERS.index("metric"), _NUMBERS.index("count")
-
-
-def _new_rows(buckets: pl.DataFrame, stays: npt.NDArray[np.bool_], stamp: Int64s) -> pl.DataFrame:
-    """List what is stored of each pair that stays: its stamp, a one for itself, and its buckets."""
-    kept = np.flatnonzero(stays)
-    pair = buckets[PAIR].to_numpy()
-    said = buckets.filter(pl.Series(stays[pair])) if len(pair) else buckets
-    own = pl.DataFrame(
-        {
-            PAIR: np.concatenate((kept, kept)),
-            "metric": np.concatenate((np.full(len(kept), STAMP), np.full(len(kept), CHILDREN))),
-            "count": np.concatenate((stamp[kept], np.ones(len(kept), dtype=np.int64))),
-        }
-    ).with_columns(
-        pl.lit("").alias("k1"),
-        pl.lit("").alias("k2"),
-        pl.lit(None, pl.Int64).alias("day"),
-        *[pl.lit(0, pl.Int64).alias(name) for name in BUCKET_SUMS if name != "count"],
+    held, held_cuts = join_values(sums)
+    old, old_cuts = join_values(shares)
+    whole = np.concatenate((held, old, said.body.body))
+    old_cuts = old_cuts + len(held)
+    base = len(held) + len(old)
+    starts, stops = said.body.starts + base, said.body.stops + base
+    pairs = len(owner)
+    rows = _count_rows(whole, held_cuts, old_cuts, starts, stops, VERSION)
+    if rows < 0:
+        raise StateTooNew(
+            "reading sums: a value has an encoding that this version does not know; run the version of nurt that wrote "
+            "it, or a later one"
+        )
+    new_bytes = int((stops - starts).sum())
+    sums_out = np.empty(base + new_bytes + rows * _ROW_BYTES_MAX + len(sums), dtype=np.uint8)
+    shares_out = np.empty(new_bytes + pairs * 32, dtype=np.uint8)
+    sums_ends, shares_ends = np.zeros(len(sums) + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
+    fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(len(sums), dtype=np.bool_)
+    _fold(
+        *(whole, held_cuts, old_cuts, starts, stops, owner, said.stamp, said.gone, rows),
+        *(VERSION, sums_out, sums_ends, same, shares_out, shares_ends, fresh),
     )
-    names = [PAIR, *BUCKET_KEY, *BUCKET_SUMS]
-    rows = pl.concat([own.select(names), said.select(names)])
-    return rows.sort(PAIR, maintain_order=True).rename({PAIR: OWNER})
+    new_sums = cut(sums_out[: sums_ends[-1]], sums_ends)
+    new_shares = cut(shares_out[: shares_ends[-1]], shares_ends)
+    return SumsFolded(_either(sums, new_sums, same), _either(shares, new_shares, ~fresh))
 
 
-def _grouped(held: Raw, new: Raw, old: Raw, owner_of: Int64s, fresh: npt.NDArray[np.bool_]) -> Raw:
-    """Add the rows that stay and the new ones, take the old ones away; sorted by owner, zeros left out."""
-    parts = (held, new, old)
-    owner = np.concatenate((held.owner, owner_of[new.owner], owner_of[old.owner]))
-    numbers = np.concatenate([part.numbers for part in parts], axis=1)
-    has_day = np.concatenate([part.present[_DAY_COLUMN] for part in parts])
-    bases = np.cumsum([0, *(len(part.texts) for part in parts)])
-    starts = np.concatenate([part.starts + base for part, base in zip(parts, bases, strict=False)], axis=1)
-    stops = np.concatenate([part.stops + base for part, base in zip(parts, bases, strict=False)], axis=1)
-    texts = np.concatenate([part.texts for part in parts])
-    sign = np.ones(len(owner), dtype=np.int64)
-    first_new, first_old = len(held.owner), len(held.owner) + len(new.owner)
-    sign[first_new:][numbers[_METRIC, first_new:] == STAMP] = 0
-    sign[first_old:] *= -fresh[old.owner].astype(np.int64)
-    firsts = np.empty(len(owner), dtype=np.int64)
-    groups = _group(owner, numbers, has_day, starts, stops, texts, sign, len(_NUMBERS) - len(BUCKET_SUMS), firsts)
-    rows = firsts[:groups]
-    rows = rows[(numbers[len(_NUMBERS) - len(BUCKET_SUMS) :, rows] != 0).any(axis=0)]
-    rows = rows[np.lexsort((rows, owner[rows]))]
-    chosen = np.ascontiguousarray(numbers[:, rows])
-    present = np.ones((len(SUMS.columns), len(rows)), dtype=np.bool_)
-    present[_DAY_COLUMN] = has_day[rows]
-    for name in SUMS.zero:
-        present[_COLUMNS.index(name)] = chosen[_NUMBERS.index(name)] != 0
-    return Raw(
-        owner[rows],
-        chosen,
-        present,
-        np.ascontiguousarray(starts[:, rows]),
-        np.ascontiguousarray(stops[:, rows]),
-        texts,
-    )
-
-
-_COLUMNS = list(SUMS.columns)
-_DAY_COLUMN = _COLUMNS.index("day")
-assert [name for name in _COLUMNS if SUMS.columns[name] == pl.Int64] == list(_NUMBERS), "numbers lie in this order"
+def _either(before: Sequence[bytes | None], after: list[bytes | None], same: Bools) -> list[bytes | None]:
+    """Put what is the same as before back in its place."""
+    for at in np.flatnonzero(same).tolist():
+        after[at] = before[at]
+    return after
 
 
 @numba.njit(nogil=True, cache=True)
-def _group(owner, numbers, has_day, starts, stops, texts, sign, keys, firsts):  # type: ignore[no-untyped-def]
-    """Add rows of equal (owner, metric, texts, day) into the first of them; returns how many there are."""
-    rows = len(owner)
-    width = numbers.shape[0]
-    kinds = starts.shape[0]
+def put_number(out, at, value):  # type: ignore[no-untyped-def]
+    """Write a number as a table holds it."""
+    return put_varint(out, at, (value << 1) ^ (value >> 63))
+
+
+@numba.njit(nogil=True, cache=True)
+def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums):  # type: ignore[no-untyped-def]
+    """Write a row of SUMS: zeros and empty texts are left out. Returns where the next one goes."""
+    bitmap = 1
+    if k1_end > k1:
+        bitmap |= 2
+    if k2_end > k2:
+        bitmap |= 4
+    if has_day:
+        bitmap |= 8
+    for k in range(_NUMBERS):
+        if sums[k] != 0:
+            bitmap |= 16 << k
+    at = put_varint(out, at, bitmap)
+    at = put_number(out, at, metric)
+    if k1_end > k1:
+        at = put_varint(out, at, k1_end - k1)
+        for i in range(k1, k1_end):
+            out[at] = body[i]
+            at += 1
+    if k2_end > k2:
+        at = put_varint(out, at, k2_end - k2)
+        for i in range(k2, k2_end):
+            out[at] = body[i]
+            at += 1
+    if has_day:
+        at = put_number(out, at, day)
+    for k in range(_NUMBERS):
+        if sums[k] != 0:
+            at = put_number(out, at, sums[k])
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def _skip_row(body, at):  # type: ignore[no-untyped-def]
+    """Walk over a row; -1: it has columns that are not known."""
+    bitmap, at = get_varint(body, at)
+    if bitmap >> np.uint64(_KEY_COLUMNS + _NUMBERS):
+        return -1
+    for column in range(_KEY_COLUMNS + _NUMBERS):
+        if (bitmap >> np.uint64(column)) & np.uint64(1):
+            number, at = get_varint(body, at)
+            if column == 1 or column == 2:
+                at += np.int64(number)
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_rows(whole, held_cuts, old_cuts, starts, stops, version):  # type: ignore[no-untyped-def]
+    rows = 0
+    for cuts in (held_cuts, old_cuts):
+        for one in range(len(cuts) - 1):
+            at = cuts[one]
+            if at == cuts[one + 1]:
+                continue
+            if whole[at] != version:
+                return -1
+            at += 1
+            while at < cuts[one + 1]:
+                at = _skip_row(whole, at)
+                if at < 0:
+                    return -1
+                rows += 1
+    for one in range(len(starts)):
+        at = starts[one]
+        while at < stops[one]:
+            at = _skip_row(whole, at)
+            if at < 0:
+                return -1
+            rows += 1
+    return rows
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_row(body, at, keys, sums):  # type: ignore[no-untyped-def]
+    """Read a row into keys (metric, k1, k1 end, k2, k2 end, has day, day) and sums; returns where the next one is."""
+    bitmap, at = get_varint(body, at)
+    for k in range(7):
+        keys[k] = 0
+    for column in range(_KEY_COLUMNS + _NUMBERS):
+        value = np.int64(0)
+        if (bitmap >> np.uint64(column)) & np.uint64(1):
+            number, at = get_varint(body, at)
+            if column == 1 or column == 2:
+                keys[2 * column - 1] = at
+                at += np.int64(number)
+                keys[2 * column] = at
+            else:
+                value = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+        if column == 0:
+            keys[0] = value
+        elif column == 3:
+            keys[5] = np.int64((bitmap >> np.uint64(3)) & np.uint64(1))
+            keys[6] = value
+        elif column > 3:
+            sums[column - _KEY_COLUMNS] = value
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def _hash(owner, keys, body):  # type: ignore[no-untyped-def]
+    mixed = np.uint64(owner) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(keys[0])
+    mixed = (mixed ^ np.uint64(keys[6])) * np.uint64(0xBF58476D1CE4E5B9)
+    for i in range(keys[1], keys[2]):
+        mixed = (mixed ^ np.uint64(body[i])) * np.uint64(0x100000001B3)
+    mixed ^= mixed >> np.uint64(29)
+    for i in range(keys[3], keys[4]):
+        mixed = (mixed ^ np.uint64(body[i])) * np.uint64(0x100000001B3)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@numba.njit(nogil=True, cache=True)
+def _same_text(body, a, a_end, b, b_end):  # type: ignore[no-untyped-def]
+    if a_end - a != b_end - b:
+        return False
+    for i in range(a_end - a):  # noqa: SIM110 - a compiled loop
+        if body[a + i] != body[b + i]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_entry(owner, keys, body, table, owners, entries):  # type: ignore[no-untyped-def]
+    """Find the place in the table of an entry of this owner and key, or of the free place for it."""
+    mask = np.uint64(len(table) - 1)
+    at = _hash(owner, keys, body) & mask
+    while True:
+        entry = table[np.int64(at)]
+        if entry < 0:
+            return np.int64(at)
+        if (
+            owners[entry] == owner
+            and entries[entry, 0] == keys[0]
+            and entries[entry, 5] == keys[5]
+            and entries[entry, 6] == keys[6]
+            and _same_text(body, entries[entry, 1], entries[entry, 2], keys[1], keys[2])
+            and _same_text(body, entries[entry, 3], entries[entry, 4], keys[3], keys[4])
+        ):
+            return np.int64(at)
+        at = (at + np.uint64(1)) & mask
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_rows(one, sign, whole, at, end, table, owners, entries, totals, count, keys, sums):  # type: ignore[no-untyped-def]
+    """Add rows to an account's differences, one entry a key; returns how many entries there are."""
+    while at < end:
+        at = _read_row(whole, at, keys, sums)
+        place = _find_entry(one, keys, whole, table, owners, entries)
+        entry = table[place]
+        if entry < 0:
+            entry = count
+            table[place] = entry
+            owners[entry] = one
+            entries[entry, :] = keys
+            totals[entry, :] = 0
+            count += 1
+        for k in range(_NUMBERS):
+            totals[entry, k] += sign * sums[k]
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_zero(sums):  # type: ignore[no-untyped-def]
+    for k in range(_NUMBERS):  # noqa: SIM110 - a compiled loop
+        if sums[k] != 0:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_key(keys, entry, body):  # type: ignore[no-untyped-def]
+    return (
+        entry[0] == keys[0]
+        and entry[5] == keys[5]
+        and entry[6] == keys[6]
+        and _same_text(body, entry[1], entry[2], keys[1], keys[2])
+        and _same_text(body, entry[3], entry[4], keys[3], keys[4])
+    )
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_share(pair, stamp, whole, start, stop, version, out, to):  # type: ignore[no-untyped-def]
+    """Write what is kept of a pair: its stamp, then what it said."""
+    sums = np.zeros(_NUMBERS, dtype=np.int64)
+    sums[0] = stamp
+    out[to] = version
+    to = put_row(out, to + 1, STAMP, whole, 0, 0, 0, 0, False, 0, sums)
+    copy_bytes(out.ctypes.data + to, whole.ctypes.data + start, stop - start)
+    return to + stop - start
+
+
+@numba.njit(nogil=True, cache=True)
+def _fold(  # type: ignore[no-untyped-def]
+    whole,
+    held_cuts,
+    old_cuts,
+    starts,
+    stops,
+    owner,
+    stamp,
+    gone,
+    rows,
+    version,
+    sums_out,
+    sums_ends,
+    same,
+    shares_out,
+    shares_ends,
+    fresh,
+):
+    """First find what is different, by account and key; then copy each account's sums, with the differences added."""
     size = 16
     while size < rows * 2:
         size *= 2
     table = np.full(size, -1, dtype=np.int64)
-    mask = np.uint64(size - 1)
-    groups = 0
-    for row in range(rows):
-        if sign[row] == 0:
+    owners = np.empty(rows, dtype=np.int64)
+    entries = np.empty((rows, 7), dtype=np.int64)
+    totals = np.empty((rows, _NUMBERS), dtype=np.int64)
+    keys, sums = np.zeros(7, dtype=np.int64), np.zeros(_NUMBERS, dtype=np.int64)
+    count = 0
+    to = 0
+    for pair in range(len(owner)):
+        shares_ends[pair] = to
+        at, end = old_cuts[pair], old_cuts[pair + 1]
+        fresh[pair] = True
+        if at < end:
+            at = _read_row(whole, at + 1, keys, sums)
+            fresh[pair] = stamp[pair] >= sums[0]
+        if not fresh[pair]:
             continue
-        mixed = np.uint64(owner[row]) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(numbers[0, row])
-        mixed = (mixed ^ np.uint64(numbers[1, row])) * np.uint64(0xBF58476D1CE4E5B9)
-        for kind in range(kinds):
-            for i in range(starts[kind, row], stops[kind, row]):
-                mixed = (mixed ^ np.uint64(texts[i])) * np.uint64(0x100000001B3)
-        mixed ^= mixed >> np.uint64(31)
-        at = mixed & mask
-        while True:
-            first = table[np.int64(at)]
-            if first < 0:
-                table[np.int64(at)] = row
-                firsts[groups] = row
-                groups += 1
-                if sign[row] < 0:
-                    for k in range(keys, width):
-                        numbers[k, row] = -numbers[k, row]
-                break
-            same = owner[first] == owner[row] and has_day[first] == has_day[row]
-            for k in range(keys):
-                same = same and numbers[k, first] == numbers[k, row]
-            for kind in range(kinds):
-                length = stops[kind, row] - starts[kind, row]
-                same = same and stops[kind, first] - starts[kind, first] == length
-                if same:
-                    for i in range(length):
-                        if texts[starts[kind, first] + i] != texts[starts[kind, row] + i]:
-                            same = False
-                            break
-            if same:
-                for k in range(keys, width):
-                    numbers[k, first] += sign[row] * numbers[k, row]
-                break
-            at = (at + np.uint64(1)) & mask
-    return groups
+        stop = starts[pair] if gone[pair] else stops[pair]
+        if not _same_text(whole, at, end, starts[pair], stop):
+            count = _add_rows(owner[pair], -1, whole, at, end, table, owners, entries, totals, count, keys, sums)
+            count = _add_rows(
+                owner[pair], 1, whole, starts[pair], stop, table, owners, entries, totals, count, keys, sums
+            )
+        if not gone[pair]:
+            to = _put_share(pair, stamp[pair], whole, starts[pair], stop, version, shares_out, to)
+    shares_ends[len(owner)] = to
+    accounts = len(held_cuts) - 1
+    places = np.zeros(accounts + 1, dtype=np.int64)  # differences in order of their accounts
+    for entry in range(count):
+        if not _is_zero(totals[entry]):
+            places[owners[entry] + 1] += 1
+    for one in range(accounts):
+        places[one + 1] += places[one]
+    found = np.empty(places[accounts], dtype=np.int64)
+    next_ = places.copy()
+    for entry in range(count):
+        if not _is_zero(totals[entry]):
+            found[next_[owners[entry]]] = entry
+            next_[owners[entry]] += 1
+    used = np.zeros(count, dtype=np.bool_)
+    to = 0
+    into, source = sums_out.ctypes.data, whole.ctypes.data
+    for one in range(accounts):
+        sums_ends[one] = to
+        first, last = places[one], places[one + 1]
+        same[one] = first == last
+        if same[one]:
+            continue
+        start = to
+        sums_out[to] = version
+        to += 1
+        at, end = held_cuts[one], held_cuts[one + 1]
+        if at < end:
+            at += 1
+        run = at
+        while at < end:
+            here = at
+            at = _read_row(whole, at, keys, sums)
+            entry = -1
+            if last - first > _FEW:
+                entry = table[_find_entry(one, keys, whole, table, owners, entries)]
+            else:
+                for k in range(first, last):
+                    if _is_key(keys, entries[found[k]], whole):
+                        entry = found[k]
+                        break
+            if entry < 0:
+                continue
+            copy_bytes(into + to, source + run, here - run)
+            to += here - run
+            run = at
+            used[entry] = True
+            for k in range(_NUMBERS):
+                sums[k] += totals[entry, k]
+            if not _is_zero(sums):
+                to = put_row(
+                    *(sums_out, to, keys[0], whole, keys[1], keys[2], keys[3], keys[4], keys[5] != 0, keys[6], sums)
+                )
+        copy_bytes(into + to, source + run, end - run)
+        to += end - run
+        for k in range(first, last):
+            entry = found[k]
+            if not used[entry]:
+                key = entries[entry]
+                to = put_row(
+                    *(sums_out, to, key[0], whole, key[1], key[2], key[3], key[4], key[5] != 0, key[6], totals[entry])
+                )
+        if to == start + 1:  # nothing is left
+            to = start
+    sums_ends[accounts] = to

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from nurt.core.packing import Bools, Bytes, Int64s, measure, pack, text_buffers, text_series, unpack
+from nurt.core.packing import Bools, Bytes, Int64s, locate, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
 
@@ -61,7 +61,7 @@ class Table:
         self.zero = frozenset(zero)
         names = list(self.columns)
         self.is_text = np.array([dtype in (pl.String, pl.Binary) for dtype in self.columns.values()], dtype=np.bool_)
-        self._index = {name: index for index, name in enumerate(names)}
+        self.index = {name: index for index, name in enumerate(names)}
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._all = self._plan(tuple(names))
 
@@ -70,7 +70,7 @@ class Table:
             slot = np.full(len(self.columns), -1, dtype=np.int64)
             numbers = texts = 0
             for name in names:
-                index = self._index[name]
+                index = self.index[name]
                 if self.is_text[index]:
                     slot[index], texts = texts, texts + 1
                 else:
@@ -130,6 +130,24 @@ class Table:
         texts = np.concatenate(buffers) if buffers else np.empty(0, dtype=np.uint8)
         return Raw(frame[OWNER].to_numpy(), numbers, present, starts, stops, texts)
 
+    def pack_raw_rows(self, raw: Raw) -> tuple[Bytes, Int64s]:
+        """Pack each row by itself, without a version; returns the bytes and where each begins (n + 1)."""
+        return self._packed(raw, len(raw.owner), by_row=True)
+
+    def slot_of(self, name: str) -> int:
+        """Say in which row of `Raw.numbers`, or of `Raw.starts`, a column lies."""
+        return int(self._all.slot[self.index[name]])
+
+    @property
+    def number_columns(self) -> int:
+        """How many columns are numbers."""
+        return self._all.numbers
+
+    @property
+    def text_columns(self) -> int:
+        """How many columns are texts."""
+        return self._all.texts
+
     def pack_raw(self, raw: Raw, owners: int) -> list[bytes | None]:
         """Pack arrays, sorted by owner, into one value an owner; an owner without rows gets None."""
         body, ends = self._packed(raw, owners, by_row=False)
@@ -163,7 +181,7 @@ class Table:
             return self.empty(plan.names)
         frame: dict[str, pl.Series] = {OWNER: pl.Series(OWNER, raw.owner)}
         for name in plan.names:
-            index = self._index[name]
+            index = self.index[name]
             slot, valid, dtype = int(plan.slot[index]), raw.present[index], self.columns[name]
             if self.is_text[index]:
                 first, last = raw.starts[slot, 0], raw.stops[slot, -1]
@@ -178,17 +196,41 @@ class Table:
 
     def unpack_raw(self, values: Sequence[bytes | None]) -> Raw:
         """Unpack values into arrays, all columns. Raises StateTooNew like `unpack`."""
-        return self._unpacked(values, self._all)
+        return self.locate(*join_values(values))
 
-    def _unpacked(self, values: Sequence[bytes | None], plan: _Plan) -> Raw:
-        body, cuts = join_values(values)
-        sizes = np.zeros(plan.texts + 1, dtype=np.int64)
-        rows = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes) if len(body) else 0
+    def locate(self, body: Bytes, cuts: Int64s, columns: tuple[str, ...] | None = None) -> Raw:
+        """Unpack joined values into arrays over the same bytes: no text is copied. Raises StateTooNew like `unpack`.
+
+        Args:
+            body: the values, one after another.
+            cuts: where each begins, and where the last ends.
+            columns: only these; the others' arrays do not exist, and they are absent from every row.
+        """
+        plan = self._all if columns is None else self._plan(columns)
+        rows = self._measured(body, cuts, plan, np.zeros(plan.texts + 1, dtype=np.int64))
+        owner = np.empty(rows, dtype=np.int64)
+        numbers = np.zeros((plan.numbers, rows), dtype=np.int64)
+        present = np.zeros((len(self.columns), rows), dtype=np.bool_)
+        starts = np.zeros((plan.texts, rows), dtype=np.int64)
+        stops = np.zeros((plan.texts, rows), dtype=np.int64)
+        if rows:
+            locate(body, cuts, self.is_text, plan.slot, owner, numbers, present, starts, stops)
+        return Raw(owner, numbers, present, starts, stops, body)
+
+    def _measured(self, body: Bytes, cuts: Int64s, plan: _Plan, sizes: Int64s) -> int:
+        """Count rows, and the bytes of wanted texts into `sizes`."""
+        rows: int = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes) if len(body) else 0
         if rows < 0:
             raise StateTooNew(
                 "reading state: a value has an encoding that this version does not know (version 1 and at most "
                 f"{len(self.columns)} columns); run the version of nurt that wrote it, or a later one"
             )
+        return rows
+
+    def _unpacked(self, values: Sequence[bytes | None], plan: _Plan) -> Raw:
+        body, cuts = join_values(values)
+        sizes = np.zeros(plan.texts + 1, dtype=np.int64)
+        rows = self._measured(body, cuts, plan, sizes)
         owner = np.empty(rows, dtype=np.int64)
         numbers = np.zeros((plan.numbers, rows), dtype=np.int64)
         present = np.zeros((len(self.columns), rows), dtype=np.bool_)

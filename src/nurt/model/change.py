@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nurt.model.refusal import Refused
@@ -31,10 +32,15 @@ class Change:
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
 
-    def store(self, keys: list[bytes], values: list[bytes | None]) -> None:
-        """Put every key whose value is there, drop the others."""
-        for key, value in zip(keys, values, strict=True):
-            if value is None:
-                self.drop.append(key)
-            else:
-                self.put[key] = value
+    def store(
+        self, keys: list[bytes], values: Sequence[bytes | None], before: Sequence[bytes | None] | None = None
+    ) -> None:
+        """Put every key whose value is there, drop the others; what is the very same as before is left alone."""
+        put = dict(zip(keys, values, strict=True))
+        if before is not None:
+            put = {key: value for (key, value), was in zip(put.items(), before, strict=True) if value is not was}
+        gone = [key for key, value in put.items() if value is None]
+        for key in gone:
+            del put[key]
+        self.drop += gone
+        self.put.update(put)  # type: ignore[arg-type]  # no value is None any more

@@ -38,10 +38,16 @@ alone). Only the rates expire.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
+import numpy as np
+import numpy.typing as npt
+
 from nurt.limits import SHARDS_MAX
+
+Words = npt.NDArray[np.uint64]
+"""Ids as two words each, in the order of memory."""
 
 
 class Keys:
@@ -57,6 +63,7 @@ class Keys:
         self.prefix = prefix.encode()
         self.shards = shards
         self._tags = [self.shard_place(byte % shards) for byte in range(256)]
+        self._tag_bytes = np.frombuffer(b"".join(self._tags), dtype=np.uint8).reshape(256, -1)
 
     def shard_place(self, shard: int) -> bytes:
         """Name the place of a shard."""
@@ -83,10 +90,18 @@ class Keys:
         tags = self._tags
         return [tags[one[0]] + kind + one for one in ids]
 
-    def of_pairs(self, kind: bytes, owners: Sequence[bytes], children: Sequence[bytes]) -> list[bytes]:
-        """Name the keys of (owner, child) pairs, in the owner's shard."""
-        tags = self._tags
-        return [tags[owner[0]] + kind + _xor(owner, child) for owner, child in zip(owners, children, strict=True)]
+    def of_words(self, kind: bytes, ids: Words, beside: Words | None = None) -> list[bytes]:
+        """Name the keys of ids, shape (n, 2), in their shards, or in the shards of other ids (`beside`)."""
+        plain = np.ascontiguousarray(ids).view(np.uint8)
+        first = plain[:, 0] if beside is None else np.ascontiguousarray(beside).view(np.uint8)[:, 0]
+        tags = self._tag_bytes[first]
+        begin, size = tags.shape[1], tags.shape[1] + len(kind) + plain.shape[1]
+        keys = np.empty((len(plain), size), dtype=np.uint8)
+        keys[:, :begin] = tags
+        keys[:, begin : begin + len(kind)] = np.frombuffer(kind, dtype=np.uint8)
+        keys[:, begin + len(kind) :] = plain
+        whole = keys.tobytes()
+        return [whole[at : at + size] for at in range(0, len(whole), size)]
 
     def in_realm(self, kind: bytes, realm: str, ids: Iterable[bytes]) -> list[bytes]:
         """Name the keys of ids in a realm."""
@@ -96,11 +111,6 @@ class Keys:
     def named(self, name: str) -> bytes:
         """Name a key that has no place."""
         return self.prefix + b":" + name.encode()
-
-
-def _xor(a: bytes, b: bytes) -> bytes:
-    # both are keyed hashes: the sum names the pair as well as a third hash would
-    return (int.from_bytes(a) ^ int.from_bytes(b)).to_bytes(16)
 
 
 def shard_of(one: bytes, shards: int) -> int:

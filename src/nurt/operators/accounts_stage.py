@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import polars as pl
+import numpy as np
 
 from nurt.core.accounts import AccountsFolded, fold_accounts, newest_shares
-from nurt.core.columns import encode_ids
+from nurt.core.columns import distinct, id_list
 from nurt.core.context import FoldContext
-from nurt.core.contributions import Said
 from nurt.core.identity import Touched
-from nurt.core.tables import OWNER
+from nurt.core.said import Said
 from nurt.model.change import Change
 from nurt.model.keys import Keys
 from nurt.ports import Store
+
+_NO_REALM = "default"
+"""The realm of a system that the mapping gives none."""
 
 
 class AccountsStage:
@@ -29,36 +31,40 @@ class AccountsStage:
 
         An account is touched on any arrival, changed or not: a replay must reach whom a crash kept from hearing.
         """
-        slots, shares, buckets = said.slots, said.shares, said.buckets
-        if not slots.height and not shares.height:
+        slots, shares = said.slots, said.shares
+        if not len(slots) and not len(shares):
             return {}
-        codes, ids = encode_ids(pl.concat([slots["to"], shares["to"], buckets["to"]]))
-        cut, end = slots.height, slots.height + shares.height
-        slots = slots.with_columns(pl.Series(OWNER, codes[:cut]))
-        newest = newest_shares(
-            shares.with_columns(pl.Series(OWNER, codes[cut:end])), buckets.with_columns(pl.Series(OWNER, codes[end:]))
-        )
-        pairs = newest.heads
-        slot_keys, sum_keys = self._keys.of(b"a", ids), self._keys.of(b"s", ids)
-        share_keys = self._keys.of_pairs(b"c", pairs["to"].to_list(), pairs["child"].to_list())
+        to = np.concatenate((slots.to, shares.to))
+        codes, firsts = distinct(to)
+        ids = to[firsts]
+        newest = newest_shares(codes[len(slots) :], shares)
+        slot_keys, sum_keys = self._keys.of_words(b"a", ids), self._keys.of_words(b"s", ids)
+        pairs = newest.said
+        share_keys = self._keys.of_words(b"c", pairs.to ^ pairs.child, beside=pairs.to)
         values = self._store.read([*slot_keys, *sum_keys, *share_keys])
-        owners = len(ids)
-        folded = fold_accounts(slots, newest, values[:owners], values[owners : 2 * owners], values[2 * owners :])
+        accounts = len(ids)
+        stored_slots, stored_sums = values[:accounts], values[accounts : 2 * accounts]
+        stored_shares = values[2 * accounts :]
+        folded = fold_accounts(codes[: len(slots)], slots, newest, stored_slots, stored_sums, stored_shares)
         change = Change()
-        change.store(slot_keys, folded.slots)
-        change.store(sum_keys, folded.sums)
-        change.store(share_keys, folded.shares)
+        change.store(slot_keys, folded.slots, stored_slots)
+        change.store(sum_keys, folded.sums, stored_sums)
+        change.store(share_keys, folded.shares, stored_shares)
         self._store.write(change)
         if not self._alone:  # who is touched by name reads what was written, and may do so elsewhere
             self._store.settle()
-        realms = folded.system.replace_strict(dict(self._context.realm), default="default", return_dtype=pl.String)
-        return {realm: _touched(ids, folded, realms == realm) for realm in realms.unique(maintain_order=True)}
+        return self._touched(id_list(ids), folded)
 
-
-def _touched(ids: list[bytes], folded: AccountsFolded, is_here: pl.Series) -> list[Touched]:
-    """Say which accounts of a realm were touched."""
-    moved_to = {ids[owner]: to for owner, to in folded.moved_to.items() if is_here[owner]}
-    if is_here.all():
-        return [Touched(ids, folded.links.to_list(), moved_to)]
-    here = is_here.arg_true()
-    return [Touched([ids[owner] for owner in here], folded.links.gather(here).to_list(), moved_to)]
+    def _touched(self, ids: list[bytes], folded: AccountsFolded) -> dict[str, list[Touched]]:
+        """Say which accounts of each realm were touched."""
+        realms = [self._context.realm.get(system, _NO_REALM) for system in folded.systems]
+        if len(set(realms)) == 1:
+            moved_to = {ids[owner]: to for owner, to in folded.moved_to.items()}
+            return {realms[0]: [Touched(ids, folded.links, moved_to)]}
+        touched: dict[str, list[Touched]] = {}
+        for realm in dict.fromkeys(realms):
+            here = np.flatnonzero(np.isin(folded.system, [code for code, one in enumerate(realms) if one == realm]))
+            mine = here.tolist()
+            moved_to = {ids[owner]: folded.moved_to[owner] for owner in mine if owner in folded.moved_to}
+            touched[realm] = [Touched([ids[one] for one in mine], [folded.links[one] for one in mine], moved_to)]
+        return touched

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import polars as pl
-
-from nurt.core.columns import encode_ids
+from nurt.core.columns import distinct
 from nurt.core.context import FoldContext
-from nurt.core.contributions import Said, nothing_said
 from nurt.core.orders import fold_orders
-from nurt.core.tables import OWNER
+from nurt.core.said import Contributions, Said, nothing_said
 from nurt.model.change import Change
 from nurt.model.keys import Keys
 from nurt.ports import Store
@@ -22,16 +19,15 @@ class OrdersStage:
         self._keys = keys
         self._context = context
 
-    def fold(self, said: pl.DataFrame) -> Said:
-        """Fold contributions (columns TO_ORDER, in order) and say each order's whole contribution to accounts."""
-        if not said.height:
+    def fold(self, said: Contributions) -> Said:
+        """Fold contributions, in order, and say each order's whole contribution to accounts."""
+        if not len(said):
             return nothing_said()
-        codes, ids = encode_ids(said["to"])
-        keys = self._keys.of(b"o", ids)
+        owner, firsts = distinct(said.to)
+        ids = said.to[firsts]
+        keys = self._keys.of_words(b"o", ids)
         stored = self._store.read(keys)
-        incoming = said.with_columns(pl.Series(OWNER, codes))
-        stamp = self._store.next_stamp()
-        folded = fold_orders(incoming, stored, pl.Series(ids, dtype=pl.Binary), stamp, self._context)
+        folded = fold_orders(owner, said, stored, ids, self._store.next_stamp(), self._context)
         change = Change()
         change.store(keys, folded.values)
         self._store.write(change)

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import words
-from nurt.core.contributions import Said
+from nurt.core.said import Contributions, Said
 from nurt.model.entity_frame import EntityFrame, Translated
-from nurt.model.keys import Keys, realm_worker
+from nurt.model.keys import Keys, Words, realm_worker
 from nurt.operators.profiles_stage import Touch
 
 _MASK = (1 << 64) - 1
@@ -33,14 +33,14 @@ class Routes:
         """Name the worker of an id's shard."""
         return one[0] % self._shards % self.workers
 
-    def _of_ids(self, ids: pl.Series) -> npt.NDArray[np.int64]:
-        first = (words(ids)[:, 0] & np.uint64(255)).astype(np.int64)
+    def _of_words(self, ids: Words) -> npt.NDArray[np.int64]:
+        first = (ids[:, 0] & np.uint64(255)).astype(np.int64)
         return first % self._shards % self.workers
 
     def _parts(self, frame: pl.DataFrame, by: str) -> list[pl.DataFrame]:
         if not frame.height:
             return [frame] * self.workers
-        worker = self._of_ids(frame[by])
+        worker = self._of_words(words(frame[by]))
         return [frame.filter(pl.Series(worker == index)) for index in range(self.workers)]
 
     def split_translated(self, translated: Translated, home: int) -> list[tuple[int, Translated]]:
@@ -65,9 +65,15 @@ class Routes:
         """Give contributions to the owners of the parents that they are for."""
         if self.workers == 1:
             return [(0, said)]
-        columns = [self._parts(frame, "to") for frame in (said.to_orders, said.slots, said.shares, said.buckets)]
-        split = [(worker, Said(*[parts[worker] for parts in columns])) for worker in range(self.workers)]
-        return [(worker, one) for worker, one in split if one.to_orders.height or one.slots.height or one.shares.height]
+        parts = [self._split(some) for some in (said.to_orders, said.slots, said.shares)]
+        split = [(worker, Said(*[part[worker] for part in parts])) for worker in range(self.workers)]
+        return [(worker, one) for worker, one in split if len(one.to_orders) or len(one.slots) or len(one.shares)]
+
+    def _split(self, said: Contributions) -> list[Contributions]:
+        if not len(said):
+            return [said] * self.workers
+        worker = self._of_words(said.to)
+        return [said.take(worker == index).compact() for index in range(self.workers)]
 
     def split_touches(self, touches: list[Touch]) -> list[tuple[int, list[Touch]]]:
         """Give touches to the owners of the profiles."""

@@ -10,20 +10,23 @@ from dataclasses import asdict
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import polars as pl
 
-from nurt.core.columns import encode_ids
+from nurt.core.columns import distinct
 from nurt.core.context import FoldContext
-from nurt.core.contributions import Said, join_said, said_by_rows
-from nurt.core.rows import ROW, ROW_TABLES, Floor, at_or_before, fold_rows
-from nurt.core.tables import OWNER
+from nurt.core.packing import Bools
+from nurt.core.row_arrays import read_values
+from nurt.core.row_contributions import said_by_rows
+from nurt.core.row_frames import Incoming, deletes_of, read_frames
+from nurt.core.rows import PART, ROW, ROW_LAYOUTS, Floor, RowsFolded, at_or_before, fold_rows
+from nurt.core.said import Said, join_said
+from nurt.core.text_codes import codes_of
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, EntityFrame, Translated, Truncated, entity_columns
-from nurt.model.keys import Keys
+from nurt.model.entity_frame import EntityFrame, Translated, Truncated
+from nurt.model.keys import Keys, Words
 from nurt.operators.counting import Counting
 from nurt.ports import Store
 
@@ -41,8 +44,8 @@ class Voice(Protocol[T]):
         """Return changes of rows as they are to be folded: a flow may give parents of its own."""
         ...
 
-    def say(self, kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int) -> T:
-        """Say the stored contribution of every row (columns `row_table(kind)` and owner)."""
+    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> T:
+        """Say the stored contribution of every row; `ids` are those of the owners."""
         ...
 
     def join(self, many: list[T]) -> T:
@@ -60,9 +63,9 @@ class ProfileVoice:
         """See Voice."""
         return frame
 
-    def say(self, kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int) -> Said:
+    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> Said:
         """See Voice."""
-        return said_by_rows(kind, state, row_ids, stamp, self._context)
+        return said_by_rows(kind, folded, ids, stamp, self._context)
 
     def join(self, many: list[Said]) -> Said:
         """See Voice."""
@@ -103,63 +106,53 @@ class RowsStage(Generic[T]):
         for batch in batches:
             for one in batch.entities:
                 parts.setdefault(one.kind, []).append(one)
-        frames = {
-            kind: self._voice.prepare(kind, pl.concat([one.frame for one in some]))
+        incoming = {
+            kind: read_frames(ROW_LAYOUTS[kind], [self._voice.prepare(kind, one.frame) for one in some])
             for kind, some in sorted(parts.items())
         }
-        return self._settle(frames, change, parts)
+        return self._settle(incoming, change, parts)
 
     def _settle(
-        self, frames: dict[str, pl.DataFrame], change: Change, parts: Mapping[str, Sequence[EntityFrame]] | None = None
+        self, incoming: Mapping[str, Incoming], change: Change, parts: Mapping[str, Sequence[EntityFrame]] | None = None
     ) -> T:
         """Read, fold, write, say.
 
         Args:
-            parts: what the frames were joined from, to be counted by topic; a sweep's rows are no messages.
+            parts: what the rows were read from, to be counted by topic; a sweep's rows are no messages.
         """
-        coded = {kind: encode_ids(frame["row"]) for kind, frame in frames.items()}
-        keys = {kind: self._keys.of(row_kind(kind), ids) for kind, (_, ids) in coded.items()}
-        flat = [key for kind in frames for key in keys[kind]]
+        coded = {kind: distinct(events.ids) for kind, events in incoming.items()}
+        ids = {kind: incoming[kind].ids[firsts] for kind, (_, firsts) in coded.items()}
+        keys = {kind: self._keys.of_words(row_kind(kind), some) for kind, some in ids.items()}
+        flat = [key for some in keys.values() for key in some]
         values = self._store.read(flat) if flat else []
         stamp = self._store.next_stamp()
         said = []
         at = 0
-        for kind, frame in frames.items():
-            codes, ids = coded[kind]
-            mine = values[at : at + len(ids)]
-            at += len(ids)
-            incoming = frame.with_columns(pl.Series(OWNER, codes))
-            fallen = self._below_floor(kind, incoming)
-            news = incoming.filter(pl.Series(~fallen)) if fallen.any() else incoming
+        for kind, events in incoming.items():
+            mine = values[at : at + len(keys[kind])]
+            at += len(mine)
+            owner = coded[kind][0]
+            fallen = self._below_floor(kind, events)
             if fallen.any():
+                events, owner = events.take(~fallen), owner[~fallen]
                 # who is not there any more has nothing to say; who is says what is stored
                 there = np.fromiter((value is not None for value in mine), dtype=np.bool_, count=len(mine))
-                there[news[OWNER].to_numpy()] = True
+                there[owner] = True
                 known = np.flatnonzero(there)
-                news = news.with_columns(pl.Series(OWNER, np.searchsorted(known, news[OWNER].to_numpy())))
-                ids, mine = [ids[owner] for owner in known], [mine[owner] for owner in known]
-                keys[kind] = [keys[kind][owner] for owner in known]
-            folded = fold_rows(kind, news, mine)
-            packed = ROW_TABLES[kind].pack(folded.state, len(ids))
-            for key, value, changed in zip(keys[kind], packed, folded.changed.tolist(), strict=True):
-                if changed:
-                    assert value is not None, "a row is kept, be it as a tombstone"
-                    change.put[key] = value
-            said.append(self._voice.say(kind, folded.state, pl.Series(ids, dtype=pl.Binary), stamp))
+                owner, ids[kind] = np.searchsorted(known, owner), ids[kind][known]
+                keys[kind], mine = [keys[kind][one] for one in known], [mine[one] for one in known]
+            folded = fold_rows(kind, events.of(owner), mine)
+            changed = np.flatnonzero(folded.changed).tolist()
+            change.put.update(zip(map(keys[kind].__getitem__, changed), folded.values(), strict=True))
+            said.append(self._voice.say(kind, folded, ids[kind], stamp))
             if parts is not None:
-                self._count(change, parts[kind], fallen, folded.accepted)
+                news = ~fallen
+                news[news] = folded.accepted
+                self._count(change, parts[kind], news)
         self._store.write(change)
         return self._voice.join(said)
 
-    def _count(
-        self,
-        change: Change,
-        parts: Sequence[EntityFrame],
-        fallen: npt.NDArray[np.bool_],
-        accepted: npt.NDArray[np.bool_],
-    ) -> None:
-        news = np.zeros(len(fallen), dtype=np.bool_)
-        news[np.flatnonzero(~fallen)] = accepted
+    def _count(self, change: Change, parts: Sequence[EntityFrame], news: Bools) -> None:
         at = 0
         for part in parts:
             self._counting.count_rows(change, part.topic, part.frame, news[at : at + part.frame.height])
@@ -172,16 +165,16 @@ class RowsStage(Generic[T]):
             self._floors = {table: _decode_floors(value) for table, value in self._store.floors().items()}
         return self._floors
 
-    def _below_floor(self, kind: str, incoming: pl.DataFrame) -> npt.NDArray[np.bool_]:
-        fallen = np.zeros(incoming.height, dtype=np.bool_)
+    def _below_floor(self, kind: str, events: Incoming) -> Bools:
+        fallen = np.zeros(len(events), dtype=np.bool_)
         for table, floors in self._known_floors().items():
             floor_kind, system, entity = table.decode().split("\x1f")
             if floor_kind != kind:
                 continue
-            of_table = incoming.select((pl.col("system") == system) & (pl.col("entity") == entity))[:, 0]
-            if of_table.any():
-                rows = incoming.filter(of_table)
-                fallen[of_table.to_numpy()] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
+            of_table = np.flatnonzero(_is_of(kind, events, system, entity))
+            if len(of_table):
+                rows = events.rows.take(of_table)
+                fallen[of_table] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
         return fallen
 
     def _truncate(self, truncated: Truncated) -> T:
@@ -196,7 +189,7 @@ class RowsStage(Generic[T]):
             for at in range(0, len(ids), SWEEP_ROWS_MAX):
                 some = ids[at : at + SWEEP_ROWS_MAX]
                 fallen = self._fallen_rows(truncated, floor, some)
-                if fallen.height:
+                if len(fallen):
                     said.append(self._settle({truncated.kind: fallen}, Change()))
         known = self._known_floors()
         known[table] = _raised(known.get(table, []), floor)
@@ -206,29 +199,23 @@ class RowsStage(Generic[T]):
         self._store.write(change)
         return self._voice.join(said)
 
-    def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> pl.DataFrame:
-        """Turn the stored rows that a truncate takes into deletes at its place."""
-        ROW_TABLES[truncated.kind]
-        values = self._store.read(self._keys.of(row_kind(truncated.kind), ids))
-        stored = ROW_TABLES[truncated.kind].unpack(values)
-        rows = stored.filter(
-            (pl.col("part") == ROW) & (pl.col("system") == truncated.system) & (pl.col("entity") == truncated.entity)
+    def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> Incoming:
+        """Turn the stored rows that a truncate takes into deletes at their places."""
+        layout = ROW_LAYOUTS[truncated.kind]
+        stored = read_values(layout, self._store.read(self._keys.of(row_kind(truncated.kind), ids)))
+        rows = deletes_of(layout, stored, np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)[stored.owner])
+        return rows.take(
+            (stored.numbers[:, PART] == ROW)
+            & _is_of(truncated.kind, rows, truncated.system, truncated.entity)
+            & at_or_before(stored, floor)
         )
-        rows = rows.filter(pl.Series(at_or_before(rows, floor), dtype=pl.Boolean))
-        columns = entity_columns(truncated.kind)
-        keep = {"system", "entity", "key", "source_epoch", "partition", "offset", "ts_ms", "p0", "p1", "p2", "p3"}
-        return rows.with_columns(pl.Series("row", [ids[owner] for owner in rows[OWNER]], dtype=pl.Binary)).select(
-            *[
-                pl.lit(DELETE, pl.Int8).alias("op")
-                if name == "op"
-                else pl.lit(0).cast(dtype).alias(name)
-                if name in ("held", "snapshot")
-                else pl.col(name).cast(dtype)
-                if name in keep or name == "row"
-                else pl.lit(None, dtype).alias(name)
-                for name, dtype in columns.items()
-            ]
-        )
+
+
+def _is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
+    layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
+    texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
+    found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)
+    return found
 
 
 def _encode_floors(floors: list[Floor]) -> bytes:

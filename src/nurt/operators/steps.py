@@ -14,8 +14,8 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from nurt.core.contributions import Said, join_said
 from nurt.core.identity import Touched
+from nurt.core.said import Said, join_said
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
@@ -88,7 +88,7 @@ class Steps:
     def orders(self, items: Sequence[Said | Tick]) -> Iterator[Parcel]:
         """Fold orders; what rows said to accounts of this worker goes along."""
         said = join_said([item for item in items if isinstance(item, Said)])
-        if said.slots.height or said.shares.height:
+        if len(said.slots) or len(said.shares):
             yield self._me, said
         yield from self._routes.split_said(self._worker.orders.fold(said.to_orders))
         yield from self._ticks(items)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nurt.core.context import FoldContext
-from nurt.core.contributions import Said, join_said
 from nurt.core.identity import Touched
+from nurt.core.said import Said, join_said
 from nurt.core.strays import STRAYS, decode_strays
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.change import Change

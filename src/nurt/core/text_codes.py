@@ -1,0 +1,74 @@
+"""Tell texts apart that are few: names of systems, of tables, of states. Hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from nurt.core.arrow_columns import Texts
+from nurt.core.packing import Int64s
+
+
+def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
+    """Say by row which of the names a text is; -1: none of them."""
+    encoded = [name.encode() for name in names]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    joined = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)
+    codes = np.empty(len(texts.starts), dtype=np.int64)
+    _find_names(texts.starts, texts.stops, texts.body, ends, joined, codes)
+    return codes
+
+
+def few_pairs(first: Texts, second: Texts) -> tuple[Int64s, Int64s]:
+    """Give every row a code for its pair of texts, and the first row of every code; both lie in one body."""
+    codes = np.empty(len(first.starts), dtype=np.int64)
+    firsts = np.empty(len(first.starts), dtype=np.int64)
+    count = _find_pairs(first.starts, first.stops, second.starts, second.stops, first.body, codes, firsts)
+    return codes, firsts[:count]
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_equal(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
+    if a_stop - a_start != b_stop - b_start:
+        return False
+    for i in range(a_stop - a_start):  # noqa: SIM110 - a compiled loop
+        if a[a_start + i] != b[b_start + i]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_names(starts, stops, body, ends, names, codes):  # type: ignore[no-untyped-def]
+    last = 0
+    count = len(ends) - 1
+    for row in range(len(starts)):
+        codes[row] = -1
+        for turn in range(count):
+            code = (last + turn) % count
+            if _is_equal(body, starts[row], stops[row], names, ends[code], ends[code + 1]):
+                codes[row] = last = code
+                break
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_pairs(starts, stops, starts2, stops2, body, codes, firsts):  # type: ignore[no-untyped-def]
+    last = 0
+    count = 0
+    for row in range(len(starts)):
+        found = -1
+        for turn in range(count):
+            code = (last + turn) % count
+            other = firsts[code]
+            if _is_equal(body, starts[row], stops[row], body, starts[other], stops[other]) and _is_equal(
+                body, starts2[row], stops2[row], body, starts2[other], stops2[other]
+            ):
+                found = code
+                break
+        if found < 0:
+            found = count
+            firsts[count] = row
+            count += 1
+        codes[row] = last = found
+    return count
