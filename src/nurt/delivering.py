@@ -19,12 +19,15 @@ from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 from nurt.adapters.clickhouse_sink import ClickhouseSink
+from nurt.adapters.dataverse import Dataverse
 from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes, tables_of
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.adapters.delta_sink import DeltaSink
 from nurt.adapters.hubspot import Hubspot
 from nurt.adapters.iceberg_sink import IcebergSink
 from nurt.adapters.kafka_log import KafkaLog
+from nurt.adapters.mailchimp import Mailchimp
+from nurt.adapters.marketing_cloud import MarketingCloud
 from nurt.adapters.postgres_sink import PostgresSink
 from nurt.adapters.salesforce import Salesforce
 from nurt.adapters.state_log import StateLog
@@ -54,7 +57,10 @@ GROUP = "nurt-deliver"
 _logger = logging.getLogger(__name__)
 
 KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
+    "dataverse": Dataverse,
     "hubspot": Hubspot,
+    "mailchimp": Mailchimp,
+    "marketing_cloud": MarketingCloud,
     "salesforce": Salesforce,
     "webhook": Webhook,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -10,10 +11,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from nurt.adapters.dataverse import Dataverse
 from nurt.adapters.hubspot import Hubspot
+from nurt.adapters.mailchimp import Mailchimp
+from nurt.adapters.marketing_cloud import MarketingCloud
 from nurt.adapters.salesforce import Salesforce
 from nurt.core.delivery_mapping import DestinationMapping
+from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
+from nurt.fake.mailchimp import FakeMailchimp
+from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
 from nurt.ports import Destination
@@ -42,6 +49,25 @@ def _hubspot(fake: FakeHubspot) -> dict[str, tuple[str | None, ...]]:
 def _salesforce(fake: FakeSalesforce) -> dict[str, tuple[str | None, ...]]:
     names = ("Email", "FirstName", "LastName")
     return {key: tuple(map(held.get, names)) for key, held in fake.objects["Contact"].items()}
+
+
+def _dataverse(fake: FakeDataverse) -> dict[str, tuple[str | None, ...]]:
+    names = ("emailaddress1", "firstname", "lastname")
+    return {key: tuple(map(held.get, names)) for key, held in fake.rows["contacts"].items()}
+
+
+def _mailchimp(fake: FakeMailchimp) -> dict[str, tuple[str | None, ...]]:
+    members = [held for held in fake.members.values() if held["status"] != "archived"]
+    names = ("PHONE", "FNAME", "LNAME")
+    return {
+        held["email_address"].removesuffix("@x.pl"): tuple(held["merge_fields"].get(name) or None for name in names)
+        for held in members
+    }
+
+
+def _marketing_cloud(fake: FakeMarketingCloud) -> dict[str, tuple[str | None, ...]]:
+    names = ("EmailAddress", "FirstName", "LastName")
+    return {key: tuple(held.get(name) or None for name in names) for key, held in fake.rows.items()}
 
 
 BAD = "CASE WHEN loyalty_card is not null THEN 'broken' ELSE email END"
@@ -79,6 +105,64 @@ RECEIVERS = {
             fields: {{{{Email: "{BAD}", FirstName: first_name, LastName: "coalesce(last_name, 'none')"}}}}
         """,
         _salesforce,
+    ),
+    "dataverse": Receiver(
+        lambda seed: FakeDataverse(seed=seed),
+        Dataverse,
+        f"""
+        kind: dataverse
+        url: {{url}}
+        login_url: {{url}}
+        tenant: t
+        client_id: id
+        client_secret: secret
+        limits: {{{{rows_max: 10, rates: []}}}}
+        objects:
+          contact:
+            key: {{{{nurt_id: id}}}}
+            fields: {{{{emailaddress1: "{BAD}", firstname: first_name, lastname: last_name}}}}
+        """,
+        _dataverse,
+    ),
+    "mailchimp": Receiver(
+        lambda seed: FakeMailchimp(seed=seed),
+        Mailchimp,
+        """
+        kind: mailchimp
+        url: {url}
+        audience: aud
+        api_key: key-us1
+        limits: {{rows_max: 10}}
+        objects:
+          member:
+            key: {{email_address: "concat(id, CASE WHEN loyalty_card is not null THEN '' ELSE '@x.pl' END)"}}
+            fields:
+              status: "'subscribed'"
+              FNAME: first_name
+              LNAME: last_name
+              PHONE: email
+            when_gone: delete
+        """,
+        _mailchimp,
+        lambda fake, profile: hashlib.md5(f"{profile['id']}@x.pl".encode()).hexdigest() in fake.forgotten,
+    ),
+    "marketing_cloud": Receiver(
+        lambda seed: FakeMarketingCloud(seed=seed),
+        MarketingCloud,
+        f"""
+        kind: marketing_cloud
+        url: {{url}}
+        auth_url: {{url}}
+        client_id: id
+        client_secret: secret
+        limits: {{{{rows_max: 10}}}}
+        objects:
+          profile:
+            type: nurt_profiles
+            key: {{{{SubscriberKey: id}}}}
+            fields: {{{{EmailAddress: "{BAD}", FirstName: first_name, LastName: last_name}}}}
+        """,
+        _marketing_cloud,
     ),
 }
 

@@ -1,7 +1,7 @@
 """Profiles in ClickHouse over HTTP: one ReplacingMergeTree, and views that show the newest revision only.
 
-A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and so
-on are views over `profiles_stored FINAL`.
+A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and
+so on are views over `profiles_stored FINAL`.
 """
 
 from __future__ import annotations

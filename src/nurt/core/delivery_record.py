@@ -69,10 +69,10 @@ class Record:
         return replace(self, held=tuple(one for one in self.held if (one.object, one.key) != (object_, key)))
 
     def begin(self, write: Write) -> Record:
-        """Note that a write is about to go out: its fields are unknown from now on."""
+        """Note that a write is about to go out: its fields are unknown from now on, all of them if it takes away."""
         held = self.find(write.object, write.key) or Held(write.object, write.key)
         if write.op not in (Op.UPSERT, Op.LINK):
-            return self.with_held(held)
+            return self.with_held(replace(held, marks={}))
         marks = {name: mark for name, mark in held.marks.items() if name not in write.fields}
         return self.with_held(replace(held, marks=marks))
 

@@ -6,13 +6,19 @@ import argparse
 import time
 from collections.abc import Callable
 
+from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
+from nurt.fake.mailchimp import FakeMailchimp
+from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
 from nurt.fake.webhook import FakeWebhook
 
 FAKES: dict[str, Callable[[], Fake]] = {
+    "dataverse": FakeDataverse,
     "hubspot": FakeHubspot,
+    "mailchimp": FakeMailchimp,
+    "marketing_cloud": FakeMarketingCloud,
     "salesforce": FakeSalesforce,
     "webhook": FakeWebhook,
 }

@@ -1,0 +1,198 @@
+"""Deliver to a Mailchimp audience: members by the MD5 of their address, tags, merge fields, and consent as status.
+
+Nobody who unsubscribed is subscribed again: `subscribed` is only ever said as `status_if_new`, which leaves the
+status of members that are there alone. `unsubscribed` is said as it is, in batches.
+
+Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscribe, member tags, delete permanent).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nurt.adapters.delivery_http import WORDS_MAX, Http, Reply, secret, text_of, trouble_of
+from nurt.adapters.webhook import limits_from
+from nurt.core.delivery_mapping import DestinationMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
+
+LIMITS = Limits(rows_max=500, concurrency=8, whole_rows=True)
+"""At most 500 members a batch, and at most ten connections at once."""
+
+STATUS = "status"
+TAG = "tag:"
+UNSUBSCRIBED = frozenset({"unsubscribed", "cleaned"})
+NEW_STATUS = "transactional"
+"""Of members whose consent is not known."""
+
+
+class Mailchimp:
+    """Implements ports.Destination. The external id is the address."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        from base64 import b64encode
+
+        options, where = mapping.options, f"destinations.{mapping.name}"
+        self._mapping = mapping
+        key = secret(f"{where}.api_key", options.get("api_key"))
+        url = options.get("url") or f"https://{key.rpartition('-')[2]}.api.mailchimp.com"
+        if not isinstance(options.get("audience"), str):
+            raise ConfigurationError(f"reading {where}.audience: it is missing; name the audience's id")
+        self._list = f"/3.0/lists/{options['audience']}"
+
+        def basic(_client: Any) -> tuple[str, float]:
+            text = secret(f"{where}.api_key", options.get("api_key"))
+            return b64encode(f"nurt:{text}".encode()).decode(), 3600.0
+
+        self._http = Http(secret(f"{where}.url", url), basic, scheme="Basic")
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        if call.op is not Op.UPSERT:
+            return self._each(call, self._remove)
+        leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
+        verdicts: dict[str, Verdict] = {}
+        if leaving:
+            answer = self._batch(leaving, verdicts)
+            if answer is not None:
+                return answer
+        rest = tuple(write for write in call.writes if write.key not in verdicts)
+        answer = self._each(Call(call.object, call.op, rest), self._put)
+        if answer.trouble is not None:
+            return answer
+        verdicts |= {write.key: verdict for write, verdict in zip(rest, answer.verdicts, strict=True)}
+        return Answer(tuple(verdicts[write.key] for write in call.writes), wait_s=answer.wait_s)
+
+    def _batch(self, writes: list[Write], verdicts: dict[str, Verdict]) -> Answer | None:
+        """Send members in one call; their errors are matched by address."""
+        members = [{"email_address": write.key, "status": "unsubscribed", **_merge(write)} for write in writes]
+        body = {"members": members, "update_existing": True}
+        reply = self._http.send("POST", f"{self._list}?skip_merge_validation=true", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer if answer.trouble is not Trouble.REFUSED or len(writes) == 1 else None
+        said = reply.json or {}
+        done = {
+            str(one["email_address"]).lower()
+            for name in ("new_members", "updated_members")
+            for one in said.get(name, ())
+        }
+        errors = {str(one.get("email_address", "")).lower(): one for one in said.get("errors", ())}
+        for write in writes:
+            address = write.key.lower()
+            if address in errors:
+                error = errors[address]
+                verdicts[write.key] = Verdict(
+                    Fate.REFUSED, str(error.get("error_code", "")), str(error.get("error", ""))
+                )
+            elif address in done:
+                verdicts[write.key] = Verdict(Fate.ACCEPTED)
+            else:
+                verdicts[write.key] = Verdict(Fate.TRANSIENT, "no_result_for_row")
+        return None
+
+    def _each(self, call: Call, do: Callable[[Write, Op], Answer]) -> Answer:
+        """Send rows one after the other; after trouble the others are tried again later."""
+        verdicts: list[Verdict] = []
+        for at, write in enumerate(call.writes):
+            answer = do(write, call.op)
+            if answer.trouble is None:
+                verdicts += answer.verdicts
+            elif answer.trouble is Trouble.REFUSED:
+                verdicts.append(Verdict(Fate.REFUSED, answer.code, answer.words))
+            elif not verdicts:
+                return answer
+            else:
+                rest = Verdict(Fate.TRANSIENT, answer.code)
+                return Answer((*verdicts, *(rest for _ in call.writes[at:])), wait_s=answer.wait_s)
+        return Answer(tuple(verdicts))
+
+    def _put(self, write: Write, _op: Op) -> Answer:
+        status = write.fields.get(STATUS)
+        body: dict[str, Any] = {"email_address": write.key, "status_if_new": status or NEW_STATUS, **_merge(write)}
+        if status in UNSUBSCRIBED:
+            body["status"] = "unsubscribed"
+        path = f"{self._list}/members/{_hash(write.key)}"
+        reply = self._http.send("PUT", f"{path}?skip_merge_validation=true", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        if tags := _tags(write):
+            tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
+            if isinstance(tagged, Answer):
+                return tagged
+            if (answer := _trouble(tagged)) is not None:
+                return answer
+        return Answer((Verdict(Fate.ACCEPTED, receiver_id=_hash(write.key)),))
+
+    def _remove(self, write: Write, op: Op) -> Answer:
+        """Archive a member, or forget it for ever."""
+        path = f"{self._list}/members/{_hash(write.key)}"
+        reply = (
+            self._http.send("POST", f"{path}/actions/delete-permanent")
+            if op is Op.ERASE
+            else self._http.send("DELETE", path)
+        )
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status in (404, 405):  # not there; archived before
+            return Answer((Verdict(Fate.ACCEPTED),))
+        return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """Compare fields with the audience's merge fields."""
+        reply = self._http.send("GET", f"{self._list}/merge-fields?count=1000")
+        if isinstance(reply, Answer) or reply.status != 200:
+            code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+            return [f"the audience's merge fields cannot be read ({code})"]
+        known = {one["tag"] for one in reply.json["merge_fields"]}
+        return [
+            f"{one.name}: the audience has no merge field {name}; create it, or take it out"
+            for one in self._mapping.objects
+            for name in one.fields
+            if name != STATUS and not name.startswith(TAG) and name not in known
+        ]
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _hash(address: str) -> str:
+    return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+
+
+def _merge(write: Write) -> dict[str, Mapping[str, Any]]:
+    fields = {n: text_of(v) for n, v in write.fields.items() if n != STATUS and not n.startswith(TAG)}
+    return {"merge_fields": fields} if fields else {}
+
+
+def _tags(write: Write) -> list[dict[str, str]]:
+    return [
+        {"name": name.removeprefix(TAG), "status": "active" if value else "inactive"}
+        for name, value in write.fields.items()
+        if name.startswith(TAG)
+    ]
+
+
+def _trouble(reply: Reply) -> Answer | None:
+    if reply.status < 300:
+        return None
+    title = str(reply.json.get("title", "")) if isinstance(reply.json, dict) else ""
+    if reply.status == 403:
+        return Answer(trouble=Trouble.UNAUTHORISED, code="http_403")
+    if reply.status == 404:
+        return Answer(trouble=Trouble.DOWN, code="http_404_no_such_audience")
+    return trouble_of(reply) or Answer(
+        trouble=Trouble.REFUSED, code=title or f"http_{reply.status}", words=reply.text[:WORDS_MAX]
+    )

@@ -1,0 +1,87 @@
+"""Deliver to Salesforce Marketing Cloud: rows of data extensions, and the contact deletion for erasures.
+
+Source: Marketing Cloud REST API (v2/token, hub/v1/dataevents rowset, contacts/v1 delete).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2 as httpx
+
+from nurt.adapters.delivery_http import Http, all_accepted, fetch_token, refused, secret, text_of, trouble_of
+from nurt.adapters.webhook import limits_from
+from nurt.core.delivery_mapping import DestinationMapping
+from nurt.model.delivery import Answer, Call, Limits, Op, Trouble
+
+LIMITS = Limits(rows_max=50, bytes_max=4_000_000, concurrency=4, whole_rows=True)
+"""Marketing Cloud recommends at most 50 rows a call, and refuses more than 5 MB."""
+
+
+class MarketingCloud:
+    """Implements ports.Destination. An object's `type` is the external key of its data extension."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options = mapping.options
+        self._mapping = mapping
+        self._where = f"destinations.{mapping.name}"
+        self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=60.0)
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
+        options, where = self._mapping.options, self._where
+
+        def log_in(client: httpx.Client) -> tuple[str, float]:
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": secret(f"{where}.client_id", options.get("client_id")),
+                "client_secret": secret(f"{where}.client_secret", options.get("client_secret")),
+            }
+            if "account_id" in options:
+                form["account_id"] = str(options["account_id"])
+            url = secret(f"{where}.auth_url", options.get("auth_url")).rstrip("/")
+            given = fetch_token(client, f"{url}/v2/token", form, as_json=True)
+            return str(given["access_token"]), float(given.get("expires_in", 1079))
+
+        return log_in
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        one = self._mapping.object(call.object)
+        if call.op is Op.UPSERT:
+            path = f"/hub/v1/dataevents/key:{quote(one.type, safe='')}/rowset"
+            rows = [{"keys": {one.key_field: write.key}, "values": _values(write.fields)} for write in call.writes]
+            reply = self._http.send("POST", path, rows)
+        else:
+            body = {"values": [write.key for write in call.writes], "deleteOperationType": "ContactAndAttributes"}
+            reply = self._http.send("POST", "/contacts/v1/contacts/actions/delete?type=keys", body)
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status in (403, 404):
+            return Answer(
+                trouble=Trouble.UNAUTHORISED if reply.status == 403 else Trouble.DOWN, code=f"http_{reply.status}"
+            )
+        if reply.status >= 300:
+            return trouble_of(reply) or refused(reply)
+        if call.op is Op.UPSERT and (not isinstance(reply.json, list) or len(reply.json) != len(call.writes)):
+            return Answer()
+        return all_accepted(call)
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """See ports.Destination; its REST API does not describe data extensions."""
+        return []
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _values(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text_of(value) for name, value in fields.items()}

@@ -1,0 +1,158 @@
+"""Dataverse's Web API as far as nurt speaks to it, with its refusals."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+
+from nurt.fake.server import Asked, Fake, Told
+
+BASE = "/api/data/v9.2"
+KEY = "nurt_id"
+TABLES: dict[str, tuple[str, set[str]]] = {
+    "accounts": ("account", {"name", "nurt_tax_id", "address1_country"}),
+    "contacts": (
+        "contact",
+        {"firstname", "lastname", "emailaddress1", "telephone1", "nurt_orders", "statecode"},
+    ),
+}
+BINDS = {"parentcustomerid_account@odata.bind"}
+
+
+class FakeDataverse(Fake):
+    """Rows by entity set and alternate key.
+
+    It refuses unknown columns, an e-mail without @, a parent that is not there, a key twice in one request, and a
+    wrong token; UpsertMultiple is all or nothing.
+    """
+
+    def __init__(self, client_secret: str = "secret", seed: int = 0) -> None:
+        super().__init__(seed)
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in TABLES}
+        self.batches = 0
+        self._secret = client_secret
+        self._tokens: set[str] = set()
+        self._next = 0
+
+    def too_many(self) -> Told:
+        """See Fake."""
+        return _error(429, "0x80072322", "Number of requests exceeded", {"Retry-After": self.faults.retry_after})
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        if asked.path.endswith("/oauth2/v2.0/token"):
+            form = dict(parse_qsl(asked.body.decode()))
+            if form.get("client_secret") != self._secret:
+                return Told(401, {"error": "invalid_client"})
+            token = f"t{len(self._tokens)}"
+            self._tokens.add(token)
+            return Told(200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
+        if asked.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
+            return Told(401)
+        return self._answer(asked.method, asked.path.removeprefix(BASE), asked)
+
+    def _answer(self, method: str, path: str, asked: Asked) -> Told:
+        if path == "/$batch":
+            return self._batch(asked.body.decode())
+        if found := re.fullmatch(r"/EntityDefinitions\(LogicalName='(\w+)'\)/(Attributes|Keys)", path):
+            return self._metadata(*found.groups())
+        if found := re.fullmatch(r"/(\w+)/Microsoft\.Dynamics\.CRM\.UpsertMultiple", path):
+            return self._multiple(found.group(1), asked.json()["Targets"])
+        if path == "/Merge":
+            return self._merge(asked.json())
+        return self._row(method, path, asked.json())
+
+    def _row(self, method: str, path: str, body: Any) -> Told:
+        found = re.fullmatch(rf"/(\w+)\({KEY}='(.*)'\)", unquote(path))
+        if found is None or found.group(1) not in self.rows:
+            return _error(404, "0x80060888", "Resource not found")
+        table, key = found.group(1), found.group(2).replace("''", "'")
+        held = self.rows[table].get(key)
+        if method == "PATCH":
+            return self._put(table, key, body) or Told(204)
+        if held is None:
+            return _error(404, "0x80040217", "Does Not Exist")
+        if method == "DELETE":
+            del self.rows[table][key]
+            return Told(204)
+        return Told(200, held)
+
+    def _put(self, table: str, key: str, fields: dict[str, Any]) -> Told | None:
+        logical, columns = TABLES[table]
+        if unknown := sorted(set(fields) - columns - BINDS):
+            return _error(400, "0x80048d19", f"Could not find a property named '{unknown[0]}'")
+        if fields.get("emailaddress1") and "@" not in fields["emailaddress1"]:
+            return _error(400, "0x80040265", f"{fields['emailaddress1']} is no address")
+        held = dict(self.rows[table].get(key) or {})
+        if not held:
+            self._next += 1
+            held = {f"{logical}id": f"00000000-0000-0000-0000-{self._next:012d}", KEY: key, "merged": False}
+        for name in BINDS & set(fields):
+            bound = fields[name]
+            if bound is None:
+                held["_parentcustomerid_value"] = None
+                continue
+            parent = re.fullmatch(rf"/?accounts\({KEY}='(.*)'\)", bound)
+            if parent is None or parent.group(1) not in self.rows["accounts"]:
+                return _error(404, "0x80040217", "the bound account Does Not Exist")
+            held["_parentcustomerid_value"] = self.rows["accounts"][parent.group(1)]["accountid"]
+        held.update({name: value for name, value in fields.items() if name not in BINDS})
+        self.rows[table][key] = held
+        return None
+
+    def _multiple(self, table: str, targets: list[dict[str, Any]]) -> Told:
+        before = copy.deepcopy(self.rows)
+        seen = set()
+        for target in targets:
+            found = re.fullmatch(rf"{table}\({KEY}='(.*)'\)", unquote(target["@odata.id"]))
+            right = target.get("@odata.type") == f"Microsoft.Dynamics.CRM.{TABLES[table][0]}"
+            if found is None or not right or found.group(1) in seen:
+                self.rows = before
+                return _error(400, "0x80060891", "a target has no right type, no key, or is there twice")
+            seen.add(found.group(1))
+            fields = {name: value for name, value in target.items() if name not in ("@odata.id", "@odata.type")}
+            if (told := self._put(table, found.group(1).replace("''", "'"), fields)) is not None:
+                self.rows = before
+                return told
+        return Told(204)
+
+    def _batch(self, text: str) -> Told:
+        self.batches += 1
+        out = []
+        for part in text.split(text.partition("\r\n")[0]):
+            found = re.search(
+                rf"(PATCH|DELETE|GET) {re.escape(BASE)}(\S+) HTTP/1\.1\r\n.*?\r\n\r\n(.*)", part, re.DOTALL
+            )
+            if found is None:
+                continue
+            body = found.group(3).strip()
+            told = self._row(found.group(1), found.group(2), orjson.loads(body) if body else None)
+            content = orjson.dumps(told.body).decode() if told.body else ""
+            head = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary"
+            out.append(f"--batchresponse_1\r\n{head}\r\n\r\nHTTP/1.1 {told.status} x\r\n\r\n{content}\r\n")
+        return Told(200, "".join(out) + "--batchresponse_1--\r\n")
+
+    def _merge(self, body: dict[str, Any]) -> Told:
+        ids = [body[side]["contactid"] for side in ("Target", "Subordinate")]
+        rows = [next((row for row in self.rows["contacts"].values() if row["contactid"] == id_), None) for id_ in ids]
+        stays, gone = rows
+        if stays is None or gone is None or gone["merged"]:
+            return _error(400, "0x80040217", "not there, or merged before")
+        gone["merged"], gone["statecode"], gone["_masterid_value"] = True, 1, stays["contactid"]
+        return Told(204)
+
+    def _metadata(self, logical: str, what: str) -> Told:
+        columns = next(columns for name, columns in TABLES.values() if name == logical)
+        if what == "Keys":
+            return Told(200, {"value": [{"KeyAttributes": [KEY]}]})
+        return Told(
+            200, {"value": [{"LogicalName": name, "IsValidForUpdate": True} for name in sorted({KEY, *columns})]}
+        )
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Told:
+    return Told(status, {"error": {"code": code, "message": message}}, headers or {})

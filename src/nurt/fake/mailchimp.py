@@ -1,0 +1,110 @@
+"""A Mailchimp audience, with its refusals."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64decode
+from typing import Any
+
+from nurt.fake.server import Asked, Fake, Told
+
+ROWS_MAX = 500
+MERGE_FIELDS = {"FNAME", "LNAME", "PHONE", "ORDERS"}
+
+
+class FakeMailchimp(Fake):
+    """Members by the MD5 of their lower-cased address.
+
+    It refuses bad addresses, unknown merge fields, addresses that were permanently deleted, subscribing someone who
+    unsubscribed themselves (compliance), more than 500 members a batch, and a wrong key.
+    """
+
+    def __init__(self, api_key: str = "key-us1", seed: int = 0) -> None:
+        super().__init__(seed)
+        self.members: dict[str, dict[str, Any]] = {}
+        self.forgotten: set[str] = set()
+        self.resubscribed = 0
+        self._key = api_key
+
+    def too_many(self) -> Told:
+        """See Fake."""
+        return _problem(429, "Too Many Requests", "You have exceeded the limit of 10 simultaneous connections.")
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        given = b64decode(asked.headers.get("authorization", "").removeprefix("Basic ") or b"").decode()
+        if given.partition(":")[2] != self._key:
+            return _problem(401, "API Key Invalid", "Your API key may be invalid.")
+        path = asked.path.removeprefix("/3.0/lists/aud")
+        if path == "":
+            return self._batch(asked.json())
+        if path == "/merge-fields":
+            return Told(200, {"merge_fields": [{"tag": tag} for tag in sorted(MERGE_FIELDS)]})
+        found = re.fullmatch(r"/members/([0-9a-f]{32})(/tags|/actions/delete-permanent)?", path)
+        if found is None:
+            return _problem(404, "Resource Not Found", "no such path")
+        hash_, what = found.groups()
+        if asked.method == "PUT":
+            return self._put(hash_, asked.json())
+        if hash_ not in self.members:
+            return _problem(404, "Resource Not Found", "no such member")
+        member = self.members[hash_]
+        if what == "/tags":
+            for tag in asked.json()["tags"]:
+                (member["tags"].add if tag["status"] == "active" else member["tags"].discard)(tag["name"])
+            return Told(204)
+        if what is not None:
+            del self.members[hash_]
+            self.forgotten.add(hash_)
+            return Told(204)
+        if member["status"] == "archived":
+            return _problem(405, "Method Not Allowed", "This list member cannot be removed.")
+        member["status"] = "archived"
+        return Told(204)
+
+    def _problem_of(self, hash_: str, body: dict[str, Any]) -> tuple[str, str] | None:
+        address = body["email_address"]
+        if "@" not in address or hashlib.md5(address.lower().encode()).hexdigest() != hash_:
+            return "Invalid Resource", f"{address} looks fake or invalid, please enter a real email address."
+        if hash_ in self.forgotten:
+            return "Forgotten Email Not Subscribed", f"{address} was permanently deleted and cannot be re-imported."
+        if unknown := set(body.get("merge_fields", {})) - MERGE_FIELDS:
+            return "Invalid Resource", f"Your merge fields were invalid: {sorted(unknown)}"
+        held = self.members.get(hash_)
+        if held and held["status"] == "unsubscribed" and body.get("status") == "subscribed":
+            return "Member In Compliance State", f"{address} is in a compliance state due to unsubscribe."
+        return None
+
+    def _put(self, hash_: str, body: dict[str, Any]) -> Told:
+        if (problem := self._problem_of(hash_, body)) is not None:
+            return _problem(400, *problem)
+        return Told(200, self._keep(hash_, body))
+
+    def _keep(self, hash_: str, body: dict[str, Any]) -> dict[str, Any]:
+        held = self.members.setdefault(hash_, {"status": body.get("status_if_new"), "merge_fields": {}, "tags": set()})
+        held["email_address"] = body["email_address"]
+        if held["status"] == "archived":
+            held["status"] = body.get("status_if_new", "archived")
+        held["status"] = body.get("status") or held["status"]
+        held["merge_fields"].update(body.get("merge_fields", {}))
+        return {"email_address": held["email_address"], "status": held["status"], "id": hash_}
+
+    def _batch(self, body: dict[str, Any]) -> Told:
+        members = body["members"]
+        if len(members) > ROWS_MAX:
+            return _problem(400, "Invalid Resource", "at most 500 members")
+        updated, errors = [], []
+        for member in members:
+            address = member["email_address"]
+            hash_ = hashlib.md5(address.lower().encode()).hexdigest()
+            problem = self._problem_of(hash_, member)
+            if problem is not None:
+                errors.append({"email_address": address, "error": problem[1], "error_code": "ERROR_GENERIC"})
+            else:
+                updated.append(self._keep(hash_, member))
+        return Told(200, {"new_members": [], "updated_members": updated, "errors": errors, "error_count": len(errors)})
+
+
+def _problem(status: int, title: str, detail: str) -> Told:
+    return Told(status, {"title": title, "status": status, "detail": detail})
