@@ -17,3 +17,12 @@ SHARDS_MAX = 256
 
 TABLE_COLUMNS_MAX = 62
 """Columns of one kind of state value: a row's bitmap holds them in one word."""
+
+UNIONS_MAX = 4_096
+"""Unions of routes that share locations: each bounds what can be promised, for every sku."""
+
+TOKEN_PAPERS_MAX = 500
+"""Orders, documents and shipments that one number joins; a number that more bear joins none (`0`, `-`, `n/a`)."""
+
+PUBLISH_SKUS_MAX = 5_000
+"""Skus, and orders, that are published at a time; the others wait, and what they say is then newer."""

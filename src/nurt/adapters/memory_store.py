@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
+from nurt.core.stock.ledger import Ledger
 from nurt.errors import Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
@@ -23,6 +26,14 @@ class Memory:
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
+    reservations: dict[bytes, dict[bytes, Any]] = field(default_factory=dict)
+    now_ms: int = 0
+    """What the server's clock says."""
+
+    def ledger(self, place: bytes) -> Ledger:
+        """Open the ledger of a place."""
+        due, orders = self.due.setdefault(place, {}), self.reservations.setdefault(place, {})
+        return Ledger(place, self.values, due, orders)
 
     def claim(self, run: int, places: Sequence[bytes]) -> None:
         """Take all heads for a run; raises Fenced when a later run holds one."""
@@ -46,6 +57,8 @@ class Memory:
             dict(self.counts),
             {place: dict(offsets) for place, offsets in self.counted.items()},
             dict(self.refused),
+            deepcopy(self.reservations),
+            self.now_ms,
         )
 
 
@@ -112,6 +125,9 @@ class MemoryStore:
             memory.counts[counted] = memory.counts.get(counted, 0) + messages
         for refused in change.refused:
             memory.refused[refused.topic, refused.partition, refused.offset] = refused
+        for call in change.calls:
+            now_ms = memory.now_ms if call.now_ms is None else call.now_ms
+            memory.ledger(call.place).call(call.what, call.arguments, now_ms)
         self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))
         self._after_write()
 

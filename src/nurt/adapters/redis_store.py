@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import orjson
@@ -22,6 +23,7 @@ from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
 
 SCAN_COUNT = 5_000
+LEDGER_SCRIPT = files("nurt.adapters").joinpath("ledger.lua").read_bytes()
 _logger = logging.getLogger(__name__)
 
 
@@ -327,6 +329,10 @@ def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
         name = f"{refused.topic}:{refused.partition}:{refused.offset}"
         packed.add(b"SET", keys.named(f"q{name}"), _encode_refused(refused))
         packed.add(b"ZADD", keys.named("quarantine"), refused.timestamp_ms, name)
+
+    for call in change.calls:
+        now: bytes | int = b"" if call.now_ms is None else call.now_ms
+        packed.add(b"EVAL", LEDGER_SCRIPT, 1, call.place, call.what, now, *call.arguments)
 
 
 def _add_members(packed: Packed, key: bytes, scores: Mapping[bytes, int]) -> None:

@@ -8,6 +8,20 @@ from dataclasses import dataclass, field
 from nurt.model.refusal import Refused
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the ledger's script as part of a write (see `core/stock/ledger.py`).
+
+    Attributes:
+        now_ms: None: the server's clock.
+    """
+
+    place: bytes
+    what: str
+    arguments: tuple[bytes | str | int, ...]
+    now_ms: int | None = None
+
+
 @dataclass(slots=True)
 class Change:
     """One atomic write.
@@ -21,6 +35,7 @@ class Change:
         counts: (topic, outcome, reason) -> messages to add.
         counted: shard place -> what is counted of -> highest counted offset; see `core/counted.py`.
         refused: messages for the quarantine.
+        calls: of the ledger's script, after everything else.
     """
 
     put: dict[bytes, bytes] = field(default_factory=dict)
@@ -31,6 +46,7 @@ class Change:
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     def store(
         self, keys: list[bytes], values: Sequence[bytes | None], before: Sequence[bytes | None] | None = None

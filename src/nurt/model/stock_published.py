@@ -1,0 +1,31 @@
+"""What the flow of stock publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class StockBatch:
+    """Figures, orders and events, in order.
+
+    Attributes:
+        revision: of everything in it; it grows.
+        as_of_ms: the moment that it was computed for.
+        figures: a row for every sku, channel and market (see `core.stock.figures`), or without rows.
+        orders: by id; None is a tombstone.
+        events: each with an `id`: one that was published twice has the same.
+    """
+
+    revision: int
+    as_of_ms: int
+    figures: pl.DataFrame = field(default_factory=pl.DataFrame)
+    orders: Mapping[bytes, dict[str, Any] | None] = field(default_factory=dict)
+    events: tuple[dict[str, Any], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.figures.height or self.orders or self.events)

@@ -1,0 +1,92 @@
+"""The real stages of stock as a deployment that histories and mishaps can be played on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from nurt.core.stock.routes import compile_routes
+from nurt.model.stock_plan import StockPlan
+from nurt.model.stock_published import StockBatch
+from nurt.operators.stock_worker import StockSteps, StockWorker
+from tests.oracle.engine import SHARDS, Engine
+from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.stock_histories import BASE_MS, SYSTEMS
+from tests.oracle.values import TODAY
+
+del SHARDS
+UNIT_MS = 20_000
+"""What counts as a day here: bookings are over after two."""
+
+
+def moment_of(day: int) -> int:
+    """Say which moment a plan's day stands for."""
+    return BASE_MS + (day - TODAY) * UNIT_MS
+
+
+class StockEngine(Engine):
+    """A cluster of the real stages; implements `Deployment`."""
+
+    def __init__(self, plan: StockPlan, seed: int = 0) -> None:
+        self.stock_routes = compile_routes(plan)
+        super().__init__(
+            SYSTEMS,
+            {},
+            DEPLOYMENT_IDS.ids,
+            BASE_MS,
+            lambda store, keys, context: StockWorker(store, keys, context, self.stock_routes),  # type: ignore[arg-type,return-value]
+            seed,
+        )
+        self.figures: dict[tuple[str, str, str], tuple[int, int]] = {}
+        self.orders: dict[bytes, tuple[int, dict[str, Any] | None]] = {}
+        self.events: dict[str, dict[str, Any]] = {}
+        self._stock: list[StockSteps] = []
+
+    def drain(self, as_of: int) -> Any:
+        """Let the moment come, and the clock change whatever it changes."""
+        super().drain(moment_of(as_of))
+        return {key: available for key, (_, available) in self.figures.items()}
+
+    def kill(self) -> None:
+        super().kill()
+        self._stock = []
+
+    def _carry(self, parcels: list[tuple[int, Any]]) -> None:
+        if not self._stock:
+            self._stock = [
+                StockSteps(steps._worker, self.routes, index, server_clock=False)  # type: ignore[arg-type]
+                for index, steps in enumerate(self._steps)
+            ]
+        waiting: dict[int, list[Any]] = {worker: [] for worker in range(self.routes.workers)}
+        for worker, item in parcels:
+            waiting[worker].append(item)
+        order = list(waiting)
+        self._choose.shuffle(order)
+        sent = [list(self._stock[worker].rows(waiting[worker])) for worker in order if waiting[worker]]
+        waiting = {worker: [] for worker in range(self.routes.workers)}
+        while sent:
+            one = self._choose.choice(sent)
+            if not one:
+                sent.remove(one)
+                continue
+            worker, item = one.pop(0)
+            waiting[worker].append(item)
+        for worker, items in waiting.items():
+            if items:
+                for batch in self._stock[worker].stock(items):
+                    self._count()
+                    self._take(batch)
+
+    def _take(self, batch: StockBatch) -> None:
+        if batch.figures.height:
+            names = ("sku", "channel", "market", "available")
+            for sku, channel, market, available in batch.figures.select(pl.col(names)).iter_rows():
+                held = self.figures.get((sku, channel, market), (-1, 0))
+                if batch.revision >= held[0]:
+                    self.figures[sku, channel, market] = batch.revision, available
+        for one, order in batch.orders.items():
+            if batch.revision >= self.orders.get(one, (-1, None))[0]:
+                self.orders[one] = batch.revision, order
+        for event in batch.events:
+            self.events[event["id"]] = event

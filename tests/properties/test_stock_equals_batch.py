@@ -1,0 +1,61 @@
+"""Law: what can be sold equals a plain recomputation over the final rows, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.oracle.frames import batch_of
+from tests.oracle.mishaps import Plan, plans, run_plan
+from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.stock_batch import expected_stock
+from tests.oracle.stock_engine import StockEngine, moment_of
+from tests.oracle.stock_histories import SYSTEMS, StockHistory, stock_histories
+from tests.oracle.values import TODAY
+
+slowly = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def judge(history: StockHistory, engine: StockEngine, as_of: int) -> list[str]:
+    priority = {name: system.priority for name, system in SYSTEMS.items()}
+    markets = {name: system.market or "" for name, system in SYSTEMS.items()}
+    expected = expected_stock(history.truth, history.plan, priority, markets, moment_of(as_of))
+    found = {key: available for key, (_, available) in engine.figures.items()}
+    wrong = [
+        f"{key}: {found.get(key)} (expected {expected.available.get(key, 0)})"
+        for key in {**found, **expected.available}
+        if (found.get(key) or 0) != expected.available.get(key, 0)
+    ]
+    orders = {(row.system, row.key): row.id for row in history.truth if row.kind == "order"}
+    for (system, key, sku), remaining in expected.remaining.items():
+        order = engine.orders.get(orders[system, key], (0, None))[1]
+        said = sum(line["remaining"] for line in order["lines"] if line["sku"] == sku) if order else None
+        if said != remaining:
+            wrong.append(f"order {system}/{key} of {sku}: {said} (expected {remaining})")
+    alive = {one for one, (_, order) in engine.orders.items() if order is not None}
+    wrong += [f"order {one.hex()} is said to live" for one in alive - set(orders.values())]
+    if wrong:
+        note("\n".join([str(history.plan), history.transcript(), *wrong]))
+    return wrong
+
+
+@slowly
+@given(stock_histories(), st.integers(TODAY, TODAY + 4), st.integers(1, 4))
+def test_stock_equals_the_batch(history: StockHistory, as_of: int, workers: int) -> None:
+    engine = StockEngine(history.plan, seed=workers)
+    engine.start(workers)
+    at = 0
+    while at < len(history.arrivals):
+        size = history.sizes[at % len(history.sizes)]
+        engine.feed(batch_of(history.arrivals[at : at + size], DEPLOYMENT_IDS))
+        at += size
+    engine.drain(as_of)
+    assert not judge(history, engine, as_of)
+
+
+@slowly
+@given(stock_histories(), plans(), st.integers(0, 9))
+def test_stock_equals_the_batch_whatever_happens(history: StockHistory, plan: Plan, seed: int) -> None:
+    engine = StockEngine(history.plan, seed)
+    _, as_of = run_plan(engine, history, plan, DEPLOYMENT_IDS, TODAY)  # type: ignore[arg-type]
+    assert not judge(history, engine, as_of)
