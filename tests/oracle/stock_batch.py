@@ -50,7 +50,7 @@ def expected_stock(
     by_kind: dict[str, list[StockRow]] = defaultdict(list)
     for row in rows:
         by_kind[row.kind].append(row)
-    orders, remaining, holds = _orders(by_kind, plan, markets, as_of_ms)
+    remaining, holds = _orders(by_kind, plan, markets, as_of_ms)
     kits: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in by_kind["kit_part"]:
         if row.get("kit") is not None and row.get("sku") is not None:
@@ -170,9 +170,9 @@ def _counts(hold: tuple[Any, ...], levels: Sequence[StockRow], as_of_ms: int) ->
     if due <= as_of_ms:
         return False
     for row in levels:
-        if row.system == system and hold[3] in (None, row.get("location")) and None not in (*row.position, *position):
-            if row.position >= position:
-                return False
+        known = None not in (*row.position, *position)
+        if row.system == system and hold[3] in (None, row.get("location")) and known and row.position >= position:
+            return False
     return True
 
 
@@ -182,7 +182,7 @@ def _refs(text: str | None) -> list[str]:
 
 def _orders(
     by_kind: dict[str, list[StockRow]], plan: StockPlan, markets: dict[str, str], as_of_ms: int
-) -> tuple[list[StockRow], dict[tuple[str, str, str], int], list[tuple[Any, ...]]]:
+) -> tuple[dict[tuple[str, str, str], int], list[tuple[Any, ...]]]:
     orders = sorted(by_kind["order"], key=lambda row: (row.get("placed_at") or 0, row.id))
     lines = _children(by_kind["order_line"])
     need: dict[tuple[bytes, str, str | None], int] = defaultdict(int)
@@ -275,7 +275,7 @@ def _orders(
         for paper, sku, place, targets, _, quantity in booked_holds:
             if not targets and paper.get("status") not in ("shipped", "complete"):
                 holds.append((sku, "", "", place, None, quantity))
-    return orders, dict(remaining), holds
+    return dict(remaining), holds
 
 
 def _later(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from tests.oracle.stock_engine import StockEngine, moment_of
 from tests.oracle.stock_histories import SYSTEMS, StockHistory, stock_histories
 from tests.oracle.values import TODAY
 
-slowly = settings(deadline=None, suppress_health_check=list(HealthCheck))
+slowly = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=40)
 
 
 def judge(history: StockHistory, engine: StockEngine, as_of: int) -> list[str]:

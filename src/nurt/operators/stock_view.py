@@ -123,11 +123,11 @@ class StockView:
         located = np.maximum(weighed.located - np.maximum(weighed.on_hand, 0), 0).sum(axis=1)
         oversold = np.maximum(-slack, 0) + located
         if kits.height:
-            names = kits["of"].unique(maintain_order=True)
-            part_ids = sku_ids(self._context.ids, names).to_list()
+            parts = kits["of"].unique(maintain_order=True)
+            part_ids = sku_ids(self._context.ids, parts).to_list()
             shelves.load(part_ids)
             _, _, of_parts, part_ledger, _ = self._weighed(shelves, part_ids, as_of_ms)
-            index = dict(zip(names.to_list(), range(len(names)), strict=True))
+            index = dict(zip(parts.to_list(), range(len(parts)), strict=True))
             summed = kits.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())
             summed = summed.with_columns(pl.col("of").replace_strict(index, return_dtype=pl.Int64).alias("part"))
             free_of_kits(free, summed, of_parts.free(self.routes, part_ledger))

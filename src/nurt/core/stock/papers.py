@@ -227,7 +227,9 @@ def _targets(
     named = heads.filter(pl.col(ref).is_not_null())
     found = []
     if named.height:
-        split = named.select(OWNER, ref, *_WHERE, split_refs(named[ref]).alias("text")).explode("text", empty_as_null=False)
+        split = named.select(OWNER, ref, *_WHERE, split_refs(named[ref]).alias("text")).explode(
+            "text", empty_as_null=False
+        )
         found.append(_narrowed(split.join(borne, on=_SAME)).select(columns))
     keyed = heads.filter(pl.col(ref).is_null() & pl.col("match_key").is_not_null())
     if keyed.height:
@@ -242,7 +244,9 @@ def _targets(
             numbers = papers.filter((pl.col("part") == DOCUMENT) & pl.col("number").is_not_null()).select(
                 "component", pl.col("number").alias("text"), pl.col(OWNER).alias("document")
             )
-            split = fulfil.select(OWNER, ref, *_WHERE, split_refs(fulfil["document_ref"]).alias("text")).explode("text", empty_as_null=False)
+            split = fulfil.select(OWNER, ref, *_WHERE, split_refs(fulfil["document_ref"]).alias("text")).explode(
+                "text", empty_as_null=False
+            )
             through = split.join(numbers, on=_SAME).join(documents.rename({OWNER: "document"}), on="document")
             found.append(through.select(columns))
     if not found:
@@ -307,7 +311,11 @@ def _fill(lines: pl.DataFrame, given: pl.DataFrame, wholes: bool = False) -> np.
     given = given.with_row_index("gift").filter(pl.col("targets").list.len() > 0)
     if not given.height:
         return got
-    pairs = given.select("gift", "sku", "quantity", "targets").explode("targets", empty_as_null=False).rename({"targets": OWNER})
+    pairs = (
+        given.select("gift", "sku", "quantity", "targets")
+        .explode("targets", empty_as_null=False)
+        .rename({"targets": OWNER})
+    )
     at = lines.select(OWNER, "sku").with_row_index("line")
     pairs = pairs.join(at, on=[OWNER, "sku"], how="inner").sort("gift", "line")
     left = np.zeros(int(given["gift"].max()) + 1, dtype=np.int64)  # type: ignore[arg-type]
@@ -356,9 +364,8 @@ def _due(
     )
     if not after:
         return pl.DataFrame(schema={OWNER: pl.Int64(), "due_ms": pl.Int64()})
-    moments = [pl.col("at") // 1000 + seconds * 1000 for seconds in after]
-    moments = [waiting.select(OWNER, (pl.col("at") // 1000 + seconds * 1000).alias("due_ms")) for seconds in after]
-    return pl.concat(moments).filter(pl.col("due_ms") > as_of_ms).group_by(OWNER).agg(pl.col("due_ms").min())
+    soon = [waiting.select(OWNER, (pl.col("at") // 1000 + seconds * 1000).alias("due_ms")) for seconds in after]
+    return pl.concat(soon).filter(pl.col("due_ms") > as_of_ms).group_by(OWNER).agg(pl.col("due_ms").min())
 
 
 def _larger(one: pl.Expr, other: pl.Expr) -> pl.Expr:

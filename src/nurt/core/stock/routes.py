@@ -2,8 +2,8 @@
 
 A *bin* is a location, or what is on its way to it within a horizon. A *route* is a channel in a market, with the bins
 that serve it. Holds on routes can all be served exactly when, for every union of routes, what it holds fits into its
-bins (Hall's theorem); so a route may promise the least that any union around it leaves free. Unions of routes that share no
-bin bound nothing that their parts do not, so only connected ones are kept.
+bins (Hall's theorem); so a route may promise the least that any union around it leaves free. Unions of routes that
+share no bin bound nothing that their parts do not, so only connected ones are kept.
 """
 
 from __future__ import annotations
