@@ -24,7 +24,7 @@ $(WARM): $(STAMP) $(shell find src/nurt/core src/nurt/adapters src/nurt/operator
 	@$(BIN)/python -m nurt.warm
 	@touch $@
 
-demo: $(WARM) ## Two shops and an ERP become live customer profiles, on this machine alone
+demo: $(WARM) ## Two shops, an ERP and genuine change events become live profiles, on this machine alone
 	@$(BIN)/nurt demo
 
 test: $(WARM) ## All tests; services that are not there are skipped at a desk and fail in CI

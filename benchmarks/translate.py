@@ -110,7 +110,7 @@ topics:
 class Registry:
     """The two schemas of this benchmark."""
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         return {1: KEY, 2: ENVELOPE}.get(schema_id)
 
     def register(self, subject: str, schema: Any) -> int:

@@ -101,7 +101,7 @@ class Schemas:
     def __init__(self, schemas: abc.Mapping[int, Any]) -> None:
         self.schemas = dict(schemas)
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         return self.schemas.get(schema_id)
 
     def register(self, subject: str, schema: abc.Mapping[str, Any]) -> int:

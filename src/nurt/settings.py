@@ -35,6 +35,7 @@ class Settings:
 
     Attributes:
         mapping: the mapping file.
+        mappings: further ones; `mapping:` may be a list.
         data: where the embedded register, commits, schemas and the ids' secret are kept.
         redis_url: of Redis or Valkey; credentials may be written as `${VARIABLE}`.
         prefix: tells deployments that share a server apart.
@@ -68,6 +69,7 @@ class Settings:
     parquet: Path | None = None
     secret: str | None = None
     destinations: Path = Path("delivery.yaml")
+    mappings: tuple[Path, ...] = ()
 
     def ids_secret(self) -> bytes:
         """Return the secret under which ids are hashed: `secret`, or one made once in the data folder.
@@ -94,7 +96,7 @@ class Settings:
 
 
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "": {"mapping": str, "data": str, "workers": int, "secret": str, "destinations": str},
+    "": {"mapping": (str, list), "data": str, "workers": int, "secret": str, "destinations": str},
     "state": {"url": str, "prefix": str, "shards": int},
     "kafka": {"bootstrap": str, "options": dict},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
@@ -133,8 +135,9 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
                 f"reading settings {path}: `{name}` is no mapping of keys; write `{name}:` and keys"
             )
         _check(part, name, path, list(_SECTIONS[name]))
-    if "mapping" not in top:
-        raise ConfigurationError(f"reading settings {path}: `mapping` is missing; name the mapping file")
+    mappings = [top["mapping"]] if isinstance(top.get("mapping"), str) else top.get("mapping")
+    if not mappings or not all(isinstance(name, str) for name in mappings):
+        raise ConfigurationError(f"reading settings {path}: `mapping` is missing; name the mapping file, or several")
     state, kafka, source = parts["state"], parts["kafka"], parts["input"]
     registry, output = parts["registry"], parts["output"]
     if bool(source.get("topics")) == bool(source.get("archives")):
@@ -143,7 +146,8 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         raise ConfigurationError(f"reading settings {path}: topics need `kafka: {{bootstrap: host:port}}`; add it")
     home = path.parent
     return Settings(
-        mapping=home / top["mapping"],
+        mapping=home / mappings[0],
+        mappings=tuple(home / name for name in mappings[1:]),
         data=home / top.get("data", "nurt-data"),
         redis_url=state.get("url", DEFAULT_REDIS_URL),
         prefix=state.get("prefix", "nurt"),

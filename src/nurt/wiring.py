@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -37,7 +38,7 @@ from nurt.core.launch import (
     run_number,
     source_epochs,
 )
-from nurt.core.mapping import Mapping, load_mapping
+from nurt.core.mapping import Mapping, join_mappings, load_mapping
 from nurt.core.source_epochs import SourceEpochs
 from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.errors import ConfigurationError
@@ -220,14 +221,18 @@ class Current:
 
 
 def read_mapping(settings: Settings) -> Mapping:
-    """Read and check the mapping file."""
+    """Read and check the mapping files."""
+    return join_mappings([_read_mapping(path) for path in (settings.mapping, *settings.mappings)])
+
+
+def _read_mapping(path: Path) -> Mapping:
     try:
-        text = settings.mapping.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as failed:
         raise ConfigurationError(
-            f"reading mapping {settings.mapping}: {failed.strerror}; correct `mapping` in the settings"
+            f"reading mapping {path}: {failed.strerror}; correct `mapping` in the settings"
         ) from None
-    return load_mapping(text, str(settings.mapping))
+    return load_mapping(text, str(path))
 
 
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:

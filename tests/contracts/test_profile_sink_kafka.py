@@ -27,7 +27,7 @@ class Subjects:
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         return None
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:

@@ -21,7 +21,7 @@ def test_schemas_of_several_archives_are_found_together(tmp_path: Path) -> None:
     registry = FolderRegistry(tmp_path, FOLDERS)
     for folder in FOLDERS:
         for text, schema in json.loads((folder / "schemas.json").read_text()).items():
-            assert registry.schema(int(text)) == schema
+            assert registry.schema(int(text), str(folder)) == schema
 
 
 def test_an_archive_is_never_written_to(tmp_path: Path) -> None:
@@ -31,12 +31,24 @@ def test_an_archive_is_never_written_to(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in CORPUS.rglob("*.json")} == before
 
 
-def test_one_id_for_two_schemas_is_refused(tmp_path: Path) -> None:
-    for name, schema in (("a", ROW), ("b", {**ROW, "name": "Other"})):
+def test_an_id_means_what_its_own_archive_says(tmp_path: Path) -> None:
+    other = {**ROW, "name": "Other"}
+    for name, schemas in (("a", {"1": ROW, "2": ROW}), ("b", {"1": other})):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "schemas.json").write_text(json.dumps({"1": schema}))
+        (tmp_path / name / "schemas.json").write_text(json.dumps(schemas))
+    a, b = tmp_path / "a", tmp_path / "b"
+    registry = FolderRegistry(tmp_path / "home", [a, b])
+    assert [registry.schema(1, str(a)), registry.schema(1, str(b))] == [ROW, other]
+    assert registry.schema(2, str(b)) == ROW, "what an archive lacks is looked for in the others"
+    assert registry.schema(1) is None, "nobody can say whose this is"
+
+
+def test_one_id_for_two_schemas_in_one_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "schemas.json").write_text(json.dumps({"1": ROW}))
+    registry = FolderRegistry(tmp_path)
+    (tmp_path / "schemas.json").write_text(json.dumps({"1": {**ROW, "name": "Other"}}))
     with pytest.raises(ConfigurationError, match="id 1 is another schema"):
-        FolderRegistry(tmp_path / "home", [tmp_path / "a", tmp_path / "b"])
+        registry.schema(7)
 
 
 def test_the_schema_inside_a_container_is_known_even_when_it_comes_later(tmp_path: Path) -> None:

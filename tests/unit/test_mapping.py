@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from nurt.core.mapping import load_mapping
+from nurt.core.mapping import join_mappings, load_mapping
 from nurt.errors import ConfigurationError
 
 SYSTEMS = """\
@@ -259,3 +259,21 @@ topics:
 """
     )
     assert load_mapping(text, "m").for_topic("c") is not None
+
+
+def test_several_files_are_one_mapping_and_each_stands_by_itself() -> None:
+    rules = "profile: {rules: {email: [newest]}}\n"
+    erp = load_mapping("systems: {erp: {}}\ntopics: [{match: 'erp', system: erp, entity: order, key: id}]", "erp.yaml")
+    shop = load_mapping(SYSTEMS + "topics:\n" + TOPIC + rules, "shop.yaml")
+    both = join_mappings([erp, shop])
+    assert set(both.systems) == {"erp", "shop_pl", "shop_no"}
+    assert [rule.mapping.file_name for rule in both.topics] == ["erp.yaml", "shop.yaml"]
+    assert both.for_topic("erp") is not None and both.for_topic("shop_pl.customers") is not None
+    assert (both.rules["email"], both.rules["phone"]) == (("newest",), erp.rules["phone"])
+
+
+def test_two_files_that_say_different_things_of_one_name_are_refused() -> None:
+    one = load_mapping(SYSTEMS + "topics:\n" + TOPIC, "one.yaml")
+    other = load_mapping(SYSTEMS.replace("PLN", "EUR") + "topics:\n" + TOPIC, "other.yaml")
+    with pytest.raises(ConfigurationError, match=r"one\.yaml and other\.yaml: `systems` says two things of 'shop_pl'"):
+        join_mappings([one, other])

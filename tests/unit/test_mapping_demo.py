@@ -29,7 +29,7 @@ class Schemas:
     def __init__(self) -> None:
         self._known: list[dict[str, Any]] = []
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         return self._known[schema_id - 1] if 0 < schema_id <= len(self._known) else None
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:

@@ -93,12 +93,12 @@ class ArchiveLog:
         ]
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """Return what is there now, one batch a topic; folders take turns, each in its own order.
+        """Return what is there now, one batch a topic and folder; folders take turns, each in its own order.
 
         Raises OffsetLost when a partition ends before the offset where it should begin: the archive was replaced.
         Raises ConfigurationError when two folders hold the same partition of one topic.
         """
-        batches: dict[str, RawBatch] = {}
+        batches: dict[tuple[str, str], RawBatch] = {}
         rows_left, lines_left = rows_max, max(rows_max, LINES_PER_POLL_MAX)
         for step in range(len(self._streams)):
             turn = (self._turn + step) % len(self._streams)
@@ -147,9 +147,9 @@ class ArchiveLog:
             stream.close()
         self._streams = []
 
-    def _take(self, entries: list[Entry], turn: int, batches: dict[str, RawBatch]) -> int:
+    def _take(self, entries: list[Entry], turn: int, batches: dict[tuple[str, str], RawBatch]) -> int:
         """Sort entries of one stream into batches; return how many were ours and new."""
-        tracks, taken = self._tracks, 0
+        tracks, taken, schemas = self._tracks, 0, str(self._streams[turn].folder)
         for entry in entries:
             topic, partition, given, timestamp_ms, key, value, headers, _ = entry
             track = tracks.get((topic, partition)) or self._met(topic, partition, turn)
@@ -164,9 +164,9 @@ class ArchiveLog:
             track.following = offset + 1
             if not track.ours or offset < track.begin:
                 continue
-            batch = batches.get(topic)
+            batch = batches.get((topic, schemas))
             if batch is None:
-                batch = batches[topic] = RawBatch(topic, [], [], [], [], [], [])
+                batch = batches[topic, schemas] = RawBatch(topic, [], [], [], [], [], [], schemas)
             batch.partitions.append(partition)
             batch.offsets.append(offset)
             batch.timestamps_ms.append(timestamp_ms)
@@ -248,7 +248,7 @@ class _Stream:
     def __init__(self, folder: Path, kind: str, follow: bool) -> None:
         self.name = str(folder / kind)
         self.bytes_read = self.messages_read = 0
-        self._folder, self._kind, self._follow = folder, kind, follow
+        self.folder, self._kind, self._follow = folder, kind, follow
         self._opened: set[Path] = set()
         self._file: _File | None = None
 
@@ -297,7 +297,7 @@ class _Stream:
             self._file.close()
 
     def _waiting(self) -> Iterator[Path]:
-        paths = containers_in(self._folder) if self._kind == "*.avro" else sorted(self._folder.glob(self._kind))
+        paths = containers_in(self.folder) if self._kind == "*.avro" else sorted(self.folder.glob(self._kind))
         return (path for path in paths if path not in self._opened)
 
 

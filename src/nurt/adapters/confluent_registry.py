@@ -59,7 +59,7 @@ class ConfluentRegistry:
         self._schemas: dict[int, dict[str, Any]] = {}
         self._unknown: dict[int, float] = {}
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         """Return the schema with this id, or None when the registry says that there is none, or none in Avro.
 
         Raises ConfigurationError when the registry refuses us, or is none; ConnectionFailed after `seconds_max`.

@@ -18,25 +18,35 @@ class FolderRegistry:
     """Schemas in files; implements `ports.SchemaRegistry`.
 
     `schemas.json` maps ids to schemas, `subjects.json` subjects to their ids in version order. `home` is where new
-    ones go; `archives` are folders that are only read, together with the schemas inside their `*.avro` containers. An
-    id that is not known makes it look again: another process, or whoever records the archive, may have added it.
+    ones go; `archives` are folders that are only read, together with the schemas inside their `*.avro` containers.
+    Every archive has ids of its own; what it lacks is looked for at home, then in the others. An id that is not known
+    makes it look again: another process, or whoever records the archive, may have added it.
     """
 
     def __init__(self, home: Path, archives: Sequence[Path] = ()) -> None:
         """Read every schema there is.
 
-        Raises ConfigurationError when two folders mean different schemas by one id.
+        Raises ConfigurationError when one folder means different schemas by one id.
         """
         self._home, self._archives = home, [folder for folder in archives if folder != home]
-        self._schemas: dict[int, dict[str, Any]] = {}
+        self._folders: dict[str, dict[int, dict[str, Any]]] = {str(folder): {} for folder in (home, *self._archives)}
         self._seen: dict[Path, tuple[int, int]] = {}
         self._load()
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
-        """Return the schema with this id, or None when no file holds it."""
-        if schema_id not in self._schemas:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
+        """Return the schema with this id, or None when no file holds it, or others than its archive disagree."""
+        found = self._find(schema_id, archive)
+        if found is None:
             self._load()
-        return self._schemas.get(schema_id)
+            found = self._find(schema_id, archive)
+        return found
+
+    def _find(self, schema_id: int, archive: str) -> dict[str, Any] | None:
+        for name in (archive, str(self._home)):
+            if schema_id in self._folders.get(name, ()):
+                return self._folders[name][schema_id]
+        others = [held[schema_id] for held in self._folders.values() if schema_id in held]
+        return others[0] if others and all(other == others[0] for other in others) else None
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Return the id of `schema` under `subject`; a new one is stored durably before its id is returned.
@@ -46,16 +56,20 @@ class FolderRegistry:
         self._home.mkdir(parents=True, exist_ok=True)
         with locked(self._home / "schemas.lock"):
             self._load()
+            own = self._folders[str(self._home)]
             subjects: dict[str, list[int]] = _read_json(self._home / "subjects.json")
             versions = subjects.setdefault(subject, [])
             for known in versions:
-                if self._schemas.get(known) == schema:
+                if own.get(known) == schema:
                     return known
-            if versions and (why := why_unreadable(schema, self._schemas[versions[-1]])):
+            if versions and (why := why_unreadable(schema, own[versions[-1]])):
                 raise incompatible(subject, why)
             stored: dict[str, Any] = _read_json(self._home / "schemas.json")
             same = next((int(text) for text, held in stored.items() if held == schema), None)
-            schema_id = same or max((known for known in self._schemas if known < 1 << 30), default=0) + 1
+            schema_id = (
+                same
+                or max((known for held in self._folders.values() for known in held if known < 1 << 30), default=0) + 1
+            )
             stored[str(schema_id)] = dict(schema)
             versions.append(schema_id)
             replace_file(self._home / "schemas.json", orjson.dumps(stored, option=orjson.OPT_INDENT_2))
@@ -65,14 +79,15 @@ class FolderRegistry:
 
     def _load(self) -> None:
         for folder in (self._home, *self._archives):
+            held = self._folders[str(folder)]
             path = folder / "schemas.json"
             if self._changed(path):
                 for text, schema in _read_json(path).items():
-                    self._add(int(text), schema, path)
+                    _add(held, int(text), schema, path)
             for container in containers_in(folder):
                 if self._changed(container):
                     schema = schema_of(container)
-                    self._add(schema_id_of(schema), schema, container)
+                    _add(held, schema_id_of(schema), schema, container)
 
     def _changed(self, path: Path) -> bool:
         try:
@@ -83,12 +98,13 @@ class FolderRegistry:
         before, self._seen[path] = self._seen.get(path), now
         return before != now
 
-    def _add(self, schema_id: int, schema: dict[str, Any], path: Path) -> None:
-        if self._schemas.setdefault(schema_id, schema) != schema:
-            raise ConfigurationError(
-                f"reading schemas {path}: id {schema_id} is another schema than in the folders before it "
-                "(one id, one schema); read archives of different registries in runs of their own"
-            )
+
+def _add(held: dict[int, dict[str, Any]], schema_id: int, schema: dict[str, Any], path: Path) -> None:
+    if held.setdefault(schema_id, schema) != schema:
+        raise ConfigurationError(
+            f"reading schemas {path}: id {schema_id} is another schema than it was, or than a container's beside it "
+            "(one id, one schema in a folder); put archives of different registries into folders of their own"
+        )
 
 
 def incompatible(subject: str, why: str) -> ConfigurationError:

@@ -81,11 +81,11 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sample
 
 def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
     """Name entries of the mapping that no topic comes to."""
-    used = {one.line for one in found}
+    used = {(one.file_name, one.line) for one in found}
     return [
-        f"{mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
+        f"{rule.mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
         for rule in mapping.topics
-        if rule.mapping.line not in used
+        if (rule.mapping.file_name, rule.mapping.line) not in used
     ]
 
 

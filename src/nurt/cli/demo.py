@@ -6,6 +6,8 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from os.path import relpath
@@ -13,30 +15,40 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from nurt.adapters.duckdb_reading import ProfileTables
-from nurt.adapters.read_figures import totals
-from nurt.cli.frame import State, aside, deployment, page, print_table, refuse, state_of
+from nurt.adapters.read_figures import OUTCOMES, Count, totals
+from nurt.cli.frame import State, aside, deployment, page, print_table, refuse, state_of, table_of
 from nurt.cli.profile_page import print_profile
 from nurt.cli.simulate import day_bar
-from nurt.cli.stats import print_counts
 from nurt.cli.watching import log_to_stderr, watching
 from nurt.running import run_here, stopping_on_signals
 from nurt.settings import Settings
+from nurt.simulate.corpus import copy_corpus
 from nurt.simulate.targets import simulate_to_archive
 
 DAYS = 60
 SETTINGS = """\
 # Made by `nurt demo`; running it again makes this folder anew.
-mapping: mapping.yaml
+mapping: [mapping.yaml, corpus.yaml]
 data: data
 state: {url: embedded}
-input: {archives: [archive]}
+input:
+  archives: [archive, corpus/postgres, corpus/mariadb, corpus/postgres_outbox_router, corpus/sqlserver_synthetic]
+  rows_max: 1000                       # small steps, to be seen; leave it out for speed
 output: {duckdb: profiles.duckdb}
 """
-MADE = ("archive", "data", "nurt.yaml", "mapping.yaml", "profiles.duckdb", "profiles.duckdb.wal")
+MADE = (
+    *("archive", "corpus", "data", "nurt.yaml", "mapping.yaml", "corpus.yaml"),
+    *("profiles.duckdb", "profiles.duckdb.wal"),
+)
+SIMULATED, GENUINE = "simulated", "genuine"
+LOOK_SECONDS = 0.25
 
 
 def demo(
@@ -47,6 +59,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 1,
 ) -> None:
     """See it work: invents two web shops and an ERP, folds their change streams, shows one customer.
+
+    Genuine change events of PostgreSQL, MariaDB and SQL Server tables are played beside them.
 
     Needs nothing beside itself: it runs its own Valkey and reads recorded messages instead of Kafka.
 
@@ -62,18 +76,48 @@ def demo(
     with day_bar(f"{customers:,} people live {DAYS} days in two shops and an ERP") as told:
         today = datetime.now(UTC).date()
         done = simulate_to_archive(folder / "archive", seed, customers, DAYS, told, last_day=today)
+    recorded = copy_corpus(folder / "corpus")
     (folder / "nurt.yaml").write_text(SETTINGS)
-    mapping = (files("nurt") / "presets" / "demo.yaml").read_text(encoding="utf-8")
-    (folder / "mapping.yaml").write_text(mapping, encoding="utf-8")
-    page.print(f"{done.total:,} change messages of {len(done.messages)} topics lie in {folder / 'archive'}")
+    for name, preset in (("mapping.yaml", "demo.yaml"), ("corpus.yaml", "corpus.yaml")):
+        text = (files("nurt") / "presets" / preset).read_text(encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
+    input_ = Input(
+        done.total, sum(one.messages for one in recorded), frozenset().union(*(one.topics for one in recorded))
+    )
+    page.print(
+        f"{done.total:,} simulated change messages of {len(done.messages)} topics lie in {folder / 'archive'}, and "
+        f"{input_.genuine:,} genuine ones of {len(input_.genuine_topics)} topics, as Debezium wrote them,\n"
+        f"in {folder / 'corpus'}: rows of PostgreSQL, MariaDB and SQL Server, with everything awkward"
+    )
     with deployment(folder / "nurt.yaml") as settings:
         folding = time.monotonic()
-        _run(settings, done.total)
+        _run(settings, input_)
         seconds = time.monotonic() - folding
         with state_of(settings) as state:
-            _show(state, folder, done.total, seconds)
+            _show(state, folder, input_, seconds)
     page.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
     _go_on(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the demo reads."""
+
+    simulated: int
+    genuine: int
+    genuine_topics: frozenset[str]
+
+    @property
+    def messages(self) -> int:
+        """Say how many messages there are."""
+        return self.simulated + self.genuine
+
+    def parted(self, counts: Sequence[Count]) -> dict[str, list[Count]]:
+        """Tell the counts of genuine messages from those of simulated ones."""
+        parts: dict[str, list[Count]] = {SIMULATED: [], GENUINE: []}
+        for count in counts:
+            parts[GENUINE if count.topic in self.genuine_topics else SIMULATED].append(count)
+        return parts
 
 
 def _clear(folder: Path) -> None:
@@ -91,26 +135,54 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _run(settings: Settings, messages: int) -> None:
+def _run(settings: Settings, input_: Input) -> None:
     from flows.profiles import profiles
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-    with Progress(*columns, console=aside, transient=True) as progress:
-        task = progress.add_task("folding them into profiles", total=messages, rate="")
+    progress = Progress(*columns, console=aside)
+    task = progress.add_task("folding them into profiles", total=input_.messages, rate="")
+    with Live(progress, console=aside, transient=True, refresh_per_second=8) as live:
 
-        def seen(now: dict[str, int], rate: float) -> None:
+        def seen(now: dict[str, int], rate: float, counts: Sequence[Count]) -> None:
             if now:
                 progress.update(task, completed=now["messages"], rate=f"{rate:,.0f} a second" if rate >= 1 else "")
+                live.update(Group(progress, Text(), _table(input_, counts)))
 
-        with stopping_on_signals() as stop, watching(settings, seen):
+        with stopping_on_signals() as stop, watching(settings, seen, LOOK_SECONDS):
             run_here(profiles, settings, stop=stop)
 
 
-def _show(state: State, folder: Path, messages: int, seconds: float) -> None:
+def _table(input_: Input, counts: Sequence[Count]) -> Table:
+    """Make law 2's table of two rows: where the simulated messages ended, and where the genuine ones."""
+    rows: list[tuple[object, ...]] = []
+    for name, some in input_.parted(counts).items():
+        summed = totals(some)
+        rows.append((f"{name} messages", *(summed[outcome] for outcome in OUTCOMES), summed["messages"]))
+    summed = totals(counts)
+    rows.append((Text("all", "bold"), *(summed[outcome] for outcome in OUTCOMES), summed["messages"]))
+    titles = [name.replace("_", " ") + ">" for name in OUTCOMES]
+    return table_of("Where every message ended", ("", *titles, "messages>"), rows)
+
+
+def _why(input_: Input, counts: Sequence[Count]) -> list[tuple[object, ...]]:
+    """List why messages were not folded, by whose they are, outcome and reason."""
+    reasons: dict[tuple[str, str, str], int] = {}
+    for name, some in input_.parted(counts).items():
+        for count in some:
+            if count.reason and count.outcome != "folded":
+                key = name, count.outcome.replace("_", " "), count.reason
+                reasons[key] = reasons.get(key, 0) + count.messages
+    return [(*key, messages) for key, messages in sorted(reasons.items(), reverse=True)]
+
+
+def _show(state: State, folder: Path, input_: Input, seconds: float) -> None:
     counts = state.tally.counts()
     page.print()
-    print_counts(counts)
-    assert totals(counts)["messages"] == messages, "every message ends in exactly one place"
+    page.print(_table(input_, counts))
+    page.print()
+    print_table("Why not folded", ("", "", "reason", "messages>"), _why(input_, counts))
+    messages = totals(counts)["messages"]
+    assert messages == input_.messages, "every message ends in exactly one place"
     tables = ProfileTables(folder / "profiles.duckdb")
     found = tables.summary()
     page.print(
@@ -132,7 +204,8 @@ def _go_on(folder: Path) -> None:
     email = ProfileTables(folder / "profiles.duckdb").some_email() or "anna@example.com"
     for command, what in (
         (f"profile {email} -c {config}", "another customer"),
-        (f"stats --count -c {config}", "where every message ended, what is stored"),
+        (f"stats --count -c {config}", "where the messages of every topic ended, what is stored"),
+        (f"quarantine list -c {config}", "what could not be folded, and what to do"),
         (f"check -c {config}", "what the mapping makes of each topic"),
         ("init", "settings and a mapping for your own databases"),
     ):

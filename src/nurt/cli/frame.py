@@ -119,14 +119,19 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; columns whose name ends in `>` are numbers, set to the right."""
+    """Print a table; see `table_of`."""
+    page.print(table_of(title, columns, rows))
+
+
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """Make a table; columns whose name ends in `>` are numbers, set to the right."""
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         right = column.endswith(">")
         table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold", header_style="dim")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    page.print(table)
+    return table
 
 
 def _cell(value: object) -> Text:

@@ -31,12 +31,13 @@ class Sampled:
 
     Attributes:
         becomes: the system and entity, or empty when no entry of the mapping matches.
-        line: of the mapping's entry; 0: none.
+        file_name, line: of the mapping's entry; 0: none.
         why: the commonest reason of what is refused, else of what is not ours.
     """
 
     topic: str
     becomes: str
+    file_name: str
     line: int
     messages: int
     rows: int
@@ -100,6 +101,7 @@ def _first(batch: RawBatch, rows: int) -> RawBatch:
         batch.keys[:rows],
         batch.values[:rows],
         batch.headers[:rows],
+        batch.schemas,
     )
 
 
@@ -116,6 +118,7 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
     return Sampled(
         topic,
         "" if entry is None else f"{entry.kind} of {entry.system.name}",
+        "" if entry is None else entry.file_name,
         0 if entry is None else entry.line,
         sum(map(len, batches)),
         sum(one.frame.height for each in done for one in each.entities) + sum(len(each.truncated) for each in done),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from rich.logging import RichHandler
 from rich.status import Status
 
-from nurt.adapters.read_figures import totals
+from nurt.adapters.read_figures import Count, totals
 from nurt.cli.frame import State, aside, state_of
 from nurt.errors import ConnectionFailed
 from nurt.metrics import start_metrics
@@ -20,8 +20,8 @@ from nurt.settings import Settings
 LOOK_SECONDS = 1.0
 LOG_SECONDS = 60.0
 
-Seen = Callable[[dict[str, int], float], None]
-"""Told what was counted since the watch began, by outcome, and the messages a second of late."""
+Seen = Callable[[dict[str, int], float, Sequence[Count]], None]
+"""Told what was counted since the watch began, by outcome, the messages a second of late, and all counts."""
 
 _logger = logging.getLogger("nurt.run")
 
@@ -36,7 +36,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 
 @contextmanager
-def watching(settings: Settings, seen: Seen | None = None) -> Iterator[None]:
+def watching(settings: Settings, seen: Seen | None = None, every_s: float = LOOK_SECONDS) -> Iterator[None]:
     """Tell how far the run is while it runs: to `seen`, else to the terminal, else to the log."""
     with state_of(settings) as state:
         end_metrics = start_metrics(state.tally.counts, state.tally.figures)
@@ -45,7 +45,9 @@ def watching(settings: Settings, seen: Seen | None = None) -> Iterator[None]:
         try:
             with shown as status:
                 tell = seen or (_to_terminal(status) if status is not None else _to_log())
-                watcher = threading.Thread(target=_watch, args=(state, ended, tell), name="nurt-watch", daemon=True)
+                watcher = threading.Thread(
+                    target=_watch, args=(state, ended, tell, every_s), name="nurt-watch", daemon=True
+                )
                 watcher.start()
                 try:
                     yield
@@ -56,29 +58,30 @@ def watching(settings: Settings, seen: Seen | None = None) -> Iterator[None]:
             end_metrics()
 
 
-def _watch(state: State, ended: threading.Event, tell: Seen) -> None:
-    """Look every second until the run has ended, and once more then."""
-    before, at, was = _since({}, state), time.monotonic(), 0
+def _watch(state: State, ended: threading.Event, tell: Seen, every_s: float) -> None:
+    """Look now and then until the run has ended, and once more then."""
+    before, at, was = totals(_counts(state)), time.monotonic(), 0
     last = False
     while not last:
-        last = ended.wait(LOOK_SECONDS)
-        now = _since(before, state)
+        last = ended.wait(every_s)
+        counts = _counts(state)
+        now = {name: number - before.get(name, 0) for name, number in totals(counts).items()} if counts else {}
         messages = now.get("messages", was)
         passed = time.monotonic() - at
-        tell(now, (messages - was) / passed if passed > 0 else 0.0)
+        tell(now, (messages - was) / passed if passed > 0 else 0.0, counts)
         at, was = time.monotonic(), messages
 
 
-def _since(before: dict[str, int], state: State) -> dict[str, int]:
-    """Count what came since; nothing while the state does not answer, which the run says itself."""
+def _counts(state: State) -> Sequence[Count]:
+    """Read the counts; none while the state does not answer, which the run says itself."""
     try:
-        return {name: number - before.get(name, 0) for name, number in totals(state.tally.counts()).items()}
+        return state.tally.counts()
     except ConnectionFailed:
-        return {}
+        return ()
 
 
 def _to_terminal(status: Status) -> Seen:
-    def tell(now: dict[str, int], rate: float) -> None:
+    def tell(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
         if now:
             status.update(in_words(now, rate))
 
@@ -88,7 +91,7 @@ def _to_terminal(status: Status) -> Seen:
 def _to_log() -> Seen:
     told = [time.monotonic(), 0.0]
 
-    def tell(now: dict[str, int], rate: float) -> None:
+    def tell(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
         if now and now["messages"] != told[1] and time.monotonic() - told[0] >= LOG_SECONDS:
             told[:] = [time.monotonic(), float(now["messages"])]
             _logger.info("%s", in_words(now, rate))

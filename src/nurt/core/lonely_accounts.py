@@ -1,4 +1,4 @@
-"""Who shares nothing with anybody is a profile of its own: whole columns of new accounts, without resolving.
+"""Who shares nothing with anybody is a profile of its own: whole batches of new accounts, without resolving.
 
 Hot path. Most accounts are new once, and alone then; what is written of them equals what `identity.difference` says.
 """
@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from nurt.core.columns import encode_ids
+from nurt.core.avro.memory import copy_bytes, peek_byte
+from nurt.core.avro.pieces import put_hex
+from nurt.core.columns import distinct, id_list
 from nurt.core.context import LINK_END
-from nurt.core.identity import COMPONENTS, HELD, MEMBER, MEMBERS, MEMBERSHIPS
+from nurt.core.identity import HELD, MEMBER
 from nurt.core.ids import Ids
-from nurt.core.tables import OWNER
+from nurt.core.link_texts import link_end
+from nurt.core.memberships import Joined, join_links
+from nurt.core.packing import Bools, Int64s, put_varint
+from nurt.core.tables import VERSION, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +34,78 @@ class Links:
         ids: ids of the distinct identifiers.
     """
 
-    account: npt.NDArray[np.int64]
-    code: npt.NDArray[np.int64]
+    account: Int64s
+    code: Int64s
     ids: list[bytes]
 
 
-def list_links(realm: str, texts: pl.Series, ids: Ids) -> Links:
-    """Cut accounts' texts of links (null: none) into identifiers."""
-    rows = pl.DataFrame({"account": np.arange(len(texts)), "link": texts}).filter(pl.col("link") != "")
-    rows = rows.with_columns(pl.col("link").str.split(LINK_END)).explode("link", empty_as_null=False)
-    if not rows.height:
-        return Links(np.empty(0, np.int64), np.empty(0, np.int64), [])
-    codes, known = encode_ids(ids.of(identifier_texts(realm, rows["link"])))
-    return Links(rows["account"].to_numpy(), codes, known)
+def list_links(realm: str, texts: Joined, accounts: Int64s, ids: Ids) -> Links:
+    """Cut some accounts' texts of links (None: none) into identifiers."""
+    prefix = np.frombuffer(_prefix(realm), dtype=np.uint8)
+    count, size = _count_links(texts.body, texts.cuts, accounts)
+    account, cuts = np.empty(count, dtype=np.int64), np.empty(count + 1, dtype=np.int64)
+    body = np.empty(size + count * len(prefix), dtype=np.uint8)
+    _cut_links(texts.body, texts.cuts, accounts, prefix, account, body, cuts)
+    pairs = ids.of_joined(body, cuts)
+    codes, firsts = distinct(pairs)
+    return Links(account, codes, id_list(pairs[firsts]))
 
 
-def identifier_texts(realm: str, links: pl.Series) -> pl.Series:
-    """Write the texts that identifiers' ids are hashed from."""
-    return pl.DataFrame({"link": links}).select(pl.lit(f"identifier\x1f{realm}\x1f") + pl.col("link"))[:, 0]
+def identifier_ids(realm: str, links: Sequence[str], ids: Ids) -> list[bytes]:
+    """Name the identifiers of some links, each without LINK_END."""
+    prefix = _prefix(realm).decode()
+    joined = join_links([prefix + link for link in links])
+    return id_list(ids.of_joined(joined.body, joined.cuts))
+
+
+def _prefix(realm: str) -> bytes:
+    """Give what an identifier's id is hashed from, before its link."""
+    return f"identifier\x1f{realm}\x1f".encode()
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_links(body, cuts, accounts):  # type: ignore[no-untyped-def]
+    """Count links and their bytes."""
+    base = np.int64(body.ctypes.data)
+    count, size = 0, 0
+    for account in accounts:
+        at, stop = base + cuts[account], base + cuts[account + 1]
+        if at == stop:
+            continue
+        count += 1
+        size += stop - at
+        while at < stop:
+            if peek_byte(at) == _LINK_END:
+                count += 1
+                size -= 1
+            at += 1
+    return count, size
+
+
+_LINK_END = ord(LINK_END)
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ignore[no-untyped-def]
+    """Write every link behind the prefix, and note whose it is and where it begins."""
+    base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
+    before, before_size = np.int64(prefix.ctypes.data), len(prefix)
+    count = 0
+    to = begin
+    places[0] = 0
+    for row in range(len(accounts)):
+        at, stop = base + cuts[accounts[row]], base + cuts[accounts[row] + 1]
+        if at == stop:
+            continue
+        while at <= stop:
+            end = link_end(at, stop)
+            copy_bytes(to, before, before_size)
+            copy_bytes(to + before_size, at, end - at)
+            to += before_size + end - at
+            account[count] = row
+            count += 1
+            places[count] = to - begin
+            at = end + 1
 
 
 def find_sharing(links: Links, stored: Sequence[bytes | None], accounts: int) -> npt.NDArray[np.bool_]:
@@ -57,9 +116,9 @@ def find_sharing(links: Links, stored: Sequence[bytes | None], accounts: int) ->
         stored: by identifier: what is stored of it.
         accounts: how many there are.
     """
-    shared = np.fromiter((value is not None for value in stored), dtype=np.bool_, count=len(stored))
+    shared = np.array([value is not None for value in stored], dtype=np.bool_)
     shared |= np.bincount(links.code, minlength=len(stored)) > 1
-    sharing = np.zeros(accounts, dtype=np.bool_)
+    sharing: Bools = np.zeros(accounts, dtype=np.bool_)
     sharing[links.account[shared[links.code]]] = True
     return sharing
 
@@ -74,15 +133,75 @@ class Lonely:
     members: list[bytes | None]
 
 
-def settle_lonely(accounts: Sequence[bytes], links: pl.Series, ids: Ids) -> Lonely:
-    """Make each account a component and a profile of its own."""
-    account = pl.Series("account", accounts, dtype=pl.Binary)
-    frame = pl.DataFrame({OWNER: np.arange(len(accounts)), "account": account, "links": links})
-    profile = ids.of(frame.select(pl.lit("profile\x1f") + pl.col("account").bin.encode("hex"))[:, 0])
-    frame = frame.with_columns(profile.alias("profile"), account.alias("component"), account.alias("id"))
-    own = frame.with_columns(pl.lit(MEMBER, pl.Int64).alias("part"))
-    held = frame.select(OWNER, "id", pl.lit(HELD, pl.Int64).alias("part"))
+def settle_lonely(accounts: Sequence[bytes], links: Joined, rows: Int64s, ids: Ids) -> Lonely:
+    """Make each account a component and a profile of its own.
+
+    Args:
+        accounts: their ids.
+        links: texts of links, of more accounts.
+        rows: by account: which of these texts is its.
+    """
     count = len(accounts)
-    return Lonely(
-        profile.to_list(), MEMBERSHIPS.pack(own, count), COMPONENTS.pack(frame, count), MEMBERS.pack(held, count)
-    )
+    joined = np.frombuffer(b"".join(accounts), dtype=np.uint8)
+    anchors = np.empty(count * _ANCHOR_BYTES, dtype=np.uint8)
+    _write_anchors(joined, np.frombuffer(_ANCHOR, dtype=np.uint8), anchors)
+    profiles = ids.of_joined(anchors, np.arange(0, len(anchors) + 1, _ANCHOR_BYTES, dtype=np.int64))
+    letters = int((links.cuts[rows + 1] - links.cuts[rows]).sum())
+    out = np.empty(count * _VALUES_BYTES + 2 * letters, dtype=np.uint8)
+    ends = np.zeros(3 * count + 1, dtype=np.int64)
+    _pack_lonely(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
+    values = cut(out[: ends[-1]], ends)
+    return Lonely(id_list(profiles), values[0::3], values[1::3], values[2::3])
+
+
+_ANCHOR = b"profile\x1f"
+_ANCHOR_BYTES = len(_ANCHOR) + 32
+"""What a profile's id is hashed from: this and its anchor in hex; see `identity.profile_id`."""
+_VALUES_BYTES = 160
+"""More than the three values of an account take besides its links."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_anchors(accounts, before, out):  # type: ignore[no-untyped-def]
+    to, size = np.int64(out.ctypes.data), len(before)
+    for at in range(0, len(accounts), 16):
+        copy_bytes(to, np.int64(before.ctypes.data), size)
+        put_hex(to + size, np.int64(accounts.ctypes.data) + at)
+        to += size + 32
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_id(out, to, ids, row):  # type: ignore[no-untyped-def]
+    out[to] = 16
+    for i in range(16):
+        out[to + 1 + i] = ids[16 * row + i]
+    return to + 17
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_links(out, to, body, start, stop):  # type: ignore[no-untyped-def]
+    to = put_varint(out, to, stop - start)
+    for i in range(stop - start):
+        out[to + i] = body[start + i]
+    return to + stop - start
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack_lonely(accounts, profiles, body, cuts, rows, out, ends):  # type: ignore[no-untyped-def]
+    """Pack, for each account, a row of MEMBERSHIPS, of COMPONENTS and of MEMBERS, as their tables would."""
+    to = 0
+    for row in range(len(rows)):
+        start, stop = cuts[rows[row]], cuts[rows[row] + 1]
+        out[to], out[to + 1], out[to + 2] = VERSION, 0b1111, 2 * MEMBER
+        to = _put_id(out, to + 3, accounts, row)
+        to = _put_id(out, to, profiles, row)
+        to = _put_links(out, to, body, start, stop)
+        ends[3 * row + 1] = to
+        out[to], out[to + 1] = VERSION, 0b111
+        to = _put_id(out, to + 2, accounts, row)
+        to = _put_id(out, to, profiles, row)
+        to = _put_links(out, to, body, start, stop)
+        ends[3 * row + 2] = to
+        out[to], out[to + 1], out[to + 2] = VERSION, 0b11, 2 * HELD
+        to = _put_id(out, to + 3, accounts, row)
+        ends[3 * row + 3] = to

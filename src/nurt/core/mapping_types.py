@@ -70,6 +70,7 @@ class TopicMapping:
     fields: dict[str, Expression]  # in the order of the entity's own fields
     identifiers: tuple[tuple[str, Expression], ...]
     optional: frozenset[str]  # columns that some versions of the table lack; null there
+    file_name: str = ""
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -130,8 +131,8 @@ class Mapping:
             name = rule.system.format_map({group: text or "" for group, text in match.groupdict().items()})
             if name not in self.systems:
                 raise ConfigurationError(
-                    f"mapping topic {topic}: {self.file_name}:{rule.mapping.line}: its system is {name!r}, which "
-                    f"`systems` lacks (expected one of {', '.join(sorted(self.systems))}); "
+                    f"mapping topic {topic}: {rule.mapping.file_name}:{rule.mapping.line}: its system is {name!r}, "
+                    f"which `systems` lacks (expected one of {', '.join(sorted(self.systems))}); "
                     "declare the system, or narrow the pattern"
                 )
             return replace(rule.mapping, system=self.systems[name])

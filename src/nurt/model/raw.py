@@ -11,7 +11,8 @@ Headers = list[tuple[str, bytes | None]]
 class RawBatch:
     """Messages of one topic in the order they were read; all lists have one length.
 
-    Messages of one partition are in offset order. `values[i] is None` is a tombstone.
+    Messages of one partition are in offset order. `values[i] is None` is a tombstone. `schemas` names the archive
+    that gave the schema ids their meaning; empty: the registry did.
     """
 
     topic: str
@@ -21,6 +22,7 @@ class RawBatch:
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[Headers | None]
+    schemas: str = ""
 
     def __len__(self) -> int:
         return len(self.offsets)

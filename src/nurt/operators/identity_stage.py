@@ -29,7 +29,8 @@ from nurt.core.identity import (
     difference,
     join_touched,
 )
-from nurt.core.lonely_accounts import Links, find_sharing, identifier_texts, list_links, settle_lonely
+from nurt.core.lonely_accounts import Links, find_sharing, identifier_ids, list_links, settle_lonely
+from nurt.core.memberships import Joined, Own, join_links, read_own
 from nurt.core.tables import OWNER, Table
 from nurt.model.change import Change
 from nurt.model.head import owed_score
@@ -55,13 +56,13 @@ class IdentityStage:
         """Bring the realm's graph up to date, and name every profile concerned: after the write, each once."""
         said = join_touched(touched)
         held = self._read_held(realm, said)
-        profiles = dict.fromkeys(held.profiles())
-        changed = np.flatnonzero(held.is_changed())
+        profiles = dict.fromkeys(held.own.profiles)
+        changed = np.flatnonzero(held.own.is_changed)
         if not len(changed):
             return list(profiles)
-        links = list_links(realm, held.links.gather(changed), self._context.ids)
+        links = list_links(realm, held.links, changed, self._context.ids)
         found = self._store.read(self._keys.in_realm(b"d", realm, links.ids)) if links.ids else []
-        lonely = held.is_new[changed] & ~find_sharing(links, found, len(changed))
+        lonely = held.own.is_new[changed] & ~find_sharing(links, found, len(changed))
         change = Change()
         settled = self._settle_lonely(realm, held, changed, lonely, links, change)
         profiles.update(dict.fromkeys(settled.values()))
@@ -79,9 +80,8 @@ class IdentityStage:
         beside = [to for to in dict.fromkeys(said.moved_to.values()) if to not in known]
         asked = [*said.accounts, *beside]
         values = self._store.read(self._keys.in_realm(b"m", realm, asked))
-        links = pl.Series("links", said.links, dtype=pl.String)
-        is_new = np.fromiter((value is None for value in values[: len(known)]), dtype=np.bool_, count=len(known))
-        return _Held(said, links, asked, MEMBERSHIPS.unpack(values), is_new & links.is_not_null().to_numpy())
+        links = join_links(said.links)
+        return _Held(said, links, read_own(values[: len(known)], links), asked, values)
 
     def _settle_lonely(
         self,
@@ -100,7 +100,7 @@ class IdentityStage:
             return {}
         rows = changed[lonely]
         accounts = [held.said.accounts[row] for row in rows.tolist()]
-        settled = settle_lonely(accounts, held.links.gather(rows), self._context.ids)
+        settled = settle_lonely(accounts, held.links, rows, self._context.ids)
         in_realm = self._keys.in_realm
         change.store(in_realm(b"m", realm, accounts), settled.memberships)
         change.store(in_realm(b"g", realm, accounts), settled.components)
@@ -181,9 +181,9 @@ class IdentityStage:
         for profile, heir in diff.heirs.items():
             members[profile] = [] if heir is None else [(HEIR, heir)]
         self._put(change, b"p", realm, MEMBERS, members)
-        texts = identifier_texts(realm, pl.Series("link", list(diff.identifiers), dtype=pl.String))
+        identifiers = identifier_ids(realm, list(diff.identifiers), self._context.ids)
         values = [found and found[0] + found[1] for found in diff.identifiers.values()]
-        change.store(self._keys.in_realm(b"d", realm, self._context.ids.of(texts).to_list()), values)
+        change.store(self._keys.in_realm(b"d", realm, identifiers), values)
         score = owed_score(self._store.run, self._epoch())
         change.owed[self._keys.realm_place(realm)] = dict.fromkeys(
             [encode_touch((realm, profile)) for profile in diff.profiles()], score
@@ -208,43 +208,24 @@ class _Held:
 
     Attributes:
         said: the touched accounts.
-        links: what is said of their links, as a column.
-        asked: the same, then those that they moved to.
-        memberships: MEMBERSHIPS and owner, an index into `asked`.
-        is_new: by touched account: it is there, and nothing is stored of it.
+        links: what is said of their links.
+        own: what is stored of them, next to what is said.
+        asked: the touched accounts, then those that they moved to.
+        values: of MEMBERSHIPS, by index into `asked`.
     """
 
     said: Touched
-    links: pl.Series
+    links: Joined
+    own: Own
     asked: list[bytes]
-    memberships: pl.DataFrame
-    is_new: npt.NDArray[np.bool_]
-
-    def _own(self) -> pl.DataFrame:
-        return self.memberships.filter((pl.col("part") == MEMBER) & (pl.col(OWNER) < len(self.said.accounts)))
-
-    def profiles(self) -> list[bytes]:
-        """List the profiles that the touched accounts are in."""
-        return self._own()["profile"].to_list()
-
-    def is_changed(self) -> npt.NDArray[np.bool_]:
-        """Say by touched account whether its links are not those stored."""
-        own = self._own()
-        owner = own[OWNER].to_numpy()
-        links = self.links
-        changed = links.is_not_null().to_numpy().copy()
-        changed[owner] = own["links"].ne_missing(links.gather(owner)).to_numpy()
-        return changed
+    values: list[bytes | None]
 
     def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[MembershipRow]]:
         """List the membership rows of some accounts that were asked."""
         wanted = set(accounts)
-        places = {index: account for index, account in enumerate(self.asked) if account in wanted}
-        found: dict[bytes, list[MembershipRow]] = {account: [] for account in wanted}
-        rows = self.memberships.filter(pl.col(OWNER).is_in(list(places))) if places else self.memberships.clear()
-        for owner, *row in rows.select(OWNER, *MEMBERSHIPS.columns).iter_rows():
-            found[places[owner]].append(tuple(row))
-        return found
+        places = [index for index, account in enumerate(self.asked) if account in wanted] if wanted else []
+        rows = _rows(MEMBERSHIPS, [self.values[index] for index in places])
+        return {self.asked[index]: rows[owner] for owner, index in enumerate(places)}
 
 
 def _rows(table: Table, values: Iterable[bytes | None]) -> dict[int, list[tuple]]:  # type: ignore[type-arg]

@@ -6,6 +6,7 @@ not ours with the reason.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Translator:
         self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
         self._mapping, self._ids = mapping, ids
         self._schemas = Schemas(registry)
-        self._tables: dict[str, TableTranslation] = {}
+        self._tables: dict[tuple[str, str], TableTranslation] = {}
 
     def translate(self, batch: RawBatch) -> Translated:
         """Translate a batch of one topic; batches of one topic come in the order of its log.
@@ -66,11 +67,13 @@ class Translator:
         fresh = self._passed.fresh(batch.topic, batch.partitions, batch.offsets)
         if topic is None:
             return self._foreign(batch, wire, fresh)
-        return self._table(batch.topic, topic).translate(batch, wire, fresh)
+        return self._table(batch, topic).translate(batch, wire, fresh)
 
-    def _table(self, name: str, topic: TopicMapping) -> TableTranslation:
+    def _table(self, batch: RawBatch, topic: TopicMapping) -> TableTranslation:
+        name = batch.topic, batch.schemas
         if name not in self._tables:
-            self._tables[name] = TableTranslation(topic, self._ids, self._schemas.known, self.epochs)
+            known = partial(self._schemas.known, archive=batch.schemas)
+            self._tables[name] = TableTranslation(topic, self._ids, known, self.epochs)
         return self._tables[name]
 
     def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
@@ -80,7 +83,7 @@ class Translator:
             if schema_id == NULL:
                 reason = TOMBSTONE
             else:
-                known = self._schemas.known(schema_id) if schema_id >= 0 else None
+                known = self._schemas.known(schema_id, raw.schemas) if schema_id >= 0 else None
                 reason = foreign_reason(raw.topic, known[1] if known is not None else None)
             batch.count(rows, reason)
         return Translated(not_ours=batch.counts, passed=batch.passed)
@@ -91,19 +94,20 @@ class Schemas:
 
     def __init__(self, registry: SchemaRegistry) -> None:
         self._registry = registry
-        self._known: dict[int, tuple[dict[str, Any], Anatomy]] = {}
+        self._known: dict[tuple[str, int], tuple[dict[str, Any], Anatomy]] = {}
 
-    def known(self, schema_id: int) -> tuple[dict[str, Any], Anatomy] | None:
+    def known(self, schema_id: int, archive: str = "") -> tuple[dict[str, Any], Anatomy] | None:
         """Return a schema and its anatomy; None when the registry has no such id, or no Avro under it."""
-        if schema_id not in self._known:
-            schema = self._registry.schema(schema_id)
+        name = archive, schema_id
+        if name not in self._known:
+            schema = self._registry.schema(schema_id, archive)
             if schema is None:
                 return None
             try:
-                self._known[schema_id] = schema, anatomy_of(parse_schema(schema))
+                self._known[name] = schema, anatomy_of(parse_schema(schema))
             except ConfigurationError:
                 return None
-        return self._known[schema_id]
+        return self._known[name]
 
 
 def _part(batch: RawBatch, start: int, end: int) -> RawBatch:
@@ -115,6 +119,7 @@ def _part(batch: RawBatch, start: int, end: int) -> RawBatch:
         batch.keys[start:end],
         batch.values[start:end],
         batch.headers[start:end],
+        batch.schemas,
     )
 
 

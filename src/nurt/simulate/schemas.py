@@ -172,7 +172,7 @@ class SchemaBook:
         self.subjects: dict[str, list[int]] = {}
         self._lock = threading.Lock()
 
-    def schema(self, schema_id: int) -> dict[str, Any] | None:
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         """Return the schema with this id, or None."""
         return self.schemas.get(schema_id)
 

@@ -22,6 +22,13 @@ _4, _8, _16 = np.uint64(4), np.uint64(8), np.uint64(16)
 def put_id(to, one):  # type: ignore[no-untyped-def]
     """Write the 16 bytes at an address as a string of 32 hex digits."""
     poke_byte(to, 64)
+    put_hex(to + 1, one)
+    return to + ID_TEXT_BYTES
+
+
+@njit(nogil=True, cache=True)
+def put_hex(to, one):  # type: ignore[no-untyped-def]
+    """Write the 16 bytes at an address as 32 hex digits."""
     for part in range(4):
         raw = np.uint64(peek_half(one + 4 * part))
         # a byte in every 16 bits, then a nibble in every 8, the high one first
@@ -29,8 +36,7 @@ def put_id(to, one):  # type: ignore[no-untyped-def]
         raw = (raw & np.uint64(0x000000FF000000FF)) | ((raw & np.uint64(0x0000FF000000FF00)) << _8)
         digits = ((raw >> _4) & _NIBBLES) | ((raw & _NIBBLES) << _8)
         beyond_nine = ((digits + _SIXES) >> _4) & _ONES
-        poke_word(to + 1 + 8 * part, digits + _ZEROS + beyond_nine * _LETTERS)
-    return to + ID_TEXT_BYTES
+        poke_word(to + 8 * part, digits + _ZEROS + beyond_nine * _LETTERS)
 
 
 @njit(nogil=True, cache=True)
