@@ -14,9 +14,9 @@ import polars as pl
 
 from nurt.core.columns import encode_ids
 from nurt.core.context import FoldContext
-from nurt.core.slots import fold_slots
 from nurt.core.stock.components import Members, components, joins, read_members, write_members
 from nurt.core.stock.deltas import apply_deltas, deltas_of_kits, deltas_of_shares, no_deltas
+from nurt.core.stock.frames import fold_frame
 from nurt.core.stock.ledger import Booked, book_call
 from nurt.core.stock.papers import SHARE, join_papers
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, weigh
@@ -104,8 +104,7 @@ class StockStage:
         stored = self._store.read(self._keys.in_realm(PAPER, realm, ids))
         values = list(stored)
         if given:
-            incoming = said.with_columns(pl.Series(OWNER, codes))
-            values[:given] = fold_slots(PAPERS, stored[:given], incoming).values
+            values[:given] = fold_frame(PAPERS, stored[:given], codes, said)
             change.store(self._keys.in_realm(PAPER, realm, ids[:given]), values[:given])
         known: dict[bytes, bytes | None] = dict(zip(ids, values, strict=True))
         index = self._close(realm, known, self._tokens(ids, stored), self._tokens(ids, values), change)
@@ -238,12 +237,10 @@ class StockStage:
         shelves.load(named)
         if said.height:
             before = SHELVES.unpack([shelves.shelf[one] for one in said_ids])
-            folded = fold_slots(
-                SHELVES, [shelves.shelf[one] for one in said_ids], said.with_columns(pl.Series(OWNER, codes))
-            )
-            change.store(self._keys.in_realm(SHELF, realm, said_ids), folded.values)
-            shelves.shelf.update(zip(said_ids, folded.values, strict=True))
-            deltas = pl.concat([deltas, deltas_of_kits(before, SHELVES.unpack(folded.values), self._context.ids)])
+            values = fold_frame(SHELVES, [shelves.shelf[one] for one in said_ids], codes, said)
+            change.store(self._keys.in_realm(SHELF, realm, said_ids), values)
+            shelves.shelf.update(zip(said_ids, values, strict=True))
+            deltas = pl.concat([deltas, deltas_of_kits(before, SHELVES.unpack(values), self._context.ids)])
             shelves.load(deltas["shelf"].to_list())
         self._apply(realm, shelves, deltas, due, change, as_of_ms)
         weighed = self._with_parts(shelves, list(dict.fromkeys([*named, *deltas["shelf"].to_list()])))

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import polars as pl
 
-from nurt.core.contributions import fit
+from nurt.core.stock.frames import fit
 from nurt.core.stock.promise import BOOKING, HOLD
 from nurt.core.stock.said import (
     DOCUMENT,

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
-from nurt.core.contributions import CODE, slots_of
 from nurt.core.ids import Ids
-from nurt.core.rows import LEFT
+from nurt.core.rows import LEFT, RowsFolded
+from nurt.core.stock.frames import slots_of
 from nurt.core.tables import Table
+from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.keys import Words
 from nurt.model.stock_plan import UNIT
 
 _INT, _TEXT, _ID = pl.Int64(), pl.String(), pl.Binary()
@@ -63,6 +66,7 @@ SAID: dict[str, pl.DataType] = {
     "slot": _ID,
 }
 
+CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
 DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"], CODE["shipment_line"]
 SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
@@ -119,8 +123,9 @@ class StockVoice:
             (pl.col("held") | ((pl.col("held") & 1) * (1 << HELD_PARENT_BIT))).alias("held"),
         )
 
-    def say(self, kind: str, state: pl.DataFrame, row_ids: pl.Series, stamp: int) -> StockSaid:
+    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:
         """See Voice."""
+        state, row_ids = folded.frame(), pl.Series(id_list(ids), dtype=pl.Binary)
         child = row_ids.gather(state["owner"])
         header = kind in _HEADERS
         said = state.with_columns(
