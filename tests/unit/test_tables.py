@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nurt.core.contributions import ACCOUNT_SLOTS, ORDER_SLOTS, SUMS
 from nurt.core.identity import COMPONENTS, MEMBERS, MEMBERSHIPS
+from nurt.core.plain_rows import pack_rows, unpack_rows
 from nurt.core.rows import ROW_TABLES
 from nurt.core.tables import OWNER, Table
 from nurt.errors import StateTooNew
@@ -44,6 +45,18 @@ def test_rows_come_back_by_value_and_in_order(some: list[list[dict[str, Any]]]) 
     assert found.schema == frame.schema
     assert found.rows() == frame.rows()
     assert table.pack(found, len(some)) == packed, "equal rows are equal bytes"
+
+
+@given(values)
+def test_plain_rows_are_packed_and_unpacked_as_a_frame_is(some: list[list[dict[str, Any]]]) -> None:
+    plain = [[tuple(one[name] for name in COLUMNS) for one in of_one] for of_one in some]
+    for table in (Table(COLUMNS), Table(COLUMNS, zero=("number", "last"))):
+        packed = table.pack(frame_of(some), len(some))
+        assert pack_rows(table, plain) == packed
+        rows: list[list[tuple[Any, ...]]] = [[] for _ in some]
+        for owner, *row in table.unpack(packed).iter_rows():
+            rows[owner].append(tuple(row))
+        assert unpack_rows(table, packed) == rows
 
 
 @given(values)

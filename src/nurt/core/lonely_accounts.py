@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -21,7 +22,7 @@ from nurt.core.ids import Ids
 from nurt.core.link_texts import link_end
 from nurt.core.memberships import Joined, join_links
 from nurt.core.packing import Bools, Int64s, put_varint
-from nurt.core.tables import VERSION, cut
+from nurt.core.tables import VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,9 @@ class Lonely:
     """What is stored of accounts that are alone, by account: its profile's id, and the packed values."""
 
     profiles: list[bytes]
-    memberships: list[bytes | None]
-    components: list[bytes | None]
-    members: list[bytes | None]
+    memberships: list[bytes]
+    components: list[bytes]
+    members: list[bytes]
 
 
 def settle_lonely(accounts: Sequence[bytes], links: Joined, rows: Int64s, ids: Ids) -> Lonely:
@@ -150,7 +151,8 @@ def settle_lonely(accounts: Sequence[bytes], links: Joined, rows: Int64s, ids: I
     out = np.empty(count * _VALUES_BYTES + 2 * letters, dtype=np.uint8)
     ends = np.zeros(3 * count + 1, dtype=np.int64)
     _pack_lonely(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
-    values = cut(out[: ends[-1]], ends)
+    whole = out[: ends[-1]].tobytes()
+    values = [whole[start:end] for start, end in pairwise(ends.tolist())]
     return Lonely(id_list(profiles), values[0::3], values[1::3], values[2::3])
 
 

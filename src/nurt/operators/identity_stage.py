@@ -6,13 +6,11 @@ off it, plain Python, where links meet, change or go.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from nurt.core.context import FoldContext
 from nurt.core.identity import (
@@ -31,15 +29,13 @@ from nurt.core.identity import (
 )
 from nurt.core.lonely_accounts import Links, find_sharing, identifier_ids, list_links, settle_lonely
 from nurt.core.memberships import Joined, Own, join_links, read_own
-from nurt.core.tables import OWNER, Table
+from nurt.core.plain_rows import Row, pack_rows, unpack_rows
+from nurt.core.tables import Table
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
 from nurt.operators.profiles_stage import encode_touch
 from nurt.ports import Store
-
-MembershipRow = tuple[int, bytes, bytes, str]
-"""part, component, profile, links."""
 
 
 class IdentityStage:
@@ -102,15 +98,16 @@ class IdentityStage:
         accounts = [held.said.accounts[row] for row in rows.tolist()]
         settled = settle_lonely(accounts, held.links, rows, self._context.ids)
         in_realm = self._keys.in_realm
-        change.store(in_realm(b"m", realm, accounts), settled.memberships)
-        change.store(in_realm(b"g", realm, accounts), settled.components)
-        change.store(in_realm(b"p", realm, settled.profiles), settled.members)
+        put = change.put
+        put.update(zip(in_realm(b"m", realm, accounts), settled.memberships, strict=True))
+        put.update(zip(in_realm(b"g", realm, accounts), settled.components, strict=True))
+        put.update(zip(in_realm(b"p", realm, settled.profiles), settled.members, strict=True))
         entries = [account + profile for account, profile in zip(accounts, settled.profiles, strict=True)]
         place = np.cumsum(lonely) - 1
         of_lonely = lonely[links.account]
         identifiers = [links.ids[code] for code in links.code[of_lonely].tolist()]
         owners = place[links.account[of_lonely]].tolist()
-        change.store(in_realm(b"d", realm, identifiers), [entries[owner] for owner in owners])
+        put.update(zip(in_realm(b"d", realm, identifiers), [entries[owner] for owner in owners], strict=True))
         return dict(zip(accounts, settled.profiles, strict=True))
 
     def _resolve_others(
@@ -154,7 +151,7 @@ class IdentityStage:
     def _components(self, realm: str, names: list[bytes]) -> dict[bytes, dict[bytes, Member]]:
         if not names:
             return {}
-        rows = _rows(COMPONENTS, self._store.read(self._keys.in_realm(b"g", realm, names)))
+        rows = unpack_rows(COMPONENTS, self._store.read(self._keys.in_realm(b"g", realm, names)))
         return {
             name: {account: Member(profile, links) for account, profile, links in rows[index]}
             for index, name in enumerate(names)
@@ -162,7 +159,7 @@ class IdentityStage:
 
     def _add_difference(self, realm: str, diff: Difference, held: _Held, change: Change) -> None:
         """Encode a difference, with the profiles concerned owed."""
-        memberships: dict[bytes, list[tuple[object, ...]]] = {}
+        memberships: dict[bytes, list[Row]] = {}
         for account, found in diff.memberships.items():
             memberships[account] = [] if found is None else [(MEMBER, *found)]
         kept = held.rows(diff.waiting)
@@ -170,12 +167,12 @@ class IdentityStage:
             memberships.setdefault(account, list(kept[account]))
             memberships[account] += [(WAITING, None, profile, None) for profile in profiles]
         self._put(change, b"m", realm, MEMBERSHIPS, memberships)
-        components: dict[bytes, list[tuple[object, ...]]] = {
+        components: dict[bytes, list[Row]] = {
             name: [(account, member.profile, member.links) for account, member in (members or {}).items()]
             for name, members in diff.components.items()
         }
         self._put(change, b"g", realm, COMPONENTS, components)
-        members: dict[bytes, list[tuple[object, ...]]] = {
+        members: dict[bytes, list[Row]] = {
             profile: [(HELD, account) for account in accounts] for profile, accounts in diff.held.items()
         }
         for profile, heir in diff.heirs.items():
@@ -189,17 +186,12 @@ class IdentityStage:
             [encode_touch((realm, profile)) for profile in diff.profiles()], score
         )
 
-    def _put(
-        self, change: Change, kind: bytes, realm: str, table: Table, rows: dict[bytes, list[tuple[object, ...]]]
-    ) -> None:
-        flat = [(owner, *row) for owner, of_one in enumerate(rows.values()) for row in of_one]
-        frame = pl.DataFrame(flat, schema={OWNER: pl.Int64(), **table.columns}, orient="row") if flat else table.empty()
-        change.store(self._keys.in_realm(kind, realm, rows), table.pack(frame, len(rows)))
+    def _put(self, change: Change, kind: bytes, realm: str, table: Table, rows: dict[bytes, list[Row]]) -> None:
+        change.store(self._keys.in_realm(kind, realm, rows), pack_rows(table, [*rows.values()]))
 
     def members(self, realm: str, profiles: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
         """Read what each profile holds, or its heir."""
-        rows = _rows(MEMBERS, self._store.read(self._keys.in_realm(b"p", realm, profiles)))
-        return [rows[index] for index in range(len(profiles))]
+        return unpack_rows(MEMBERS, self._store.read(self._keys.in_realm(b"p", realm, profiles)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,17 +212,10 @@ class _Held:
     asked: list[bytes]
     values: list[bytes | None]
 
-    def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[MembershipRow]]:
+    def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[Row]]:
         """List the membership rows of some accounts that were asked."""
-        wanted = set(accounts)
-        places = [index for index, account in enumerate(self.asked) if account in wanted] if wanted else []
-        rows = _rows(MEMBERSHIPS, [self.values[index] for index in places])
-        return {self.asked[index]: rows[owner] for owner, index in enumerate(places)}
-
-
-def _rows(table: Table, values: Iterable[bytes | None]) -> dict[int, list[tuple]]:  # type: ignore[type-arg]
-    """Unpack values into plain rows, by index."""
-    rows: dict[int, list[tuple]] = defaultdict(list)  # type: ignore[type-arg]
-    for owner, *row in table.unpack(list(values)).iter_rows():
-        rows[owner].append(tuple(row))
-    return rows
+        found: dict[bytes, list[Row]] = {account: [] for account in accounts}
+        places = [index for index, account in enumerate(self.asked) if account in found] if found else []
+        rows = unpack_rows(MEMBERSHIPS, [self.values[index] for index in places])
+        found.update(zip([self.asked[index] for index in places], rows, strict=True))
+        return found
