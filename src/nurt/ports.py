@@ -160,6 +160,10 @@ class DeliveryMemory(Protocol):
         """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
         ...
 
+    def owners(self, names: Sequence[str]) -> dict[str, str | None]:
+        """Say which profile wrote a shared row last, by the row's name."""
+        ...
+
     def parked_among(self, subjects: Iterable[str]) -> set[str]:
         """Say which of these are parked."""
         ...

@@ -121,3 +121,36 @@ def test_an_erasure_uses_the_privacy_call_also_for_what_was_made_just_before_a_c
     scene.deliverer().deliver([scene.erase(1)])
     assert not _contacts(fake) and fake.forgotten == {"a@x.pl"}
     assert scene.store().load([key_of(1)])[key_of(1)].held == ()
+
+
+def test_an_address_passes_from_the_merged_contact_to_its_heir(fake: FakeHubspot, redis_url: str) -> None:
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl")])
+    to.deliver([scene.say(1, email="b@x.pl"), scene.merge(2, into=1)])
+    assert {key: held["email"] for key, held in _contacts(fake).items()} == {key_of(1): "b@x.pl"}
+    assert not scene.store().refusals() and not scene.store().counts()["parked"]
+
+
+def test_a_conflict_that_stays_is_parked_and_at_last_refused(
+    fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nurt.core.delivery_attempts.PARK_S", 0.0)
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl")])
+    to.deliver([scene.say(2, email="a@x.pl")])
+    assert scene.store().counts()["parked"] == 1 and not scene.store().refusals()
+    for _ in range(6):
+        to.retry_parked()
+    assert scene.store().counts()["parked"] == 0
+    assert [one.code for one in scene.store().refusals()] == ["CONFLICT"]
+
+
+def test_a_refusal_of_a_row_that_is_no_longer_wanted_leaves_the_quarantine(fake: FakeHubspot, redis_url: str) -> None:
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="broken")])
+    assert scene.store().refusals()
+    to.deliver([scene.say(1, phone="+48500")])
+    assert not scene.store().refusals()

@@ -142,3 +142,19 @@ def test_marketing_cloud_renews_its_token_and_halves_a_refused_batch(made: Made)
     to.deliver([scene.merge(3, into=4), scene.erase(5)])
     assert fake.rows[key_of(3)]["Status"] == "merged" and key_of(5) not in fake.rows
     assert fake.token_calls >= 2
+
+
+def test_an_address_that_moves_to_another_profile_is_not_archived_by_the_first(made: Made) -> None:
+    fake = FakeMailchimp()
+    scene = made("mailchimp", fake)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl")])
+    to.deliver([scene.say(1, email="b@x.pl", first_name="Anna"), scene.merge(2, into=1)])
+    assert (
+        _member(fake, "b@x.pl")["status"] != "archived" and _member(fake, "b@x.pl")["merge_fields"]["FNAME"] == "Anna"
+    )
+    assert _member(fake, "a@x.pl")["status"] == "archived"
+    to.deliver([scene.erase(2)])
+    assert _member(fake, "b@x.pl")["status"] != "archived"
+    to.deliver([scene.erase(1)])
+    assert hashlib.md5(b"b@x.pl").hexdigest() not in fake.members

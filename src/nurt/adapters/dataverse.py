@@ -38,13 +38,15 @@ ODATA = {"OData-Version": "4.0", "OData-MaxVersion": "4.0", "If-None-Match": "nu
 LIMITS = Limits(rows_max=100, concurrency=4, rates=(RateLimit(6_000, 300.0),), one_row_ops=frozenset({Op.MERGE}))
 TRANSIENT = frozenset(
     {
-        "0x80060892",  # a row with this key was made just now
         "0x80044151",  # SQL timed out
         "0x80072321",
         "0x80072322",
         "0x80072326",
     }
 )
+CONFLICTS = frozenset({"0x80040237", "0x80060892"})
+"""Another row has a value that must be unique, or was made just now."""
+
 MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
 _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
 
@@ -242,6 +244,8 @@ def _verdict(status: int, text: str, op: Op) -> Verdict:
     if 200 <= status < 300 or (status == 404 and op in (Op.DELETE, Op.ERASE)):
         return Verdict(Fate.ACCEPTED)
     code, words = _code(text)
+    if code.lower() in CONFLICTS:
+        return Verdict(Fate.CONFLICT, code, words[:WORDS_MAX])
     is_transient = code.lower() in TRANSIENT or status in (408, 429) or status >= 500
     return Verdict(Fate.TRANSIENT if is_transient else Fate.REFUSED, code or f"http_{status}", words[:WORDS_MAX])
 

@@ -110,6 +110,10 @@ class DeliveryStore:
             for refusal in notes.refused:
                 pipe.set(self.key("q" + refusal.name), _encode_refusal(refusal))
                 pipe.zadd(self.key("refused"), {refusal.name: refusal.at_ms})
+            if taken := {self.key("k" + name): one for name, one in notes.owners.items() if one is not None}:
+                pipe.mset(taken)
+            if left := [self.key("k" + name) for name, one in notes.owners.items() if one is None]:
+                pipe.delete(*left)
             if notes.cured:
                 pipe.delete(*(self.key("q" + one) for one in notes.cured))
                 pipe.zrem(self.key("refused"), *notes.cured)
@@ -119,6 +123,11 @@ class DeliveryStore:
                 pipe.execute()
             except WatchError:
                 raise self._fenced() from None
+
+    def owners(self, names: Sequence[str]) -> dict[str, str | None]:
+        """Say which profile wrote a shared row last, by the row's name."""
+        values = self._asked(lambda: self._client.mget([self.key("k" + name) for name in names])) if names else []
+        return {name: None if one is None else one.decode() for name, one in zip(names, values, strict=True)}
 
     def parked_among(self, subjects: Iterable[str]) -> set[str]:
         """Say which of these are parked."""

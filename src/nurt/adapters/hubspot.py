@@ -29,7 +29,12 @@ LIMITS = Limits(
     one_row_ops=frozenset({Op.ERASE, Op.MERGE}),
 )
 DAILY_WAIT_S = 300.0
-TRANSIENT = frozenset({"RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"})
+FATES = {
+    **dict.fromkeys(("RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"), Fate.TRANSIENT),
+    "CONFLICT": Fate.CONFLICT,  # another contact has that address
+}
+"""Categories of errors that are no refusal for good."""
+
 GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
 
 
@@ -83,7 +88,7 @@ class Hubspot:
         for error in said.get("errors", ()):
             traces = (error.get("context") or {}).get("objectWriteTraceId") or ()
             category = str(error.get("category", "error"))
-            fate = Fate.TRANSIENT if category in TRANSIENT else Fate.REFUSED
+            fate = FATES.get(category, Fate.REFUSED)
             for trace in traces:
                 verdicts[str(trace)] = Verdict(fate, category, str(error.get("message", "")))
         if not verdicts:

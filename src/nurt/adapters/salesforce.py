@@ -47,6 +47,7 @@ TRANSIENT = frozenset(
         *("REQUEST_LIMIT_EXCEEDED", "CONCURRENT_PER_ORG_LONG_TXN_LIMIT_EXCEEDED", "STORAGE_LIMIT_EXCEEDED"),
     }
 )
+CONFLICTS = frozenset({"DUPLICATE_VALUE", "DUPLICATES_DETECTED", "DUPLICATE_EXTERNAL_ID"})
 GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND", "MALFORMED_ID"})
 LIMIT_WAIT_S = 60.0
 USAGE_SHARE_MAX = 0.95
@@ -281,7 +282,13 @@ def _bulk_verdict(what: str, row: Mapping[str, str]) -> Verdict:
         return Verdict(Fate.TRANSIENT, "unprocessed")
     words = row.get("sf__Error", "")
     code = words.partition(":")[0]
-    return Verdict(Fate.TRANSIENT if code in TRANSIENT else Fate.REFUSED, code, words)
+    return Verdict(_fate(code), code, words)
+
+
+def _fate(code: str) -> Fate:
+    if code in CONFLICTS:
+        return Fate.CONFLICT
+    return Fate.TRANSIENT if code in TRANSIENT else Fate.REFUSED
 
 
 def _verdict(result: Mapping[str, Any]) -> Verdict:
@@ -290,7 +297,7 @@ def _verdict(result: Mapping[str, Any]) -> Verdict:
     errors = result.get("errors") or [{}]
     code = str(errors[0].get("statusCode", "UNKNOWN"))
     words = "; ".join(str(error.get("message", "")) for error in errors)
-    return Verdict(Fate.TRANSIENT if code in TRANSIENT else Fate.REFUSED, code, words)
+    return Verdict(_fate(code), code, words)
 
 
 def _trouble(reply: Reply) -> Answer | None:

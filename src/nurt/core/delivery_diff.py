@@ -27,11 +27,13 @@ class ObjectPlan:
     Attributes:
         link: the two objects that it joins, where it is a link.
         once: written when new, never again.
+        shared: its key is not the profile's id, so that another profile may come to own the row.
     """
 
     name: str
     link: tuple[str, str] | None = None
     once: bool = False
+    shared: bool = False
     when_gone: Parting = Parting.KEEP
     when_merged: Parting = Parting.DELETE
     when_erased: Parting = Parting.ERASE

@@ -135,6 +135,7 @@ class Reader:
             name,
             (link[0], link[1]) if link else None,
             bool(section.get("once", False)),
+            str(key_text).strip() != "id" and not link,
             *(self._parting(section, policy, where, bool(link)) for policy in POLICIES),
         )
         mapped = ObjectMapping(

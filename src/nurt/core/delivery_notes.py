@@ -41,13 +41,14 @@ class Parked:
 
 @dataclass(slots=True)
 class Notes:
-    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, counts."""
+    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, owners."""
 
     records: dict[str, Record] = field(default_factory=dict)
     parked: dict[str, tuple[Parked, float]] = field(default_factory=dict)
     unparked: set[str] = field(default_factory=set)
     refused: list[Refusal] = field(default_factory=list)
     cured: set[str] = field(default_factory=set)
+    owners: dict[str, str | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, what: str, number: int = 1) -> None:
@@ -55,4 +56,4 @@ class Notes:
         self.counts[what] = self.counts.get(what, 0) + number
 
     def __bool__(self) -> bool:
-        return any((self.records, self.parked, self.unparked, self.refused, self.cured, self.counts))
+        return any((self.records, self.parked, self.unparked, self.refused, self.cured, self.owners, self.counts))

@@ -112,6 +112,10 @@ class Marks:
         """Mark one value."""
         return self._hash(orjson.dumps(value, default=str))
 
+    def of_key(self, object_: str, key: str) -> str:
+        """Name a row without saying its key."""
+        return self._hash(orjson.dumps([object_, key]))
+
     def of_write(self, write: Write) -> str:
         """Mark what a write asks for."""
         return self.of_row(write.op, write.fields)

@@ -106,6 +106,7 @@ class Fate(StrEnum):
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # for good: the same row would be refused again
+    CONFLICT = "conflict"  # another row stands in the way, which may be about to go
     TRANSIENT = "transient"
 
 

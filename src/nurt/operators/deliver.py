@@ -32,6 +32,10 @@ from nurt.ports import DeliveryMemory, Destination, WishReader
 AUTH_PAUSE_S = 30.0
 LANE_WAIT_S = 0.02
 LOOK_S = 0.1
+LONG_WAIT_S = 5.0
+CONFLICT_TIMES_MAX = 4
+"""Times that a row is parked because another one stands in its way, before that is a refusal."""
+
 NO_HEIR, NO_HEIR_TIMES_MAX = "heir_not_there_yet", 3
 BUDGET_MAX, BUDGET_SHARE, BUDGET_WAIT_S = 20.0, 0.2, 5.0
 """Retries are paid from a budget to which every good answer adds a share; without one they wait longer."""
@@ -107,6 +111,8 @@ class Deliverer:
         self._asked: dict[str, Wish] = {}
         self._times: dict[str, int] = {}
         self._has_refusals = True
+        self._refused: set[str] = set()
+        self._conflicts: list[tuple[Write, Verdict]] = []
         self._state = ""
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
@@ -146,9 +152,11 @@ class Deliverer:
             if subject in again and again[subject].code == "retry":
                 record = replace(record, held=tuple(replace(one, refused=None) for one in record.held))
             self._records[subject] = record
+        self._refused, self._conflicts = set(), []
         left: set[str] = set()
         for writes in self._rounds():
-            left |= self._round(writes, bulk)
+            left |= self._round(self._owned(writes), bulk)
+        left |= self._once_more(bulk)
         for subject in self._asked:
             self._finish(subject, subject in left, subject in was_parked, notes)
         self._store.write(notes)
@@ -183,11 +191,42 @@ class Deliverer:
         if was_parked and not is_left:
             notes.unparked.add(subject)
         if self._has_refusals:
-            mapped = {row.object for row in wish.rows}
-            for name in self._plans:
-                refused = any(one.object == name and one.refused for one in record.held)
-                if not refused and (wish.life is not Life.LIVE or name in mapped):
-                    notes.cured.add(f"{subject}:{name}")
+            wanted = {(row.object, row.key) for row in wish.rows}
+            still = {one.object for one in record.held if one.refused and (one.object, one.key) in wanted}
+            names = {f"{subject}:{name}" for name in self._plans if name not in still}
+            notes.cured |= names - self._refused
+
+    def _owned(self, writes: Sequence[Write]) -> Sequence[Write]:
+        """Leave out what would take away a row that another profile has come to own; it is forgotten here."""
+        mark = self._rules.marks.of_key
+        takes = {
+            mark(write.object, write.key): write
+            for write in writes
+            if write.op in (Op.DELETE, Op.MERGE, Op.ERASE) and self._plans[write.object].shared
+        }
+        if not takes:
+            return writes
+        owners = self._store.owners(list(takes))
+        others = {id(write) for name, write in takes.items() if owners[name] not in (None, write.subject)}
+        for write in writes:
+            if id(write) in others:
+                self._records[write.subject] = self._records[write.subject].without(write.object, write.key)
+        return [write for write in writes if id(write) not in others]
+
+    def _once_more(self, bulk: bool) -> set[str]:
+        """Try again, now that the others are written, what another row stood in the way of; then park it."""
+        conflicts, self._conflicts = self._conflicts, []
+        if not conflicts:
+            return set()
+        left = self._round([write for write, _ in conflicts], bulk)
+        notes = Notes()
+        for write, verdict in self._conflicts:
+            if self._times.get(write.subject, 0) < CONFLICT_TIMES_MAX:
+                self._park(write.subject, verdict.code, notes)
+            else:
+                self._settle(write, replace(verdict, fate=Fate.REFUSED), notes)
+        self._store.write(notes)
+        return left | {*notes.parked}
 
     def _note_unmapped(self, mapped: Mapped) -> None:
         notes = Notes()
@@ -288,6 +327,8 @@ class Deliverer:
             bucket_s = self._store.take(self._to.bucket, self._buckets)
             if bucket_s > 0:
                 self._lanes.release(attempt.call)
+                if bucket_s > LONG_WAIT_S and self._state != "waiting":
+                    self._tell("waiting: the calls that are allowed are used up", "")
                 return min(LOOK_S, bucket_s)
             heapq.heappop(ready_at)
             self._begin(attempt.call, sharing)
@@ -299,6 +340,9 @@ class Deliverer:
         """Note, before anything goes out, that the fields of these rows are unknown."""
         notes = Notes()
         for write in call.writes:
+            if self._plans[write.object].shared:
+                name = self._rules.marks.of_key(write.object, write.key)
+                notes.owners[name] = write.subject if write.op is Op.UPSERT else None
             for one in sharing[write.object, write.key]:
                 record = self._records[one.subject].begin(one)
                 self._records[one.subject] = notes.records[one.subject] = record
@@ -392,10 +436,14 @@ class Deliverer:
             self._store.tell(**status)
 
     def _settle(self, write: Write, verdict: Verdict, notes: Notes) -> None:
+        if verdict.fate is Fate.CONFLICT:
+            self._conflicts.append((write, verdict))
+            return
         record = self._records[write.subject].settle(write, verdict, self._rules.marks)
         self._records[write.subject] = notes.records[write.subject] = record
         if verdict.fate is Fate.REFUSED:
             self._has_refusals = True
+            self._refused.add(f"{write.subject}:{write.object}")
             notes.count("refused")
             notes.refused.append(
                 self._refusal(
