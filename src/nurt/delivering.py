@@ -174,6 +174,7 @@ class Delivery:
     ) -> None:
         self.settings = settings
         self.mapping = mapping
+        settings.ids_secret()  # made here where it is not there yet, before there are threads
         self._stop = stop
         self._until_end = until_end
         self._workers = int(mapping.options.get("workers", 1))

@@ -152,6 +152,10 @@ class DeliveryMemory(Protocol):
 
     destination: str
 
+    def check(self) -> None:
+        """Raise Fenced when a newer run delivers to this destination."""
+        ...
+
     def load(self, subjects: Sequence[str]) -> dict[str, Record]:
         """Read records; an empty one for whom nothing is known."""
         ...

@@ -79,6 +79,11 @@ class DeliveryStore:
         self.run = int(self._asked(lambda: self._client.incr(self.key("run"))))
         return self.run
 
+    def check(self) -> None:
+        """Raise Fenced when a newer run delivers to this destination."""
+        if int(self._asked(lambda: self._client.get(self.key("run"))) or 0) != self.run:
+            raise self._fenced()
+
     def load(self, subjects: Sequence[str]) -> dict[str, Record]:
         """Read records; an empty one for whom nothing is known."""
         if not subjects:

@@ -123,6 +123,7 @@ class Deliverer:
 
     def retry_parked(self, rows_max: int = 500) -> int:
         """Try parked wishes whose time has come; returns how many there were."""
+        self._store.check()
         parked = self._store.due(rows_max)
         if parked:
             self.deliver_wishes([one.wish for one in parked], False, {one.wish.subject: one for one in parked})

@@ -125,7 +125,8 @@ class TableDeliverer:
                 time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
 
     def retry_parked(self, rows_max: int = 500) -> int:
-        """Do nothing: batches wait, nothing is set aside."""
+        """Do nothing but see whether this run is the newest: batches wait, nothing is set aside."""
+        self._store.check()
         return 0
 
     def close(self) -> None:
