@@ -35,7 +35,8 @@ destinations:
 
 def _deployed(folder: Path, redis_url: str, url: str) -> Settings:
     (folder / "delivery.yaml").write_text(DELIVERY.format(url=url))
-    text = f"mapping: mapping.yaml\ndata: data\nstate: {{url: '{redis_url}', prefix: t{uuid.uuid4().hex[:8]}, shards: 4}}\n"
+    text = "mapping: mapping.yaml\ndata: data\n"
+    text += f"state: {{url: '{redis_url}', prefix: t{uuid.uuid4().hex[:8]}, shards: 4}}\n"
     (folder / "nurt.yaml").write_text(text + "input: {archives: [nothing]}\n")
     (folder / "mapping.yaml").write_text("systems: {}\ntopics: []\n")
     settings = load_settings(folder / "nurt.yaml")

@@ -43,13 +43,34 @@ def check(
         mapping = read_mapping(state.settings)
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
+        misfits = _misfits(state.settings)
     unused = _unused(mapping, found)
     if as_json:
-        print_json({**facts, "topics": [asdict(one) for one in found], "entries_without_topic": unused})
+        topics = [asdict(one) for one in found]
+        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits})
     else:
         _print(facts, found, unused)
-    if any(one.refused for one in found):
+        for name, complaints in misfits.items():
+            fits = "fits the receiver's own description"
+            page.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+    if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
+
+
+def _misfits(settings: Settings) -> dict[str, list[str]]:
+    """Compare the destinations with their receivers, where credentials are there."""
+    if not settings.destinations.exists():
+        return {}
+    from nurt.delivering import read_destinations
+    from nurt.delivering_ways import verify
+
+    found = {}
+    for name, mapping in read_destinations(settings).items():
+        try:
+            found[name] = verify(settings, mapping)
+        except ConfigurationError as missing:
+            found[name] = [str(missing)]
+    return found
 
 
 def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
