@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from nurt.core.context import FoldContext
 from nurt.core.counted import Marks, Passed
 from nurt.core.source_epochs import Begin, SourceEpochs
 from nurt.model.change import Change
+from nurt.model.entity_frame import Counts
 from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
 from nurt.operators.counting import NOT_OURS, counted_of
@@ -95,7 +97,16 @@ def test_every_message_of_the_corpus_counts_once_whatever_crashes(
         with suppress(Killed):
             other.run(in_pieces(folder, size), some, writes)
     other.run(in_pieces(folder, 7), workers)
-    assert other.memory.counts == undisturbed.memory.counts
+    assert read_once(other.memory.counts) == read_once(undisturbed.memory.counts)
+
+
+def read_once(counts: Counts) -> Counter[tuple[str, str, str]]:
+    """Add up rows folded in and old news: a row that a crash kept behind its table's truncate is old news by then."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for (topic, outcome, reason), messages in counts.items():
+        is_row = outcome in ("folded", "old_news") and not reason
+        found[topic, "rows" if is_row else outcome, reason] += messages
+    return found
 
 
 class Unmarked(MemoryStore):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nurt.core.rows import ROW_TABLES
+from nurt.core.row_tables import ROW_TABLES
 from nurt.model.change import Change
 from nurt.model.entities import BY_CODE
 from nurt.model.entity_frame import DELETE

@@ -9,7 +9,7 @@ import pytest
 from nurt import schemas
 from nurt.core.context import FoldContext
 from nurt.core.contributions import LEFT_PART, ORDER_SLOTS
-from nurt.core.rows import LEFT, ROW_TABLES
+from nurt.core.row_tables import LEFT, ROW_TABLES
 from nurt.core.said import nothing_said
 from nurt.core.tables import OWNER, Table
 from nurt.model.change import Change

@@ -13,7 +13,8 @@ from nurt.core.contributions import ACCOUNT_SLOTS, CHILDREN, CODE, INTERACTION, 
 from nurt.core.ids import Ids
 from nurt.core.row_contributions import said_by_rows
 from nurt.core.row_frames import read_frames
-from nurt.core.rows import ROW_LAYOUTS, fold_rows
+from nurt.core.row_tables import ROW_LAYOUTS
+from nurt.core.rows import fold_rows
 from nurt.core.said import Contributions, Said
 from nurt.core.tables import Table
 from nurt.model.entity_frame import DELETE, UPSERT, entity_columns

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nurt.core.row_arrays import Layout, RowArrays
 from nurt.core.row_frames import read_columns, read_frames
-from nurt.core.rows import ROW_LAYOUTS, ROW_TABLES, fold_rows
+from nurt.core.row_tables import ROW_LAYOUTS, ROW_TABLES
+from nurt.core.rows import fold_rows
 from nurt.core.tables import Table
 from nurt.errors import StateTooNew
 from nurt.model.entity_frame import UPSERT, entity_columns

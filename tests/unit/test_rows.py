@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nurt.core.row_frames import Incoming, read_frames
-from nurt.core.rows import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES, Floor, at_or_before, fold_rows
+from nurt.core.row_places import Floor, at_or_before
+from nurt.core.row_tables import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
+from nurt.core.rows import fold_rows
 from nurt.core.tables import OWNER
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from tests.chaos.naive_rows import Placed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nurt.core.contributions import ACCOUNT_SLOTS, ORDER_SLOTS, SUMS
 from nurt.core.identity import COMPONENTS, MEMBERS, MEMBERSHIPS
 from nurt.core.plain_rows import pack_rows, unpack_rows
-from nurt.core.rows import ROW_TABLES
+from nurt.core.row_tables import ROW_TABLES
 from nurt.core.tables import OWNER, Table
 from nurt.errors import StateTooNew
 

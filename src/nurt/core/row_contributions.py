@@ -20,7 +20,8 @@ from nurt.core.plain_identifiers import plain_emails, plain_phones
 from nurt.core.row_arrays import Layout, RowArrays
 from nurt.core.row_bodies import Buckets, Given, SlotPlan, join_letters, pack_shares, pack_slots, position_texts
 from nurt.core.row_frames import read_columns
-from nurt.core.rows import PARENT_BIT, ROW_LAYOUTS, RowsFolded
+from nurt.core.row_tables import PARENT_BIT, ROW_LAYOUTS
+from nurt.core.rows import RowsFolded
 from nurt.core.said import Contributions, Said, join_contributions, no_contributions, no_ids, no_texts, nothing_said
 from nurt.core.tables import Table
 from nurt.core.text_codes import codes_of

@@ -1,4 +1,4 @@
-"""Fold change events into rows: the only place that compares source positions.
+"""Fold change events into rows.
 
 Hot path: plain arrays, a few kernel calls for an entity kind. A row's state is its newest event, and the parents that
 it left. Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro.memory import copy_bytes, trailing_zeros
@@ -30,65 +29,25 @@ from nurt.core.row_arrays import (
     read_values,
 )
 from nurt.core.row_frames import Incoming
-from nurt.core.tables import VERSION, Table
-from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import HELD_PARENT_BIT, entity_columns
-
-ROOTS = frozenset({"customer", "order", "product", "document"})
-"""Kinds whose row says itself to the level that bears its own id; they leave no parent here."""
-
-ROW, LEFT = 0, 1
-"""Values of the column `part`: the row itself, and a parent that it left."""
-
-POSITION = ("p0", "p1", "p2", "p3")
-HIGHEST = ("h0", "h1", "h2", "h3")
-"""The highest position that a row is known to have had, where its newest event's own lacks a part; else null."""
-
-_PARENT = ("parent_kind", "parent", "parent_entity", "parent_key")
-
-_STORED = (
-    *("system", "entity", "key", "op", "source_epoch", *POSITION, "partition", "offset", "ts_ms"),
-    *(*_PARENT, "moved_to"),
+from nurt.core.row_places import settle
+from nurt.core.row_tables import (
+    HIGHEST,
+    LEFT,
+    LEFT_BITS,
+    PARENT,
+    PARENT_BIT,
+    PARENT_COLUMNS,
+    PARENT_KIND,
+    PART,
+    POSITION,
+    ROOTS,
+    ROW,
+    ROW_LAYOUTS,
+    ROW_TABLES,
+    field_names,
 )
-
-
-def row_table(kind: str) -> Table:
-    """Name the columns of a stored row of one entity kind."""
-    columns = entity_columns(kind)
-    stored: dict[str, pl.DataType] = {"part": pl.Int64()}
-    for name in _STORED:
-        stored[name] = pl.Int64() if columns[name].is_integer() else columns[name]
-    for name in field_names(kind):
-        stored[name] = columns[name]
-    return Table(stored | dict.fromkeys(HIGHEST, pl.Int64()))
-
-
-def field_names(kind: str) -> list[str]:
-    """Name the columns that hold what a row of this kind says, extra identifiers included."""
-    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
-
-
-ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
-ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TABLES.items()}
-
-# every kind's columns begin alike: where the kernels find them
-_FIRST = ROW_LAYOUTS["order"]
-PART, OP = _FIRST.place("part"), _FIRST.place("op")
-_EPOCH, _PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
-P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
-_PARENT_AT, PARENT_BIT, _PARENT_KIND_AT = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
-_LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
-"""What is stored of a parent that was left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """The place of a table's last truncate: rows at or before it are gone and their events are old news."""
-
-    source_epoch: int
-    position: tuple[int | None, int | None, int | None, int | None]
-    partition: int
-    offset: int
+from nurt.core.tables import VERSION
+from nurt.model.entity_frame import HELD_PARENT_BIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +90,7 @@ class RowsFolded:
         out = np.empty(len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops), dtype=np.uint8)
         ends = np.zeros(int(owners.sum()) + 1, dtype=np.int64)
         _pack(
-            at, owner, left, _LEFT_BITS, layout.is_text, layout.slot, VERSION,
+            at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION,
             rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, out, ends,
         )  # fmt: skip
         whole, cuts = out[: ends[-1]].tobytes(), ends.tolist()
@@ -153,7 +112,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Sequence[bytes | None]) -> 
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
     accepted = np.zeros(len(rows), dtype=np.bool_)
-    _settle(rows.owner, rows.bits, rows.numbers, len(ROW_TABLES[kind].columns), winner, accepted, highest)
+    settle(rows.owner, rows.bits, rows.numbers, len(ROW_TABLES[kind].columns), winner, accepted, highest)
     changed, news = winner >= len(stored), accepted[len(stored) :]
     anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
     if incoming.held is not None or anew.any():
@@ -183,7 +142,7 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
     """
     layout = ROW_LAYOUTS[kind]
     groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
-    groups.append((HELD_PARENT_BIT, _PARENT))
+    groups.append((HELD_PARENT_BIT, PARENT_COLUMNS))
     for bit, names in groups:
         keeps = (masks >> bit) & 1 == 1
         if not (keeps & accepted).any():
@@ -233,94 +192,6 @@ _KEY_WORDS = 4
 """Owner, parent (16 bytes), and the first letters of its kind."""
 
 
-def at_or_before(rows: RowArrays, floor: Floor) -> npt.NDArray[np.bool_]:
-    """Say of each event or row whether it stands at or before a truncate of its table.
-
-    A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
-    part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
-    Source epochs are counted by partition, so they say nothing of two partitions.
-    """
-    found = np.zeros(len(rows), dtype=np.bool_)
-    limits = np.array([part or 0 for part in floor.position], dtype=np.int64)
-    known = np.array([part is not None for part in floor.position], dtype=np.bool_)
-    _compare_floor(rows.bits, rows.numbers, floor.source_epoch, limits, known, floor.partition, floor.offset, found)
-    return found
-
-
-@numba.njit(nogil=True, cache=True)
-def _part(bits, numbers, columns, one, k):  # type: ignore[no-untyped-def]
-    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part."""
-    events = len(bits)
-    if one < events:
-        return bits[one] >> np.uint64(P0_BIT + k) & np.uint64(1) == 1, numbers[one, P0 + k]
-    row = one - events
-    return bits[row] >> np.uint64(columns - 4 + k) & np.uint64(1) == 1, numbers[row, numbers.shape[1] - 4 + k]
-
-
-@numba.njit(nogil=True, cache=True)
-def _compare(bits, numbers, columns, one, other):  # type: ignore[no-untyped-def]
-    """Compare two positions as far as both are known: -1, 0, 1."""
-    for k in range(4):
-        known, part = _part(bits, numbers, columns, one, k)
-        other_known, other_part = _part(bits, numbers, columns, other, k)
-        if not (known and other_known):
-            return 0
-        if part != other_part:
-            return -1 if part < other_part else 1
-    return 0
-
-
-@numba.njit(nogil=True, cache=True)
-def _settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: ignore[no-untyped-def]
-    """Find each owner's newest event, which events were news, and whose position is the row's highest.
-
-    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
-    the newest event's own position says all. Who comes later wins unless it is strictly older.
-    """
-    events = len(owner)
-    whole = np.uint64(15) << np.uint64(P0_BIT)
-    for row in range(events):
-        if numbers[row, PART] != ROW:
-            continue
-        at = owner[row]
-        held = winner[at]
-        if held < 0:
-            winner[at] = row
-            accepted[row] = True
-            if _part(bits, numbers, columns, events + row, 0)[0]:
-                highest[at] = events + row
-            continue
-        same = numbers[row, _PARTITION] == numbers[held, _PARTITION]
-        begins = same and numbers[row, _EPOCH] != numbers[held, _EPOCH]
-        older = begins and numbers[row, _EPOCH] < numbers[held, _EPOCH]
-        decided = begins
-        known = bits[row] & bits[held]
-        k = 0
-        while not decided and k < 4:
-            if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
-                if same:
-                    break
-            elif numbers[row, P0 + k] != numbers[held, P0 + k]:
-                older = numbers[row, P0 + k] < numbers[held, P0 + k]
-                decided = True
-            k += 1
-        if not decided and highest[at] >= 0 and _compare(bits, numbers, columns, row, highest[at]) < 0:
-            older = True  # what it stands behind was replaced by an event that does not say where it stands
-            decided = True
-        if not decided and same:
-            older = numbers[row, OFFSET] < numbers[held, OFFSET]
-        if older:
-            continue
-        winner[at] = row
-        accepted[row] = True
-        if bits[row] & whole == whole or begins:
-            highest[at] = -1
-            continue
-        best = highest[at] if highest[at] >= 0 else held
-        is_best = _part(bits, numbers, columns, best, 0)[0] and _compare(bits, numbers, columns, row, best) <= 0
-        highest[at] = best if is_best else -1
-
-
 @numba.njit(nogil=True, cache=True)
 def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, found, keys):  # type: ignore[no-untyped-def]
     """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart."""
@@ -332,10 +203,10 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
             if passed == was_left or not (was_left or accepted[row]) or not bits[row] & has:
                 continue
             now = winner[owner[row]]
-            start = starts[row, _PARENT_AT]
+            start = starts[row, PARENT]
             if bits[now] & has:
                 same = True
-                at = starts[now, _PARENT_AT]
+                at = starts[now, PARENT]
                 for i in range(16):
                     same = same and body[start + i] == body[at + i]
                 if same:
@@ -345,8 +216,8 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
             keys[count, 3] = 0
             to_address = keys.ctypes.data + 32 * count
             copy_bytes(to_address + 8, body.ctypes.data + start, 16)
-            kind = starts[row, _PARENT_KIND_AT]
-            copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, _PARENT_KIND_AT] - kind))
+            kind = starts[row, PARENT_KIND]
+            copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, PARENT_KIND] - kind))
             count += 1
     return count
 
@@ -380,23 +251,3 @@ def _pack(  # type: ignore[no-untyped-def]
                 number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
                 at = put_number(out, at, (number << 1) ^ (number >> 63))
         ends[values] = at
-
-
-@numba.njit(nogil=True, cache=True)
-def _compare_floor(bits, numbers, epoch, limits, known, partition, offset, found):  # type: ignore[no-untyped-def]
-    for row in range(len(bits)):
-        same = numbers[row, _PARTITION] == partition
-        if same and numbers[row, _EPOCH] != epoch:
-            found[row] = numbers[row, _EPOCH] < epoch
-            continue
-        decided = False
-        for k in range(4):
-            if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
-                if same:
-                    break
-            elif numbers[row, P0 + k] != limits[k]:
-                found[row] = numbers[row, P0 + k] < limits[k]
-                decided = True
-                break
-        if not decided:
-            found[row] = same and numbers[row, OFFSET] <= offset

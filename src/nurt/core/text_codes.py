@@ -21,14 +21,6 @@ def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
     return codes
 
 
-def few_pairs(first: Texts, second: Texts) -> tuple[Int64s, Int64s]:
-    """Give every row a code for its pair of texts, and the first row of every code; both lie in one body."""
-    codes = np.empty(len(first.starts), dtype=np.int64)
-    firsts = np.empty(len(first.starts), dtype=np.int64)
-    count = _find_pairs(first.starts, first.stops, second.starts, second.stops, first.body, codes, firsts)
-    return codes, firsts[:count]
-
-
 @numba.njit(nogil=True, cache=True)
 def _is_equal(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
     if a_stop - a_start != b_stop - b_start:
@@ -50,25 +42,3 @@ def _find_names(starts, stops, body, ends, names, codes):  # type: ignore[no-unt
             if _is_equal(body, starts[row], stops[row], names, ends[code], ends[code + 1]):
                 codes[row] = last = code
                 break
-
-
-@numba.njit(nogil=True, cache=True)
-def _find_pairs(starts, stops, starts2, stops2, body, codes, firsts):  # type: ignore[no-untyped-def]
-    last = 0
-    count = 0
-    for row in range(len(starts)):
-        found = -1
-        for turn in range(count):
-            code = (last + turn) % count
-            other = firsts[code]
-            if _is_equal(body, starts[row], stops[row], body, starts[other], stops[other]) and _is_equal(
-                body, starts2[row], stops2[row], body, starts2[other], stops2[other]
-            ):
-                found = code
-                break
-        if found < 0:
-            found = count
-            firsts[count] = row
-            count += 1
-        codes[row] = last = found
-    return count

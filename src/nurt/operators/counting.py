@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from nurt.core.columns import words
-from nurt.core.counted import Marks, Place
+from nurt.core.counted import Int64s, Marks, Place
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated, Truncated
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, Words
 from nurt.ports import Store
 
 Bools = npt.NDArray[np.bool_]
@@ -28,20 +26,25 @@ class Counting:
         self._store = store
         self._keys = keys
         self._marks: dict[str, Marks] | None = None
+        self._places = [keys.shard_place(shard) for shard in range(keys.shards)]
 
-    def count_rows(self, change: Change, topic: str, rows: pl.DataFrame, news: Bools) -> None:
+    def count_rows(
+        self, change: Change, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
+    ) -> None:
         """Count rows of one topic as folded in or as old news.
 
         Args:
-            rows: their `row`, `partition` and `offset`.
+            ids: of the rows.
+            partitions, offsets: of their messages.
             news: which of them were folded in.
         """
-        if not rows.height:
+        if not len(ids):
             return
-        shards = (words(rows["row"])[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
-        fresh, risen = self._known(ROWS).count(topic, rows["partition"].to_numpy(), rows["offset"].to_numpy(), shards)
+        shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
+        fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
+        names = {partition: _name(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}}
         for shard, partition, offset in risen:
-            self._mark(change, ROWS, topic, partition, offset, shard)
+            change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
         folded = int(np.count_nonzero(fresh & news))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)

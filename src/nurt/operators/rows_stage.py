@@ -19,7 +19,9 @@ from nurt.core.packing import Bools
 from nurt.core.row_arrays import read_values
 from nurt.core.row_contributions import said_by_rows
 from nurt.core.row_frames import Incoming, deletes_of, read_frames
-from nurt.core.rows import PART, ROW, ROW_LAYOUTS, Floor, RowsFolded, at_or_before, fold_rows
+from nurt.core.row_places import Floor, at_or_before
+from nurt.core.row_tables import OFFSET, PART, PARTITION, ROW, ROW_LAYOUTS
+from nurt.core.rows import RowsFolded, fold_rows
 from nurt.core.said import Said, join_said
 from nurt.core.text_codes import codes_of
 from nurt.limits import SWEEP_ROWS_MAX
@@ -148,14 +150,16 @@ class RowsStage(Generic[T]):
             if parts is not None:
                 news = ~fallen
                 news[news] = folded.accepted
-                self._count(change, parts[kind], news)
+                self._count(change, parts[kind], incoming[kind], news)
         self._store.write(change)
         return self._voice.join(said)
 
-    def _count(self, change: Change, parts: Sequence[EntityFrame], news: Bools) -> None:
+    def _count(self, change: Change, parts: Sequence[EntityFrame], events: Incoming, news: Bools) -> None:
+        partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
-            self._counting.count_rows(change, part.topic, part.frame, news[at : at + part.frame.height])
+            some = slice(at, at + part.frame.height)
+            self._counting.count_rows(change, part.topic, events.ids[some], partitions[some], offsets[some], news[some])
             at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------

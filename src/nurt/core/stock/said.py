@@ -14,7 +14,8 @@ import polars as pl
 from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.ids import Ids
-from nurt.core.rows import LEFT, RowsFolded
+from nurt.core.row_tables import LEFT
+from nurt.core.rows import RowsFolded
 from nurt.core.stock.frames import slots_of
 from nurt.core.tables import Table
 from nurt.model.entities import ENTITIES
