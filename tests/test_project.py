@@ -18,6 +18,7 @@ import pytest
 
 from nurt.cli import app
 from nurt.core.mapping import load_mapping
+from nurt.delivering import read_destinations
 from nurt.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -148,9 +149,11 @@ def _readme_blocks(language: str) -> list[str]:
 
 
 def test_the_readmes_settings_and_mapping_can_be_used_as_they_stand(tmp_path: Path) -> None:
-    settings, mapping = _readme_blocks("yaml")
+    settings, mapping, destinations = _readme_blocks("yaml")
     (tmp_path / "nurt.yaml").write_text(settings)
     assert load_settings(tmp_path / "nurt.yaml").topic == "nurt.profiles"
+    (tmp_path / "delivery.yaml").write_text(destinations)
+    assert {*read_destinations(load_settings(tmp_path / "nurt.yaml"))} == {"crm", "letters", "warehouse"}
     assert load_mapping(mapping, "mapping.yaml").for_topic("erp.public.contractors") is not None
 
 
@@ -162,7 +165,7 @@ def test_the_readme_names_only_commands_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/mapping.md", "schemas/README.md"]
+    "name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/mapping.md", "docs/delivery.md", "schemas/README.md"]
 )
 def test_no_link_of_the_documents_leads_nowhere(name: str) -> None:
     page = ROOT / name
