@@ -14,6 +14,7 @@ from nurt.model.delivery import Answer, Call, Limits, Refusal
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
+from nurt.model.stock_published import StockBatch
 
 
 class SchemaRegistry(Protocol):
@@ -190,6 +191,18 @@ class DeliveryMemory(Protocol):
 
     def pause(self, bucket: str, seconds: float) -> None:
         """Let nobody take from a bucket for a while."""
+        ...
+
+
+class StockSink(Protocol):
+    """Takes what is published of stock; absorbs repeats by revision and events by their id."""
+
+    def write(self, batch: StockBatch) -> None:
+        """Store the batch durably before returning."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; never raises."""
         ...
 
 

@@ -29,10 +29,11 @@ from nurt.core.launch import Decision
 from nurt.errors import NurtError
 from nurt.settings import Settings, load_settings
 from nurt.wiring import Current, Launched, launch
+from nurt.wiring_stock import StockCurrent, launch_stock, stock_settings
 
 KILL_AFTER_S = 10.0
 LookOn = Callable[[], None]
-Layout = Callable[[Current], Dataflow]
+Layout = Callable[[Any], Dataflow]
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ def run_here(
     Raises the NurtError that a stage, the source or a sink raised.
     """
     current = Current(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
+    _run(layout, current, workers_per_process=settings.workers)
+
+
+def run_stock_here(
+    layout: Callable[[StockCurrent], Dataflow],
+    settings: Settings,
+    rebuild: bool = False,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run the flow of stock in this process; as `run_here`."""
+    settings = stock_settings(settings)
+    current = StockCurrent(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
     _run(layout, current, workers_per_process=settings.workers)
 
 
@@ -87,15 +100,17 @@ def stopping_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def run_cluster(config: Path, workers: int, rebuild: bool, look_on: LookOn = lambda: None) -> int:
+def run_cluster(
+    config: Path, workers: int, rebuild: bool, look_on: LookOn = lambda: None, flow: str = "profiles"
+) -> int:
     """Run one process a worker; when one ends in failure all are ended. Returns the exit code.
 
     Bytewax takes a whole cluster down with any of its processes, so they are started anew together or not at all.
     """
     settings = replace(load_settings(config), workers=workers)
-    launched = launch(settings, rebuild)
+    launched = launch_stock(stock_settings(settings), rebuild) if flow == "stock" else launch(settings, rebuild)
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
-    environment = {**os.environ, "NURT_LAUNCHED": _encode(launched), "NURT_ADDRESSES": addresses}
+    environment = {**os.environ, "NURT_LAUNCHED": _encode(launched), "NURT_ADDRESSES": addresses, "NURT_FLOW": flow}
     command = [sys.executable, "-m", "nurt.running", str(config)]
     with stopping_on_signals() as stop:
         children = [
@@ -164,14 +179,19 @@ def _decode(text: str) -> Launched:
 def _child(config: Path, index: int) -> int:
     """Be one process of a cluster."""
     from flows.profiles import profiles
+    from flows.stock import stock
 
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))
     with stopping_on_signals() as stop:
-        current = Current(settings, _decode(os.environ["NURT_LAUNCHED"]), stop=stop)
+        launched = _decode(os.environ["NURT_LAUNCHED"])
         try:
-            _run(profiles, current, process_id=index, addresses=addresses)
+            if os.environ.get("NURT_FLOW") == "stock":
+                of_stock = StockCurrent(stock_settings(settings), launched, stop=stop)
+                _run(stock, of_stock, process_id=index, addresses=addresses)
+            else:
+                _run(profiles, Current(settings, launched, stop=stop), process_id=index, addresses=addresses)
         except NurtError as failed:
             _logger.error("%s", failed)
             return failed.exit_code

@@ -30,6 +30,21 @@ class KafkaInput:
 
 
 @dataclass(frozen=True, slots=True)
+class StockSettings:
+    """Where the flow of stock publishes; what is None is not.
+
+    Attributes:
+        conflate_ms: a sku or order that changes more often than this is published this often; the last of it is exact.
+    """
+
+    topic: str | None = None
+    orders_topic: str | None = None
+    events_topic: str | None = None
+    duckdb: Path | None = None
+    conflate_ms: int = 250
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A deployment, as `nurt.yaml` describes it; paths are relative to that file.
 
@@ -69,6 +84,7 @@ class Settings:
     parquet: Path | None = None
     secret: str | None = None
     destinations: Path = Path("delivery.yaml")
+    stock: StockSettings = StockSettings()
     mappings: tuple[Path, ...] = ()
 
     def ids_secret(self) -> bytes:
@@ -101,6 +117,7 @@ _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "kafka": {"bootstrap": str, "options": dict},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
     "registry": {"url": str, "options": dict},
+    "stock": {"topic": str, "orders_topic": str, "events_topic": str, "duckdb": str, "conflate_ms": int},
     "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str, "linger_ms": int},
 }
 
@@ -168,7 +185,18 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         duckdb=home / output["duckdb"] if "duckdb" in output else None,
         parquet=home / output["parquet"] if "parquet" in output else None,
         secret=top.get("secret"),
+        stock=_stock(parts["stock"], home),
         destinations=home / top.get("destinations", "delivery.yaml"),
+    )
+
+
+def _stock(written: dict[str, Any], home: Path) -> StockSettings:
+    return StockSettings(
+        written.get("topic"),
+        written.get("orders_topic"),
+        written.get("events_topic"),
+        home / written["duckdb"] if "duckdb" in written else None,
+        written.get("conflate_ms", 250),
     )
 
 

@@ -86,6 +86,8 @@ class Current:
         threads: how many of the run's workers are threads of this process.
     """
 
+    KINDS = PROFILE_KINDS
+
     def __init__(
         self,
         settings: Settings,
@@ -95,7 +97,7 @@ class Current:
         threads: int = 1,
     ) -> None:
         self.settings = settings
-        self.mapping = read_mapping(settings).narrowed(PROFILE_KINDS)
+        self.mapping = read_mapping(settings).narrowed(self.KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
         self.routes = Routes(settings.shards, settings.workers)

@@ -73,7 +73,7 @@ class Both:
 def both(server: RedisServer) -> Both:
     both = Both(server)
     both.put(b"f", ROUTES.text())
-    both.put(b"o", b"1")
+    both.call("open")
     return both
 
 

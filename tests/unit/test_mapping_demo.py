@@ -20,7 +20,7 @@ from nurt.simulate.messages import MemoryWriter, batches_of
 from nurt.simulate.shop import simulate
 
 DEMO = Path(nurt.__file__).parent / "presets" / "demo.yaml"
-MAPPING = load_mapping(DEMO.read_text(), DEMO.name)
+MAPPING = load_mapping(DEMO.read_text(), DEMO.name).narrowed(PROFILE_KINDS)
 
 
 class Schemas:

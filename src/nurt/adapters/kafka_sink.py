@@ -58,6 +58,7 @@ class KafkaProfileSink:
         registry: where key and value schema are registered (subjects `<topic>-key`, `<topic>-value`).
         fence_workers: how many workers any earlier run had, at most.
         partitions, replication: for creating the topic when it is absent; -1 is the broker's default.
+        key_of: writes an id as the Avro body of the key.
         answer_max_s: how long brokers may be silent at start; afterwards nurt waits.
     """
 
@@ -77,6 +78,7 @@ class KafkaProfileSink:
         replication: int = -1,
         answer_max_s: float = 60.0,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+        key_of: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._topic = topic
         self._doing = f"publishing to topic {topic}"
@@ -86,7 +88,8 @@ class KafkaProfileSink:
         config = {"cleanup.policy": "compact", "max.message.bytes": str(PROFILE_BYTES_MAX)}
         self._admin = open_admin(settings, self._outage)
         ensure_topic(self._admin, self._outage, topic, partitions, replication, config, answer_max_s)
-        self._key_header = _wire_header(registry.register(f"{topic}-key", key_schema)) + b"\x40"
+        self._key_header = _wire_header(registry.register(f"{topic}-key", key_schema))
+        self._key_of = key_of or _hex_key
         self._value_header = _wire_header(registry.register(f"{topic}-value", value_schema))
         orphans = range(workers + worker, fence_workers, workers)
         fence(settings, (transactional_id(deployment, orphan) for orphan in orphans), self._outage, answer_max_s)
@@ -104,7 +107,7 @@ class KafkaProfileSink:
             return
         key_header, value_header = self._key_header, self._value_header
         messages = [
-            {"key": key_header + id_.hex().encode(), "value": None if body is None else value_header + body}
+            {"key": key_header + self._key_of(id_), "value": None if body is None else value_header + body}
             for id_, body in zip(batch.ids, batch.values, strict=True)
         ]
         while True:
@@ -206,6 +209,11 @@ class KafkaProfileSink:
             ) from None
         self._require_topic()
         raise NurtError(f"{self._doing}: librdkafka cannot go on ({error.name()}); restart nurt") from None
+
+
+def _hex_key(id_: bytes) -> bytes:
+    """Write an id as Avro `string` of 32 hex digits."""
+    return b"\x40" + id_.hex().encode()
 
 
 def transactional_id(deployment: str, worker: int) -> str:

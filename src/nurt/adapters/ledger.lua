@@ -3,7 +3,9 @@
 --   l<order token>  hash: `L<line>\31<sku id>` quantity, `B<sku id>` what the order's own rows say, route, until, done
 --   m<sku id>       string: `route\tquantity\n`...: what reservations hold of the sku
 --   x               zset: order token by the moment that it expires
---   q, j, f, o      read only: promises, who bears a token, the plan, whether the ledger is open (see model/keys.py)
+--   o               string: when the worker was last seen; without it, or when long ago, nothing is reserved: then what is
+--                   known may be old, and reservations may be lost with a server that came back older
+--   q, j, f         read only: promises, who bears a token, the plan (see model/keys.py)
 --   u               zset that the worker looks at: skus to be weighed and published again
 local place, what = KEYS[1], ARGV[1]
 local realm = string.match(place, '{r:(.*)}')
@@ -104,7 +106,8 @@ end
 
 local function reserve()
   local token, route, ttl = ARGV[3], ARGV[4], tonumber(ARGV[5])
-  if not redis.call('GET', place .. 'o') then return {'closed'} end
+  local seen = tonumber(redis.call('GET', place .. 'o') or '')
+  if not seen or now - seen > 60000 then return {'closed'} end
   local plan = cjson.decode(redis.call('GET', place .. 'f'))
   if not plan.around[route] then return {'unknown route'} end
   while sweep(200) == 200 do end
@@ -173,7 +176,12 @@ elseif what == 'release' then
   local there = redis.call('EXISTS', place .. 'l' .. ARGV[3])
   forget(ARGV[3])
   return {there == 1 and 'released' or 'nothing'}
-elseif what == 'sweep' then return {whole(sweep(1000))}
+elseif what == 'open' then
+  redis.call('SET', place .. 'o', whole(now))
+  return {'open'}
+elseif what == 'sweep' then
+  if redis.call('EXISTS', place .. 'o') == 1 then redis.call('SET', place .. 'o', whole(now)) end
+  return {whole(sweep(1000))}
 elseif what == 'free' then
   local plan = cjson.decode(redis.call('GET', place .. 'f'))
   local left = {}

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 import nurt
-from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, stats
+from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, stats, stock
 from nurt.cli.frame import aside
 from nurt.errors import NurtError
 
@@ -58,6 +58,10 @@ app.command("check", rich_help_panel="Run")(check.check)
 app.command("run", rich_help_panel="Run")(run.run)
 app.command("deliver", rich_help_panel="Run")(deliver.deliver)
 app.command("profile", rich_help_panel="Look")(profile.profile)
+app.command("stock", rich_help_panel="Look")(stock.stock)
+app.command("order", rich_help_panel="Look")(stock.order)
+app.command("reserve", rich_help_panel="Sell")(stock.reserve)
+app.command("release", rich_help_panel="Sell")(stock.release)
 app.command("stats", rich_help_panel="Look")(stats.stats)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Look")
 app.command("simulate", rich_help_panel="Try")(simulate.simulate)

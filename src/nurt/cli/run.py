@@ -11,7 +11,7 @@ import typer
 from nurt.adapters.embedded_state import EMBEDDED
 from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
 from nurt.cli.watching import log_to_stderr, watching
-from nurt.running import run_cluster, run_here, stopping_on_signals
+from nurt.running import run_cluster, run_here, run_stock_here, stopping_on_signals
 from nurt.settings import Settings, load_settings
 
 
@@ -26,6 +26,9 @@ def run(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Read all topics from the beginning and say everything again.")
     ] = False,
+    flow: Annotated[
+        str, typer.Option("--flow", help="profiles: customers; stock: what can be sold. Run both, each by itself.")
+    ] = "profiles",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -42,25 +45,33 @@ def run(
 
     nurt run --until-end  [dim]# catch up, then end: for jobs and tests[/dim]
 
+    nurt run --flow stock  [dim]# what can be sold, instead of customers[/dim]
+
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
+    if flow not in ("profiles", "stock"):
+        raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     log_to_stderr(logging.WARNING if quiet else logging.INFO)
     with deployment(config) as settings:
         many = workers or settings.workers
         is_embedded = load_settings(config).redis_url == EMBEDDED
         if many == 1 or is_embedded or until_end:
-            _run_here(replace(_ending(settings, until_end), workers=many), rebuild)
+            _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
             return
         with watching(settings):
-            code = run_cluster(config, many, rebuild)
+            code = run_cluster(config, many, rebuild, flow=flow)
     raise typer.Exit(code)
 
 
-def _run_here(settings: Settings, rebuild: bool) -> None:
+def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None:
     from flows.profiles import profiles
+    from flows.stock import stock
 
     with stopping_on_signals() as stop, watching(settings):
-        run_here(profiles, settings, rebuild, stop)
+        if flow == "stock":
+            run_stock_here(stock, settings, rebuild, stop)
+        else:
+            run_here(profiles, settings, rebuild, stop)
 
 
 def _ending(settings: Settings, until_end: bool) -> Settings:

@@ -24,6 +24,27 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 | `x` | the shard | profiles to publish anew after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
 
+The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t w y` as above, and these, all in the place
+of a realm, so that what one checkout asks for lies together:
+
+| kind | id | holds | owner (writer) |
+|---|---|---|---|
+| `g` | the paper | PAPERS: an order, document or shipment, and its lines | stock |
+| `j` | what it is matched by | who bears it (`B` and id), then who names it (`N` and id) | stock |
+| `c` | the paper | SHARE: what it holds of skus, and when the clock changes that | stock |
+| `k` | the sku | SHELVES: stock levels, open supplies, parts of a kit | stock |
+| `d` | the sku | HOLDS: sums of what papers hold, bookings that on hand may not show, kits that use it | stock |
+| `q` | the sku | text `plan;left by union,...;parts of the kit as JSON`: what the ledger weighs | stock |
+| `b` | the sku | PUBLISHED: what was last said, and its side of the thresholds | publisher |
+| `n` | the order | `1`: it was said to be stuck | publisher |
+| `v` and the sku's text | none | read model: JSON `{"channel/market": pieces}` | publisher |
+| `u` | none | zset: papers and skus by the millisecond at which the clock changes them; 0: a reservation did | stock, ledger |
+| `f` | none | the plan, compiled, as JSON | stock |
+| `l` | the order | hash: what was reserved, what its own rows say, route, until | ledger script |
+| `m` | the sku | text: what reservations hold, by route | ledger script |
+| `x` | none | zset: reserved orders by the moment at which they expire | ledger script |
+| `o` | none | when the worker was last seen, while reservations may be made | ledger script |
+
 Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
 

@@ -62,6 +62,8 @@ class StockPublisher:
             score, place = owed_score(self._store.run, epoch), self._keys.realm_place(realm)
             change.owed[place] = {b"E" + orjson.dumps(event): score for event in events}
         self._store.write(change)
+        if figures.height:
+            figures = figures.with_columns(pl.lit(realm).alias("realm"))
         return StockBatch(revision, as_of_ms, figures, orders, tuple(events))
 
     def _figures(

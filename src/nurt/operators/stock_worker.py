@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 
 from nurt.core.context import FoldContext
-from nurt.core.stock.ledger import sweep_call
+from nurt.core.stock.ledger import open_call, sweep_call
 from nurt.core.stock.routes import Routes as StockRoutes
 from nurt.core.stock.said import StockSaid, StockVoice, join_said, nothing
 from nurt.limits import DUE_PROFILES_MAX, PUBLISH_SKUS_MAX
@@ -28,7 +28,7 @@ from nurt.operators.worker import Tick
 from nurt.ports import Store
 
 OWED_MAX = 10_000
-PLAN, OPEN, DAY = b"f", b"o", b"y"
+PLAN = b"f"
 
 
 class StockWorker:
@@ -112,11 +112,14 @@ class StockWorker:
             sweep_call(change, self.keys.realm_place(realm), now_ms)
         self.store.write(change)
 
-    def open(self) -> None:
+    def open(self, now_ms: int | None) -> None:
         """Let reservations begin: all that was there to read has been read."""
         if not self._opened:
             self._opened = True
-            self.store.write(Change(put={self.keys.realm_place(realm) + OPEN: b"1" for realm in self.realms}))
+            change = Change()
+            for realm in self.realms:
+                open_call(change, self.keys.realm_place(realm), now_ms)
+            self.store.write(change)
 
 
 class StockSteps:
@@ -175,7 +178,7 @@ class StockSteps:
             for realm, touched in worker.due().items():
                 self._wait(realm, worker.stage.fold(realm, nothing(), touched))
             if any(tick.caught_up for tick in ticks):
-                worker.open()
+                worker.open(None if self._server_clock else worker.as_of_ms)
         if events:
             yield StockBatch(worker.store.next_stamp(), worker.as_of_ms, events=tuple(events))
         yield from self._publish(bool(ticks) and any(tick.caught_up for tick in ticks))

@@ -15,6 +15,9 @@ from nurt.model.change import Call, Change
 
 Argument = bytes | str | int
 
+SEEN_MAX_MS = 60_000
+"""How long after the worker was last seen reservations are still made; the script has it, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Booked:
@@ -46,6 +49,11 @@ def book_call(change: Change, place: bytes, booked: Sequence[Booked]) -> None:
 def sweep_call(change: Change, place: bytes, now_ms: int | None = None) -> None:
     """Let a write end reservations that have expired."""
     change.calls.append(Call(place, "sweep", (), now_ms))
+
+
+def open_call(change: Change, place: bytes, now_ms: int | None = None) -> None:
+    """Let reservations begin."""
+    change.calls.append(Call(place, "open", (), now_ms))
 
 
 @dataclass(slots=True)
@@ -88,7 +96,12 @@ class Ledger:
             there = plain[0] in self._orders
             self._forget(plain[0])
             return [b"released" if there else b"nothing"]
+        if what == "open":
+            self._values[self._place + b"o"] = str(now_ms).encode()
+            return [b"open"]
         if what == "sweep":
+            if self._place + b"o" in self._values:
+                self._values[self._place + b"o"] = str(now_ms).encode()
             return [str(self._sweep(now_ms)).encode()]
         assert what == "free", "the ledger has no such call"
         self._sweep(now_ms)
@@ -97,7 +110,8 @@ class Ledger:
 
     def _reserve(self, plain: list[bytes], now_ms: int) -> list[bytes]:
         token, route, ttl = plain[0], plain[1].decode(), int(plain[2])
-        if self._place + b"o" not in self._values:
+        seen = self._values.get(self._place + b"o")
+        if seen is None or now_ms - int(seen) > SEEN_MAX_MS:
             return [b"closed"]
         plan = json.loads(self._values[self._place + b"f"])
         if route not in plan["around"]:

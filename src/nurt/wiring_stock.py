@@ -1,0 +1,131 @@
+"""Put the flow of stock together: its own prefix, register, commits and outputs, beside the flow of profiles."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from nurt.adapters.redis_store import RedisStore
+from nurt.adapters.stock_kafka import KafkaStockSink
+from nurt.core.stock.routes import compile_routes
+from nurt.errors import ConfigurationError
+from nurt.model.entities import STOCK_KINDS
+from nurt.model.keys import Keys
+from nurt.operators.stock_steps import PublishedStock, StockStep
+from nurt.operators.stock_worker import StockSteps, StockWorker
+from nurt.ports import Clock, StockSink
+from nurt.settings import Settings
+from nurt.wiring import Current, Launched, fold_context, launch, open_redis, read_mapping
+
+
+class MomentClock:
+    """The machine's clock in milliseconds; implements ports.Clock in the unit of the flow of stock."""
+
+    def today(self) -> int:
+        """Say how many milliseconds have passed since 1970."""
+        return time.time_ns() // 1_000_000
+
+
+def stock_settings(settings: Settings) -> Settings:
+    """Derive the settings of the flow of stock: the same input, state of its own, none of the profiles' outputs."""
+    source = settings.kafka_input
+    return replace(
+        settings,
+        secret=settings.ids_secret().hex(),
+        prefix=f"{settings.prefix}-stock",
+        data=settings.data / "stock",
+        kafka_input=None if source is None else replace(source, group=f"{source.group}-stock"),
+        control_topic=f"{settings.control_topic}-stock",
+        topic=None,
+        duckdb=None,
+        parquet=None,
+    )
+
+
+def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
+    """Begin a run of stock; reservations wait until what must be read again has been read.
+
+    Args:
+        settings: as `stock_settings` derives them.
+    """
+    launched = launch(settings, rebuild)
+    if launched.decision.rewound or launched.decision.offsets is None:
+        keys = Keys(settings.prefix, settings.shards)
+        client = open_redis(settings)
+        for realm in {system.realm for system in read_mapping(settings).systems.values()}:
+            client.delete(keys.realm_place(realm) + b"o")
+        client.close()
+    return launched
+
+
+class StockCurrent(Current):
+    """The pieces of one deployment's flow of stock; one process of a run.
+
+    Args:
+        settings: as `stock_settings` derives them.
+    """
+
+    KINDS = STOCK_KINDS
+
+    def __init__(
+        self,
+        settings: Settings,
+        launched: Launched,
+        clock: Clock | None = None,
+        stop: threading.Event | None = None,
+        threads: int = 1,
+    ) -> None:
+        super().__init__(settings, launched, clock or MomentClock(), stop, threads)
+        if self.mapping.stock is None:
+            raise ConfigurationError(
+                f"reading the mapping {self.mapping.file_name}: it has no section `stock` (expected locations and "
+                'channels); docs/mapping.md, "Stock", says what to write'
+            )
+        self._plan = compile_routes(self.mapping.stock)
+        self._of: dict[int, StockSteps] = {}
+
+    def step(self, name: str) -> Callable[[object], StockStep]:
+        """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""
+        return lambda _resume_state: StockStep(name, self._stock_of)
+
+    def outputs(self) -> PublishedStock:
+        """Make the sink of everything that is published of stock."""
+        return PublishedStock(self._open_outputs)
+
+    def _stock_of(self, index: int) -> StockSteps:
+        with self._lock:
+            if index not in self._of:
+                context = fold_context(self.mapping, self.ids)
+                realms = tuple(sorted(set(context.realm.values())))
+                places = self.routes.places(index, realms, self.keys)
+                store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
+                worker = StockWorker(store, self.keys, context, self._plan)
+                self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
+            return self._of[index]
+
+    def _open_outputs(self, index: int) -> list[StockSink]:
+        settings, wanted = self.settings, self.settings.stock
+        sinks: list[StockSink] = []
+        if wanted.topic or wanted.orders_topic or wanted.events_topic:
+            assert settings.kafka is not None
+            sinks.append(
+                KafkaStockSink(
+                    settings.kafka,
+                    self.registry(),
+                    wanted.topic,
+                    wanted.orders_topic,
+                    wanted.events_topic,
+                    deployment=settings.prefix,
+                    worker=index,
+                    workers=settings.workers,
+                    fence_workers=self._launched.fence_workers,
+                    partitions=settings.partitions,
+                )
+            )
+        if wanted.duckdb is not None:
+            from nurt.adapters.stock_duckdb import DuckdbStockSink
+
+            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self._threads == settings.workers))
+        return sinks
