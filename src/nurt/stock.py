@@ -8,8 +8,8 @@
         if not held:
             print(held.status, held.sku, held.available)
 
-        stock.available(["A-1", "B-2"], channel="shop_pl", market="PL")  # {"A-1": Decimal(3), "B-2": Decimal(0)}
-expires. Asking again for the same line of the same order holds nothing more, so a call whose answer was lost may be
+A reservation ends by itself: when the order's own rows arrive through the flow of stock, when it is released, or when
+it expires. Asking again for the same line of the same order holds nothing more, so a call whose answer was lost may be
 repeated.
 """
 

@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS stock_history (
     realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR, revision BIGINT, as_of TIMESTAMP,
     {", ".join(f"{name} DECIMAL(18,4)" for name in _FIGURES)});
 CREATE TABLE IF NOT EXISTS stock_events (
-    id VARCHAR PRIMARY KEY, kind VARCHAR, realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR, crossed_at TIMESTAMP,
+    id VARCHAR PRIMARY KEY, kind VARCHAR, realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR,
+    crossed_at TIMESTAMP,
     quantity DECIMAL(18,4), orders VARCHAR[]);
 CREATE OR REPLACE VIEW stock_now AS
     SELECT * FROM stock_history

@@ -24,8 +24,8 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 | `x` | the shard | profiles to publish anew after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
 
-The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t w y` as above, and these, all in the place
-of a realm, so that what one checkout asks for lies together:
+The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t w y` as above, and these, all in the
+place of a realm, so that what one checkout asks for lies together:
 
 | kind | id | holds | owner (writer) |
 |---|---|---|---|
@@ -38,7 +38,7 @@ of a realm, so that what one checkout asks for lies together:
 | `b` | the sku | PUBLISHED: what was last said, and its side of the thresholds | publisher |
 | `n` | the order | `1`: it was said to be stuck | publisher |
 | `v` and the sku's text | none | read model: JSON `{"channel/market": pieces}` | publisher |
-| `u` | none | zset: papers and skus by the millisecond at which the clock changes them; 0: a reservation did | stock, ledger |
+| `u` | none | zset: papers and skus by the ms at which the clock changes them; 0: a reservation did | stock, ledger |
 | `f` | none | the plan, compiled, as JSON | stock |
 | `l` | the order | hash: what was reserved, what its own rows say, route, until | ledger script |
 | `m` | the sku | text: what reservations hold, by route | ledger script |
