@@ -43,7 +43,7 @@ OPTIONS = {
     "hubspot": "token: token, limits: {rates: []}",
     "mailchimp": "audience: aud, api_key: key-us1",
     "marketing_cloud": "auth_url: '{url}', client_id: id, client_secret: secret",
-    "salesforce": "client_id: id, client_secret: secret",
+    "salesforce": "client_id: id, client_secret: secret, objects: {contact: {when: true}}",
     "webhook": "",
 }
 BATCH_ROWS = 2_000

@@ -158,3 +158,20 @@ def test_an_address_that_moves_to_another_profile_is_not_archived_by_the_first(m
     assert _member(fake, "b@x.pl")["status"] != "archived"
     to.deliver([scene.erase(1)])
     assert hashlib.md5(b"b@x.pl").hexdigest() not in fake.members
+
+
+def test_a_back_fill_subscribes_in_batches_and_leaves_out_who_unsubscribed(made: Made) -> None:
+    fake = FakeMailchimp()
+    scene = made("mailchimp", fake)
+    fake.members[hashlib.md5(b"1@x.pl").hexdigest()] = {
+        "status": "unsubscribed",
+        "merge_fields": {},
+        "tags": set(),
+        "email_address": "1@x.pl",
+    }
+    calls = len(fake.calls)
+    told = [scene.say(n, email=f"{n}@x.pl", consents=_consent(True)) for n in range(40)]
+    scene.deliverer().deliver(told, bulk=True)
+    assert len(fake.calls) - calls == 4  # two lists, one batch, one by itself
+    assert _member(fake, "1@x.pl")["status"] == "unsubscribed" and not scene.store().refusals()
+    assert sum(held["status"] == "subscribed" for held in fake.members.values()) == 39

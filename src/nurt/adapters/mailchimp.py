@@ -1,7 +1,9 @@
 """Deliver to a Mailchimp audience: members by the MD5 of their address, tags, merge fields, and consent as status.
 
 Nobody who unsubscribed is subscribed again: `subscribed` is only ever said as `status_if_new`, which leaves the
-status of members that are there alone. `unsubscribed` is said as it is, in batches.
+status of members that are there alone. `unsubscribed` is said as it is, in batches. A back-fill says `subscribed` in
+batches too, but never to whom Mailchimp listed as unsubscribed or cleaned a moment before; and whoever left by their
+own hand it refuses itself.
 
 Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscribe, member tags, delete permanent).
 """
@@ -9,6 +11,8 @@ Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscrib
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,12 +22,14 @@ from nurt.core.delivery_mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
 
-LIMITS = Limits(rows_max=500, concurrency=8, whole_rows=True)
+LIMITS = Limits(rows_max=500, bulk_rows_max=500, bulk_from=20, concurrency=8)
 """At most 500 members a batch, and at most ten connections at once."""
 
 STATUS = "status"
 TAG = "tag:"
 UNSUBSCRIBED = frozenset({"unsubscribed", "cleaned"})
+LISTED_S = 60.0
+PAGE_ROWS = 1000
 NEW_STATUS = "transactional"
 """Of members whose consent is not known."""
 
@@ -47,6 +53,9 @@ class Mailchimp:
             return b64encode(f"nurt:{text}".encode()).decode(), 3600.0
 
         self._http = Http(secret(f"{where}.url", url), basic, scheme="Basic")
+        self._lock = threading.Lock()
+        self._listed: frozenset[str] = frozenset()
+        self._listed_until_s = 0.0
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
 
@@ -55,6 +64,20 @@ class Mailchimp:
         if call.op is not Op.UPSERT:
             return self._each(call, self._remove)
         leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
+        if call.bulk:
+            listed = self._unsubscribed()
+            if isinstance(listed, Answer):
+                return listed
+            there = {id(write) for write in leaving}
+            leaving += [
+                write
+                for write in call.writes
+                if id(write) not in there
+                and STATUS in write.fields
+                and write.key.lower() not in listed
+                and write.is_new
+                and not any(tag["status"] == "active" for tag in _tags(write))
+            ]
         verdicts: dict[str, Verdict] = {}
         if leaving:
             answer = self._batch(leaving, verdicts)
@@ -69,7 +92,7 @@ class Mailchimp:
 
     def _batch(self, writes: list[Write], verdicts: dict[str, Verdict]) -> Answer | None:
         """Send members in one call; their errors are matched by address."""
-        members = [{"email_address": write.key, "status": "unsubscribed", **_merge(write)} for write in writes]
+        members = [{"email_address": write.key, "status": _status(write), **_merge(write)} for write in writes]
         body = {"members": members, "update_existing": True}
         reply = self._http.send("POST", f"{self._list}?skip_merge_validation=true", body)
         if isinstance(reply, Answer):
@@ -96,6 +119,27 @@ class Mailchimp:
                 verdicts[write.key] = Verdict(Fate.TRANSIENT, "no_result_for_row")
         return None
 
+    def _unsubscribed(self) -> frozenset[str] | Answer:
+        """List who must not be subscribed again; kept for a minute."""
+        with self._lock:
+            if time.monotonic() < self._listed_until_s:
+                return self._listed
+            found: set[str] = set()
+            for status in sorted(UNSUBSCRIBED):
+                offset, total = 0, 1
+                while offset < total:
+                    params = {"status": status, "count": str(PAGE_ROWS), "offset": str(offset)}
+                    params["fields"] = "members.email_address,total_items"
+                    reply = self._http.send("GET", f"{self._list}/members", params=params)
+                    if isinstance(reply, Answer):
+                        return reply
+                    if (answer := _trouble(reply)) is not None:
+                        return answer
+                    found |= {str(one["email_address"]).lower() for one in reply.json["members"]}
+                    total, offset = int(reply.json["total_items"]), offset + PAGE_ROWS
+            self._listed, self._listed_until_s = frozenset(found), time.monotonic() + LISTED_S
+            return self._listed
+
     def _each(self, call: Call, do: Callable[[Write, Op], Answer]) -> Answer:
         """Send rows one after the other; after trouble the others are tried again later."""
         verdicts: list[Verdict] = []
@@ -113,7 +157,7 @@ class Mailchimp:
         return Answer(tuple(verdicts))
 
     def _put(self, write: Write, _op: Op) -> Answer:
-        status = write.fields.get(STATUS)
+        status, tags = write.fields.get(STATUS), _tags(write)
         body: dict[str, Any] = {"email_address": write.key, "status_if_new": status or NEW_STATUS, **_merge(write)}
         if status in UNSUBSCRIBED:
             body["status"] = "unsubscribed"
@@ -123,7 +167,8 @@ class Mailchimp:
             return reply
         if (answer := _trouble(reply)) is not None:
             return answer
-        if tags := _tags(write):
+        # from a member that is new to us no tag is taken away: it would be somebody else's
+        if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
             tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
             if isinstance(tagged, Answer):
                 return tagged
@@ -170,6 +215,11 @@ class Mailchimp:
 
 def _hash(address: str) -> str:
     return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+
+
+def _status(write: Write) -> str:
+    status = write.fields.get(STATUS)
+    return "unsubscribed" if status in UNSUBSCRIBED else str(status or NEW_STATUS)
 
 
 def _merge(write: Write) -> dict[str, Mapping[str, Any]]:

@@ -121,6 +121,7 @@ def limits_from(options: Mapping[str, Any], default: Limits) -> Limits:
         min(int(written.get("rows_max", default.rows_max)), default.rows_max) if default.rows_max > 1 else 1,
         int(written.get("bytes_max", default.bytes_max)),
         default.bulk_rows_max,
+        default.bulk_from,
         int(written.get("concurrency", default.concurrency)),
         rates,
         default.whole_rows,

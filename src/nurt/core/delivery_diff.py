@@ -118,7 +118,7 @@ def _live(record: Record, wish: Wish, rules: Rules) -> list[Write]:
 def _upsert(held: Held | None, row: Row, plan: ObjectPlan, revision: int, subject: str, rules: Rules) -> Write | None:
     op = Op.LINK if plan.link else Op.UPSERT
     if held is None:
-        return Write(subject, revision, row.object, op, row.key, row.fields)
+        return Write(subject, revision, row.object, op, row.key, row.fields, is_new=True)
     mark = rules.marks.of
     changed: Fields = {name: value for name, value in row.fields.items() if held.marks.get(name) != mark(value)}
     if not changed or (plan.once and held.marks):

@@ -41,6 +41,11 @@ class FakeMailchimp(Fake):
             return self._batch(asked.json())
         if path == "/merge-fields":
             return Told(200, {"merge_fields": [{"tag": tag} for tag in sorted(MERGE_FIELDS)]})
+        if path == "/members":
+            some = [one for one in self.members.values() if one["status"] == asked.query["status"]]
+            at = int(asked.query["offset"])
+            page = [{"email_address": one["email_address"]} for one in some[at : at + int(asked.query["count"])]]
+            return Told(200, {"members": page, "total_items": len(some)})
         found = re.fullmatch(r"/members/([0-9a-f]{32})(/tags|/actions/delete-permanent)?", path)
         if found is None:
             return _problem(404, "Resource Not Found", "no such path")

@@ -77,6 +77,7 @@ class Write:
 
     Attributes:
         whole: the fields are all that the row has, not only those that changed.
+        is_new: nothing was ever sent under this key.
         refs: of a link its two ends; of a merge the row that stays.
     """
 
@@ -88,6 +89,7 @@ class Write:
     fields: Fields = field(default_factory=dict)
     receiver_id: str | None = None
     whole: bool = True
+    is_new: bool = False
     refs: tuple[Ref, ...] = ()
 
 
@@ -162,6 +164,7 @@ class Limits:
     rows_max: int
     bytes_max: int = 4_000_000
     bulk_rows_max: int | None = None  # it has a bulk interface
+    bulk_from: int = 200  # rows at once below which the ordinary one is taken
     concurrency: int = 4
     rates: tuple[RateLimit, ...] = ()
     whole_rows: bool = False  # it takes rows whole, never some fields

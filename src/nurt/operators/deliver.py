@@ -474,7 +474,7 @@ class Deliverer:
         for write in writes:
             groups.setdefault((write.object, write.op), []).append(write)
         for (object_, op), some in groups.items():
-            is_bulk = bulk and limits.bulk_rows_max is not None and op is Op.UPSERT and len(some) > limits.rows_max
+            is_bulk = bulk and limits.bulk_rows_max is not None and op is Op.UPSERT and len(some) > limits.bulk_from
             rows_max = limits.bulk_rows_max if is_bulk and limits.bulk_rows_max else limits.rows_max
             yield from cut(object_, op, some, 1 if op in limits.one_row_ops else rows_max, limits.bytes_max, is_bulk)
 
