@@ -38,3 +38,9 @@ class StateTooNew(NurtError):
     """A stored value was written by a later version of nurt."""
 
     exit_code = 6
+
+
+class SourceHalted(NurtError):
+    """A source's order may have started again without a snapshot; an operator says whether it did."""
+
+    exit_code = 8

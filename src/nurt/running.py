@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -27,11 +27,13 @@ from bytewax.run import cli_main
 
 from nurt.core.launch import Decision
 from nurt.errors import NurtError
+from nurt.operators.failures import failures
 from nurt.settings import Settings, load_settings
 from nurt.wiring import Current, Launched, launch
 from nurt.wiring_stock import StockCurrent, launch_stock, stock_settings
 
 KILL_AFTER_S = 10.0
+LAST_WORDS_S = 3.0
 LookOn = Callable[[], None]
 Layout = Callable[[Any], Dataflow]
 
@@ -65,10 +67,13 @@ def run_stock_here(
 
 
 def _run(layout: Layout, current: Current, **place: Any) -> None:
+    failures.clear()
     try:
         cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
-    except Exception as failed:
-        raise cause_of(failed) from failed
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failed:  # a worker thread's panic is no Exception
+        raise failures.first() or cause_of(failed) from failed
 
 
 def cause_of(failed: BaseException) -> BaseException:
@@ -126,14 +131,28 @@ def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, l
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code not in (None, 0)]
         if failed or None not in codes:
+            _let_end(children)
             _end(children)
-            return failed[0] or 0 if failed else 0
+            return _telling([child.returncode for child in children])
         if stop.is_set() and not told:
             told = True
             for child in children:
                 child.terminate()
         look_on()
         time.sleep(0.1)
+
+
+def _let_end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Wait a little for processes that end by themselves: whoever knows why is not always the first to go."""
+    deadline = time.monotonic() + LAST_WORDS_S
+    while time.monotonic() < deadline and any(child.poll() is None for child in children):
+        time.sleep(0.05)
+
+
+def _telling(codes: Sequence[int]) -> int:
+    """Choose the exit code that says what happened: a peer of a failed process dies with 1, or by a signal."""
+    failed = [code for code in codes if code != 0]
+    return next((code for code in failed if code > 1), failed[0] if failed else 0)
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
@@ -195,6 +214,11 @@ def _child(config: Path, index: int) -> int:
         except NurtError as failed:
             _logger.error("%s", failed)
             return failed.exit_code
+        except BaseException as failed:
+            if type(failed).__name__ != "PanicException":
+                raise
+            _logger.error("ending: another process of this cluster has ended; its log says why")
+            return 1
     return 0
 
 

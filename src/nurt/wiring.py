@@ -36,10 +36,9 @@ from nurt.core.launch import (
     decide,
     earlier_workers,
     run_number,
-    source_epochs,
 )
 from nurt.core.mapping import Mapping, join_mappings, load_mapping
-from nurt.core.source_epochs import SourceEpochs
+from nurt.core.source_words import check_halts, known_epochs
 from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS
@@ -130,19 +129,23 @@ class Current:
         )
 
     def translate(self) -> Callable[[RawBatch | Tick], list[Parcel]]:
-        """Make the translating step; every worker thread gets a translator of its own."""
-        local = threading.local()
-        begun = source_epochs(self.register().records())
+        """Make the translating step; every worker thread gets a translator of its own.
+
+        Threads are told apart by number: what `threading.local` holds of a thread that Bytewax made is gone as soon as
+        it lets go of Python.
+        """
+        translates: dict[int, Translate] = {}
+        records = self.register().records()
         client = open_redis(self.settings)
         passed = counted_of(NOT_OURS, read_counted(client, self.keys.shard_place(0)))
         client.close()
 
         def step(item: RawBatch | Tick) -> list[Parcel]:
-            if not hasattr(local, "translate"):
-                translator = Translator(self.mapping, self.registry(), self.ids, SourceEpochs(begun), Passed(passed))
-                local.translate = Translate(translator, self.routes, 0, self.register())
-            parcels: list[Parcel] = local.translate(item)
-            return parcels
+            me = threading.get_ident()
+            if me not in translates:
+                translator = Translator(self.mapping, self.registry(), self.ids, known_epochs(records), Passed(passed))
+                translates[me] = Translate(translator, self.routes, 0, self.register())
+            return translates[me](item)
 
         return step
 
@@ -304,6 +307,7 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     deployment = Deployment(settings.shards, secret, realms)
     register = open_register(settings)
     check_deployment(register.records(), deployment)
+    check_halts(register.records())
     keys = Keys(settings.prefix, settings.shards)
     client = open_redis(settings)
     agree(client, keys, f"{settings.shards} shards, secret {secret}")

@@ -134,7 +134,7 @@ def test_a_second_cluster_started_by_mistake_takes_over_and_the_first_ends(sourc
     first = Cluster(deployment.config, 2)
     assert first.wait_until(deployment.progress(1)), first.tail()
     second = Cluster(deployment.config, 1)
-    assert first.wait(60) != 0, "whoever is refused ends, and Bytewax ends its peers"
+    assert first.wait(60) == Fenced.exit_code, "whoever is refused ends, Bytewax ends its peers, and the reason is told"
     assert second.wait(END_S) == 0, second.tail()
     assert not wrong(source, deployment)
     assert not unaccounted(source, deployment)

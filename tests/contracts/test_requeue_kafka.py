@@ -8,14 +8,14 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.requeue import HEADER, requeue_to_kafka
+from nurt.adapters.requeue import requeue_to_kafka
 from nurt.errors import ConfigurationError
-from nurt.model.raw import DAMAGED_TOPIC
+from nurt.model.raw import DAMAGED_TOPIC, REQUEUED_HEADER
 from nurt.model.refusal import Reason, Refused
 
 
 def _refused(topic: str, offset: int, value: bytes | None) -> Refused:
-    headers = [("__debezium.newkey", b"\x00k"), (HEADER, b"elsewhere:0:1")]
+    headers = [("__debezium.newkey", b"\x00k"), (REQUEUED_HEADER, b"elsewhere:0:1")]
     return Refused(topic, 2, offset, 1_700_000_000_000 + offset, b"key", value, headers, Reason.BAD_AVRO, "")
 
 
@@ -30,7 +30,7 @@ def test_a_requeued_message_has_its_bytes_its_partition_and_says_where_it_stood(
     consumer.close()
     assert (first.key(), first.value(), second.value()) == (b"key", b"\x00one", None)
     assert first.timestamp()[1] == 1_700_000_000_007
-    assert first.headers() == [("__debezium.newkey", b"\x00k"), (HEADER, f"{name}:2:7".encode())]
+    assert first.headers() == [("__debezium.newkey", b"\x00k"), (REQUEUED_HEADER, f"{name}:2:7".encode())]
 
 
 def test_a_damaged_place_of_an_archive_is_no_message_to_requeue(kafka: str) -> None:

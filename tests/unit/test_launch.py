@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nurt.core.launch import (
@@ -18,8 +19,8 @@ from nurt.core.launch import (
     decide,
     earlier_workers,
     run_number,
-    source_epochs,
 )
+from nurt.core.source_words import known_epochs
 from nurt.errors import ConfigurationError
 from nurt.model.head import Head, owed_score
 from nurt.model.log import Committed
@@ -288,7 +289,7 @@ def test_runs_are_numbered_by_their_start_records_alone() -> None:
     first, second = cluster.append({"kind": "start"}), cluster.append({"kind": "start"})
     cluster.append({"kind": "source_epoch", "topic": "t", "partition": 0, "offset": 9, "epoch": 1})
     assert (run_number(cluster.records, first), run_number(cluster.records, second)) == (1, 2)
-    assert source_epochs(cluster.records) == [("t", 0, 9, 1)]
+    assert known_epochs(cluster.records).epoch_of("t", 0, np.array([8, 9])).tolist() == [0, 1]
 
 
 def test_the_most_workers_of_any_run_are_remembered_to_be_fenced() -> None:

@@ -9,8 +9,10 @@ import numpy as np
 from hypothesis import given
 
 from nurt.core.positions import Family
-from nurt.core.source_epochs import FALL_BACK_MAX, Begin, NoticeKind, Seen, SourceEpochs
+from nurt.core.source_epochs import Begin, Seen, SourceEpochs, Whose
+from nurt.core.source_watch import FALL_BACK_MAX, NoticeKind, SourceWatch
 from nurt.model.entity_frame import FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED
+from nurt.model.raw import REQUEUED_HEADER
 from tests.envelopes import Topic, entry
 
 
@@ -112,11 +114,14 @@ def test_a_rewind_numbers_as_the_first_time(rows: str, crash: int, rewind: int) 
 # Notices
 
 
+MINE = Whose("t", Family.MYSQL, "shop")
+
+
 def watched(parts: list[int], servers: list[int] | None = None, kinds: str = "", start: int = 0) -> SourceEpochs:
     epochs = SourceEpochs()
     rows = seen(kinds or "s" * len(parts), start)
     known = np.array([part >= 0 for part in parts])
-    epochs.watch("t", Family.MYSQL, rows, np.array(parts), known, None if servers is None else np.array(servers))
+    epochs.watch(rows, MINE, np.array(parts), known, None if servers is None else np.array(servers))
     return epochs
 
 
@@ -131,8 +136,8 @@ def test_a_connector_that_repeats_a_little_is_not() -> None:
 
 def test_a_fall_back_that_a_snapshot_explains_is_not_noticed() -> None:
     epochs = watched([9, 12], servers=[1, 1])
-    epochs.watch("t", Family.MYSQL, seen("FF", 2), np.array([1, 1]), np.array([True, True]), np.array([0, 0]))
-    epochs.watch("t", Family.MYSQL, seen("s", 4), np.array([1]), np.array([True]), np.array([2]))
+    epochs.watch(seen("FF", 2), MINE, np.array([1, 1]), np.array([True, True]), np.array([0, 0]))
+    epochs.watch(seen("s", 4), MINE, np.array([1]), np.array([True]), np.array([2]))
     assert epochs.notices() == []
 
 
@@ -153,7 +158,60 @@ def test_the_translator_reports_what_its_sources_do() -> None:
         topic.upsert(row={"id": 1}, server_id=server, file=file)
     translator = topic.translator(entry())
     translator.translate(topic.batch)
-    assert {notice.kind for notice in translator.epochs.notices()} == {NoticeKind.FELL_BACK, NoticeKind.SERVER_CHANGED}
+    (notice,) = translator.epochs.notices()
+    assert (notice.kind, notice.source, notice.offset) == (NoticeKind.SERVER_CHANGED, "s", 2)
+
+
+def test_a_requeued_message_may_be_as_old_as_it_likes() -> None:
+    topic = Topic({"id": "int"}, kind="mysql")
+    for file in ("binlog.000009", "binlog.000001", "binlog.000009"):
+        topic.upsert(row={"id": 1}, file=file)
+    topic.batch.headers[1] = [(REQUEUED_HEADER, b"s.t:0:0")]
+    translator = topic.translator(entry())
+    translator.translate(topic.batch)
+    assert translator.epochs.notices() == []
+
+
+# The operator's word
+
+
+def test_a_word_begins_one_epoch_of_the_same_phase_where_the_log_falls_back() -> None:
+    epochs = SourceEpochs([("t", 0, 0, 1)], SourceWatch(words={"shop": 7}))
+    parts = np.array([9, 12, 1, 2, 3])
+    epochs.watch(seen("sssss", 10), MINE, parts, parts > 0, None)
+    assert numbers(epochs, "sssss", 10) == [1, 1, 3, 3, 3]
+    (begin,) = epochs.begun()
+    assert (begin, epochs.word_of(begin)) == (("t", 0, 12, 3), 7)
+    assert epochs.notices() == []
+    again = np.array([1, 20, 2])
+    epochs.watch(seen("sss", 15), MINE, again, again > 0, None)
+    assert [notice.offset for notice in epochs.notices()] == [17], "a word is good for one epoch"
+
+
+def test_after_a_word_even_a_small_fall_back_begins_the_epoch() -> None:
+    epochs = SourceEpochs([("t", 0, 0, 1)], SourceWatch(words={"shop": 7}))
+    parts = np.array([9, 8])
+    epochs.watch(seen("ss"), MINE, parts, parts > 0, None)
+    assert numbers(epochs, "ss") == [1, 3]
+
+
+def test_what_an_earlier_run_saw_is_what_a_log_falls_back_from() -> None:
+    first = watched([9, 12])
+    (sight,) = first.sights()
+    assert (sight.highest, sight.offset) == (12, 1)
+    later = SourceEpochs([], SourceWatch([sight]))
+    parts = np.array([9, 12, 1])
+    later.watch(seen("sss"), MINE, parts, parts > 0, None)
+    assert [notice.offset for notice in later.notices()] == [2], "the replay of what was watched is none"
+
+
+def test_the_register_hears_of_a_highest_position_only_now_and_then() -> None:
+    epochs = watched([9])
+    assert len(epochs.sights()) == 1
+    for start, part in ((1, 10), (2, 11), (3, 12)):
+        epochs.watch(seen("s", start), MINE, np.array([part]), np.array([True]), None)
+    (sight,) = epochs.sights()
+    assert (sight.highest, sight.offset) == (12, 3)
 
 
 def test_the_translator_numbers_rows_and_truncates() -> None:

@@ -15,11 +15,8 @@ from nurt.adapters.archive_lines import ArchiveWriter
 from nurt.adapters.kafka_outage import Outage
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.errors import ConfigurationError, ConnectionFailed
-from nurt.model.raw import DAMAGED_TOPIC, Headers
+from nurt.model.raw import DAMAGED_TOPIC, REQUEUED_HEADER, Headers
 from nurt.model.refusal import Refused
-
-HEADER = "nurt-requeued"
-"""Header of a requeued message: where it first stood, as topic:partition:offset."""
 
 FLUSH_SECONDS_MAX = 60.0
 
@@ -85,7 +82,7 @@ def requeue_to_archive(folders: Sequence[Path], batch: Sequence[Refused]) -> Non
 
 def _marked(refused: Refused) -> Headers:
     place = f"{refused.topic}:{refused.partition}:{refused.offset}".encode()
-    return [*(header for header in refused.headers or [] if header[0] != HEADER), (HEADER, place)]
+    return [*(header for header in refused.headers or [] if header[0] != REQUEUED_HEADER), (REQUEUED_HEADER, place)]
 
 
 def can_requeue(refused: Refused) -> bool:

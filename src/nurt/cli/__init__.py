@@ -11,14 +11,15 @@ import typer
 from rich.text import Text
 
 import nurt
-from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, stats, stock
+from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, source, stats, stock
 from nurt.cli.frame import aside
 from nurt.errors import NurtError
 
 EXIT_CODES = """\
 [bold]Exit codes[/bold]: 0 done; 1 failed; 2 the command, the settings or the mapping cannot be used as written;
 3 a service does not answer; 4 a position to resume from is gone; 5 another run took over, or the state came back older;
-6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 130 interrupted."""
+6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 8 a source is halted until
+`nurt source accept`; 130 interrupted."""
 
 app = typer.Typer(
     name="nurt",
@@ -57,6 +58,7 @@ app.command("init", rich_help_panel="Begin")(init.init)
 app.command("check", rich_help_panel="Run")(check.check)
 app.command("run", rich_help_panel="Run")(run.run)
 app.command("deliver", rich_help_panel="Run")(deliver.deliver)
+app.add_typer(source.app, name="source", rich_help_panel="Run")
 app.command("profile", rich_help_panel="Look")(profile.profile)
 app.command("stock", rich_help_panel="Look")(stock.stock)
 app.command("order", rich_help_panel="Look")(stock.order)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nurt.core.source_epochs import Begin
 from nurt.errors import ConfigurationError
 from nurt.limits import CHECKPOINTS_KEPT
 from nurt.model.head import Head, owed_score
@@ -77,15 +76,6 @@ def check_deployment(records: Records, deployment: Deployment) -> None:
                     f"set `{name}` back, or give this deployment a prefix and a register of its own"
                 )
         return
-
-
-def source_epochs(records: Records) -> list[Begin]:
-    """List the source epochs that began, as the register holds them."""
-    return [
-        (record["topic"], record["partition"], record["offset"], record["epoch"])
-        for _, record in records
-        if record["kind"] == "source_epoch"
-    ]
 
 
 def begin_record(run: int, workers: int, deployment: Deployment, decision: Decision) -> dict[str, Any]:

@@ -5,21 +5,22 @@ partition of a topic goes through snapshot, stream, snapshot, stream, ... and ev
 epoch: even ones are snapshots, odd ones streams. Where one begins is kept (in the register) before the batch
 that saw it is used, so that a replay, which cannot see what came before its first message, numbers alike.
 
-What a source does not say, a changed server or a log that falls back far, is reported as a notice: to go on would
-drop new changes as old news, and whether to is not for the core to decide.
+What a source does not say, a changed server or a log that falls back far, `source_watch` reports: to go on would drop
+new changes as old news. An operator's word begins a source epoch there, of the same phase.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from functools import partial
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
 from nurt.core.positions import Family
+from nurt.core.source_watch import Notice, Rows, Sight, SourceWatch
 from nurt.model.entity_frame import FULL_SNAPSHOT
 
 Int64s = npt.NDArray[np.int64]
@@ -27,31 +28,6 @@ Bools = npt.NDArray[np.bool_]
 
 Begin = tuple[str, int, int, int]
 """(topic, partition, offset, epoch): from this offset on, this epoch."""
-
-FALL_BACK_MAX: dict[Family, int] = {
-    Family.POSTGRESQL: 1 << 32,  # bytes of WAL: 4 GiB, far more than a connector repeats after a crash
-    Family.MYSQL: 2,  # log files
-    Family.SQLSERVER: 64 << 32,  # virtual log files << 32 | block
-}
-"""How far a partition's first position part may lie behind its highest without being a fall-back."""
-
-
-class NoticeKind(StrEnum):
-    """What an operator should hear about a source."""
-
-    SERVER_CHANGED = "server_changed"
-    FELL_BACK = "position_fell_back"
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A source that may have begun a new order without saying so; seen at one message."""
-
-    kind: NoticeKind
-    topic: str
-    partition: int
-    offset: int
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +45,6 @@ class _Partition:
 
     offsets: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
-    highest: int | None = None
-    servers: set[int] = field(default_factory=set)
 
     @property
     def epoch(self) -> int:
@@ -84,10 +58,11 @@ class SourceEpochs:
     newest of them are numbered by them alone.
     """
 
-    def __init__(self, persisted: Iterable[Begin] = ()) -> None:
+    def __init__(self, persisted: Iterable[Begin] = (), watch: SourceWatch | None = None) -> None:
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._begun: list[Begin] = []
-        self._notices: list[Notice] = []
+        self._words: dict[tuple[str, int, int], int] = {}
+        self._watch = watch if watch is not None else SourceWatch()
         for topic, partition, offset, epoch in sorted(persisted, key=lambda begin: (begin[2], begin[3])):
             self._add(topic, partition, offset, epoch)
 
@@ -110,7 +85,7 @@ class SourceEpochs:
         for partition, (count, first, full) in enumerate(survey.tolist()):
             if not count:
                 continue
-            state = self._partitions.setdefault((topic, partition), _Partition())
+            state = self._of((topic, partition))
             same_phase = full == 0 if state.epoch % 2 == 1 else full == count
             if same_phase and first >= (state.offsets[-1] if state.offsets else 0):
                 settled[partition] = state.epoch
@@ -122,57 +97,32 @@ class SourceEpochs:
             epochs[rows] = self._observe_one(topic, partition, seen.offsets[rows], seen.snapshot[rows] == FULL_SNAPSHOT)
         return epochs
 
-    def watch(
-        self, topic: str, family: Family, seen: Seen, first_parts: Int64s, known: Bools, servers: Int64s | None
-    ) -> None:
+    def watch(self, seen: Seen, whose: Whose, first_parts: Int64s, known: Bools, servers: Int64s | None) -> None:
         """Note a server never seen before, and a first position part far behind its partition's highest.
 
         Args:
-            topic: of all rows.
-            family: of the source.
-            seen: the rows, as for `observe`.
+            seen: rows of one topic, as for `observe`.
             first_parts: p0 of each row.
             known: whether it has one.
             servers: `source.server_id`, 0 for unknown; None when the source has none.
         """
-        if not len(seen.partitions):
-            return
-        survey = np.zeros((int(seen.partitions.max()) + 1, _SURVEYED), dtype=np.int64)
-        said = _NO_SERVERS if servers is None else servers
-        _survey_positions(seen.partitions, seen.snapshot, first_parts, known, said, survey)
-        limit = FALL_BACK_MAX.get(family, 0)
-        for partition, found in enumerate(survey.tolist()):
-            count, full, lowest, highest, behind, server, several = found
-            if not count:
+        for partition in np.flatnonzero(np.bincount(seen.partitions)) if len(seen.partitions) else ():
+            mine = np.flatnonzero((seen.partitions == partition) & known)
+            if not len(mine):
                 continue
-            state = self._partitions.setdefault((topic, partition), _Partition())
-            far = limit and (behind > limit or (state.highest is not None and state.highest - lowest > limit))
-            if full or far or several or (server and state.servers and server not in state.servers):
-                mine = np.flatnonzero((seen.partitions == partition) & known)
-                self._watch_closely((topic, partition), family, state, seen, first_parts, servers, mine)
+            place = (whose.topic, int(partition))
+            if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
+                self._watch.forget(place)
                 continue
-            if limit:
-                state.highest = highest if state.highest is None else max(state.highest, highest)
-            if server:
-                state.servers.add(server)
+            rows = Rows(seen.offsets[mine], first_parts[mine], None if servers is None else servers[mine])
+            excused = partial(_ask, whose.is_excused, mine)
+            for offset, word in self._watch.watch(place, whose.family, whose.source, rows, excused):
+                self._words[(*place, offset)] = word
+                self._begin(*place, offset, self._of(place).epoch + 2)
 
-    def _watch_closely(
-        self,
-        place: tuple[str, int],
-        family: Family,
-        state: _Partition,
-        seen: Seen,
-        first_parts: Int64s,
-        servers: Int64s | None,
-        mine: Int64s,
-    ) -> None:
-        if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
-            state.highest = None  # the source says itself that it begins again
-            state.servers.clear()
-            return
-        self._watch_position(place, family, state, first_parts[mine], seen.offsets[mine])
-        if servers is not None:
-            self._watch_server(place, state, servers[mine], seen.offsets[mine])
+    def word_of(self, begin: Begin) -> int:
+        """Return the operator's word that began an epoch; 0: the source said so itself."""
+        return self._words.get(begin[:3], 0)
 
     def begun(self) -> list[Begin]:
         """Give the begins that are new since the last call; the caller makes them durable before using the batch."""
@@ -181,11 +131,17 @@ class SourceEpochs:
 
     def notices(self) -> list[Notice]:
         """Give the notices that are new since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
+        return self._watch.notices()
+
+    def sights(self) -> list[Sight]:
+        """Give how far partitions were watched, as far as the register should know and does not yet."""
+        return self._watch.sights()
+
+    def _of(self, place: tuple[str, int]) -> _Partition:
+        return self._partitions.setdefault(place, _Partition())
 
     def _observe_one(self, topic: str, partition: int, offsets: Int64s, full: Bools) -> Int64s:
-        state = self._partitions.setdefault((topic, partition), _Partition())
+        state = self._of((topic, partition))
         streams = state.epoch % 2 == 1
         if offsets[0] >= (state.offsets[-1] if state.offsets else 0):
             beyond = 0
@@ -202,33 +158,29 @@ class SourceEpochs:
         self._begun.append((topic, partition, offset, epoch))
 
     def _add(self, topic: str, partition: int, offset: int, epoch: int) -> None:
-        state = self._partitions.setdefault((topic, partition), _Partition())
+        state = self._of((topic, partition))
         if epoch > state.epoch:  # two registers' records of one begin, or a later begin of a lower epoch, add nothing
             state.offsets.append(offset)
             state.epochs.append(epoch)
 
-    def _watch_position(
-        self, place: tuple[str, int], family: Family, state: _Partition, parts: Int64s, offsets: Int64s
-    ) -> None:
-        limit = FALL_BACK_MAX.get(family)
-        if limit is None:
-            return
-        so_far = np.maximum.accumulate(parts if state.highest is None else np.maximum(parts, state.highest))
-        state.highest = int(so_far[-1])
-        behind = so_far - parts
-        fallen = np.flatnonzero(behind > limit)
-        if len(fallen):
-            detail = f"{family.value}: {int(behind[fallen[0]])} behind the highest seen (at most {limit} is usual)"
-            self._notices.append(Notice(NoticeKind.FELL_BACK, *place, int(offsets[fallen[0]]), detail))
-            state.highest = int(parts[-1])  # said once; what follows is measured from here
 
-    def _watch_server(self, place: tuple[str, int], state: _Partition, servers: Int64s, offsets: Int64s) -> None:
-        for server in np.unique(servers[servers != 0]).tolist():
-            if state.servers and server not in state.servers:
-                first = int(offsets[np.argmax(servers == server)])
-                detail = f"server_id {server} after {sorted(state.servers)}, without a snapshot"
-                self._notices.append(Notice(NoticeKind.SERVER_CHANGED, *place, first, detail))
-            state.servers.add(server)
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose rows are watched.
+
+    Attributes:
+        source: as the operator names it.
+        is_excused: says of a row (its index) that we put it there again, so that it may be old.
+    """
+
+    topic: str
+    family: Family
+    source: str
+    is_excused: Callable[[int], bool] = lambda _row: False
+
+
+def _ask(is_excused: Callable[[int], bool], rows: Int64s, row: int) -> bool:
+    return is_excused(int(rows[row]))
 
 
 def _changes(full: Bools, snapshot_now: bool) -> list[int]:

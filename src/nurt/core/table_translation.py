@@ -20,12 +20,12 @@ from nurt.core.mapping import TopicMapping
 from nurt.core.positions import POSITION_COLUMNS
 from nurt.core.quick_rows import Head, QuickRows, quick_rows
 from nurt.core.row_keys import KeyReader
-from nurt.core.source_epochs import Seen, SourceEpochs
+from nurt.core.source_epochs import Seen, SourceEpochs, Whose
 from nurt.core.tombstones import Tombstones
 from nurt.core.translation_batch import Batch, Group
 from nurt.core.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
-from nurt.model.raw import RawBatch
+from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 
 Bools = npt.NDArray[np.bool_]
@@ -133,7 +133,8 @@ class TableTranslation:
         rows = group.rows
         seen = Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot)
         family = group.reader.anatomy.family
-        self._epochs.watch(batch.raw.topic, family, seen, position.numbers[0], position.known[0], group.changes.servers)
+        whose = Whose(batch.raw.topic, family, self._topic.system.name, lambda row: is_requeued(batch.raw, rows[row]))
+        self._epochs.watch(seen, whose, position.numbers[0], position.known[0], group.changes.servers)
 
     def _map(self, batch: Batch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map what a group keeps, whole upserts first; give rows and their places in the batch."""

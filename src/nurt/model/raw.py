@@ -28,6 +28,15 @@ class RawBatch:
         return len(self.offsets)
 
 
+REQUEUED_HEADER = "nurt-requeued"
+"""Header of a message that was put on the input again: where it first stood, as topic:partition:offset."""
+
+
+def is_requeued(batch: RawBatch, row: int) -> bool:
+    """Say whether a message was put on the input again, so that it may be older than what came before it."""
+    return any(name == REQUEUED_HEADER for name, _ in batch.headers[row] or ())
+
+
 DAMAGED_TOPIC = "nurt.damaged"
 """Topic of what an archive holds but cannot read as a message: refused as it is, whatever the mapping says.
 

@@ -19,6 +19,7 @@ from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
 from nurt.model.head import owed_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
+from nurt.operators.failures import failures
 from nurt.operators.worker import Tick
 from nurt.ports import Clock, MessageLog, Register
 
@@ -61,7 +62,8 @@ class Topics(FixedPartitionedSource[RawBatch | Tick, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share:
         """Open a worker's share of the log."""
-        return Share(self._reading, int(for_part))
+        with failures.noting():
+            return Share(self._reading, int(for_part))
 
 
 class Share(StatefulSourcePartition[RawBatch | Tick, None]):
@@ -87,6 +89,10 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
 
     def next_batch(self) -> list[RawBatch | Tick]:
         """Commit what is done, then hand on what is there; ends when everything is read and committed."""
+        with failures.noting():
+            return self._next_batch()
+
+    def _next_batch(self) -> list[RawBatch | Tick]:
         items: list[RawBatch | Tick] = []
         if self._fresh:
             self._settle()

@@ -16,10 +16,12 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from nurt.core.identity import Touched
 from nurt.core.said import Said, join_said
+from nurt.core.source_words import epoch_record, halted_by, halted_record, sights_record
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
 from nurt.operators import crossing as _crossing  # noqa: F401 - how frames are pickled
+from nurt.operators.failures import failures
 from nurt.operators.profiles_stage import Touch
 from nurt.operators.routing import Routes
 from nurt.operators.translate import Translator
@@ -43,9 +45,10 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
     def on_batch(self, values: list[Parcel]) -> tuple[list[Any], bool]:
         """Run the stage; Bytewax shows no text of an exception in a cluster, so it is logged here."""
         try:
-            self._mine = self._steps_of(values[0][0])
-            step = getattr(self._mine, self._name)
-            return list(step([item for _, item in values])), False
+            with failures.noting():
+                self._mine = self._steps_of(values[0][0])
+                step = getattr(self._mine, self._name)
+                return list(step([item for _, item in values])), False
         except Exception:
             _logger.exception("running stage %s: failed; this run stops", self._name)
             raise
@@ -172,23 +175,25 @@ class Translate:
         self._register = register
 
     def __call__(self, item: RawBatch | Tick) -> list[Parcel]:
-        """Translate one batch; a source epoch that it begins is in the register before its rows are used."""
+        """Translate one batch; a source epoch that it begins is in the register before its rows are used.
+
+        Raises SourceHalted, before anything of the batch is used, when its source's order may have started again.
+        """
         if isinstance(item, Tick):
             return [(worker, item) for worker in range(self._routes.workers)]
+        with failures.noting():
+            return self._translated(item)
+
+    def _translated(self, item: RawBatch) -> list[Parcel]:
         translated = self._translator.translate(item)
-        for topic, partition, offset, epoch in self._translator.epochs.begun():
-            self._register.append(
-                {"kind": "source_epoch", "topic": topic, "partition": partition, "offset": offset, "epoch": epoch}
-            )
-        for notice in self._translator.epochs.notices():
-            _logger.warning(
-                "reading topic %s, partition %d, offset %d: %s (%s)",
-                notice.topic,
-                notice.partition,
-                notice.offset,
-                notice.kind,
-                notice.detail,
-            )
+        epochs = self._translator.epochs
+        for notice in epochs.notices():
+            self._register.append(halted_record(notice))
+            raise halted_by(notice)
+        for begin in epochs.begun():
+            self._register.append(epoch_record(begin, epochs.word_of(begin)))
+        if sights := epochs.sights():
+            self._register.append(sights_record(sights))
         return self._routes.split_translated(translated, self._home)
 
 
@@ -201,7 +206,8 @@ class Published(DynamicSink[PublishedBatch]):
     def build(self, step_id: str, worker_index: int, worker_count: int) -> PublishedPart:
         """Open a worker's sinks."""
         try:
-            return PublishedPart(self._open_sinks(worker_index))
+            with failures.noting():
+                return PublishedPart(self._open_sinks(worker_index))
         except Exception:
             _logger.exception("opening the outputs: failed; this run stops")
             raise
@@ -224,7 +230,8 @@ class PublishedPart(StatelessSinkPartition[PublishedBatch]):
             return
         for sink in self._sinks:
             try:
-                sink.write(batch)
+                with failures.noting():
+                    sink.write(batch)
             except Exception:
                 _logger.exception("publishing %d profiles: failed; this run stops", len(batch))
                 raise
