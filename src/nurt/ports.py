@@ -177,6 +177,10 @@ class DeliveryMemory(Protocol):
         """Return parked wishes whose time has come."""
         ...
 
+    def parked(self, subjects: Sequence[str]) -> list[Parked]:
+        """Return what of these is parked."""
+        ...
+
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:
         """Return what is in quarantine, the newest first."""
         ...

@@ -214,3 +214,20 @@ def test_an_older_revision_never_replaces_a_newer_one(target: Target) -> None:
     assert sink.write(tables_of([], [(subject, 9)])).trouble is None
     assert not target.read()["profiles"].height
     sink.close()
+
+
+def test_a_column_that_a_later_nurt_adds_is_added(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    older, newer = (Message(id_of(n).hex(), (0, n), None, encode(rich(n, n))) for n in (1, 2))
+    with monkeypatch.context() as past:
+        past.setitem(TABLES, "profiles", {name: kind for name, kind in TABLES["profiles"].items() if name != "market"})
+        sink = target.open()
+        assert sink.write(tables_of([older], [])).trouble is None
+        sink.close()
+    sink = target.open()
+    assert sink.write(tables_of([newer], [])).trouble is None
+    sink.close()
+    expected = tables_of([older, newer], []).flat["profiles"]
+    is_old = pl.col("id") == id_of(1).hex()
+    wanted = expected.with_columns(market=pl.when(~is_old).then("market"))
+    columns = list(TABLES["profiles"])
+    assert target.read()["profiles"].select(columns).sort("id").equals(wanted.select(columns).sort("id"))

@@ -148,7 +148,7 @@ class DeliveryStore:
         names = self._asked(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
         return self._parked(name.decode() for name in names)
 
-    def parked(self, subjects: Iterable[str]) -> list[Parked]:
+    def parked(self, subjects: Sequence[str]) -> list[Parked]:
         """Return what of these is parked."""
         return self._parked(subjects)
 

@@ -51,10 +51,33 @@ class Stopping(NurtError):
 
 @dataclass(slots=True)
 class Lanes:
-    """Keys that are under way, over all worker threads: no two calls write one external id at once."""
+    """What is under way, over all worker threads: no two write one external id, or one profile's record, at once."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     taken: set[tuple[str, str]] = field(default_factory=set)
+    profiles: set[str] = field(default_factory=set)
+
+    def enter(self, subjects: Iterable[str]) -> set[str]:
+        """Take those profiles that are free; returns them."""
+        with self.lock:
+            free = {*subjects} - self.profiles
+            self.profiles |= free
+            return free
+
+    def enter_all(self, subjects: Iterable[str], stopping: Callable[[], bool]) -> set[str]:
+        """Take all of these profiles, waiting until they are free; the ones taken so far are given back meanwhile."""
+        wanted = {*subjects}
+        while (free := self.enter(wanted)) != wanted:
+            self.leave(free)
+            if stopping():
+                raise Stopping("delivering: ended while it waited for another worker; start it again")
+            time.sleep(LANE_WAIT_S)
+        return free
+
+    def leave(self, subjects: Iterable[str]) -> None:
+        """Give profiles back."""
+        with self.lock:
+            self.profiles -= {*subjects}
 
     def claim(self, call: Call) -> bool:
         """Take the keys of a call, all or none."""
@@ -124,16 +147,25 @@ class Deliverer:
     def retry_parked(self, rows_max: int = 500) -> int:
         """Try parked wishes whose time has come; returns how many there were."""
         self._store.check()
-        parked = self._store.due(rows_max)
-        if parked:
-            self.deliver_wishes([one.wish for one in parked], False, {one.wish.subject: one for one in parked})
-        return len(parked)
+        due = {one.wish.subject for one in self._store.due(rows_max)}
+        mine = self._lanes.enter(due)
+        try:
+            parked = self._store.parked(sorted(mine))  # another worker may have settled some meanwhile
+            if parked:
+                self._settle_all([one.wish for one in parked], False, {one.wish.subject: one for one in parked})
+            return len(parked)
+        finally:
+            self._lanes.leave(mine)
 
-    def deliver_wishes(
-        self, wishes: Sequence[Wish], bulk: bool = False, parked: dict[str, Parked] | None = None
-    ) -> None:
+    def deliver_wishes(self, wishes: Sequence[Wish], bulk: bool = False) -> None:
         """Deliver wishes, the newest of each profile."""
-        again = parked or {}
+        mine = self._lanes.enter_all((wish.subject for wish in wishes), self._stopping)
+        try:
+            self._settle_all(wishes, bulk, {})
+        finally:
+            self._lanes.leave(mine)
+
+    def _settle_all(self, wishes: Sequence[Wish], bulk: bool, again: dict[str, Parked]) -> None:
         self._asked = newest(wishes)
         heirs = {wish.heir for wish in self._asked.values() if wish.heir}
         self._records = self._store.load(list({*self._asked, *heirs}))
