@@ -10,7 +10,7 @@ import numpy as np
 
 from nurt.core.context import RULES, FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS
-from nurt.core.entries import ORDER, WHAT, compare_entries, put_entry, sort_entries
+from nurt.core.entries import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
 from nurt.core.packed_rows import compare_texts, has
 from nurt.core.packing import Int64s
 
@@ -30,7 +30,7 @@ _RULE_CODES = {"verified_first": _BY_VERIFIED, "most_frequent": _BY_FREQUENCY, "
 # free cells behind a row's own
 _PRIORITY, _UPDATED, _OFTEN, _PERSON = 1, 2, 3, 4
 
-_INDEX = {name: index for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
 _CHILD, _SYSTEM, _TS_MS = (_INDEX[name] for name in ("child", "system", "ts_ms"))
 _UPDATED_AT, _BIRTH_DATE = _INDEX["updated_at"], _INDEX["birth_date"]
 
@@ -83,14 +83,14 @@ def _rules_of(context: FoldContext, name: str) -> Sequence[str]:
 
 
 @numba.njit(nogil=True, cache=True)
-def note_person(cells, columns, row, place, base, systems):  # type: ignore[no-untyped-def]
+def note_person(cells, columns, row, place, systems):  # type: ignore[no-untyped-def]
     """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time."""
     free = 2 * columns
     cells[place, free + _PERSON] = row
     at, size = cells[row, _SYSTEM], cells[row, columns + _SYSTEM]
     cells[row, free + _PRIORITY] = LAST_PRIORITY
     for k in range(len(systems)):
-        if systems[k, 1] == size and compare_texts(base + systems[k, 0], size, at, size) == 0:
+        if systems[k, 1] == size and compare_texts(systems[k, 0], size, at, size) == 0:
             cells[row, free + _PRIORITY] = systems[k, 2]
             break
     known = has(cells, row, columns, _UPDATED_AT)
@@ -176,12 +176,14 @@ def _is_same(cells, columns, a, b, column):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _count_values(cells, columns, people, column, entries):  # type: ignore[no-untyped-def]
     """Note, in a free cell of every row with a value, how many hold it."""
-    held = 0
+    held = NOTHING
     for place in range(people):
         row = cells[place, 2 * columns + _PERSON]
         if has(cells, row, columns, column):
-            number = cells[row, column] if column == _BIRTH_DATE else 0  # a number's size is 0
-            held = put_entry(entries, held, number, cells[row, column], cells[row, columns + column], 0, 0, row)
+            number = cells[row, column] if column == _BIRTH_DATE else NOTHING  # a number's size is 0
+            held = put_entry(
+                entries, held, number, cells[row, column], cells[row, columns + column], NOTHING, NOTHING, row
+            )
     sort_entries(entries, held)
     low = 0
     while low < held:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from nurt.core.avro.memory import peek_byte
 from nurt.core.packed_rows import compare_texts
 
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
 WIDTH = 8
+NOTHING = np.int64(0)
+"""A number or text that an entry does without; of one type for numba, whatever stands beside it."""
 
 _RUN = 8
 """Runs of so many entries are sorted by insertion before they are merged."""
@@ -22,6 +25,18 @@ _RUN = 8
 def entries_of(count):  # type: ignore[no-untyped-def]
     """Make room for entries."""
     return np.empty((count, WIDTH), dtype=np.int64)
+
+
+FIRST_BYTES = 7
+
+
+@numba.njit(nogil=True, cache=True)
+def first_bytes(text, size):  # type: ignore[no-untyped-def]
+    """Give a text's first bytes as a number; such numbers never order otherwise than their texts."""
+    number = np.int64(0)
+    for i in range(FIRST_BYTES):
+        number = number << 8 | (peek_byte(text + i) if i < size else 0)
+    return number
 
 
 @numba.njit(nogil=True, cache=True)

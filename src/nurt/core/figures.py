@@ -15,7 +15,9 @@ import numpy as np
 from nurt.core.contributions import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
 from nurt.core.entries import (
     FIRST,
+    FIRST_BYTES,
     FIRST_SIZE,
+    NOTHING,
     NUMBER,
     ORDER,
     SECOND,
@@ -24,6 +26,7 @@ from nurt.core.entries import (
     compare_entries,
     compare_first,
     entries_of,
+    first_bytes,
     put_entry,
     sort_entries,
 )
@@ -46,29 +49,34 @@ QUANTITY = 4
 OPEN_COUNT, OPEN_AMOUNT, OVERDUE_COUNT, OVERDUE_AMOUNT = range(4, 8)
 LINE_WIDTH = IN_WINDOWS + 2 * len(WINDOWS_DAYS)
 
-_INDEX = {name: index for index, name in enumerate(SUMS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(SUMS.columns)}
 _METRIC, _K1, _K2, _DAY = (_INDEX[name] for name in ("metric", "k1", "k2", "day"))
 _COUNT, _AMOUNT = _INDEX["count"], _INDEX["amount"]
+_METRIC_SHIFT = 8 * FIRST_BYTES
 SUMS_TEXTS = text_mask(SUMS)
 _CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["open"]
 
 
 @numba.njit(nogil=True, cache=True)
 def list_sums(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
-    """Make entries of the sums that are shown by text: (metric, k1, k2); returns how many there are."""
-    count = 0
+    """Make entries of the sums that are shown by text: (metric, k1, k2); returns how many there are.
+
+    An entry's number begins with the metric, and goes on with the first bytes of k1: they mostly decide.
+    """
+    count = NOTHING
     for row in range(rows):
         metric = cells[row, _METRIC]
         if ORDERS <= metric <= INVOICE:
             k1, k1_size = cells[row, _K1], cells[row, columns + _K1]
-            count = put_entry(entries, count, metric, k1, k1_size, cells[row, _K2], cells[row, columns + _K2], row)
+            number = (metric << _METRIC_SHIFT) | first_bytes(k1, k1_size)
+            count = put_entry(entries, count, number, k1, k1_size, cells[row, _K2], cells[row, columns + _K2], row)
     return count
 
 
 @numba.njit(nogil=True, cache=True)
 def part_end(entries, low, count, metric):  # type: ignore[no-untyped-def]
     """Find where the entries of a metric end that begin at `low`; they come by metric."""
-    while low < count and entries[entries[low, ORDER], NUMBER] == metric:
+    while low < count and entries[entries[low, ORDER], NUMBER] >> _METRIC_SHIFT == metric:
         low += 1
     return low
 
@@ -233,7 +241,7 @@ def _sum_account(body, size, columns, texts, as_of, cells, lines):  # type: igno
     entries = entries_of(rows)
     count = list_sums(cells, rows, columns, entries)
     sort_entries(entries, count)
-    return sum_orders(cells, columns, entries, 0, part_end(entries, 0, count, ORDERS), as_of, lines)
+    return sum_orders(cells, columns, entries, 0, part_end(entries, NOTHING, count, np.int64(ORDERS)), as_of, lines)
 
 
 def _shown(body: Bytes, base: int, line: list[int]) -> dict[str, Any]:

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numba
 import numpy as np
+import pyarrow as pa
 
-from nurt.core.packing import Bools, Bytes, Int64s, put_varint
-from nurt.core.tables import join_values
+from nurt.core.avro.emission import put_varint
+from nurt.core.avro.memory import copy_bytes, peek_byte, peek_word, poke_byte
+from nurt.core.packed_rows import join_padded
+from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES
 
 
@@ -64,9 +69,9 @@ def compare_kept(bodies: Bodies, kept: Sequence[bytes | None], revision: int, an
         anew: everything counts as changed.
     """
     rows = len(kept)
-    before, cuts = join_values(kept)
-    room_bytes = int((bodies.stops - bodies.starts).sum()) + rows * (HEAD_BYTES + _VARINT_BYTES)
-    out = np.empty(room_bytes, dtype=np.uint8)
+    before, cuts = join_padded(b"", kept)
+    room_bytes = len(bodies.joined) + rows * (HEAD_BYTES + _VARINT_BYTES)
+    out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
     ends = np.zeros(rows + 1, dtype=np.int64)
     changed = np.zeros(rows, dtype=np.bool_)
     revisions = np.full(rows, revision, dtype=np.int64)
@@ -74,76 +79,84 @@ def compare_kept(bodies: Bodies, kept: Sequence[bytes | None], revision: int, an
     new = bodies.state, bodies.due, bodies.starts, bodies.stops, bodies.joined
     _compare(*new, before, cuts, revision, anew, out, ends, changed, revisions, due)
     whole = out[: ends[-1]].tobytes()
-    limits = zip(ends[:-1][changed].tolist(), ends[1:][changed].tolist(), strict=True)
-    return Compared(revisions, changed, cuts[1:] > cuts[:-1], due, [whole[start:stop] for start, stop in limits])
+    values = [whole[start:stop] for start, stop in pairwise(ends.tolist()) if start < stop]
+    return Compared(revisions, changed, cuts[1:] > cuts[:-1], due, values)
 
 
 _VARINT_BYTES = 10
 
 
 @numba.njit(nogil=True, cache=True)
-def _get_word(body, at):  # type: ignore[no-untyped-def]
+def _get_word(at):  # type: ignore[no-untyped-def]
     word = np.uint64(0)
     for i in range(8):
-        word = word << np.uint64(8) | np.uint64(body[at + i])
+        word = word << np.uint64(8) | np.uint64(peek_byte(at + i))
     return np.int64(word)
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_word(out, at, number):  # type: ignore[no-untyped-def]
+def _put_word(at, number):  # type: ignore[no-untyped-def]
     for i in range(8):
-        out[at + i] = np.uint8(number >> (8 * (7 - i)) & 255)
+        poke_byte(at + i, number >> (8 * (7 - i)) & 255)
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_same(body, start, stop, kept, at, end):  # type: ignore[no-untyped-def]
+def _are_equal(a, b, size):  # type: ignore[no-untyped-def]
+    """Compare bytes at two addresses, eight at a time."""
+    i = 0
+    while i + 8 <= size:
+        if peek_word(a + i) != peek_word(b + i):
+            return False
+        i += 8
+    while i < size:
+        if peek_byte(a + i) != peek_byte(b + i):
+            return False
+        i += 1
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
     """Say whether a body says what a kept one does, whatever the kept one's revision is."""
     if start == stop or at == end:
         return start == stop and at == end
-    for i in range(ID_BYTES):
-        if body[start + i] != kept[at + i]:
-            return False
+    if not _are_equal(start, at, ID_BYTES):
+        return False
     at += ID_BYTES
-    while kept[at] >= 128:
+    while peek_byte(at) >= 128:
         at += 1
     at += 1
     start += ID_BYTES + 1
-    if stop - start != end - at:
-        return False
-    for i in range(stop - start):  # noqa: SIM110 - a compiled loop
-        if body[start + i] != kept[at + i]:
-            return False
-    return True
+    return stop - start == end - at and _are_equal(start, at, stop - start)
 
 
 @numba.njit(nogil=True, cache=True)
 def _compare(  # type: ignore[no-untyped-def]
     state, due, starts, stops, body, kept, cuts, revision, anew, out, ends, changed, revisions, before_due
 ):
-    to = 0
+    new, old, begin = np.int64(body.ctypes.data), np.int64(kept.ctypes.data), np.int64(out.ctypes.data)
+    to = begin
     for row in range(len(state)):
-        at, end = cuts[row], cuts[row + 1]
+        at, end = old + cuts[row], old + cuts[row + 1]
+        start, stop = new + starts[row], new + stops[row]
         known = at < end
         same = False
         if known:
-            revisions[row] = _get_word(kept, at)
-            before_due[row] = _get_word(kept, at + 8)
-            same = before_due[row] == due[row] and kept[at + 16] == state[row]
-            same = same and _is_same(body, starts[row], stops[row], kept, at + HEAD_BYTES, end)
+            revisions[row] = _get_word(at)
+            before_due[row] = _get_word(at + 8)
+            same = before_due[row] == due[row] and peek_byte(at + 16) == state[row]
+            same = same and _is_same(start, stop, at + HEAD_BYTES, end)
         if anew or not (same or (not known and state[row] == ERASED)):
             changed[row] = True
             revisions[row] = revision
-            _put_word(out, to, revision)
-            _put_word(out, to + 8, due[row])
-            out[to + 16] = state[row]
+            _put_word(to, revision)
+            _put_word(to + 8, due[row])
+            poke_byte(to + 16, state[row])
             to += HEAD_BYTES
-            start, stop = starts[row], stops[row]
             if start < stop:
-                for i in range(ID_BYTES):
-                    out[to + i] = body[start + i]
-                to = put_varint(out, to + ID_BYTES, (revision << 1) ^ (revision >> 63))
+                copy_bytes(to, start, ID_BYTES)
+                to = put_varint(to + ID_BYTES, revision)
                 start += ID_BYTES + 1
-                for i in range(stop - start):
-                    out[to + i] = body[start + i]
+                copy_bytes(to, start, stop - start)
                 to += stop - start
-        ends[row + 1] = to
+        ends[row + 1] = to - begin

@@ -6,7 +6,7 @@ import numba
 
 from nurt.core.avro.memory import peek_byte
 from nurt.core.context import KIND_END, LINK_END
-from nurt.core.entries import put_entry
+from nurt.core.entries import NOTHING, put_entry
 from nurt.core.packed_rows import NO_ROOM
 
 _KIND_END, _LINK_END = ord(KIND_END), ord(LINK_END)
@@ -32,6 +32,6 @@ def cut_links(start, stop, entries, count):  # type: ignore[no-untyped-def]
         if split < end:
             if count >= len(entries):
                 return NO_ROOM
-            count = put_entry(entries, count, 0, at, split - at, split + 1, end - split - 1, 0)
+            count = put_entry(entries, count, NOTHING, at, split - at, split + 1, end - split - 1, NOTHING)
         at = end + 1
     return count

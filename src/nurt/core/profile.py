@@ -51,6 +51,7 @@ from nurt.core.tables import VERSION
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
 
 _DAY_MAX = 2**31 - 1
+_ORDERS, _PRODUCT, _CATEGORY, _INVOICE = (np.int64(metric) for metric in (ORDERS, PRODUCT, CATEGORY, INVOICE))
 _SLOTS = len(ACCOUNT_SLOTS.columns), text_mask(ACCOUNT_SLOTS)
 _SUMS = len(SUMS.columns), SUMS_TEXTS
 
@@ -113,15 +114,15 @@ class Profiles:
             cuts,
             firsts,
             ids,
-            realm_texts,
+            _at_addresses(realm_texts, body),
             as_of,
             _SLOTS,
             _SUMS,
-            self._kinds,
+            _at_addresses(self._kinds, body),
             rules.steps,
-            rules.names,
+            _at_addresses(rules.names, body),
             rules.columns,
-            rules.systems,
+            _at_addresses(rules.systems, body),
             out,
             places,
             due,
@@ -140,7 +141,7 @@ def write_redirects(
     ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, heirs))
     places = np.empty(len(profile_ids) + 1, dtype=np.int64)
     out = np.empty(len(profile_ids) * (_REDIRECT_BYTES + len(constants)), dtype=np.uint8)
-    _write_redirects(body, ids, targets, realm_texts, out, places)
+    _write_redirects(ids, targets, _at_addresses(realm_texts, body), out, places)
     return out[: places[-1]], places
 
 
@@ -156,30 +157,36 @@ def _add_realms(texts: bytes, realms: Sequence[str]) -> tuple[bytes, Int64s]:
     return texts, np.array([place[name] for name in realms], dtype=np.int64).reshape(len(realms), 2)
 
 
+def _at_addresses(places: Int64s, body: Bytes) -> Int64s:
+    """Turn places of texts in a body, the first of each last axis, into addresses."""
+    found = places.copy()
+    found[..., 0] += body.ctypes.data
+    return found
+
+
 _PROFILE_BYTES = 1024
 """A profile has about so many bytes besides its texts."""
 _SPARE_PROFILES = 64
 _REDIRECT_BYTES = 128
 _FIXED_BYTES, _ROW_BYTES = 4096, 512
 """At most so many bytes besides texts: of a profile, of a row."""
-_SHOWN = 4
-"""How often a row's texts are shown at most, but for those of a person."""
+_SHOWN = len(FIELDS) + 4
+"""How often a text is shown at most."""
 _CELLS_ROWS = 64
-_CHOSEN = len(FIELDS)
 _LISTS = 8
-_NULL_FIELDS = _CHOSEN + _LISTS + 1
+_NULL_FIELDS = len(FIELDS) + _LISTS + 1
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_redirects(body, ids, heirs, realms, out, places):  # type: ignore[no-untyped-def]
-    begin, base = np.int64(out.ctypes.data), np.int64(body.ctypes.data)
+def _write_redirects(ids, heirs, realms, out, places):  # type: ignore[no-untyped-def]
+    begin = np.int64(out.ctypes.data)
     to = begin
     for profile in range(len(places) - 1):
         places[profile] = to - begin
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
         to = put_varint(put_varint(to, 0), 1)
         to = put_id(put_varint(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
-        to = put_string(to, base + realms[profile, 0], realms[profile, 1])
+        to = put_string(to, realms[profile, 0], realms[profile, 1])
         to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
     places[len(places) - 1] = to - begin
 
@@ -204,31 +211,14 @@ def _read_accounts(base, cuts, first, end, columns, texts, cells):  # type: igno
 
 
 @numba.njit(nogil=True, cache=True)
-def _note_people(cells, rows, columns, base, systems):  # type: ignore[no-untyped-def]
+def _note_people(cells, rows, columns, systems):  # type: ignore[no-untyped-def]
     """Note the rows that speak of a person; returns how many there are."""
     people = 0
     for row in range(rows):
         if cells[row, 0] == CUSTOMER or cells[row, 0] == GUEST_ORDER:
-            note_person(cells, columns, row, people, base, systems)
+            note_person(cells, columns, row, people, systems)
             people += 1
     return people
-
-
-@numba.njit(nogil=True, cache=True)
-def _room_bytes(cells, rows, columns, sums, count, sums_columns):  # type: ignore[no-untyped-def]
-    """Say how many bytes a profile takes at most: a text is shown a few times, one of a person once a field."""
-    total = np.int64(_FIXED_BYTES) + _ROW_BYTES * (rows + count)
-    longest = np.int64(0)
-    for row in range(rows):
-        size = np.int64(0)
-        for column in range(columns, 2 * columns):
-            size += cells[row, column]
-        longest = max(longest, size)
-        total += _SHOWN * size
-    for row in range(count):
-        for column in range(sums_columns, 2 * sums_columns):
-            total += sums[row, column]
-    return total + _CHOSEN * longest
 
 
 @numba.njit(nogil=True, cache=True)
@@ -236,23 +226,14 @@ def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[
     """Write orders, products, categories and invoices."""
     held = list_sums(sums, count, columns, entries)
     sort_entries(entries, held)
-    low = part_end(entries, 0, held, ORDERS)
+    low = part_end(entries, np.int64(0), held, _ORDERS)
     to = put_orders(to, lines, sum_orders(sums, columns, entries, 0, low, as_of, lines))
-    high = part_end(entries, low, held, PRODUCT)
+    high = part_end(entries, low, held, _PRODUCT)
     to = put_most_bought(to, lines, list_most_bought(sums, entries, low, high, lines))
-    low = part_end(entries, high, held, CATEGORY)
+    low = part_end(entries, high, held, _CATEGORY)
     to = put_most_bought(to, lines, list_most_bought(sums, entries, high, low, lines))
-    high = part_end(entries, low, held, INVOICE)
+    high = part_end(entries, low, held, _INVOICE)
     return put_invoices(to, lines, sum_invoices(sums, columns, entries, low, high, as_of, lines))
-
-
-@numba.njit(nogil=True, cache=True)
-def _at_addresses(places, base):  # type: ignore[no-untyped-def]
-    """Turn places of texts, the first number of each, into addresses."""
-    found = places.copy()
-    for at in np.ndindex(places.shape[:-1]):
-        found[(*at, 0)] += base
-    return found
 
 
 @numba.njit(nogil=True, cache=True)
@@ -262,7 +243,6 @@ def _write_live(  # type: ignore[no-untyped-def]
     base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
     accounts = (len(cuts) - 1) // 2
     (columns, texts), (sums_columns, sums_texts) = slots, sold
-    names, kinds = _at_addresses(names, base), _at_addresses(kinds, base)
     cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)
     entries = entries_of(4 * _CELLS_ROWS)
     lines = np.empty((_CELLS_ROWS, LINE_WIDTH), np.int64)
@@ -277,17 +257,18 @@ def _write_live(  # type: ignore[no-untyped-def]
             lines = np.empty((len(sums), LINE_WIDTH), np.int64)
         if max(rows, count) > len(entries):
             entries = entries_of(2 * max(rows, count))
-        room = _room_bytes(cells, rows, columns, sums, count, sums_columns) + realms[profile, 1]
+        sizes = cuts[end] - cuts[first], cuts[accounts + end] - cuts[accounts + first]
+        room = _FIXED_BYTES + _ROW_BYTES * (rows + count) + _SHOWN * sizes[0] + sizes[1] + realms[profile, 1]
         if to - begin + room > len(out):
             more = np.empty(2 * (to - begin + room), np.uint8)
             more[: to - begin] = out[: to - begin]
             to += np.int64(more.ctypes.data) - begin
             out, begin = more, np.int64(more.ctypes.data)
-        people = _note_people(cells, rows, columns, base, systems)
+        people = _note_people(cells, rows, columns, systems)
         places[profile] = to - begin
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
         to = put_nothing(to, 3)  # revision, live, no redirect
-        to = put_string(to, base + realms[profile, 0], realms[profile, 1])
+        to = put_string(to, realms[profile, 0], realms[profile, 1])
         to = put_varint(to, as_of)
         to = put_chosen(to, cells, columns, people, steps, names, fields, entries)
         found = list_identifiers(cells, columns, people, kinds, entries)

@@ -6,6 +6,7 @@ Source: schemas/nurt.profiles-value.
 from __future__ import annotations
 
 import numba
+import numpy as np
 
 from nurt.core.avro.emission import put_varint
 from nurt.core.avro.memory import poke_byte
@@ -22,6 +23,7 @@ from nurt.core.contributions import ACCOUNT_SLOTS, CODE, HEAD_PART
 from nurt.core.entries import (
     FIRST,
     FIRST_SIZE,
+    NOTHING,
     ORDER,
     SECOND,
     SECOND_SIZE,
@@ -36,9 +38,11 @@ from nurt.core.packed_rows import NO_ROOM, compare_texts, has
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
 
-CUSTOMER, GUEST_ORDER, ADDRESS_PART, CONSENT = (CODE[kind] for kind in ("customer", "order", "address", "consent"))
+CUSTOMER, GUEST_ORDER, ADDRESS_PART, CONSENT = (
+    np.int64(CODE[kind]) for kind in ("customer", "order", "address", "consent")
+)
 
-_INDEX = {name: index for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
 _PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (
     _INDEX[name] for name in ("part", "child", "system", "entity", "key", "position")
 )
@@ -47,6 +51,7 @@ _PURPOSE, _GRANTED, _AT = _INDEX["purpose"], _INDEX["granted"], _INDEX["at"]
 _IDENTIFIERS = tuple(_INDEX[name] for name in IDENTIFIERS)
 _ADDRESS = tuple(_INDEX[name] for name in ADDRESS)
 _FIELDS_COUNT = len(FIELDS)
+_ID_BYTES, _HEAD = np.int64(16), np.int64(HEAD_PART)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -79,7 +84,7 @@ def put_chosen(to, cells, columns, people, steps, names, fields, entries):  # ty
 @numba.njit(nogil=True, cache=True)
 def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no-untyped-def]
     """Make an entry (kind, value) of every identifier; returns how many there are, or NO_ROOM."""
-    found = 0
+    found = NOTHING
     for place in range(people):
         row = person(cells, columns, place)
         if found + len(_IDENTIFIERS) > len(entries):
@@ -88,7 +93,7 @@ def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no
             column = _IDENTIFIERS[k]
             if has(cells, row, columns, column):
                 at, size = cells[row, column], cells[row, columns + column]
-                found = put_entry(entries, found, 0, kinds[k, 0], kinds[k, 1], at, size, 0)
+                found = put_entry(entries, found, NOTHING, kinds[k, 0], kinds[k, 1], at, size, row)
         if has(cells, row, columns, _LINKS):
             start = cells[row, _LINKS]
             found = cut_links(start, start + cells[row, columns + _LINKS], entries, found)
@@ -119,10 +124,10 @@ def put_identifiers(to, entries, count):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
     """Put the rows of a part in order of their ids; returns how many there are."""
-    count = 0
+    count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == part:
-            count = put_entry(entries, count, 0, cells[row, _CHILD], 16, 0, 0, row)
+            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_BYTES, NOTHING, NOTHING, row)
     sort_entries(entries, count)
     return count
 
@@ -148,7 +153,7 @@ def put_addresses(to, cells, columns, rows, entries):  # type: ignore[no-untyped
 @numba.njit(nogil=True, cache=True)
 def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
     """Write every account, sorted by its id."""
-    count = _sort_part(cells, rows, HEAD_PART, entries)
+    count = _sort_part(cells, rows, _HEAD, entries)
     if count == 0:
         return put_nothing(to, 1)
     to = put_varint(to, count)
@@ -164,11 +169,11 @@ def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-
 @numba.njit(nogil=True, cache=True)
 def put_consents(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
     """Write the latest consent of each purpose: by time, an unknown time first, then by row."""
-    count = 0
+    count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == CONSENT and has(cells, row, columns, _PURPOSE):
             purpose, size = cells[row, _PURPOSE], cells[row, columns + _PURPOSE]
-            count = put_entry(entries, count, 0, purpose, size, 0, 0, row)
+            count = put_entry(entries, count, NOTHING, purpose, size, NOTHING, NOTHING, row)
     sort_entries(entries, count)
     latest = 0
     for place in range(count):

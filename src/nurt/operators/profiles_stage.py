@@ -14,6 +14,7 @@ import numpy as np
 from nurt.core.context import FoldContext
 from nurt.core.kept_bodies import Bodies, compare_kept
 from nurt.core.memberships import Members, read_members
+from nurt.core.packing import Bools, Int64s
 from nurt.core.profile import Profiles, write_redirects
 from nurt.core.profile_schema import check_schema
 from nurt.model.change import Change
@@ -73,8 +74,7 @@ class ProfilesStage:
         change.put = {kept_keys[row]: value for row, value in zip(changed, compared.values, strict=True)}
         # what never was may be due all the same: it must not come again
         never = ~compared.known & ~compared.changed
-        for row in np.flatnonzero(never | (compared.changed & (compared.due != bodies.due))).tolist():
-            self._note_due(change, touches[row], int(bodies.due[row]))
+        self._note_due(change, touches, bodies.due, never | (compared.changed & (compared.due != bodies.due)))
         if owed:
             self._note_owed(change, touches)
         if change.put or change.owed or change.due:
@@ -82,10 +82,11 @@ class ProfilesStage:
         for row, value in zip(changed, compared.values, strict=True):
             kept[row] = value
         said = np.flatnonzero(~never)
+        shown = kept if len(said) == len(kept) else [kept[row] for row in said.tolist()]
         out = PublishedBatch(
-            [ids[row] for row in said.tolist()],
+            ids if len(said) == len(ids) else [ids[row] for row in said.tolist()],
             compared.revision[said].tolist(),
-            [(kept[row] or b"")[HEAD_BYTES:] or None for row in said.tolist()],
+            [(value or b"")[HEAD_BYTES:] or None for value in shown],
         )
         self._store.settle()  # what is returned leaves the process
         return out
@@ -117,9 +118,13 @@ class ProfilesStage:
             joined = np.concatenate((joined, found.joined)) if len(joined) else found.joined
         return Bodies(state, due, starts, stops, joined)
 
-    def _note_due(self, change: Change, touch: Touch, due: int) -> None:
-        place = self._keys.place_of(touch[1])
-        change.due.setdefault(place, {})[encode_touch(touch)] = due if due >= 0 else None
+    def _note_due(self, change: Change, touches: Sequence[Touch], due: Int64s, which: Bools) -> None:
+        names = {realm: encode_touch((realm, b"")) for realm in {realm for realm, _ in touches}}
+        place_of, noted = self._keys.place_of, change.due
+        rows = np.flatnonzero(which)
+        for row, day in zip(rows.tolist(), due[rows].tolist(), strict=True):
+            realm, profile = touches[row]
+            noted.setdefault(place_of(profile), {})[names[realm] + profile] = day if day >= 0 else None
 
     def _note_owed(self, change: Change, touches: Sequence[Touch]) -> None:
         score = owed_score(self._store.run, self._epoch())
