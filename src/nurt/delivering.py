@@ -20,6 +20,7 @@ from bytewax.run import cli_main
 
 from nurt.adapters.clickhouse_sink import ClickhouseSink
 from nurt.adapters.dataverse import Dataverse
+from nurt.adapters.delivery_contracts import CONTRACTS, ContractBodies, ContractWishes, columns_of
 from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes, tables_of
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.adapters.delta_sink import DeltaSink
@@ -34,16 +35,18 @@ from nurt.adapters.state_log import StateLog
 from nurt.adapters.webhook import Webhook
 from nurt.core.delivery_diff import Rules
 from nurt.core.delivery_mapping import DestinationMapping, Reader
+from nurt.core.delivery_notes import Message
 from nurt.core.delivery_record import Marks
 from nurt.core.mapping_yaml import meant
 from nurt.errors import ConfigurationError
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
+from nurt.model.raw import RawBatch
 from nurt.operators.deliver import Deliverer, Lanes, Stopping
 from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.operators.deliver_steps import Delivered, Delivers
 from nurt.operators.deliver_tables import TableDeliverer
-from nurt.ports import Destination, MessageLog, TableSink
+from nurt.ports import Destination, MessageLog, TableSink, WishReader
 from nurt.running import cause_of
 from nurt.settings import Settings
 from nurt.wiring import open_redis, open_registry
@@ -53,6 +56,7 @@ ROWS_MAX = 5_000
 LINGER_MS = 50
 LOOK_S = 1.0
 GROUP = "nurt-deliver"
+PROFILES = "profiles"
 
 _logger = logging.getLogger(__name__)
 
@@ -99,14 +103,25 @@ def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
     sections = written.get("destinations") if isinstance(written, dict) else None
     if not isinstance(sections, dict):
         raise ConfigurationError(f"reading destinations {path}: `destinations:` is missing; begin with it")
-    reader = Reader(str(path), SCHEMAS, PREFIXES)
-    return {str(name): _read(reader, str(name), section) for name, section in sections.items()}
+    return {str(name): _read(str(path), str(name), section) for name, section in sections.items()}
 
 
-def _read(reader: Reader, name: str, section: Any) -> DestinationMapping:
-    preset = section.get("preset") if isinstance(section, dict) else None
-    mapping = reader.destination(name, section, read_preset(preset) if preset else {})
+def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
+    written = section if isinstance(section, dict) else {}
+    preset = read_preset(written["preset"]) if written.get("preset") else {}
+    of = written.get("of", preset.get("of", PROFILES))
+    if of != PROFILES and of not in CONTRACTS:
+        known = [PROFILES, *CONTRACTS]
+        raise ConfigurationError(
+            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(known)}{meant(str(of), known)}"
+        )
+    reader = Reader(file_name, SCHEMAS, PREFIXES) if of == PROFILES else Reader(file_name, columns_of(of), {})
+    mapping = reader.destination(name, section, preset)
     known = sorted({*KINDS, *TABLE_KINDS})
+    if of != PROFILES and mapping.kind in TABLE_KINDS:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `{mapping.kind}` takes profiles only; stock has its own `stock.duckdb`"
+        )
     if mapping.kind in TABLE_KINDS and mapping.objects:
         raise ConfigurationError(
             f"reading destinations.{name}: `{mapping.kind}` takes whole profiles and no `objects`; remove them"
@@ -140,6 +155,42 @@ def destination_named(settings: Settings, name: str) -> DestinationMapping:
             f"{meant(name, known)}; name one of them"
         )
     return known[name]
+
+
+def topic_of(settings: Settings, mapping: DestinationMapping) -> str | None:
+    """Name the topic that a destination reads; None: it reads profiles from the state.
+
+    Raises ConfigurationError where stock or orders are published to no topic.
+    """
+    of = of_what(mapping)
+    if of == PROFILES:
+        return settings.topic
+    topic = settings.stock.topic if of == "stock" else settings.stock.orders_topic
+    if topic is None:
+        key = "topic" if of == "stock" else "orders_topic"
+        raise ConfigurationError(
+            f"opening destination {mapping.name}: {of} are published to no topic; set `stock: {{{key}: ...}}`"
+        )
+    return topic
+
+
+def of_what(mapping: DestinationMapping) -> str:
+    """Say what a destination is told: profiles, stock or orders."""
+    return str(mapping.options.get("of", PROFILES))
+
+
+def reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
+    """Make what reads a destination's messages."""
+    of = of_what(mapping)
+    if of != PROFILES:
+        return ContractBodies(of).messages
+    return Bodies(open_registry(settings) if settings.topic is not None else None).messages
+
+
+def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
+    """Make what says what messages ask for."""
+    of = of_what(mapping)
+    return Wishes(mapping) if of == PROFILES else ContractWishes(mapping, of, open_registry(settings))
 
 
 def open_store(settings: Settings, name: str) -> DeliveryStore:
@@ -177,6 +228,7 @@ class Delivery:
         settings.ids_secret()  # made here where it is not there yet, before there are threads
         self._stop = stop
         self._until_end = until_end
+        self._topic = topic_of(settings, mapping)
         self._workers = int(mapping.options.get("workers", 1))
         self._store = open_store(settings, mapping.name)
         self._store.begin()
@@ -209,8 +261,7 @@ class Delivery:
 
     def sink(self) -> Delivered:
         """Make the sink."""
-        registry = open_registry(self.settings) if self.settings.topic is not None else None
-        return Delivered(self._delivers, Bodies(registry).messages)
+        return Delivered(self._delivers, reader_of(self.settings, self.mapping))
 
     def destination(self) -> Destination:
         """Open the receiver, once for all workers."""
@@ -228,7 +279,7 @@ class Delivery:
             to,
             rules_of(self.settings, self.mapping, to, self.start.generation),
             store,
-            Wishes(self.mapping),
+            wishes_of(self.settings, self.mapping),
             lanes=self._lanes,
             stopping=self._stop.is_set,
         )
@@ -260,7 +311,7 @@ class Delivery:
 
     def _is_older(self, store: DeliveryStore) -> bool:
         """Compare what Kafka has committed with what was noted beside the records before it."""
-        if self.settings.topic is None:
+        if self._topic is None:
             return False
         log = self._open_log("live", 0, 1, stop_at_end=False)
         try:
@@ -287,7 +338,7 @@ class Delivery:
 
     def _open_log(self, purpose: str, index: int, workers: int, stop_at_end: bool) -> MessageLog:
         settings, name = self.settings, self.mapping.name
-        if settings.topic is None:
+        if self._topic is None:
             keys = Keys(settings.prefix, settings.shards)
             group = name if purpose == "live" else f"{name}:{purpose}"
             return StateLog(open_redis(settings), keys, group, worker=index, workers=workers, stop_at_end=stop_at_end)
@@ -295,7 +346,7 @@ class Delivery:
         group = f"{GROUP}-{settings.prefix}-{name}"
         return KafkaLog(
             settings.kafka,
-            [settings.topic],
+            [self._topic],
             group if purpose == "live" else f"{group}-{purpose}",
             worker=index,
             workers=workers,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from nurt.adapters.delivery_rows import Bodies, Wishes
+from nurt.adapters.delivery_rows import Wishes
 from nurt.adapters.kafka_log import KafkaLog
 from nurt.adapters.state_log import StateLog
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
-from nurt.delivering import GROUP, KINDS, open_store, rules_of
+from nurt.delivering import GROUP, KINDS, PROFILES, of_what, open_store, reader_of, rules_of, topic_of, wishes_of
+from nurt.errors import ConfigurationError
 from nurt.model.delivery import Write
 from nurt.model.kept_profile import ERASED, KeptProfile
 from nurt.model.keys import Keys
 from nurt.operators.deliver import Deliverer
 from nurt.ports import MessageLog
 from nurt.settings import Settings
-from nurt.wiring import open_redis, open_registry
+from nurt.wiring import open_redis
 
 PREVIEW_MESSAGES_MAX = 100_000
 READ_ROWS = 5_000
@@ -27,9 +28,8 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
 
     Returns: the writes, how many messages were read, and how many rows could not be mapped.
     """
-    log = _waiting(settings, mapping.name)
-    registry = open_registry(settings) if settings.topic is not None else None
-    bodies, wishes = Bodies(registry), Wishes(mapping)
+    log = _waiting(settings, mapping)
+    read_messages, wishes = reader_of(settings, mapping), wishes_of(settings, mapping)
     messages: dict[str, Message] = {}
     read = 0
     try:
@@ -38,7 +38,7 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
         while not log.exhausted() and read < PREVIEW_MESSAGES_MAX:
             for batch in log.poll(READ_ROWS):
                 read += len(batch)
-                messages.update({message.subject: message for message in bodies.messages(batch)})
+                messages.update({message.subject: message for message in read_messages(batch)})
     finally:
         log.close()
     if mapping.kind not in KINDS:
@@ -55,15 +55,24 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
         to.close()
 
 
-def _waiting(settings: Settings, name: str) -> MessageLog:
-    if settings.topic is None:
+def _waiting(settings: Settings, mapping: DestinationMapping) -> MessageLog:
+    name, topic = mapping.name, topic_of(settings, mapping)
+    if topic is None:
         return StateLog(open_redis(settings), Keys(settings.prefix, settings.shards), name, stop_at_end=True)
     assert settings.kafka is not None
-    return KafkaLog(settings.kafka, [settings.topic], f"{GROUP}-{settings.prefix}-{name}", stop_at_end=True)
+    return KafkaLog(settings.kafka, [topic], f"{GROUP}-{settings.prefix}-{name}", stop_at_end=True)
 
 
 def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:
-    """Map the profiles in a destination's quarantine anew and make them due; returns how many."""
+    """Map the profiles in a destination's quarantine anew and make them due; returns how many.
+
+    Raises ConfigurationError for stock and orders, of which the state does not keep what was published.
+    """
+    if of_what(mapping) != PROFILES:
+        raise ConfigurationError(
+            f"trying again what {mapping.name} refused: {of_what(mapping)} are not kept as they were published; "
+            "start it with --from-scratch, or wait for their next change"
+        )
     store = open_store(settings, mapping.name)
     subjects = sorted({refusal.subject for refusal in store.refusals()})
     keys = Keys(settings.prefix, settings.shards)

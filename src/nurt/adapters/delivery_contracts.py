@@ -1,0 +1,124 @@
+"""Deliveries of what is not a profile: figures of stock and orders, read by their contracts.
+
+Every field of a contract is a column; a list of records is what `each` may name. A message is alive, a tombstone
+erases.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import fastavro
+import polars as pl
+
+from nurt import schemas
+from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
+from nurt.core.delivery_notes import Mapped, Message
+from nurt.model.delivery import Life, Wish
+from nurt.model.raw import RawBatch
+from nurt.ports import SchemaRegistry
+
+CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v1"}
+"""By the word of `of`."""
+
+ID = "id"
+WIRE_BYTES = 5
+KINDS: Mapping[str, pl.DataType] = {
+    "string": pl.String(),
+    "long": pl.Int64(),
+    "int": pl.Int64(),
+    "boolean": pl.Boolean(),
+    "double": pl.Float64(),
+    "decimal": pl.Decimal(18, 4),
+    "timestamp-millis": pl.Datetime("us", "UTC"),
+    "timestamp-micros": pl.Datetime("us", "UTC"),
+    "date": pl.Date(),
+}
+
+
+def columns_of(of: str) -> Schemas:
+    """Say what expressions may name: fields of the record, and by `each` those of its lists beside them.
+
+    `id` is there always: an order's own, or one that is made of a figure's key.
+    """
+    fields = {field["name"]: field["type"] for field in schemas.load(CONTRACTS[of])["fields"]}
+    flat: dict[str, pl.DataType] = {ID: pl.String()}
+    lists: dict[str | None, dict[str, pl.DataType]] = {}
+    for name, written in fields.items():
+        item = written.get("items") if isinstance(written, dict) else None
+        if isinstance(item, dict) and item.get("type") == "record":
+            lists[name] = {one["name"]: kind for one in item["fields"] if (kind := _kind(one["type"])) is not None}
+        elif (kind := _kind(written)) is not None:
+            flat[name] = kind
+    return {None: flat, **{name: {**flat, **columns} for name, columns in lists.items()}}
+
+
+def _kind(written: Any) -> pl.DataType | None:
+    if isinstance(written, list):
+        return next((_kind(branch) for branch in written if branch != "null"), None)
+    word = written.get("logicalType") or written.get("type") if isinstance(written, dict) else written
+    return KINDS.get(word) if isinstance(word, str) else None
+
+
+class ContractBodies:
+    """Reads messages of one contract; a body stays in its wire format."""
+
+    def __init__(self, of: str) -> None:
+        self._of = of
+
+    def messages(self, batch: RawBatch) -> list[Message]:
+        """Read a batch; whoever has no id of its own is named by the hash of its key."""
+        rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
+        return [
+            Message(self._subject(key[WIRE_BYTES:]), (partition, offset), None, value or None)
+            for partition, offset, key, value in rows
+            if key is not None
+        ]
+
+    def _subject(self, key: bytes) -> str:
+        return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
+
+
+class ContractWishes:
+    """Says what messages of a contract ask of one destination; implements ports.WishReader."""
+
+    def __init__(self, mapping: DestinationMapping, of: str, registry: SchemaRegistry | None) -> None:
+        self._mapping = mapping
+        self._columns = columns_of(of)
+        self._registry = registry
+        self._reader = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
+        self._writers: dict[int, Any] = {}
+        self._lists = {one.each for one in mapping.objects if one.each}
+
+    def of(self, messages: Sequence[Message]) -> Mapped:
+        """See ports.WishReader."""
+        newest = list({message.subject: message for message in messages}.values())
+        said = [message for message in newest if message.body is not None]
+        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED) for one in newest if one.body is None]
+        records = [{**self._read(one.body or b""), ID: one.subject} for one in said]
+        flat = pl.DataFrame(records, schema=dict(self._columns[None]), strict=False).with_row_index("index")
+        frames: dict[str | None, pl.DataFrame] = {None: flat.with_columns(pl.col("index").cast(pl.Int64))}
+        for name in self._lists:
+            assert name is not None
+            own = {column: kind for column, kind in self._columns[name].items() if column not in self._columns[None]}
+            items = [{**item, "index": at} for at, record in enumerate(records) for item in record[name]]
+            child = pl.DataFrame(items, schema={**own, "index": pl.Int64}, strict=False)
+            frames[name] = child.join(frames[None], on="index", how="inner", maintain_order="left")
+        rows, failed = map_rows(self._mapping, frames, len(said))
+        skipped = {one.index for one in failed}
+        for at, (message, record) in enumerate(zip(said, records, strict=True)):
+            if at not in skipped:
+                wishes.append(Wish(message.subject, record["revision"], message.place, Life.LIVE, tuple(rows[at])))
+        return Mapped(wishes, [(said[one.index].subject, records[one.index]["revision"], one) for one in failed])
+
+    def _read(self, value: bytes) -> dict[str, Any]:
+        schema_id = int.from_bytes(value[1:WIRE_BYTES])
+        if schema_id not in self._writers:
+            written = self._registry.schema(schema_id) if self._registry is not None else None
+            self._writers[schema_id] = fastavro.parse_schema(dict(written)) if written is not None else self._reader
+        body = io.BytesIO(value[WIRE_BYTES:])
+        record: dict[str, Any] = fastavro.schemaless_reader(body, self._writers[schema_id], self._reader)
+        return record

@@ -1,0 +1,122 @@
+"""Stock and orders are delivered like profiles, from their own topics."""
+
+from __future__ import annotations
+
+import io
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka import Producer
+
+from flows.deliver import deliver
+from nurt import schemas
+from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.registry import FolderRegistry
+from nurt.delivering import Delivery, destination_named, run_delivery
+from nurt.errors import ConfigurationError
+from nurt.fake.server import running
+from nurt.fake.webhook import FakeWebhook
+from nurt.settings import Settings, StockSettings
+
+DELIVERY = """
+destinations:
+  shop: {{preset: webhook_stock, url: {url}}}
+  desk: {{preset: webhook_orders, url: {url}}}
+"""
+NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
+LINE_NUMBERS = ("ordered", "returned", "booked", "shipped", "remaining")
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeWebhook]:
+    with running(FakeWebhook()) as fake:
+        assert isinstance(fake, FakeWebhook)
+        yield fake
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_url: str, fake: FakeWebhook, kafka: str) -> Settings:
+    (tmp_path / "delivery.yaml").write_text(DELIVERY.format(url=fake.url))
+    own = uuid.uuid4().hex[:8]
+    return Settings(
+        mapping=tmp_path / "mapping.yaml",
+        data=tmp_path / "data",
+        redis_url=redis_url,
+        prefix=own,
+        kafka=KafkaSettings(kafka),
+        stock=StockSettings(topic=f"stock-{own}", orders_topic=f"orders-{own}"),
+        destinations=tmp_path / "delivery.yaml",
+    )
+
+
+def _tell(settings: Settings, kafka: str, topic: str, contract: str, *told: tuple[Any, dict[str, Any] | None]) -> None:
+    registry = FolderRegistry(settings.data / "schemas", ())
+    value, key = schemas.load(f"{contract}-value.v1"), schemas.load(f"{contract}-key.v1")
+    heads = [
+        b"\x00" + registry.register(f"{topic}-{part}", each).to_bytes(4)
+        for part, each in (("value", value), ("key", key))
+    ]
+    producer = Producer({"bootstrap.servers": kafka})
+    for name, record in told:
+        body = None if record is None else heads[0] + _written(value, record)
+        producer.produce(topic, key=heads[1] + _written(key, name), value=body)
+    producer.flush(20)
+
+
+def _written(schema: Any, record: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
+    return out.getvalue()
+
+
+def _run(settings: Settings, name: str) -> None:
+    delivery = Delivery(settings, destination_named(settings, name), threading.Event(), until_end=True)
+    run_delivery(deliver, delivery)
+
+
+def test_stock_arrives_and_a_sku_that_is_no_more_leaves(
+    settings: Settings, fake: FakeWebhook, kafka: str, topic: Any
+) -> None:
+    name = settings.stock.topic or ""
+    topic(name=name)
+
+    def figure(sku: str, revision: int, available: str | None) -> tuple[Any, dict[str, Any] | None]:
+        key = {"realm": "default", "sku": sku, "channel": "web", "market": "PL"}
+        if available is None:
+            return key, None
+        numbers = {**dict.fromkeys(NUMBERS, Decimal(0)), "available": Decimal(available)}
+        return key, {**key, "revision": revision, "as_of": datetime(2026, 1, 1, tzinfo=UTC), **numbers}
+
+    _tell(settings, kafka, name, "nurt.stock", figure("A", 1, "5"), figure("B", 1, "2.5"))
+    _run(settings, "shop")
+    assert {row["sku"]: row["available"] for row in fake.rows.values()} == {"A": 5, "B": 2.5}
+    _tell(settings, kafka, name, "nurt.stock", figure("A", 2, "4"), figure("B", 2, None))
+    _run(settings, "shop")
+    assert {row["sku"]: row["available"] for row in fake.rows.values()} == {"A": 4}
+
+
+def test_orders_come_with_their_lines(settings: Settings, fake: FakeWebhook, kafka: str, topic: Any) -> None:
+    name = settings.stock.orders_topic or ""
+    topic(name=name)
+    line = {"sku": "A", "location": None, **dict.fromkeys(LINE_NUMBERS, Decimal(1))}
+    schema = schemas.load("nurt.orders-value.v1")
+    order = {field["name"]: field.get("default") for field in schema["fields"]}
+    id_ = uuid.uuid4().hex
+    order |= {"id": id_, "revision": 1, "system": "shop", "stage": "placed", "lines": [line, {**line, "sku": "B"}]}
+    _tell(settings, kafka, name, "nurt.orders", (id_, order))
+    _run(settings, "desk")
+    assert fake.rows["order", id_]["stage"] == "placed"
+    assert {row["sku"] for (kind, _), row in fake.rows.items() if kind == "line"} == {"A", "B"}
+
+
+def test_stock_without_a_topic_says_what_to_set(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="published to no topic"):
+        _run(replace(settings, stock=StockSettings()), "shop")
