@@ -8,8 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 _SUMMARY = """
     SELECT count(*) FILTER (state = 'live'), count(*) FILTER (state = 'redirect'),
            (SELECT count(*) FROM profile_accounts)
@@ -70,5 +68,7 @@ class ProfileTables:
         return str(found[0][0]) if found else None
 
     def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
+        import duckdb  # 30 MB, which `nurt run` does without where it writes elsewhere
+
         with duckdb.connect(str(self._path), read_only=True) as connection:
             return connection.execute(query, list(parameters)).fetchall()
