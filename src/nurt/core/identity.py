@@ -11,8 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
+from nurt.core.columns import id_list
 from nurt.core.context import LINK_END
 from nurt.core.ids import Ids
 from nurt.core.tables import Table
@@ -124,6 +126,14 @@ def profile_id(anchor: bytes, ids: Ids) -> bytes:
     return ids.one(f"profile\x1f{anchor.hex()}")
 
 
+def profile_ids(anchors: Sequence[bytes], ids: Ids) -> list[bytes]:
+    """Derive the ids of many profiles, as `profile_id` does it one by one."""
+    texts = [f"profile\x1f{anchor.hex()}".encode() for anchor in anchors]
+    cuts = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in texts], out=cuts[1:])
+    return id_list(ids.of_joined(np.frombuffer(b"".join(texts), dtype=np.uint8), cuts))
+
+
 def difference(
     touched: Mapping[bytes, str | None],
     moved_to: Mapping[bytes, bytes],
@@ -150,9 +160,9 @@ def difference(
             after[touched_account] = links
     diff = Difference()
     profile_of: dict[bytes, bytes] = {}
-    for group in resolve(after):
+    groups = resolve(after)
+    for group, profile in zip(groups, profile_ids([group[0] for group in groups], ids), strict=True):
         component = group[0]
-        profile = profile_id(component, ids)
         members = {account: Member(profile, after[account]) for account in group}
         profile_of.update(dict.fromkeys(group, profile))
         if members != components.get(component):
