@@ -1,7 +1,10 @@
 """The bounds of nurt's core path, with their units. Past a bound the product says so and keeps working."""
 
 SWEEP_ROWS_MAX = 5_000
-"""Rows that one write of a truncate's sweep deletes."""
+"""Rows that one write of a sweep deletes, a truncate's or the operator's."""
+
+SWEEP_WRITES_MAX = 4
+"""Such writes of an operator's sweep in one epoch; the others wait for the next."""
 
 DUE_PROFILES_MAX = 2_000
 """Profiles that one tick recomputes because of the clock; the others wait for the next tick."""

@@ -40,6 +40,7 @@ from nurt.core.launch import (
 from nurt.core.mapping import Mapping, join_mappings, load_mapping
 from nurt.core.source_words import check_halts, known_epochs
 from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
+from nurt.core.sweeps import ordered_sweeps
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS
 from nurt.model.kept_profile import KeptProfile
@@ -181,7 +182,8 @@ class Current:
             if index not in self._steps:
                 places = self.routes.places(index, tuple(sorted(set(self._context.realm.values()))), self.keys)
                 store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
-                worker = Worker(store, self.keys, self._context, load(PROFILE_VALUE))
+                sweeps = ordered_sweeps(self.register().records())
+                worker = Worker(store, self.keys, self._context, load(PROFILE_VALUE), sweeps)
                 self._steps[index] = Steps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 

@@ -20,7 +20,7 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 | `w` | every place | zset: owed profile touches, by run << 32 or epoch | identity, profiles |
 | `u` | the shard | zset: profiles by the day that the clock changes them | profiles |
 | `t` | the shard | hash: table -> its truncate floors | rows |
-| `n` | the shard | hash: topic and partition -> highest offset that is in law 2's counts | rows |
+| `n` | the shard | hash: topic and partition -> highest offset that is in law 2's counts; sweeps that are done | rows |
 | `x` | the shard | profiles to publish anew after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
 

@@ -42,7 +42,7 @@ class Counting:
             return
         shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
         fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
-        names = {partition: _name(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}}
+        names = {partition: mark_of(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}}
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
         folded = int(np.count_nonzero(fresh & news))
@@ -83,7 +83,7 @@ class Counting:
         return self._marks[what]
 
     def _mark(self, change: Change, what: str, topic: str, partition: int, offset: int, shard: int = 0) -> None:
-        change.counted.setdefault(self._keys.shard_place(shard), {})[_name(what, topic, partition)] = offset
+        change.counted.setdefault(self._keys.shard_place(shard), {})[mark_of(what, topic, partition)] = offset
 
 
 def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
@@ -99,7 +99,8 @@ def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
 _BETWEEN = "\x1f"
 
 
-def _name(what: str, topic: str, partition: int) -> str:
+def mark_of(what: str, topic: str, partition: int) -> str:
+    """Name a shard's mark."""
     return _BETWEEN.join((what, topic, str(partition)))
 
 

@@ -23,13 +23,13 @@ from nurt.core.row_places import Floor, at_or_before
 from nurt.core.row_tables import OFFSET, PART, PARTITION, ROW, ROW_LAYOUTS
 from nurt.core.rows import RowsFolded, fold_rows
 from nurt.core.said import Said, join_said
-from nurt.core.text_codes import codes_of
+from nurt.core.sweeps import Sweep
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
-from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, Words
 from nurt.operators.counting import Counting
+from nurt.operators.sweeping import Sweeping, is_of, row_kind
 from nurt.ports import Store
 
 FLOORS_MAX = 16
@@ -77,12 +77,14 @@ class ProfileVoice:
 class RowsStage(Generic[T]):
     """Owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, voice: Voice[T]) -> None:
+    def __init__(self, store: Store, keys: Keys, voice: Voice[T], sweeps: Sequence[Sweep] = ()) -> None:
         self._store = store
         self._keys = keys
         self._voice = voice
         self._counting = Counting(store, keys)
         self._floors: dict[bytes, list[Floor]] | None = None
+        self._sweeps = list(sweeps)
+        self._sweeping = Sweeping(self._sweeps, store, keys)
 
     def fold(self, batches: Sequence[Translated]) -> T:
         """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
@@ -134,7 +136,8 @@ class RowsStage(Generic[T]):
             mine = values[at : at + len(keys[kind])]
             at += len(mine)
             owner = coded[kind][0]
-            fallen = self._below_floor(kind, events)
+            # (what a sweep or a truncate deletes stands below the floor that it raises)
+            fallen = self._below_floor(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
             if fallen.any():
                 events, owner = events.take(~fallen), owner[~fallen]
                 # who is not there any more has nothing to say; who is says what is stored
@@ -175,11 +178,25 @@ class RowsStage(Generic[T]):
             floor_kind, system, entity = table.decode().split("\x1f")
             if floor_kind != kind:
                 continue
-            of_table = np.flatnonzero(_is_of(kind, events, system, entity))
+            of_table = np.flatnonzero(is_of(kind, events, system, entity))
             if len(of_table):
                 rows = events.rows.take(of_table)
                 fallen[of_table] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
+        for sweep in self._sweeps:
+            if sweep.table.kind == kind and (taken := sweep.takes(events.rows)).any():
+                fallen |= taken & is_of(kind, events, sweep.table.system, sweep.table.entity)
         return fallen
+
+    def sweep(self, epoch: int) -> T | None:
+        """Sweep on, some rows an epoch, and say what went; None: nothing was swept.
+
+        Every start sweeps anew what the state does not know to be done, which it knows when all of it has been said
+        and the epochs in which it was are done: nothing is lost by a crash in between.
+        """
+        said = [
+            self._settle({kind: fallen}, Change(), None) for kind, fallen in self._sweeping.some(epoch) if len(fallen)
+        ]
+        return self._voice.join(said) if said else None
 
     def _truncate(self, truncated: Truncated) -> T:
         """Delete every row of a table that stands at or before the truncate.
@@ -210,16 +227,9 @@ class RowsStage(Generic[T]):
         rows = deletes_of(layout, stored, np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)[stored.owner])
         return rows.take(
             (stored.numbers[:, PART] == ROW)
-            & _is_of(truncated.kind, rows, truncated.system, truncated.entity)
+            & is_of(truncated.kind, rows, truncated.system, truncated.entity)
             & at_or_before(stored, floor)
         )
-
-
-def _is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
-    layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
-    texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
-    found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)
-    return found
 
 
 def _encode_floors(floors: list[Floor]) -> bytes:
@@ -240,8 +250,3 @@ def _raised(floors: list[Floor], floor: Floor) -> list[Floor]:
     """
     kept = [other for other in floors if other.source_epoch >= floor.source_epoch and other != floor]
     return [*kept, floor][-FLOORS_MAX:]
-
-
-def row_kind(kind: str) -> bytes:
-    """Name the key kind of an entity's rows: `r` and the entity's code, so that a table can be swept."""
-    return b"r%c" % ENTITIES[kind].code

@@ -85,6 +85,9 @@ class Steps:
             for tick in ticks:
                 if self._worker.begin_epoch(tick):
                     yield self._me, tick
+                    swept = self._worker.rows.sweep(tick.epoch)
+                    if swept is not None:
+                        yield from self._routes.split_said(swept)
             if batches:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
 

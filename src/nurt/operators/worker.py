@@ -10,6 +10,7 @@ from nurt.core.context import FoldContext
 from nurt.core.identity import Touched
 from nurt.core.said import Said, join_said
 from nurt.core.strays import STRAYS, decode_strays
+from nurt.core.sweeps import Sweep
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated
@@ -47,12 +48,19 @@ class Tick:
 class Worker:
     """Five stages over one store; each is called with what the stage before said."""
 
-    def __init__(self, store: Store, keys: Keys, context: FoldContext, schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        context: FoldContext,
+        schema: Mapping[str, Any],
+        sweeps: Sequence[Sweep] = (),
+    ) -> None:
         self.store = store
         self.keys = keys
         self.epoch = 0
         self.as_of = 0
-        self.rows = RowsStage(store, keys, ProfileVoice(context))
+        self.rows = RowsStage(store, keys, ProfileVoice(context), sweeps)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
