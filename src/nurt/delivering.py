@@ -239,6 +239,7 @@ class Delivery:
         self._lock = threading.Lock()
         self._totals: dict[int, int] = {}
         self._filled = 0
+        self._tell_of_mapping(from_scratch)
         self.start = self._begin(from_scratch)
 
     @property
@@ -293,6 +294,21 @@ class Delivery:
         with self._lock:
             sink = TABLE_KINDS[kind](self.mapping)
         return TableDeliverer(sink, store, tables_of, self.start.generation, stopping=self._stop.is_set)
+
+    def _tell_of_mapping(self, from_scratch: bool) -> None:
+        """Say that rows which do not change keep what an earlier mapping gave them."""
+        said: list[tuple[Any, ...]] = []
+        for one in self.mapping.objects:
+            said.append((one.plan, one.type, one.key_field, one.key.text, one.when and one.when.text, one.each))
+            said.append(tuple((name, each.text) for name, each in one.fields.items()))
+        found = hashlib.blake2b(repr(said).encode(), digest_size=8).hexdigest()
+        before = self._store.get("mapping")
+        if before not in (None, found) and not from_scratch:
+            _logger.warning(
+                "delivering to %s: its mapping changed; rows follow when they change, all of them with --from-scratch",
+                self.mapping.name,
+            )
+        self._store.put("mapping", found)
 
     def _begin(self, from_scratch: bool) -> Start:
         """Decide whether everything is told again: when asked, and when Redis came back older than the commits."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +18,7 @@ from chdb.session import Session
 
 def serve(port: int, folder: str) -> None:
     session = Session(folder)
+    turn = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -24,6 +26,16 @@ def serve(port: int, folder: str) -> None:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             query = parse_qs(urlsplit(self.path).query).get("query", [""])[0]
+            with turn:
+                content, code = self._answer(query, body)
+            self.send_response_only(500 if code else 200)
+            if code:
+                self.send_header("X-ClickHouse-Exception-Code", code)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _answer(self, query: str, body: bytes) -> tuple[bytes, str | None]:
             code = None
             try:
                 if query:
@@ -39,12 +51,7 @@ def serve(port: int, folder: str) -> None:
                 content = str(failed).encode()
                 found = re.search(rb"Code: (\d+)", content)
                 code = found.group(1).decode() if found else "0"
-            self.send_response_only(500 if code else 200)
-            if code:
-                self.send_header("X-ClickHouse-Exception-Code", code)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            return content, code
 
         def do_GET(self) -> None:
             self.send_response_only(200)
@@ -55,7 +62,7 @@ def serve(port: int, folder: str) -> None:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 
 if __name__ == "__main__":

@@ -122,3 +122,14 @@ def test_a_lead_is_made_once(fake: FakeSalesforce, redis_url: str) -> None:
     to.deliver([scene.say(1, email="b@x.pl")])
     to.deliver([scene.say(1, phone="1")])
     assert not fake.objects["Lead"]
+
+
+def test_calls_that_fly_while_a_session_expires_cost_one_login_and_no_pause(
+    fake: FakeSalesforce, redis_url: str
+) -> None:
+    fake.token_good_for, fake.faults.latency_s = 12, 0.05
+    scene = _scene(fake, redis_url)
+    object.__setattr__(scene.mapping, "options", {**scene.mapping.options, "limits": {"rows_max": 2}})
+    scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(100)])
+    assert len(fake.objects["Contact"]) == 100 and 5 <= fake.token_calls <= 9
+    assert "paused" not in scene.store().status().get("state", "")

@@ -5,7 +5,7 @@ Source: HubSpot's CRM API v3 (objects, batch, merge, gdpr-delete, properties) an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nurt.adapters.delivery_http import (
@@ -94,7 +94,8 @@ class Hubspot:
         if not verdicts:
             return Answer()
         unsaid = Verdict(Fate.TRANSIENT, "no_result_for_row")
-        return Answer(tuple(verdicts.get(str(at), unsaid) for at in range(len(call.writes))))
+        rows = tuple(verdicts.get(str(at), unsaid) for at in range(len(call.writes)))
+        return Answer(rows, wait_s=_rest_s(reply.headers))
 
     def _merge(self, call: Call, one: ObjectMapping) -> Answer:
         (write,) = call.writes
@@ -207,6 +208,15 @@ class Hubspot:
     def close(self) -> None:
         """See ports.Destination."""
         self._http.close()
+
+
+def _rest_s(headers: Mapping[str, str]) -> float | None:
+    """Rest when the window's calls, or those of the day, are used up. Source: the headers `X-HubSpot-RateLimit-*`."""
+    if headers.get("x-hubspot-ratelimit-daily-remaining") == "0":
+        return DAILY_WAIT_S
+    if headers.get("x-hubspot-ratelimit-remaining") == "0":
+        return float(headers.get("x-hubspot-ratelimit-interval-milliseconds", "10000")) / 1000
+    return None
 
 
 def _end(write: Write, at: int) -> tuple[str, str | None]:

@@ -130,6 +130,8 @@ class Deliverer:
         self._answered_well = 0
         self._budget = BUDGET_MAX
         self._bad_logins = 0
+        self._refreshed_s = 0.0
+        self._sent_s: dict[int, float] = {}  # by the attempt's identity, while it is under way
         self._records: dict[str, Record] = {}
         self._asked: dict[str, Wish] = {}
         self._times: dict[str, int] = {}
@@ -366,6 +368,7 @@ class Deliverer:
             heapq.heappop(ready_at)
             self._begin(attempt.call, sharing)
             self._breaker = self._breaker.sent()
+            self._sent_s[id(attempt)] = time.monotonic()
             flying[self._pool.submit(self._to.send, attempt.call)] = attempt
         return LOOK_S
 
@@ -393,7 +396,7 @@ class Deliverer:
     ) -> None:
         self._fault("answered")
         notes = Notes()
-        self._judge(answer, notes)
+        self._judge(answer, self._sent_s.pop(id(attempt), 0.0), notes)
         decision = decide(attempt, answer, random(), self._answered_well)
         for write, verdict in decision.settled:
             for one in sharing[write.object, write.key]:
@@ -418,8 +421,8 @@ class Deliverer:
                     self._budget, wait_s = 0.0, max(wait_s, min(BUDGET_WAIT_S, 2 * wait_s))
             heapq.heappush(ready_at, (time.monotonic() + wait_s, next(self._order), again))
 
-    def _judge(self, answer: Answer, notes: Notes) -> None:
-        """Learn from an answer how the receiver is."""
+    def _judge(self, answer: Answer, sent_s: float, notes: Notes) -> None:
+        """Learn from an answer how the receiver is; a login that was renewed since the call says nothing."""
         trouble, now_s = answer.trouble, time.monotonic()
         if trouble is not Trouble.UNAUTHORISED:
             self._bad_logins = 0
@@ -436,8 +439,9 @@ class Deliverer:
             notes.count("throttled")
             self._concurrency = self._concurrency.throttled()
             self._tell("throttled", answer.code)
-        elif trouble is Trouble.UNAUTHORISED:
+        elif trouble is Trouble.UNAUTHORISED and sent_s >= self._refreshed_s:
             self._bad_logins += 1
+            self._refreshed_s = time.monotonic()
             if self._bad_logins > 1:
                 self._store.pause(self._to.bucket, AUTH_PAUSE_S)
                 if self._state != "paused":
