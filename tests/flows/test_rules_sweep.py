@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from nurt.core.context import FoldContext
 from nurt.core.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record
 from nurt.model.entity_frame import FULL_SNAPSHOT
 from nurt.model.keys import Keys
+from nurt.operators import sweeping
 from nurt.operators.worker import Worker
 from nurt.ports import Store
 from nurt.running import run_here
@@ -57,11 +59,25 @@ def a_connector_was_down() -> tuple[History, History, list[Sweep]]:
     return history, book.history(arrivals=seen), [Sweep(table, 0, some) for table, some in fences.items()]
 
 
+class DyingAtStart(Engine):
+    """Dies instead of a write after so many of its next start."""
+
+    writes_at_start: int | None = None
+
+    def _append(self, record: dict[str, Any]) -> int:
+        number = super()._append(record)
+        if record["kind"] == "begin" and self.writes_at_start is not None:
+            self.writes = 0
+            self.crash_after_writes(self.writes_at_start)
+            self.writes_at_start = None
+        return number
+
+
 class Sweeper:
     """Engines whose workers read the register's sweeps, as a start does."""
 
     def __init__(self, history: History) -> None:
-        self.engine = Engine(history.systems, history.rules, IDS.ids, TODAY, self._worker)
+        self.engine = DyingAtStart(history.systems, history.rules, IDS.ids, TODAY, self._worker)
 
     def _worker(self, store: Store, keys: Keys, context: FoldContext) -> Worker:
         return Worker(store, keys, context, schemas.load(schemas.PROFILE_VALUE), ordered_sweeps(self.engine.records))
@@ -78,11 +94,14 @@ def test_rows_that_vanished_while_the_connector_was_down_are_gone_after_the_swee
     engine.kill()
     sweeper.order(sweeps)
     engine.start(2)
-    engine.commit()
+    for _ in range(3):
+        engine.commit()
     assert not wrong(seen, engine)
 
 
-def test_a_crash_at_any_write_of_a_sweep_changes_nothing() -> None:
+@pytest.mark.parametrize("writes_an_epoch", [1, 100])
+def test_a_crash_at_any_write_of_a_sweep_changes_nothing(writes_an_epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "SWEEP_WRITES_MAX", writes_an_epoch)
     history, seen, sweeps = a_connector_was_down()
     writes = 0
     for crash_at in range(200):
@@ -90,16 +109,17 @@ def test_a_crash_at_any_write_of_a_sweep_changes_nothing() -> None:
         engine = play(history, sweeper.engine)
         engine.kill()
         sweeper.order(sweeps)
-        engine.start(2)
-        engine.writes = 0
-        engine.crash_after_writes(crash_at)
+        engine.writes_at_start = crash_at
         try:
-            for _ in range(3):
+            engine.start(2)
+            for _ in range(10):
                 engine.commit()
             engine.drain(TODAY)
         except Killed:
             engine.kill()
             engine.start(3)
+            for _ in range(10):
+                engine.commit()
             assert not wrong(seen, engine), crash_at
             continue
         writes = engine.writes
