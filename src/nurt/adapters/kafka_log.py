@@ -210,11 +210,14 @@ class KafkaLog:
         self._committed.update(mine)
 
     def lag(self) -> int:
-        """Return how many offsets lie between what was polled and the ends that the brokers last told."""
+        """Return how many offsets lie between what was polled and the ends that the brokers last told.
+
+        A partition whose end no broker has told yet counts as one.
+        """
         waiting = 0
         for partition, at in self._next.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-            waiting += max(0, high - at)
+            waiting += max(0, high - at) if high >= 0 else 1
         return waiting
 
     def close(self) -> None:

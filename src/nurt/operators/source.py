@@ -24,6 +24,8 @@ from nurt.operators.worker import Tick
 from nurt.ports import Clock, MessageLog, Register
 
 IDLE = timedelta(milliseconds=5)
+NEAR_ROWS = 5_000
+"""Messages behind which a share is near the end of its input, though more keep coming."""
 
 _logger = logging.getLogger(__name__)
 
@@ -97,7 +99,9 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         if self._fresh:
             self._settle()
             self._fresh = False
-            items.append(Tick(self._epoch, self._reading.clock.today(), self._horizon, self._caught_up()))
+            now, near = self._reading.clock.today(), self._log.exhausted() or self._log.lag() <= NEAR_ROWS
+            place = self._index, self._reading.workers
+            items.append(Tick(self._epoch, now, self._horizon, self._caught_up(), near, *place))
         ending = self._reading.stopping() or self._log.exhausted()
         if ending and self._empty_epochs >= EPOCHS_TO_DRAIN:
             raise StopIteration

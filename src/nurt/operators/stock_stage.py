@@ -32,6 +32,9 @@ from nurt.ports import Store
 
 DUE = 0
 """Part of a share's row that says when the clock changes its paper."""
+OWED_EPOCHS = 50
+"""How long an obligation counts as fresh; far shorter than the rewind horizon, before which none is forgotten."""
+OWED_KNOWN_MAX = 500_000
 PROMISE_MAX = 9_000_000_000_000_000
 """What the ledger's script, whose numbers are doubles, can count; more is not promised."""
 
@@ -75,6 +78,7 @@ class StockStage:
         self._context = context
         self._routes = routes
         self._moment = moment
+        self._owed: dict[bytes, int] = {}
 
     def fold(self, realm: str, said: StockSaid, due: Touched | None = None) -> Touched:
         """Fold what was said, look again at what is due, and owe what is to be published; returns the latter."""
@@ -84,11 +88,21 @@ class StockStage:
         touched = Touched(papers=dict(due.papers))
         deltas = self._fold_papers(realm, said.papers, list(due.papers), touched, change, as_of_ms)
         self._fold_shelves(realm, said.shelves, list(due.shelves), deltas, touched, change, as_of_ms)
-        score = owed_score(self._store.run, epoch)
-        if members := touched.members(realm):
-            change.owed[self._keys.realm_place(realm)] = dict.fromkeys(members, score)
+        self._owe(realm, touched, epoch, change)
         self._store.write(change)
         return touched
+
+    def _owe(self, realm: str, touched: Touched, epoch: int, change: Change) -> None:
+        """Owe what is to be published, so that it is said after a restart: replays do not name all of it.
+
+        What this run owes already is not owed again while that is fresh: a hot sku costs once in OWED_EPOCHS.
+        """
+        fresh = [one for one in touched.members(realm) if self._owed.get(one, -OWED_EPOCHS) <= epoch - OWED_EPOCHS]
+        if fresh:
+            change.owed[self._keys.realm_place(realm)] = dict.fromkeys(fresh, owed_score(self._store.run, epoch))
+            if len(self._owed) > OWED_KNOWN_MAX:
+                self._owed.clear()
+            self._owed.update(dict.fromkeys(fresh, epoch))
 
     # --- papers: joins --------------------------------------------------------------------------------
 

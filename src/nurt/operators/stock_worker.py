@@ -28,6 +28,8 @@ from nurt.operators.worker import Tick
 from nurt.ports import Store
 
 OWED_MAX = 10_000
+BEHIND = 20
+"""How many times longer what is published waits while there is more to read: it is out of date in any case."""
 PLAN = b"f"
 
 
@@ -49,10 +51,22 @@ class StockWorker:
         self.publisher = StockPublisher(store, keys, context, routes, self.moment)
         self._routes = routes
         self._resumed = self._knows_day = self._opened = False
+        self._near: dict[int, bool] = {}
+        self._parts = 0
 
     def moment(self) -> tuple[int, int]:
         """Tell the epoch and the time in milliseconds."""
         return self.epoch, self.as_of_ms
+
+    def hear(self, tick: Tick) -> None:
+        """Note how near the end of the input each part of it is."""
+        self._near[tick.part] = tick.near or tick.caught_up
+        self._parts = tick.parts
+
+    @property
+    def near(self) -> bool:
+        """Say whether every part of the input is near its end."""
+        return len(self._near) == self._parts and all(self._near.values())
 
     def begin_epoch(self, tick: Tick) -> bool:
         """Lift the heads, let the time come. False: the epoch has begun already."""
@@ -151,6 +165,7 @@ class StockSteps:
             batches: list[Translated] = []
             for item in some:
                 if isinstance(item, Tick):
+                    self._worker.hear(item)
                     if self._worker.begin_epoch(item):
                         yield self._me, item
                 else:
@@ -177,11 +192,11 @@ class StockSteps:
             worker.sweep(None if self._server_clock else worker.as_of_ms)
             for realm, touched in worker.due().items():
                 self._wait(realm, worker.stage.fold(realm, nothing(), touched))
-            if any(tick.caught_up for tick in ticks):
+            if worker.near:
                 worker.open(None if self._server_clock else worker.as_of_ms)
         if events:
             yield StockBatch(worker.store.next_stamp(), worker.as_of_ms, events=tuple(events))
-        yield from self._publish(bool(ticks) and any(tick.caught_up for tick in ticks))
+        yield from self._publish(worker.near)
 
     def flush(self) -> Iterator[StockBatch]:
         """Publish everything that waits."""
@@ -201,9 +216,9 @@ class StockSteps:
         waiting.shelves.update(touched.shelves)
         waiting.papers.update(touched.papers)
 
-    def _publish(self, caught_up: bool) -> Iterator[StockBatch]:
+    def _publish(self, near: bool) -> Iterator[StockBatch]:
         now_s = self._now_s()
-        if not self._waiting or now_s - self._said_at_s < self._conflate_s * (1 if caught_up else 4):
+        if not self._waiting or now_s - self._said_at_s < self._conflate_s * (1 if near else BEHIND):
             return
         self._said_at_s = now_s
         for realm in list(self._waiting):

@@ -37,12 +37,17 @@ class Tick:
         as_of: today, days since 1970.
         horizon: owed_score below which nothing can be rewound to.
         caught_up: nothing waits to be read.
+        near: hardly anything waits to be read by the part that says so.
+        part, parts: which part of the input says so, and of how many.
     """
 
     epoch: int
     as_of: int
     horizon: int
     caught_up: bool = False
+    near: bool = False
+    part: int = 0
+    parts: int = 1
 
 
 class Worker:
