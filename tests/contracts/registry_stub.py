@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ REFERENCED = {
 
 
 @contextmanager
-def running_stub(port: int = 0) -> Iterator[Stub]:
+def running_stub(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Stub]:
     stub = Stub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,6 +79,8 @@ def running_stub(port: int = 0) -> Iterator[Stub]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     stub.port = server.server_port
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -22,9 +23,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=BROKER://127.0.0.1:{port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}
+advertised.listeners=BROKER://127.0.0.1:{port}{listener}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
 inter.broker.listener.name=BROKER
 log.dirs={folder}/log
 auto.create.topics.enable=false
@@ -47,16 +48,43 @@ log.retention.ms=-1
 """Nothing is forgotten unless a topic says so: tests write messages whose timestamps are years old."""
 
 
+SECURE = """\
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A listener beside the plain one that wants TLS and a password.
+
+    Attributes:
+        keystore: PEM: a private key, and the certificate of 127.0.0.1.
+    """
+
+    keystore: Path
+    user: str
+    password: str
+
+
 class KafkaServer:
     """One broker. Its files and ports outlive `kill`, so that `start` brings the same broker back."""
 
-    def __init__(self, folder: Path, heap: str = "512m") -> None:
+    def __init__(self, folder: Path, heap: str = "512m", login: Login | None = None) -> None:
         self._folder = folder
         self._heap = heap
-        self._port, controller = free_ports(2)
+        self._port, controller, self._secure_port = free_ports(3)
         self._java = [java(), "-cp", f"{jars('kafka')}/*", "-Dlog4j2.level=WARN"]
         self._settings = folder / "server.properties"
-        self._settings.write_text(PROPERTIES.format(port=self._port, controller=controller, folder=folder))
+        listener = "" if login is None else f",SECURE://127.0.0.1:{self._secure_port}"
+        properties = PROPERTIES.format(port=self._port, controller=controller, folder=folder, listener=listener)
+        if login is not None:
+            properties += SECURE.format(keystore=login.keystore)
+        self._settings.write_text(properties)
+        scram = [] if login is None else ["-S", f"SCRAM-SHA-512=[name={login.user},password={login.password}]"]
         self._daemon: Daemon | None = None
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         subprocess.run(
@@ -70,6 +98,7 @@ class KafkaServer:
                 f"n{cluster[1:]}",
                 "-c",
                 str(self._settings),
+                *scram,
             ],
             check=True,
             capture_output=True,
@@ -78,6 +107,11 @@ class KafkaServer:
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def secure_bootstrap(self) -> str:
+        """The listener that wants TLS and a password."""
+        return f"127.0.0.1:{self._secure_port}"
 
     @property
     def pid(self) -> int:
@@ -118,10 +152,10 @@ def _serves(bootstrap: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_kafka_server(heap: str = "512m") -> Iterator[KafkaServer]:
+def running_kafka_server(heap: str = "512m", login: Login | None = None) -> Iterator[KafkaServer]:
     """Run a broker of one's own, to be killed and restarted at will."""
     with scratch("kafka") as folder:
-        server = KafkaServer(folder, heap)
+        server = KafkaServer(folder, heap, login)
         server.start()
         try:
             yield server
