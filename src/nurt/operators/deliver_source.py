@@ -101,7 +101,8 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
             self._settle()
             self._fresh = False
         ending = self._reading.stopping() or self._exhausted()
-        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN and not self._held:
+        is_noted = self._committed == (self._handed_on, self._filled)
+        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN and is_noted and not self._held:
             raise StopIteration
         works = [] if self._reading.stopping() else [*self._live(), *self._backfill()]
         if works:
