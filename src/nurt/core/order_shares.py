@@ -13,14 +13,12 @@ import numpy as np
 from nurt.core.arrow_columns import Texts
 from nurt.core.contributions import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
 from nurt.core.packing import Bools, Int64s
-from nurt.core.sums import put_row
+from nurt.core.sum_rows import ROW_BYTES_MAX, put_row
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (
     BUCKET_SUMS.index(name) for name in ("count", "amount", "cancelled", "returned", "open")
 )
-_ROW_BYTES_MAX = 80
-"""Of a row without its texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def pack_shares(sold: Sold, own: Int64s, owners: Int64s) -> Texts:
     texts = (sold.currency, sold.market, sold.sku, sold.category)
     letters = sum(int((one.stops - one.starts).sum()) for one in texts)
     rows = len(sold.owner)
-    out = np.empty(3 * letters + 3 * rows * _ROW_BYTES_MAX, dtype=np.uint8)
+    out = np.empty(3 * letters + 3 * rows * ROW_BYTES_MAX, dtype=np.uint8)
     ends = np.zeros(len(owners) + 1, dtype=np.int64)
     _pack(
         *(sold.owner, sold.part, own, owners),

@@ -13,18 +13,13 @@ import numba
 import numpy as np
 
 from nurt.core.avro.memory import copy_bytes
-from nurt.core.contributions import BUCKET_SUMS, STAMP, SUMS
-from nurt.core.packing import Bools, Int64s, get_varint, put_varint
+from nurt.core.contributions import STAMP
+from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions
+from nurt.core.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row, read_row, skip_row
 from nurt.core.tables import VERSION, cut, join_values
 from nurt.errors import StateTooNew
 
-_NUMBERS = len(BUCKET_SUMS)
-_KEY_COLUMNS = 4
-assert list(SUMS.columns) == ["metric", "k1", "k2", "day", *BUCKET_SUMS], "the kernels read this order"
-
-_ROW_BYTES_MAX = 80
-"""Of a row without its texts: a bitmap, a metric, a day, five sums, two lengths."""
 _FEW = 8
 """So many differences of an account are compared one by one; more are looked up."""
 
@@ -70,7 +65,7 @@ def fold_sums(
             "it, or a later one"
         )
     new_bytes = int((stops - starts).sum())
-    sums_out = np.empty(base + new_bytes + rows * _ROW_BYTES_MAX + len(sums), dtype=np.uint8)
+    sums_out = np.empty(base + new_bytes + rows * ROW_BYTES_MAX + len(sums), dtype=np.uint8)
     shares_out = np.empty(new_bytes + pairs * 32, dtype=np.uint8)
     sums_ends, shares_ends = np.zeros(len(sums) + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
     fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(len(sums), dtype=np.bool_)
@@ -91,59 +86,6 @@ def _either(before: Sequence[bytes | None], after: list[bytes | None], same: Boo
 
 
 @numba.njit(nogil=True, cache=True)
-def put_number(out, at, value):  # type: ignore[no-untyped-def]
-    """Write a number as a table holds it."""
-    return put_varint(out, at, (value << 1) ^ (value >> 63))
-
-
-@numba.njit(nogil=True, cache=True)
-def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums):  # type: ignore[no-untyped-def]
-    """Write a row of SUMS: zeros and empty texts are left out. Returns where the next one goes."""
-    bitmap = 1
-    if k1_end > k1:
-        bitmap |= 2
-    if k2_end > k2:
-        bitmap |= 4
-    if has_day:
-        bitmap |= 8
-    for k in range(_NUMBERS):
-        if sums[k] != 0:
-            bitmap |= 16 << k
-    at = put_varint(out, at, bitmap)
-    at = put_number(out, at, metric)
-    if k1_end > k1:
-        at = put_varint(out, at, k1_end - k1)
-        for i in range(k1, k1_end):
-            out[at] = body[i]
-            at += 1
-    if k2_end > k2:
-        at = put_varint(out, at, k2_end - k2)
-        for i in range(k2, k2_end):
-            out[at] = body[i]
-            at += 1
-    if has_day:
-        at = put_number(out, at, day)
-    for k in range(_NUMBERS):
-        if sums[k] != 0:
-            at = put_number(out, at, sums[k])
-    return at
-
-
-@numba.njit(nogil=True, cache=True)
-def _skip_row(body, at):  # type: ignore[no-untyped-def]
-    """Walk over a row; -1: it has columns that are not known."""
-    bitmap, at = get_varint(body, at)
-    if bitmap >> np.uint64(_KEY_COLUMNS + _NUMBERS):
-        return -1
-    for column in range(_KEY_COLUMNS + _NUMBERS):
-        if (bitmap >> np.uint64(column)) & np.uint64(1):
-            number, at = get_varint(body, at)
-            if column == 1 or column == 2:
-                at += np.int64(number)
-    return at
-
-
-@numba.njit(nogil=True, cache=True)
 def _count_rows(whole, held_cuts, old_cuts, starts, stops, version):  # type: ignore[no-untyped-def]
     rows = 0
     for cuts in (held_cuts, old_cuts):
@@ -155,44 +97,18 @@ def _count_rows(whole, held_cuts, old_cuts, starts, stops, version):  # type: ig
                 return -1
             at += 1
             while at < cuts[one + 1]:
-                at = _skip_row(whole, at)
+                at = skip_row(whole, at)
                 if at < 0:
                     return -1
                 rows += 1
     for one in range(len(starts)):
         at = starts[one]
         while at < stops[one]:
-            at = _skip_row(whole, at)
+            at = skip_row(whole, at)
             if at < 0:
                 return -1
             rows += 1
     return rows
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_row(body, at, keys, sums):  # type: ignore[no-untyped-def]
-    """Read a row into keys (metric, k1, k1 end, k2, k2 end, has day, day) and sums; returns where the next one is."""
-    bitmap, at = get_varint(body, at)
-    for k in range(7):
-        keys[k] = 0
-    for column in range(_KEY_COLUMNS + _NUMBERS):
-        value = np.int64(0)
-        if (bitmap >> np.uint64(column)) & np.uint64(1):
-            number, at = get_varint(body, at)
-            if column == 1 or column == 2:
-                keys[2 * column - 1] = at
-                at += np.int64(number)
-                keys[2 * column] = at
-            else:
-                value = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
-        if column == 0:
-            keys[0] = value
-        elif column == 3:
-            keys[5] = np.int64((bitmap >> np.uint64(3)) & np.uint64(1))
-            keys[6] = value
-        elif column > 3:
-            sums[column - _KEY_COLUMNS] = value
-    return at
 
 
 @numba.njit(nogil=True, cache=True)
@@ -242,7 +158,7 @@ def _find_entry(owner, keys, body, table, owners, entries):  # type: ignore[no-u
 def _add_rows(one, sign, whole, at, end, table, owners, entries, totals, count, keys, sums):  # type: ignore[no-untyped-def]
     """Add rows to an account's differences, one entry a key; returns how many entries there are."""
     while at < end:
-        at = _read_row(whole, at, keys, sums)
+        at = read_row(whole, at, keys, sums)
         place = _find_entry(one, keys, whole, table, owners, entries)
         entry = table[place]
         if entry < 0:
@@ -252,14 +168,14 @@ def _add_rows(one, sign, whole, at, end, table, owners, entries, totals, count, 
             entries[entry, :] = keys
             totals[entry, :] = 0
             count += 1
-        for k in range(_NUMBERS):
+        for k in range(NUMBERS):
             totals[entry, k] += sign * sums[k]
     return count
 
 
 @numba.njit(nogil=True, cache=True)
 def _is_zero(sums):  # type: ignore[no-untyped-def]
-    for k in range(_NUMBERS):  # noqa: SIM110 - a compiled loop
+    for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
         if sums[k] != 0:
             return False
     return True
@@ -279,7 +195,7 @@ def _is_key(keys, entry, body):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _put_share(pair, stamp, whole, start, stop, version, out, to):  # type: ignore[no-untyped-def]
     """Write what is kept of a pair: its stamp, then what it said."""
-    sums = np.zeros(_NUMBERS, dtype=np.int64)
+    sums = np.zeros(NUMBERS, dtype=np.int64)
     sums[0] = stamp
     out[to] = version
     to = put_row(out, to + 1, STAMP, whole, 0, 0, 0, 0, False, 0, sums)
@@ -313,8 +229,8 @@ def _fold(  # type: ignore[no-untyped-def]
     table = np.full(size, -1, dtype=np.int64)
     owners = np.empty(rows, dtype=np.int64)
     entries = np.empty((rows, 7), dtype=np.int64)
-    totals = np.empty((rows, _NUMBERS), dtype=np.int64)
-    keys, sums = np.zeros(7, dtype=np.int64), np.zeros(_NUMBERS, dtype=np.int64)
+    totals = np.empty((rows, NUMBERS), dtype=np.int64)
+    keys, sums = np.zeros(7, dtype=np.int64), np.zeros(NUMBERS, dtype=np.int64)
     count = 0
     to = 0
     for pair in range(len(owner)):
@@ -322,7 +238,7 @@ def _fold(  # type: ignore[no-untyped-def]
         at, end = old_cuts[pair], old_cuts[pair + 1]
         fresh[pair] = True
         if at < end:
-            at = _read_row(whole, at + 1, keys, sums)
+            at = read_row(whole, at + 1, keys, sums)
             fresh[pair] = stamp[pair] >= sums[0]
         if not fresh[pair]:
             continue
@@ -366,7 +282,7 @@ def _fold(  # type: ignore[no-untyped-def]
         run = at
         while at < end:
             here = at
-            at = _read_row(whole, at, keys, sums)
+            at = read_row(whole, at, keys, sums)
             entry = -1
             if last - first > _FEW:
                 entry = table[_find_entry(one, keys, whole, table, owners, entries)]
@@ -381,7 +297,7 @@ def _fold(  # type: ignore[no-untyped-def]
             to += here - run
             run = at
             used[entry] = True
-            for k in range(_NUMBERS):
+            for k in range(NUMBERS):
                 sums[k] += totals[entry, k]
             if not _is_zero(sums):
                 to = put_row(
