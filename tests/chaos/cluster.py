@@ -22,7 +22,7 @@ from tests.services.stack.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
 START = "import sys; from pathlib import Path; from nurt.running import run_cluster; "
-START += "sys.exit(run_cluster(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == 'rebuild'))"
+START += "sys.exit(run_cluster(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == 'rebuild', flow=sys.argv[4]))"
 PREFIX = "nurt"
 
 
@@ -32,11 +32,11 @@ class Cluster:
     started: ClassVar[list[Cluster]] = []
     """All of them, to be ended with the test that started them."""
 
-    def __init__(self, config: Path, workers: int, rebuild: bool = False) -> None:
+    def __init__(self, config: Path, workers: int, rebuild: bool = False, flow: str = "profiles") -> None:
         self.log = config.parent / "cluster.log"
         with self.log.open("ab") as log:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-c", START, str(config), str(workers), "rebuild" if rebuild else "go"],
+                [sys.executable, "-c", START, str(config), str(workers), "rebuild" if rebuild else "go", flow],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

@@ -76,9 +76,9 @@ class RowsFolded:
         """Pack what is to be stored, in order, of the owners that changed."""
         return self._packed(self.changed)
 
-    def frame(self) -> pl.DataFrame:
-        """Give the state as a frame: columns of the stored row, and owner. Not for the hot path."""
-        return self.layout.table.unpack(self._packed(np.ones(len(self.changed), dtype=np.bool_)))
+    def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Give the state as a frame: columns of the stored row (or only these), and owner. Not for the hot path."""
+        return self.layout.table.unpack(self._packed(np.ones(len(self.changed), dtype=np.bool_)), columns)
 
     def _packed(self, owners: Bools) -> list[bytes]:
         chosen = owners[self.owner]

@@ -250,12 +250,15 @@ class StockStage:
         shelves = Shelves(self._store.read, self._keys, realm)
         shelves.load(named)
         if said.height:
-            before = SHELVES.unpack([shelves.shelf[one] for one in said_ids])
+            kits = (said["part"] == KIT_PART).any()
+            before = [shelves.shelf[one] for one in said_ids] if kits else []
             values = fold_frame(SHELVES, [shelves.shelf[one] for one in said_ids], codes, said)
             change.store(self._keys.in_realm(SHELF, realm, said_ids), values)
             shelves.shelf.update(zip(said_ids, values, strict=True))
-            deltas = pl.concat([deltas, deltas_of_kits(before, SHELVES.unpack(values), self._context.ids)])
-            shelves.load(deltas["shelf"].to_list())
+            if kits:
+                of_kits = deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(values), self._context.ids)
+                deltas = pl.concat([deltas, of_kits])
+                shelves.load(deltas["shelf"].to_list())
         self._apply(realm, shelves, deltas, due, change, as_of_ms)
         weighed = self._with_parts(shelves, list(dict.fromkeys([*named, *deltas["shelf"].to_list()])))
         self._weigh(realm, shelves, weighed, frozenset(due), touched, change, as_of_ms)

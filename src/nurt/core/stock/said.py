@@ -8,13 +8,14 @@ paper or sku than before says "gone" to the one that it left.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import polars as pl
 
 from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.ids import Ids
-from nurt.core.row_tables import LEFT
+from nurt.core.row_tables import LEFT, ROW_TABLES
 from nurt.core.rows import RowsFolded
 from nurt.core.stock.frames import slots_of
 from nurt.core.tables import Table
@@ -126,7 +127,7 @@ class StockVoice:
 
     def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:
         """See Voice."""
-        state, row_ids = folded.frame(), pl.Series(id_list(ids), dtype=pl.Binary)
+        state, row_ids = folded.frame(_read_of(kind)), pl.Series(id_list(ids), dtype=pl.Binary)
         child = row_ids.gather(state["owner"])
         header = kind in _HEADERS
         said = state.with_columns(
@@ -166,6 +167,17 @@ class StockVoice:
                 pl.col("sku").alias("of"), pl.col("kit").alias("sku"), pl.col("quantity").fill_null(UNIT)
             )
         return said
+
+
+_NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "parent_entity", "parent_key", "moved_to"))
+
+
+@cache
+def _read_of(kind: str) -> tuple[str, ...]:
+    """Name the columns of a stored row that papers and shelves are told."""
+    known = {*PAPERS.columns, *SHELVES.columns, "pack_size", "op", "parent", "received_quantity", "kit"}
+    known |= {"placed_at", "booked_at", "shipped_at"}
+    return tuple(name for name in ROW_TABLES[kind].columns if name in known and name not in _NOT_READ)
 
 
 def _in_pieces(said: pl.DataFrame) -> pl.DataFrame:
