@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from os.path import relpath
@@ -26,13 +26,15 @@ from nurt.adapters.read_figures import OUTCOMES, Count, totals
 from nurt.cli.frame import State, aside, deployment, page, print_table, refuse, state_of, table_of
 from nurt.cli.profile_page import print_profile
 from nurt.cli.simulate import day_bar
+from nurt.cli.stock import show_stock, view_of
 from nurt.cli.watching import log_to_stderr, watching
-from nurt.running import run_here, stopping_on_signals
-from nurt.settings import Settings
+from nurt.running import run_here, run_stock_here, stopping_on_signals
+from nurt.settings import ROWS_MAX, Settings
 from nurt.simulate.corpus import copy_corpus
 from nurt.simulate.targets import simulate_to_archive
 
 DAYS = 60
+SOLD = "TEA-ASSAM"
 SETTINGS = """\
 # Made by `nurt demo`; running it again makes this folder anew.
 mapping: [mapping.yaml, corpus.yaml]
@@ -42,9 +44,10 @@ input:
   archives: [archive, corpus/postgres, corpus/mariadb, corpus/postgres_outbox_router, corpus/sqlserver_synthetic]
   rows_max: 1000                       # small steps, to be seen; leave it out for speed
 output: {duckdb: profiles.duckdb}
+stock: {duckdb: stock.duckdb}
 """
 MADE = (
-    *("archive", "corpus", "data", "nurt.yaml", "mapping.yaml", "corpus.yaml"),
+    *("archive", "corpus", "data", "nurt.yaml", "mapping.yaml", "corpus.yaml", "stock.duckdb", "stock.duckdb.wal"),
     *("profiles.duckdb", "profiles.duckdb.wal"),
 )
 SIMULATED, GENUINE = "simulated", "genuine"
@@ -95,6 +98,7 @@ def demo(
         seconds = time.monotonic() - folding
         with state_of(settings) as state:
             _show(state, folder, input_, seconds)
+        _sell(settings)
     page.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
     _go_on(folder)
 
@@ -198,12 +202,26 @@ def _show(state: State, folder: Path, input_: Input, seconds: float) -> None:
         print_profile(view)
 
 
+def _sell(settings: Settings) -> None:
+    """Run the flow of stock over the same messages, and show what can be sold of one sku."""
+    from flows.stock import stock
+
+    began = time.monotonic()
+    with stopping_on_signals() as stop:
+        run_stock_here(stock, replace(settings, rows_max=ROWS_MAX), stop=stop)
+    page.print(f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n")
+    with view_of(settings) as opened:
+        show_stock(opened, SOLD)
+
+
 def _go_on(folder: Path) -> None:
     config = folder / "nurt.yaml"
     program = "nurt" if shutil.which("nurt") else relpath(sys.argv[0])
     email = ProfileTables(folder / "profiles.duckdb").some_email() or "anna@example.com"
     for command, what in (
         (f"profile {email} -c {config}", "another customer"),
+        (f"stock KIT-MUG -c {config}", "what can be sold of another sku, and why"),
+        (f"order 100000017 -c {config}", "an order across shop and ERP"),
         (f"stats --count -c {config}", "where the messages of every topic ended, what is stored"),
         (f"quarantine list -c {config}", "what could not be folded, and what to do"),
         (f"check -c {config}", "what the mapping makes of each topic"),

@@ -20,6 +20,7 @@ from nurt.core.stock.tokens import order_token
 from nurt.core.tables import OWNER
 from nurt.model.keys import Keys
 from nurt.operators.stock_view import Looked, StockView
+from nurt.settings import Settings
 from nurt.stock import EXPIRES_S, Line, Stock, decimals
 from nurt.wiring import fold_context, open_redis, read_mapping
 from nurt.wiring_stock import MomentClock, stock_settings
@@ -28,26 +29,35 @@ FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "ove
 LINES = ("ordered", "returned", "booked", "shipped", "remaining")
 
 
+Opened = tuple[StockView, list[str], Ids]
+
+
 @contextmanager
-def _opened(config: Any) -> Iterator[tuple[StockView, list[str], Ids]]:
-    with deployment(config) as own:
-        mapping = read_mapping(own)
-        if mapping.stock is None:
-            raise refuse(
-                "looking at stock", "the mapping has no section `stock`", "docs/mapping.md, Stock, says what to write"
-            )
-        settings = stock_settings(own)
-        ids = Ids(settings.ids_secret())
-        client: Any = open_redis(settings)
-        view = StockView(
-            lambda keys: client.mget(keys) if keys else [],
-            Keys(settings.prefix, settings.shards),
-            fold_context(mapping, ids),
-            compile_routes(mapping.stock),
+def _opened(config: Any) -> Iterator[Opened]:
+    with deployment(config) as own, view_of(own) as opened:
+        yield opened
+
+
+@contextmanager
+def view_of(own: Settings) -> Iterator[Opened]:
+    """Open a deployment's stock for looking at it: the view, the realms, and what names skus."""
+    mapping = read_mapping(own)
+    if mapping.stock is None:
+        raise refuse(
+            "looking at stock", "the mapping has no section `stock`", "docs/mapping.md, Stock, says what to write"
         )
-        with naming_failures(client):
-            yield view, sorted({system.realm for system in mapping.systems.values()}), ids
-        client.close()
+    settings = stock_settings(own)
+    ids = Ids(settings.ids_secret())
+    client: Any = open_redis(settings)
+    view = StockView(
+        lambda keys: client.mget(keys) if keys else [],
+        Keys(settings.prefix, settings.shards),
+        fold_context(mapping, ids),
+        compile_routes(mapping.stock),
+    )
+    with naming_failures(client):
+        yield view, sorted({system.realm for system in mapping.systems.values()}), ids
+    client.close()
 
 
 def stock(
@@ -65,44 +75,48 @@ def stock(
 
     nurt stock A-100 --channel shop_pl --market PL --json
     """
-    with _opened(config) as (view, realms, ids):
-        for realm in realms:
-            looked = view.look(realm, [ids.one(f"sku\x1f{sku}")], MomentClock().today())
-            if looked.ids:
-                break
-        else:
-            raise refuse(
-                f"showing stock of {sku}", "no stock level, supply, kit or order names it", "check the spelling"
-            )
-        routes = view.routes
-        rows = [
-            decimals(row, FIGURES)
-            for row in looked.figures.iter_rows(named=True)
-            if channel in (None, row["channel"]) and market in (None, row["market"])
-        ]
-        made_of = _made_of(looked, view)
-        if as_json:
-            for row in rows:
-                row.pop(OWNER)
-            print_json({"sku": sku, "realm": realm, "figures": rows, "made_of": made_of})
-            return
-        print_table(
-            f"{sku}: what can be sold",
-            ("channel", "market", "available>", "on hand>", "inbound>", "held>", "reserved>", "buffer>"),
-            [[row["channel"], row["market"], *(row[name] for name in FIGURES[:-1])] for row in rows],
+    with _opened(config) as opened:
+        show_stock(opened, sku, channel, market, as_json)
+
+
+def show_stock(
+    opened: Opened, sku: str, channel: str | None = None, market: str | None = None, as_json: bool = False
+) -> None:
+    """Print what can be sold of a sku, and why."""
+    view, realms, ids = opened
+    for realm in realms:
+        looked = view.look(realm, [ids.one(f"sku\x1f{sku}")], MomentClock().today())
+        if looked.ids:
+            break
+    else:
+        raise refuse(f"showing stock of {sku}", "no stock level, supply, kit or order names it", "check the spelling")
+    routes = view.routes
+    rows = [
+        decimals(row, FIGURES)
+        for row in looked.figures.iter_rows(named=True)
+        if channel in (None, row["channel"]) and market in (None, row["market"])
+    ]
+    made_of = _made_of(looked, view)
+    if as_json:
+        for row in rows:
+            row.pop(OWNER)
+        print_json({"sku": sku, "realm": realm, "figures": rows, "made_of": made_of})
+        return
+    print_table(
+        f"{sku}: what can be sold",
+        ("channel", "market", "available>", "on hand>", "inbound>", "held>", "reserved>", "buffer>"),
+        [[row["channel"], row["market"], *(row[name] for name in FIGURES[:-1])] for row in rows],
+    )
+    page.print()
+    print_table("Where it comes from", ("what", "where", "quantity>", "why"), [list(one.values()) for one in made_of])
+    if rows and rows[0]["oversold"]:
+        page.print(Text(f"\noversold by {rows[0]['oversold']}: more is held than there is", style="bold red"))
+    if len(set(routes.bins[: routes.sold])) > 1:
+        page.print(
+            "\n[dim]Channels and markets share locations: what is held for one may leave less for another than its "
+            "own line shows, so `available` can be below on hand + inbound - held - reserved - buffer, or above it "
+            "where others can be served elsewhere.[/dim]"
         )
-        page.print()
-        print_table(
-            "Where it comes from", ("what", "where", "quantity>", "why"), [list(one.values()) for one in made_of]
-        )
-        if rows and rows[0]["oversold"]:
-            page.print(Text(f"\noversold by {rows[0]['oversold']}: more is held than there is", style="bold red"))
-        if len(set(routes.bins[: routes.sold])) > 1:
-            page.print(
-                "\n[dim]Channels and markets share locations: what is held for one may leave less for another than its "
-                "own line shows, so `available` can be below on hand + inbound - held - reserved - buffer, or above it "
-                "where others can be served elsewhere.[/dim]"
-            )
 
 
 def _made_of(looked: Looked, view: StockView) -> list[dict[str, Any]]:
