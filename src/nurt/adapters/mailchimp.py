@@ -22,8 +22,8 @@ from nurt.core.delivery_mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
 
-LIMITS = Limits(rows_max=500, bulk_rows_max=500, bulk_from=20, concurrency=8)
-"""At most 500 members a batch, and at most ten connections at once."""
+LIMITS = Limits(rows_max=50, bulk_rows_max=500, bulk_from=20, concurrency=8)
+"""At most 500 members a batch, and at most ten connections at once. Members that are put singly share calls of 50."""
 
 STATUS = "status"
 TAG = "tag:"
