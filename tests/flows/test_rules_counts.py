@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,16 +17,17 @@ from nurt.core.context import FoldContext
 from nurt.core.counted import Marks, Passed
 from nurt.core.source_epochs import Begin, SourceEpochs
 from nurt.model.change import Change
+from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import Counts
 from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
-from nurt.operators.counting import NOT_OURS, counted_of
+from nurt.operators.counting import LACKING, NOT_OURS, counted_of
 from nurt.operators.routing import Routes
 from nurt.operators.rows_stage import ProfileVoice, RowsStage
 from nurt.operators.translate import Translator
 from tests.corpus_messages import IDS, MAPPING, Schemas, batches, lines, schemas, select
 from tests.corpus_messages import _mapping as mapping_of
-from tests.flows.book import a_hard_life, new_engine, play
+from tests.flows.book import Book, a_hard_life, new_engine, play, play_rest
 
 KEYS = Keys("t", 4)
 SYSTEMS = ("pg", "my", "erp")
@@ -147,3 +149,26 @@ def test_what_a_run_before_passed_is_forgotten_once_it_is_passed_again() -> None
     assert passed.fresh("t", [1, 0, 1], [5, 4, 6]) is not None
     assert passed.fresh("t", [1], [1]) is None, "partitions only go forward, so nothing is compared any more"
     assert passed.fresh("other", [1], [1]) is None
+
+
+def test_a_row_that_lacks_a_large_value_is_counted_and_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    book = Book()
+    book.put("shop", "customer", "1", email="ann@example.com", first_name="Ann")
+    book.rekey("shop", "customer", "1", "2")
+    events = list(book.log)
+    moved = next(at for at, event in enumerate(events) if event.key == "2" and event.stored is not None)
+    bit = list(ENTITIES["customer"].fields).index("first_name")
+    stored = events[moved].stored
+    assert stored is not None
+    without = replace(stored, fields={**stored.fields, "first_name": None})
+    events[moved] = replace(events[moved], stored=without, held=1 << bit)
+    history = book.history(arrivals=events)
+    engine = play(history, new_engine(history))
+    engine.kill()
+    engine.committed = None
+    play_rest(history, engine, engine.start(2))
+    lacking = {place: messages for place, messages in engine.memory.counts.items() if place[1] == LACKING}
+    assert lacking == {("shop.customer", LACKING, "value_not_sent"): 1}
+    (said,) = [record.getMessage() for record in caplog.records if "REPLICA IDENTITY FULL" in record.getMessage()]
+    assert "has no first_name" in said
+    assert "Ann" not in said and "ann@" not in said

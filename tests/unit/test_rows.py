@@ -171,3 +171,24 @@ def test_a_redelivery_of_the_highest_itself_is_news_behind_an_event_without_a_po
 def test_a_new_source_epoch_forgets_the_highest_position() -> None:
     old, read = _event((90, 100, 0, 0), 5, "old"), _event(UNKNOWN, 6, "snapshot", epoch=2)
     assert _fold([old], [read], [_event((1, 2, 0, 0), 7, "restored", epoch=2)]) == [[True], [True], [True]]
+
+
+def test_a_row_that_keeps_what_nobody_knows_says_so() -> None:
+    held = 1 << SKU_BIT
+    value: list[bytes | None] = [None]
+
+    def fold(*events: Any) -> list[int] | None:
+        folded = fold_rows(KIND, events_of(list(events)), value)
+        value[0] = folded.values()[0] if folded.changed[0] else value[0]
+        return None if folded.lacking is None else folded.lacking.tolist()
+
+    def event(offset: int, op: int, keeps: int = 0) -> Any:
+        return 0, Placed(1, (1, offset, 0, 0), 0, offset), op, "A", None, keeps
+
+    assert fold(event(1, UPSERT, held)) == [held], "the first that is heard of it"
+    assert fold(event(1, UPSERT, held)) is None, "a replay has nothing new to say"
+    assert fold(event(2, UPSERT)) is None
+    assert fold(event(3, UPSERT, held)) is None, "it keeps what it has"
+    assert fold(event(4, DELETE), event(5, UPSERT, held)) == [held], "it was deleted by flag and came back"
+    assert fold(event(6, UPSERT, held), event(7, UPSERT)) is None, "it came in the same batch"
+    assert fold(event(8, UPSERT, held), event(9, DELETE)) is None, "who is gone lacks nothing"

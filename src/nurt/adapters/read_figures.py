@@ -20,6 +20,8 @@ SCAN_COUNT = 2_000
 OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
 """Where a message ends; every message that was read ends in exactly one of them."""
 
+LACKING = "lacking"
+"""Outcome of rows, counted as folded, too, that lack a value which their source did not send again."""
 REQUEUED = "requeued"
 """An outcome beside the others: taken out of quarantine and read again, as a message of its own."""
 

@@ -12,6 +12,7 @@ from rich.status import Status
 from rich.text import Text
 
 from nurt.adapters.read_figures import (
+    LACKING,
     OUTCOMES,
     REQUEUED,
     Count,
@@ -77,7 +78,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason:
+        if count.reason and count.outcome != LACKING:
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
         page.print()
@@ -85,6 +86,11 @@ def print_counts(counts: Sequence[Count]) -> None:
             (outcome.replace("_", " "), reason, messages) for (outcome, reason), messages in sorted(reasons.items())
         ]
         print_table("Why not folded", ("", "reason", "messages>"), listed)
+    if summed.get(LACKING):
+        page.print(
+            f"\n{summed[LACKING]:,} times a row came without a large value that nobody knows (the log names the rows): "
+            "set REPLICA IDENTITY FULL on these tables, then update the rows."
+        )
     if summed.get(REQUEUED):
         page.print(f"\n{summed[REQUEUED]:,} messages of the quarantined were requeued; they count again above.")
 

@@ -34,6 +34,7 @@ from nurt.core.row_tables import (
     HIGHEST,
     LEFT,
     LEFT_BITS,
+    OP,
     PARENT,
     PARENT_BIT,
     PARENT_COLUMNS,
@@ -47,7 +48,7 @@ from nurt.core.row_tables import (
     field_names,
 )
 from nurt.core.tables import VERSION
-from nurt.model.entity_frame import HELD_PARENT_BIT
+from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class RowsFolded:
         left: this is a parent that the owner left: of the row only its parent, parent's kind and system count.
         accepted: for each incoming event, whether it was news.
         changed: by owner: whether there is something new to store.
+        lacking: by owner: bits of the columns that its newest event did not bring and that nobody knows; None: none.
     """
 
     layout: Layout
@@ -71,6 +73,7 @@ class RowsFolded:
     left: Bools
     accepted: Bools
     changed: Bools
+    lacking: Int64s | None = None
 
     def values(self) -> list[bytes]:
         """Pack what is to be stored, in order, of the owners that changed."""
@@ -114,11 +117,14 @@ def fold_rows(kind: str, incoming: Incoming, values: Sequence[bytes | None]) -> 
     accepted = np.zeros(len(rows), dtype=np.bool_)
     settle(rows.owner, rows.bits, rows.numbers, len(ROW_TABLES[kind].columns), winner, accepted, highest)
     changed, news = winner >= len(stored), accepted[len(stored) :]
+    lacking: Int64s | None = None
     anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
     if incoming.held is not None or anew.any():
         state = rows.take(winner)
         if incoming.held is not None:
-            _hold(kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.held)))
+            lacking = _hold(
+                kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.held))
+            )
         _raise_highest(kind, state, rows, np.flatnonzero(anew), highest[anew])
         winner = np.arange(owners) + len(rows)
         rows = join_rows(rows, state)
@@ -132,17 +138,21 @@ def fold_rows(kind: str, incoming: Incoming, values: Sequence[bytes | None]) -> 
             left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
             order = np.argsort(owner, kind="stable")
             at, owner, left = at[order], owner[order], left[order]
-    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed)
+    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, lacking)
 
 
-def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> None:
+def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> Int64s | None:
     """Take each unavailable column from the event before; off the hot path, since TOAST columns are rare.
+
+    Returns, by owner, the columns for which there is none: the row was re-keyed, or deleted by flag and came back.
 
     Source: Debezium `__debezium_unavailable_value`.
     """
     layout = ROW_LAYOUTS[kind]
     groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
     groups.append((HELD_PARENT_BIT, PARENT_COLUMNS))
+    lacking = np.zeros(len(state), dtype=np.int64)
+    alive = state.numbers[:, OP] != DELETE
     for bit, names in groups:
         keeps = (masks >> bit) & 1 == 1
         if not (keeps & accepted).any():
@@ -152,6 +162,10 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
         source[rows.owner[takes]] = takes  # the last one wins: rows are in arrival order
         # a row whose every event lacks the column has nothing to hold: it stays null
         known = source >= 0
+        asked = np.zeros(len(state), dtype=np.bool_)
+        asked[rows.owner[keeps & accepted]] = True
+        gone = known & (rows.numbers[source, OP] == DELETE)
+        lacking[asked & alive & (~known | gone)] |= np.int64(1 << bit)
         for name in names:
             column, place = layout.column(name), layout.place(name)
             mark = np.uint64(1 << column)
@@ -162,6 +176,7 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
                 state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
             else:
                 state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
+    return lacking if lacking.any() else None
 
 
 def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s, highest: Int64s) -> None:

@@ -18,6 +18,9 @@ Bools = npt.NDArray[np.bool_]
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted apart; all but rows in the first shard alone."""
 
+LACKING = "lacking"
+"""Outcome beside the others: rows without a value that their source did not send again and that nobody knows."""
+
 
 class Counting:
     """Adds a worker's counts to its writes, with the marks that keep a replay from adding them again."""
@@ -62,6 +65,10 @@ class Counting:
                 _add(change, topic, outcome, reason, messages)
             for (topic, partition), offset in batch.passed.items():
                 self._mark(change, NOT_OURS, topic, partition, offset)
+
+    def count_lacking(self, change: Change, topic: str) -> None:
+        """Count a row that lacks a value; its event is counted as folded, too."""
+        _add(change, topic, LACKING, "value_not_sent", 1)
 
     def count_truncate(self, change: Change, truncated: Truncated) -> None:
         """Count a truncate: every worker sweeps, one counts."""

@@ -29,6 +29,7 @@ from nurt.model.change import Change
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, Words
 from nurt.operators.counting import Counting
+from nurt.operators.lacking import tell_lacking
 from nurt.operators.sweeping import Sweeping, is_of, row_kind
 from nurt.ports import Store
 
@@ -154,6 +155,9 @@ class RowsStage(Generic[T]):
                 news = ~fallen
                 news[news] = folded.accepted
                 self._count(change, parts[kind], incoming[kind], news)
+                if folded.lacking is not None:
+                    for topic in tell_lacking(kind, parts[kind], incoming[kind], folded.lacking, owner, ~fallen):
+                        self._counting.count_lacking(change, topic)
         self._store.write(change)
         return self._voice.join(said)
 
