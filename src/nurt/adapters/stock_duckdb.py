@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS stock_history (
     {", ".join(f"{name} DECIMAL(18,4)" for name in _FIGURES)});
 CREATE TABLE IF NOT EXISTS stock_events (
     id VARCHAR PRIMARY KEY, kind VARCHAR, realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR,
-    crossed_at TIMESTAMP,
+    location VARCHAR, crossed_at TIMESTAMP,
     quantity DECIMAL(18,4), orders VARCHAR[]);
 CREATE OR REPLACE VIEW stock_now AS
     SELECT * FROM stock_history
@@ -65,7 +65,7 @@ class DuckdbStockSink:
                 told = [{**event, "at": event["at_ms"]} for event in batch.events]
                 connection.register("incoming", pl.DataFrame(told, schema=EVENT_COLUMNS).to_arrow())
                 connection.execute(
-                    "INSERT OR IGNORE INTO stock_events SELECT id, kind, realm, sku, channel, market, "
+                    "INSERT OR IGNORE INTO stock_events SELECT id, kind, realm, sku, channel, market, location, "
                     "make_timestamp(at * 1000), (quantity / 10000)::DECIMAL(18,4), orders FROM incoming"
                 )
                 connection.unregister("incoming")

@@ -42,7 +42,7 @@ ORDER_COLUMNS: dict[str, pl.DataType] = {
     "shipments": pl.List(_SHIPMENT),
 }
 EVENT_COLUMNS: dict[str, pl.DataType] = {
-    **dict.fromkeys(("id", "kind", "realm", "sku", "channel", "market"), pl.String()),
+    **dict.fromkeys(("id", "kind", "realm", "sku", "channel", "market", "location"), pl.String()),
     "at": pl.Int64(),
     "quantity": pl.Int64(),
     "orders": pl.List(pl.String()),

@@ -39,6 +39,7 @@ place of a realm, so that what one checkout asks for lies together:
 | `n` | the order | `1`: it was said to be stuck | publisher |
 | `v` and the sku's text | none | read model: JSON `{"channel/market": pieces}` | publisher |
 | `u` | none | zset: papers and skus by the ms at which the clock changes them; 0: a reservation did | stock, ledger |
+| `e` | none | JSON: newest stock level by location that may become stale, and which are | stock |
 | `f` | none | the plan, compiled, as JSON | stock |
 | `l` | the order | hash: what was reserved, what its own rows say, route, until | ledger script |
 | `m` | the sku | text: what reservations hold, by route | ledger script |

@@ -37,13 +37,20 @@ class StockPublisher:
 
     Args:
         moment: tells the epoch and what the time is, in milliseconds.
+        stale_of: names a realm's stale locations.
     """
 
     def __init__(
-        self, store: Store, keys: Keys, context: FoldContext, routes: Routes, moment: Callable[[], tuple[int, int]]
+        self,
+        store: Store,
+        keys: Keys,
+        context: FoldContext,
+        routes: Routes,
+        moment: Callable[[], tuple[int, int]],
+        stale_of: Callable[[str], frozenset[str]],
     ) -> None:
         self._store, self._keys, self._routes, self._moment = store, keys, routes, moment
-        self.view = StockView(store.read, keys, context, routes)
+        self.view = StockView(store.read, keys, context, routes, stale_of)
 
     def publish(self, realm: str, shelves: Sequence[bytes], papers: Sequence[bytes]) -> StockBatch:
         """Say how shelves and orders are now."""
@@ -205,4 +212,4 @@ _SIDES = ("level", "oversold", "drifts")
 
 def _event(kind: str, mark: int | str, place: dict[str, Any], quantity: int = 0) -> dict[str, Any]:
     name = "/".join([kind, place["sku"], place["channel"] or "", place["market"] or "", str(mark)])
-    return {"id": name, "kind": kind, **place, "quantity": quantity, "orders": []}
+    return {"id": name, "kind": kind, "location": "", **place, "quantity": quantity, "orders": []}

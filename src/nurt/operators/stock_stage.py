@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import polars as pl
@@ -16,20 +17,23 @@ from nurt.core.columns import encode_ids
 from nurt.core.context import FoldContext
 from nurt.core.stock.components import Members, components, joins, read_members, write_members
 from nurt.core.stock.deltas import apply_deltas, deltas_of_kits, deltas_of_shares, no_deltas
+from nurt.core.stock.feeds import Feeds
 from nurt.core.stock.frames import fold_frame
 from nurt.core.stock.ledger import Booked, book_call
 from nurt.core.stock.papers import SHARE, join_papers
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, weigh
 from nurt.core.stock.routes import Routes
-from nurt.core.stock.said import KIT_PART, PAPERS, SHELVES, SUPPLY, StockSaid, sku_ids
+from nurt.core.stock.said import KIT_PART, PAPERS, SHELVES, SUPPLY, StockSaid, nothing, sku_ids
 from nurt.core.stock.tokens import TOKEN_COLUMNS, ledger_token, tokens_of
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
-from nurt.operators.stock_view import HELD, INDEX, PAPER, PROMISE, SHARES, SHELF, Shelves, holds_with_kits
+from nurt.operators.stock_view import FEEDS, HELD, INDEX, PAPER, PROMISE, SHARES, SHELF, Shelves, holds_with_kits
 from nurt.ports import Store
 
+ID_BYTES = 16
+_NOWHERE = {"sku": "", "channel": "", "market": ""}
 DUE = 0
 """Part of a share's row that says when the clock changes its paper."""
 OWED_EPOCHS = 50
@@ -79,6 +83,7 @@ class StockStage:
         self._routes = routes
         self._moment = moment
         self._owed: dict[bytes, int] = {}
+        self._feeds: dict[str, Feeds] = {}
 
     def fold(self, realm: str, said: StockSaid, due: Touched | None = None) -> Touched:
         """Fold what was said, look again at what is due, and owe what is to be published; returns the latter."""
@@ -91,6 +96,36 @@ class StockStage:
         self._owe(realm, touched, epoch, change)
         self._store.write(change)
         return touched
+
+    def feeds(self, realm: str) -> Feeds:
+        """Return what is known of a realm's feeds."""
+        if realm not in self._feeds:
+            self._feeds[realm] = Feeds.decode(self._store.read([self._keys.realm_place(realm) + FEEDS])[0])
+        return self._feeds[realm]
+
+    def watch_feeds(self, realm: str) -> tuple[Touched, list[dict[str, Any]]]:
+        """Weigh all shelves anew when a location became stale or fresh; returns them, and the events.
+
+        What became stale is written last: a crash before it begins all over.
+        """
+        epoch, as_of_ms = self._moment()
+        feeds, touched = self.feeds(realm), Touched()
+        before, feeds.stale = feeds.stale, feeds.stale_at(self._routes.plan, as_of_ms)
+        if feeds.stale == before:
+            return touched, []
+        place = self._keys.realm_place(realm)
+        for ids in list(self._store.scan(SHELF)):
+            some = Touched(shelves=dict.fromkeys(one for one in ids if len(one) == ID_BYTES))
+            touched.shelves.update(self.fold(realm, nothing(), some).shelves)
+        events = []
+        for name in sorted(feeds.stale ^ before):
+            kind = "stale_feed" if name in feeds.stale else "fresh_feed"
+            told = {"id": f"{kind}/{name}/{self._store.next_stamp()}", "kind": kind, "location": name, "realm": realm}
+            events.append({**told, **_NOWHERE, "at_ms": as_of_ms, "quantity": 0, "orders": []})
+        score = owed_score(self._store.run, epoch)
+        owed = {b"E" + orjson.dumps(event): score for event in events}
+        self._store.write(Change(put={place + FEEDS: feeds.encode()}, owed={place: owed}))
+        return touched, events
 
     def _owe(self, realm: str, touched: Touched, epoch: int, change: Change) -> None:
         """Owe what is to be published, so that it is said after a restart: replays do not name all of it.
@@ -307,7 +342,10 @@ class StockStage:
         """Write what can be promised of shelves, and when the clock changes it."""
         rows = SHELVES.unpack([shelves.shelf[one] for one in ids])
         holds, kits = holds_with_kits(shelves, ids, self._context)
-        weighed = weigh(self._routes, self._context.priority, len(ids), rows, holds, as_of_ms)
+        feeds = self.feeds(realm)
+        if feeds.hear(self._routes.plan, rows):
+            change.put[self._keys.realm_place(realm) + FEEDS] = feeds.encode()
+        weighed = weigh(self._routes, self._context.priority, len(ids), rows, holds, as_of_ms, feeds.stale)
         slack = (
             pl.DataFrame(weighed.slack.clip(-PROMISE_MAX, PROMISE_MAX))
             .select(pl.concat_str(pl.all(), separator=","))[:, 0]

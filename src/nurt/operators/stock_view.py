@@ -12,6 +12,7 @@ import polars as pl
 
 from nurt.core.context import FoldContext
 from nurt.core.stock.components import Members, components, joins, read_members
+from nurt.core.stock.feeds import Feeds
 from nurt.core.stock.figures import figures, free_of_kits
 from nurt.core.stock.ledger import read_held
 from nurt.core.stock.papers import DONE_ORDER, Joined, join_papers
@@ -26,6 +27,7 @@ from nurt.model.stock_plan import UNIT
 Read = Callable[[Sequence[bytes]], list[bytes | None]]
 Int64s = npt.NDArray[np.int64]
 PAPER, INDEX, SHARES, SHELF, HELD, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"d", b"q", b"m"
+FEEDS = b"e"
 
 
 class Shelves:
@@ -96,10 +98,22 @@ class StockView:
 
     Args:
         read: returns the values of keys.
+        stale_of: names a realm's stale locations; None: as they are stored.
     """
 
-    def __init__(self, read: Read, keys: Keys, context: FoldContext, routes: Routes) -> None:
+    def __init__(
+        self,
+        read: Read,
+        keys: Keys,
+        context: FoldContext,
+        routes: Routes,
+        stale_of: Callable[[str], frozenset[str]] | None = None,
+    ) -> None:
         self._read, self._keys, self._context, self.routes = read, keys, context, routes
+        self.stale_of = stale_of or self._stale
+
+    def _stale(self, realm: str) -> frozenset[str]:
+        return Feeds.decode(self._read([self._keys.realm_place(realm) + FEEDS])[0]).stale
 
     def look(self, realm: str, ids: Sequence[bytes], as_of_ms: int, names: Mapping[bytes, str] | None = None) -> Looked:
         """Weigh skus by id.
@@ -142,7 +156,8 @@ class StockView:
         rows = SHELVES.unpack([shelves.shelf[one] for one in ids])
         own = HOLDS.unpack([shelves.held[one] for one in ids], ("sku",))
         holds, _ = holds_with_kits(shelves, ids, self._context)
-        weighed = weigh(self.routes, self._context.priority, len(ids), rows, holds, as_of_ms)
+        stale = self.stale_of(shelves.realm)
+        weighed = weigh(self.routes, self._context.priority, len(ids), rows, holds, as_of_ms, stale)
         named = pl.concat([rows.select(OWNER, "sku"), own.select(OWNER, "sku")]).drop_nulls()
         texts = dict(named.unique(OWNER, keep="first", maintain_order=True).iter_rows())
         return rows, holds, weighed, shelves.reserved(ids, self.routes), [texts.get(at, "") for at in range(len(ids))]

@@ -48,11 +48,14 @@ class StockWorker:
         )
         self.rows = RowsStage[StockSaid](store, keys, StockVoice(context))
         self.stage = StockStage(store, keys, context, routes, self.moment)
-        self.publisher = StockPublisher(store, keys, context, routes, self.moment)
+        self.publisher = StockPublisher(store, keys, context, routes, self.moment, self._stale)
         self._routes = routes
         self._resumed = self._knows_day = self._opened = False
         self._near: dict[int, bool] = {}
         self._parts = 0
+
+    def _stale(self, realm: str) -> frozenset[str]:
+        return self.stage.feeds(realm).stale
 
     def moment(self) -> tuple[int, int]:
         """Tell the epoch and the time in milliseconds."""
@@ -192,6 +195,10 @@ class StockSteps:
             worker.sweep(None if self._server_clock else worker.as_of_ms)
             for realm, touched in worker.due().items():
                 self._wait(realm, worker.stage.fold(realm, nothing(), touched))
+            for realm in worker.realms:
+                touched, told = worker.stage.watch_feeds(realm)
+                self._wait(realm, touched)
+                events += told
             if worker.near:
                 worker.open(None if self._server_clock else worker.as_of_ms)
         if events:
@@ -212,6 +219,8 @@ class StockSteps:
             yield self._routes.of_realm(realm), (realm, part)
 
     def _wait(self, realm: str, touched: Touched) -> None:
+        if not touched.shelves and not touched.papers:
+            return
         waiting = self._waiting.setdefault(realm, Touched())
         waiting.shelves.update(touched.shelves)
         waiting.papers.update(touched.papers)

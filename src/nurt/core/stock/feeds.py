@@ -1,0 +1,57 @@
+"""Which locations' news of stock are too old. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+import polars as pl
+
+from nurt.core.stock.said import LEVEL
+from nurt.model.stock_plan import StockPlan
+
+
+@dataclass(slots=True)
+class Feeds:
+    """News of the locations that may become stale.
+
+    Attributes:
+        news: location -> commit time of its newest stock level that was ever seen, in ms.
+        stale: what counts as stale now.
+    """
+
+    news: dict[str, int] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
+
+    def hear(self, plan: StockPlan, shelves: pl.DataFrame) -> bool:
+        """Take in the times of levels (SHELVES); says whether anything is newer."""
+        watched = [name for name, one in plan.locations.items() if one.stale_s is not None]
+        if not watched:
+            return False
+        levels = shelves.filter((pl.col("part") == LEVEL) & pl.col("location").is_in(watched))
+        newer = False
+        for place, ts_ms in levels.group_by("location").agg(pl.col("ts_ms").max()).iter_rows():
+            if ts_ms is not None and ts_ms > self.news.get(place, -1):
+                self.news[place] = ts_ms
+                newer = True
+        return newer
+
+    def stale_at(self, plan: StockPlan, as_of_ms: int) -> frozenset[str]:
+        """Name the locations whose news are too old; one that was never heard of has none."""
+        return frozenset(
+            name
+            for name, ts_ms in self.news.items()
+            if name in plan.locations
+            and (limit := plan.locations[name].stale_s) is not None
+            and as_of_ms - ts_ms > limit * 1000
+        )
+
+    def encode(self) -> bytes:
+        """Write it down."""
+        return orjson.dumps({"news": self.news, "stale": sorted(self.stale)}, option=orjson.OPT_SORT_KEYS)
+
+    @staticmethod
+    def decode(value: bytes | None) -> Feeds:
+        """Read it; nothing is known where there is nothing."""
+        held = orjson.loads(value) if value is not None else {"news": {}, "stale": []}
+        return Feeds(held["news"], frozenset(held["stale"]))

@@ -1,0 +1,231 @@
+"""Rules of the flow of stock, each told as a small history by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nurt.core.stock.tokens import ledger_token
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import DELETE, UPSERT
+from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from tests.oracle.frames import batch_of
+from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.sources import Event, Stored
+from tests.oracle.stock_engine import StockEngine, moment_of
+from tests.oracle.stock_histories import BASE_MS
+from tests.oracle.values import TODAY
+
+IDS = DEPLOYMENT_IDS.ids
+PARENTS = {"order_line": "order", "document_line": "document", "shipment_line": "shipment", "shipment": "order"}
+
+
+def plan(**rules: Any) -> StockPlan:
+    return StockPlan(
+        {"N": Location("N", stale_s=60, stale_buffer=3 * UNIT)},
+        {"pl": Channel("pl", ("N",), ("PL",))},
+        {"PL": Market("PL")},
+        **{"grace_s": 30, "low": 2 * UNIT, **rules},
+    )
+
+
+class Told:
+    """An engine, told row by row."""
+
+    def __init__(self, rules: StockPlan | None = None) -> None:
+        self.engine = StockEngine(rules or plan())
+        self.engine.start(1)
+        self.number = 0
+
+    def row(
+        self, system: str, kind: str, key: str, parent: str | None = None, *, gone: bool = False, **fields: Any
+    ) -> None:
+        self.number += 1
+        names = {name: fields.get(name) for name in ENTITIES[kind].fields}
+        of = PARENTS.get(kind)
+        stored = None if gone else Stored(names, None, (of, of, parent) if of and parent else None)
+        place = (self.number, 0, 0, 0)
+        event = Event(
+            self.number,
+            system,
+            kind,
+            kind,
+            key,
+            DELETE if gone else UPSERT,
+            0,
+            0,
+            place,
+            0,
+            self.number,
+            BASE_MS,
+            stored,
+        )
+        self.engine.feed(batch_of([event], DEPLOYMENT_IDS))
+
+    def level(self, pieces: int) -> None:
+        self.row("erp", "stock_level", "1", sku="A", location="N", quantity=pieces * UNIT)
+
+    def order(self, number: str, pieces: int, **fields: Any) -> None:
+        self.row("pl", "order", number, number=number, placed_at=BASE_MS * 1000, **fields)
+        self.row("pl", "order_line", number, number, sku="A", quantity=pieces * UNIT)
+
+    def document(self, key: str, order: str | None, pieces: int, **fields: Any) -> None:
+        self.row("erp", "document", key, number=f"D{key}", order_ref=order, booked_at=BASE_MS * 1000, **fields)
+        self.row("erp", "document_line", key, key, sku="A", quantity=pieces * UNIT)
+
+    def left(self) -> int:
+        return self.engine.figures["A", "pl", "PL"][1] // UNIT
+
+    def kinds(self) -> list[str]:
+        return [event["kind"] for event in self.engine.events.values()]
+
+    def reserve(self, number: str, pieces: int) -> str:
+        self.engine.drain(TODAY)
+        ledger = self.engine.memory.ledger(self.engine.keys.realm_place("default"))
+        sku = DEPLOYMENT_IDS.one("sku\x1fA")
+        now_ms = self.engine.as_of
+        token = ledger_token(IDS, "pl", number)
+        answer = ledger.call("reserve", (token, "pl/PL", 10_000, "1", sku, pieces * UNIT), now_ms)
+        self.engine.drain(TODAY)
+        return answer[0].decode()
+
+
+def test_a_booking_and_the_level_that_shows_it_count_once_in_either_order() -> None:
+    for level_first in (False, True):
+        told = Told()
+        told.level(10)
+        told.order("1", 2)
+        assert told.left() == 8
+        if level_first:
+            told.level(8)
+            assert told.left() == 6  # until the booking comes nobody can know why it fell
+            told.document("1", "1", 2)
+            told.level(8)
+        else:
+            told.document("1", "1", 2)
+            assert told.left() == 8
+            told.level(8)
+        assert told.left() == 8
+
+
+def test_a_booking_whose_level_came_before_it_stops_counting_when_its_grace_is_over() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 2)
+    told.level(8)
+    told.document("1", "1", 2)
+    assert told.left() == 6
+    told.engine.drain(TODAY + 2)
+    assert told.left() == 8
+
+
+def test_a_document_of_two_orders_books_both_and_a_second_one_nothing_more() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 2)
+    told.order("2", 3)
+    assert told.left() == 5
+    told.document("1", "1, 2", 5)
+    told.level(5)
+    assert told.left() == 5
+    told.row("erp", "document", "1", number="D1", order_ref="1, 2", status="cancelled", booked_at=BASE_MS * 1000)
+    told.document("2", "1;2", 5)
+    told.level(5)
+    assert told.left() == 5
+
+
+def test_a_partial_booking_leaves_the_rest_held() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 4)
+    told.document("1", "1", 3)
+    told.level(7)
+    assert told.left() == 6
+
+
+def test_a_cancelled_order_holds_nothing() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 4)
+    told.row("pl", "order", "1", number="1", status="cancelled")
+    assert told.left() == 10
+
+
+def test_parcels_end_what_they_hold_and_no_more() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 4)
+    told.row("wms", "shipment", "1", status="shipped", order_ref="1", tracking="T1")
+    told.row("wms", "shipment_line", "1", "1", sku="A", quantity=3 * UNIT)
+    assert told.left() == 9
+    (order,) = [one for _, one in told.engine.orders.values() if one]
+    assert order["stage"] == "partly_shipped"
+    assert order["shipments"][0]["tracking"] == "T1"
+
+
+def test_a_reservation_passes_to_the_order_without_counting_twice_or_not_at_all() -> None:
+    told = Told()
+    told.level(10)
+    told.engine.drain(TODAY)
+    assert told.reserve("1", 3) == "accepted"
+    assert told.left() == 7
+    told.row("pl", "order", "1", number="1", placed_at=BASE_MS * 1000)
+    told.engine.drain(TODAY)
+    assert told.left() == 7  # its lines are not here yet: the reservation still holds
+    told.row("pl", "order_line", "1", "1", sku="A", quantity=3 * UNIT)
+    told.engine.drain(TODAY)
+    assert told.left() == 7
+    assert told.reserve("1", 3) == "accepted"
+    assert told.left() == 7
+    told.row("pl", "order", "1", number="1", status="cancelled")
+    told.engine.drain(TODAY)
+    assert told.left() == 10
+
+
+def test_a_reservation_expires() -> None:
+    told = Told()
+    told.level(3)
+    told.engine.drain(TODAY)
+    assert told.reserve("1", 3) == "accepted"
+    assert told.reserve("2", 1) == "refused"
+    told.engine.drain(TODAY + 1)
+    assert told.left() == 3
+
+
+def test_a_threshold_is_crossed_once_until_it_is_left_behind() -> None:
+    told = Told()
+    for pieces in (5, 2, 1, 2, 3, 2, 0, 0, 5, 1):
+        told.level(pieces)
+    # 2, 1, 2 low once; 3 is past 2 + 1, so 2 is low again; 0 out once; 5 back; 1 low
+    assert told.kinds() == ["low_stock", "low_stock", "out_of_stock", "back_in_stock", "low_stock"]
+
+
+def test_oversold_stock_names_its_orders() -> None:
+    told = Told()
+    told.level(3)
+    told.order("1", 2)
+    told.order("2", 2)
+    (event,) = [one for one in told.engine.events.values() if one["kind"] == "oversold"]
+    assert event["quantity"] == UNIT
+    assert len(event["orders"]) == 2
+
+
+def test_an_order_without_document_is_stuck_once() -> None:
+    told = Told(plan(stuck_s=15))
+    told.level(3)
+    told.order("1", 2)
+    told.engine.drain(TODAY)
+    assert "stuck_order" not in told.kinds()
+    told.engine.drain(TODAY + 1)
+    told.engine.drain(TODAY + 2)
+    assert told.kinds().count("stuck_order") == 1
+
+
+def test_a_location_without_news_keeps_more_back_until_news_come() -> None:
+    told = Told()
+    told.level(10)
+    told.engine.drain(TODAY)
+    assert told.left() == 10
+    told.engine.drain(TODAY + 4)
+    assert told.left() == 7
+    assert told.kinds() == ["stale_feed"]
+    assert moment_of(TODAY + 4) - BASE_MS > 60_000
