@@ -6,7 +6,6 @@ second signal ends it at once; that loses nothing either, the next run repeats w
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import logging
@@ -27,6 +26,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.process_memory import keep_memory_small
 from nurt.core.launch import Decision
 from nurt.errors import NurtError
 from nurt.operators.failures import failures
@@ -38,9 +38,6 @@ KILL_AFTER_S = 10.0
 LAST_WORDS_S = 3.0
 NEW_OBJECTS = 200_000
 """So many new objects later the garbage collector looks at them."""
-KEPT_BYTES = 32 << 20
-"""How much freed memory the C library keeps, and from what size on a piece is a mapping of its own."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 LookOn = Callable[[], None]
 Layout = Callable[[Any], Dataflow]
 
@@ -76,7 +73,7 @@ def run_stock_here(
 def _run(layout: Layout, current: Current, **place: Any) -> None:
     failures.clear()
     _collect_seldom()
-    _keep_memory()
+    keep_memory_small()
     try:
         cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
     except (KeyboardInterrupt, SystemExit):
@@ -93,20 +90,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS, 20, 20)
-
-
-def _keep_memory() -> None:
-    """Let glibc keep some freed memory, and share one heap among threads.
-
-    Every micro-batch frees what the next one takes again: handed back in between, its pages are cleared once more each
-    time. Where there is no glibc, nothing happens.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    for option, value in ((_TRIM_THRESHOLD, KEPT_BYTES), (_MMAP_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, 1)):
-        mallopt(option, value)
 
 
 def cause_of(failed: BaseException) -> BaseException:

@@ -30,12 +30,12 @@ Answer = TypeVar("Answer")
 
 FETCHER: dict[str, Any] = {
     "queued.min.messages": 100_000,
-    "queued.max.messages.kbytes": 32_768,
+    "queued.max.messages.kbytes": 16_384,
     "fetch.queue.backoff.ms": 5,
 }
 """librdkafka pauses a partition past `queued.min.messages`, by default for a whole second: the reader then starves.
 
-Looked at every 5 ms, 32 MB are never empty; more only takes memory.
+Looked at every 5 ms, 16 MB are never empty; more only takes memory.
 """
 
 CONSUME_MAX = 1_000_000
