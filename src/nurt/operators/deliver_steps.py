@@ -13,6 +13,9 @@ from nurt.model.raw import RawBatch
 from nurt.operators.deliver import Stopping
 from nurt.operators.deliver_source import Work
 
+BACKLOG_ROWS = 2_000
+"""Live messages at once from which a bulk interface is taken too: a first start, or one after a long rest."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +65,7 @@ class DeliveredPart(StatelessSinkPartition[Work]):
                 works = [item for item in items if item.is_backfill is backfill]
                 messages = [one for work in works for batch in work.batches for one in self._read(batch)]
                 if messages:
-                    self._to.deliver(messages, bulk=backfill)
+                    self._to.deliver(messages, bulk=backfill or len(messages) >= BACKLOG_ROWS)
             self._to.retry_parked()
         except Stopping:
             raise
