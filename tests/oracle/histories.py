@@ -239,8 +239,12 @@ def arrange(log: list[Event], order: str, seed: int, late: int) -> list[Event]:
 
 
 def _may_be_late(event: Event, log: list[Event]) -> bool:
-    """Say whether a row loses nothing by the delay: a held column takes its value from the events before it."""
-    return not any(other.held for other in log if other.row == event.row)
+    """Say whether a row loses nothing by the delay.
+
+    A held column takes its value from the events before it. And where an event has no position, the order of its
+    partition is all that there is, which Kafka keeps.
+    """
+    return not any(other.held or None in other.position for other in log if other.row == event.row)
 
 
 # -- what is left

@@ -65,7 +65,11 @@ class Noticed(Exception):
     """A broken stream was caught."""
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+SELDOM = frozenset({"null_forgets"})
+"""Faults whose histories random ones hit too seldom to be searched for; `tests/unit/test_rows.py` plays them."""
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in SELDOM])
 def test_a_broken_stream_is_noticed(fault: str) -> None:
     """Without this the two laws above might hold because histories are too tame."""
     search = settings(slowly, max_examples=3000, database=None, derandomize=True, phases=[Phase.generate])
