@@ -61,9 +61,9 @@ def contest(name: str, place: dict[str, str], events: int) -> dict[str, float]:
                 topics = dict.fromkeys(mixed["topics"], PARTITIONS)
                 seconds = per_record.run(place["bootstrap"], topics, mixed["schemas"], events, server.url)
             elif name == "small":
-                seconds = small(place, orders, server.url)
+                seconds = small(place, orders, server.socket_url)
             else:
-                seconds = whole(name, place, orders if name == "orders" else mixed, server.url)
+                seconds = whole(name, place, orders if name == "orders" else mixed, server.socket_url)
             worker = meter.read()
             return {"events": events, "seconds": seconds, **worker, **state_of(server.url)}
 
@@ -104,6 +104,7 @@ def whole(name: str, place: dict[str, str], load: dict[str, Any], redis_url: str
         topic=f"bench.profiles.{os.getpid()}",
         control_topic=f"bench.control.{os.getpid()}",
         rows_max=int(place["rows_max"]),
+        workers=int(place["workers"]),
     )
     return timed(lambda: run_here(profiles, settings))
 
@@ -199,6 +200,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows-max", type=int, default=50_000)
     parser.add_argument(
+        "--workers", type=int, default=2, help="threads of nurt's one process: one folds while another waits for Redis"
+    )
+    parser.add_argument(
         "--kafka-option", action="append", default=[], metavar="NAME=VALUE", help="of `orders`, `mixed`"
     )
     parser.add_argument("--only", nargs="*", choices=CONTESTANTS, default=CONTESTANTS)
@@ -211,7 +215,15 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with running_kafka() as bootstrap, tempfile.TemporaryDirectory(prefix="nurt-bench-") as name:
         options = json.dumps(dict(option.split("=", 1) for option in chosen.kafka_option))
-        place = json.dumps({"bootstrap": bootstrap, "home": name, "rows_max": str(chosen.rows_max), "options": options})
+        place = json.dumps(
+            {
+                "bootstrap": bootstrap,
+                "home": name,
+                "rows_max": str(chosen.rows_max),
+                "workers": str(chosen.workers),
+                "options": options,
+            }
+        )
         prepare(bootstrap, Path(name), chosen.events, chosen.only)
         rates: dict[str, list[float]] = {one: [] for one in chosen.only}
         for number in range(chosen.rounds):
