@@ -181,3 +181,23 @@ def test_what_was_refused_gets_another_chance(settings: Settings, fake: FakeWebh
     assert refusals_again(settings, destination_named(settings, "hook")) == 1
     _run(settings)
     assert len(fake.rows) == 1 and not open_store(settings, "hook").refusals()
+
+
+def test_a_store_of_whole_profiles_is_kept_by_the_same_flow(settings: Settings, tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    text = f"destinations:\n  hook: {{kind: delta, path: '{tmp_path}/lake', linger_ms: 50}}\n"
+    settings.destinations.write_text(text)
+    state = State(settings)
+    state.publish((1, 1, "a@x.pl"), (2, 1, "b@x.pl"))
+    _run(settings)
+    state.publish((1, 2, "new@x.pl"), (2, 3, None))
+    _run(settings)
+    rows = DeltaTable(str(tmp_path / "lake")).to_pyarrow_table(columns=["id", "email"]).to_pylist()
+    assert rows == [{"id": key_of(1), "email": "new@x.pl"}]
+    version = DeltaTable(str(tmp_path / "lake")).version()
+    _run(settings)
+    assert DeltaTable(str(tmp_path / "lake")).version() == version, "what was told is not told again"
+    _run(settings, from_scratch=True)
+    assert DeltaTable(str(tmp_path / "lake")).version() > version
+    assert preview(settings, destination_named(settings, "hook")) == ([], 0, 0)
