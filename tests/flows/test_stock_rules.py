@@ -181,6 +181,20 @@ def test_a_reservation_passes_to_the_order_without_counting_twice_or_not_at_all(
     assert told.left() == 10
 
 
+def test_a_reservation_of_a_kit_passes_to_the_order_of_the_kit() -> None:
+    told = Told()
+    told.level(10)
+    told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=2 * UNIT)
+    told.engine.drain(TODAY)
+    assert told.reserve("1", 4) == "accepted"  # what a client asks for two kits
+    assert told.left() == 6
+    told.row("pl", "order", "1", number="1", placed_at=BASE_MS * 1000)
+    told.row("pl", "order_line", "1", "1", sku="K", quantity=2 * UNIT)
+    told.engine.drain(TODAY)
+    assert told.left() == 6
+    assert told.engine.figures["K", "pl", "PL"][1] == 3 * UNIT
+
+
 def test_a_reservation_expires() -> None:
     told = Told()
     told.level(3)

@@ -66,7 +66,7 @@ class DuckdbStockSink:
                 connection.register("incoming", pl.DataFrame(told, schema=EVENT_COLUMNS).to_arrow())
                 connection.execute(
                     "INSERT OR IGNORE INTO stock_events SELECT id, kind, realm, sku, channel, market, location, "
-                    "make_timestamp(\"at\" * 1000), (quantity / 10000)::DECIMAL(18,4), orders FROM incoming"
+                    'make_timestamp("at" * 1000), (quantity / 10000)::DECIMAL(18,4), orders FROM incoming'
                 )
                 connection.unregister("incoming")
             connection.commit()

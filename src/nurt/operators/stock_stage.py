@@ -29,6 +29,7 @@ from nurt.core.tables import OWNER
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
+from nurt.model.stock_plan import UNIT
 from nurt.operators.stock_view import FEEDS, HELD, INDEX, PAPER, PROMISE, SHARES, SHELF, Shelves, holds_with_kits
 from nurt.ports import Store
 
@@ -84,15 +85,20 @@ class StockStage:
         self._moment = moment
         self._owed: dict[bytes, int] = {}
         self._feeds: dict[str, Feeds] = {}
+        self._kits: dict[str, dict[bytes, list[tuple[bytes, int]]]] = {}
+        self._books: list[tuple[pl.DataFrame, pl.DataFrame]] = []
 
     def fold(self, realm: str, said: StockSaid, due: Touched | None = None) -> Touched:
         """Fold what was said, look again at what is due, and owe what is to be published; returns the latter."""
         epoch, as_of_ms = self._moment()
         due = due or Touched()
+        self._books = []
         change = Change()
         touched = Touched(papers=dict(due.papers))
         deltas = self._fold_papers(realm, said.papers, list(due.papers), touched, change, as_of_ms)
         self._fold_shelves(realm, said.shelves, list(due.shelves), deltas, touched, change, as_of_ms)
+        for papers, lines in self._books:  # when the kits are known as they are now
+            book_call(change, self._keys.realm_place(realm), self._booked(realm, papers, lines))
         self._owe(realm, touched, epoch, change)
         self._store.write(change)
         return touched
@@ -167,7 +173,7 @@ class StockStage:
         new_values = SHARE.pack(shares, len(papers))
         self._store_shares(realm, papers, old_values, new_values, joined.due, change)
         touched.papers.update(dict.fromkeys(papers))
-        book_call(change, self._keys.realm_place(realm), self._booked(frame, joined.lines))
+        self._books.append((frame, joined.lines))
         return deltas_of_shares(SHARE.unpack(old_values), shares, papers, self._context.ids)
 
     def _tokens(self, ids: Sequence[bytes], values: Sequence[bytes | None]) -> dict[tuple[bytes, bytes], bool]:
@@ -246,16 +252,19 @@ class StockStage:
             if at in moments or old[at] is not None:
                 change.due.setdefault(place, {})[b"O" + papers[at] + tail] = moments.get(at)
 
-    def _booked(self, papers: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
-        """List what orders say of themselves to their reservations."""
+    def _booked(self, realm: str, papers: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
+        """List what orders say of themselves to their reservations; an order for a kit says its parts."""
         orders = papers.filter(pl.col("sales_channel").is_not_null())
         if not orders.height:
             return []
         known: dict[int, dict[bytes, int]] = {}
         summed = lines.group_by(OWNER, "sku").agg(pl.col("ordered").sum())
         summed = summed.with_columns(sku_ids(self._context.ids, summed["sku"]).alias("sku"))
+        kits = self._kits_of(realm)
         for owner, sku, quantity in summed.iter_rows():
-            known.setdefault(owner, {})[sku] = quantity
+            of_order = known.setdefault(owner, {})
+            for part, pieces in kits.get(sku, ((sku, UNIT),)):
+                of_order[part] = of_order.get(part, 0) + quantity * pieces // UNIT
         done = set(lines.filter("done")[OWNER].to_list())
         booked = []
         for owner, channel, *numbers in orders.select(OWNER, "sales_channel", "number", "reference").iter_rows():
@@ -264,6 +273,29 @@ class StockStage:
                     token = ledger_token(self._context.ids, channel, number)
                     booked.append(Booked(token, owner in done, known.get(owner, {})))
         return booked
+
+    def _kits_of(self, realm: str) -> dict[bytes, list[tuple[bytes, int]]]:
+        """Return the parts of every kit; once a run they are searched among all shelves."""
+        if realm not in self._kits:
+            self._kits[realm] = {}
+            for ids in list(self._store.scan(SHELF)):
+                some = [one for one in ids if len(one) == ID_BYTES]
+                values = self._store.read(self._keys.in_realm(SHELF, realm, some)) if some else []
+                self._note_kits(realm, some, values)
+        return self._kits[realm]
+
+    def _note_kits(self, realm: str, ids: Sequence[bytes], values: Sequence[bytes | None]) -> None:
+        rows = SHELVES.unpack(values, ("part", "of", "quantity"))
+        parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
+        kits = self._kits[realm]
+        for one in ids:
+            kits.pop(one, None)
+        if not parts.height:
+            return
+        summed = parts.group_by(OWNER, "of").agg(pl.col("quantity").fill_null(0).sum())
+        named = summed.with_columns(sku_ids(self._context.ids, summed["of"]).alias("of"))
+        for owner, part, quantity in named.iter_rows():
+            kits.setdefault(ids[owner], []).append((part, quantity))
 
     # --- shelves --------------------------------------------------------------------------------------
 
@@ -291,6 +323,8 @@ class StockStage:
             change.store(self._keys.in_realm(SHELF, realm, said_ids), values)
             shelves.shelf.update(zip(said_ids, values, strict=True))
             if kits:
+                self._kits_of(realm)
+                self._note_kits(realm, said_ids, values)
                 of_kits = deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(values), self._context.ids)
                 deltas = pl.concat([deltas, of_kits])
                 shelves.load(deltas["shelf"].to_list())
@@ -321,11 +355,10 @@ class StockStage:
 
     def _with_parts(self, shelves: Shelves, ids: list[bytes]) -> list[bytes]:
         """Add the parts of kits, whose orders hold them."""
-        frame = SHELVES.unpack([shelves.shelf[one] for one in ids], ("part", "of"))
-        parts = frame.filter(pl.col("part") == KIT_PART)["of"].drop_nulls().unique(maintain_order=True)
-        if not len(parts):
+        kits = self._kits_of(shelves.realm)
+        more = [part for one in ids if one in kits for part, _ in kits[one]]
+        if not more:
             return ids
-        more = sku_ids(self._context.ids, parts).to_list()
         shelves.load(more)
         return list(dict.fromkeys([*ids, *more]))
 

@@ -64,7 +64,10 @@ def holds_with_kits(shelves: Shelves, ids: list[bytes], context: FoldContext) ->
 
     Returns (HOLDS and owner without parts KIT, (owner, of) of the kits).
     """
-    holds = HOLDS.unpack([shelves.held[one] for one in ids])
+    values = [shelves.held[one] for one in ids]
+    if not any(values):
+        return HOLDS.empty(), HOLDS.empty(("of",))
+    holds = HOLDS.unpack(values)
     uses = holds.filter(pl.col("part") == KIT).select(OWNER, "of", pl.col("quantity").alias("uses"))
     holds = holds.filter(pl.col("part") != KIT)
     if not uses.height:
