@@ -169,7 +169,7 @@ class Meter:
         return {
             "cpu": usage.ru_utime + usage.ru_stime,
             "rss": statistics.median(later),
-            "rss_peak": usage.ru_maxrss / 1024,
+            "rss_peak": int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024,
         }
 
 
