@@ -216,6 +216,7 @@ def test_a_threshold_is_crossed_once_until_it_is_left_behind() -> None:
 def test_oversold_stock_names_its_orders() -> None:
     told = Told()
     told.level(3)
+    told.engine.drain(TODAY)
     told.order("1", 2)
     told.order("2", 2)
     (event,) = [one for one in told.engine.events.values() if one["kind"] == "oversold"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from nurt.core.stock.tokens import ledger_token
+from nurt.model.stock_plan import UNIT
 from tests.oracle.frames import batch_of
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.stock_batch import expected_stock
 from tests.oracle.stock_engine import StockEngine, moment_of
-from tests.oracle.stock_histories import SYSTEMS, StockHistory, stock_histories
+from tests.oracle.stock_histories import SKUS, SYSTEMS, StockHistory, stock_histories
 from tests.oracle.values import TODAY
 
 slowly = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=40)
@@ -59,3 +61,40 @@ def test_stock_equals_the_batch_whatever_happens(history: StockHistory, plan: Pl
     engine = StockEngine(history.plan, seed)
     _, as_of = run_plan(engine, history, plan, DEPLOYMENT_IDS, TODAY)  # type: ignore[arg-type]
     assert not judge(history, engine, as_of)
+
+
+@slowly
+@given(stock_histories(), st.lists(st.integers(0, 10**6), min_size=4, max_size=12), st.integers(1, 3))
+def test_reservations_leave_nothing_behind(history: StockHistory, asked: list[int], workers: int) -> None:
+    """Whatever was reserved, booked by its order, released or lost in a crash: when it has expired, nothing holds."""
+    engine = StockEngine(history.plan, workers)
+    at = engine.start(workers)
+    engine.drain(TODAY)
+    place, now = engine.keys.realm_place("default"), moment_of(TODAY)
+    for turn in range(max(len(asked), len(history.arrivals))):
+        noise = asked[turn % len(asked)] + turn
+        channel, number = ("pl", "de")[noise % 2], ("1", "2", "3", "r1")[noise // 2 % 4]
+        token = ledger_token(DEPLOYMENT_IDS.ids, channel, number)
+        sku = DEPLOYMENT_IDS.one("sku\x1f" + SKUS[noise // 8 % 3])
+        ledger = engine.memory.ledger(place)
+        if noise % 11 == 0:
+            ledger.call("release", (token,), now)
+        else:
+            lines = ("1", sku, (1 + noise % 3) * UNIT)
+            status = ledger.call("reserve", (token, f"{channel}/DE", 1_000 + noise % 40_000, *lines), now)[0]
+            assert status in (b"accepted", b"refused", b"known", b"differs", b"closed")
+        if noise % 7 == 0:
+            engine.kill()
+            at = engine.start(workers)
+        events = history.arrivals[at : at + 2]
+        if events:
+            engine.feed_until(batch_of(events, DEPLOYMENT_IDS), at + len(events))
+            at += len(events)
+        if noise % 3 == 0:
+            engine.commit()
+    while at < len(history.arrivals):
+        engine.feed_until(batch_of(history.arrivals[at : at + 3], DEPLOYMENT_IDS), min(at + 3, len(history.arrivals)))
+        at += 3
+    engine.drain(TODAY + 5)
+    assert not [key for key in engine.memory.values if key.startswith(place + b"m")]
+    assert not judge(history, engine, TODAY + 5)

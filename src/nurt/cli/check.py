@@ -14,6 +14,7 @@ from nurt.cli.sampling import Sampled, samples, tried
 from nurt.core.ids import Ids
 from nurt.core.mapping import Mapping
 from nurt.errors import ConfigurationError
+from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 from nurt.operators.translate import Translator
 from nurt.settings import Settings
 from nurt.wiring import open_registry, read_mapping
@@ -103,6 +104,10 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sample
 def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
     """Name entries of the mapping that no topic comes to."""
     used = {(one.file_name, one.line) for one in found}
+    for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of a kind that it knows
+        narrow = mapping.narrowed(kinds)
+        entries = [narrow.for_topic(one.topic) for one in found]
+        used |= {(entry.file_name, entry.line) for entry in entries if entry is not None}
     return [
         f"{rule.mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
         for rule in mapping.topics

@@ -28,6 +28,7 @@ from nurt.errors import ConfigurationError
 from nurt.model.keys import Keys
 from nurt.settings import Settings, load_settings
 from nurt.wiring import fold_context, open_redis, read_mapping
+from nurt.wiring_stock import stock_settings
 
 Config = Annotated[
     Path,
@@ -35,6 +36,8 @@ Config = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program instead of a page for a person.")]
 DEFAULT_CONFIG = Path("nurt.yaml")
+FLOWS = ("profiles", "stock")
+Flow = Annotated[str, typer.Option("--flow", help="Whose messages and state: profiles, or stock.")]
 
 page = Console(highlight=False)
 """Where results go."""
@@ -69,10 +72,14 @@ def deployment(config: Path) -> Iterator[Settings]:
 
 
 @contextmanager
-def opened_state(config: Path) -> Iterator[State]:
-    """Open the state of the deployment that a settings file describes."""
-    with deployment(config) as settings, state_of(settings) as state:
-        yield state
+def opened_state(config: Path, flow: str = "profiles") -> Iterator[State]:
+    """Open the state of one flow of the deployment that a settings file describes."""
+    if flow not in FLOWS:
+        raise refuse(f"opening the flow {flow!r}", "there is none of this name", f"name {' or '.join(FLOWS)}")
+    with deployment(config) as settings:
+        own = stock_settings(settings) if flow == "stock" else settings
+        with state_of(own) as state:
+            yield state
 
 
 @contextmanager

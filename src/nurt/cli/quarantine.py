@@ -17,6 +17,7 @@ from nurt.cli.frame import (
     DEFAULT_CONFIG,
     AsJson,
     Config,
+    Flow,
     aside,
     opened_state,
     page,
@@ -64,6 +65,7 @@ def list_quarantine(
     topic: OnlyTopic = None,
     rows_max: Annotated[int, typer.Option("--limit", "-n", help="How many to list, the newest first.")] = 20,
     as_json: AsJson = False,
+    flow: Flow = "profiles",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """List what is in quarantine: how many for each reason and what to do, then the newest.
@@ -77,7 +79,7 @@ def list_quarantine(
     nurt quarantine list --json | jq -r .place  [dim]# one JSON document a line[/dim]
     """
     wanted = Wanted(reason, topic)
-    with opened_state(config) as state:
+    with opened_state(config, flow) as state:
         newest = list(state.quarantine.newest(wanted, rows_max))
         if as_json:
             for refused in newest:
@@ -100,6 +102,7 @@ def show(
         bool, typer.Option("--bytes", help="Show the original bytes, which may hold personal data.")
     ] = False,
     as_json: AsJson = False,
+    flow: Flow = "profiles",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show one message: its reason, where it came from, and with --bytes what it is.
@@ -110,7 +113,7 @@ def show(
 
     nurt quarantine show shop_pl.magento.sales_order:3:1207 --bytes --json | jq -r .value
     """
-    with opened_state(config) as state:
+    with opened_state(config, flow) as state:
         refused = _found(state.quarantine, name)
     if as_json:
         print_json(_plain(refused, whole))
@@ -142,6 +145,7 @@ def requeue(
     topic: OnlyTopic = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     as_json: AsJson = False,
+    flow: Flow = "profiles",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Put messages on the input again, with their original bytes, and take them out of quarantine.
@@ -159,7 +163,7 @@ def requeue(
     """
     if (name is None) == (reason is None and topic is None and not everything):
         raise refuse("requeuing", "it is not said what", "name one message, or --reason, --topic or --all")
-    with opened_state(config) as state:
+    with opened_state(config, flow) as state:
         held = state.quarantine
         wanted = [_found(held, name)] if name is not None else _messages(held, Wanted(reason, topic))
         wanted.reverse()  # oldest first, as they came

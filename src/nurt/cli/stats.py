@@ -19,7 +19,18 @@ from nurt.adapters.read_figures import (
     Figures,
     totals,
 )
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
+from nurt.cli.frame import (
+    DEFAULT_CONFIG,
+    AsJson,
+    Config,
+    Flow,
+    State,
+    aside,
+    opened_state,
+    page,
+    print_json,
+    print_table,
+)
 
 
 def stats(
@@ -27,6 +38,7 @@ def stats(
         bool, typer.Option("--count", help="Count profiles, accounts, rows ... too; walks over all keys.")
     ] = False,
     as_json: AsJson = False,
+    flow: Flow = "profiles",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show where every message ended, and what is stored.
@@ -43,7 +55,7 @@ def stats(
 
     nurt stats --json | jq .totals.quarantined
     """
-    with opened_state(config) as state:
+    with opened_state(config, flow) as state:
         counts = state.tally.counts()
         figures = state.tally.figures()
         kinds = _kinds(state) if count else None

@@ -28,6 +28,8 @@ from nurt.operators.stock_view import SHARES, Looked, StockView
 from nurt.ports import Store
 
 SHOWN, SAID, STUCK = b"v", b"b", b"n"
+SEARCH_MS = 5_000
+"""How often at most orders are searched that hold what is oversold; an event in between names none."""
 ORDERS_NAMED_MAX = 100
 """Orders that an event of oversold stock names."""
 
@@ -38,6 +40,7 @@ class StockPublisher:
     Args:
         moment: tells the epoch and what the time is, in milliseconds.
         stale_of: names a realm's stale locations.
+        near: says whether hardly anything waits to be read.
     """
 
     def __init__(
@@ -48,7 +51,9 @@ class StockPublisher:
         routes: Routes,
         moment: Callable[[], tuple[int, int]],
         stale_of: Callable[[str], frozenset[str]],
+        near: Callable[[], bool],
     ) -> None:
+        self._near, self._searched_ms = near, 0
         self._store, self._keys, self._routes, self._moment = store, keys, routes, moment
         self.view = StockView(store.read, keys, context, routes, stale_of)
 
@@ -143,6 +148,13 @@ class StockPublisher:
                 events.append(event)
         short = {row["sku"]: row for row in oversold.values() if row["kind"] == "oversold"}
         if short:
+            self._name_holders(realm, short)
+
+    def _name_holders(self, realm: str, short: dict[str, dict[str, Any]]) -> None:
+        """Let events say who holds; not while there is much to read, and once in a while: it is a long search."""
+        _, as_of_ms = self._moment()
+        if self._near() and as_of_ms - self._searched_ms >= SEARCH_MS:
+            self._searched_ms = as_of_ms
             for sku, orders in self._holders(realm, list(short)).items():
                 short[sku]["orders"] = orders
 

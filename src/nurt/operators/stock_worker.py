@@ -48,7 +48,7 @@ class StockWorker:
         )
         self.rows = RowsStage[StockSaid](store, keys, StockVoice(context))
         self.stage = StockStage(store, keys, context, routes, self.moment)
-        self.publisher = StockPublisher(store, keys, context, routes, self.moment, self._stale)
+        self.publisher = StockPublisher(store, keys, context, routes, self.moment, self._stale, lambda: self.near)
         self._routes = routes
         self._resumed = self._knows_day = self._opened = False
         self._near: dict[int, bool] = {}
