@@ -65,8 +65,8 @@ class Noticed(Exception):
     """A broken stream was caught."""
 
 
-SELDOM = frozenset({"null_forgets"})
-"""Faults whose histories random ones hit too seldom to be searched for; `tests/unit/test_rows.py` plays them."""
+SELDOM = frozenset({"null_forgets", "nothing_owed"})
+"""Faults whose histories random ones hit too seldom: `unit/test_rows.py` and `flows/test_rules_owed.py` play them."""
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in SELDOM])
