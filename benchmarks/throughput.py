@@ -191,6 +191,8 @@ def prepare(bootstrap: str, home: Path, events: int, contestants: Sequence[str])
         sent = produce(iter([first]), bootstrap) + produce(job, bootstrap)
         loads[name] = {"schemas": book.schemas, "topics": topics}
         print(f"produced {sent:,} events of {name}", flush=True)
+    if "record" in contestants:
+        make_topics(bootstrap, [per_record.TOPIC], PARTITIONS)
     (home / "loads.pickle").write_bytes(pickle.dumps(loads))
 
 

@@ -17,6 +17,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 TABLES = {"customer_entity": "customer", "customer_address_entity": "address", "sales_order": "order"}
 
+TOPIC = "per-record-profiles"
+"""Where its profiles go; somebody has to make it."""
+
 
 class Pipeline:
     """The state of the pipeline lies in Redis, a JSON document a thing."""
@@ -86,7 +89,7 @@ class Pipeline:
         accounts = [self._get(f"account:{one}") for one in members]
         total = sum(float(gross) for one in accounts for gross in one.get("orders", {}).values())
         document = {"id": profile, "accounts": list(members), "total": total, "customer": account.get("customer")}
-        self._producer.produce("per-record-profiles", json.dumps(document), key=str(profile))
+        self._producer.produce(TOPIC, json.dumps(document), key=str(profile))
         self._producer.poll(0)
 
 
