@@ -131,35 +131,11 @@ def join_texts(many: Sequence[Texts]) -> Texts:
     return Texts(starts, stops, np.concatenate([body for _, body in bodies.values()]))
 
 
-def number_column(values: Int64s, valid: Bools | None = None) -> Column:
-    """Make a column of integers; where not valid, null."""
-    buffers = [_validity(valid), pa.py_buffer(np.ascontiguousarray(values))]
-    return pa.Array.from_buffers(pa.int64(), len(values), buffers)
-
-
-def boolean_column(values: Bools, valid: Bools) -> Column:
-    """Make a column of booleans; where not valid, null."""
-    return pa.Array.from_buffers(pa.bool_(), len(values), [_validity(valid), _bits(values)])
-
-
 def struct_column(fields: Mapping[str, Column], valid: Bools | None = None) -> Column:
     """Join columns of one length into one of structs; where not valid, null whatever its fields hold."""
     columns = list(fields.values())
     type_ = pa.struct([pa.field(name, column.type) for name, column in fields.items()])
     return pa.StructArray.from_buffers(type_, len(columns[0]), [_validity(valid)], children=columns)
-
-
-def list_column(owner: Int64s, owners: int, items: Column) -> Column:
-    """Give every owner the list of its items; they are sorted by owner."""
-    offsets = np.zeros(owners + 1, dtype=np.int64)
-    np.cumsum(np.bincount(owner, minlength=owners), out=offsets[1:])
-    type_ = pa.large_list(pa.field("item", items.type))
-    return pa.Array.from_buffers(type_, owners, [None, pa.py_buffer(offsets)], children=[items])
-
-
-def null_column(rows: int) -> Column:
-    """Make a column of nothing: nulls, or empty lists where the schema has no null."""
-    return pa.nulls(rows)
 
 
 def _validity(valid: Bools | None) -> Any:

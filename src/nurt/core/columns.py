@@ -44,11 +44,6 @@ def distinct(keys: npt.NDArray[np.uint64]) -> tuple[Codes, Codes]:
     return codes, firsts[:count]
 
 
-def pair_keys(codes: Codes, ids: pl.Series) -> npt.NDArray[np.uint64]:
-    """Join an owner's code and an id into keys of shape (n, 3)."""
-    return np.column_stack((codes.astype(np.uint64), words(ids)))
-
-
 def newest(codes: Codes, stamps: npt.NDArray[np.int64], count: int) -> Codes:
     """Return, by code, the row whose stamp is largest; of equal ones the last."""
     winner = np.full(count, -1, dtype=np.int64)
