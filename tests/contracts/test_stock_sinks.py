@@ -55,7 +55,7 @@ def test_figures_orders_and_events_can_be_read_from_their_topics(kafka: str) -> 
     assert figures["A"]["available"] == Decimal(1)
     orders: dict[str, Any] = {}
     for _, key, value in read_all(kafka, names[1]):
-        orders[body(key, "nurt.orders-key.v1")] = None if value is None else body(value, "nurt.orders-value.v1")
+        orders[body(key, "nurt.orders-key.v1")] = None if value is None else body(value, "nurt.orders-value.v2")
     (order,) = [one for one in orders.values() if one is not None]
     assert (order["number"], order["stage"]) == ("1", "shipped")
     assert [one["number"] for one in order["documents"]] == ["D1"]

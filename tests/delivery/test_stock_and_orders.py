@@ -18,6 +18,7 @@ from confluent_kafka import Producer
 
 from flows.deliver import deliver
 from nurt import schemas
+from nurt.adapters.delivery_contracts import CONTRACTS
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.adapters.registry import FolderRegistry
 from nurt.delivering import Delivery, destination_named, run_delivery
@@ -59,7 +60,7 @@ def settings(tmp_path: Path, redis_url: str, fake: FakeWebhook, kafka: str) -> S
 
 def _tell(settings: Settings, kafka: str, topic: str, contract: str, *told: tuple[Any, dict[str, Any] | None]) -> None:
     registry = FolderRegistry(settings.data / "schemas", ())
-    value, key = schemas.load(f"{contract}-value.v1"), schemas.load(f"{contract}-key.v1")
+    value, key = schemas.load(CONTRACTS[contract.removeprefix("nurt.")]), schemas.load(f"{contract}-key.v1")
     heads = [
         b"\x00" + registry.register(f"{topic}-{part}", each).to_bytes(4)
         for part, each in (("value", value), ("key", key))
@@ -107,7 +108,7 @@ def test_orders_come_with_their_lines(settings: Settings, fake: FakeWebhook, kaf
     name = settings.stock.orders_topic or ""
     topic(name=name)
     line = {"sku": "A", "location": None, **dict.fromkeys(LINE_NUMBERS, Decimal(1))}
-    schema = schemas.load("nurt.orders-value.v1")
+    schema = schemas.load("nurt.orders-value.v2")
     order = {field["name"]: field.get("default") for field in schema["fields"]}
     id_ = uuid.uuid4().hex
     order |= {"id": id_, "revision": 1, "system": "shop", "stage": "placed", "lines": [line, {**line, "sku": "B"}]}

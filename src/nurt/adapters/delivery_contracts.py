@@ -21,7 +21,7 @@ from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
 from nurt.ports import SchemaRegistry
 
-CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v1"}
+CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v2"}
 """By the word of `of`."""
 
 ID = "id"

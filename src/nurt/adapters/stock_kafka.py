@@ -17,6 +17,9 @@ from nurt.schemas import load
 STOCK, ORDERS, EVENTS = "nurt.stock", "nurt.orders", "nurt.stock-events"
 """Names of the contracts; topics may be called otherwise."""
 
+VALUE_VERSIONS = {STOCK: 1, ORDERS: 2, EVENTS: 1}
+"""Of the contracts' values."""
+
 _TEXTS = ("number", "reference", "status", "carrier", "tracking")
 _TIME = pl.Int64()
 _LINE = pl.Struct(
@@ -40,6 +43,7 @@ ORDER_COLUMNS: dict[str, pl.DataType] = {
     "lines": pl.List(_LINE),
     "documents": pl.List(_DOCUMENT),
     "shipments": pl.List(_SHIPMENT),
+    "account": pl.String(),
 }
 EVENT_COLUMNS: dict[str, pl.DataType] = {
     **dict.fromkeys(("id", "kind", "realm", "sku", "channel", "market", "location"), pl.String()),
@@ -68,7 +72,7 @@ class KafkaStockSink:
         for name, chosen in ((STOCK, topic), (ORDERS, orders_topic), (EVENTS, events_topic)):
             if chosen is None:
                 continue
-            value, key = load(f"{name}-value.v1"), load(f"{name}-key.v1")
+            value, key = load(f"{name}-value.v{VALUE_VERSIONS[name]}"), load(f"{name}-key.v1")
             self._sinks[name] = KafkaProfileSink(
                 settings,
                 registry,

@@ -230,6 +230,7 @@ def _orders(
             "lines": lines.get(owner, []),
             "documents": documents,
             "shipments": shipments,
+            "account": None if head["account"] is None else head["account"].hex(),
         }
     return found
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
+from nurt.core.contributions import GUEST
 from nurt.core.ids import Ids
 from nurt.core.row_tables import LEFT, ROW_TABLES
 from nurt.core.rows import RowsFolded
@@ -40,6 +41,7 @@ PAPERS = Table(
         **dict.fromkeys(("at", "delivered_at", "ts_ms"), _INT),
         **_POSITION,
         "order": _ID,
+        "account": _ID,
     }
 )
 """A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""
@@ -152,7 +154,9 @@ class StockVoice:
         said = _in_pieces(said)
         if kind == "order":
             said = self._context.filled(said, "market", "").with_columns(
-                pl.coalesce("sales_channel", "system").alias("sales_channel"), pl.col("placed_at").alias("at")
+                pl.coalesce("sales_channel", "system").alias("sales_channel"),
+                pl.col("placed_at").alias("at"),
+                self._account(said).alias("account"),
             )
         elif kind == "document":
             said = said.with_columns(pl.col("booked_at").alias("at"))
@@ -167,6 +171,13 @@ class StockVoice:
                 pl.col("sku").alias("of"), pl.col("kit").alias("sku"), pl.col("quantity").fill_null(UNIT)
             )
         return said
+
+    def _account(self, orders: pl.DataFrame) -> pl.Series:
+        """Name the account that ordered; a guest's is the order itself, as in `core.row_contributions`."""
+        guest = pl.concat_str([pl.col("system"), pl.lit(GUEST), pl.col("entity"), pl.col("key")], separator="\x1f")
+        names = orders.select(pl.when(pl.col("parent").is_null()).then(guest)).to_series()
+        own = self._context.ids.of(names) if names.null_count() < len(names) else pl.lit(None, _ID)
+        return orders.select(pl.coalesce("parent", own).alias("account")).to_series()
 
 
 _NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "parent_entity", "parent_key", "moved_to"))
