@@ -46,7 +46,7 @@ def options_of(kind: str, folder: Path) -> Iterator[str]:
             yield f"url: '{url}'"
     elif kind == "clickhouse":
         (port,) = free_ports(1)
-        command = [sys.executable, "-m", "tests.delivery.clickhouse_server", str(port), str(folder / "ch")]
+        command = [sys.executable, "-m", "tests.services.receivers.clickhouse_server", str(port), str(folder / "ch")]
         process = subprocess.Popen(command)
         try:
             while True:

@@ -1,6 +1,6 @@
 """ClickHouse's real engine (chdb, in a process of its own) behind as much of its HTTP interface as the sink speaks.
 
-`python -m tests.delivery.clickhouse_server PORT FOLDER`
+`python -m tests.services.receivers.clickhouse_server PORT FOLDER`
 """
 
 from __future__ import annotations
