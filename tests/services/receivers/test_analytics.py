@@ -90,7 +90,9 @@ def _postgres(server: Any) -> Target:
 
 def _clickhouse(folder: Path) -> Iterator[Target]:
     (port,) = free_ports(1)
-    server = subprocess.Popen([sys.executable, "-m", "tests.services.receivers.clickhouse_server", str(port), str(folder / "ch")])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.services.receivers.clickhouse_server", str(port), str(folder / "ch")]
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
