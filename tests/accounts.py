@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nurt.core.profile import Profiles
+from nurt.model.values import Values
 
 Account = tuple[bytes | None, bytes | None]
 """Values of ACCOUNT_SLOTS and of SUMS."""
@@ -23,8 +24,8 @@ def live_profiles(
     held = [account for of_one in accounts for account in of_one]
     firsts = np.cumsum([0, *map(len, accounts)], dtype=np.int64)
     ids = [profile_id(number) for number in range(len(accounts))]
-    values = [slots for slots, _ in held] + [sums for _, sums in held]
-    live = profiles.live(ids, ["eu"] * len(ids), firsts, values, as_of)
+    slots, sums = Values.of([slots for slots, _ in held]), Values.of([sums for _, sums in held])
+    live = profiles.live(ids, ["eu"] * len(ids), firsts, slots, sums, as_of)
     whole = live.joined.tobytes()
     bodies = [whole[start:end] for start, end in zip(live.places[:-1], live.places[1:], strict=True)]
     return bodies, live.due.tolist()

@@ -11,10 +11,12 @@ from nurt.core.delivery_record import Record
 from nurt.core.delivery_tables import TableBatch
 from nurt.model.change import Change
 from nurt.model.delivery import Answer, Call, Limits, Refusal
+from nurt.model.keys import KeyRows
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
 from nurt.model.stock_published import StockBatch
+from nurt.model.values import Values
 
 
 class SchemaRegistry(Protocol):
@@ -237,6 +239,10 @@ class Store(Protocol):
 
         Raises Fenced when a head is not what this owner wrote last.
         """
+        ...
+
+    def load(self, keys: Sequence[KeyRows]) -> list[Values]:
+        """Return the values of blocks of keys, by block; one round trip: `read` for the hot path."""
         ...
 
     def write(self, change: Change) -> None:

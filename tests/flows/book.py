@@ -186,7 +186,7 @@ class Wrapped:
         return getattr(self.inner, name)
 
     def write(self, change: Change) -> None:
-        self.inner.write(self.changed(change))
+        self.inner.write(self.changed(change.flatten()))
 
     def changed(self, change: Change) -> Change:
         return change

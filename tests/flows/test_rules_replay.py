@@ -109,7 +109,7 @@ class WritesLater(Wrapped):
         if self.held is not None:
             held, self.held = self.held, None
             self.inner.write(held)
-        if any(kind_of(key) in (b"a", b"s") for key in change.put):
+        if any(kind_of(key) in (b"a", b"s") for key in change.flatten().put):
             self.held = change
         else:
             self.inner.write(change)

@@ -18,6 +18,7 @@ from nurt.core.said import Contributions, no_ids, no_texts
 from nurt.core.slots import fold_slots
 from nurt.core.sums import fold_sums
 from nurt.core.tables import OWNER
+from nurt.model.values import Values
 
 OWNERS = 3
 Bucket = tuple[int, str, str, int | None]
@@ -62,8 +63,9 @@ def test_the_newest_slot_of_every_child_is_held(batches: list[list[Saying]]) -> 
     held: dict[tuple[int, int], Saying] = {}
     for batch in batches:
         bodies = [slot(one) for one in batch]
-        folded = fold_slots(ACCOUNT_SLOTS, values, *contributions(batch, bodies, 1), mark=HEAD_PART)
-        values = folded.values()
+        folded = fold_slots(ACCOUNT_SLOTS, Values.of(values), *contributions(batch, bodies, 1), mark=HEAD_PART)
+        before, values = values, folded.values.plain()
+        assert folded.changed.tolist() == [now != was for now, was in zip(values, before, strict=True)]
         # who is gone leaves no stamp behind, so within a batch only does an older one not come back
         best: dict[tuple[int, int], Saying] = dict(held)
         for one in batch:
@@ -105,9 +107,12 @@ def test_sums_are_what_the_newest_shares_add_up_to(batches: list[list[Saying]]) 
         newest = newest_shares(*contributions(batch, [share(one.what) for one in batch], 3))
         pairs = list(zip(newest.owner.tolist(), newest.said.child[:, 0].tolist(), strict=True))
         before = list(sums)
-        folded = fold_sums(newest.owner, newest.said, sums, [stored.get(pair) for pair in pairs])
-        sums = folded.sums
-        stored.update(zip(pairs, folded.shares, strict=True))
+        folded = fold_sums(newest.owner, newest.said, Values.of(sums), Values.of([stored.get(pair) for pair in pairs]))
+        now = zip(sums, folded.sums.plain(), folded.same.tolist(), strict=True)
+        sums = [was if same else value for was, value, same in now]
+        for pair, value, fresh in zip(pairs, folded.shares.plain(), folded.fresh.tolist(), strict=True):
+            if fresh:
+                stored[pair] = value
         settle(truth, batch)
         expected: dict[int, Counter[tuple[Bucket, str]]] = defaultdict(Counter)
         for (owner, _), one in truth.items():

@@ -13,7 +13,8 @@ from nurt.adapters.memory_store import Memory, MemoryStore
 from nurt.core.context import LINK_END, FoldContext
 from nurt.core.identity import HEIR, HELD, Touched, profile_id, resolve
 from nurt.core.ids import Ids
-from nurt.model.keys import Keys
+from nurt.core.joined_links import join_links
+from nurt.model.keys import Keys, words_of
 from nurt.operators import identity_stage
 from nurt.operators.identity_stage import IdentityStage
 from nurt.operators.profiles_stage import decode_touch
@@ -44,7 +45,9 @@ def touches(draw: st.DrawFn) -> dict[bytes, Touch]:
 
 def touched(links: dict[bytes, Touch]) -> Touched:
     texts = [text for text, _ in links.values()]
-    return Touched(list(links), texts, {account: to for account, (_, to) in links.items() if to is not None})
+    return Touched(
+        words_of(list(links)), join_links(texts), {account: to for account, (_, to) in links.items() if to is not None}
+    )
 
 
 class Graph:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nurt.core.kept_bodies import Bodies, compare_kept
 from nurt.model.kept_profile import ERASED, LIVE, REDIRECT, KeptProfile, with_revision
+from nurt.model.values import Values
 
 RESTS = st.sampled_from([b"", b"one", b"two", b"\x80\x01one", b"onetwo" * 50])
 DAYS = st.sampled_from([-1, 20_000, 20_001])
@@ -46,8 +47,8 @@ def test_the_kernel_keeps_what_one_by_one_would_be_kept(
         ends[1:],
         np.frombuffer(b"".join(content for *_, content in drawn), dtype=np.uint8),
     )
-    compared = compare_kept(bodies, [kept and kept.encode() for kept, *_ in drawn], revision, anew)
-    values = iter(compared.values)
+    compared = compare_kept(bodies, Values.of([kept and kept.encode() for kept, *_ in drawn]), revision, anew)
+    values = compared.values.plain()
     for row, (kept, state, due, content) in enumerate(drawn):
         new = KeptProfile(revision, due, state, with_revision(content, revision) if content else b"")
         same = kept is not None and (kept.state, kept.due) == (state, due)
@@ -56,9 +57,9 @@ def test_the_kernel_keeps_what_one_by_one_would_be_kept(
         assert compared.changed[row] == changed
         assert compared.known[row] == (kept is not None)
         assert compared.due[row] == (-1 if kept is None else kept.due)
+        assert values[row] == (new.encode() if changed else None)
         if changed:
-            assert next(values) == new.encode()
             assert compared.revision[row] == revision
         elif kept is not None:
             assert compared.revision[row] == kept.revision
-    assert next(values, None) is None
+    assert len(values) == len(drawn)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.connection import Connection
 
 from nurt.adapters.resp import Packed
+from nurt.model.change import Change
+from nurt.model.values import Values
 
 ARGUMENTS = st.binary(max_size=40) | st.integers(0, 3).map(lambda power: b"x" * 10**power)
 
@@ -49,3 +52,22 @@ def test_commands_of_any_arguments_keep_their_order(commands: list[list[bytes | 
         packed.add(b"NAME", *arguments)
     assert sent(packed) == by_redis_py([(b"NAME", *arguments) for arguments in commands])
     assert packed.replies == len(commands)
+
+
+@given(st.lists(st.tuples(st.binary(min_size=3, max_size=3), st.none() | ARGUMENTS), max_size=140))
+def test_a_block_is_packed_as_its_pairs_and_its_keys_are(pairs: list[tuple[bytes, bytes | None]]) -> None:
+    held = {key: value or None for key, value in pairs}
+    keys = np.frombuffer(b"".join(held), dtype=np.uint8).reshape(-1, 3)
+    change = Change()
+    change.keep(keys, Values.of([*held.values()]))
+    packed, expected = Packed(), Packed()
+    for block in change.blocks:
+        packed.add_block(b"MSET", block)
+    for gone in change.gone:
+        packed.add_key_rows(b"DEL", gone)
+    expected.add_pairs(b"MSET", {key: value for key, value in held.items() if value is not None})
+    expected.add_keys(b"DEL", [key for key, value in held.items() if value is None])
+    assert sent(packed) == sent(expected)
+    assert packed.replies == expected.replies
+    change.flatten()
+    assert change.put == {key: value for key, value in held.items() if value is not None}

@@ -10,8 +10,9 @@ from nurt.adapters.profile_reader import read_profile
 from nurt.core.context import FoldContext
 from nurt.core.identity import Touched, profile_id
 from nurt.core.ids import Ids
+from nurt.core.joined_links import join_links
 from nurt.model.kept_profile import HEAD_BYTES
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, words_of
 from nurt.operators.identity_stage import IdentityStage
 from nurt.operators.profiles_stage import ProfilesStage
 
@@ -35,7 +36,8 @@ class Stages:
         )
 
     def touch(self, realm: str, *accounts: tuple[bytes, str | None]) -> list[tuple[str, bytes]]:
-        touched = Touched([account for account, _ in accounts], [links for _, links in accounts], {})
+        ids = words_of([account for account, _ in accounts])
+        touched = Touched(ids, join_links([links for _, links in accounts]), {})
         return [(realm, profile) for profile in self.identity.resolve(realm, [touched])]
 
 

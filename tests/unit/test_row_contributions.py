@@ -18,6 +18,7 @@ from nurt.core.rows import fold_rows
 from nurt.core.said import Contributions, Said
 from nurt.core.tables import Table
 from nurt.model.entity_frame import DELETE, UPSERT, entity_columns
+from nurt.model.values import no_values
 
 IDS = Ids(b"s" * 16)
 CONTEXT = FoldContext(IDS, country={"shop": "PL"}, currency={"shop": "PLN"})
@@ -37,7 +38,7 @@ def child_of(parent: bytes, kind: str = "order", **fields: Any) -> dict[str, Any
 def say(kind: str, *events: dict[str, Any]) -> Said:
     """Fold events of one row, and let it speak."""
     incoming = read_frames(ROW_LAYOUTS[kind], [pl.DataFrame(events, schema=entity_columns(kind))])
-    folded = fold_rows(kind, incoming.of(np.zeros(len(events), dtype=np.int64)), [None])
+    folded = fold_rows(kind, incoming.of(np.zeros(len(events), dtype=np.int64)), no_values(1))
     return said_by_rows(kind, folded, incoming.ids[:1], STAMP, CONTEXT)
 
 

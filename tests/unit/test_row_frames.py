@@ -17,6 +17,7 @@ from nurt.core.rows import fold_rows
 from nurt.core.tables import Table
 from nurt.errors import StateTooNew
 from nurt.model.entity_frame import UPSERT, entity_columns
+from nurt.model.values import Values, no_values
 
 SOME = Layout(Table({"a": pl.String(), "n": pl.Int64(), "b": pl.Binary(), "yes": pl.Boolean()}))
 rows = st.lists(
@@ -77,8 +78,8 @@ def test_what_is_not_there_is_null_and_not_read() -> None:
 def test_a_value_with_columns_that_this_version_does_not_know_is_refused() -> None:
     event = {"row": b"r" * 16, "system": "s", "entity": "e", "key": "k", "op": UPSERT, "source_epoch": 0, "offset": 1}
     incoming = read_frames(ROW_LAYOUTS["customer"], [pl.DataFrame([event], schema=entity_columns("customer"))])
-    written = fold_rows("customer", incoming, [None]).values()
-    assert ROW_TABLES["customer"].unpack(written).height == 1
-    for value in (b"\x02" + written[0][1:], b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"):
+    written = fold_rows("customer", incoming, no_values(1)).values().one(0)
+    assert written is not None and ROW_TABLES["customer"].unpack([written]).height == 1
+    for value in (b"\x02" + written[1:], b"\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"):
         with pytest.raises(StateTooNew, match="later one"):
-            fold_rows("customer", incoming, [value])
+            fold_rows("customer", incoming, Values.of([value]))

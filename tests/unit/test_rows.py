@@ -15,6 +15,7 @@ from nurt.core.row_tables import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
 from nurt.core.rows import fold_rows
 from nurt.core.tables import OWNER
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.values import Values
 from tests.chaos.naive_rows import Placed
 from tests.oracle.final_row import Position
 from tests.oracle.places import highest_after, is_old_news, is_truncated
@@ -105,13 +106,14 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
             # only rows that the batch concerns are read, as the stage does
             owners = sorted({row for row, *_ in part})
             incoming = events_of(part, [owners.index(row) for row, *_ in part])
-            folded = fold_rows(KIND, incoming, [values[owner] for owner in owners])
+            folded = fold_rows(KIND, incoming, Values.of([values[owner] for owner in owners]))
             accepted += folded.accepted.tolist()
-            packed = iter(folded.values())
             state = ROW_TABLES[KIND].pack(folded.frame(), len(owners))
-            for owner, whole, changed in zip(owners, state, folded.changed.tolist(), strict=True):
+            packed = zip(folded.values().plain(), folded.changed.tolist(), strict=True)
+            for owner, whole, (value, changed) in zip(owners, state, packed, strict=True):
+                assert (value is not None) == changed
                 if changed:
-                    values[owner] = next(packed)
+                    values[owner] = value
                 assert whole == values[owner], "what is not stored has not changed"
     assert accepted == expected
     state = ROW_TABLES[KIND].unpack(values)
@@ -146,9 +148,9 @@ def _fold(*batches: list[Any]) -> list[list[bool]]:
     value: list[bytes | None] = [None]
     accepted = []
     for batch in batches:
-        folded = fold_rows(KIND, events_of(batch), value)
+        folded = fold_rows(KIND, events_of(batch), Values.of(value))
         accepted.append(folded.accepted.tolist())
-        value = [*folded.values()] or value
+        value = folded.values().plain() if folded.changed[0] else value
     return accepted
 
 
@@ -178,8 +180,8 @@ def test_a_row_that_keeps_what_nobody_knows_says_so() -> None:
     value: list[bytes | None] = [None]
 
     def fold(*events: Any) -> list[int] | None:
-        folded = fold_rows(KIND, events_of(list(events)), value)
-        value[0] = folded.values()[0] if folded.changed[0] else value[0]
+        folded = fold_rows(KIND, events_of(list(events)), Values.of(value))
+        value[0] = folded.values().one(0) if folded.changed[0] else value[0]
         return None if folded.lacking is None else folded.lacking.tolist()
 
     def event(offset: int, op: int, keeps: int = 0) -> Any:

@@ -9,9 +9,11 @@ from typing import Any
 
 from nurt.core.stock.ledger import Ledger
 from nurt.errors import Fenced
-from nurt.model.change import Change
+from nurt.model.change import Change, cut_keys
 from nurt.model.head import Head, stamp
+from nurt.model.keys import KeyRows
 from nurt.model.refusal import Refused
+from nurt.model.values import Values
 
 
 @dataclass(slots=True)
@@ -99,12 +101,20 @@ class MemoryStore:
         self._check()
         return [self._memory.values.get(key) for key in keys]
 
+    def load(self, keys: Sequence[KeyRows]) -> list[Values]:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._check()
+        held = self._memory.values
+        return [Values.of([held.get(key) for key in cut_keys(block)]) for block in keys]
+
     def write(self, change: Change) -> None:
         """See ports.Store."""
         self.round_trips += 1
         self._before_write()
         self._check()
         memory = self._memory
+        change.flatten()
         for key in change.drop:
             memory.values.pop(key, None)
         memory.values.update(change.put)

@@ -12,6 +12,7 @@ from nurt.core.row_arrays import RowArrays, read_values
 from nurt.core.row_tables import ROW_LAYOUTS
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Keys
+from nurt.model.values import Values
 
 ROWS_AT_A_TIME = 5_000
 
@@ -33,7 +34,7 @@ def stored_rows(client: Redis, keys: Keys, kind: str) -> Iterator[RowArrays]:
 
 def _read(client: Redis, kind: str, keys: list[bytes]) -> RowArrays:
     values: Any = client.mget(keys)
-    return read_values(ROW_LAYOUTS[kind], values)
+    return read_values(ROW_LAYOUTS[kind], Values.of(values))
 
 
 def _literal(text: bytes) -> bytes:

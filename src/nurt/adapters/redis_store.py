@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from redis import Redis
@@ -19,8 +19,11 @@ from nurt.adapters.resp import Packed
 from nurt.errors import ConfigurationError, Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
-from nurt.model.keys import Keys
+from nurt.model.keys import KeyRows, Keys
 from nurt.model.refusal import Refused
+from nurt.model.values import Values
+
+Answer = TypeVar("Answer")
 
 SCAN_COUNT = 5_000
 LEDGER_SCRIPT = files("nurt.adapters").joinpath("ledger.lua").read_bytes()
@@ -73,26 +76,43 @@ class RedisStore:
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See ports.Store."""
+        asked = Packed()
+        asked.add_keys(b"MGET", keys)
+        return [value for reply in self._ask(asked, lambda: self._receive(asked.replies)) for value in reply]
+
+    def _receive(self, count: int) -> list[Any]:
+        replies = self._wire.receive(count)
+        raise_errors(replies)
+        return replies
+
+    def load(self, keys: Sequence[KeyRows]) -> list[Values]:
+        """See ports.Store."""
+        asked = Packed()
+        replies = [asked.add_key_rows(b"MGET", block) for block in keys]
+        sizes = [len(block) for block in keys]
+        return self._ask(asked, lambda: self._wire.receive_values(replies, sizes))
+
+    def _ask(self, asked: Packed, receive: Callable[[], Answer]) -> Answer:
+        """Send some reads behind a look at the heads, and receive what they tell."""
         while True:
             try:
-                return self._read(keys)
+                packed = Packed()
+                if not self._watching and self._unconfirmed is None:
+                    packed.add(b"WATCH", *self._heads)
+                packed.add(b"MGET", *self._heads)
+                before = packed.replies
+                packed.chunks += asked.chunks
+                self._wire.send(packed)
+                self._confirm()
+                heads = self._wire.receive(before)
+                answer = receive()
             except AWAY:
                 self._decide()
-
-    def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        packed = Packed()
-        if not self._watching and self._unconfirmed is None:
-            packed.add(b"WATCH", *self._heads)
-        first = packed.replies
-        packed.add(b"MGET", *self._heads)
-        packed.add_keys(b"MGET", keys)
-        self._wire.send(packed)
-        self._confirm()
-        replies = self._wire.receive(packed.replies)
-        raise_errors(replies)
-        self._watching = True
-        self._check(replies[first], self._head)
-        return [value for reply in replies[first + 1 :] for value in reply]
+                continue
+            raise_errors(heads)
+            self._watching = True
+            self._check(heads[-1], self._head)
+            return answer
 
     def _check(self, values: Sequence[bytes | None], expected: Head) -> None:
         for place, value in zip(self.places, values, strict=True):
@@ -309,6 +329,10 @@ def _lost(place: bytes, head: Head | None, run: int) -> Fenced:
 
 
 def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
+    for block in change.blocks:
+        packed.add_block(b"MSET", block)
+    for keys_gone in change.gone:
+        packed.add_key_rows(b"DEL", keys_gone)
     packed.add_pairs(b"MSET", change.put)
     packed.add_keys(b"DEL", change.drop)
     for place, owed in change.owed.items():

@@ -1,27 +1,31 @@
 """Many Redis commands in one round trip, over a connection of redis-py.
 
-Hot path. The library keeps what is its own (address, TLS, login, parsing); a batch's commands are packed together and
-their replies collected when they are needed.
+Hot path. The library keeps what is its own (address, TLS, login); a batch's commands are packed together and their
+replies collected when they are needed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from redis import Redis
+from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from nurt.adapters.resp import Packed
+from nurt.adapters.resp_replies import ReplyParser
 from nurt.errors import ConnectionFailed
+from nurt.model.values import Values
 
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 """What a server that is away looks like; anything else is an answer."""
 
+Reply = TypeVar("Reply")
 BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
 _logger = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ class Wire:
     def __init__(self, client: Redis, away_max_s: float = 60.0) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
+        self._parser = ReplyParser()
         self._away_max_s = away_max_s
         self._away_since: float | None = None
         self._pause_s = 0.0
@@ -61,8 +66,17 @@ class Wire:
         """Wait for the next replies, in order; an error reply is returned as a value."""
         if self._connection is None:
             raise RedisConnectionError("the connection that these replies were to come on is gone")
+        return self._read(lambda: self._parser.read_replies(replies))
+
+    def receive_values(self, replies: Sequence[int], keys: Sequence[int]) -> list[Values]:
+        """Wait for replies of MGET; see `ReplyParser.read_values`."""
+        if self._connection is None:
+            raise RedisConnectionError("the connection that these replies were to come on is gone")
+        return self._read(lambda: self._parser.read_values(replies, keys))
+
+    def _read(self, read: Callable[[], Reply]) -> Reply:
         try:
-            received = [self._reply(self._connection) for _ in range(replies)]
+            received = read()
         except AWAY as error:
             self._break(error)
             raise
@@ -74,20 +88,27 @@ class Wire:
         self.send(packed)
         return self.receive(packed.replies)
 
-    def _reply(self, connection: Any) -> Any:
-        try:
-            return connection.read_response()
-        except ResponseError as error:
-            return error
-
     def _connected(self) -> Any:
         while self._connection is None:
             time.sleep(self._pause_s)
             try:
-                self._connection = self._pool.get_connection()
+                connection: Any = self._pool.get_connection()
+                try:
+                    connection.disconnect()
+                    connection.set_parser(lambda **_: self._parser)
+                    connection.connect()
+                except AWAY:
+                    self._give_back(connection)
+                    raise
+                self._connection = connection
             except AWAY as error:
                 self._note_away(error)
         return self._connection
+
+    def _give_back(self, connection: Any) -> None:
+        connection.disconnect()
+        connection.set_parser(DefaultParser)
+        self._pool.release(connection)
 
     def _break(self, error: Exception) -> None:
         self.drop()
@@ -112,8 +133,7 @@ class Wire:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
-                connection.disconnect()
-                self._pool.release(connection)
+                self._give_back(connection)
             except (RedisError, OSError):
                 _logger.debug("letting go of a broken connection failed")
 

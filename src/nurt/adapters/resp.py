@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nurt.core.avro.memory import copy_bytes
+from nurt.model.change import Block
+from nurt.model.keys import KeyRows
 
 KEYS_A_COMMAND = 64
 """Many commands of some keys beat one giant command."""
@@ -55,16 +57,43 @@ class Packed:
             flat[1::2] = pairs.values()
             self._frame(name, flat, 2 * pairs_a_command)
 
+    def add_key_rows(self, name: bytes, keys: KeyRows) -> int:
+        """Add as many commands `name key ...` as these keys need, none for no keys; returns how many."""
+        count, size = keys.shape
+        if not count:
+            return 0
+        sizes = np.full(count, size, dtype=np.int64)
+        return self._frame_body(name, np.ascontiguousarray(keys).reshape(-1), sizes, KEYS_A_COMMAND)
+
+    def add_block(self, name: bytes, block: Block) -> None:
+        """Add as many commands `name key value ...` as the chosen rows of a block need."""
+        keys, values, rows = block.keys, block.values, block.rows
+        commands = -(-len(rows) // KEYS_A_COMMAND)
+        head = _head(name)
+        held = int((values.cuts[rows + 1] - values.cuts[rows]).sum())
+        pair_bytes = keys.shape[1] + 2 * _FRAME_BYTES
+        out = np.empty(held + len(rows) * pair_bytes + commands * (_FRAME_BYTES + len(head)), dtype=np.uint8)
+        used = _frame_pairs(keys, values.body, values.cuts, rows, head, KEYS_A_COMMAND, commands, out)
+        self.chunks.append(out[:used].data)
+        self.replies += commands
+
     def _frame(self, name: bytes, arguments: Sequence[bytes], arguments_a_command: int) -> None:
-        commands = max(1, -(-len(arguments) // arguments_a_command))
         sizes = np.fromiter(map(len, arguments), dtype=np.int64, count=len(arguments))
-        body = np.frombuffer(b"".join(arguments), dtype=np.uint8)
-        head = np.frombuffer(b"$%d\r\n%s\r\n" % (len(name), name), dtype=np.uint8)
-        room_bytes = len(body) + _FRAME_BYTES * (len(arguments) + commands) + len(head) * commands
+        self._frame_body(name, np.frombuffer(bytearray().join(arguments), dtype=np.uint8), sizes, arguments_a_command)
+
+    def _frame_body(self, name: bytes, body: _Bytes, sizes: npt.NDArray[np.int64], arguments_a_command: int) -> int:
+        commands = max(1, -(-len(sizes) // arguments_a_command))
+        head = _head(name)
+        room_bytes = len(body) + _FRAME_BYTES * (len(sizes) + commands) + len(head) * commands
         out = np.empty(room_bytes, dtype=np.uint8)
         used = _frame_each(body, sizes, head, arguments_a_command, commands, out)
         self.chunks.append(out[:used].data)
         self.replies += commands
+        return commands
+
+
+def _head(name: bytes) -> _Bytes:
+    return np.frombuffer(bytearray(b"$%d\r\n%s\r\n" % (len(name), name)), dtype=np.uint8)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -105,5 +134,32 @@ def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type:
             copy_bytes(to + at, from_ + source, size)
             source += size
             at = _put_end(out, at + size)
+        first = after
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def _frame_pairs(keys, body, cuts, rows, head, pairs_a_command, commands, out):  # type: ignore[no-untyped-def]
+    at = first = 0
+    size = keys.shape[1]
+    key_from, from_, to = keys.ctypes.data, body.ctypes.data, out.ctypes.data
+    for _ in range(commands):
+        after = min(first + pairs_a_command, len(rows))
+        out[at] = 42  # *
+        at = _put_number(out, at + 1, 1 + 2 * (after - first))
+        for k in range(len(head)):
+            out[at + k] = head[k]
+        at += len(head)
+        for pair in range(first, after):
+            row = rows[pair]
+            out[at] = 36  # $
+            at = _put_number(out, at + 1, size)
+            copy_bytes(to + at, key_from + row * size, size)
+            at = _put_end(out, at + size)
+            value = cuts[row + 1] - cuts[row]
+            out[at] = 36
+            at = _put_number(out, at + 1, value)
+            copy_bytes(to + at, from_ + cuts[row], value)
+            at = _put_end(out, at + value)
         first = after
     return at

@@ -8,7 +8,9 @@ import numpy as np
 from nurt.core.arrow_columns import Rows
 from nurt.core.context import KIND_END, LINK_END
 from nurt.core.contributions import ACCOUNT_SLOTS, CODE
-from nurt.core.packing import Bools, Bytes, Int64s
+from nurt.core.joined_links import Joined
+from nurt.core.packing import Bools
+from nurt.model.values import PADDING_BYTES, Values
 
 _KINDS = ("email", "loyalty_card", "phone", "tax_id")
 _COLUMNS = ("part", *_KINDS, "identifiers")
@@ -19,36 +21,33 @@ _PREFIX_ENDS = np.cumsum([0, *map(len, _PREFIXES)])
 _LINK_END = ord(LINK_END)
 
 
-def write_links(body: Bytes, cuts: Int64s, alive: Bools) -> list[str | None]:
+def write_links(values: Values, alive: Bools) -> Joined:
     """Write the links of each account, sorted by kind; None where it is no more.
 
     Args:
-        body, cuts: joined values of ACCOUNT_SLOTS.
+        values: of ACCOUNT_SLOTS.
         alive: by account.
     """
-    rows = Rows(ACCOUNT_SLOTS, ACCOUNT_SLOTS.locate(body, cuts, _COLUMNS), _COLUMNS)
+    body = values.body
+    rows = Rows(ACCOUNT_SLOTS, ACCOUNT_SLOTS.locate(body, values.cuts, _COLUMNS), _COLUMNS)
     person = np.full(len(alive), -1, dtype=np.int64)
     found = np.flatnonzero(np.isin(rows.number("part"), _PEOPLE))
     person[rows.raw.owner[found]] = found
     room_bytes = int((rows.raw.stops - rows.raw.starts).sum()) + len(found) * (len(_PREFIX) + len(_PREFIXES))
-    out = np.empty(room_bytes, dtype=np.uint8)
+    out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
     ends = np.zeros(len(alive) + 1, dtype=np.int64)
     present = np.stack([rows.present(name) for name in _COLUMNS[1:]])
-    length = _write(person, present, rows.raw.starts, rows.raw.stops, body, out, ends)
-    whole = out[:length].tobytes()
-    limits = ends.tolist()
-    return [
-        whole[limits[one] : limits[one + 1]].decode() if lives else None for one, lives in enumerate(alive.tolist())
-    ]
+    _write(person, alive, present, rows.raw.starts, rows.raw.stops, body, out, ends)
+    return Joined(out, ends, alive)
 
 
 @numba.njit(nogil=True, cache=True)
-def _write(person, present, starts, stops, body, out, ends):  # type: ignore[no-untyped-def]
+def _write(person, alive, present, starts, stops, body, out, ends):  # type: ignore[no-untyped-def]
     to = 0
     for one in range(len(person)):
         row = person[one]
         begun = False
-        if row >= 0:
+        if row >= 0 and alive[one]:
             for kind in range(len(present)):
                 if not present[kind, row]:
                     continue
@@ -63,4 +62,3 @@ def _write(person, present, starts, stops, body, out, ends):  # type: ignore[no-
                     out[to] = body[i]
                     to += 1
         ends[one + 1] = to
-    return to

@@ -7,7 +7,6 @@ million orders never loads them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +15,13 @@ from nurt.core.account_links import write_links
 from nurt.core.arrow_columns import Texts
 from nurt.core.columns import distinct, newest
 from nurt.core.contributions import ACCOUNT_SLOTS, HEAD_PART
+from nurt.core.joined_links import Joined
 from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions, join_contributions, no_texts
 from nurt.core.slot_rows import pack_columns
-from nurt.core.slots import fold_slots
-from nurt.core.sums import fold_sums
+from nurt.core.slots import SlotsFolded, fold_slots
+from nurt.core.sums import SumsFolded, fold_sums
+from nurt.model.values import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,21 @@ class AccountsFolded:
     """Accounts after a fold.
 
     Attributes:
-        slots: values of ACCOUNT_SLOTS by owner; None for an account that is no more.
-        sums: values of SUMS by owner.
-        shares: values of SUMS by pair; None for a child that is gone.
+        slots: values of ACCOUNT_SLOTS by owner.
+        alive: by owner: False: the account is no more, whatever its slots say.
+        sums: of all children, and each child's share.
         system: by owner: index into `systems`; it tells the realm.
         systems: names.
-        links: text of links by owner; None for an account that is no more.
+        links: texts of links by owner; None for an account that is no more.
         moved_to: owner -> id of the account that its key was changed into.
     """
 
-    slots: list[bytes | None]
-    sums: list[bytes | None]
-    shares: list[bytes | None]
+    slots: SlotsFolded
+    alive: Bools
+    sums: SumsFolded
     system: Int64s
     systems: list[str]
-    links: list[str | None]
+    links: Joined
     moved_to: dict[int, bytes]
 
 
@@ -77,9 +78,9 @@ def fold_accounts(
     owner: Int64s,
     said: Contributions,
     shares: Shares,
-    stored_slots: Sequence[bytes | None],
-    stored_sums: Sequence[bytes | None],
-    stored_shares: Sequence[bytes | None],
+    stored_slots: Values,
+    stored_sums: Values,
+    stored_shares: Values,
 ) -> AccountsFolded:
     """Fold slots and shares into accounts.
 
@@ -93,8 +94,7 @@ def fold_accounts(
     accounts = len(stored_slots)
     speakers = join_contributions([said, shares.said])
     spoken = np.concatenate((owner, shares.owner))
-    known = np.fromiter((value is not None for value in stored_slots), dtype=np.bool_, count=accounts)
-    new = _new_heads(spoken, speakers, known)
+    new = _new_heads(spoken, speakers, stored_slots.there)
     folded = fold_slots(
         ACCOUNT_SLOTS,
         stored_slots,
@@ -103,11 +103,10 @@ def fold_accounts(
         mark=HEAD_PART,
     )
     sums = fold_sums(shares.owner, shares.said, stored_sums, stored_shares)
-    alive = folded.held | np.fromiter((value is not None for value in sums.sums), dtype=np.bool_, count=accounts)
-    slots = [value if lives else None for value, lives in zip(folded.values(), alive.tolist(), strict=True)]
+    alive = folded.held | np.where(sums.same, stored_sums.there, sums.sums.there)
     system, systems = _systems(spoken, speakers.system, accounts)
-    links = write_links(folded.body, folded.cuts, alive)
-    return AccountsFolded(slots, sums.sums, sums.shares, system, systems, links, _moved(owner, said))
+    links = write_links(folded.values, alive)
+    return AccountsFolded(folded, alive, sums, system, systems, links, _moved(owner, said))
 
 
 def _systems(owner: Int64s, names: Texts, accounts: int) -> tuple[Int64s, list[str]]:

@@ -30,9 +30,10 @@ from nurt.core.entries import (
     put_entry,
     sort_entries,
 )
-from nurt.core.packed_rows import cells_of, has, join_padded, read_rows, text_mask, too_new
+from nurt.core.packed_rows import cells_of, has, read_rows, text_mask, too_new
 from nurt.core.packing import Bytes
 from nurt.core.tables import VERSION
+from nurt.model.values import Values
 
 WINDOWS_DAYS = (30, 90, 365)
 TOP = 10
@@ -221,7 +222,8 @@ def order_figures(values: Sequence[bytes | None], as_of: int) -> list[list[dict[
     """
     found = []
     for value in values:
-        body, cuts = join_padded(b"", [value])
+        held = Values.of([value])
+        body, cuts = held.body, held.cuts
         rows_max = len(body)  # a row has some bytes
         cells, lines = cells_of(rows_max, len(SUMS.columns)), np.empty((rows_max, LINE_WIDTH), dtype=np.int64)
         base = body.ctypes.data

@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from nurt.core.columns import id_list
+from nurt.core.columns import distinct, id_list, newest
 from nurt.core.context import LINK_END
 from nurt.core.ids import Ids
+from nurt.core.joined_links import Joined, chain_links
 from nurt.core.tables import Table
+from nurt.model.keys import Words
 
 MEMBER, WAITING = 0, 1
 """`part` of a membership row: the account's own, or an emptied profile that waits for this account to appear."""
@@ -43,17 +46,23 @@ class Member:
 class Touched:
     """What the accounts stage says of some accounts of a realm after its write; each is in it once.
 
-    It may cross to another process, so it holds plain lists.
-
     Attributes:
         accounts: their ids.
         links: text of links by account; None when it is no more.
         moved_to: account that is no more -> the account that its key was changed into.
     """
 
-    accounts: list[bytes]
-    links: list[str | None]
+    accounts: Words
+    links: Joined
     moved_to: dict[bytes, bytes]
+
+    def account(self, row: int) -> bytes:
+        """Give one id. Not for the hot path."""
+        return self.accounts[row].tobytes()
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Touched:
+        """Choose some accounts, with all hints where accounts moved."""
+        return Touched(self.accounts[rows], self.links.take(rows), self.moved_to)
 
 
 def join_touched(many: Sequence[Touched]) -> Touched:
@@ -61,8 +70,12 @@ def join_touched(many: Sequence[Touched]) -> Touched:
     if len(many) == 1:
         return many[0]
     moved_to = {account: to for touched in many for account, to in touched.moved_to.items()}
-    last = {account: links for touched in many for account, links in zip(touched.accounts, touched.links, strict=True)}
-    return Touched(list(last), list(last.values()), moved_to)
+    accounts = np.concatenate([touched.accounts for touched in many])
+    joined = Touched(accounts, chain_links([touched.links for touched in many]), moved_to)
+    codes, firsts = distinct(accounts)
+    if len(firsts) == len(accounts):
+        return joined
+    return joined.take(newest(codes, np.zeros(len(codes), dtype=np.int64), len(firsts)))
 
 
 @dataclass(slots=True)

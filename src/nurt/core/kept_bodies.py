@@ -6,9 +6,7 @@ revision follows the id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numba
@@ -16,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from nurt.core.avro.emission import put_varint
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_word, poke_byte
-from nurt.core.packed_rows import join_padded
+from nurt.core.avro.memory import copy_bytes, peek_byte, poke_byte
+from nurt.core.packed_rows import are_equal
 from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES
+from nurt.model.values import PADDING_BYTES, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +48,17 @@ class Compared:
         changed: where a new value is to be stored.
         known: where one was kept.
         due: the day that was kept; -1 where there was none.
-        values: what is to be stored of the changed ones, in order.
+        values: what is to be stored; absent where nothing changed.
     """
 
     revision: Int64s
     changed: Bools
     known: Bools
     due: Int64s
-    values: list[bytes]
+    values: Values
 
 
-def compare_kept(bodies: Bodies, kept: Sequence[bytes | None], revision: int, anew: bool = False) -> Compared:
+def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False) -> Compared:
     """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `anew`.
 
     Args:
@@ -69,8 +68,8 @@ def compare_kept(bodies: Bodies, kept: Sequence[bytes | None], revision: int, an
         anew: everything counts as changed.
     """
     rows = len(kept)
-    before, cuts = join_padded(b"", kept)
-    room_bytes = len(bodies.joined) + rows * (HEAD_BYTES + _VARINT_BYTES)
+    before, cuts = kept.body, kept.cuts
+    room_bytes = len(bodies.joined) + rows * (HEAD_BYTES + _VARINT_BYTES) + PADDING_BYTES
     out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
     ends = np.zeros(rows + 1, dtype=np.int64)
     changed = np.zeros(rows, dtype=np.bool_)
@@ -78,9 +77,7 @@ def compare_kept(bodies: Bodies, kept: Sequence[bytes | None], revision: int, an
     due = np.full(rows, -1, dtype=np.int64)
     new = bodies.state, bodies.due, bodies.starts, bodies.stops, bodies.joined
     _compare(*new, before, cuts, revision, anew, out, ends, changed, revisions, due)
-    whole = out[: ends[-1]].tobytes()
-    values = [whole[start:stop] for start, stop in pairwise(ends.tolist()) if start < stop]
-    return Compared(revisions, changed, cuts[1:] > cuts[:-1], due, values)
+    return Compared(revisions, changed, kept.there, due, Values(out, ends))
 
 
 _VARINT_BYTES = 10
@@ -101,33 +98,18 @@ def _put_word(at, number):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _are_equal(a, b, size):  # type: ignore[no-untyped-def]
-    """Compare bytes at two addresses, eight at a time."""
-    i = 0
-    while i + 8 <= size:
-        if peek_word(a + i) != peek_word(b + i):
-            return False
-        i += 8
-    while i < size:
-        if peek_byte(a + i) != peek_byte(b + i):
-            return False
-        i += 1
-    return True
-
-
-@numba.njit(nogil=True, cache=True)
 def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
     """Say whether a body says what a kept one does, whatever the kept one's revision is."""
     if start == stop or at == end:
         return start == stop and at == end
-    if not _are_equal(start, at, ID_BYTES):
+    if not are_equal(start, at, ID_BYTES):
         return False
     at += ID_BYTES
     while peek_byte(at) >= 128:
         at += 1
     at += 1
     start += ID_BYTES + 1
-    return stop - start == end - at and _are_equal(start, at, stop - start)
+    return stop - start == end - at and are_equal(start, at, stop - start)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numba
 import numpy as np
@@ -19,10 +18,12 @@ from nurt.core.columns import distinct, id_list
 from nurt.core.context import LINK_END
 from nurt.core.identity import HELD, MEMBER
 from nurt.core.ids import Ids
+from nurt.core.joined_links import Joined, join_links
 from nurt.core.link_texts import link_end
-from nurt.core.memberships import Joined, join_links
 from nurt.core.packing import Bools, Int64s, put_varint
 from nurt.core.tables import VERSION
+from nurt.model.keys import Words
+from nurt.model.values import PADDING_BYTES, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Links:
 
     account: Int64s
     code: Int64s
-    ids: list[bytes]
+    ids: Words
 
 
 def list_links(realm: str, texts: Joined, accounts: Int64s, ids: Ids) -> Links:
@@ -49,7 +50,7 @@ def list_links(realm: str, texts: Joined, accounts: Int64s, ids: Ids) -> Links:
     _cut_links(texts.body, texts.cuts, accounts, prefix, account, body, cuts)
     pairs = ids.of_joined(body, cuts)
     codes, firsts = distinct(pairs)
-    return Links(account, codes, id_list(pairs[firsts]))
+    return Links(account, codes, pairs[firsts])
 
 
 def identifier_ids(realm: str, links: Sequence[str], ids: Ids) -> list[bytes]:
@@ -109,7 +110,7 @@ def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ign
             at = end + 1
 
 
-def find_sharing(links: Links, stored: Sequence[bytes | None], accounts: int) -> npt.NDArray[np.bool_]:
+def find_sharing(links: Links, stored: Values, accounts: int) -> npt.NDArray[np.bool_]:
     """Say by account whether one of its links is held already, or twice in the batch.
 
     Args:
@@ -117,7 +118,7 @@ def find_sharing(links: Links, stored: Sequence[bytes | None], accounts: int) ->
         stored: by identifier: what is stored of it.
         accounts: how many there are.
     """
-    shared = np.array([value is not None for value in stored], dtype=np.bool_)
+    shared = stored.there
     shared |= np.bincount(links.code, minlength=len(stored)) > 1
     sharing: Bools = np.zeros(accounts, dtype=np.bool_)
     sharing[links.account[shared[links.code]]] = True
@@ -126,15 +127,18 @@ def find_sharing(links: Links, stored: Sequence[bytes | None], accounts: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Lonely:
-    """What is stored of accounts that are alone, by account: its profile's id, and the packed values."""
+    """What is stored of accounts that are alone.
 
-    profiles: list[bytes]
-    memberships: list[bytes]
-    components: list[bytes]
-    members: list[bytes]
+    Attributes:
+        profiles: ids of their profiles, by account.
+        values: three by account: of MEMBERSHIPS, of COMPONENTS, and the profile's of MEMBERS.
+    """
+
+    profiles: Words
+    values: Values
 
 
-def settle_lonely(accounts: Sequence[bytes], links: Joined, rows: Int64s, ids: Ids) -> Lonely:
+def settle_lonely(accounts: Words, links: Joined, rows: Int64s, ids: Ids) -> Lonely:
     """Make each account a component and a profile of its own.
 
     Args:
@@ -143,17 +147,15 @@ def settle_lonely(accounts: Sequence[bytes], links: Joined, rows: Int64s, ids: I
         rows: by account: which of these texts is its.
     """
     count = len(accounts)
-    joined = np.frombuffer(b"".join(accounts), dtype=np.uint8)
+    joined = np.ascontiguousarray(accounts).view(np.uint8).reshape(-1)
     anchors = np.empty(count * _ANCHOR_BYTES, dtype=np.uint8)
     _write_anchors(joined, np.frombuffer(_ANCHOR, dtype=np.uint8), anchors)
     profiles = ids.of_joined(anchors, np.arange(0, len(anchors) + 1, _ANCHOR_BYTES, dtype=np.int64))
     letters = int((links.cuts[rows + 1] - links.cuts[rows]).sum())
-    out = np.empty(count * _VALUES_BYTES + 2 * letters, dtype=np.uint8)
+    out = np.empty(count * _VALUES_BYTES + 2 * letters + PADDING_BYTES, dtype=np.uint8)
     ends = np.zeros(3 * count + 1, dtype=np.int64)
     _pack_lonely(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
-    whole = out[: ends[-1]].tobytes()
-    values = [whole[start:end] for start, end in pairwise(ends.tolist())]
-    return Lonely(id_list(profiles), values[0::3], values[1::3], values[2::3])
+    return Lonely(profiles, Values(out, ends))
 
 
 _ANCHOR = b"profile\x1f"

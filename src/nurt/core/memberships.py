@@ -5,28 +5,28 @@ Hot path; what links meet, change or go is plain Python in `identity.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from nurt.core.avro.memory import peek_word
-from nurt.core.columns import id_list
+from nurt.core.columns import distinct, id_list
 from nurt.core.identity import HELD, MEMBER, MEMBERS, MEMBERSHIPS
+from nurt.core.joined_links import Joined
 from nurt.core.packed_rows import (
     NO_ROOM,
-    PADDING,
     cells_of,
     compare_texts,
     has,
-    join_padded,
     read_rows,
     text_mask,
     too_new,
 )
-from nurt.core.packing import Bools, Bytes, Int64s
+from nurt.core.packing import Bools, Int64s
 from nurt.core.tables import VERSION
+from nurt.model.keys import Words
+from nurt.model.values import Values
 
 _MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS)
 _MEMBERSHIPS = len(MEMBERSHIPS.columns), text_mask(MEMBERSHIPS)
@@ -48,18 +48,18 @@ class Members:
 
     live: Int64s
     firsts: Int64s
-    accounts: list[bytes]
+    accounts: Words
     gone: Int64s
     heirs: list[bytes]
 
 
-def read_members(values: Sequence[bytes | None]) -> Members:
+def read_members(values: Values) -> Members:
     """Read what profiles hold, from values of MEMBERS by profile.
 
     Raises StateTooNew when a value was written by a later version.
     """
-    body, cuts = join_padded(b"", values)
-    rows_max = len(body) // _ROW_BYTES_MIN + 1
+    body, cuts = values.body, values.cuts
+    rows_max = values.size_bytes // _ROW_BYTES_MIN + 1
     live, firsts = np.empty(len(values), dtype=np.int64), np.zeros(len(values) + 1, dtype=np.int64)
     gone = np.empty(len(values), dtype=np.int64)
     accounts, heirs = np.empty((rows_max, 2), dtype=np.uint64), np.empty((len(values), 2), np.uint64)
@@ -67,7 +67,7 @@ def read_members(values: Sequence[bytes | None]) -> Members:
     if lived < 0:
         raise too_new("members of profiles")
     firsts = firsts[: lived + 1]
-    return Members(live[:lived], firsts, id_list(accounts[: firsts[-1]]), gone[:went], id_list(heirs[:went]))
+    return Members(live[:lived], firsts, accounts[: firsts[-1]], gone[:went], id_list(heirs[:went]))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -104,49 +104,21 @@ def _read_members(body, cuts, columns, texts, live, firsts, accounts, gone, heir
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """Texts one after another.
-
-    Attributes:
-        body: their bytes.
-        cuts: where each begins (n + 1); None has no bytes.
-        known: False where it is None.
-    """
-
-    body: Bytes
-    cuts: Int64s
-    known: Bools
-
-
-def join_links(links: Sequence[str | None]) -> Joined:
-    """Join texts of links."""
-    rows = len(links)
-    known = np.fromiter((text is not None for text in links), dtype=np.bool_, count=rows)
-    texts = [text or "" for text in links] if not known.all() else links
-    whole = "".join(texts)  # type: ignore[arg-type]
-    encoded = whole.encode()
-    plain = texts if len(encoded) == len(whole) else [text.encode() for text in texts]  # type: ignore[union-attr]
-    cuts = np.zeros(rows + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, plain), dtype=np.int64, count=rows), out=cuts[1:])  # type: ignore[arg-type]
-    return Joined(np.frombuffer(encoded + PADDING, dtype=np.uint8), cuts, known)
-
-
-@dataclass(frozen=True, slots=True)
 class Own:
     """In which profile touched accounts are.
 
     Attributes:
-        profiles: ids of the profiles, of those that are in one, in order.
+        profiles: ids of the profiles that some of them are in, each once.
         is_changed: by account: its links are not those stored.
         is_new: by account: it is there, and nothing is stored of it.
     """
 
-    profiles: list[bytes]
+    profiles: Words
     is_changed: Bools
     is_new: Bools
 
 
-def read_own(values: Sequence[bytes | None], links: Joined) -> Own:
+def read_own(values: Values, links: Joined) -> Own:
     """Compare what is stored of accounts with what is said of their links.
 
     Args:
@@ -156,13 +128,14 @@ def read_own(values: Sequence[bytes | None], links: Joined) -> Own:
     Raises:
         StateTooNew: a value was written by a later version.
     """
-    body, cuts = join_padded(b"", values)
+    body, cuts = values.body, values.cuts
     changed = links.known.copy()
     profiles = np.empty((len(values), 2), dtype=np.uint64)
     found = _read_own(body, cuts, *_MEMBERSHIPS, links.body, links.cuts, links.known, profiles, changed)
     if found < 0:
         raise too_new("memberships")
-    return Own(id_list(profiles[:found]), changed, (cuts[1:] == cuts[:-1]) & links.known)
+    profiles = profiles[distinct(profiles[:found])[1]]
+    return Own(profiles, changed, ~values.there & links.known)
 
 
 _PART, _PROFILE, _LINKS = (list(MEMBERSHIPS.columns).index(name) for name in ("part", "profile", "links"))

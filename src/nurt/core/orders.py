@@ -35,9 +35,9 @@ from nurt.core.said import (
 )
 from nurt.core.slot_rows import pack_columns, pack_value
 from nurt.core.slots import SlotsFolded, fold_slots
-from nurt.core.tables import join_values
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Words
+from nurt.model.values import Values
 
 _ORDER = CODE["order"]
 _ACCOUNT = ("part", "account", "system", "account_entity", "account_key")
@@ -53,18 +53,20 @@ class OrdersFolded:
     """Orders after a fold, and what they say to accounts.
 
     Attributes:
-        values: by owner, to be stored; None: nothing is left of it.
+        values: by owner, to be stored; absent: nothing is left of it.
+        changed: by owner: whether it is not as stored.
         said: shares, and guests' slots.
     """
 
-    values: list[bytes | None]
+    values: Values
+    changed: Bools
     said: Said
 
 
 def fold_orders(
     owner: Int64s,
     said: Contributions,
-    stored: Sequence[bytes | None],
+    stored: Values,
     order_ids: Words,
     stamp: int,
     context: FoldContext,
@@ -80,17 +82,18 @@ def fold_orders(
         context: what systems' orders mean when they name no currency or market.
     """
     folded = fold_slots(ORDER_SLOTS, stored, owner, said, drop=LEFT_PART)
-    rows = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(folded.body, folded.cuts, _READ), _READ)
+    rows = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
     own = _own_rows(rows, len(stored))
     left = _left_accounts(stored, rows, own)
-    values = folded.values()
-    _note_left(values, left, stamp)
+    values = _note_left(folded.values, left, stamp) if left else folded.values
     shares = _shares(rows, own, order_ids, stamp, context)
     slots = _guests(rows, own, folded, order_ids, stamp)
     if left:
         gone = _gone(left, order_ids, stamp)
         shares, slots = join_contributions([gone, shares]), join_contributions([gone, slots])
-    return OrdersFolded(values, Said(nothing_said().to_orders, slots, shares))
+    changed = folded.changed
+    changed[[one.owner for one in left]] = True
+    return OrdersFolded(values, changed, Said(nothing_said().to_orders, slots, shares))
 
 
 def _own_rows(rows: Rows, owners: int) -> Int64s:
@@ -167,10 +170,9 @@ class _Left:
     key: bytes
 
 
-def _left_accounts(stored: Sequence[bytes | None], rows: Rows, own: Int64s) -> list[_Left]:
+def _left_accounts(stored: Values, rows: Rows, own: Int64s) -> list[_Left]:
     """List the accounts that orders left, now or earlier; few orders ever leave one."""
-    body, cuts = join_values(stored)
-    before = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, _ACCOUNT), _ACCOUNT)
+    before = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
     part, owner = before.number("part"), before.raw.owner
     some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
     there = own[owner[some]]
@@ -183,14 +185,16 @@ def _left_accounts(stored: Sequence[bytes | None], rows: Rows, own: Int64s) -> l
     return list(left.values())
 
 
-def _note_left(values: list[bytes | None], left: Sequence[_Left], stamp: int) -> None:
-    """Store the accounts that were left with their orders."""
+def _note_left(values: Values, left: Sequence[_Left], stamp: int) -> Values:
+    """Store the accounts that were left with their orders. Off the hot path: few orders ever leave one."""
+    noted = values.plain()
     for one in left:
         fields: dict[str, int | bytes] = {"part": LEFT_PART, "child": one.account, "stamp": stamp, "system": one.system}
         fields |= {"account": one.account, "account_entity": one.entity, "account_key": one.key}
         mark = pack_value(ORDER_SLOTS, fields)
-        held = values[one.owner]
-        values[one.owner] = mark if held is None else held + mark[1:]  # without a second version byte
+        held = noted[one.owner]
+        noted[one.owner] = mark if held is None else held + mark[1:]  # without a second version byte
+    return Values.of(noted)
 
 
 def _gone(left: Sequence[_Left], order_ids: Words, stamp: int) -> Contributions:
@@ -228,10 +232,11 @@ def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stam
     owners = owners[_equal(rows.texts("account_entity").take(own[owners]), GUEST.encode())]
     if not len(owners):
         return no_contributions()
-    sizes = folded.cuts[owners + 1] - folded.cuts[owners]
+    held = folded.values
+    sizes = held.cuts[owners + 1] - held.cuts[owners]
     cuts = np.zeros(len(owners) + 1, dtype=np.int64)
     np.cumsum(sizes, out=cuts[1:])
-    body = np.concatenate([folded.body[folded.cuts[one] : folded.cuts[one + 1]] for one in owners.tolist()])
+    body = np.concatenate([held.body[held.cuts[one] : held.cuts[one + 1]] for one in owners.tolist()])
     columns = ("part", *_ACCOUNT[1:2], "account_entity", "account_key", *_SPOKEN)
     whole = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, columns), columns)
     at = np.flatnonzero(whole.number("part") == _ORDER)

@@ -7,28 +7,15 @@ caller keeps them alive. The encoding is that of `tables.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import peek_byte
-from nurt.core.packing import Bytes, Int64s
+from nurt.core.avro.memory import peek_byte, peek_word
 from nurt.core.tables import Table
 from nurt.errors import StateTooNew
 
 TOO_NEW, NO_ROOM = -1, -2
 """What `read_rows` says instead of a count: the value is of a later version, or there are too few cells."""
-
-PADDING = bytes(16)
-"""Lies behind joined values, for short texts are copied as whole words."""
-
-
-def join_padded(constants: bytes, values: Sequence[bytes | None]) -> tuple[Bytes, Int64s]:
-    """Join values behind some constants; returns the bytes and where each value begins (n + 1); None is empty."""
-    held = [constants, *[value or b"" for value in values], PADDING]
-    ends = np.cumsum(np.fromiter(map(len, held), dtype=np.int64, count=len(held)))
-    return np.frombuffer(b"".join(held), dtype=np.uint8), ends[:-1]
 
 
 def too_new(what: str) -> StateTooNew:
@@ -121,3 +108,18 @@ def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
         if one != other:
             return one - other
     return a_size - b_size
+
+
+@numba.njit(nogil=True, cache=True)
+def are_equal(a, b, size):  # type: ignore[no-untyped-def]
+    """Compare bytes at two addresses, eight at a time."""
+    i = 0
+    while i + 8 <= size:
+        if peek_word(a + i) != peek_word(b + i):
+            return False
+        i += 8
+    while i < size:
+        if peek_byte(a + i) != peek_byte(b + i):
+            return False
+        i += 1
+    return True

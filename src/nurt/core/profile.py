@@ -32,7 +32,7 @@ from nurt.core.figures import (
     sum_invoices,
     sum_orders,
 )
-from nurt.core.packed_rows import NO_ROOM, cells_of, join_padded, read_rows, text_mask, too_new
+from nurt.core.packed_rows import NO_ROOM, cells_of, read_rows, text_mask, too_new
 from nurt.core.packing import Bytes, Int64s
 from nurt.core.profile_slots import (
     CUSTOMER,
@@ -47,6 +47,7 @@ from nurt.core.profile_slots import (
 )
 from nurt.core.profile_sums import put_invoices, put_most_bought, put_orders
 from nurt.core.tables import VERSION
+from nurt.model.values import PADDING_BYTES, Values
 
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
 
@@ -85,7 +86,8 @@ class Profiles:
         profile_ids: Sequence[bytes],
         realms: Sequence[str],
         firsts: Int64s,
-        values: Sequence[bytes | None],
+        slots: Values,
+        sums: Values,
         as_of: int,
     ) -> Live:
         """Compute profiles from the values of their accounts.
@@ -94,7 +96,7 @@ class Profiles:
             profile_ids: ids of the profiles.
             realms: theirs.
             firsts: where the accounts of each profile begin among all accounts (n + 1).
-            values: of ACCOUNT_SLOTS by account, then of SUMS by account.
+            slots, sums: of ACCOUNT_SLOTS and of SUMS, by account.
             as_of: the day that windows end with.
 
         Raises:
@@ -103,26 +105,28 @@ class Profiles:
         assert 0 <= as_of <= _DAY_MAX, "a day is an int of the schema"
         rules = self._rules
         constants, realm_texts = _add_realms(rules.texts, realms)
-        body, cuts = join_padded(constants, values)
+        texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
         ids = np.frombuffer(b"".join(profile_ids), dtype=np.uint8)
         places = np.empty(len(profile_ids) + 1, dtype=np.int64)
         due = np.empty(len(profile_ids), dtype=np.int64)
-        room_bytes = len(body) + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
+        room_bytes = slots.size_bytes + sums.size_bytes + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
         out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
         code, joined = _write_live(
-            body,
-            cuts,
+            slots.body,
+            slots.cuts,
+            sums.body,
+            sums.cuts,
             firsts,
             ids,
-            _at_addresses(realm_texts, body),
+            _at_addresses(realm_texts, texts),
             as_of,
             _SLOTS,
             _SUMS,
-            _at_addresses(self._kinds, body),
+            _at_addresses(self._kinds, texts),
             rules.steps,
-            _at_addresses(rules.names, body),
+            _at_addresses(rules.names, texts),
             rules.columns,
-            _at_addresses(rules.systems, body),
+            _at_addresses(rules.systems, texts),
             out,
             places,
             due,
@@ -137,11 +141,11 @@ def write_redirects(
 ) -> tuple[Bytes, Int64s]:
     """Write profiles that went into others: they say where, and nothing else. Returns bodies and places (n + 1)."""
     constants, realm_texts = _add_realms(b"", realms)
-    body, _ = join_padded(constants, [])
+    texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
     ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, heirs))
     places = np.empty(len(profile_ids) + 1, dtype=np.int64)
     out = np.empty(len(profile_ids) * (_REDIRECT_BYTES + len(constants)), dtype=np.uint8)
-    _write_redirects(ids, targets, _at_addresses(realm_texts, body), out, places)
+    _write_redirects(ids, targets, _at_addresses(realm_texts, texts), out, places)
     return out[: places[-1]], places
 
 
@@ -238,10 +242,26 @@ def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[
 
 @numba.njit(nogil=True, cache=True)
 def _write_live(  # type: ignore[no-untyped-def]
-    body, cuts, firsts, ids, realms, as_of, slots, sold, kinds, steps, names, fields, systems, out, places, due
+    body,
+    cuts,
+    sums_body,
+    sums_cuts,
+    firsts,
+    ids,
+    realms,
+    as_of,
+    slots,
+    sold,
+    kinds,
+    steps,
+    names,
+    fields,
+    systems,
+    out,
+    places,
+    due,
 ):
-    base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
-    accounts = (len(cuts) - 1) // 2
+    base, sums_base, begin = np.int64(body.ctypes.data), np.int64(sums_body.ctypes.data), np.int64(out.ctypes.data)
     (columns, texts), (sums_columns, sums_texts) = slots, sold
     cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)
     entries = entries_of(4 * _CELLS_ROWS)
@@ -250,14 +270,14 @@ def _write_live(  # type: ignore[no-untyped-def]
     for profile in range(len(due)):
         first, end = firsts[profile], firsts[profile + 1]
         rows, cells = _read_accounts(base, cuts, first, end, columns, texts, cells)
-        count, sums = _read_accounts(base, cuts, accounts + first, accounts + end, sums_columns, sums_texts, sums)
+        count, sums = _read_accounts(sums_base, sums_cuts, first, end, sums_columns, sums_texts, sums)
         if rows < 0 or count < 0:
             return -1, out
         if count > len(lines):
             lines = np.empty((len(sums), LINE_WIDTH), np.int64)
         if max(rows, count) > len(entries):
             entries = entries_of(2 * max(rows, count))
-        sizes = cuts[end] - cuts[first], cuts[accounts + end] - cuts[accounts + first]
+        sizes = cuts[end] - cuts[first], sums_cuts[end] - sums_cuts[first]
         room = _FIXED_BYTES + _ROW_BYTES * (rows + count) + _SHOWN * sizes[0] + sizes[1] + realms[profile, 1]
         if to - begin + room > len(out):
             more = np.empty(2 * (to - begin + room), np.uint8)

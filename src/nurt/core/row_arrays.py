@@ -6,8 +6,7 @@ until it is written anew. The encoding of values is that of `tables.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -17,9 +16,10 @@ import numpy.typing as npt
 from nurt.core.arrow_columns import Texts
 from nurt.core.avro.memory import copy_bytes, trailing_zeros
 from nurt.core.packing import Bools, Bytes, Int64s
-from nurt.core.tables import VERSION, Table, join_values
+from nurt.core.tables import VERSION, Table
 from nurt.errors import StateTooNew
 from nurt.model.keys import Words
+from nurt.model.values import Values
 
 Bits = npt.NDArray[np.uint64]
 
@@ -124,7 +124,7 @@ def join_rows(first: RowArrays, second: RowArrays) -> RowArrays:
     if not len(first):
         return second
     if not len(second):
-        return replace(first, body=first.body.copy())  # one that can be written: what kernels are compiled for
+        return first
     shift = 0 if first.body is second.body else len(first.body)
     return RowArrays(
         np.concatenate((first.owner, second.owner)),
@@ -136,14 +136,14 @@ def join_rows(first: RowArrays, second: RowArrays) -> RowArrays:
     )
 
 
-def read_values(layout: Layout, values: Sequence[bytes | None]) -> RowArrays:
-    """Read values into arrays; their rows keep their order.
+def read_values(layout: Layout, values: Values) -> RowArrays:
+    """Read values into arrays; their rows keep their order, their texts stay where they are.
 
     Raises:
         StateTooNew: a value was written by a version of nurt with more columns or another encoding.
     """
-    body, cuts = join_values(values)
-    rows = 0 if not len(body) else int((cuts[1:] > cuts[:-1]).sum()) + _SPARE_ROWS
+    body, cuts = values.body, values.cuts
+    rows = int(values.there.sum()) + _SPARE_ROWS if values.size_bytes else 0
     while True:
         into = room(layout, rows, 0)
         found = 0

@@ -7,7 +7,6 @@ parents it left, for a replay must say again what a crash swallowed.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +48,7 @@ from nurt.core.row_tables import (
 )
 from nurt.core.tables import VERSION
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.values import PADDING_BYTES, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,32 +75,33 @@ class RowsFolded:
     changed: Bools
     lacking: Int64s | None = None
 
-    def values(self) -> list[bytes]:
-        """Pack what is to be stored, in order, of the owners that changed."""
+    def values(self) -> Values:
+        """Pack what is to be stored, by owner; absent where nothing changed."""
         return self._packed(self.changed)
 
     def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Give the state as a frame: columns of the stored row (or only these), and owner. Not for the hot path."""
-        return self.layout.table.unpack(self._packed(np.ones(len(self.changed), dtype=np.bool_)), columns)
+        whole = self._packed(np.ones(len(self.changed), dtype=np.bool_))
+        return self.layout.table.unpack(whole.plain(), columns)
 
-    def _packed(self, owners: Bools) -> list[bytes]:
+    def _packed(self, owners: Bools) -> Values:
         chosen = owners[self.owner]
         at, owner, left = self.at, self.owner, self.left
         if not chosen.all():
             at, owner, left = at[chosen], owner[chosen], left[chosen]
         rows, layout = self.rows, self.layout
         row_bytes_max = 1 + VARINT_BYTES_MAX * (1 + len(layout.is_text))
-        out = np.empty(len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops), dtype=np.uint8)
-        ends = np.zeros(int(owners.sum()) + 1, dtype=np.int64)
+        room_bytes = len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops)
+        out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
+        ends = np.zeros(len(owners) + 1, dtype=np.int64)
         _pack(
             at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION,
             rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, out, ends,
         )  # fmt: skip
-        whole, cuts = out[: ends[-1]].tobytes(), ends.tolist()
-        return [whole[start:stop] for start, stop in itertools.pairwise(cuts)]
+        return Values(out, ends)
 
 
-def fold_rows(kind: str, incoming: Incoming, values: Sequence[bytes | None]) -> RowsFolded:
+def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
     """Apply events to rows in arrival order; an event strictly older than its row is old news.
 
     Args:
@@ -241,15 +242,17 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
 def _pack(  # type: ignore[no-untyped-def]
     rows, owner, left, left_bits, is_text, slot, version, bits, numbers, starts, stops, body, out, ends
 ):
-    """Pack rows, sorted by owner, into one value an owner; fills `ends`, where each ends."""
+    """Pack rows, sorted by owner, into a value an owner; fills `ends`, where each ends."""
     at = 0
-    values = 0
+    value = 0
     to_address, address = out.ctypes.data, body.ctypes.data
     for one in range(len(rows)):
         if one == 0 or owner[one] != owner[one - 1]:
+            while value < owner[one]:
+                value += 1
+                ends[value] = at
             out[at] = version
             at += 1
-            values += 1
         row = rows[one]
         shown = bits[row]
         if left[one]:
@@ -265,4 +268,5 @@ def _pack(  # type: ignore[no-untyped-def]
             else:
                 number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
                 at = put_number(out, at, (number << 1) ^ (number >> 63))
-        ends[values] = at
+    for rest in range(value + 1, len(ends)):
+        ends[rest] = at

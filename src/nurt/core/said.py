@@ -149,11 +149,12 @@ def compact(texts: Texts) -> Texts:
     ends = np.zeros(len(texts.starts) + 1, dtype=np.int64)
     np.cumsum(texts.stops - texts.starts, out=ends[1:])
     body = np.empty(int(ends[-1]), dtype=np.uint8)
-    _gather(texts.starts, texts.body, ends, body)
+    gather(texts.starts, texts.body, ends, body)
     return Texts(ends[:-1], ends[1:], body)
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(starts, body, ends, out):  # type: ignore[no-untyped-def]
+def gather(starts, body, ends, out):  # type: ignore[no-untyped-def]
+    """Copy texts that begin at `starts` in a body to where `ends` (n + 1) says in another."""
     for row in range(len(starts)):
         copy_bytes(out.ctypes.data + ends[row], body.ctypes.data + starts[row], ends[row + 1] - ends[row])

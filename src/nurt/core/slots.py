@@ -6,18 +6,19 @@ three columns are read (part, child, stamp), so what a slot says costs a copy, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
 from nurt.core.avro.memory import copy_bytes
-from nurt.core.packing import Bools, Bytes, Int64s, get_varint
+from nurt.core.packed_rows import are_equal
+from nurt.core.packing import Bools, Int64s, get_varint
 from nurt.core.said import Contributions
-from nurt.core.tables import VERSION, Table, cut, join_values
+from nurt.core.tables import VERSION, Table
 from nurt.errors import StateTooNew
 from nurt.model.keys import Words
+from nurt.model.values import PADDING_BYTES, Values
 
 SLOT_COLUMNS = ("part", "child", "stamp")
 """What every table of slots begins with; never null."""
@@ -28,23 +29,19 @@ class SlotsFolded:
     """Parents' values after a fold.
 
     Attributes:
-        body: the values, one after another.
-        cuts: where each begins, and where the last ends; an empty one has no slots left.
+        values: by owner; absent: no slots are left.
         held: by owner: whether a slot is left whose part is not `mark`.
+        changed: by owner: whether the value is not as stored.
     """
 
-    body: Bytes
-    cuts: Int64s
+    values: Values
     held: Bools
-
-    def values(self) -> list[bytes | None]:
-        """Cut out every value, by owner; None: no slots are left."""
-        return cut(self.body, self.cuts)
+    changed: Bools
 
 
 def fold_slots(
     table: Table,
-    values: Sequence[bytes | None],
+    values: Values,
     owner: Int64s,
     said: Contributions,
     mark: int = -1,
@@ -60,18 +57,18 @@ def fold_slots(
         mark: a part that does not count as a slot that is held.
         drop: a part whose stored rows are left out.
     """
-    stored, cuts = join_values(values)
-    found = _find(table, stored, cuts, drop)
-    held = np.zeros(len(values), dtype=np.bool_)
+    stored, cuts = values.body, values.cuts
+    found = _find(table, values, drop)
+    held, changed = np.zeros(len(values), dtype=np.bool_), np.zeros(len(values), dtype=np.bool_)
     limits = np.zeros(len(values) + 1, dtype=np.int64)
-    room_bytes = len(stored) + int((said.body.stops - said.body.starts).sum()) + len(values)
-    out = np.empty(room_bytes, dtype=np.uint8)
+    room_bytes = values.size_bytes + int((said.body.stops - said.body.starts).sum()) + len(values)
+    out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
     _fold(
-        *(found.owner, found.part, found.child, found.stamp, found.starts, found.ends, stored),
+        *(found.owner, found.part, found.child, found.stamp, found.starts, found.ends, stored, cuts),
         *(owner, said.part, said.child, said.stamp, said.gone, said.body.starts, said.body.stops, said.body.body),
-        *(mark, VERSION, out, limits, held),
+        *(mark, VERSION, out, limits, held, changed),
     )
-    return SlotsFolded(out[: limits[-1]], limits, held)
+    return SlotsFolded(Values(out, limits), held, changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,9 @@ class _Found:
     ends: Int64s
 
 
-def _find(table: Table, body: Bytes, cuts: Int64s, drop: int) -> _Found:
-    most = len(body) // _ROW_BYTES_MIN + 1
+def _find(table: Table, values: Values, drop: int) -> _Found:
+    body, cuts = values.body, values.cuts
+    most = values.size_bytes // _ROW_BYTES_MIN + 1
     owner, part, stamp, starts, ends = (np.empty(most, dtype=np.int64) for _ in range(5))
     child = np.empty((most, 16), dtype=np.uint8)
     rows = _find_rows(body, cuts, table.is_text, VERSION, drop, owner, part, stamp, starts, ends, child)
@@ -149,6 +147,7 @@ def _fold(  # type: ignore[no-untyped-def]
     s_starts,
     s_ends,
     s_body,
+    s_cuts,
     owner,
     part,
     child,
@@ -162,6 +161,7 @@ def _fold(  # type: ignore[no-untyped-def]
     out,
     limits,
     held,
+    changed,
 ):
     """Find the newest row of every (owner, part, child), and write those that are not gone, owner by owner.
 
@@ -237,4 +237,6 @@ def _fold(  # type: ignore[no-untyped-def]
             to += length
             if which != mark:
                 held[one] = True
+        before = s_cuts[one + 1] - s_cuts[one]
+        changed[one] = to - limits[one] != before or not are_equal(out_at + limits[one], s_at + s_cuts[one], before)
     limits[len(limits) - 1] = to

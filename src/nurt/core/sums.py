@@ -6,7 +6,6 @@ added up, and what has become zero is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -17,8 +16,9 @@ from nurt.core.contributions import STAMP
 from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions
 from nurt.core.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row, read_row, skip_row
-from nurt.core.tables import VERSION, cut, join_values
+from nurt.core.tables import VERSION
 from nurt.errors import StateTooNew
+from nurt.model.values import PADDING_BYTES, Values
 
 _FEW = 8
 """So many differences of an account are compared one by one; more are looked up."""
@@ -29,17 +29,19 @@ class SumsFolded:
     """Values after a fold.
 
     Attributes:
-        sums: by account; None: it has no children; the very same value where nothing changed.
-        shares: by pair; None: the child is gone; the very same value where a later one is stored.
+        sums: by account; absent: it has no children, or nothing changed.
+        same: by account: nothing changed.
+        shares: by pair; absent: the child is gone, or a later share is stored.
+        fresh: by pair: no later share is stored.
     """
 
-    sums: list[bytes | None]
-    shares: list[bytes | None]
+    sums: Values
+    same: Bools
+    shares: Values
+    fresh: Bools
 
 
-def fold_sums(
-    owner: Int64s, said: Contributions, sums: Sequence[bytes | None], shares: Sequence[bytes | None]
-) -> SumsFolded:
+def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) -> SumsFolded:
     """Replace children's shares in accounts' sums; a share that is older than the stored one changes nothing.
 
     Args:
@@ -51,11 +53,9 @@ def fold_sums(
     Raises:
         StateTooNew: stored by a later version of nurt.
     """
-    held, held_cuts = join_values(sums)
-    old, old_cuts = join_values(shares)
-    whole = np.concatenate((held, old, said.body.body))
-    old_cuts = old_cuts + len(held)
-    base = len(held) + len(old)
+    whole = np.concatenate((sums.body, shares.body, said.body.body))
+    held_cuts, old_cuts = sums.cuts, shares.cuts + len(sums.body)
+    base = len(sums.body) + len(shares.body)
     starts, stops = said.body.starts + base, said.body.stops + base
     pairs = len(owner)
     rows = _count_rows(whole, held_cuts, old_cuts, starts, stops, VERSION)
@@ -65,24 +65,16 @@ def fold_sums(
             "it, or a later one"
         )
     new_bytes = int((stops - starts).sum())
-    sums_out = np.empty(base + new_bytes + rows * ROW_BYTES_MAX + len(sums), dtype=np.uint8)
-    shares_out = np.empty(new_bytes + pairs * 32, dtype=np.uint8)
+    old_bytes = sums.size_bytes + shares.size_bytes
+    sums_out = np.empty(old_bytes + new_bytes + rows * ROW_BYTES_MAX + len(sums) + PADDING_BYTES, dtype=np.uint8)
+    shares_out = np.empty(new_bytes + pairs * 32 + PADDING_BYTES, dtype=np.uint8)
     sums_ends, shares_ends = np.zeros(len(sums) + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
     fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(len(sums), dtype=np.bool_)
     _fold(
         *(whole, held_cuts, old_cuts, starts, stops, owner, said.stamp, said.gone, rows),
         *(VERSION, sums_out, sums_ends, same, shares_out, shares_ends, fresh),
     )
-    new_sums = cut(sums_out[: sums_ends[-1]], sums_ends)
-    new_shares = cut(shares_out[: shares_ends[-1]], shares_ends)
-    return SumsFolded(_either(sums, new_sums, same), _either(shares, new_shares, ~fresh))
-
-
-def _either(before: Sequence[bytes | None], after: list[bytes | None], same: Bools) -> list[bytes | None]:
-    """Put what is the same as before back in its place."""
-    for at in np.flatnonzero(same).tolist():
-        after[at] = before[at]
-    return after
+    return SumsFolded(Values(sums_out, sums_ends), same, Values(shares_out, shares_ends), fresh)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -18,6 +18,7 @@ import polars as pl
 from nurt.core.packing import Bools, Bytes, Int64s, locate, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
+from nurt.model.values import Values
 
 VERSION = 1
 OWNER = "owner"
@@ -196,7 +197,8 @@ class Table:
 
     def unpack_raw(self, values: Sequence[bytes | None]) -> Raw:
         """Unpack values into arrays, all columns. Raises StateTooNew like `unpack`."""
-        return self.locate(*join_values(values))
+        joined = Values.of(values)
+        return self.locate(joined.body, joined.cuts)
 
     def locate(self, body: Bytes, cuts: Int64s, columns: tuple[str, ...] | None = None) -> Raw:
         """Unpack joined values into arrays over the same bytes: no text is copied. Raises StateTooNew like `unpack`.
@@ -219,7 +221,7 @@ class Table:
 
     def _measured(self, body: Bytes, cuts: Int64s, plan: _Plan, sizes: Int64s) -> int:
         """Count rows, and the bytes of wanted texts into `sizes`."""
-        rows: int = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes) if len(body) else 0
+        rows: int = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes)
         if rows < 0:
             raise StateTooNew(
                 "reading state: a value has an encoding that this version does not know (version 1 and at most "
@@ -228,7 +230,8 @@ class Table:
         return rows
 
     def _unpacked(self, values: Sequence[bytes | None], plan: _Plan) -> Raw:
-        body, cuts = join_values(values)
+        joined = Values.of(values)
+        body, cuts = joined.body, joined.cuts
         sizes = np.zeros(plan.texts + 1, dtype=np.int64)
         rows = self._measured(body, cuts, plan, sizes)
         owner = np.empty(rows, dtype=np.int64)
@@ -252,14 +255,6 @@ class _Plan:
     slot: Int64s
     numbers: int
     texts: int
-
-
-def join_values(values: Sequence[bytes | None]) -> tuple[Bytes, Int64s]:
-    """Join values; returns the bytes and where each begins (n + 1); None is empty."""
-    held = [value if value is not None else b"" for value in values]
-    cuts = np.zeros(len(held) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, held), dtype=np.int64, count=len(held)), out=cuts[1:])
-    return np.frombuffer(b"".join(held), dtype=np.uint8), cuts
 
 
 def cut(body: Bytes, ends: Int64s) -> list[bytes | None]:

@@ -61,7 +61,7 @@ alone). Only the rates expire.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -71,6 +71,8 @@ from nurt.limits import SHARDS_MAX
 
 Words = npt.NDArray[np.uint64]
 """Ids as two words each, in the order of memory."""
+KeyRows = npt.NDArray[np.uint8]
+"""Keys of one length, a row each."""
 
 
 class Keys:
@@ -113,18 +115,14 @@ class Keys:
         tags = self._tags
         return [tags[one[0]] + kind + one for one in ids]
 
-    def of_words(self, kind: bytes, ids: Words, beside: Words | None = None) -> list[bytes]:
+    def rows_of(self, kind: bytes, ids: Words, beside: Words | None = None) -> KeyRows:
         """Name the keys of ids, shape (n, 2), in their shards, or in the shards of other ids (`beside`)."""
-        plain = np.ascontiguousarray(ids).view(np.uint8)
-        first = plain[:, 0] if beside is None else np.ascontiguousarray(beside).view(np.uint8)[:, 0]
-        tags = self._tag_bytes[first]
-        begin, size = tags.shape[1], tags.shape[1] + len(kind) + plain.shape[1]
-        keys = np.empty((len(plain), size), dtype=np.uint8)
-        keys[:, :begin] = tags
-        keys[:, begin : begin + len(kind)] = np.frombuffer(kind, dtype=np.uint8)
-        keys[:, begin + len(kind) :] = plain
-        whole = keys.tobytes()
-        return [whole[at : at + size] for at in range(0, len(whole), size)]
+        first = _plain(ids if beside is None else beside)[:, 0]
+        return _rows(self._tag_bytes[first], kind, _plain(ids))
+
+    def rows_in(self, kind: bytes, realm: str, ids: Words) -> KeyRows:
+        """Name the keys of ids, shape (n, 2), in a realm."""
+        return _rows(np.frombuffer(self.realm_place(realm), dtype=np.uint8), kind, _plain(ids))
 
     def in_realm(self, kind: bytes, realm: str, ids: Iterable[bytes]) -> list[bytes]:
         """Name the keys of ids in a realm."""
@@ -144,3 +142,21 @@ def shard_of(one: bytes, shards: int) -> int:
 def realm_worker(realm: str, workers: int) -> int:
     """Say which worker owns a realm; the same in every process."""
     return int.from_bytes(blake2b(realm.encode(), digest_size=4).digest()) % workers
+
+
+def words_of(ids: Sequence[bytes]) -> Words:
+    """Join ids into an array of shape (n, 2)."""
+    return np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)
+
+
+def _plain(ids: Words) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(ids).view(np.uint8)
+
+
+def _rows(tags: npt.NDArray[np.uint8], kind: bytes, ids: npt.NDArray[np.uint8]) -> KeyRows:
+    begin = tags.shape[-1]
+    keys = np.empty((len(ids), begin + len(kind) + ids.shape[1]), dtype=np.uint8)
+    keys[:, :begin] = tags
+    keys[:, begin : begin + len(kind)] = np.frombuffer(kind, dtype=np.uint8)
+    keys[:, begin + len(kind) :] = ids
+    return keys

@@ -10,7 +10,7 @@ from nurt.core.context import FoldContext
 from nurt.core.identity import Touched
 from nurt.core.said import Said
 from nurt.model.change import Change
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, Words
 from nurt.ports import Store
 
 _NO_REALM = "default"
@@ -38,33 +38,35 @@ class AccountsStage:
         codes, firsts = distinct(to)
         ids = to[firsts]
         newest = newest_shares(codes[len(slots) :], shares)
-        slot_keys, sum_keys = self._keys.of_words(b"a", ids), self._keys.of_words(b"s", ids)
         pairs = newest.said
-        share_keys = self._keys.of_words(b"c", pairs.to ^ pairs.child, beside=pairs.to)
-        values = self._store.read([*slot_keys, *sum_keys, *share_keys])
-        accounts = len(ids)
-        stored_slots, stored_sums = values[:accounts], values[accounts : 2 * accounts]
-        stored_shares = values[2 * accounts :]
-        folded = fold_accounts(codes[: len(slots)], slots, newest, stored_slots, stored_sums, stored_shares)
+        slot_keys, sum_keys = self._keys.rows_of(b"a", ids), self._keys.rows_of(b"s", ids)
+        share_keys = self._keys.rows_of(b"c", pairs.to ^ pairs.child, beside=pairs.to)
+        stored = self._store.load([slot_keys, sum_keys, share_keys])
+        folded = fold_accounts(codes[: len(slots)], slots, newest, *stored)
+        before, _, shares_before = stored
         change = Change()
-        change.store(slot_keys, folded.slots, stored_slots)
-        change.store(sum_keys, folded.sums, stored_sums)
-        change.store(share_keys, folded.shares, stored_shares)
+        gone = before.there & ~folded.alive
+        change.keep(slot_keys, folded.slots.values, folded.slots.changed & folded.alive | gone, folded.alive)
+        change.keep(sum_keys, folded.sums.sums, ~folded.sums.same)
+        kept = folded.sums.shares
+        change.keep(share_keys, kept, folded.sums.fresh & (kept.there | shares_before.there))
         self._store.write(change)
         if not self._alone:  # who is touched by name reads what was written, and may do so elsewhere
             self._store.settle()
-        return self._touched(id_list(ids), folded)
+        return self._touched(ids, folded)
 
-    def _touched(self, ids: list[bytes], folded: AccountsFolded) -> dict[str, list[Touched]]:
+    def _touched(self, ids: Words, folded: AccountsFolded) -> dict[str, list[Touched]]:
         """Say which accounts of each realm were touched."""
         realms = [self._context.realm.get(system, _NO_REALM) for system in folded.systems]
+        moved_to = {ids[owner].tobytes(): to for owner, to in folded.moved_to.items()}
+        whole = Touched(ids, folded.links, moved_to)
         if len(set(realms)) == 1:
-            moved_to = {ids[owner]: to for owner, to in folded.moved_to.items()}
-            return {realms[0]: [Touched(ids, folded.links, moved_to)]}
+            return {realms[0]: [whole]}
         touched: dict[str, list[Touched]] = {}
         for realm in dict.fromkeys(realms):
-            here = np.flatnonzero(np.isin(folded.system, [code for code, one in enumerate(realms) if one == realm]))
-            mine = here.tolist()
-            moved_to = {ids[owner]: folded.moved_to[owner] for owner in mine if owner in folded.moved_to}
-            touched[realm] = [Touched([ids[one] for one in mine], [folded.links[one] for one in mine], moved_to)]
+            codes = [code for code, one in enumerate(realms) if one == realm]
+            mine = whole.take(np.flatnonzero(np.isin(folded.system, codes)))
+            there = {*id_list(mine.accounts)} if moved_to else ()
+            moved = {account: to for account, to in moved_to.items() if account in there}
+            touched[realm] = [Touched(mine.accounts, mine.links, moved)]
         return touched

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.identity import (
     COMPONENTS,
@@ -28,12 +28,14 @@ from nurt.core.identity import (
     join_touched,
 )
 from nurt.core.lonely_accounts import Links, find_sharing, identifier_ids, list_links, settle_lonely
-from nurt.core.memberships import Joined, Own, join_links, read_own
+from nurt.core.memberships import Own, read_own
+from nurt.core.packing import Bools, Int64s
 from nurt.core.plain_rows import Row, pack_rows, unpack_rows
 from nurt.core.tables import Table
 from nurt.model.change import Change
 from nurt.model.head import owed_score
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, Words, words_of
+from nurt.model.values import PADDING_BYTES, Values, no_values
 from nurt.operators.profiles_stage import encode_touch
 from nurt.ports import Store
 
@@ -52,18 +54,22 @@ class IdentityStage:
         """Bring the realm's graph up to date, and name every profile concerned: after the write, each once."""
         said = join_touched(touched)
         held = self._read_held(realm, said)
-        profiles = dict.fromkeys(held.own.profiles)
+        profiles = dict.fromkeys(id_list(held.own.profiles))
         changed = np.flatnonzero(held.own.is_changed)
         if not len(changed):
             return list(profiles)
-        links = list_links(realm, held.links, changed, self._context.ids)
-        found = self._store.read(self._keys.in_realm(b"d", realm, links.ids)) if links.ids else []
+        links = list_links(realm, said.links, changed, self._context.ids)
+        found = no_values(0)
+        if len(links.ids):
+            (found,) = self._store.load([self._keys.rows_in(b"d", realm, links.ids)])
         lonely = held.own.is_new[changed] & ~find_sharing(links, found, len(changed))
         change = Change()
-        settled = self._settle_lonely(realm, held, changed, lonely, links, change)
+        settled: dict[bytes, bytes] = {}
+        if lonely.any():
+            settled = self._settle_lonely(realm, said, changed[lonely], links, lonely, change)
         profiles.update(dict.fromkeys(settled.values()))
         if not lonely.all():
-            diff = self._resolve_others(realm, held, changed[~lonely], found, settled)
+            diff = self._resolve_others(realm, held, changed[~lonely], found.plain(), settled)
             self._add_difference(realm, diff, held, change)
             profiles.update(dict.fromkeys(diff.profiles()))
         self._store.write(change)
@@ -72,55 +78,45 @@ class IdentityStage:
         return list(profiles)
 
     def _read_held(self, realm: str, said: Touched) -> _Held:
-        known = set(said.accounts)
-        beside = [to for to in dict.fromkeys(said.moved_to.values()) if to not in known]
-        asked = [*said.accounts, *beside]
-        values = self._store.read(self._keys.in_realm(b"m", realm, asked))
-        links = join_links(said.links)
-        return _Held(said, links, read_own(values[: len(known)], links), asked, values)
+        asked = said.accounts
+        if said.moved_to:
+            known = set(id_list(asked))
+            beside = [to for to in dict.fromkeys(said.moved_to.values()) if to not in known]
+            asked = np.concatenate((asked, words_of(beside)))
+        (values,) = self._store.load([self._keys.rows_in(b"m", realm, asked)])
+        return _Held(said, read_own(values.part(0, len(said.accounts)), said.links), asked, values)
 
     def _settle_lonely(
-        self,
-        realm: str,
-        held: _Held,
-        changed: npt.NDArray[np.int64],
-        lonely: npt.NDArray[np.bool_],
-        links: Links,
-        change: Change,
+        self, realm: str, said: Touched, rows: Int64s, links: Links, lonely: Bools, change: Change
     ) -> dict[bytes, bytes]:
         """Write new accounts that share nothing; returns account -> profile.
 
         Nothing of it is owed: whatever brings such an account again touches its profile.
         """
-        if not lonely.any():
-            return {}
-        rows = changed[lonely]
-        accounts = [held.said.accounts[row] for row in rows.tolist()]
-        settled = settle_lonely(accounts, held.links, rows, self._context.ids)
-        in_realm = self._keys.in_realm
-        put = change.put
-        put.update(zip(in_realm(b"m", realm, accounts), settled.memberships, strict=True))
-        put.update(zip(in_realm(b"g", realm, accounts), settled.components, strict=True))
-        put.update(zip(in_realm(b"p", realm, settled.profiles), settled.members, strict=True))
-        entries = [account + profile for account, profile in zip(accounts, settled.profiles, strict=True)]
-        place = np.cumsum(lonely) - 1
+        accounts, of_realm = said.accounts[rows], self._keys.rows_in
+        settled = settle_lonely(accounts, said.links, rows, self._context.ids)
+        memberships, components = of_realm(b"m", realm, accounts), of_realm(b"g", realm, accounts)
+        keys = np.stack((memberships, components, of_realm(b"p", realm, settled.profiles)), axis=1)
+        change.keep(keys.reshape(-1, keys.shape[2]), settled.values)
         of_lonely = lonely[links.account]
-        identifiers = [links.ids[code] for code in links.code[of_lonely].tolist()]
-        owners = place[links.account[of_lonely]].tolist()
-        put.update(zip(in_realm(b"d", realm, identifiers), [entries[owner] for owner in owners], strict=True))
-        return dict(zip(accounts, settled.profiles, strict=True))
+        owners = (np.cumsum(lonely) - 1)[links.account[of_lonely]]
+        entries = np.hstack((accounts, settled.profiles))[owners]  # component and profile
+        cuts = np.arange(len(entries) + 1, dtype=np.int64) * (8 * entries.shape[1])
+        body = np.concatenate((entries.view(np.uint8).reshape(-1), np.zeros(PADDING_BYTES, dtype=np.uint8)))
+        change.keep(of_realm(b"d", realm, links.ids[links.code[of_lonely]]), Values(body, cuts))
+        return dict(zip(id_list(accounts), id_list(settled.profiles), strict=True))
 
     def _resolve_others(
         self,
         realm: str,
         held: _Held,
-        others: npt.NDArray[np.int64],
+        others: Int64s,
         found: Sequence[bytes | None],
         settled: Mapping[bytes, bytes],
     ) -> Difference:
         """Resolve the components of accounts whose links meet, changed or went."""
         said = held.said
-        links = {said.accounts[row]: said.links[row] for row in others.tolist()}
+        links = {said.account(row): said.links.text(row) for row in others.tolist()}
         rows = held.rows(links)
         wanted = {value[:16]: None for value in found if value is not None}
         wanted.update({row[1]: None for account in links for row in rows[account] if row[0] == MEMBER})
@@ -200,22 +196,21 @@ class _Held:
 
     Attributes:
         said: the touched accounts.
-        links: what is said of their links.
         own: what is stored of them, next to what is said.
         asked: the touched accounts, then those that they moved to.
         values: of MEMBERSHIPS, by index into `asked`.
     """
 
     said: Touched
-    links: Joined
     own: Own
-    asked: list[bytes]
-    values: list[bytes | None]
+    asked: Words
+    values: Values
 
     def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[Row]]:
         """List the membership rows of some accounts that were asked."""
         found: dict[bytes, list[Row]] = {account: [] for account in accounts}
-        places = [index for index, account in enumerate(self.asked) if account in found] if found else []
-        rows = unpack_rows(MEMBERSHIPS, [self.values[index] for index in places])
-        found.update(zip([self.asked[index] for index in places], rows, strict=True))
+        asked = id_list(self.asked) if found else []
+        places = [index for index, account in enumerate(asked) if account in found]
+        rows = unpack_rows(MEMBERSHIPS, [self.values.one(index) for index in places])
+        found.update(zip([asked[index] for index in places], rows, strict=True))
         return found

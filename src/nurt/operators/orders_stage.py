@@ -25,10 +25,10 @@ class OrdersStage:
             return nothing_said()
         owner, firsts = distinct(said.to)
         ids = said.to[firsts]
-        keys = self._keys.of_words(b"o", ids)
-        stored = self._store.read(keys)
+        keys = self._keys.rows_of(b"o", ids)
+        (stored,) = self._store.load([keys])
         folded = fold_orders(owner, said, stored, ids, self._store.next_stamp(), self._context)
         change = Change()
-        change.store(keys, folded.values)
+        change.keep(keys, folded.values, folded.changed)
         self._store.write(change)
         return folded.said

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nurt.core.context import FoldContext
-from nurt.core.kept_bodies import Bodies, compare_kept
+from nurt.core.kept_bodies import Bodies, Compared, compare_kept
 from nurt.core.memberships import Members, read_members
 from nurt.core.packing import Bools, Int64s
 from nurt.core.profile import Profiles, write_redirects
@@ -20,8 +20,9 @@ from nurt.core.profile_schema import check_schema
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, words_of
 from nurt.model.published import PublishedBatch
+from nurt.model.values import Values
 from nurt.ports import Store
 
 Touch = tuple[str, bytes]
@@ -63,30 +64,27 @@ class ProfilesStage:
             return PublishedBatch([], [], [])
         ids = [profile for _, profile in touches]
         realms = [realm for realm, _ in touches]
-        tags = {realm: self._keys.realm_place(realm) + b"p" for realm in dict.fromkeys(realms)}
-        kept_keys = self._keys.of(b"f", ids)
-        values = self._store.read([*[tags[realm] + profile for realm, profile in touches], *kept_keys])
-        kept = values[len(ids) :]
-        bodies = self._bodies(ids, realms, read_members(values[: len(ids)]))
+        words = words_of(ids)
+        kept_keys = self._keys.rows_of(b"f", words)
+        groups = _by_realm(realms)
+        members = [self._keys.rows_in(b"p", realm, words[rows]) for realm, rows in groups]
+        *held, kept = self._store.load([*members, kept_keys])
+        bodies = self._bodies(ids, realms, read_members(_in_order(held, groups)))
         compared = compare_kept(bodies, kept, self._store.next_stamp(), anew)
         change = Change()
-        changed = np.flatnonzero(compared.changed).tolist()
-        change.put = {kept_keys[row]: value for row, value in zip(changed, compared.values, strict=True)}
+        change.keep(kept_keys, compared.values, compared.changed)
         # what never was may be due all the same: it must not come again
         never = ~compared.known & ~compared.changed
         self._note_due(change, touches, bodies.due, never | (compared.changed & (compared.due != bodies.due)))
         if owed:
             self._note_owed(change, touches)
-        if change.put or change.owed or change.due:
+        if change.blocks or change.owed or change.due:
             self._store.write(change)
-        for row, value in zip(changed, compared.values, strict=True):
-            kept[row] = value
         said = np.flatnonzero(~never)
-        shown = kept if len(said) == len(kept) else [kept[row] for row in said.tolist()]
         out = PublishedBatch(
             ids if len(said) == len(ids) else [ids[row] for row in said.tolist()],
             compared.revision[said].tolist(),
-            [(value or b"")[HEAD_BYTES:] or None for value in shown],
+            _published(kept, compared, said),
         )
         self._store.settle()  # what is returned leaves the process
         return out
@@ -109,10 +107,10 @@ class ProfilesStage:
             state[gone], starts[gone], stops[gone] = REDIRECT, places[:-1], places[1:]
         if len(members.live):
             accounts, live = members.accounts, members.live
-            values = self._store.read([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
+            slots, sums = self._store.load([self._keys.rows_of(kind, accounts) for kind in (b"a", b"s")])
             some = live.tolist()
             own, own_realms = [ids[row] for row in some], [realms[row] for row in some]
-            found = self._profiles.live(own, own_realms, members.firsts, values, self._as_of())
+            found = self._profiles.live(own, own_realms, members.firsts, slots, sums, self._as_of())
             state[live], due[live] = LIVE, found.due
             starts[live], stops[live] = found.places[:-1] + len(joined), found.places[1:] + len(joined)
             joined = np.concatenate((joined, found.joined)) if len(joined) else found.joined
@@ -130,6 +128,37 @@ class ProfilesStage:
         score = owed_score(self._store.run, self._epoch())
         for touch in touches:
             change.owed.setdefault(self._keys.place_of(touch[1]), {})[encode_touch(touch)] = score
+
+
+def _by_realm(realms: Sequence[str]) -> list[tuple[str, Int64s]]:
+    """List the rows of each realm."""
+    names = list(dict.fromkeys(realms))
+    if len(names) == 1:
+        return [(names[0], np.arange(len(realms)))]
+    codes = np.array([names.index(realm) for realm in realms])
+    return [(name, np.flatnonzero(codes == code)) for code, name in enumerate(names)]
+
+
+def _in_order(held: Sequence[Values], groups: Sequence[tuple[str, Int64s]]) -> Values:
+    """Put values that were read realm by realm back in order; a batch of several realms is seldom."""
+    if len(held) == 1:
+        return held[0]
+    found: dict[int, bytes | None] = {}
+    for values, (_, rows) in zip(held, groups, strict=True):
+        found.update(zip(rows.tolist(), values.plain(), strict=True))
+    return Values.of([found[row] for row in range(len(found))])
+
+
+def _published(kept: Values, compared: Compared, said: Int64s) -> list[bytes | None]:
+    """Cut the bodies of profiles as they are now: those that changed, and those that are as they were."""
+    changed = compared.changed[said]
+    firsts = np.where(changed, compared.values.cuts[said], kept.cuts[said]) + HEAD_BYTES
+    stops = np.where(changed, compared.values.cuts[said + 1], kept.cuts[said + 1])
+    new, old = compared.values.body.data, kept.body.data
+    return [
+        bytes((new if is_new else old)[first:stop]) if first < stop else None
+        for is_new, first, stop in zip(changed.tolist(), firsts.tolist(), stops.tolist(), strict=True)
+    ]
 
 
 def encode_touch(touch: Touch) -> bytes:

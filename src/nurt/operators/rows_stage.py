@@ -27,7 +27,8 @@ from nurt.core.sweeps import Sweep
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
-from nurt.model.keys import Keys, Words
+from nurt.model.keys import Keys, Words, words_of
+from nurt.model.values import Values
 from nurt.operators.counting import Counting
 from nurt.operators.lacking import tell_lacking
 from nurt.operators.sweeping import Sweeping, is_of, row_kind
@@ -127,29 +128,25 @@ class RowsStage(Generic[T]):
         """
         coded = {kind: distinct(events.ids) for kind, events in incoming.items()}
         ids = {kind: incoming[kind].ids[firsts] for kind, (_, firsts) in coded.items()}
-        keys = {kind: self._keys.of_words(row_kind(kind), some) for kind, some in ids.items()}
-        flat = [key for some in keys.values() for key in some]
-        values = self._store.read(flat) if flat else []
+        keys = {kind: self._keys.rows_of(row_kind(kind), some) for kind, some in ids.items()}
+        values = self._store.load([*keys.values()]) if keys else []
         stamp = self._store.next_stamp()
         said = []
-        at = 0
-        for kind, events in incoming.items():
-            mine = values[at : at + len(keys[kind])]
-            at += len(mine)
+        for (kind, events), mine in zip(incoming.items(), values, strict=True):
             owner = coded[kind][0]
             # (what a sweep or a truncate deletes stands below the floor that it raises)
             fallen = self._below_floor(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
             if fallen.any():
                 events, owner = events.take(~fallen), owner[~fallen]
                 # who is not there any more has nothing to say; who is says what is stored
-                there = np.fromiter((value is not None for value in mine), dtype=np.bool_, count=len(mine))
+                there = mine.there
                 there[owner] = True
                 known = np.flatnonzero(there)
-                owner, ids[kind] = np.searchsorted(known, owner), ids[kind][known]
-                keys[kind], mine = [keys[kind][one] for one in known], [mine[one] for one in known]
+                owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
+                held = mine.plain()
+                mine = Values.of([held[one] for one in known.tolist()])
             folded = fold_rows(kind, events.of(owner), mine)
-            changed = np.flatnonzero(folded.changed).tolist()
-            change.put.update(zip(map(keys[kind].__getitem__, changed), folded.values(), strict=True))
+            change.keep(keys[kind], folded.values(), folded.changed)
             said.append(self._voice.say(kind, folded, ids[kind], stamp))
             if parts is not None:
                 news = ~fallen
@@ -227,8 +224,10 @@ class RowsStage(Generic[T]):
     def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> Incoming:
         """Turn the stored rows that a truncate takes into deletes at their places."""
         layout = ROW_LAYOUTS[truncated.kind]
-        stored = read_values(layout, self._store.read(self._keys.of(row_kind(truncated.kind), ids)))
-        rows = deletes_of(layout, stored, np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)[stored.owner])
+        words = words_of(ids)
+        (values,) = self._store.load([self._keys.rows_of(row_kind(truncated.kind), words)])
+        stored = read_values(layout, values)
+        rows = deletes_of(layout, stored, words[stored.owner])
         return rows.take(
             (stored.numbers[:, PART] == ROW)
             & is_of(truncated.kind, rows, truncated.system, truncated.entity)

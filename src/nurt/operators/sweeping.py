@@ -15,7 +15,7 @@ from nurt.core.text_codes import codes_of
 from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
-from nurt.model.keys import Keys
+from nurt.model.keys import Keys, words_of
 from nurt.operators.counting import counted_of, mark_of
 from nurt.ports import Store
 
@@ -72,8 +72,10 @@ class Sweeping:
         """Turn the stored rows that a sweep takes into deletes at their places; tombstones are said again, too."""
         kind = sweep.table.kind
         layout = ROW_LAYOUTS[kind]
-        stored = read_values(layout, self._store.read(self._keys.of(row_kind(kind), ids)))
-        rows = deletes_of(layout, stored, np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)[stored.owner])
+        words = words_of(ids)
+        (values,) = self._store.load([self._keys.rows_of(row_kind(kind), words)])
+        stored = read_values(layout, values)
+        rows = deletes_of(layout, stored, words[stored.owner])
         mine = is_of(kind, rows, sweep.table.system, sweep.table.entity)
         return rows.take((stored.numbers[:, PART] == ROW) & mine & sweep.takes(stored))
 

@@ -13,6 +13,7 @@ from nurt.core.packing import Int64s, text_buffers
 from nurt.core.said import Contributions, no_texts
 from nurt.core.slots import fold_slots
 from nurt.core.tables import Table
+from nurt.model.values import Values
 
 
 def fit(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -55,4 +56,4 @@ def fold_frame(table: Table, values: Sequence[bytes | None], owner: Int64s, said
         *(none, none, none),
         np.zeros_like(to),
     )
-    return fold_slots(table, values, owner, contributions).values()
+    return fold_slots(table, Values.of(values), owner, contributions).values.plain()
