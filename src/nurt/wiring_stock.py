@@ -10,6 +10,7 @@ from dataclasses import replace
 from nurt.adapters.redis_store import RedisStore
 from nurt.adapters.stock_kafka import KafkaStockSink
 from nurt.core.stock.routes import compile_routes
+from nurt.core.sweeps import ordered_sweeps
 from nurt.errors import ConfigurationError
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
@@ -101,7 +102,8 @@ class StockCurrent(Current):
                 realms = tuple(sorted(set(context.realm.values())))
                 places = self.routes.places(index, realms, self.keys)
                 store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
-                worker = StockWorker(store, self.keys, context, self._plan)
+                sweeps = ordered_sweeps(self.register().records())
+                worker = StockWorker(store, self.keys, context, self._plan, sweeps)
                 self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._of[index]
 

@@ -204,7 +204,7 @@ def test_the_command_counts_first_and_sweeps_on_the_operators_word(
     def asked(*more: str) -> object:
         return json.loads(nurt_command("source", "sweep", *more, "--json", "--config", str(config)).out)
 
-    table = {"topic": "s.t", "table": "s/customer", "go": 2, "stay": 3, "unreached": 0}
+    table = {"flow": "profiles", "topic": "s.t", "table": "s/customer", "go": 2, "stay": 3, "unreached": 0}
     assert asked() == {"ordered": False, "tables": [table]}
     run_here(profiles, load_settings(config))
     assert len(emails(tmp_path)) == 5, "nobody said so"

@@ -9,6 +9,7 @@ Source: what the captured corpus teaches (tests/corpus/README.md).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -98,6 +99,7 @@ class Connector:
     tables: dict[Table, dict[str, Stored]] = field(default_factory=dict)
     clock_ms: int = TODAY * DAY_US // 1000
     capturing: bool = True
+    value_of: Callable[[str, str, Random], Any] = some_value  # (kind, field, choose)
     _lsn: int = 100
     _last_commit: int | None = None
     _statement: tuple[int, int] = (0, 0)
@@ -116,13 +118,13 @@ class Connector:
         before = rows.get(key)
         names = ENTITIES[kind].fields
         if before is None:
-            values = {name: some_value(kind, name, choose) for name in names}
+            values = {name: self.value_of(kind, name, choose) for name in names}
             after = Stored(values, some_identifiers(choose) if kind == "customer" else None, parent)
             rows[key] = after
             self._write(kind, entity, key, UPSERT, after)
             return
         values = {
-            name: some_value(kind, name, choose) if choose.random() < 0.3 else value
+            name: self.value_of(kind, name, choose) if choose.random() < 0.3 else value
             for name, value in before.fields.items()
         }
         identifiers = before.identifiers

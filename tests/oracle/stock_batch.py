@@ -170,9 +170,18 @@ def _counts(hold: tuple[Any, ...], levels: Sequence[StockRow], as_of_ms: int) ->
     if due <= as_of_ms:
         return False
     for row in levels:
-        known = None not in (*row.position, *position)
-        if row.system == system and hold[3] in (None, row.get("location")) and known and row.position >= position:
+        if row.system == system and hold[3] in (None, row.get("location")) and _reached(row.position, position):
             return False
+    return True
+
+
+def _reached(level: Sequence[int | None], booked: Sequence[int | None]) -> bool:
+    """Compare part by part: an unknown one decides nothing."""
+    for one, other in zip(level, booked, strict=True):
+        if one is None or other is None:
+            return False
+        if one != other:
+            return one > other
     return True
 
 

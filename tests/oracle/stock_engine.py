@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 
+from nurt.core.context import FoldContext
 from nurt.core.stock.routes import compile_routes
+from nurt.core.sweeps import ordered_sweeps
+from nurt.model.keys import Keys
 from nurt.model.stock_plan import StockPlan
 from nurt.model.stock_published import StockBatch
 from nurt.operators.stock_worker import StockSteps, StockWorker
-from tests.oracle.engine import SHARDS, Engine
+from nurt.ports import Store
+from tests.oracle.engine import Engine
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.stock_histories import BASE_MS, SYSTEMS
 from tests.oracle.values import TODAY
 
-del SHARDS
 UNIT_MS = 20_000
 """What counts as a day here: bookings are over after two."""
 
@@ -28,16 +32,15 @@ def moment_of(day: int) -> int:
 class StockEngine(Engine):
     """A cluster of the real stages; implements `Deployment`."""
 
-    def __init__(self, plan: StockPlan, seed: int = 0) -> None:
+    def __init__(
+        self, plan: StockPlan, seed: int = 0, store_of: Callable[[Store], Store] = lambda store: store
+    ) -> None:
         self.stock_routes = compile_routes(plan)
-        super().__init__(
-            SYSTEMS,
-            {},
-            DEPLOYMENT_IDS.ids,
-            BASE_MS,
-            lambda store, keys, context: StockWorker(store, keys, context, self.stock_routes),  # type: ignore[arg-type,return-value]
-            seed,
-        )
+
+        def worker_of(store: Store, keys: Keys, context: FoldContext) -> StockWorker:
+            return StockWorker(store_of(store), keys, context, self.stock_routes, ordered_sweeps(self.records))
+
+        super().__init__(SYSTEMS, {}, DEPLOYMENT_IDS.ids, BASE_MS, worker_of, seed)  # type: ignore[arg-type]
         self.figures: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.orders: dict[bytes, tuple[int, dict[str, Any] | None]] = {}
         self.events: dict[str, dict[str, Any]] = {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
 
-from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, STREAMED, UPSERT
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
 from tests.oracle.final_row import System
-from tests.oracle.sources import Event, Stored
+from tests.oracle.histories import arrange, final_rows, history_of
+from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.sources import Connector, Event, Parent, Source
 from tests.oracle.stock_batch import StockRow
 from tests.oracle.values import TODAY
 
@@ -64,27 +64,21 @@ class StockHistory:
     arrivals: tuple[Event, ...]
     sizes: tuple[int, ...]
     truth: tuple[StockRow, ...]
+    transcript: Callable[[], str]
 
-    def transcript(self) -> str:
-        return "\n".join(
-            f"{event.system}/{event.kind} {event.key} op={event.op} {event.position} ts={event.ts_ms - BASE_MS} "
-            + (
-                ""
-                if event.stored is None
-                else f"parent={event.stored.parent and event.stored.parent[2]} "
-                + str({k: v for k, v in event.stored.fields.items() if v is not None})
-            )
-            for event in self.arrivals
-        )
+    def __repr__(self) -> str:
+        return f"<{len(self.arrivals)} events, see transcript()>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis would print every field of every event
 
 
-def _fields(kind: str, random: Random, noise: int) -> dict[str, Any]:
-    """Draw a row's fields: few values, so that they meet."""
-    pick = random.choice
-    some = lambda *values: pick(values)  # noqa: E731
-    few = random.randint(0, 4) * UNIT
+def some_value(kind: str, name: str, choose: Random) -> Any:
+    """Draw a field's value: few of them, so that they meet."""
+    some = lambda *values: choose.choice(values)  # noqa: E731
+    few = choose.randint(0, 4) * UNIT
     refs = ("1", "2", "3", "r1", "1,2", "2 3", "9")
-    at = (BASE_MS - random.randint(0, 40) * 1000) * 1000
+    at = (BASE_MS - choose.randint(0, 40) * 1000) * 1000
     made: dict[str, Any] = {
         "order": {
             "number": some("1", "2", "3", None),
@@ -96,7 +90,7 @@ def _fields(kind: str, random: Random, noise: int) -> dict[str, Any]:
             "placed_at": some(at, at, None),
         },
         "order_line": {
-            "sku": some(*SKUS, None) if noise % 5 == 0 else some(*SKUS),
+            "sku": some(*SKUS, *SKUS, *SKUS, None),
             "quantity": few,
             "cancelled_quantity": some(None, None, UNIT),
             "returned_quantity": some(None, None, UNIT),
@@ -145,98 +139,105 @@ def _fields(kind: str, random: Random, noise: int) -> dict[str, Any]:
         },
         "kit_part": {"kit": some("K", "K", None), "sku": some("A", "B"), "quantity": some(None, 2 * UNIT, 0)},
     }[kind]
-    return {name: made.get(name) for name in ENTITIES[kind].fields}
+    return made.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that happens; what the numbers mean depends on the verb and on what is there."""
+
+    verb: str
+    system: str
+    what: int
+    key: int
+    parent: int
+    noise: int
+
+
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot")
+_MOODS = (
+    ("put",),
+    (*("put",) * 14, *_MISHAPS),
+    (*("put",) * 4, "delete", "rekey"),
+    (*("put",) * 4, "truncate", "echo", "redeliver"),
+    (*("put",) * 3, *_MISHAPS),
+)
+"""Verbs of a history: a few at a time meet more often than all of them do."""
 
 
 @st.composite
 def stock_histories(draw: st.DrawFn, steps_max: int = 40) -> StockHistory:
-    plan = draw(st.sampled_from(PLANS))
-    steps = draw(
-        st.lists(
-            st.tuples(
-                st.sampled_from(sorted(KINDS)),
-                st.integers(0, 6),
-                st.integers(0, 3),
-                st.integers(0, 2),
-                st.integers(0, 10**6),
-            ),
-            min_size=1,
-            max_size=steps_max,
-        )
+    """Draw a history: databases, what happens to them, and how it arrives."""
+    log: list[Event] = []
+    connectors = {name: _connector(draw, name, log) for name in sorted(SYSTEMS)}
+    verbs, noise = st.sampled_from(draw(st.sampled_from(_MOODS))), st.integers(0, 2**16)
+    step = st.builds(
+        Step, verbs, st.sampled_from(sorted(KINDS)), st.integers(0, 6), st.integers(0, 3), st.integers(0, 2), noise
     )
-    return made_history(
-        plan, steps, draw(st.integers(0, 10**6)), tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=4)))
-    )
+    steps = draw(st.lists(step, min_size=draw(st.sampled_from([1, 1, steps_max // 2])), max_size=steps_max))
+    order = draw(st.sampled_from(["written", "mixed", "mixed", "children_first", "parents_first"]))
+    late = draw(st.sampled_from([0, 0, 1, 3]))
+    sizes = tuple(draw(st.lists(st.integers(1, 9), min_size=1, max_size=4)))
+    for number, one in enumerate(steps):
+        connectors[one.system].clock_ms = BASE_MS - 60_000 + number * 2_000
+        _play(one, connectors[one.system])
+    arrivals = arrange(log, order, draw(noise), late)
+    return closed(draw(st.sampled_from(PLANS)), list(connectors.values()), arrivals, sizes)
 
 
-def made_history(
-    plan: StockPlan, steps: list[tuple[str, int, int, int, int]], seed: int, sizes: tuple[int, ...]
-) -> StockHistory:
-    """Play steps (system, kind, key, parent, noise) against databases, and let their events arrive by chance."""
-    truth: dict[tuple[str, str, str], StockRow] = {}
-    written: list[Event] = []
-    clocks: dict[str, int] = defaultdict(int)
-    offsets: dict[str, int] = defaultdict(int)
-    for number, (system, which, key_number, parent_number, noise) in enumerate(steps):
-        kind = KINDS[system][which % len(KINDS[system])]
-        key, random = str(key_number), Random(noise)
-        clocks[system] += random.choice((0, 1, 1))
-        # a transaction's events share their commit; some connectors tell no place
-        position = (clocks[system], number, 0, 0) if noise % 11 else (None, number, 0, 0)
-        position = (
-            position
-            if all(e.position[0] is not None or e.system != system for e in written)
-            else ((None, number, 0, 0) if noise % 11 == 0 else (clocks[system], number, 0, 0))
-        )
-        ts_ms = BASE_MS - 60_000 + number * 2_000
-        row = (system, kind, key)
-        topic = f"{system}.{kind}"
-        deletes = row in truth and noise % 6 == 0
-        stored = None
-        if not deletes:
-            parent_kind = PARENTS.get(kind)
-            parent = (
-                (parent_kind, parent_kind, str(parent_number))
-                if parent_kind and (kind, system) != ("shipment", "wms")
-                else None
-            )
-            stored = Stored(_fields(kind, random, noise), None, parent)
-            truth[row] = StockRow(system, kind, key, stored.fields, parent and parent[2], position, ts_ms)
-        else:
-            del truth[row]
-        written.append(
-            Event(
-                number,
-                system,
-                kind,
-                kind,
-                key,
-                DELETE if deletes else UPSERT,
-                STREAMED,
-                0,
-                position,
-                0,
-                offsets[topic],
-                ts_ms,
-                stored,
-            )
-        )
-        offsets[topic] += 1
-    return StockHistory(plan, tuple(_arrivals(written, Random(seed))), sizes, tuple(truth.values()))
+def closed(plan: StockPlan, connectors: list[Connector], arrivals: list[Event], sizes: tuple[int, ...]) -> StockHistory:
+    """Close a history: what arrives, and what the databases hold now."""
+    history = history_of(connectors, arrivals, sizes=sizes)
+    truth = [
+        StockRow(row.system, kind, row.key, dict(row.fields), row.parent_key, row.position, row.ts_ms)
+        for kind, rows in final_rows(history, DEPLOYMENT_IDS).items()
+        for row in rows
+    ]
+    return StockHistory(plan, tuple(arrivals), sizes, tuple(truth), history.transcript)
 
 
-def _arrivals(written: list[Event], random: Random) -> list[Event]:
-    """Interleave topics, repeat some stretches, and bring some events again late."""
-    topics: dict[str, list[Event]] = defaultdict(list)
-    for event in written:
-        topics[event.topic].append(event)
-    arrived: list[Event] = []
-    while topics:
-        topic = random.choice(sorted(topics))
-        arrived.append(topics[topic].pop(0))
-        if not topics[topic]:
-            del topics[topic]
-        if random.random() < 0.15:
-            again = random.randrange(len(arrived))
-            arrived += [replace(event) for event in arrived[again : again + random.randint(1, 3)]]
-    return arrived
+def _connector(draw: st.DrawFn, name: str, log: list[Event]) -> Connector:
+    of = draw(st.sampled_from(["postgres", "mysql", "sqlserver", "none"]))
+    source = Source(SYSTEMS[name], of, draw(st.integers(1, 2)), (), ("order",), draw(st.booleans()))
+    return Connector(source, log, value_of=some_value)
+
+
+def _play(step: Step, connector: Connector) -> None:
+    choose = Random(step.noise)
+    if step.noise % 3 == 0:
+        connector.commit()
+    if step.verb == "snapshot":
+        connector.snapshot()
+    elif step.verb == "redeliver":
+        connector.redeliver(step.key + step.noise % 12)
+    elif step.verb == "echo":
+        connector.echo(choose)
+    elif step.verb == "put":
+        kinds = KINDS[step.system]
+        kind = kinds[step.what % len(kinds)]
+        connector.put(kind, kind, str(step.key), _parent(step, kind), choose)
+    else:
+        _play_on_a_table(step, connector, choose)
+
+
+def _parent(step: Step, kind: str) -> Parent | None:
+    of = PARENTS.get(kind)
+    if of is None or (kind, step.system) == ("shipment", "wms"):
+        return None
+    return (of, of, str(step.parent))
+
+
+def _play_on_a_table(step: Step, connector: Connector, choose: Random) -> None:
+    tables = [(kind, list(rows)) for (kind, _), rows in connector.tables.items() if rows]
+    if not tables:
+        return
+    kind, keys = tables[step.what % len(tables)]
+    key = keys[step.key % len(keys)]
+    if step.verb == "delete":
+        connector.delete(kind, kind, key)
+    elif step.verb == "rekey":
+        connector.rekey(kind, kind, key, str(step.parent), cascade=step.noise % 2 == 0)
+    elif step.verb == "truncate":
+        connector.truncate(kind, kind, choose)
+    elif step.verb == "read_again":
+        connector.read_again(kind, kind)

@@ -15,16 +15,26 @@ from nurt.core.row_tables import OP, PART, ROW, ROW_LAYOUTS
 from nurt.core.source_words import accepted_record, halts
 from nurt.core.sweeps import Sweep, Table, possible_sweeps, sweep_record
 from nurt.core.text_codes import codes_of
+from nurt.model.entities import STOCK_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Keys
 from nurt.settings import Settings, load_settings
 from nurt.wiring import open_redis, open_register, read_mapping
+from nurt.wiring_stock import stock_settings
 
 app = typer.Typer(
     help="Say what only an operator knows of a source: that its order has started again, that rows are gone.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _flows(settings: Settings) -> dict[str, Settings]:
+    """Return every flow that reads this deployment's sources, each with a register of its own."""
+    flows = {"profiles": settings}
+    if read_mapping(settings).stock is not None:
+        flows["stock"] = stock_settings(settings)
+    return flows
 
 
 @app.command("list")
@@ -35,17 +45,19 @@ def list_(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
 
     nurt source list
     """
-    waiting = halts(open_register(load_settings(config)).records())
+    flows = _flows(load_settings(config))
+    waiting = [(flow, one) for flow, own in flows.items() for one in halts(open_register(own).records()).values()]
     if as_json:
-        print_json([asdict(notice) for notice in waiting.values()])
+        print_json([{"flow": flow, **asdict(notice)} for flow, notice in waiting])
         return
     if not waiting:
         page.print("No source is halted.")
         return
     rows = [
-        (one.source, f"{one.topic}:{one.partition}:{one.offset}", str(one.kind), one.detail) for one in waiting.values()
+        (one.source, flow, f"{one.topic}:{one.partition}:{one.offset}", str(one.kind), one.detail)
+        for flow, one in waiting
     ]
-    print_table("Halted until `nurt source accept`", ("source", "at", "", ""), rows)
+    print_table("Halted until `nurt source accept`", ("source", "flow", "at", "", ""), rows)
 
 
 @app.command("accept")
@@ -68,11 +80,13 @@ def accept(
         raise refuse(
             f"accepting {source}", "the mapping has no such system", f"name one of {', '.join(sorted(systems))}"
         )
-    register = open_register(settings)
-    waiting = source in halts(register.records())
-    register.append(accepted_record(source))
-    was = "was halted and goes on" if waiting else "was not halted; its next fall-back is accepted"
-    page.print(f"{source} {was} with the next start of `nurt run`.")
+    registers = {flow: open_register(own) for flow, own in _flows(settings).items()}
+    halted = [flow for flow, register in registers.items() if source in halts(register.records())]
+    for register in registers.values():
+        register.append(accepted_record(source))
+    was = "was halted and goes on" if halted else "was not halted; its next fall-back is accepted"
+    which = f" (flow: {', '.join(halted)})" if halted else ""
+    page.print(f"{source} {was} with the next start of `nurt run`{which}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,7 @@ class Swept:
         unreached: rows of partitions that it wrote nothing to; nobody can tell whether they are gone, so they stay.
     """
 
+    flow: str
     topic: str
     table: str
     go: int
@@ -114,26 +129,31 @@ def sweep(
     nurt source sweep shop_pl --yes  [dim]# then start nurt run again[/dim]
     """
     with deployment(config) as settings:
-        register = open_register(settings)
-        sweeps = _possible(settings, source)
-        found = [_counted(settings, one) for one in sweeps]
-    if yes and sweeps:
-        register.append(sweep_record(sweeps))
+        flows = _flows(settings)
+        sweeps = {flow: _possible(own, source, flow) for flow, own in flows.items()}
+        found = [_counted(flows[flow], one, flow) for flow, some in sweeps.items() for one in some]
+        for flow, some in sweeps.items():
+            if yes and some:
+                open_register(flows[flow]).append(sweep_record(some))
     if as_json:
-        print_json({"ordered": bool(yes and sweeps), "tables": [asdict(one) for one in found]})
+        print_json({"ordered": bool(yes and found), "tables": [asdict(one) for one in found]})
         return
     if not found:
         page.print("Nothing to sweep: no table had a full snapshot, complete by now, behind changes of before.")
         return
-    rows = [(one.table, one.topic, one.go, one.stay, one.unreached or "") for one in found]
-    print_table("Rows that the newest snapshot did not see", ("", "topic", "go>", "stay>", "not reached>"), rows)
+    rows = [(one.table, one.flow, one.topic, one.go, one.stay, one.unreached or "") for one in found]
+    print_table(
+        "Rows that the newest snapshot did not see", ("", "flow", "topic", "go>", "stay>", "not reached>"), rows
+    )
     if any(one.unreached for one in found):
         page.print("Rows of partitions that a snapshot wrote nothing to stay: nobody can tell whether they are gone.")
     page.print("They go with the next start of `nurt run`." if yes else "Nothing is changed; --yes lets them go.")
 
 
-def _possible(settings: Settings, source: str | None) -> list[Sweep]:
+def _possible(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
     mapping = read_mapping(settings)
+    if flow == "stock":
+        mapping = mapping.narrowed(STOCK_KINDS)
     if source is not None and source not in mapping.systems:
         raise refuse(
             f"sweeping {source}", "the mapping has no such system", f"name one of {', '.join(mapping.systems)}"
@@ -154,7 +174,7 @@ def _possible(settings: Settings, source: str | None) -> list[Sweep]:
     return found
 
 
-def _counted(settings: Settings, sweep: Sweep) -> Swept:
+def _counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     client, table = open_redis(settings), sweep.table
     layout = ROW_LAYOUTS[table.kind]
     go = stay = unreached = 0
@@ -169,4 +189,4 @@ def _counted(settings: Settings, sweep: Sweep) -> Swept:
         stay += int((alive & ~taken).sum())
         unreached += int((alive & ~reached).sum())
     client.close()
-    return Swept(table.topic, f"{table.system}/{table.entity}", go, stay, unreached)
+    return Swept(flow, table.topic, f"{table.system}/{table.entity}", go, stay, unreached)

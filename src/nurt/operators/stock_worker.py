@@ -14,6 +14,7 @@ from nurt.core.context import FoldContext
 from nurt.core.stock.ledger import open_call, sweep_call
 from nurt.core.stock.routes import Routes as StockRoutes
 from nurt.core.stock.said import StockSaid, StockVoice, join_said, nothing
+from nurt.core.sweeps import Sweep
 from nurt.limits import DUE_PROFILES_MAX, PUBLISH_SKUS_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated
@@ -39,14 +40,16 @@ class StockWorker:
     `Tick.as_of` is a moment in milliseconds here.
     """
 
-    def __init__(self, store: Store, keys: Keys, context: FoldContext, routes: StockRoutes) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, context: FoldContext, routes: StockRoutes, sweeps: Sequence[Sweep] = ()
+    ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
         self.as_of_ms = 0
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )
-        self.rows = RowsStage[StockSaid](store, keys, StockVoice(context))
+        self.rows = RowsStage[StockSaid](store, keys, StockVoice(context), sweeps)
         self.stage = StockStage(store, keys, context, routes, self.moment)
         self.publisher = StockPublisher(store, keys, context, routes, self.moment, self._stale, lambda: self.near)
         self._routes = routes
@@ -171,6 +174,9 @@ class StockSteps:
                     self._worker.hear(item)
                     if self._worker.begin_epoch(item):
                         yield self._me, item
+                        swept = self._worker.rows.sweep(item.epoch)
+                        if swept is not None:
+                            yield from self._split(swept)
                 else:
                     batches.append(item)
             if batches:
