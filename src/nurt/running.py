@@ -54,6 +54,7 @@ def run_here(
 
     Raises the NurtError that a stage, the source or a sink raised.
     """
+    keep_memory_small()
     current = Current(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
     _run(layout, current, workers_per_process=settings.workers)
 
@@ -65,6 +66,7 @@ def run_stock_here(
     stop: threading.Event | None = None,
 ) -> None:
     """Run the flow of stock in this process; as `run_here`."""
+    keep_memory_small()
     settings = stock_settings(settings)
     current = StockCurrent(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
     _run(layout, current, workers_per_process=settings.workers)
@@ -73,7 +75,6 @@ def run_stock_here(
 def _run(layout: Layout, current: Current, **place: Any) -> None:
     failures.clear()
     _collect_seldom()
-    keep_memory_small()
     try:
         cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
     except (KeyboardInterrupt, SystemExit):
@@ -219,6 +220,7 @@ def _child(config: Path, index: int) -> int:
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))
+    keep_memory_small()
     with stopping_on_signals() as stop:
         launched = _decode(os.environ["NURT_LAUNCHED"])
         try:

@@ -16,7 +16,7 @@ from nurt.adapters.kafka_settings import KafkaSettings, Option, fill_in
 from nurt.errors import ConfigurationError
 
 SECRET_BYTES = 16
-ROWS_MAX = 20_000
+ROWS_MAX = 8_000
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 

@@ -6,20 +6,27 @@ Where there is no glibc or no Linux, nothing happens.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
+from functools import cache
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 KEPT_BYTES = 4 << 20
 """How much freed memory the C library keeps at once, and from what size on a piece is a mapping of its own."""
 SHED_S = 1.0
-COMPILER = "libllvmlite"
-"""Loads compiled loops, and is idle ever after: 50 MB of code that the kernel can read again if it is needed."""
+CODE_BYTES_MIN = 4 << 20
+"""Libraries with more code than this are used once, at the start, for the most part: 60 MB that the kernel reads
+again, page by page, where it is needed (polars, pyarrow, the compiler of loops, DuckDB)."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _DONTNEED = 4  # of Linux' madvise: pages of code are dropped, and read again from their file when they are touched
 
 
+@cache
 def keep_memory_small() -> None:
     """Share one heap among threads, and give back every second what is free, for as long as the process lives."""
     try:
@@ -29,23 +36,49 @@ def keep_memory_small() -> None:
         return
     for option, value in ((_TRIM_THRESHOLD, KEPT_BYTES), (_MMAP_THRESHOLD, KEPT_BYTES), (_ARENA_MAX, 1)):
         mallopt(option, value)
+    _forgo_pandas()
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     threading.Thread(target=_shed, args=(trim, advise), name="shedding", daemon=True).start()
+
+
+class _NoPandas(MetaPathFinder):
+    """Says that there is no pandas."""
+
+    def find_spec(self, fullname: str, *_: Any) -> None:
+        """See importlib."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
+def _forgo_pandas() -> None:
+    """Let pyarrow find no pandas: where it is installed, the first array would load 34 MB that a worker never uses."""
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def _shed(trim: Any, advise: Any) -> None:
     pause = threading.Event()
     while not pause.wait(SHED_S):
         trim(0)
-        for start, end in _code_of(COMPILER):
-            advise(start, end - start, _DONTNEED)
+        for start, size_bytes in _code_of_libraries():
+            advise(start, size_bytes, _DONTNEED)
 
 
-def _code_of(library: str) -> list[tuple[int, int]]:
-    """Find where a library's code lies; code is never written to, so its pages can be dropped."""
+def _code_of_libraries() -> list[tuple[int, int]]:
+    """Find where the code of large libraries lies, and its size; code is never written to, so pages can be dropped."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return []
-    ranges = [line.split()[0].split("-") for line in lines if library in line and line.split()[1] == "r-xp"]
-    return [(int(start, 16), int(end, 16)) for start, end in ranges]
+    found = []
+    for line in lines:
+        place, rights, *rest = line.split()
+        if rights == "r-xp" and ".so" in rest[-1]:
+            start, end = (int(one, 16) for one in place.split("-"))
+            if end - start >= CODE_BYTES_MIN:
+                found.append((start, end - start))
+    return found
