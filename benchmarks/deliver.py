@@ -29,7 +29,7 @@ from nurt.core.delivery_diff import Rules
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
 from nurt.core.delivery_record import Marks
-from nurt.delivering import KINDS, read_preset
+from nurt.delivering_config import KINDS, read_preset
 from nurt.fake.__main__ import FAKES
 from nurt.fake.server import running
 from nurt.model.keys import Keys

@@ -25,7 +25,7 @@ from benchmarks.deliver import _cpu_s
 from nurt.adapters.delivery_rows import tables_of
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_notes import Message
-from nurt.delivering import TABLE_KINDS
+from nurt.delivering_config import TABLE_KINDS
 from nurt.model.keys import Keys
 from nurt.operators.deliver_tables import TableDeliverer
 from tests.contracts.published import encode, id_of, rich

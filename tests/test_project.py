@@ -18,7 +18,7 @@ import pytest
 
 from nurt.cli import app
 from nurt.core.mapping import load_mapping
-from nurt.delivering import read_destinations
+from nurt.delivering_config import read_destinations
 from nurt.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

@@ -6,191 +6,50 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from importlib.resources import files
 from typing import Any
 
-import yaml
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from nurt.adapters.clickhouse_sink import ClickhouseSink
-from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.delivery_contracts import CONTRACTS, ContractBodies, ContractWishes, columns_of
-from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes, tables_of
+from nurt.adapters.delivery_rows import tables_of
 from nurt.adapters.delivery_store import DeliveryStore
-from nurt.adapters.delta_sink import DeltaSink
-from nurt.adapters.hubspot import Hubspot
-from nurt.adapters.iceberg_sink import IcebergSink
 from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.mailchimp import Mailchimp
-from nurt.adapters.marketing_cloud import MarketingCloud
-from nurt.adapters.postgres_sink import PostgresSink
-from nurt.adapters.salesforce import Salesforce
 from nurt.adapters.state_log import StateLog
-from nurt.adapters.webhook import Webhook
-from nurt.core.delivery_diff import Rules
-from nurt.core.delivery_mapping import DestinationMapping, Reader
-from nurt.core.delivery_notes import Message
-from nurt.core.delivery_record import Marks
-from nurt.core.mapping_yaml import meant
-from nurt.errors import ConfigurationError
+from nurt.core.delivery_mapping import DestinationMapping
+from nurt.delivering_config import (
+    KINDS,
+    TABLE_KINDS,
+    TABLE_LINGER_MS,
+    TABLE_ROWS_MAX,
+    reader_of,
+    rules_of,
+    topics_of,
+    wishes_of,
+)
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
-from nurt.model.raw import RawBatch
-from nurt.operators.deliver import Deliverer, Lanes, Stopping
+from nurt.operators.deliver import Deliverer
+from nurt.operators.deliver_lanes import Lanes, Stopping
 from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.operators.deliver_steps import Delivered, Delivers
 from nurt.operators.deliver_tables import TableDeliverer
-from nurt.ports import Destination, MessageLog, TableSink, WishReader
+from nurt.ports import Destination, MessageLog
 from nurt.running import cause_of
 from nurt.settings import Settings
-from nurt.wiring import open_redis, open_registry
+from nurt.wiring import open_redis
 
 EPOCH_MS = 100
 ROWS_MAX = 5_000
 LINGER_MS = 50
 LOOK_S = 1.0
 GROUP = "nurt-deliver"
-PROFILES = "profiles"
 
 _logger = logging.getLogger(__name__)
-
-KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
-    "dataverse": Dataverse,
-    "hubspot": Hubspot,
-    "mailchimp": Mailchimp,
-    "marketing_cloud": MarketingCloud,
-    "salesforce": Salesforce,
-    "webhook": Webhook,
-}
-"""Receivers that take rows, by the word of `kind`."""
-
-TABLE_KINDS: Mapping[str, Callable[[DestinationMapping], TableSink]] = {
-    "clickhouse": ClickhouseSink,
-    "delta": DeltaSink,
-    "iceberg": IcebergSink,
-    "postgres": PostgresSink,
-}
-"""Analytics stores, which take whole profiles."""
-
-TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "iceberg": 10_000, "postgres": 200}
-"""How long a change may wait for others: a commit, or a part, is dear where many of them must be joined later."""
-
-TABLE_ROWS_MAX = 20_000
-
-
-def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
-    """Read who is delivered to. Raises ConfigurationError."""
-    path = settings.destinations
-    try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as failed:
-        raise ConfigurationError(
-            f"reading destinations {path}: {failed.strerror}; write one (docs/delivery.md shows how), or name it under "
-            "`destinations` in the settings"
-        ) from None
-    except yaml.YAMLError as failed:
-        mark = getattr(failed, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigurationError(
-            f"reading destinations {path}{line}: it is no YAML; look at quotes and indentation"
-        ) from None
-    sections = written.get("destinations") if isinstance(written, dict) else None
-    if not isinstance(sections, dict):
-        raise ConfigurationError(f"reading destinations {path}: `destinations:` is missing; begin with it")
-    return {str(name): _read(str(path), str(name), section) for name, section in sections.items()}
-
-
-def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
-    written = section if isinstance(section, dict) else {}
-    preset = read_preset(written["preset"]) if written.get("preset") else {}
-    of = written.get("of", preset.get("of", PROFILES))
-    if of != PROFILES and of not in CONTRACTS:
-        known = [PROFILES, *CONTRACTS]
-        raise ConfigurationError(
-            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(known)}{meant(str(of), known)}"
-        )
-    reader = Reader(file_name, SCHEMAS, PREFIXES) if of == PROFILES else Reader(file_name, columns_of(of), {})
-    mapping = reader.destination(name, section, preset)
-    known = sorted({*KINDS, *TABLE_KINDS})
-    if of != PROFILES and mapping.kind in TABLE_KINDS:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `{mapping.kind}` takes profiles only; stock has its own `stock.duckdb`"
-        )
-    if mapping.kind in TABLE_KINDS and mapping.objects:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `{mapping.kind}` takes whole profiles and no `objects`; remove them"
-        )
-    if mapping.kind not in known:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `kind: {mapping.kind}` is no receiver that nurt knows; choose one of "
-            f"{', '.join(known)}{meant(mapping.kind, known)}"
-        )
-    return mapping
-
-
-def read_preset(name: str) -> Mapping[str, Any]:
-    """Read the objects of a known receiver."""
-    folder = files("nurt") / "presets" / "delivery"
-    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    if name not in known:
-        raise ConfigurationError(
-            f"reading preset {name}: there is none; choose one of {', '.join(known)}{meant(name, known)}"
-        )
-    preset: Mapping[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    return preset
-
-
-def destination_named(settings: Settings, name: str) -> DestinationMapping:
-    """Find one destination. Raises ConfigurationError with the nearest name."""
-    known = read_destinations(settings)
-    if name not in known:
-        raise ConfigurationError(
-            f"looking for destination {name}: {settings.destinations} has {', '.join(known) or 'none'}"
-            f"{meant(name, known)}; name one of them"
-        )
-    return known[name]
-
-
-def topic_of(settings: Settings, mapping: DestinationMapping) -> str | None:
-    """Name the topic that a destination reads; None: it reads profiles from the state.
-
-    Raises ConfigurationError where stock or orders are published to no topic.
-    """
-    of = of_what(mapping)
-    if of == PROFILES:
-        return settings.topic
-    topic = settings.stock.topic if of == "stock" else settings.stock.orders_topic
-    if topic is None:
-        key = "topic" if of == "stock" else "orders_topic"
-        raise ConfigurationError(
-            f"opening destination {mapping.name}: {of} are published to no topic; set `stock: {{{key}: ...}}`"
-        )
-    return topic
-
-
-def of_what(mapping: DestinationMapping) -> str:
-    """Say what a destination is told: profiles, stock or orders."""
-    return str(mapping.options.get("of", PROFILES))
-
-
-def reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
-    """Make what reads a destination's messages."""
-    of = of_what(mapping)
-    if of != PROFILES:
-        return ContractBodies(of).messages
-    return Bodies(open_registry(settings) if settings.topic is not None else None).messages
-
-
-def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
-    """Make what says what messages ask for."""
-    of = of_what(mapping)
-    return Wishes(mapping) if of == PROFILES else ContractWishes(mapping, of, open_registry(settings))
 
 
 def open_store(settings: Settings, name: str) -> DeliveryStore:
@@ -228,7 +87,7 @@ class Delivery:
         settings.ids_secret()  # made here where it is not there yet, before there are threads
         self._stop = stop
         self._until_end = until_end
-        self._topic = topic_of(settings, mapping)
+        self._topics = sorted(topics_of(settings, mapping))
         self._workers = int(mapping.options.get("workers", 1))
         self._store = open_store(settings, mapping.name)
         self._store.begin()
@@ -327,7 +186,7 @@ class Delivery:
 
     def _is_older(self, store: DeliveryStore) -> bool:
         """Compare what Kafka has committed with what was noted beside the records before it."""
-        if self._topic is None:
+        if not self._topics:
             return False
         log = self._open_log("live", 0, 1, stop_at_end=False)
         try:
@@ -354,7 +213,7 @@ class Delivery:
 
     def _open_log(self, purpose: str, index: int, workers: int, stop_at_end: bool) -> MessageLog:
         settings, name = self.settings, self.mapping.name
-        if self._topic is None:
+        if not self._topics:
             keys = Keys(settings.prefix, settings.shards)
             group = name if purpose == "live" else f"{name}:{purpose}"
             return StateLog(open_redis(settings), keys, group, worker=index, workers=workers, stop_at_end=stop_at_end)
@@ -362,7 +221,7 @@ class Delivery:
         group = f"{GROUP}-{settings.prefix}-{name}"
         return KafkaLog(
             settings.kafka,
-            [self._topic],
+            self._topics,
             group if purpose == "live" else f"{group}-{purpose}",
             worker=index,
             workers=workers,
@@ -417,12 +276,6 @@ class Delivery:
             ended.set()
             teller.join(5.0)
             store.tell(state="stopped", at=int(time.time()))
-
-
-def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> Rules:
-    """Make the rules by which rows are compared. Marks are keyed with the deployment's secret."""
-    key = hashlib.blake2b(settings.ids_secret(), person=b"delivery", digest_size=32).digest()
-    return Rules(tuple(one.plan for one in mapping.objects), Marks(key), generation, to.limits.whole_rows)
 
 
 def run_delivery(

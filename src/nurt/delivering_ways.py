@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from nurt.adapters.delivery_rows import Wishes
 from nurt.adapters.kafka_log import KafkaLog
 from nurt.adapters.state_log import StateLog
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
-from nurt.delivering import GROUP, KINDS, PROFILES, of_what, open_store, reader_of, rules_of, topic_of, wishes_of
+from nurt.delivering import GROUP, open_store
+from nurt.delivering_config import KINDS, reader_of, rules_of, topics_of, wishes_of
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Write
-from nurt.model.kept_profile import ERASED, KeptProfile
+from nurt.model.delivery import Life, Wish, Write
 from nurt.model.keys import Keys
 from nurt.operators.deliver import Deliverer
+from nurt.operators.deliver_batch import RETRY, SWEEP
 from nurt.ports import MessageLog
 from nurt.settings import Settings
 from nurt.wiring import open_redis
@@ -56,37 +56,57 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
 
 
 def _waiting(settings: Settings, mapping: DestinationMapping) -> MessageLog:
-    name, topic = mapping.name, topic_of(settings, mapping)
-    if topic is None:
+    name, topics = mapping.name, sorted(topics_of(settings, mapping))
+    if not topics:
         return StateLog(open_redis(settings), Keys(settings.prefix, settings.shards), name, stop_at_end=True)
     assert settings.kafka is not None
-    return KafkaLog(settings.kafka, [topic], f"{GROUP}-{settings.prefix}-{name}", stop_at_end=True)
+    return KafkaLog(settings.kafka, topics, f"{GROUP}-{settings.prefix}-{name}", stop_at_end=True)
 
 
 def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:
-    """Map the profiles in a destination's quarantine anew and make them due; returns how many.
-
-    Raises ConfigurationError for stock and orders, of which the state does not keep what was published.
-    """
-    if of_what(mapping) != PROFILES:
-        raise ConfigurationError(
-            f"trying again what {mapping.name} refused: {of_what(mapping)} are not kept as they were published; "
-            "start it with --from-scratch, or wait for their next change"
-        )
+    """Make due, by the mapping of today, what a destination has in quarantine; returns how many subjects that is."""
     store = open_store(settings, mapping.name)
     subjects = sorted({refusal.subject for refusal in store.refusals()})
-    keys = Keys(settings.prefix, settings.shards)
-    client: Any = open_redis(settings)
-    records = store.load(subjects)
-    messages = []
-    for subject in subjects:
-        kept = KeptProfile.decode(client.get(keys.of(b"f", [bytes.fromhex(subject)])[0]))
-        if kept is not None:
-            body = None if kept.state == ERASED else kept.body
-            messages.append(Message(subject, records[subject].place, None, body))
-    mapped = Wishes(mapping).of(messages)
-    store.retry({wish.subject: wish for wish in mapped.wishes})
-    return len(mapped.wishes)
+    kept = store.kept(subjects)
+    store.ask_again([Wish(one, None, kept[one].place, Life.LIVE, of=kept[one].of) for one in kept], RETRY)
+    return len(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep takes away: how many profiles, orders or figures no message told, and their rows by object."""
+
+    subjects: int
+    rows: dict[str, int]
+
+
+def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swept:
+    """Let go at the receiver what the last back-fill did not tell; by its ordinary deletion, never the final one.
+
+    Args:
+        dry_run: only say what would go.
+    Raises ConfigurationError before a back-fill is done.
+    """
+    store = open_store(settings, mapping.name)
+    generation = store.get("generation") or {"number": 0, "done": True}
+    if not generation["number"] or not generation["done"]:
+        found = "there was no back-fill yet" if not generation["number"] else "the back-fill is not done yet"
+        raise ConfigurationError(
+            f"sweeping {mapping.name}: {found}; run `nurt deliver {mapping.name} --from-scratch`, then sweep"
+        )
+    subjects, rows = 0, dict.fromkeys((one.name for one in mapping.objects), 0)
+    some: list[Wish] = []
+    for subject, record in store.left_over(int(generation["number"])):
+        subjects += 1
+        for held in record.held:
+            rows[held.object] = rows.get(held.object, 0) + 1
+        some.append(Wish(subject, None, record.place, Life.SWEPT, of=record.of))
+        if len(some) >= READ_ROWS and not dry_run:
+            store.ask_again(some, SWEEP)
+            some = []
+    if not dry_run:
+        store.ask_again(some, SWEEP)
+    return Swept(subjects, {name: count for name, count in rows.items() if count})
 
 
 def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:

@@ -175,6 +175,18 @@ class DeliveryMemory(Protocol):
         """Say which of these are parked."""
         ...
 
+    def claims(self, accounts: Sequence[str]) -> dict[str, set[str]]:
+        """Say which profiles claim accounts; for a moment two may."""
+        ...
+
+    def children(self, accounts: Iterable[str]) -> set[str]:
+        """Say which orders are listed under accounts."""
+        ...
+
+    def kept(self, subjects: Sequence[str]) -> dict[str, Message]:
+        """Return the messages that were kept."""
+        ...
+
     def due(self, rows_max: int) -> list[Parked]:
         """Return parked wishes whose time has come."""
         ...

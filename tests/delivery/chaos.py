@@ -27,10 +27,12 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         "nurt.core.delivery_attempts.BACKOFF_S": 0.002,
         "nurt.core.delivery_attempts.BACKOFF_S_MAX": 0.05,
         "nurt.core.delivery_attempts.PARK_S": 0.05,
+        "nurt.core.delivery_kin.WAIT_S": 0.01,
+        "nurt.core.delivery_kin.WAIT_S_MAX": 0.1,
         "nurt.core.delivery_attempts.PARK_S_MAX": 0.1,
         "nurt.core.delivery_breaker.OPEN_S": 0.02,
         "nurt.core.delivery_breaker.OPEN_S_MAX": 0.1,
-        "nurt.operators.deliver.BUDGET_WAIT_S": 0.02,
+        "nurt.operators.deliver_flight.BUDGET_WAIT_S": 0.02,
     }.items():
         monkeypatch.setattr(name, value)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import fastavro
 import yaml
 from redis import Redis
 
-from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Wishes
+from nurt import schemas
+from nurt.adapters.delivery_contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
+from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, WIRE_BYTES, Wishes
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_diff import Rules
 from nurt.core.delivery_mapping import DestinationMapping, Reader
@@ -18,14 +22,17 @@ from nurt.core.delivery_notes import Message
 from nurt.core.delivery_record import Marks
 from nurt.model.keys import Keys
 from nurt.operators.deliver import Deliverer
-from nurt.ports import Destination
+from nurt.ports import Destination, WishReader
 from tests.contracts.published import encode, id_of, profile
 
 SECRET = b"0123456789abcdef"
 
 
 def mapping_of(text: str, preset: Mapping[str, Any] | None = None, name: str = "crm") -> DestinationMapping:
-    return Reader("delivery.yaml", SCHEMAS, PREFIXES).destination(name, yaml.safe_load(text), preset or {})
+    others = {of: columns_of(of) for of in CONTRACTS}
+    return Reader("delivery.yaml", SCHEMAS, PREFIXES, others=others).destination(
+        name, yaml.safe_load(text), preset or {}
+    )
 
 
 def chosen(value: str) -> dict[str, str]:
@@ -44,6 +51,7 @@ class Scene:
     generation: int = 0
     told: dict[int, Message] = field(default_factory=dict)
     profiles: dict[int, dict[str, Any]] = field(default_factory=dict)
+    orders: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def store(self) -> DeliveryStore:
         return DeliveryStore(self.redis, Keys(self.prefix, 4), self.mapping.name)
@@ -54,7 +62,10 @@ class Scene:
         to = self.open_destination(self.mapping)
         plans = tuple(one.plan for one in self.mapping.objects)
         rules = Rules(plans, Marks(SECRET), self.generation, to.limits.whole_rows)
-        return Deliverer(to, rules, store, Wishes(self.mapping), **options)
+        wishes: WishReader = Wishes(self.mapping)
+        if "orders" in self.mapping.kinds():
+            wishes = MixedWishes({"profiles": wishes, "orders": ContractWishes(self.mapping, "orders", None)})
+        return Deliverer(to, rules, store, wishes, **options)
 
     def say(self, number: int, **fields: Any) -> Message:
         """Change a profile; texts become chosen values."""
@@ -78,6 +89,24 @@ class Scene:
         self.profiles.pop(number, None)
         return self._told(number, None)
 
+    def order(self, number: int, account: str | None, **fields: Any) -> Message:
+        """Change an order; it belongs to an account."""
+        self.offset += 1
+        schema = schemas.load(CONTRACTS["orders"])
+        order = {field["name"]: field.get("default") for field in schema["fields"]}
+        order |= {"id": order_key(number), "revision": self.offset, "number": str(number), "stage": "placed"}
+        order |= {"account": account, **fields}
+        body = io.BytesIO(b"\x00" * WIRE_BYTES)
+        body.seek(WIRE_BYTES)
+        fastavro.schemaless_writer(body, fastavro.parse_schema(schema), order)
+        self.orders[number] = order
+        return Message(order_key(number), (0, self.offset), None, body.getvalue(), "orders")
+
+    def order_gone(self, number: int) -> Message:
+        self.offset += 1
+        self.orders.pop(number, None)
+        return Message(order_key(number), (0, self.offset), None, None, "orders")
+
     def _told(self, number: int, body: bytes | None) -> Message:
         message = Message(id_of(number).hex(), (0, self.offset), None, body)
         self.told[number] = message
@@ -89,3 +118,18 @@ CHOSEN = ("email", "phone", "first_name", "last_name", "company", "tax_id", "loy
 
 def key_of(number: int) -> str:
     return id_of(number).hex()
+
+
+def order_key(number: int) -> str:
+    return id_of(10_000 + number).hex()
+
+
+def account(number: int) -> str:
+    return id_of(20_000 + number).hex()
+
+
+def accounts(*numbers: int) -> list[dict[str, str]]:
+    """What a profile says of its accounts."""
+    return [
+        {"account": account(number), "system": "shop", "entity": "customer", "key": str(number)} for number in numbers
+    ]

@@ -14,7 +14,8 @@ from flows.deliver import deliver
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.registry import FolderRegistry
-from nurt.delivering import Delivery, destination_named, open_store, run_delivery
+from nurt.delivering import Delivery, open_store, run_delivery
+from nurt.delivering_config import destination_named
 from nurt.delivering_ways import preview, refusals_again
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook

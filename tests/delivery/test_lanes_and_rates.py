@@ -14,7 +14,8 @@ from nurt.adapters.webhook import Webhook
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Answer, Call, Fate, Limits, Verdict
-from nurt.operators.deliver import Deliverer, Lanes
+from nurt.operators.deliver import Deliverer
+from nurt.operators.deliver_lanes import Lanes
 from tests.delivery.scene import Scene, mapping_of
 
 MAPPING = """

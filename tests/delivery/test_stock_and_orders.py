@@ -20,17 +20,28 @@ from flows.deliver import deliver
 from nurt import schemas
 from nurt.adapters.delivery_contracts import CONTRACTS
 from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.registry import FolderRegistry
-from nurt.delivering import Delivery, destination_named, run_delivery
+from nurt.delivering import Delivery, run_delivery
+from nurt.delivering_config import destination_named
 from nurt.errors import ConfigurationError
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
+from nurt.model.published import PublishedBatch
 from nurt.settings import Settings, StockSettings
+from tests.contracts.published import encode, id_of, profile
+from tests.delivery.scene import account, accounts, chosen, key_of, order_key
 
 DELIVERY = """
 destinations:
   shop: {{preset: webhook_stock, url: {url}}}
   desk: {{preset: webhook_orders, url: {url}}}
+  crm:
+    kind: webhook
+    url: {url}
+    objects:
+      contact: {{key: id, fields: {{email: email}}}}
+      order: {{of: orders, key: id, parent: {{person: contact}}, fields: {{stage: stage}}}}
 """
 NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LINE_NUMBERS = ("ordered", "returned", "booked", "shipped", "remaining")
@@ -116,6 +127,31 @@ def test_orders_come_with_their_lines(settings: Settings, fake: FakeWebhook, kaf
     _run(settings, "desk")
     assert fake.rows["order", id_]["stage"] == "placed"
     assert {row["sku"] for (kind, _), row in fake.rows.items() if kind == "line"} == {"A", "B"}
+
+
+def test_profiles_and_orders_of_two_topics_come_to_one_receiver_linked(
+    settings: Settings, fake: FakeWebhook, kafka: str, topic: Any
+) -> None:
+    both = replace(settings, topic=f"profiles-{settings.prefix}")
+    topic(name=both.topic)
+    topic(name=settings.stock.orders_topic)
+    order = {field["name"]: field.get("default") for field in schemas.load(CONTRACTS["orders"])["fields"]}
+    order |= {"id": order_key(1), "revision": 1, "stage": "placed", "account": account(1)}
+    _tell(both, kafka, settings.stock.orders_topic or "", "nurt.orders", (order_key(1), order))
+    sink = KafkaProfileSink(
+        KafkaSettings(kafka),
+        FolderRegistry(both.data / "schemas", ()),
+        *(schemas.load(name) for name in (schemas.PROFILE_VALUE, schemas.PROFILE_KEY)),
+        deployment=both.prefix,
+        topic=both.topic or "",
+    )
+    told = profile(1, 1, email=chosen("a@x.pl"), accounts=accounts(1))
+    sink.write(PublishedBatch([id_of(1)], [1], [encode(told)]))
+    sink.close()
+    _run(both, "crm")
+    assert fake.rows["order", order_key(1)] == {"stage": "placed", "person": key_of(1)}
+    with pytest.raises(ConfigurationError, match="profiles are published to no topic"):
+        _run(settings, "crm")
 
 
 def test_stock_without_a_topic_says_what_to_set(settings: Settings) -> None:

@@ -95,7 +95,11 @@ class Dataverse:
         if len(call.writes) == 1:
             return self._singly(call, one)
         targets = [
-            {"@odata.type": f"Microsoft.Dynamics.CRM.{one.type}", "@odata.id": _at(one, write.key), **write.fields}
+            {
+                "@odata.type": f"Microsoft.Dynamics.CRM.{one.type}",
+                "@odata.id": _at(one, write.key),
+                **self._bound(one, write),
+            }
             for write in call.writes
         ]
         path = f"{BASE}/{_set(one)}/Microsoft.Dynamics.CRM.UpsertMultiple"
@@ -132,8 +136,16 @@ class Dataverse:
 
     def _request(self, op: Op, one: ObjectMapping, write: Write) -> tuple[str, str, Any]:
         if op is Op.UPSERT:
-            return "PATCH", f"{BASE}/{_at(one, write.key)}", dict(write.fields)
+            return "PATCH", f"{BASE}/{_at(one, write.key)}", self._bound(one, write)
         return "DELETE", f"{BASE}/{_at(one, write.key)}", None
+
+    def _bound(self, one: ObjectMapping, write: Write) -> dict[str, Any]:
+        """Name parents by their alternate key, as `@odata.bind` wants it."""
+        fields: dict[str, Any] = dict(write.fields)
+        for field, object_ in one.plan.parents:
+            if fields.get(field) is not None:
+                fields[field] = f"/{_at(self._mapping.object(object_), str(fields[field]))}"
+        return fields
 
     def _merge(self, call: Call, one: ObjectMapping) -> Answer:
         if one.type not in MERGEABLE:
@@ -183,7 +195,7 @@ class Dataverse:
             attributes = {each["LogicalName"]: each for each in found[0]}
             if [one.key_field] not in [each["KeyAttributes"] for each in found[1]]:
                 complaints.append(f"{one.name}: {one.type} has no alternate key over {one.key_field}; make one")
-            for name in one.fields:
+            for name in one.written:
                 held = attributes.get(name)
                 if "@" not in name and held is None:
                     complaints.append(f"{one.name}: {one.type} has no column {name}; create it, or take it out")

@@ -15,16 +15,22 @@ import fastavro
 import polars as pl
 
 from nurt import schemas
+from nurt.core.delivery_kin import has_kin
 from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
 from nurt.core.delivery_notes import Mapped, Message
 from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
-from nurt.ports import SchemaRegistry
+from nurt.ports import SchemaRegistry, WishReader
 
 CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v2"}
 """By the word of `of`."""
 
 ID = "id"
+ORDERS = "orders"
+FAILED_DELIVERIES = "failed_deliveries"
+FAILED = frozenset({"failed", "delivery_failed", "undelivered"})
+"""What shipments are called that did not reach anybody; an order's column says how many there are."""
+
 WIRE_BYTES = 5
 KINDS: Mapping[str, pl.DataType] = {
     "string": pl.String(),
@@ -46,6 +52,8 @@ def columns_of(of: str) -> Schemas:
     """
     fields = {field["name"]: field["type"] for field in schemas.load(CONTRACTS[of])["fields"]}
     flat: dict[str, pl.DataType] = {ID: pl.String()}
+    if of == ORDERS:
+        flat[FAILED_DELIVERIES] = pl.Int64()
     lists: dict[str | None, dict[str, pl.DataType]] = {}
     for name, written in fields.items():
         item = written.get("items") if isinstance(written, dict) else None
@@ -73,7 +81,7 @@ class ContractBodies:
         """Read a batch; whoever has no id of its own is named by the hash of its key."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(self._subject(key[WIRE_BYTES:]), (partition, offset), None, value or None)
+            Message(self._subject(key[WIRE_BYTES:]), (partition, offset), None, value or None, self._of)
             for partition, offset, key, value in rows
             if key is not None
         ]
@@ -91,14 +99,20 @@ class ContractWishes:
         self._registry = registry
         self._reader = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
         self._writers: dict[int, Any] = {}
-        self._lists = {one.each for one in mapping.objects if one.each}
+        self._of = of
+        self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == of}
+        self._kin = has_kin([one.plan for one in mapping.objects])
 
     def of(self, messages: Sequence[Message]) -> Mapped:
         """See ports.WishReader."""
         newest = list({message.subject: message for message in messages}.values())
         said = [message for message in newest if message.body is not None]
-        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED) for one in newest if one.body is None]
+        gone = [one for one in newest if one.body is None]
+        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED, of=self._of) for one in gone]
         records = [{**self._read(one.body or b""), ID: one.subject} for one in said]
+        if self._of == ORDERS:
+            for record in records:
+                record[FAILED_DELIVERIES] = sum(one["status"] in FAILED for one in record["shipments"])
         flat = pl.DataFrame(records, schema=dict(self._columns[None]), strict=False).with_row_index("index")
         frames: dict[str | None, pl.DataFrame] = {None: flat.with_columns(pl.col("index").cast(pl.Int64))}
         for name in self._lists:
@@ -107,11 +121,13 @@ class ContractWishes:
             items = [{**item, "index": at} for at, record in enumerate(records) for item in record[name]]
             child = pl.DataFrame(items, schema={**own, "index": pl.Int64}, strict=False)
             frames[name] = child.join(frames[None], on="index", how="inner", maintain_order="left")
-        rows, failed = map_rows(self._mapping, frames, len(said))
+        rows, failed = map_rows(self._mapping, frames, len(said), of=self._of)
         skipped = {one.index for one in failed}
         for at, (message, record) in enumerate(zip(said, records, strict=True)):
             if at not in skipped:
-                wishes.append(Wish(message.subject, record["revision"], message.place, Life.LIVE, tuple(rows[at])))
+                accounts = (record["account"],) if self._kin and record.get("account") else ()
+                who = (message.subject, record["revision"], message.place, Life.LIVE)
+                wishes.append(Wish(*who, tuple(rows[at]), of=self._of, accounts=accounts))
         return Mapped(wishes, [(said[one.index].subject, records[one.index]["revision"], one) for one in failed])
 
     def _read(self, value: bytes) -> dict[str, Any]:
@@ -122,3 +138,19 @@ class ContractWishes:
         body = io.BytesIO(value[WIRE_BYTES:])
         record: dict[str, Any] = fastavro.schemaless_reader(body, self._writers[schema_id], self._reader)
         return record
+
+
+class MixedWishes:
+    """Says what messages of several kinds ask of one destination; implements ports.WishReader."""
+
+    def __init__(self, readers: Mapping[str, WishReader]) -> None:
+        self._readers = readers
+
+    def of(self, messages: Sequence[Message]) -> Mapped:
+        """See ports.WishReader."""
+        mapped = Mapped([], [])
+        for kind, reader in self._readers.items():
+            some = reader.of([message for message in messages if message.of == kind])
+            mapped.wishes.extend(some.wishes)
+            mapped.failed.extend(some.failed)
+        return mapped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import fastavro
@@ -11,10 +12,11 @@ import polars as pl
 
 from nurt import schemas
 from nurt.adapters.profile_tables import RENAMED, TABLES, decode, tables_from
+from nurt.core.delivery_kin import has_kin
 from nurt.core.delivery_mapping import DestinationMapping, map_rows
 from nurt.core.delivery_notes import Mapped, Message
 from nurt.core.delivery_tables import TableBatch
-from nurt.model.delivery import Life, Wish
+from nurt.model.delivery import PROFILES, Life, Wish
 from nurt.model.raw import RawBatch
 from nurt.ports import SchemaRegistry
 
@@ -100,7 +102,8 @@ class Wishes:
     def __init__(self, mapping: DestinationMapping) -> None:
         self._mapping = mapping
         self._extra = sorted(name for name in mapping.columns() if name.startswith(tuple(PREFIXES)))
-        self._lists = {one.each for one in mapping.objects if one.each}
+        self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == PROFILES}
+        self._kin = has_kin([one.plan for one in mapping.objects])
 
     def of(self, messages: Sequence[Message]) -> Mapped:
         """Map messages; of one profile the last counts. A tombstone asks for erasure."""
@@ -131,6 +134,12 @@ class Wishes:
                 wishes.append(Wish(message.subject, revision, message.place, Life.LIVE, tuple(rows[at])))
             else:
                 wishes.append(Wish(message.subject, revision, message.place, Life.REDIRECT, tuple(archived[at]), heir))
+        if self._kin:
+            accounts = dict(zip(nested["id"].to_list(), nested["accounts"].to_list(), strict=True))
+            wishes = [
+                replace(wish, accounts=tuple(sorted(one["account"] for one in accounts.get(wish.subject) or ())))
+                for wish in wishes
+            ]
         both = [*failed, *failed_too]
         return Mapped(wishes, [(said[one.index].subject, facts[one.index][0], one) for one in both])
 

@@ -6,10 +6,13 @@ newest of its destination, so a second process that delivers the same takes over
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,14 +21,16 @@ from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import TimeoutError as RedisSlow
 from redis.exceptions import WatchError
 
-from nurt.core.delivery_notes import Notes, Parked
+from nurt.core.delivery_notes import Message, Notes, Parked
 from nurt.core.delivery_rate import Bucket
 from nurt.core.delivery_record import Record
 from nurt.errors import ConnectionFailed, Fenced
-from nurt.model.delivery import Life, Refusal, Row, Wish
+from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
 from nurt.model.keys import Keys
 
 AWAY_S_MAX = 300.0
+SCAN_ROWS = 1_000
+ID_BYTES = 16
 
 # KEYS: the pause, then one debt a bucket. ARGV: interval and burst of each, in microseconds.
 # The arithmetic is core/delivery_rate.py's; the server's clock is everybody's.
@@ -122,12 +127,48 @@ class DeliveryStore:
             if notes.cured:
                 pipe.delete(*(self.key("q" + one) for one in notes.cured))
                 pipe.zrem(self.key("refused"), *notes.cured)
+            self._write_kept(pipe, notes)
             for what, number in notes.counts.items():
                 pipe.hincrby(self.key("counts"), what, number)
             try:
                 pipe.execute()
             except WatchError:
                 raise self._fenced() from None
+
+    def _write_kept(self, pipe: Any, notes: Notes) -> None:
+        if kept := {self.key("b" + one): _pack(message) for one, message in notes.kept.items() if message is not None}:
+            pipe.mset(kept)
+        if gone := [self.key("b" + one) for one, message in notes.kept.items() if message is None]:
+            pipe.delete(*gone)
+        for kind, moves in (("a", notes.claims), ("o", notes.listed)):
+            for (account, subject), is_there in moves.items():
+                (pipe.sadd if is_there else pipe.srem)(self.key(kind + account), bytes.fromhex(subject))
+
+    def claims(self, accounts: Sequence[str]) -> dict[str, set[str]]:
+        """Say which profiles claim accounts; for a moment two may."""
+        return dict(zip(accounts, self._members("a", accounts), strict=True))
+
+    def children(self, accounts: Iterable[str]) -> set[str]:
+        """Say which orders are listed under accounts."""
+        return {one for some in self._members("o", sorted(accounts)) for one in some}
+
+    def _members(self, kind: str, accounts: Sequence[str]) -> list[set[str]]:
+        if not accounts:
+            return []
+
+        def ask() -> Any:
+            with self._client.pipeline(transaction=False) as pipe:
+                for account in accounts:
+                    pipe.smembers(self.key(kind + account))
+                return pipe.execute()
+
+        return [{member.hex() for member in members} for members in self._asked(ask)]
+
+    def kept(self, subjects: Sequence[str]) -> dict[str, Message]:
+        """Return the messages that were kept."""
+        values = self._asked(lambda: self._client.mget([self.key("b" + one) for one in subjects])) if subjects else []
+        found = zip(subjects, values, strict=True)
+        return {subject: _unpack(subject, value) for subject, value in found if value is not None}
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
         """Say which profile wrote a shared row last, by the row's name."""
@@ -157,13 +198,24 @@ class DeliveryStore:
         values = self._asked(lambda: self._client.mget(keys)) if keys else []
         return [_decode(value) for value in values if value is not None]
 
-    def retry(self, wishes: Mapping[str, Wish]) -> None:
-        """Park profiles so that they are due now."""
+    def ask_again(self, wishes: Sequence[Wish], code: str) -> None:
+        """Park wishes so that they are due now, for the delivery that runs or for the next one."""
         with self._client.pipeline() as pipe:
-            for subject, wish in wishes.items():
-                pipe.set(self.key("p" + subject), _encode(Parked(wish, 0, "retry")))
-                pipe.zadd(self.key("parked"), {subject: 0})
+            for wish in wishes:
+                pipe.set(self.key("p" + wish.subject), _encode(Parked(wish, 0, code)))
+                pipe.zadd(self.key("parked"), {wish.subject: 0})
             pipe.execute()
+
+    def left_over(self, generation: int) -> Iterator[tuple[str, Record]]:
+        """Yield who was told before that back-fill, holds rows, and was not told since."""
+        start = len(self._base) + 1
+        pattern = re.sub(rb"([\\\[\]?*^-])", rb"\\\1", self._base) + b"r*"
+        records = (key for key in self._client.scan_iter(pattern, count=SCAN_ROWS) if len(key) == start + ID_BYTES)
+        for keys in _some(records, SCAN_ROWS):
+            for key, value in zip(keys, self._client.mget(keys), strict=True):
+                record = Record.decode(value)
+                if record.generation < generation and record.held:
+                    yield key[start:].hex(), record
 
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:
         """Return what is in quarantine, the newest first."""
@@ -174,14 +226,6 @@ class DeliveryStore:
             self._asked(lambda: self._client.mget([self.key("q" + name.decode()) for name in names])) if names else []
         )
         return [Refusal(self.destination, *orjson.loads(value)) for value in values if value is not None]
-
-    def refused_of(self, subjects: Iterable[str]) -> set[str]:
-        """Return the names of refusals of these profiles."""
-        wanted = {*subjects}
-        if not wanted or not self._asked(lambda: self._client.exists(self.key("refused"))):
-            return set()
-        names = self._asked(lambda: self._client.zrange(self.key("refused"), 0, -1))
-        return {name for one in names if (name := one.decode()).split(":", 1)[0] in wanted}
 
     def counts(self) -> dict[str, int]:
         """Return what was counted, and how much is parked and refused now."""
@@ -245,15 +289,32 @@ class DeliveryStore:
 def _encode(parked: Parked) -> bytes:
     wish = parked.wish
     rows = [[row.object, row.key, {name: _plain(value) for name, value in row.fields.items()}] for row in wish.rows]
-    return orjson.dumps(
-        [wish.subject, wish.revision, wish.place, wish.life, rows, wish.heir, parked.times, parked.code]
-    )
+    who = (wish.subject, wish.revision, wish.place, wish.life)
+    return orjson.dumps([*who, rows, wish.heir, parked.times, parked.code, wish.of, wish.accounts])
 
 
 def _decode(value: bytes) -> Parked:
-    subject, revision, place, life, rows, heir, times, code = orjson.loads(value)
+    subject, revision, place, life, rows, heir, times, code, *more = orjson.loads(value)
+    of, accounts = more or (PROFILES, ())
     made = tuple(Row(object_, key, {name: _value(one) for name, one in held.items()}) for object_, key, held in rows)
-    return Parked(Wish(subject, revision, tuple(place), Life(life), made, heir), times, code)
+    wish = Wish(subject, revision, tuple(place), Life(life), made, heir, of, tuple(accounts))
+    return Parked(wish, times, code)
+
+
+def _pack(message: Message) -> bytes:
+    head = orjson.dumps([message.of, message.place, message.revision, message.body is not None])
+    return zlib.compress(head + b"\n" + (message.body or b""), 1)
+
+
+def _unpack(subject: str, value: bytes) -> Message:
+    head, _, body = zlib.decompress(value).partition(b"\n")
+    of, place, revision, is_there = orjson.loads(head)
+    return Message(subject, tuple(place), revision, body if is_there else None, of)
+
+
+def _some(keys: Iterator[bytes], rows: int) -> Iterator[list[bytes]]:
+    while found := list(islice(keys, rows)):
+        yield found
 
 
 def _plain(value: Any) -> Any:

@@ -194,7 +194,7 @@ class Hubspot:
                 complaints.append(f"{one.name}: the properties of {one.type} cannot be read ({code})")
                 continue
             known = {each["name"]: each for each in reply.json["results"]}
-            for name in (one.key_field, *one.fields):
+            for name in (one.key_field, *one.written):
                 held = known.get(name)
                 if held is None:
                     complaints.append(f"{one.name}: {one.type} has no property {name}; create it, or take it out")

@@ -10,6 +10,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -103,7 +104,31 @@ class Salesforce:
         one = self._mapping.object(call.object)
         if call.op is not Op.UPSERT:
             return self._delete(call, one)
-        return self._bulk(call, one) if call.bulk else self._upsert(call, one)
+        ready = self._with_ids(call, one)
+        if isinstance(ready, Answer):
+            return ready
+        return self._bulk(ready, one) if call.bulk else self._upsert(ready, one)
+
+    def _with_ids(self, call: Call, one: ObjectMapping) -> Call | Answer:
+        """Put Salesforce's own ids into fields like `WhoId`, which take no external id."""
+        parents = {field: object_ for field, object_ in one.plan.parents if "." not in field}
+        if not parents:
+            return call
+        writes = []
+        for write in call.writes:
+            fields = dict(write.fields)
+            for field, object_ in parents.items():
+                key = fields.get(field)
+                if key is None:
+                    continue
+                ref = next((ref for ref in write.refs if (ref.object, ref.key) == (object_, key)), None)
+                end = Write(write.subject, write.revision, object_, Op.UPSERT, str(key))
+                id_ = (ref.receiver_id if ref else None) or self._find(self._mapping.object(object_), end)
+                if isinstance(id_, Answer):
+                    return id_
+                fields[field] = id_
+            writes.append(replace(write, fields=fields))
+        return replace(call, writes=tuple(writes))
 
     def _upsert(self, call: Call, one: ObjectMapping) -> Answer:
         records = [
@@ -226,7 +251,7 @@ class Salesforce:
             key = fields.get(one.key_field)
             if key is None or not (key.get("externalId") or key.get("idLookup")):
                 complaints.append(f"{one.name}: {one.type}.{one.key_field} is no external id; make a field that is")
-            for name in one.fields:
+            for name in one.written:
                 base = name.partition(".")[0]
                 if "." in name and base not in relations:
                     complaints.append(f"{one.name}: {one.type} has no relationship {base}")

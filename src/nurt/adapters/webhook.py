@@ -74,7 +74,8 @@ class Webhook:
         }
         if write.refs:
             row["refs"] = [{"object": ref.object, "key": ref.key} for ref in write.refs]
-        id_ = f"{write.subject}:{write.object}:{write.key}:{write.revision}:{op}"
+        # of one revision an order may be told twice, with another contact
+        id_ = f"{write.subject}:{write.object}:{write.key}:{write.revision}:{op}:" + dumps(row["fields"]).decode()
         if self._format == "json":
             return {"id": hashlib.sha256(id_.encode()).hexdigest()[:32], **row}
         return {

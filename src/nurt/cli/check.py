@@ -62,7 +62,7 @@ def _misfits(settings: Settings) -> dict[str, list[str]]:
     """Compare the destinations with their receivers, where credentials are there."""
     if not settings.destinations.exists():
         return {}
-    from nurt.delivering import read_destinations
+    from nurt.delivering_config import read_destinations
     from nurt.delivering_ways import verify
 
     found = {}

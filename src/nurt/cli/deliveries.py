@@ -12,7 +12,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from nurt.cli.frame import aside, page, print_json, print_table, refuse
-from nurt.delivering import Delivery, destination_named, open_store, read_destinations, run_delivery
+from nurt.delivering import Delivery, open_store, run_delivery
+from nurt.delivering_config import destination_named, read_destinations
 from nurt.delivering_ways import preview, refusals_again, verify
 from nurt.model.delivery import Write
 from nurt.running import stopping_on_signals

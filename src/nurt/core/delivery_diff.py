@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nurt.core.delivery_record import Held, Marks, Record
-from nurt.model.delivery import LINK_SIGN, Fields, Life, Op, Ref, Row, Wish, Write
+from nurt.model.delivery import LINK_SIGN, PROFILES, Fields, Life, Op, Ref, Row, Wish, Write
 
 
 class Parting(StrEnum):
@@ -28,6 +28,10 @@ class ObjectPlan:
         link: the two objects that it joins, where it is a link.
         once: written when new, never again.
         shared: its key is not the profile's id, so that another profile may come to own the row.
+        of: whose rows they are: of profiles, stock or orders.
+        parents: (field, object): the field holds the external id of that row of the profile that an order belongs to.
+        needs_parent: no row without them.
+        far: of a link, the end that is a row of the profile that an order belongs to.
     """
 
     name: str
@@ -37,6 +41,10 @@ class ObjectPlan:
     when_gone: Parting = Parting.KEEP
     when_merged: Parting = Parting.DELETE
     when_erased: Parting = Parting.ERASE
+    of: str = PROFILES
+    parents: tuple[tuple[str, str], ...] = ()
+    needs_parent: bool = False
+    far: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ _OPS = {Parting.DELETE: Op.DELETE, Parting.MERGE: Op.MERGE, Parting.ERASE: Op.ER
 
 def is_old(record: Record, wish: Wish) -> bool:
     """Say whether a message is older than what the record follows from. The same one again is not."""
+    if wish.life is Life.SWEPT:
+        return wish.place != record.place  # it was told meanwhile
     if wish.revision is not None:
         return wish.revision < record.revision
     return wish.place[0] == record.place[0] and wish.place[1] < record.place[1]
@@ -65,7 +75,9 @@ def renew(record: Record, wish: Wish, rules: Rules) -> Record:
     if record.generation != rules.generation:
         held = tuple(replace(one, marks={}, refused=None) for one in held)
     revision = record.revision if wish.revision is None else wish.revision
-    return Record(revision, wish.place, rules.generation, wish.life, held)
+    return replace(
+        record, revision=revision, place=wish.place, generation=rules.generation, life=wish.life, held=held, of=wish.of
+    )
 
 
 def newest(wishes: Sequence[Wish]) -> dict[str, Wish]:
@@ -92,6 +104,8 @@ def differences(record: Record, wish: Wish, rules: Rules) -> list[Write]:
     archived = {row.object: row for row in wish.rows}
     for plan in reversed(rules.objects):
         parting = plan.when_merged if wish.life is Life.REDIRECT else plan.when_erased
+        if wish.life is Life.SWEPT and parting is Parting.ERASE:
+            parting = Parting.DELETE  # nobody asked for what is final
         for held in record.held:
             if held.object == plan.name:
                 writes += _part(held, parting, archived.get(plan.name), plan, wish, record, rules)
@@ -145,28 +159,40 @@ def _part(
     return [] if held.refused == rules.marks.of_write(write) else [write]
 
 
-def with_refs(write: Write, plan: ObjectPlan, own: Record, heir: Record | None) -> Write | None:
-    """Fill in the other rows that a link or a merge speaks of; None while they are not at the receiver yet."""
+def with_refs(write: Write, plan: ObjectPlan, own: Record, other: Record | None) -> Write | None:
+    """Fill in the other rows that a write speaks of; None while they are not at the receiver yet.
+
+    Args:
+        other: of a merged profile its heir, of an order the profile that it belongs to.
+    """
     if plan.link and write.op is Op.LINK:
-        ends = [own.find(name, key) for name, key in zip(plan.link, write.key.split(LINK_SIGN), strict=True)]
+        whose = [other if name == plan.far else own for name in plan.link]
+        names = zip(whose, plan.link, write.key.split(LINK_SIGN), strict=True)
+        ends = [None if record is None else record.find(name, key) for record, name, key in names]
         if any(end is None or not end.marks for end in ends):
             return None
         return replace(write, refs=tuple(Ref(end.object, end.key, end.receiver_id) for end in ends if end))
+    if plan.parents and write.op is Op.UPSERT and other is not None:
+        keys = [(object_, write.fields.get(field)) for field, object_ in plan.parents]
+        held = [other.find(object_, str(key)) for object_, key in keys if key is not None]
+        return replace(write, refs=tuple(Ref(one.object, one.key, one.receiver_id) for one in held if one))
     if write.op is Op.MERGE:
-        into = heir.first(write.object) if heir is not None else None
+        into = other.first(write.object) if other is not None else None
         if into is None or not into.marks:
             return None
         return replace(write, refs=(Ref(into.object, into.key, into.receiver_id),))
     return write
 
 
-def by_rank(writes: Mapping[str, Sequence[Write]], plans: Sequence[ObjectPlan]) -> list[list[Write]]:
-    """Sort writes into rounds: parents first, links after their ends; what takes away is last, children first."""
+def by_rank(
+    writes: Mapping[str, Sequence[Write]], plans: Sequence[ObjectPlan]
+) -> tuple[list[list[Write]], list[list[Write]]]:
+    """Sort writes into rounds: what gives, parents before children and links last; what takes, the other way round."""
     rank = {plan.name: at for at, plan in enumerate(plans)}
-    rounds: dict[int, list[Write]] = {}
+    gives: dict[int, list[Write]] = {}
+    takes: dict[int, list[Write]] = {}
     for some in writes.values():
         for write in some:
-            gives = write.op in (Op.UPSERT, Op.LINK)
-            at = rank[write.object] if gives else 2 * len(rank) - rank[write.object]
-            rounds.setdefault(at, []).append(write)
-    return [rounds[at] for at in sorted(rounds)]
+            rounds = gives if write.op in (Op.UPSERT, Op.LINK) else takes
+            rounds.setdefault(rank[write.object], []).append(write)
+    return [gives[at] for at in sorted(gives)], [takes[at] for at in sorted(takes, reverse=True)]

@@ -17,9 +17,11 @@ from nurt.core.mapping_sql import BadExpression, compile_expression
 from nurt.core.mapping_types import Expression
 from nurt.core.mapping_yaml import meant
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import LINK_SIGN, Fields, Row
+from nurt.model.delivery import LINK_SIGN, PROFILES, Fields, Row
 
-OBJECT_WORDS = ("type", "key", "when", "each", "fields", "archived", "link", "once", "options")
+OBJECT_WORDS = (
+    *("type", "of", "key", "when", "each", "fields", "archived", "link", "parent", "needs_parent", "once", "options"),
+)
 POLICIES = ("when_gone", "when_merged", "when_erased")
 FAILED = "mapping_expression_failed"
 
@@ -51,6 +53,11 @@ class ObjectMapping:
         """Its name in the mapping."""
         return self.plan.name
 
+    @property
+    def written(self) -> list[str]:
+        """Name the receiver's fields that are written, without the key."""
+        return [*self.fields, *(name for name, _ in self.plan.parents)]
+
 
 @dataclass(frozen=True, slots=True)
 class DestinationMapping:
@@ -65,9 +72,14 @@ class DestinationMapping:
         """Find an object."""
         return next(one for one in self.objects if one.name == name)
 
+    def kinds(self) -> set[str]:
+        """Say what its objects are told: profiles, stock, orders."""
+        return {one.plan.of for one in self.objects}
+
     def columns(self) -> set[str]:
-        """Name the columns that expressions speak of."""
-        return {name for one in self.objects for each in _expressions(one) for name in each.columns}
+        """Name the columns of profiles that expressions speak of."""
+        own = [one for one in self.objects if one.plan.of == PROFILES]
+        return {name for one in own for each in _expressions(one) for name in each.columns}
 
 
 Schemas = Mapping[str | None, Mapping[str, pl.DataType]]
@@ -78,13 +90,23 @@ class Reader:
     """Reads sections of one file and complains with the path of what is wrong.
 
     Args:
-        prefixes: beginnings of columns that exist under any name, with their type.
+        prefixes: beginnings of columns that exist under any name, with their type; of objects of `of`.
+        of: what objects are told unless they say otherwise.
+        others: by the word of an object's own `of`.
     """
 
-    def __init__(self, file_name: str, schemas: Schemas, prefixes: Mapping[str, pl.DataType]) -> None:
+    def __init__(
+        self,
+        file_name: str,
+        schemas: Schemas,
+        prefixes: Mapping[str, pl.DataType],
+        of: str = PROFILES,
+        others: Mapping[str, Schemas] | None = None,
+    ) -> None:
         self._file = file_name
-        self._schemas = schemas
-        self._prefixes = prefixes
+        self._of = of
+        self._kinds: dict[str, Schemas] = {**(others or {}), of: schemas}
+        self._prefixes = {of: prefixes}
 
     def destination(self, name: str, written: Any, preset: Mapping[str, Any]) -> DestinationMapping:
         """Read one destination, over what its preset says. Raises ConfigurationError."""
@@ -107,18 +129,22 @@ class Reader:
             objects[key] = merged
         own_options = {key: value for key, value in section.items() if key not in ("kind", "preset", "objects")}
         options = {**{k: v for k, v in preset.items() if k not in ("kind", "objects")}, **own_options}
-        names = list(objects)
-        mapped = tuple(self._object(key, value, f"{where}.objects.{key}", names) for key, value in objects.items())
+        kinds = {key: str(value.get("of", self._of)) for key, value in objects.items()}
+        mapped = tuple(self._object(key, value, f"{where}.objects.{key}", kinds) for key, value in objects.items())
         return DestinationMapping(name, kind, mapped, options)
 
-    def _object(self, name: str, section: Mapping[str, Any], where: str, names: Sequence[str]) -> ObjectMapping:
+    def _object(self, name: str, section: Mapping[str, Any], where: str, kinds: Mapping[str, str]) -> ObjectMapping:
         known = (*OBJECT_WORDS, *POLICIES)
         for word in section:
             if word not in known:
                 raise self._wrong(where, f"unknown key `{word}`", f"known are {', '.join(known)}{meant(word, known)}")
+        of, names = kinds[name], list(kinds)
+        if of not in self._kinds:
+            raise self._wrong(where, f"`of: {of}`", f"choose one of {', '.join(self._kinds)}{meant(of, self._kinds)}")
+        schemas = self._kinds[of]
         each = section.get("each")
-        if each not in self._schemas:
-            lists = [one for one in self._schemas if one]
+        if each not in schemas:
+            lists = [one for one in schemas if one]
             raise self._wrong(where, f"`each: {each}`", f"name one of {', '.join(lists)}{meant(str(each), lists)}")
         link = section.get("link")
         if link is not None and (not isinstance(link, list) or len(link) != 2 or not {*link} <= {*names}):
@@ -131,22 +157,32 @@ class Reader:
         if not isinstance(key, dict) or len(key) != 1:
             raise self._wrong(where, "`key` is missing", "write `key: {receiver_field: expression}`")
         ((key_field, key_text),) = key.items()
+        parents = self._parents(section.get("parent") or {}, name, f"{where}.parent", kinds)
+        far = self._far(link, name, where, kinds)
+        gone, merged, erased = (self._parting(section, policy, where, bool(link)) for policy in POLICIES)
         plan = ObjectPlan(
             name,
             (link[0], link[1]) if link else None,
             bool(section.get("once", False)),
             str(key_text).strip() != "id" and not link,
-            *(self._parting(section, policy, where, bool(link)) for policy in POLICIES),
+            gone,
+            merged,
+            erased,
+            of=of,
+            parents=parents,
+            needs_parent=bool(section.get("needs_parent", False)),
+            far=far,
         )
+        scope = of, each
         mapped = ObjectMapping(
             plan,
             str(section.get("type", name)),
             key_field,
-            self._expression(key_text, each, f"{where}.key"),
-            None if section.get("when") is None else self._expression(section["when"], each, f"{where}.when"),
+            self._expression(key_text, scope, f"{where}.key"),
+            None if section.get("when") is None else self._expression(section["when"], scope, f"{where}.when"),
             each,
-            self._expressions(section.get("fields") or {}, each, f"{where}.fields"),
-            self._expressions(section.get("archived") or {}, None, f"{where}.archived"),
+            self._expressions(section.get("fields") or {}, scope, f"{where}.fields"),
+            self._expressions(section.get("archived") or {}, (of, None), f"{where}.archived"),
             section.get("options") or {},
         )
         if missing := [one for one in mapped.archived if one not in mapped.fields]:
@@ -156,6 +192,29 @@ class Reader:
                 "give its value for live profiles there, so that a split takes it back",
             )
         return mapped
+
+    def _parents(self, section: Any, name: str, where: str, kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        written = self._section(section, where)
+        names = list(kinds)
+        before = [one for one in names[: names.index(name)] if kinds[one] == PROFILES]
+        for field_name, object_ in written.items():
+            if kinds[name] == PROFILES or object_ not in before:
+                raise self._wrong(
+                    f"{where}.{field_name}",
+                    f"{object_} is no row of the profile that {name} belongs to",
+                    f"under an object with `of: orders`, name one that stands before it: {', '.join(before) or 'none'}",
+                )
+        return tuple((str(field_name), str(object_)) for field_name, object_ in written.items())
+
+    def _far(self, link: Sequence[str] | None, name: str, where: str, kinds: Mapping[str, str]) -> str | None:
+        """Find the end of a link that is a row of the order's profile."""
+        if link is None or kinds[link[0]] == kinds[link[1]] == kinds[name]:
+            return None
+        if kinds[link[1]] != PROFILES or kinds[link[0]] != kinds[name] or kinds[name] == PROFILES:
+            raise self._wrong(
+                where, "`link` joins rows that do not hang together", "write `of: orders` and [order, contact]"
+            )
+        return link[1]
 
     def _parting(self, section: Mapping[str, Any], policy: str, where: str, is_link: bool) -> Parting:
         if is_link:
@@ -171,25 +230,27 @@ class Reader:
             kinds = ", ".join(Parting)
             raise self._wrong(where, f"`{policy}: {word}`", f"choose one of {kinds}{meant(str(word), kinds)}") from None
 
-    def _expressions(self, section: Any, each: str | None, where: str) -> dict[str, Expression]:
+    def _expressions(self, section: Any, scope: tuple[str, str | None], where: str) -> dict[str, Expression]:
         fields = self._section(section, where)
-        return {str(name): self._expression(text, each, f"{where}.{name}") for name, text in fields.items()}
+        return {str(name): self._expression(text, scope, f"{where}.{name}") for name, text in fields.items()}
 
-    def _expression(self, text: Any, each: str | None, where: str) -> Expression:
+    def _expression(self, text: Any, scope: tuple[str, str | None], where: str) -> Expression:
         try:
             expression = compile_expression("true" if text is True else "false" if text is False else str(text))
         except BadExpression as bad:
             raise self._wrong(where, str(bad), "correct the expression") from None
-        schema = dict(self._schemas[each])
+        of, each = scope
+        schema = dict(self._kinds[of][each])
+        prefixes = self._prefixes.get(of, {})
         for name in sorted(expression.columns):
-            kind = schema.get(name) or next((t for p, t in self._prefixes.items() if name.startswith(p)), None)
+            kind = schema.get(name) or next((t for p, t in prefixes.items() if name.startswith(p)), None)
             if kind is None:
                 raise self._wrong(
                     where, f"no column `{name}`", f"name one of {', '.join(sorted(schema))}{meant(name, schema)}"
                 )
             schema[name] = kind
         if result_type(spread(expression), pl.Schema(schema)) is None:
-            raise self._wrong(where, f"{text!r} cannot be evaluated over profiles", "check the types it compares")
+            raise self._wrong(where, f"{text!r} cannot be evaluated over {of}", "check the types it compares")
         return expression
 
     def _section(self, written: Any, where: str) -> dict[str, Any]:
@@ -219,13 +280,18 @@ class Unmapped:
 
 
 def map_rows(
-    mapping: DestinationMapping, frames: Mapping[str | None, pl.DataFrame], count: int, archived: bool = False
+    mapping: DestinationMapping,
+    frames: Mapping[str | None, pl.DataFrame],
+    count: int,
+    archived: bool = False,
+    of: str = PROFILES,
 ) -> tuple[list[list[Row]], list[Unmapped]]:
     """Evaluate a destination's objects over profiles.
 
     Args:
         frames: by `each`; the column `index` says which profile a row is of.
         archived: over merged profiles, what their archived rows hold (keys empty).
+        of: whose objects: of profiles, stock or orders.
     Returns: for each of `count` profiles its rows in the order of the objects; and what could not be evaluated.
     """
     rows: list[list[Row]] = [[] for _ in range(count)]
@@ -233,7 +299,7 @@ def map_rows(
     for one in mapping.objects:
         fields = one.archived if archived else one.fields
         frame = frames.get(None if archived else one.each)
-        if frame is None or not frame.height or (archived and not fields):
+        if frame is None or not frame.height or (archived and not fields) or one.plan.of != of or one.plan.far:
             continue
         if one.plan.link is not None and archived:
             continue

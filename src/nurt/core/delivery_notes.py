@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from nurt.core.delivery_mapping import Unmapped
 from nurt.core.delivery_record import Record
-from nurt.model.delivery import Refusal, Wish
+from nurt.model.delivery import PROFILES, Refusal, Wish
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One published profile: id in hex, where it stood on the topic, and its Avro body; None: a tombstone.
+    """One published profile, order or figure: id in hex, where it stood on the topic, and its body; None: a tombstone.
 
     `revision` is given where a tombstone has one.
     """
@@ -20,6 +20,7 @@ class Message:
     place: tuple[int, int]
     revision: int | None
     body: bytes | None
+    of: str = PROFILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,13 @@ class Parked:
 
 @dataclass(slots=True)
 class Notes:
-    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, owners."""
+    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, owners.
+
+    Attributes:
+        kept: messages to be mapped again one day; None: no more.
+        claims: (account, profile): true when it has the account, false when not any more.
+        listed: (account, order): true when it belongs there, false when not any more.
+    """
 
     records: dict[str, Record] = field(default_factory=dict)
     parked: dict[str, tuple[Parked, float]] = field(default_factory=dict)
@@ -50,10 +57,14 @@ class Notes:
     cured: set[str] = field(default_factory=set)
     owners: dict[str, str | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, Message | None] = field(default_factory=dict)
+    claims: dict[tuple[str, str], bool] = field(default_factory=dict)
+    listed: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def count(self, what: str, number: int = 1) -> None:
         """Count something."""
         self.counts[what] = self.counts.get(what, 0) + number
 
     def __bool__(self) -> bool:
-        return any((self.records, self.parked, self.unparked, self.refused, self.cured, self.owners, self.counts))
+        some = (self.records, self.parked, self.unparked, self.refused, self.cured, self.owners, self.counts)
+        return any((*some, self.kept, self.claims, self.listed))

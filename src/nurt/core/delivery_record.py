@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from nurt.model.delivery import Fate, Fields, Life, Op, Verdict, Write
+from nurt.model.delivery import PROFILES, Fate, Fields, Life, Op, Verdict, Write
 
 LAYOUT = 1
 MARK_BYTES = 6
@@ -43,6 +43,10 @@ class Record:
     Attributes:
         place: (partition, offset) of that message; for tombstones, which carry no revision.
         generation: of the back-fill that sent it; marks of an earlier one are not believed.
+        of: profiles, or orders.
+        accounts: of a profile those that it has claimed, of an order the one that it is listed under.
+        heads: by object, the row of a profile that its orders name.
+        owing: its orders may not have been told yet.
     """
 
     revision: int = -1
@@ -50,6 +54,10 @@ class Record:
     generation: int = 0
     life: Life = Life.LIVE
     held: tuple[Held, ...] = ()
+    of: str = PROFILES
+    accounts: tuple[str, ...] = ()
+    heads: Mapping[str, str] = field(default_factory=dict)
+    owing: bool = False
 
     def find(self, object_: str, key: str) -> Held | None:
         """Find a row."""
@@ -90,16 +98,23 @@ class Record:
     def encode(self) -> bytes:
         """Write it as stored."""
         rows = [[one.object, one.key, dict(one.marks), one.receiver_id, one.refused] for one in self.held]
-        return orjson.dumps([LAYOUT, self.revision, self.place, self.generation, self.life, rows])
+        kin = (
+            [[self.of, self.accounts, dict(self.heads), self.owing]]
+            if self.accounts or self.owing or self.of != PROFILES
+            else []
+        )
+        return orjson.dumps([LAYOUT, self.revision, self.place, self.generation, self.life, rows, *kin])
 
     @staticmethod
     def decode(value: bytes | None) -> Record:
         """Read it; an empty one where there is none."""
         if value is None:
             return Record()
-        layout, revision, place, generation, life, rows = orjson.loads(value)
+        layout, revision, place, generation, life, rows, *more = orjson.loads(value)
         assert layout == LAYOUT, "a record of a later nurt is refused when the delivery starts"
-        return Record(revision, tuple(place), generation, Life(life), tuple(Held(*row) for row in rows))
+        of, accounts, heads, owing = more[0] if more else (PROFILES, (), {}, False)
+        held = tuple(Held(*row) for row in rows)
+        return Record(revision, tuple(place), generation, Life(life), held, of, tuple(accounts), heads, owing)
 
 
 class Marks:

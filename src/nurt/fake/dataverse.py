@@ -19,8 +19,13 @@ TABLES: dict[str, tuple[str, set[str]]] = {
         "contact",
         {"firstname", "lastname", "emailaddress1", "telephone1", "nurt_orders", "statecode"},
     ),
+    "salesorders": ("salesorder", {"name", "nurt_stage"}),
 }
-BINDS = {"parentcustomerid_account@odata.bind"}
+BINDS = {
+    "parentcustomerid_account@odata.bind": ("accounts", "_parentcustomerid_value"),
+    "customerid_contact@odata.bind": ("contacts", "_customerid_value"),
+}
+"""By the field that binds: the parent's entity set, and what the row holds then."""
 
 
 class FakeDataverse(Fake):
@@ -83,7 +88,7 @@ class FakeDataverse(Fake):
 
     def _put(self, table: str, key: str, fields: dict[str, Any]) -> Told | None:
         logical, columns = TABLES[table]
-        if unknown := sorted(set(fields) - columns - BINDS):
+        if unknown := sorted(set(fields) - columns - {*BINDS}):
             return _error(400, "0x80048d19", f"Could not find a property named '{unknown[0]}'")
         if fields.get("emailaddress1") and "@" not in fields["emailaddress1"]:
             return _error(400, "0x80040265", f"{fields['emailaddress1']} is no address")
@@ -91,15 +96,15 @@ class FakeDataverse(Fake):
         if not held:
             self._next += 1
             held = {f"{logical}id": f"00000000-0000-0000-0000-{self._next:012d}", KEY: key, "merged": False}
-        for name in BINDS & set(fields):
-            bound = fields[name]
+        for name in {*BINDS} & set(fields):
+            bound, (parents, column) = fields[name], BINDS[name]
             if bound is None:
-                held["_parentcustomerid_value"] = None
+                held[column] = None
                 continue
-            parent = re.fullmatch(rf"/?accounts\({KEY}='(.*)'\)", bound)
-            if parent is None or parent.group(1) not in self.rows["accounts"]:
-                return _error(404, "0x80040217", "the bound account Does Not Exist")
-            held["_parentcustomerid_value"] = self.rows["accounts"][parent.group(1)]["accountid"]
+            parent = re.fullmatch(rf"/?{parents}\({KEY}='(.*)'\)", bound)
+            if parent is None or parent.group(1) not in self.rows[parents]:
+                return _error(404, "0x80040217", "the bound row Does Not Exist")
+            held[column] = self.rows[parents][parent.group(1)][f"{TABLES[parents][0]}id"]
         held.update({name: value for name, value in fields.items() if name not in BINDS})
         self.rows[table][key] = held
         return None

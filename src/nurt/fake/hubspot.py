@@ -11,6 +11,7 @@ ROWS_MAX = 100
 TYPES: dict[str, set[str]] = {
     "contacts": {"nurt_id", "email", "firstname", "lastname", "phone", "lifecyclestage", "nurt_orders", "nurt_gross"},
     "companies": {"nurt_id", "name", "domain", "nurt_tax_id", "country"},
+    "orders": {"nurt_id", "hs_order_name", "nurt_stage", "nurt_market"},
 }
 Error = dict[str, Any]
 
@@ -50,7 +51,7 @@ class FakeHubspot(Fake):
         if len(body.get("inputs", ())) > ROWS_MAX:
             return _invalid("the maximum of inputs is 100")
         if found := re.fullmatch(r"/crm/v4/associations/(\w+)/(\w+)/batch/(associate/default|archive)", asked.path):
-            return self._associate(found.group(3), body["inputs"])
+            return self._associate(found.group(3), found.group(1), found.group(2), body["inputs"])
         if asked.path == "/crm/v3/objects/contacts/gdpr-delete":
             gone = self.objects["contacts"].pop(str(body["objectId"]), None)
             if gone is None:
@@ -127,11 +128,11 @@ class FakeHubspot(Fake):
         self.objects[kind][stays] = {**other, **self.objects[kind][stays]}
         return Told(200, {"id": stays, "properties": self.objects[kind][stays]})
 
-    def _associate(self, what: str, inputs: list[dict[str, Any]]) -> Told:
+    def _associate(self, what: str, near: str, far: str, inputs: list[dict[str, Any]]) -> Told:
         for one in inputs:
             if what == "archive":
                 self.links -= {(one["from"]["id"], to["id"]) for to in one["to"]}
-            elif one["from"]["id"] not in self.objects["contacts"] or one["to"]["id"] not in self.objects["companies"]:
+            elif one["from"]["id"] not in self.objects[near] or one["to"]["id"] not in self.objects[far]:
                 return _invalid("an end is not there")
             else:
                 self.links.add((one["from"]["id"], one["to"]["id"]))

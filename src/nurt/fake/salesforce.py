@@ -16,9 +16,13 @@ TYPES: dict[str, set[str]] = {
     "Account": {"Name", "Nurt_Tax_Id__c", "BillingCountry"},
     "Contact": {"FirstName", "LastName", "Email", "Phone", "AccountId", "Nurt_Orders__c", "Nurt_Status__c"},
     "Lead": {"FirstName", "LastName", "Company", "Email"},
-    "Task": {"Subject", "Status", "Priority", "Description"},
+    "Task": {"Subject", "Status", "Priority", "Description", "WhoId"},
+    "Nurt_Order__c": {"Name", "Nurt_Stage__c", "Nurt_Market__c", "Contact__c"},
 }
-REQUIRED = {"Account": "Name", "Contact": "LastName", "Lead": "LastName", "Task": "Subject"}
+REQUIRED = {"Account": "Name", "Contact": "LastName", "Lead": "LastName", "Task": "Subject", "Nurt_Order__c": "Name"}
+RELATIONS = {"Account": ("Account", "AccountId"), "Contact__r": ("Contact", "Contact__c")}
+"""By the relationship's name: the parent, and the field that holds its id."""
+
 NULL = "#N/A"
 
 
@@ -89,8 +93,9 @@ class FakeSalesforce(Fake):
     def _describe(self, kind: str) -> Told:
         fields: list[dict[str, Any]] = [{"name": name, "updateable": True} for name in sorted(TYPES[kind])]
         fields += [{"name": KEY, "externalId": True, "updateable": True}, {"name": "Id", "updateable": False}]
-        if kind == "Contact":
-            fields.append({"name": "AccountId", "relationshipName": "Account", "updateable": True})
+        for relation, (_, column) in RELATIONS.items():
+            if column in TYPES[kind]:
+                fields.append({"name": column, "relationshipName": relation, "updateable": True})
         return Told(200, {"fields": fields})
 
     def _upsert(self, kind: str, key: str, body: Any) -> Told:
@@ -107,11 +112,15 @@ class FakeSalesforce(Fake):
 
     def _put(self, kind: str, key: str, fields: dict[str, Any], code: str | None = None) -> dict[str, Any]:
         held = self.objects[kind].get(key)
-        account = fields.pop("Account", None)
+        named = {name: fields.pop(name) for name in RELATIONS if name in fields}
+        parents = [(RELATIONS[name], self.objects[RELATIONS[name][0]].get(ref[KEY])) for name, ref in named.items()]
+        people = {person["Id"] for kind in ("Contact", "Lead") for person in self.objects[kind].values()}
         if self._random.random() < self.lock_rate:
             code = "UNABLE_TO_LOCK_ROW"
-        elif set(fields) - TYPES[kind] or (account is not None and account.get(KEY) not in self.objects["Account"]):
+        elif set(fields) - TYPES[kind] or any(parent is None for _, parent in parents):
             code = "INVALID_FIELD"
+        elif fields.get("WhoId") and fields["WhoId"] not in people:
+            code = "INVALID_CROSS_REFERENCE_KEY"
         elif not {**(held or {}), **fields}.get(REQUIRED[kind]):
             code = "REQUIRED_FIELD_MISSING"
         elif fields.get("Email") and "@" not in fields["Email"]:
@@ -122,8 +131,8 @@ class FakeSalesforce(Fake):
         if held is None:
             self._next += 1
             held = self.objects[kind][key] = {"Id": f"{kind[:3]}{self._next:012d}"}
-        if account is not None:
-            held["AccountId"] = self.objects["Account"][account[KEY]]["Id"]
+        for (_, column), parent in parents:
+            held[column] = parent["Id"] if parent else None
         held.update(fields)
         for name in [name for name, value in held.items() if value is None]:
             del held[name]
@@ -164,8 +173,9 @@ class FakeSalesforce(Fake):
         for row in csv.DictReader(io.StringIO(job["csv"])):
             key = row.pop(KEY)
             fields: dict[str, Any] = {name: None if value == NULL else value for name, value in row.items() if value}
-            if (parent := fields.pop(f"Account.{KEY}", None)) is not None:
-                fields["Account"] = {KEY: parent}
+            for relation in RELATIONS:
+                if (parent := fields.pop(f"{relation}.{KEY}", None)) is not None:
+                    fields[relation] = {KEY: parent}
             if self._random.random() < self.unprocessed_rate:
                 job["results"]["unprocessedrecords"].append({KEY: key, **row})
                 continue

@@ -12,6 +12,9 @@ Value = str | int | float | bool | Decimal | date | datetime | None
 Fields = dict[str, Value]
 
 
+PROFILES = "profiles"
+"""What a destination is told unless it says otherwise."""
+
 LINK_SIGN = "\x1f"
 """Stands between the keys of the two rows that a link joins: its own key."""
 
@@ -22,6 +25,7 @@ class Life(StrEnum):
     LIVE = "live"
     REDIRECT = "redirect"  # merged into an heir
     ERASED = "erased"
+    SWEPT = "swept"  # no message told it in the last back-fill, and an operator said that it may go
 
 
 class Op(StrEnum):
@@ -48,10 +52,11 @@ class Wish:
     """What one message asks for: the rows of a live profile, or what shall be archived, merged or erased.
 
     Attributes:
-        subject: the profile's id, 32 hex digits.
         revision: None where a tombstone carries none.
         place: (partition, offset) of the message.
+        subject: the profile's id, 32 hex digits; or an order's, or made of the key of a figure of stock.
         rows: of a redirect: what archived rows shall hold.
+        accounts: of a profile its accounts, of an order the one that it belongs to; where orders name profiles.
     """
 
     subject: str
@@ -60,6 +65,8 @@ class Wish:
     life: Life
     rows: tuple[Row, ...] = ()
     heir: str | None = None
+    of: str = PROFILES
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Write:
     Attributes:
         whole: the fields are all that the row has, not only those that changed.
         is_new: nothing was ever sent under this key.
-        refs: of a link its two ends; of a merge the row that stays.
+        refs: of a link its two ends; of a merge the row that stays; else the rows that `parents` of its object name.
     """
 
     subject: str

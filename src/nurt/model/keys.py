@@ -52,11 +52,11 @@ Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine`
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (what the receiver is believed to hold of
 a profile), `parked` (zset: profiles by when they are due) and `p<hex>` (one of them), `refused` (zset: refusals by
 time) and `q<hex>:<object>` (one, with the receiver's words), `k<hash>`
-(the profile that wrote a shared row last), `counts`, `status`, `generation`, `live`, `backfill`
-(offsets
-noted before they are committed), `offsets` (of a delivery that reads the state itself). Under `<prefix>:d:<bucket>:`:
-a number for each rate limit (the moment until which it is used up), and `until` (the receiver asked to be left
-alone). Only the rates expire.
+(the profile that wrote a shared row last), `a<account>` (set: profiles that claim an account), `o<account>` (set: its
+orders), `b<hex>` (the message of an order, or of what was refused), `counts`, `status`, `generation`, `live`,
+`backfill` (offsets noted before they are committed), `offsets` (of a delivery that reads the state itself). Under
+`<prefix>:d:<bucket>:` a number for each rate limit (the moment until which it is used up), and `until` (the receiver
+asked to be left alone). Only the rates expire.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from nurt.core.delivery_notes import Message
 from nurt.model.raw import RawBatch
-from nurt.operators.deliver import Stopping
+from nurt.operators.deliver_lanes import Stopping
 from nurt.operators.deliver_source import Work
 
 BACKLOG_ROWS = 2_000

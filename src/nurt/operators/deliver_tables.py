@@ -14,7 +14,8 @@ from nurt.core.delivery_notes import Message, Notes
 from nurt.core.delivery_record import Record
 from nurt.core.delivery_tables import TableBatch
 from nurt.model.delivery import Answer, Life, Refusal, Trouble, Wish
-from nurt.operators.deliver import LOOK_S, Stopping
+from nurt.operators.deliver_flight import LOOK_S
+from nurt.operators.deliver_lanes import Stopping
 from nurt.ports import DeliveryMemory, TableSink
 
 OBJECT = "profile"

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.hubspot import Hubspot
-from nurt.delivering import read_preset
+from nurt.delivering_config import read_preset
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.server import running
 from tests.delivery.scene import Scene, key_of, mapping_of

@@ -14,7 +14,7 @@ from nurt.adapters.dataverse import Dataverse
 from nurt.adapters.mailchimp import Mailchimp
 from nurt.adapters.marketing_cloud import MarketingCloud
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.delivering import read_preset
+from nurt.delivering_config import read_preset
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.mailchimp import FakeMailchimp
 from nurt.fake.marketing_cloud import FakeMarketingCloud

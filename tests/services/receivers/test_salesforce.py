@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from redis import Redis
 
 from nurt.adapters.salesforce import Salesforce
-from nurt.delivering import read_preset
+from nurt.delivering_config import read_preset
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import running
 from tests.delivery.scene import Scene, key_of, mapping_of
@@ -77,14 +77,12 @@ def test_a_used_up_quota_rests(fake: FakeSalesforce, redis_url: str, monkeypatch
     monkeypatch.setattr("nurt.adapters.salesforce.LIMIT_WAIT_S", 0.3)
     fake.usage = (10, 10)
     scene = _scene(fake, redis_url)
-    to = scene.deliverer()
 
     def come_back(step: str) -> None:
         if step == "answer noted":
             fake.usage = (1, 10)
 
-    to._fault = come_back
-    to.deliver([scene.say(1, email="a@x.pl")])
+    scene.deliverer(fault=come_back).deliver([scene.say(1, email="a@x.pl")])
     assert len(fake.objects["Contact"]) == 1 and scene.store().counts()["throttled"] == 1
 
 

@@ -91,9 +91,9 @@ def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
     scene: Scene, fake: FakeWebhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", "wrong")
-    monkeypatch.setattr("nurt.operators.deliver.AUTH_PAUSE_S", 0.3)
+    monkeypatch.setattr("nurt.operators.deliver_flight.AUTH_PAUSE_S", 0.3)
     to = scene.deliverer()
-    original = to._to.refresh
+    original = to._flight._to.refresh
 
     def refresh() -> None:
         if len(fake.calls) > 2:
@@ -101,6 +101,6 @@ def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
             assert scene.store().status()["state"].startswith("paused")
         original()
 
-    monkeypatch.setattr(to._to, "refresh", refresh)
+    monkeypatch.setattr(to._flight._to, "refresh", refresh)
     to.deliver([scene.say(1, email="a@x.pl")])
     assert len(fake.rows) == 1 and not scene.store().refusals()

@@ -1,0 +1,186 @@
+"""Read who is delivered to: a destination's section, its preset, the topics it reads and what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from nurt.adapters.clickhouse_sink import ClickhouseSink
+from nurt.adapters.dataverse import Dataverse
+from nurt.adapters.delivery_contracts import CONTRACTS, ContractBodies, ContractWishes, MixedWishes, columns_of
+from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
+from nurt.adapters.delta_sink import DeltaSink
+from nurt.adapters.hubspot import Hubspot
+from nurt.adapters.iceberg_sink import IcebergSink
+from nurt.adapters.mailchimp import Mailchimp
+from nurt.adapters.marketing_cloud import MarketingCloud
+from nurt.adapters.postgres_sink import PostgresSink
+from nurt.adapters.salesforce import Salesforce
+from nurt.adapters.webhook import Webhook
+from nurt.core.delivery_diff import Rules
+from nurt.core.delivery_mapping import DestinationMapping, Reader
+from nurt.core.delivery_notes import Message
+from nurt.core.delivery_record import Marks
+from nurt.core.mapping_yaml import meant
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import PROFILES
+from nurt.model.raw import RawBatch
+from nurt.ports import Destination, TableSink, WishReader
+from nurt.settings import Settings
+from nurt.wiring import open_registry
+
+KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
+    "dataverse": Dataverse,
+    "hubspot": Hubspot,
+    "mailchimp": Mailchimp,
+    "marketing_cloud": MarketingCloud,
+    "salesforce": Salesforce,
+    "webhook": Webhook,
+}
+"""Receivers that take rows, by the word of `kind`."""
+
+TABLE_KINDS: Mapping[str, Callable[[DestinationMapping], TableSink]] = {
+    "clickhouse": ClickhouseSink,
+    "delta": DeltaSink,
+    "iceberg": IcebergSink,
+    "postgres": PostgresSink,
+}
+"""Analytics stores, which take whole profiles."""
+
+TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "iceberg": 10_000, "postgres": 200}
+"""How long a change may wait for others: a commit, or a part, is dear where many of them must be joined later."""
+
+TABLE_ROWS_MAX = 20_000
+
+
+def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
+    """Read who is delivered to. Raises ConfigurationError."""
+    path = settings.destinations
+    try:
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as failed:
+        raise ConfigurationError(
+            f"reading destinations {path}: {failed.strerror}; write one (docs/delivery.md shows how), or name it under "
+            "`destinations` in the settings"
+        ) from None
+    except yaml.YAMLError as failed:
+        mark = getattr(failed, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigurationError(
+            f"reading destinations {path}{line}: it is no YAML; look at quotes and indentation"
+        ) from None
+    sections = written.get("destinations") if isinstance(written, dict) else None
+    if not isinstance(sections, dict):
+        raise ConfigurationError(f"reading destinations {path}: `destinations:` is missing; begin with it")
+    return {str(name): _read(str(path), str(name), section) for name, section in sections.items()}
+
+
+def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
+    written = section if isinstance(section, dict) else {}
+    preset = read_presets(written["preset"]) if written.get("preset") else {}
+    of = written.get("of", preset.get("of", PROFILES))
+    others = {one: columns_of(one) for one in CONTRACTS}
+    known = [PROFILES, *CONTRACTS]
+    if of not in known:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(known)}{meant(str(of), known)}"
+        )
+    if of == PROFILES:
+        reader = Reader(file_name, SCHEMAS, PREFIXES, others=others)
+    else:
+        reader = Reader(file_name, others[of], {}, of=of)
+    mapping = reader.destination(name, section, preset)
+    known = sorted({*KINDS, *TABLE_KINDS})
+    if of != PROFILES and mapping.kind in TABLE_KINDS:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `{mapping.kind}` takes profiles only; stock has its own `stock.duckdb`"
+        )
+    if mapping.kind in TABLE_KINDS and mapping.objects:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `{mapping.kind}` takes whole profiles and no `objects`; remove them"
+        )
+    if mapping.kind not in known:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `kind: {mapping.kind}` is no receiver that nurt knows; choose one of "
+            f"{', '.join(known)}{meant(mapping.kind, known)}"
+        )
+    return mapping
+
+
+def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
+    """Read the objects of a preset, or of several that add to each other in their order."""
+    presets = [read_preset(name) for name in ([names] if isinstance(names, str) else names)]
+    objects = {key: value for preset in presets for key, value in preset.get("objects", {}).items()}
+    return {**{key: value for preset in presets for key, value in preset.items()}, "objects": objects}
+
+
+def read_preset(name: str) -> Mapping[str, Any]:
+    """Read the objects of a known receiver."""
+    folder = files("nurt") / "presets" / "delivery"
+    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    if name not in known:
+        raise ConfigurationError(
+            f"reading preset {name}: there is none; choose one of {', '.join(known)}{meant(name, known)}"
+        )
+    preset: Mapping[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    return preset
+
+
+def destination_named(settings: Settings, name: str) -> DestinationMapping:
+    """Find one destination. Raises ConfigurationError with the nearest name."""
+    known = read_destinations(settings)
+    if name not in known:
+        raise ConfigurationError(
+            f"looking for destination {name}: {settings.destinations} has {', '.join(known) or 'none'}"
+            f"{meant(name, known)}; name one of them"
+        )
+    return known[name]
+
+
+def kinds_of(mapping: DestinationMapping) -> list[str]:
+    """Say what a destination is told: profiles, stock or orders, or several of them."""
+    return sorted(mapping.kinds(), key=(PROFILES, *CONTRACTS).index) or [PROFILES]
+
+
+def topics_of(settings: Settings, mapping: DestinationMapping) -> dict[str, str]:
+    """Say by topic what a destination reads there; none: it reads profiles from the state.
+
+    Raises ConfigurationError where what it is told is published to no topic.
+    """
+    kinds = kinds_of(mapping)
+    if kinds == [PROFILES] and settings.topic is None:
+        return {}
+    topics = {PROFILES: settings.topic, "stock": settings.stock.topic, "orders": settings.stock.orders_topic}
+    keys = {PROFILES: "output: {topic", "stock": "stock: {topic", "orders": "stock: {orders_topic"}
+    for of in kinds:
+        if topics[of] is None:
+            raise ConfigurationError(
+                f"opening destination {mapping.name}: {of} are published to no topic; set `{keys[of]}: ...}}`"
+            )
+    return {str(topics[of]): of for of in kinds}
+
+
+def reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
+    """Make what reads a destination's messages."""
+    topics = topics_of(settings, mapping)
+    profiles = Bodies(open_registry(settings) if settings.topic is not None else None).messages
+    readers = {topic: profiles if of == PROFILES else ContractBodies(of).messages for topic, of in topics.items()}
+    return lambda batch: readers.get(batch.topic, profiles)(batch)
+
+
+def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
+    """Make what says what messages ask for."""
+    readers: dict[str, WishReader] = {}
+    for of in kinds_of(mapping):
+        readers[of] = Wishes(mapping) if of == PROFILES else ContractWishes(mapping, of, open_registry(settings))
+    return MixedWishes(readers) if len(readers) > 1 else next(iter(readers.values()))
+
+
+def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> Rules:
+    """Make the rules by which rows are compared. Marks are keyed with the deployment's secret."""
+    key = hashlib.blake2b(settings.ids_secret(), person=b"delivery", digest_size=32).digest()
+    return Rules(tuple(one.plan for one in mapping.objects), Marks(key), generation, to.limits.whole_rows)

@@ -1,0 +1,64 @@
+"""What is under way in one run, over all its worker threads: no two write one external id, or one record, at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from nurt.errors import NurtError
+from nurt.model.delivery import Call
+
+LANE_WAIT_S = 0.02
+
+
+class Stopping(NurtError):
+    """The run was asked to end while it waited for a receiver; what was not settled comes again at the next start."""
+
+    exit_code = 0
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Keys and subjects that are taken."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    taken: set[tuple[str, str]] = field(default_factory=set)
+    subjects: set[str] = field(default_factory=set)
+
+    def enter(self, subjects: Iterable[str]) -> set[str]:
+        """Take those subjects that are free; returns them."""
+        with self.lock:
+            free = {*subjects} - self.subjects
+            self.subjects |= free
+            return free
+
+    def enter_all(self, subjects: Iterable[str], stopping: Callable[[], bool]) -> set[str]:
+        """Take all of these subjects, waiting until they are free; the ones taken so far are given back meanwhile."""
+        wanted = {*subjects}
+        while (free := self.enter(wanted)) != wanted:
+            self.leave(free)
+            if stopping():
+                raise Stopping("delivering: ended while it waited for another worker; start it again")
+            time.sleep(LANE_WAIT_S)
+        return free
+
+    def leave(self, subjects: Iterable[str]) -> None:
+        """Give subjects back."""
+        with self.lock:
+            self.subjects -= {*subjects}
+
+    def claim(self, call: Call) -> bool:
+        """Take the keys of a call, all or none."""
+        keys = {(write.object, write.key) for write in call.writes}
+        with self.lock:
+            if keys & self.taken:
+                return False
+            self.taken |= keys
+            return True
+
+    def release(self, call: Call) -> None:
+        """Give them back."""
+        with self.lock:
+            self.taken -= {(write.object, write.key) for write in call.writes}
