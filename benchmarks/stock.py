@@ -29,6 +29,7 @@ import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.load import make_topics, produce
+from benchmarks.throughput import timed
 from nurt.simulate.bulk_stock import STOCK_MAPPING, stock_load
 from nurt.simulate.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
@@ -108,9 +109,7 @@ def contest(name: str, job: str, place: dict[str, str], events: int) -> dict[str
     with running_redis(kind="valkey") as server:
         client: Any = Redis.from_url(server.url)
         empty = client.info("memory")["used_memory"]
-        began = time.perf_counter()
-        run_stock_here(stock, settings_of(place, load, server.socket_url, stop_at_end=True))
-        seconds = time.perf_counter() - began
+        seconds = timed(lambda: run_stock_here(stock, settings_of(place, load, server.socket_url, stop_at_end=True)))
         used = client.info("memory")["used_memory"] - empty
         skus = sum(1 for _ in client.scan_iter(match="*{r:default}q*", count=10_000))
         levels = {}

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
 import pytest
 
-from nurt.core.stock import components, promise
+from nurt.core.stock import components, scales
 from nurt.core.sweeps import Sweep, Table, sweep_record
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
@@ -184,6 +183,7 @@ class WritesInTwo(Wrapped):
     """Writes papers, and what they hold of shelves, one after the other."""
 
     def write(self, change: Change) -> None:
+        change = change.flatten()
         first = {key: value for key, value in change.put.items() if b"}g" in key or b"}c" in key or b"}j" in key}
         if not first or len(first) == len(change.put):
             self.inner.write(change)
@@ -197,12 +197,8 @@ def test_a_store_without_a_rule_is_noticed(broken: Callable[[Store], Store]) -> 
     assert crash_everywhere(broken, first_only=True)
 
 
-def without_positions(holds: pl.DataFrame, levels: pl.DataFrame, as_of_ms: int) -> pl.DataFrame:
-    return holds
-
-
 RULES_OFF = {
-    "bookings_end": lambda monkeypatch: monkeypatch.setattr(promise, "without_shown", without_positions),
+    "bookings_end": lambda monkeypatch: monkeypatch.setattr(scales, "_end_bookings", lambda *_: None),
     "papers_join": lambda monkeypatch: monkeypatch.setattr(components, "joins", lambda members: False),
 }
 

@@ -13,12 +13,14 @@ from rich.text import Text
 from nurt.adapters.redis_reading import naming_failures
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, deployment, page, print_json, print_table, refuse
 from nurt.core.ids import Ids
-from nurt.core.stock.promise import BOOKING
+from nurt.core.stock.promise import BOOKING, HOLDS
 from nurt.core.stock.routes import compile_routes
-from nurt.core.stock.said import KIT_PART, LEVEL, SUPPLY
+from nurt.core.stock.said import KIT_PART, LEVEL, SHELVES, SUPPLY
 from nurt.core.stock.tokens import order_token
 from nurt.core.tables import OWNER
-from nurt.model.keys import Keys
+from nurt.model.change import cut_keys
+from nurt.model.keys import Keys, words_of
+from nurt.model.values import Values
 from nurt.operators.stock_view import Looked, StockView
 from nurt.settings import Settings
 from nurt.stock import EXPIRES_S, Line, Stock, decimals
@@ -50,7 +52,7 @@ def view_of(own: Settings) -> Iterator[Opened]:
     ids = Ids(settings.ids_secret())
     client: Any = open_redis(settings)
     view = StockView(
-        lambda keys: client.mget(keys) if keys else [],
+        lambda blocks: [Values.of(client.mget(cut_keys(block)) if len(block) else []) for block in blocks],
         Keys(settings.prefix, settings.shards),
         fold_context(mapping, ids),
         compile_routes(mapping.stock),
@@ -85,15 +87,15 @@ def show_stock(
     """Print what can be sold of a sku, and why."""
     view, realms, ids = opened
     for realm in realms:
-        looked = view.look(realm, [ids.one(f"sku\x1f{sku}")], MomentClock().today())
-        if looked.ids:
+        looked = view.look(realm, words_of([ids.one(f"sku\x1f{sku}")]), MomentClock().today())
+        if len(looked.ids):
             break
     else:
         raise refuse(f"showing stock of {sku}", "no stock level, supply, kit or order names it", "check the spelling")
     routes = view.routes
     rows = [
         decimals(row, FIGURES)
-        for row in looked.figures.iter_rows(named=True)
+        for row in looked.figures.frame(routes, looked.skus).iter_rows(named=True)
         if channel in (None, row["channel"]) and market in (None, row["market"])
     ]
     made_of = _made_of(looked, view)
@@ -127,7 +129,7 @@ def _made_of(looked: Looked, view: StockView) -> list[dict[str, Any]]:
     def add(what: str, where: str, quantity: int, why: str) -> None:
         made.append({"what": what, "where": where, **decimals({"quantity": quantity}, ["quantity"]), "why": why})
 
-    for row in looked.rows.sort("part", "location", "system").iter_rows(named=True):
+    for row in SHELVES.unpack(looked.shelves.plain()).sort("part", "location", "system").iter_rows(named=True):
         place = row["location"] or ""
         if row["part"] == LEVEL:
             known = place in plan.locations
@@ -147,7 +149,7 @@ def _made_of(looked: Looked, view: StockView) -> list[dict[str, Any]]:
     for market in plan.markets.values():
         if market.buffer:
             add("buffer", market.name, -market.buffer, "of the market")
-    for row in looked.holds.sort("part", "channel", "market").iter_rows(named=True):
+    for row in HOLDS.unpack(looked.held.plain()).sort("part", "channel", "market").iter_rows(named=True):
         where = row["location"] or f"{row['channel'] or 'any'}/{row['market'] or ''}"
         if row["part"] == BOOKING:
             add("booked", where, -row["quantity"], f"on hand may not show it before {_time(row['due_ms'] * 1000)}")

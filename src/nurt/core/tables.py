@@ -154,6 +154,10 @@ class Table:
         body, ends = self._packed(raw, owners, by_row=False)
         return cut(body, ends)
 
+    def pack_values(self, raw: Raw, owners: int) -> Values:
+        """Pack arrays, sorted by owner, into one value an owner; an owner without rows has none."""
+        return Values(*self._packed(raw, owners, by_row=False))
+
     def _packed(self, raw: Raw, owners: int, by_row: bool) -> tuple[Bytes, Int64s]:
         rows = len(raw.owner)
         letters = int((raw.stops - raw.starts).sum())

@@ -6,30 +6,35 @@ events of crossing them and the read model change in one write; events are owed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 import polars as pl
 
 from nurt.core.context import FoldContext
-from nurt.core.stock.figures import PUBLISHED, crossing, levels_of
+from nurt.core.packing import Int64s
+from nurt.core.stock.figures import Figures, crossing, levels_of
+from nurt.core.stock.holders import Holders
 from nurt.core.stock.papers import DONE_ORDER, SHARE
 from nurt.core.stock.promise import HOLD
 from nurt.core.stock.routes import Routes
-from nurt.core.stock.said import LEVEL
+from nurt.core.stock.said import LEVEL, SHELVES
+from nurt.core.stock.told import Codec, Told
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
 from nurt.model.head import owed_score
-from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT
+from nurt.model.keys import Keys, words_of
 from nurt.model.stock_published import StockBatch
 from nurt.operators.stock_view import SHARES, Looked, StockView
 from nurt.ports import Store
 
 SHOWN, SAID, STUCK = b"v", b"b", b"n"
-SEARCH_MS = 5_000
-"""How often at most orders are searched that hold what is oversold; an event in between names none."""
+SEARCH_MS = 300_000
+"""How often at most a search for who holds what is oversold is made; an event in between may name nobody."""
+SKUS_NAMED_MAX = 200
+"""Oversold skus of one moment whose orders are named."""
 ORDERS_NAMED_MAX = 100
 """Orders that an event of oversold stock names."""
 
@@ -41,6 +46,7 @@ class StockPublisher:
         moment: tells the epoch and what the time is, in milliseconds.
         stale_of: names a realm's stale locations.
         near: says whether hardly anything waits to be read.
+        recent: who held what lately, by realm.
     """
 
     def __init__(
@@ -52,10 +58,12 @@ class StockPublisher:
         moment: Callable[[], tuple[int, int]],
         stale_of: Callable[[str], frozenset[str]],
         near: Callable[[], bool],
+        recent: Mapping[str, Holders],
     ) -> None:
-        self._near, self._searched_ms = near, 0
+        self._near, self._searched_ms, self._recent = near, -SEARCH_MS, recent
         self._store, self._keys, self._routes, self._moment = store, keys, routes, moment
-        self.view = StockView(store.read, keys, context, routes, stale_of)
+        self._context, self._codec = context, Codec(routes)
+        self.view = StockView(store.load, keys, context, routes, stale_of)
 
     def publish(self, realm: str, shelves: Sequence[bytes], papers: Sequence[bytes]) -> StockBatch:
         """Say how shelves and orders are now."""
@@ -87,79 +95,98 @@ class StockPublisher:
         change: Change,
         events: list[dict[str, Any]],
     ) -> pl.DataFrame:
-        values = dict(zip(shelves, self._store.read(self._keys.in_realm(SAID, realm, shelves)), strict=True))
-        told = PUBLISHED.unpack(list(values.values()), ("sku",)).unique(OWNER)
-        texts = {shelves[owner]: sku for owner, sku in told.iter_rows()}
-        looked = self.view.look(realm, shelves, as_of_ms, texts)
-        names = self._keys.in_realm(SAID, realm, looked.ids)
-        said = PUBLISHED.unpack([values[one] for one in looked.ids])
-        now = looked.figures.join(
-            said.select(OWNER, "channel", "market", *(pl.col(name).alias(f"was_{name}") for name in _SIDES)),
-            on=[OWNER, "channel", "market"],
-            how="left",
-            maintain_order="left",
-        )
-        plan = self._routes.plan
-        level = levels_of(plan, pl.col("available"), pl.col("was_level").fill_null(0))
-        now = self._with_drift(now.with_columns(level.alias("level")), looked)
-        change.store(names, PUBLISHED.pack(now, len(looked.ids)))
-        self._cross(now, looked, realm, revision, events)
-        self._show(looked, now, realm, change)
-        return now
+        ids = words_of(shelves)
+        (said,) = self._store.load([self._keys.rows_in(SAID, realm, ids)])
+        looked = self.view.look(realm, ids, as_of_ms, lambda: self._codec.skus(said))
+        before = self._codec.read(said)
+        if len(looked.ids) < len(ids):
+            before = before.take(looked.at)
+        figures = looked.figures
+        level = levels_of(self._routes.plan, figures.available, before.level)
+        now = Told(before.there, figures.available, level, self._oversold(figures), self._drifts(looked))
+        apart = now.differs(before)
+        names = self._keys.rows_in(SAID, realm, looked.ids)
+        change.keep(names, self._codec.write(looked.skus, now), apart)
+        self._show(realm, looked.skus, figures.available, np.flatnonzero(apart), change)
+        self._cross(before, now, looked.skus, realm, revision, events)
+        return figures.frame(self._routes, looked.skus)
 
-    def _with_drift(self, now: pl.DataFrame, looked: Looked) -> pl.DataFrame:
-        """Compare with what channels show themselves: `drifts` is the difference, 0 within the tolerance."""
-        plan = self._routes.plan
+    def _oversold(self, figures: Figures) -> Int64s:
+        return np.repeat(figures.oversold[:, None], self._routes.sold, axis=1)
+
+    def _drifts(self, looked: Looked) -> Int64s:
+        """Compare with what channels show themselves: the difference, 0 within the tolerance."""
+        plan, sold = self._routes.plan, self._routes.sold
+        apart = np.zeros((len(looked.skus), sold), dtype=np.int64)
         shown = {one.name: one.shown for one in plan.channels.values() if one.shown is not None}
         if plan.drift is None or not shown:
-            return now.with_columns(pl.lit(0, pl.Int64).alias("drifts"))
-        levels = looked.rows.filter((pl.col("part") == LEVEL) & pl.col("location").is_in(list(shown.values())))
-        theirs = levels.group_by(OWNER, pl.col("location").alias("shown")).agg(pl.col("quantity").sum().alias("theirs"))
-        where = pl.col("channel").replace_strict(shown, default=None, return_dtype=pl.String)
-        now = now.with_columns(where.alias("shown")).join(
-            theirs, on=[OWNER, "shown"], how="left", maintain_order="left"
-        )
-        apart = (pl.col("theirs") - pl.col("available")).fill_null(0)
-        return now.with_columns(pl.when(apart.abs() > plan.drift).then(apart).otherwise(0).alias("drifts")).drop(
-            "shown", "theirs"
-        )
+            return apart
+        rows = SHELVES.unpack(looked.shelves.plain(), ("part", "location", "quantity"))
+        levels = rows.filter((pl.col("part") == LEVEL) & pl.col("location").is_in(list(shown.values())))
+        theirs = levels.group_by(OWNER, "location").agg(pl.col("quantity").sum())
+        of_route = [shown.get(channel) for channel, _ in self._routes.names[:sold]]
+        for owner, location, quantity in theirs.iter_rows():
+            for route in range(sold):
+                if of_route[route] == location:
+                    apart[owner, route] = quantity - looked.figures.available[owner, route]
+        return np.where(np.abs(apart) > plan.drift, apart, 0)
 
     def _cross(
-        self, now: pl.DataFrame, looked: Looked, realm: str, revision: int, events: list[dict[str, Any]]
+        self, before: Told, now: Told, skus: list[str], realm: str, revision: int, events: list[dict[str, Any]]
     ) -> None:
-        apart = (
-            (pl.col("level") != pl.col("was_level"))
-            | ((pl.col("oversold") > 0) != (pl.col("was_oversold").fill_null(0) > 0))
-            | ((pl.col("drifts") != 0) != (pl.col("was_drifts").fill_null(0) != 0))
-        )
-        oversold: dict[int, dict[str, Any]] = {}
-        for row in now.filter(apart.fill_null(True)).iter_rows(named=True):
-            place = {name: row[name] for name in ("sku", "channel", "market")}
-            name = crossing(row["was_level"], row["level"])
-            if name is not None:
-                events.append(_event(name, revision, place, quantity=row["available"]))
-            if (row["drifts"] != 0) != bool(row["was_drifts"]):
-                name = "drift" if row["drifts"] else "drift_over"
-                events.append(_event(name, revision, place, quantity=row["drifts"]))
-            if (row["oversold"] > 0) != bool(row["was_oversold"]) and row[OWNER] not in oversold:
-                name = "oversold" if row["oversold"] > 0 else "oversold_over"
-                event = _event(name, revision, {**place, "channel": "", "market": ""}, quantity=row["oversold"])
-                oversold[row[OWNER]] = event
+        """List the events of what crossed a threshold, in order of skus and routes."""
+        apart = ((now.level != before.level) & before.there) | ((now.drifts != 0) != (before.drifts != 0))
+        over = (now.oversold > 0) != (before.oversold > 0)
+        short: dict[str, dict[str, Any]] = {}
+        for row in np.flatnonzero((apart | over).any(axis=1)).tolist():
+            for route in np.flatnonzero(apart[row]).tolist():
+                channel, market = self._routes.names[route]
+                place = {"sku": skus[row], "channel": channel, "market": market}
+                was = int(before.level[row, route]) if before.there[row, route] else None
+                name = crossing(was, int(now.level[row, route]))
+                if name is not None:
+                    events.append(_event(name, revision, place, quantity=int(now.available[row, route])))
+                drifts = int(now.drifts[row, route])
+                if (drifts != 0) != bool(before.drifts[row, route]):
+                    events.append(_event("drift" if drifts else "drift_over", revision, place, quantity=drifts))
+            if over[row].any():
+                name = "oversold" if now.oversold[row, 0] > 0 else "oversold_over"
+                place = {"sku": skus[row], "channel": "", "market": ""}
+                event = _event(name, revision, place, quantity=int(now.oversold[row, 0]))
                 events.append(event)
-        short = {row["sku"]: row for row in oversold.values() if row["kind"] == "oversold"}
+                if name == "oversold":
+                    short[skus[row]] = event
         if short:
             self._name_holders(realm, short)
 
     def _name_holders(self, realm: str, short: dict[str, dict[str, Any]]) -> None:
-        """Let events say who holds; not while there is much to read, and once in a while: it is a long search."""
+        """Let events say who holds: those who held it lately, or else whoever a search finds.
+
+        A search reads every open order, so it is made once in a while, and not while there is much to read.
+        """
         _, as_of_ms = self._moment()
-        if self._near() and as_of_ms - self._searched_ms >= SEARCH_MS:
+        unknown = []
+        for sku, event in list(short.items())[:SKUS_NAMED_MAX]:
+            event["orders"] = self._recent_holders(realm, sku)
+            if not event["orders"]:
+                unknown.append(sku)
+        if unknown and self._near() and as_of_ms - self._searched_ms >= SEARCH_MS:
             self._searched_ms = as_of_ms
-            for sku, orders in self._holders(realm, list(short)).items():
+            for sku, orders in self._holders(realm, unknown).items():
                 short[sku]["orders"] = orders
 
+    def _recent_holders(self, realm: str, sku: str) -> list[str]:
+        recent = self._recent.get(realm)
+        if recent is None:
+            return []
+        papers = recent.of(self._context.ids.one(f"sku\x1f{sku}"), ORDERS_NAMED_MAX)
+        values = self._store.read(self._keys.in_realm(SHARES, realm, papers)) if papers else []
+        rows = SHARE.unpack(values, ("part", "sku"))
+        still = rows.filter((pl.col("part") == HOLD) & (pl.col("sku") == sku))[OWNER].unique().to_list()
+        return sorted(papers[owner].hex() for owner in still)
+
     def _holders(self, realm: str, skus: list[str]) -> dict[str, list[str]]:
-        """Find open orders that hold skus: a walk over all open orders, for what is oversold is rare."""
+        """Find open orders that hold skus: a walk over all open orders."""
         found: dict[str, list[str]] = {sku: [] for sku in skus}
         start = self._keys.realm_place(realm)
         for ids in self._store.scan(SHARES):
@@ -170,22 +197,21 @@ class StockPublisher:
                 found[sku].append(ids[owner].hex())
         return {sku: sorted(orders)[:ORDERS_NAMED_MAX] for sku, orders in found.items()}
 
-    def _show(self, looked: Looked, now: pl.DataFrame, realm: str, change: Change) -> None:
+    def _show(self, realm: str, skus: list[str], available: Int64s, rows: Int64s, change: Change) -> None:
         """Write the read model: one text a sku, `{"channel/market": pieces}`."""
+        if not len(rows):
+            return
+        texts = self._codec.shown(available[rows])
         place = self._keys.realm_place(realm) + SHOWN
-        pieces = pl.col("available") / UNIT
-        whole = (
-            pl.when(pl.col("available") % UNIT == 0)
-            .then((pl.col("available") // UNIT).cast(pl.String))
-            .otherwise(pieces.cast(pl.String))
-        )
-        texts = now.group_by(OWNER, maintain_order=True).agg(
-            pl.concat_str(pl.lit('"'), pl.col("channel"), pl.lit("/"), pl.col("market"), pl.lit('":'), whole).str.join(
-                ","
-            )
-        )
-        for owner, text in texts.iter_rows():
-            change.put[place + looked.skus[owner].encode()] = b"{" + text.encode() + b"}"
+        names = [skus[row].encode() for row in rows.tolist()]
+        sizes = np.fromiter(map(len, names), dtype=np.int64, count=len(names))
+        for size in np.unique(sizes).tolist():  # keys of one length are put together
+            some = np.flatnonzero(sizes == size)
+            keys = b"".join([place + names[at] for at in some.tolist()])
+            mine = sizes == size
+            every = np.zeros((len(names), len(place) + size), dtype=np.uint8)
+            every[some] = np.frombuffer(keys, dtype=np.uint8).reshape(len(some), -1)
+            change.keep(every, texts, mine)
 
     def _stuck(
         self,
@@ -217,9 +243,6 @@ class StockPublisher:
                 events.append(event)
             elif not is_stuck and told is not None:
                 change.drop.append(name)
-
-
-_SIDES = ("level", "oversold", "drifts")
 
 
 def _event(kind: str, mark: int | str, place: dict[str, Any], quantity: int = 0) -> dict[str, Any]:

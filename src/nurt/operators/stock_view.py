@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,89 +10,85 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from nurt.core.columns import words
 from nurt.core.context import FoldContext
+from nurt.core.row_arrays import read_values
 from nurt.core.stock.components import Members, components, joins, read_members
 from nurt.core.stock.feeds import Feeds
-from nurt.core.stock.figures import figures, free_of_kits
+from nurt.core.stock.figures import Figures, figures_of, free_of_kits
 from nurt.core.stock.ledger import read_held
 from nurt.core.stock.papers import DONE_ORDER, Joined, join_papers
-from nurt.core.stock.promise import HOLDS, KIT, Weighed, weigh
+from nurt.core.stock.promise import HOLDS, KIT
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.said import DOCUMENT, KIT_PART, ORDER, PAPERS, SHELVES, SHIPMENT, sku_ids
+from nurt.core.stock.scales import SHELF as LAYOUT
+from nurt.core.stock.scales import Scales, owners_with, skus_of
 from nurt.core.stock.tokens import TOKEN_COLUMNS, tokens_of
 from nurt.core.tables import OWNER
-from nurt.model.keys import Keys
+from nurt.model.keys import KeyRows, Keys, Words
 from nurt.model.stock_plan import UNIT
+from nurt.model.values import Values
 
-Read = Callable[[Sequence[bytes]], list[bytes | None]]
+Load = Callable[[Sequence[KeyRows]], list[Values]]
 Int64s = npt.NDArray[np.int64]
 PAPER, INDEX, SHARES, SHELF, HELD, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"d", b"q", b"m"
 FEEDS = b"e"
 
 
-class Shelves:
-    """Shelves and holds of a realm, read when they are first named; what is not stored yet may be put."""
-
-    def __init__(self, read: Read, keys: Keys, realm: str) -> None:
-        self._read, self._keys, self.realm = read, keys, realm
-        self.shelf: dict[bytes, bytes | None] = {}
-        self.held: dict[bytes, bytes | None] = {}
-
-    def load(self, ids: Iterable[bytes]) -> None:
-        """Read those that are not known yet; one round trip."""
-        fresh = [one for one in dict.fromkeys(ids) if one not in self.shelf]
-        if not fresh:
-            return
-        keys = self._keys.in_realm(SHELF, self.realm, fresh) + self._keys.in_realm(HELD, self.realm, fresh)
-        values = self._read(keys)
-        self.shelf.update(zip(fresh, values[: len(fresh)], strict=True))
-        self.held.update(zip(fresh, values[len(fresh) :], strict=True))
-
-    def reserved(self, ids: Sequence[bytes], routes: Routes) -> Int64s:
-        """Read what reservations hold, (ids, routes)."""
-        held = np.zeros((len(ids), len(routes.names)), dtype=np.int64)
-        at = {f"{channel}/{market}": number for number, (channel, market) in enumerate(routes.names)}
-        for row, value in enumerate(self._read(self._keys.in_realm(RESERVED, self.realm, ids))):
-            if value is not None:
-                for name, quantity in read_held(value).items():
-                    held[row, at.get(name, len(routes.names) - 1)] += quantity
-        return held
+def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[bytes | None]) -> Values:
+    """Put other values in the place of some."""
+    for one, value in zip(at, other, strict=True):
+        values[one] = value
+    return Values.of(values)
 
 
-def holds_with_kits(shelves: Shelves, ids: list[bytes], context: FoldContext) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read what is held of shelves, what is held of kits that use them counted in.
+def holds_with_kits(held: Values, realm: str, context: FoldContext, keys: Keys, load: Load) -> tuple[Values, list[str]]:
+    """Count what is held of kits as held of their parts.
 
-    Returns (HOLDS and owner without parts KIT, (owner, of) of the kits).
+    Args:
+        held: HOLDS by sku; parts KIT name the kits that use it.
+
+    Returns (HOLDS by sku, the kits).
     """
-    values = [shelves.held[one] for one in ids]
-    if not any(values):
-        return HOLDS.empty(), HOLDS.empty(("of",))
-    holds = HOLDS.unpack(values)
+    if not held.size_bytes:
+        return held, []
+    raw = HOLDS.locate(held.body, held.cuts, ("part",))
+    users = np.unique(raw.owner[raw.numbers[0] == KIT])
+    if not len(users):
+        return held, []
+    every = held.plain()
+    holds = HOLDS.unpack([every[one] for one in users])
     uses = holds.filter(pl.col("part") == KIT).select(OWNER, "of", pl.col("quantity").alias("uses"))
     holds = holds.filter(pl.col("part") != KIT)
-    if not uses.height:
-        return holds, uses.select(OWNER, "of")
     kits = uses["of"].unique(maintain_order=True)
-    kit_ids = sku_ids(context.ids, kits).to_list()
-    shelves.load(kit_ids)
-    of_kits = HOLDS.unpack([shelves.held[one] for one in kit_ids]).filter(pl.col("part") != KIT)
+    (of_kit,) = load([keys.rows_in(HELD, realm, words(sku_ids(context.ids, kits)))])
+    of_kits = HOLDS.unpack(of_kit.plain()).filter(pl.col("part") != KIT)
     of_kits = of_kits.with_columns(kits.gather(of_kits[OWNER]).alias("of")).drop(OWNER)
     through = uses.join(of_kits, on="of", maintain_order="left").with_columns(
         (pl.col("quantity") * pl.col("uses") // UNIT).alias("quantity")
     )
-    return pl.concat([holds, through.select(holds.columns)]), uses.select(OWNER, "of")
+    both = pl.concat([holds, through.select(holds.columns)]).sort(OWNER, maintain_order=True)
+    return overlaid(every, users.tolist(), HOLDS.pack(both, len(users))), kits.to_list()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:
-    """Skus as they are: their figures, and what these were made of."""
+    """Skus as they are: their figures, and what these were made of.
 
-    ids: list[bytes]
+    Attributes:
+        at: which of those that were asked for they are.
+        ids, skus: ids of shelves, and their names.
+        figures: of the same skus, by route.
+        shelves, held: SHELVES and HOLDS, what is held of kits counted in.
+        ledger: (skus, routes) what reservations hold.
+    """
+
+    at: Int64s
+    ids: Words
     skus: list[str]
-    figures: pl.DataFrame
-    rows: pl.DataFrame
-    holds: pl.DataFrame
-    weighed: Weighed
+    figures: Figures
+    shelves: Values
+    held: Values
     ledger: Int64s
 
 
@@ -100,70 +96,82 @@ class StockView:
     """Reads stock of one deployment.
 
     Args:
-        read: returns the values of keys.
+        load: returns the values of blocks of keys.
         stale_of: names a realm's stale locations; None: as they are stored.
     """
 
     def __init__(
         self,
-        read: Read,
+        load: Load,
         keys: Keys,
         context: FoldContext,
         routes: Routes,
         stale_of: Callable[[str], frozenset[str]] | None = None,
     ) -> None:
-        self._read, self._keys, self._context, self.routes = read, keys, context, routes
+        self._load, self._keys, self._context, self.routes = load, keys, context, routes
         self.stale_of = stale_of or self._stale
+        self._scales = Scales(routes, context.priority)
+
+    def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        return self._load([np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(keys), -1)])[0].plain()
 
     def _stale(self, realm: str) -> frozenset[str]:
         return Feeds.decode(self._read([self._keys.realm_place(realm) + FEEDS])[0]).stale
 
-    def look(self, realm: str, ids: Sequence[bytes], as_of_ms: int, names: Mapping[bytes, str] | None = None) -> Looked:
+    def look(
+        self, realm: str, ids: Words, as_of_ms: int, named: Callable[[], Mapping[int, str]] | None = None
+    ) -> Looked:
         """Weigh skus by id.
 
         Args:
-            names: skus of which something was said before; who has no name and nothing stored is left out.
+            named: names skus of which something was said before, by their place among `ids`; who has no name and
+                nothing stored is left out.
         """
-        names = names or {}
-        shelves = Shelves(self._read, self._keys, realm)
-        shelves.load(ids)
-        ids = [
-            one
-            for one in dict.fromkeys(ids)
-            if shelves.shelf[one] is not None or shelves.held[one] is not None or one in names
-        ]
-        rows, holds, weighed, ledger, skus = self._weighed(shelves, ids, as_of_ms)
-        skus = [sku or names.get(one, "") for one, sku in zip(ids, skus, strict=True)]
-        free = weighed.free(self.routes, ledger)
-        kits = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
-        slack = (weighed.slack - ledger @ self.routes.inside).min(axis=1) if len(ids) else np.zeros(0, dtype=np.int64)
-        located = np.maximum(weighed.located - np.maximum(weighed.on_hand, 0), 0).sum(axis=1)
-        oversold = np.maximum(-slack, 0) + located
-        if kits.height:
-            parts = kits["of"].unique(maintain_order=True)
-            part_ids = sku_ids(self._context.ids, parts).to_list()
-            shelves.load(part_ids)
-            _, _, of_parts, part_ledger, _ = self._weighed(shelves, part_ids, as_of_ms)
-            index = dict(zip(parts.to_list(), range(len(parts)), strict=True))
-            summed = kits.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())
-            summed = summed.with_columns(pl.col("of").replace_strict(index, return_dtype=pl.Int64).alias("part"))
-            free_of_kits(free, summed, of_parts.free(self.routes, part_ledger))
-            oversold[summed[OWNER].unique().to_numpy()] = 0
-        return Looked(
-            ids, skus, figures(self.routes, skus, weighed, free, ledger, oversold), rows, holds, weighed, ledger
-        )
+        shelves, held, reserved = self._load([self._keys.rows_in(kind, realm, ids) for kind in (SHELF, HELD, RESERVED)])
+        skus, at = skus_of(shelves, held), np.arange(len(ids))
+        if None in skus:
+            known = named() if named is not None else {}
+            skus = [one if one is not None else known.get(place) for place, one in enumerate(skus)]
+            at = np.flatnonzero([one is not None for one in skus])
+            if len(at) < len(ids):
+                ids, skus = ids[at], [skus[one] for one in at]
+                shelves, held, reserved = (_taken(values, at) for values in (shelves, held, reserved))
+        names = [sku or "" for sku in skus]
+        held, _ = holds_with_kits(held, realm, self._context, self._keys, self._load)
+        weighed = self._scales.weigh(shelves, held, as_of_ms, self.stale_of(realm))
+        ledger = self._reserved(reserved)
+        free, oversold = weighed.free(self.routes, ledger), weighed.oversold(self.routes, ledger)
+        if shelves.size_bytes and owners_with(read_values(LAYOUT, shelves), KIT_PART).any():
+            self._free_kits(realm, shelves, free, oversold, as_of_ms)
+        return Looked(at, ids, names, figures_of(self.routes, weighed, free, ledger, oversold), shelves, held, ledger)
 
-    def _weighed(
-        self, shelves: Shelves, ids: list[bytes], as_of_ms: int
-    ) -> tuple[pl.DataFrame, pl.DataFrame, Weighed, Int64s, list[str]]:
-        rows = SHELVES.unpack([shelves.shelf[one] for one in ids])
-        own = HOLDS.unpack([shelves.held[one] for one in ids], ("sku",))
-        holds, _ = holds_with_kits(shelves, ids, self._context)
-        stale = self.stale_of(shelves.realm)
-        weighed = weigh(self.routes, self._context.priority, len(ids), rows, holds, as_of_ms, stale)
-        named = pl.concat([rows.select(OWNER, "sku"), own.select(OWNER, "sku")]).drop_nulls()
-        texts = dict(named.unique(OWNER, keep="first", maintain_order=True).iter_rows())
-        return rows, holds, weighed, shelves.reserved(ids, self.routes), [texts.get(at, "") for at in range(len(ids))]
+    def _free_kits(self, realm: str, shelves: Values, free: Int64s, oversold: Int64s, as_of_ms: int) -> None:
+        """Set what can be sold of kits."""
+        rows = SHELVES.unpack(shelves.plain(), ("part", "of", "quantity"))
+        kits = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
+        if not kits.height:
+            return
+        parts = kits["of"].unique(maintain_order=True)
+        ids = words(sku_ids(self._context.ids, parts))
+        shelf, held, reserved = self._load([self._keys.rows_in(kind, realm, ids) for kind in (SHELF, HELD, RESERVED)])
+        held, _ = holds_with_kits(held, realm, self._context, self._keys, self._load)
+        weighed = self._scales.weigh(shelf, held, as_of_ms, self.stale_of(realm))
+        index = dict(zip(parts.to_list(), range(len(parts)), strict=True))
+        summed = kits.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())
+        summed = summed.with_columns(pl.col("of").replace_strict(index, return_dtype=pl.Int64).alias("part"))
+        free_of_kits(free, summed, weighed.free(self.routes, self._reserved(reserved)))
+        oversold[summed[OWNER].unique().to_numpy()] = 0
+
+    def _reserved(self, values: Values) -> Int64s:
+        """Read what reservations hold, (skus, routes)."""
+        held = np.zeros((len(values), len(self.routes.names)), dtype=np.int64)
+        at = {f"{channel}/{market}": number for number, (channel, market) in enumerate(self.routes.names)}
+        for row in np.flatnonzero(values.there).tolist():
+            for name, quantity in read_held(values.one(row)).items():
+                held[row, at.get(name, len(self.routes.names) - 1)] += quantity
+        return held
 
     def orders(self, realm: str, papers: Sequence[bytes], as_of_ms: int) -> dict[bytes, dict[str, Any] | None]:
         """Read every order that hangs together with these papers; None for a paper whose own row is not there."""
@@ -196,6 +204,11 @@ class StockView:
             reached = (one for token in tokens if joins(index[token]) for one in index[token])
             fresh = [one for one in dict.fromkeys(reached) if one not in known]
         return known, index
+
+
+def _taken(values: Values, rows: Int64s) -> Values:
+    every = values.plain()
+    return Values.of([every[row] for row in rows])
 
 
 def _orders(

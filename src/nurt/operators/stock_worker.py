@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-import polars as pl
 
 from nurt.core.context import FoldContext
 from nurt.core.stock.ledger import open_call, sweep_call
@@ -51,8 +50,10 @@ class StockWorker:
         )
         self.rows = RowsStage[StockSaid](store, keys, StockVoice(context), sweeps)
         self.stage = StockStage(store, keys, context, routes, self.moment)
-        self.publisher = StockPublisher(store, keys, context, routes, self.moment, self._stale, lambda: self.near)
-        self._routes = routes
+        self.publisher = StockPublisher(
+            store, keys, context, routes, self.moment, self._stale, lambda: self.near, self.stage.recent
+        )
+        self._routes, self.realm_of = routes, context.realm
         self._resumed = self._knows_day = self._opened = False
         self._near: dict[int, bool] = {}
         self._parts = 0
@@ -218,10 +219,7 @@ class StockSteps:
             yield from self._publish(True)
 
     def _split(self, said: StockSaid) -> Iterator[tuple[int, tuple[str, StockSaid]]]:
-        realms = pl.concat([said.papers["realm"], said.shelves["realm"]]).unique().to_list()
-        for realm in sorted(realms):
-            mine = pl.col("realm") == realm
-            part = said if len(realms) == 1 else StockSaid(said.papers.filter(mine), said.shelves.filter(mine))
+        for realm, part in sorted(said.by_realm(self._worker.realm_of).items()):
             yield self._routes.of_realm(realm), (realm, part)
 
     def _wait(self, realm: str, touched: Touched) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
-import polars as pl
 
-from nurt.core.stock.said import LEVEL
 from nurt.model.stock_plan import StockPlan
 
 
@@ -23,15 +22,15 @@ class Feeds:
     news: dict[str, int] = field(default_factory=dict)
     stale: frozenset[str] = frozenset()
 
-    def hear(self, plan: StockPlan, shelves: pl.DataFrame) -> bool:
-        """Take in the times of levels (SHELVES); says whether anything is newer."""
-        watched = [name for name, one in plan.locations.items() if one.stale_s is not None]
-        if not watched:
-            return False
-        levels = shelves.filter((pl.col("part") == LEVEL) & pl.col("location").is_in(watched))
+    def watches(self, plan: StockPlan) -> bool:
+        """Say whether any location's news may become too old."""
+        return any(one.stale_s is not None for one in plan.locations.values())
+
+    def hear(self, plan: StockPlan, told: Mapping[str, int]) -> bool:
+        """Take in when levels were written, by location; says whether anything is newer."""
         newer = False
-        for place, ts_ms in levels.group_by("location").agg(pl.col("ts_ms").max()).iter_rows():
-            if ts_ms is not None and ts_ms > self.news.get(place, -1):
+        for place, ts_ms in told.items():
+            if plan.locations[place].stale_s is not None and ts_ms > self.news.get(place, -1):
                 self.news[place] = ts_ms
                 newer = True
         return newer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,27 +11,13 @@ import polars as pl
 
 from nurt.core.stock.promise import Weighed
 from nurt.core.stock.routes import Routes
-from nurt.core.tables import OWNER, Table
+from nurt.core.tables import OWNER
 from nurt.model.stock_plan import UNIT, StockPlan
 
 Int64s = npt.NDArray[np.int64]
 OK, LOW, OUT = 0, 1, 2
 EVENTS = {(OK, LOW): "low_stock", (OK, OUT): "out_of_stock", (LOW, OUT): "out_of_stock"}
 BACK = "back_in_stock"
-
-PUBLISHED = Table(
-    {
-        "sku": pl.String(),
-        "channel": pl.String(),
-        "market": pl.String(),
-        "available": pl.Int64(),
-        "level": pl.Int64(),
-        "oversold": pl.Int64(),
-        "drifts": pl.Int64(),
-    },
-    zero=("available", "level", "oversold", "drifts"),
-)
-"""What was last published of a shelf, by route, and on which side of its thresholds it was."""
 
 
 def free_of_kits(free: Int64s, kits: pl.DataFrame, parts: Int64s) -> None:
@@ -51,50 +38,71 @@ def free_of_kits(free: Int64s, kits: pl.DataFrame, parts: Int64s) -> None:
     free[kit] = np.minimum.reduceat(most[order], starts, axis=0) * UNIT
 
 
-def figures(
-    routes: Routes, skus: Sequence[str], weighed: Weighed, free: Int64s, ledger: Int64s, oversold: Int64s
-) -> pl.DataFrame:
-    """Lay out a row for every sku and route that is sold: owner, sku, channel, market, available and its arithmetic."""
-    count, sold = len(skus), routes.sold
-    places = len(routes.locations)
+NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """What can be sold of skus, and its arithmetic: (skus, routes that are sold) each.
+
+    Attributes:
+        oversold: (skus,) how much more is held than there is.
+    """
+
+    available: Int64s
+    on_hand: Int64s
+    inbound: Int64s
+    held: Int64s
+    reserved: Int64s
+    buffer: Int64s
+    oversold: Int64s
+
+    def frame(self, routes: Routes, skus: Sequence[str]) -> pl.DataFrame:
+        """Lay out a row for every sku and route: owner, sku, channel, market, the numbers, oversold."""
+        count, sold = len(skus), routes.sold
+        owner = pl.Series(np.repeat(np.arange(count), sold))
+        names = [pl.Series(names, dtype=pl.String) for names in zip(*routes.names[:sold], strict=True)]
+        route = pl.Series(np.tile(np.arange(sold), count))
+        return pl.DataFrame(
+            {
+                OWNER: owner,
+                "sku": pl.Series(skus, dtype=pl.String).gather(owner),
+                "channel": names[0].gather(route),
+                "market": names[1].gather(route),
+                **{name: np.ascontiguousarray(getattr(self, name)).reshape(-1) for name in NUMBERS},
+                "oversold": np.repeat(self.oversold, sold),
+            }
+        )
+
+
+def figures_of(routes: Routes, weighed: Weighed, free: Int64s, ledger: Int64s, oversold: Int64s) -> Figures:
+    """Sum up, for every route that is sold, what its promise is made of."""
+    sold, places = routes.sold, len(routes.locations)
     in_route = np.array(
         [[routes.bins[route] >> at & 1 for at in range(places * (1 + len(routes.horizons)))] for route in range(sold)],
         dtype=np.int64,
     ).reshape(sold, places * (1 + len(routes.horizons)))
-    on_hand = weighed.on_hand @ in_route[:, :places].T
-    inbound = weighed.inbound @ in_route[:, places:].T
     touching = np.array(
         [[int(routes.bins[a] & routes.bins[b] != 0) for b in range(len(routes.names))] for a in range(sold)],
         dtype=np.int64,
     ).reshape(sold, len(routes.names))
-    held = weighed.held @ touching.T + weighed.located @ in_route[:, :places].T
-    reserved = ledger @ touching.T
-    buffer = np.broadcast_to(routes.buffers[:sold] + (in_route[:, :places] @ weighed.buffer), (count, sold))
-    channels = [channel for channel, _ in routes.names[:sold]]
-    markets = [market for _, market in routes.names[:sold]]
-    return pl.DataFrame(
-        {
-            OWNER: np.repeat(np.arange(count), sold),
-            "sku": np.repeat(np.array(skus, dtype=object), sold).tolist(),
-            "channel": channels * count,
-            "market": markets * count,
-            "available": free[:, :sold].reshape(-1),
-            "on_hand": on_hand.reshape(-1),
-            "inbound": inbound.reshape(-1),
-            "held": held.reshape(-1),
-            "reserved": reserved.reshape(-1),
-            "buffer": np.ascontiguousarray(buffer).reshape(-1),
-            "oversold": np.repeat(oversold, sold),
-        },
-        schema_overrides={OWNER: pl.Int64, "sku": pl.String, "channel": pl.String, "market": pl.String},
+    buffer = routes.buffers[:sold] + (in_route[:, :places] @ weighed.buffer)
+    return Figures(
+        free[:, :sold],
+        weighed.on_hand @ in_route[:, :places].T,
+        weighed.inbound @ in_route[:, places:].T,
+        weighed.held @ touching.T + weighed.located @ in_route[:, :places].T,
+        ledger @ touching.T,
+        np.broadcast_to(buffer, (len(free), sold)),
+        oversold,
     )
 
 
-def levels_of(plan: StockPlan, available: pl.Expr, before: pl.Expr) -> pl.Expr:
-    """Say on which side of the thresholds a figure is: a threshold is only crossed back past the hysteresis."""
+def levels_of(plan: StockPlan, available: Int64s, before: Int64s) -> Int64s:
+    """Say on which side of the thresholds figures are: a threshold is only crossed back past the hysteresis."""
     out = (available <= 0) | ((before == OUT) & (available < plan.hysteresis))
     low = (available <= plan.low) | ((before >= LOW) & (available < plan.low + plan.hysteresis))
-    return pl.when(out).then(OUT).when(low & (plan.low > 0)).then(LOW).otherwise(OK).cast(pl.Int64)
+    return np.where(out, OUT, np.where(low & (plan.low > 0), LOW, OK))
 
 
 def crossing(before: int | None, now: int) -> str | None:

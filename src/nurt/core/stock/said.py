@@ -7,19 +7,27 @@ paper or sku than before says "gone" to the one that it left.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import polars as pl
 
+from nurt.core.arrow_columns import Texts, coded_texts, join_texts
 from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.contributions import GUEST
 from nurt.core.ids import Ids
-from nurt.core.row_tables import LEFT, ROW_TABLES
+from nurt.core.packing import Bools, Int64s
+from nurt.core.row_arrays import Layout, RowArrays
+from nurt.core.row_bodies import Given, SlotPlan, join_letters, pack_slots
+from nurt.core.row_tables import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES
 from nurt.core.rows import RowsFolded
-from nurt.core.stock.frames import slots_of
+from nurt.core.said import Contributions, join_contributions, no_contributions, no_ids, no_texts
+from nurt.core.stock.frames import packed_rows
 from nurt.core.tables import Table
+from nurt.core.text_codes import codes_of
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 from nurt.model.keys import Words
@@ -60,16 +68,6 @@ SHELVES = Table(
 )
 """A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces."""
 
-SAID: dict[str, pl.DataType] = {
-    "realm": _TEXT,
-    "to": _ID,
-    "child": _ID,
-    "stamp": _INT,
-    "part": _INT,
-    "gone": pl.Boolean(),
-    "slot": _ID,
-}
-
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
 DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"], CODE["shipment_line"]
@@ -83,24 +81,38 @@ _PIECES = ("quantity", "cancelled_quantity", "returned_quantity", "reserved_quan
 
 @dataclass(frozen=True, slots=True)
 class StockSaid:
-    """Contributions on their way up; both have columns SAID."""
+    """Contributions on their way up; `system` says whose realm they are for."""
 
-    papers: pl.DataFrame
-    shelves: pl.DataFrame
+    papers: Contributions
+    shelves: Contributions
+
+    def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockSaid]:
+        """Part what is said by the realms of its systems; one whose system is not known is of the default realm."""
+        systems = list(realm_of)
+        names = sorted({"default", *realm_of.values()})
+        if len({*realm_of.values()}) == 1:
+            return {next(iter(realm_of.values())): self} if len(self.papers) or len(self.shelves) else {}
+        of_system = np.array([*(names.index(realm_of[one]) for one in systems), names.index("default")])
+        realms = [of_system[codes_of(one.system, systems)] for one in (self.papers, self.shelves)]
+        parts = {
+            name: StockSaid(self.papers.take(realms[0] == at).compact(), self.shelves.take(realms[1] == at).compact())
+            for at, name in enumerate(names)
+        }
+        return {name: part for name, part in parts.items() if len(part.papers) or len(part.shelves)}
 
 
 def nothing() -> StockSaid:
     """Make a StockSaid without rows."""
-    return StockSaid(pl.DataFrame(schema=SAID), pl.DataFrame(schema=SAID))
+    return StockSaid(no_contributions(), no_contributions())
 
 
-def join_said(many: list[StockSaid]) -> StockSaid:
+def join_said(many: Sequence[StockSaid]) -> StockSaid:
     """Put contributions one after another, in order."""
     if len(many) == 1:
         return many[0]
-    if not many:
-        return nothing()
-    return StockSaid(pl.concat([said.papers for said in many]), pl.concat([said.shelves for said in many]))
+    return StockSaid(
+        join_contributions([said.papers for said in many]), join_contributions([said.shelves for said in many])
+    )
 
 
 def sku_ids(ids: Ids, skus: pl.Series) -> pl.Series:
@@ -129,36 +141,75 @@ class StockVoice:
 
     def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:
         """See Voice."""
-        state, row_ids = folded.frame(_read_of(kind)), pl.Series(id_list(ids), dtype=pl.Binary)
-        child = row_ids.gather(state["owner"])
+        layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
         header = kind in _HEADERS
-        said = state.with_columns(
-            child.alias("child"),
-            (pl.col("op") == DELETE if header else pl.col("part") == LEFT).alias("gone"),
-            (child if header else state["parent"]).alias("to"),
-            pl.lit(stamp, pl.Int64).alias("stamp"),
-            pl.col("system").replace_strict(dict(self._context.realm), default="default").alias("realm"),
-        )
-        said = said.filter(pl.col("part") != LEFT) if header else said.filter(pl.col("to").is_not_null())
-        said = self._plain(kind, said.with_columns(pl.lit(CODE[kind], pl.Int64).alias("part")))
-        if kind in _SHELVES:
-            return StockSaid(nothing().papers, slots_of(SHELVES, said, SAID))
-        return StockSaid(slots_of(PAPERS, said, SAID), nothing().shelves)
+        speaks = ~gone if header else rows.has(PARENT_BIT, at)
+        whole = bool(speaks.all())
+        if not whole:
+            at, owner, gone = at[speaks], owner[speaks], gone[speaks]
+        child = ids[owner]
+        if header:
+            gone = rows.numbers[at, OP] == DELETE
+        to = child if header else rows.ids(PARENT, at)
+        if kind not in _PLANS or ("pack_size" in layout and rows.has(layout.column("pack_size"), at).any()):
+            frame = folded.frame(_read_of(kind))
+            body = self._body(kind, frame if whole else frame.filter(pl.Series(speaks)), child, gone, stamp)
+        else:
+            given = self._given_of_orders(rows, at) if kind == "order" else ()
+            body = pack_slots(_PLANS[kind], rows, at, gone, child, CODE[kind], stamp, given)
+        none = no_texts(len(at))
+        said = Contributions(
+            to, child, np.full(len(at), stamp), np.full(len(at), CODE[kind]), gone,
+            body, rows.text(layout.place("system"), at), none, none, no_ids(len(at)),
+        )  # fmt: skip
+        nobody = no_contributions()
+        return StockSaid(nobody, said) if kind in _SHELVES else StockSaid(said, nobody)
 
     def join(self, many: list[StockSaid]) -> StockSaid:
         """See Voice."""
         return join_said(many)
 
+    def _given_of_orders(self, rows: RowArrays, at: Int64s) -> list[Given]:
+        """Say market and sales channel of orders, from their systems where they name none."""
+        layout, everywhere = ROW_LAYOUTS["order"], np.ones(len(at), dtype=np.bool_)
+        system = rows.text(layout.place("system"), at)
+        systems = list(self._context.market)
+        usual = coded_texts(codes_of(system, systems), [*map(self._context.market.__getitem__, systems), ""])
+        account = rows.text(PARENT, at)
+        if not (has := rows.has(PARENT_BIT, at)).all():
+            account = _filled(account, has, self._guests(rows, at, system))
+        texts = [
+            _filled(rows.text(layout.place(name), at), rows.has(layout.column(name), at), instead)
+            for name, instead in (("market", usual), ("sales_channel", system))
+        ]
+        return [Given(one, everywhere) for one in (*texts, account)]
+
+    def _guests(self, rows: RowArrays, at: Int64s, system: Texts) -> Texts:
+        """Name the accounts that guests' orders are, as in `core.row_contributions`."""
+        layout = ROW_LAYOUTS["order"]
+        guest = coded_texts(np.zeros(len(at), dtype=np.int64), [GUEST])
+        entity, key = (rows.text(layout.place(name), at) for name in ("entity", "key"))
+        cuts, names = join_letters([system, guest, entity, key], b"\x1f")
+        starts = np.arange(len(at)) * 16
+        return Texts(starts, starts + 16, self._context.ids.of_joined(names.body, cuts).view(np.uint8).reshape(-1))
+
+    def _body(self, kind: str, frame: pl.DataFrame, child: Words, gone: Bools, stamp: int) -> Texts:
+        """Pack slots of kinds that need more than their columns: off the hot path."""
+        said = self._plain(
+            kind,
+            frame.with_columns(
+                pl.Series("child", id_list(child), dtype=pl.Binary),
+                pl.lit(stamp, pl.Int64).alias("stamp"),
+                pl.lit(CODE[kind], pl.Int64).alias("part"),
+            ),
+        )
+        packed, ends = packed_rows(SHELVES if kind in _SHELVES else PAPERS, said)
+        return Texts(ends[:-1], np.where(gone, ends[:-1], ends[1:]), packed)
+
     def _plain(self, kind: str, said: pl.DataFrame) -> pl.DataFrame:
         """Name the columns as papers and shelves do, and count in pieces."""
         said = _in_pieces(said)
-        if kind == "order":
-            said = self._context.filled(said, "market", "").with_columns(
-                pl.coalesce("sales_channel", "system").alias("sales_channel"),
-                pl.col("placed_at").alias("at"),
-                self._account(said).alias("account"),
-            )
-        elif kind == "document":
+        if kind == "document":
             said = said.with_columns(pl.col("booked_at").alias("at"))
         elif kind == "shipment":
             said = said.with_columns(pl.col("shipped_at").alias("at"), pl.col("parent").alias("order"))
@@ -172,12 +223,26 @@ class StockVoice:
             )
         return said
 
-    def _account(self, orders: pl.DataFrame) -> pl.Series:
-        """Name the account that ordered; a guest's is the order itself, as in `core.row_contributions`."""
-        guest = pl.concat_str([pl.col("system"), pl.lit(GUEST), pl.col("entity"), pl.col("key")], separator="\x1f")
-        names = orders.select(pl.when(pl.col("parent").is_null()).then(guest)).to_series()
-        own = self._context.ids.of(names) if names.null_count() < len(names) else pl.lit(None, _ID)
-        return orders.select(pl.coalesce("parent", own).alias("account")).to_series()
+
+def _filled(own: Texts, has: Bools, instead: Texts) -> Texts:
+    if has.all():
+        return own
+    return join_texts([own, instead]).take(np.arange(len(has)) + np.where(has, 0, len(has)))
+
+
+_PLANS = {
+    kind: SlotPlan(Layout(SHELVES if kind in _SHELVES else PAPERS), ROW_LAYOUTS[kind], renamed, given)
+    for kind, renamed, given in (
+        ("stock_level", {"of": None}, ()),
+        ("order", {"at": "placed_at"}, ("market", "sales_channel", "account")),
+        ("order_line", None, ()),
+        ("document", {"at": "booked_at"}, ()),
+        ("document_line", None, ()),
+        ("shipment", {"at": "shipped_at", "order": "parent"}, ()),
+        ("shipment_line", None, ()),
+    )
+}
+"""Kinds whose rows are packed column by column, unless they come in packs."""
 
 
 _NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "parent_entity", "parent_key", "moved_to"))
