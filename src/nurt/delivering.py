@@ -239,7 +239,9 @@ class Delivery:
             held = self._store.get("generation")
             if held and not held["done"]:
                 self._store.put("generation", {**held, "done": True})
-                _logger.info("delivering to %s: the back-fill is done", self.mapping.name)
+                name = self.mapping.name
+                look = f"`nurt deliver {name} --sweep --dry-run` shows what it did not tell"
+                _logger.info("delivering to %s: the back-fill is done; %s", name, look)
 
     def look(self) -> dict[str, int | float | str]:
         """Say how far it is: what waits, and how much of a back-fill is left."""

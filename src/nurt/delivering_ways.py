@@ -9,7 +9,7 @@ from nurt.adapters.state_log import StateLog
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
 from nurt.delivering import GROUP, open_store
-from nurt.delivering_config import KINDS, reader_of, rules_of, topics_of, wishes_of
+from nurt.delivering_config import KINDS, TABLE_KINDS, reader_of, rules_of, topics_of, wishes_of
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Life, Wish, Write
 from nurt.model.keys import Keys
@@ -95,11 +95,14 @@ def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swe
             f"sweeping {mapping.name}: {found}; run `nurt deliver {mapping.name} --from-scratch`, then sweep"
         )
     subjects, rows = 0, dict.fromkeys((one.name for one in mapping.objects), 0)
+    is_table = mapping.kind in TABLE_KINDS
     some: list[Wish] = []
     for subject, record in store.left_over(int(generation["number"])):
+        if not record.held and not is_table:
+            continue
         subjects += 1
-        for held in record.held:
-            rows[held.object] = rows.get(held.object, 0) + 1
+        for name in [held.object for held in record.held] or [record.of]:
+            rows[name] = rows.get(name, 0) + 1
         some.append(Wish(subject, None, record.place, Life.SWEPT, of=record.of))
         if len(some) >= READ_ROWS and not dry_run:
             store.ask_again(some, SWEEP)

@@ -6,6 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -16,7 +17,8 @@ from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.registry import FolderRegistry
 from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
-from nurt.delivering_ways import preview, refusals_again
+from nurt.delivering_ways import Swept, preview, refusals_again, sweep
+from nurt.errors import ConfigurationError
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.head import Head, stamp
@@ -95,6 +97,10 @@ class State:
             place = self._keys.place_of(id_of(number))
             self._client.set(self._keys.of(b"f", [id_of(number)])[0], kept.encode())
             self._client.set(place + b"h", Head(1, 1, sequence).encode())
+
+    def forget(self, number: int) -> None:
+        """Lose a profile without a word."""
+        self._client.delete(self._keys.of(b"f", [id_of(number)])[0])
 
 
 Publish = Callable[..., None]
@@ -182,6 +188,63 @@ def test_what_was_refused_gets_another_chance(settings: Settings, fake: FakeWebh
     assert refusals_again(settings, destination_named(settings, "hook")) == 1
     _run(settings)
     assert len(fake.rows) == 1 and not open_store(settings, "hook").refusals()
+
+
+def test_what_a_back_fill_did_not_tell_goes_on_the_operators_word(settings: Settings, fake: FakeWebhook) -> None:
+    state, mapping = State(settings), destination_named(settings, "hook")
+    state.publish((1, 1, "1@x.pl"), (2, 1, "2@x.pl"), (3, 1, "3@x.pl"))
+    _run(settings)
+    with pytest.raises(ConfigurationError, match="no back-fill yet"):
+        sweep(settings, mapping, dry_run=True)
+    for number in (2, 3):  # nobody says that they are no more
+        state.forget(number)
+    _run(settings, from_scratch=True)
+    assert sweep(settings, mapping, dry_run=True) == Swept(2, {"contact": 2})
+    _run(settings)
+    assert len(fake.rows) == 3, "only shown"
+    assert sweep(settings, mapping, dry_run=False).subjects == 2
+    state.publish((3, 2, "back@x.pl"))
+    _run(settings)
+    assert {row["email"] for row in fake.rows.values()} == {"1@x.pl", "back@x.pl"}, "who was told meanwhile stays"
+    assert sweep(settings, mapping, dry_run=True).subjects == 0
+
+
+def test_a_store_of_whole_profiles_is_swept_too(settings: Settings, tmp_path: Path) -> None:
+    from deltalake import DeltaTable
+
+    text = f"destinations:\n  hook: {{kind: delta, path: '{tmp_path}/lake', linger_ms: 50}}\n"
+    settings.destinations.write_text(text)
+    state, mapping = State(settings), destination_named(settings, "hook")
+    state.publish((1, 1, "a@x.pl"), (2, 1, "b@x.pl"))
+    _run(settings)
+    state.forget(2)
+    _run(settings, from_scratch=True)
+    assert sweep(settings, mapping, dry_run=False) == Swept(1, {"profiles": 1})
+    _run(settings)
+    rows = DeltaTable(str(tmp_path / "lake")).to_pyarrow_table(columns=["id"]).to_pylist()
+    assert rows == [{"id": key_of(1)}] and sweep(settings, mapping, dry_run=True).subjects == 0
+
+
+def test_a_store_of_whole_profiles_gives_another_chance_too(settings: Settings, postgres: Any) -> None:
+    import psycopg
+
+    url = f"postgresql://{postgres.user}:{postgres.password}@127.0.0.1:{postgres.port}/{postgres.database}"
+    own = f"s{uuid.uuid4().hex[:8]}"
+    settings.destinations.write_text(f"destinations: {{hook: {{kind: postgres, url: '{url}', schema: {own}}}}}")
+    state = State(settings)
+    state.publish((1, 1, "a@x.pl"))
+    _run(settings)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE {own}.profiles ADD CONSTRAINT picky CHECK (email <> 'bad')".encode())
+        state.publish((1, 2, "b@x.pl"), (2, 3, "bad"), (3, 4, "c@x.pl"))
+        _run(settings)
+        (refusal,) = open_store(settings, "hook").refusals()
+        assert (refusal.subject, refusal.code) == (key_of(2), "CheckViolation")
+        connection.execute(f"ALTER TABLE {own}.profiles DROP CONSTRAINT picky".encode())
+        assert refusals_again(settings, destination_named(settings, "hook")) == 1
+        _run(settings)
+        rows = connection.execute(f"SELECT email FROM {own}.profiles ORDER BY email".encode()).fetchall()
+    assert rows == [("b@x.pl",), ("bad",), ("c@x.pl",)] and not open_store(settings, "hook").refusals()
 
 
 def test_a_store_of_whole_profiles_is_kept_by_the_same_flow(settings: Settings, tmp_path: Path) -> None:

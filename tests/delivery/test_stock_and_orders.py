@@ -22,8 +22,9 @@ from nurt.adapters.delivery_contracts import CONTRACTS
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.registry import FolderRegistry
-from nurt.delivering import Delivery, run_delivery
+from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
+from nurt.delivering_ways import refusals_again
 from nurt.errors import ConfigurationError
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
@@ -127,6 +128,23 @@ def test_orders_come_with_their_lines(settings: Settings, fake: FakeWebhook, kaf
     _run(settings, "desk")
     assert fake.rows["order", id_]["stage"] == "placed"
     assert {row["sku"] for (kind, _), row in fake.rows.items() if kind == "line"} == {"A", "B"}
+
+
+def test_an_order_that_was_refused_gets_another_chance(
+    settings: Settings, fake: FakeWebhook, kafka: str, topic: Any
+) -> None:
+    name = settings.stock.orders_topic or ""
+    topic(name=name)
+    order = {field["name"]: field.get("default") for field in schemas.load(CONTRACTS["orders"])["fields"]}
+    order |= {"id": order_key(1), "revision": 1, "stage": "placed"}
+    _tell(settings, kafka, name, "nurt.orders", (order_key(1), order))
+    fake._refuse_field = "stage"
+    _run(settings, "desk")
+    assert not fake.rows and len(open_store(settings, "desk").refusals()) == 1
+    fake._refuse_field = ""
+    assert refusals_again(settings, destination_named(settings, "desk")) == 1
+    _run(settings, "desk")
+    assert fake.rows["order", order_key(1)]["stage"] == "placed" and not open_store(settings, "desk").refusals()
 
 
 def test_profiles_and_orders_of_two_topics_come_to_one_receiver_linked(

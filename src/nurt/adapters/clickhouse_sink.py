@@ -42,7 +42,9 @@ class ClickhouseSink:
         if "password" in options:
             headers["X-ClickHouse-Key"] = secret(f"{where}.password", options["password"])
         self._database = str(options.get("database", "nurt"))
-        self._http = Http(secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=120.0)
+        self._http = Http(
+            secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=float(options.get("timeout_s", 120))
+        )
         self._prepared = False
 
     def write(self, batch: TableBatch) -> Answer:

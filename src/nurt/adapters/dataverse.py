@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx2 as httpx
@@ -47,6 +47,9 @@ TRANSIENT = frozenset(
 CONFLICTS = frozenset({"0x80040237", "0x80060892"})
 """Another row has a value that must be unique, or was made just now."""
 
+REQUESTS_LEFT_MIN, TIME_LEFT_S_MIN, REST_S = 10.0, 10.0, 10.0
+"""With fewer requests, or seconds of execution, left in the window of five minutes, calls rest while it slides on."""
+
 MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
 _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
 
@@ -65,7 +68,8 @@ class Dataverse:
                     "write a field like `parentcustomerid_account@odata.bind`"
                 )
         self._url = secret(f"{self._where}.url", options.get("url")).rstrip("/")
-        self._http = Http(self._url, self._login(), timeout_s=120.0, headers=ODATA)
+        timeout_s = float(options.get("timeout_s", 120))
+        self._http = Http(self._url, self._login(), timeout_s=timeout_s, headers=ODATA, quota=_rest_s)
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
 
@@ -87,6 +91,9 @@ class Dataverse:
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
         if call.op is Op.MERGE:
             return self._merge(call, one)
@@ -269,3 +276,18 @@ def _trouble(reply: Reply) -> Answer | None:
     if reply.status == 403:
         return Answer(trouble=Trouble.UNAUTHORISED, code=code or "http_403")
     return trouble_of(reply) or refused(reply, code)
+
+
+def _rest_s(headers: Mapping[str, str]) -> float | None:
+    """Rest when little is left of the window. Source: `x-ms-ratelimit-*-xrm-requests`, service protection limits."""
+    requests = _number(headers.get("x-ms-ratelimit-burst-remaining-xrm-requests"))
+    seconds = _number(headers.get("x-ms-ratelimit-time-remaining-xrm-requests"))
+    return REST_S if requests < REQUESTS_LEFT_MIN or seconds < TIME_LEFT_S_MIN else None
+
+
+def _number(text: str | None) -> float:
+    """Read a number that may have thousands' commas; infinity where there is none."""
+    try:
+        return float("inf" if text is None else text.replace(",", ""))
+    except ValueError:
+        return float("inf")

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -26,6 +26,7 @@ WORDS_MAX = 2_000
 """Characters of a receiver's words that are kept with a refusal."""
 
 TOKEN_MARGIN_S = 60.0
+WHOLE = 4.0
 for _name in ("httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # they log addresses, which may name a person
 
@@ -73,6 +74,8 @@ class Http:
     Args:
         token: fetches (token, seconds that it is good for) when there is none; None: calls go without.
         scheme: what stands before the token in `Authorization`.
+        timeout_s: how long the receiver may be silent; a whole answer may take `WHOLE` times as long.
+        quota: reads from an answer's headers how long to rest, where few calls are left; None: go on.
     """
 
     def __init__(
@@ -82,7 +85,11 @@ class Http:
         scheme: str = "Bearer",
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
+        quota: Callable[[Mapping[str, str]], float | None] = lambda _headers: None,
     ) -> None:
+        self._quota = quota
+        self._rest = threading.local()
+        self._whole_s = WHOLE * timeout_s
         self._token_of = token
         self._scheme = scheme
         self._lock = threading.Lock()
@@ -114,22 +121,35 @@ class Http:
         try:
             if self._token_of is not None:
                 sent["Authorization"] = f"{self._scheme} {self._fresh_token(self._token_of)}"
-            response = self._client.request(method, path, content=content, headers=sent, params=params)
+            with self._client.stream(method, path, content=content, headers=sent, params=params) as response:
+                whole = self._read(response)
         except Unauthorised as refused:
             return refused.answer
         except httpx.HTTPError as failed:
             return Answer(trouble=Trouble.DOWN, code=type(failed).__name__)
-        text = response.text
+        self._rest.s = max(getattr(self._rest, "s", 0.0), self._quota(response.headers) or 0.0)
         is_json = "json" in response.headers.get("content-type", "")
         try:
-            parsed = orjson.loads(response.content) if response.content and is_json else None
+            parsed = orjson.loads(whole) if whole and is_json else None
         except ValueError:
             return Answer(trouble=Trouble.DOWN, code="answer_is_no_json")
+        text = whole.decode(response.encoding or "utf-8", "replace")
         return Reply(response.status_code, response.headers, parsed, text)
 
-    def stream(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Reply | Answer:
-        """Make a request whose answer is text, as it is."""
-        return self.send(method, path, headers=headers)
+    def _read(self, response: httpx.Response) -> bytes:
+        """Read an answer whole; one that trickles for too long is none."""
+        until_s = time.monotonic() + self._whole_s
+        parts = []
+        for part in response.iter_bytes():
+            parts.append(part)
+            if time.monotonic() > until_s:
+                raise httpx.ReadTimeout("an answer that does not end")
+        return b"".join(parts)
+
+    def rested(self, answer: Answer) -> Answer:
+        """Add to the answer of a call how long this thread's requests since the last one were asked to rest."""
+        rest_s, self._rest.s = getattr(self._rest, "s", 0.0), 0.0
+        return replace(answer, wait_s=max(answer.wait_s or 0.0, rest_s)) if rest_s else answer
 
     def refresh(self) -> None:
         """Forget the token."""

@@ -214,7 +214,7 @@ class DeliveryStore:
         for keys in _some(records, SCAN_ROWS):
             for key, value in zip(keys, self._client.mget(keys), strict=True):
                 record = Record.decode(value)
-                if record.generation < generation and record.held:
+                if record.generation < generation and (record.held or record.life is not Life.ERASED):
                     yield key[start:].hex(), record
 
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:

@@ -45,12 +45,17 @@ class Hubspot:
         options = mapping.options
         self._mapping = mapping
         token = fixed_token(f"destinations.{mapping.name}.token", options.get("token"))
-        self._http = Http(str(options.get("url", URL)), token)
+        self._http = Http(
+            str(options.get("url", URL)), token, timeout_s=float(options.get("timeout_s", 30)), quota=_rest_s
+        )
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
         if one.plan.link is not None:
             return self._associate(call, one)
@@ -95,7 +100,7 @@ class Hubspot:
             return Answer()
         unsaid = Verdict(Fate.TRANSIENT, "no_result_for_row")
         rows = tuple(verdicts.get(str(at), unsaid) for at in range(len(call.writes)))
-        return Answer(rows, wait_s=_rest_s(reply.headers))
+        return Answer(rows)
 
     def _merge(self, call: Call, one: ObjectMapping) -> Answer:
         (write,) = call.writes

@@ -52,7 +52,9 @@ class Mailchimp:
             text = secret(f"{where}.api_key", options.get("api_key"))
             return b64encode(f"nurt:{text}".encode()).decode(), 3600.0
 
-        self._http = Http(secret(f"{where}.url", url), basic, scheme="Basic")
+        self._http = Http(
+            secret(f"{where}.url", url), basic, scheme="Basic", timeout_s=float(options.get("timeout_s", 30))
+        )
         self._lock = threading.Lock()
         self._listed: frozenset[str] = frozenset()
         self._listed_until_s = 0.0

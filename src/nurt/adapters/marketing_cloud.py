@@ -27,7 +27,8 @@ class MarketingCloud:
         options = mapping.options
         self._mapping = mapping
         self._where = f"destinations.{mapping.name}"
-        self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=60.0)
+        timeout_s = float(options.get("timeout_s", 60))
+        self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
 

@@ -6,8 +6,10 @@ Readers see exactly the newest revision of every profile, in `profiles` and in t
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -28,6 +30,8 @@ SQL_TYPES: Mapping[pl.DataType, str] = {
     pl.Decimal(18, 4): "numeric(18,4)",
 }
 CONNECT_S = 10
+TIMEOUT_S = 300.0
+"""How long one batch may take, until its connection is cut and it is tried again."""
 
 
 class PostgresSink:
@@ -43,6 +47,7 @@ class PostgresSink:
         self._psycopg = psycopg
         self._url = secret(f"destinations.{mapping.name}.url", mapping.options.get("url"))
         self._schema = str(mapping.options.get("schema", "nurt"))
+        self._timeout_s = float(mapping.options.get("timeout_s", TIMEOUT_S))
         self._connection: Any = None
         self._lock = threading.Lock()
 
@@ -52,7 +57,7 @@ class PostgresSink:
         with self._lock:
             try:
                 connection = self._connected()
-                with connection.transaction(), connection.cursor() as cursor:
+                with self._watched(connection), connection.transaction(), connection.cursor() as cursor:
                     self._fold(cursor, batch)
                 return Answer()
             except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as refused:
@@ -66,9 +71,28 @@ class PostgresSink:
     def _connected(self) -> Any:
         if self._connection is None:
             self._connection = self._psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_S)
-            with self._connection.transaction(), self._connection.cursor() as cursor:
+            connection = self._connection
+            with self._watched(connection), connection.transaction(), connection.cursor() as cursor:
                 self._prepare(cursor)
         return self._connection
+
+    @contextlib.contextmanager
+    def _watched(self, connection: Any) -> Iterator[None]:
+        """Cut a connection whose server has not finished in time: PostgreSQL's protocol knows no read timeout."""
+        wire = socket.socket(fileno=os.dup(connection.fileno()))
+
+        def cut() -> None:
+            with contextlib.suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(self._timeout_s, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            wire.close()
 
     def _prepare(self, cursor: Any) -> None:
         """Make schema and tables, and add columns that are missing."""

@@ -73,7 +73,7 @@ class Salesforce:
                     "use `archive` or `delete`, and a relationship field like `Account.Nurt_Id__c`"
                 )
         url = secret(f"{self._where}.url", options.get("url"))
-        self._http = Http(url, self._login(url), timeout_s=float(options.get("timeout_s", 60)))
+        self._http = Http(url, self._login(url), timeout_s=float(options.get("timeout_s", 60)), quota=_usage_wait_s)
         self._base = f"/services/data/{options.get('version', VERSION)}"
         self._poll_s = float(options.get("bulk_poll_s", BULK_POLL_S))
         self.bucket = str(options.get("bucket", mapping.name))
@@ -101,6 +101,9 @@ class Salesforce:
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
         if call.op is not Op.UPSERT:
             return self._delete(call, one)
@@ -142,7 +145,7 @@ class Salesforce:
         if (answer := _trouble(reply)) is not None:
             return answer
         results = reply.json if isinstance(reply.json, list) else []
-        return Answer(tuple(map(_verdict, results)), wait_s=_usage_wait_s(reply.headers))
+        return Answer(tuple(map(_verdict, results)))
 
     def _delete(self, call: Call, one: ObjectMapping) -> Answer:
         found: list[str | None] = []

@@ -32,6 +32,9 @@ def deliver(
     ] = False,
     refused: Annotated[bool, typer.Option("--refused", help="Show what the receiver refused, with its words.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Give what was refused another chance.")] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Delete what the last --from-scratch did not tell; with --dry-run: show it.")
+    ] = False,
     rows_max: Annotated[int, typer.Option("--limit", "-n", help="How many rows to show.")] = 20,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
     as_json: AsJson = False,
@@ -52,6 +55,8 @@ def deliver(
 
     nurt deliver crm --from-scratch  [dim]# everything again, with progress[/dim]
 
+    nurt deliver crm --sweep --dry-run  [dim]# what lies there that no profile gives any more[/dim]
+
     nurt deliver crm --refused; nurt deliver crm --retry  [dim]# after mending mapping or receiver[/dim]
     """
     from nurt.cli import deliveries  # receivers' clients are loaded only where one is spoken to
@@ -63,6 +68,8 @@ def deliver(
             deliveries.refused(settings, destination, rows_max, as_json)
         elif retry:
             deliveries.retry(settings, destination)
+        elif sweep:
+            deliveries.sweep(settings, destination, dry_run, as_json)
         elif check:
             deliveries.check(settings, destination, as_json)
         elif dry_run:

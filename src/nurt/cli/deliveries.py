@@ -11,9 +11,10 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from nurt import delivering_ways
 from nurt.cli.frame import aside, page, print_json, print_table, refuse
 from nurt.delivering import Delivery, open_store, run_delivery
-from nurt.delivering_config import destination_named, read_destinations
+from nurt.delivering_config import destination_named, kinds_of, read_destinations
 from nurt.delivering_ways import preview, refusals_again, verify
 from nurt.model.delivery import Write
 from nurt.running import stopping_on_signals
@@ -61,8 +62,23 @@ def _logging_backfill() -> Any:
 
 def retry(settings: Settings, name: str) -> None:
     """Give what was refused another chance."""
-    number = refusals_again(settings, destination_named(settings, name))
-    page.print(f"{number:,} profiles are tried again by the delivery that runs, or by the next one")
+    mapping = destination_named(settings, name)
+    number, what = refusals_again(settings, mapping), " and ".join(kinds_of(mapping))
+    page.print(f"{number:,} {what} are tried again by the delivery that runs, or by the next one")
+
+
+def sweep(settings: Settings, name: str, dry_run: bool, as_json: bool) -> None:
+    """Take away what the last back-fill did not tell."""
+    found = delivering_ways.sweep(settings, destination_named(settings, name), dry_run)
+    if as_json:
+        print_json({"subjects": found.subjects, "rows": found.rows, "dry_run": dry_run})
+        return
+    if not found.subjects:
+        page.print(f"{name}: everything there was told in the last back-fill; nothing is left over")
+        return
+    what = "would be deleted" if dry_run else "are deleted by the delivery that runs, or by the next one"
+    page.print(f"{found.subjects:,} that no message told in the last back-fill; their rows {what}")
+    print_table("", ("object", "rows>"), list(found.rows.items()))
 
 
 def status(settings: Settings, as_json: bool) -> None:

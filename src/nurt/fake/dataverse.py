@@ -39,9 +39,25 @@ class FakeDataverse(Fake):
         super().__init__(seed)
         self.rows: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in TABLES}
         self.batches = 0
+        self.execution_left_s: float | None = None
         self._secret = client_secret
         self._tokens: set[str] = set()
         self._next = 0
+
+    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+        """Answer with what is left of the window in the headers; when its time is used up by 429."""
+        if self.execution_left_s is not None and self.execution_left_s <= 0:
+            self.throttled += 1
+            return _error(429, "0x80072321", "Combined execution time exceeded", {"Retry-After": "1"}), False
+        told, cut = super().respond(asked)
+        if told is None:
+            return told, cut
+        head = dict(told.headers)
+        if self.execution_left_s is not None:
+            head["x-ms-ratelimit-time-remaining-xrm-requests"] = f"{self.execution_left_s:,.2f}"
+        for calls, seconds in self.faults.windows[:1]:
+            head["x-ms-ratelimit-burst-remaining-xrm-requests"] = str(self.left(calls, seconds))
+        return Told(told.status, told.body, head), cut
 
     def too_many(self) -> Told:
         """See Fake."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from nurt.fake.server import Asked, Fake, Told
@@ -31,8 +32,30 @@ class FakeHubspot(Fake):
         self.merged: dict[str, str] = {}
         self.forgotten: set[str] = set()
         self.empty_answers = 0
+        self.daily_left: int | None = None
         self._next = 100
         self._token = token
+
+    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+        """Answer with what is left of the limits in the headers; when the day's calls are used up by 429."""
+        if self.daily_left is not None:
+            with self.lock:
+                if self.daily_left <= 0:
+                    self.throttled += 1
+                    self.calls.append((time.monotonic(), asked.method, asked.path))
+                    return Told(429, {"status": "error", "category": "RATE_LIMITS", "policyName": "DAILY"}), False
+                self.daily_left -= 1
+        told, cut = super().respond(asked)
+        if told is None:
+            return told, cut
+        head = dict(told.headers)
+        if self.daily_left is not None:
+            head["X-HubSpot-RateLimit-Daily-Remaining"] = str(self.daily_left)
+        for calls, seconds in self.faults.windows[:1]:
+            head["X-HubSpot-RateLimit-Max"] = str(calls)
+            head["X-HubSpot-RateLimit-Remaining"] = str(self.left(calls, seconds))
+            head["X-HubSpot-RateLimit-Interval-Milliseconds"] = str(int(seconds * 1000))
+        return Told(told.status, told.body, head), cut
 
     def too_many(self) -> Told:
         """See Fake."""

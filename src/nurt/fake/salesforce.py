@@ -41,6 +41,7 @@ class FakeSalesforce(Fake):
         self.token_calls = 0
         self.token_good_for = 1_000_000  # calls
         self.usage = (1, 15_000)
+        self.counts_usage = False
         self.unprocessed_rate = 0.0
         self._client = (client_id, client_secret)
         self._left: dict[str, int] = {}
@@ -61,7 +62,10 @@ class FakeSalesforce(Fake):
             return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
         self._left[token] -= 1
         path = re.sub(r"^/services/data/v[\d.]+", "", asked.path)
+        if self.counts_usage:
+            self.usage = (self.usage[0] + 1, self.usage[1])
         if self.usage[0] >= self.usage[1]:
+            self.throttled += 1
             return _error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
         told = self._answer(asked, path)
         return Told(told.status, told.body, {"Sforce-Limit-Info": f"api-usage={self.usage[0]}/{self.usage[1]}"})

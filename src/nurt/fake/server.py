@@ -24,6 +24,7 @@ class Faults:
     Attributes:
         cut_before, cut_after: the connection is cut before the call was done, or in the middle of its answer.
         windows: (calls, seconds) that may not be exceeded in any window; one more is answered by 429.
+        drip_s: an answer comes byte by byte, with so long a pause between two; 0: at once.
     """
 
     down: bool = False
@@ -32,6 +33,7 @@ class Faults:
     cut_after: float = 0.0
     throttle_rate: float = 0.0
     latency_s: float = 0.0
+    drip_s: float = 0.0
     retry_after: str = "1"
     windows: list[tuple[int, float]] = field(default_factory=list)
 
@@ -117,6 +119,11 @@ class Fake:
             self._recent.popleft()
         return any(sum(at > now - seconds for at in self._recent) > calls for calls, seconds in self.faults.windows)
 
+    def left(self, calls: int, seconds: float) -> int:
+        """Say how many calls the window that ends now still takes."""
+        now = time.monotonic()
+        return max(0, calls - sum(at > now - seconds for at in self._recent))
+
     def busiest(self, seconds: float) -> int:
         """Count the calls of the busiest window."""
         times = sorted(at for at, _, _ in self.calls)
@@ -155,7 +162,11 @@ def running(fake: Fake, port: int = 0, host: str = "127.0.0.1") -> Iterator[Fake
             for name, value in head.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content[: len(content) // 2] if cut else content)
+            for byte in content if fake.faults.drip_s else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(fake.faults.drip_s)
+            if not fake.faults.drip_s:
+                self.wfile.write(content[: len(content) // 2] if cut else content)
             if cut:
                 self.wfile.flush()
                 self._cut()

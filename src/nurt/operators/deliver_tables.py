@@ -93,9 +93,12 @@ class TableDeliverer:
             name, code, words = self._store.destination, answer.code, answer.words
             refusal = Refusal(name, one.subject, OBJECT, "upsert", one.subject, revision, code, words, {}, at_ms)
             notes.refused.append(refusal)
+            notes.kept[one.subject] = one
             notes.count("refused")
         else:
-            notes.cured.update(f"{one.subject}:{OBJECT}" for one in messages)
+            if self._store.refusals(1):
+                notes.cured.update(f"{one.subject}:{OBJECT}" for one in messages)
+                notes.kept.update(dict.fromkeys((one.subject for one in messages), None))
             notes.count("accepted", len(messages))
         self._store.write(notes)
         self._fault("answer noted")
@@ -126,9 +129,18 @@ class TableDeliverer:
                 time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
 
     def retry_parked(self, rows_max: int = 500) -> int:
-        """Do nothing but see whether this run is the newest: batches wait, nothing is set aside."""
+        """Write again what was asked for anew, and take away what is to be swept; nothing else is ever set aside."""
         self._store.check()
-        return 0
+        due = {one.wish.subject: one.wish for one in self._store.due(rows_max)}
+        if not due:
+            return 0
+        records = self._store.load(list(due))
+        kept = self._store.kept([one for one, wish in due.items() if wish.life is Life.LIVE])
+        swept = [one for one, wish in due.items() if wish.life is Life.SWEPT and wish.place == records[one].place]
+        messages = [*kept.values(), *(Message(one, records[one].place, None, None) for one in swept)]
+        self._write(messages, records)
+        self._store.write(Notes(unparked={*due}))  # the others were told meanwhile, or are not known any more
+        return len(due)
 
     def close(self) -> None:
         """Let go of the store's connections; never raises."""

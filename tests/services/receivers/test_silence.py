@@ -1,0 +1,104 @@
+"""A receiver that hangs, or trickles, is given up in time and tried again; nothing is lost, nothing told twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from nurt.adapters.clickhouse_sink import ClickhouseSink
+from nurt.adapters.delivery_rows import tables_of
+from nurt.adapters.postgres_sink import PostgresSink
+from nurt.adapters.webhook import Webhook
+from nurt.core.delivery_notes import Message
+from nurt.fake.server import Asked, Fake, Told, running
+from nurt.fake.webhook import FakeWebhook
+from nurt.model.delivery import Trouble
+from tests.contracts.published import encode, id_of, rich
+from tests.delivery.scene import Scene, mapping_of
+
+ONE = Message(id_of(1).hex(), (0, 1), None, encode(rich(1, 1)))
+
+
+def _sink(postgres: Any) -> tuple[PostgresSink, str]:
+    url = f"postgresql://{postgres.user}:{postgres.password}@127.0.0.1:{postgres.port}/{postgres.database}"
+    schema = f"s{time.time_ns()}"
+    return PostgresSink(mapping_of(f"{{kind: postgres, url: '{url}', schema: {schema}, timeout_s: 1}}")), schema
+
+
+def test_a_locked_table_is_given_up_and_tried_again(postgres: Any) -> None:
+    import psycopg
+
+    sink, schema = _sink(postgres)
+    assert sink.write(tables_of([ONE], [])).trouble is None
+    with psycopg.connect(sink._url) as other:
+        other.execute(f"LOCK TABLE {schema}.profiles".encode())
+        began = time.monotonic()
+        assert sink.write(tables_of([ONE], [])).trouble is Trouble.DOWN
+        assert time.monotonic() - began < 5
+    assert sink.write(tables_of([ONE], [])).trouble is None
+    sink.close()
+
+
+def test_a_server_process_that_stands_still_is_given_up_and_another_one_taken(postgres: Any) -> None:
+    sink, _ = _sink(postgres)
+    assert sink.write(tables_of([ONE], [])).trouble is None
+    still = sink._connection.info.backend_pid
+    os.kill(still, signal.SIGSTOP)
+    try:
+        assert sink.write(tables_of([ONE], [])).trouble is Trouble.DOWN
+    finally:
+        os.kill(still, signal.SIGCONT)
+    assert sink.write(tables_of([ONE], [])).trouble is None
+    sink.close()
+
+
+class Mute(Fake):
+    """Takes requests and says nothing for long."""
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        time.sleep(1.5)
+        return Told(200, "")
+
+
+def test_a_clickhouse_that_hangs_is_given_up() -> None:
+    with running(Mute()) as fake:
+        sink = ClickhouseSink(mapping_of(f"{{kind: clickhouse, url: '{fake.url}', timeout_s: 0.3}}"))
+        answer = sink.write(tables_of([ONE], []))
+        assert (answer.trouble, answer.code) == (Trouble.DOWN, "ReadTimeout")
+        sink.close()
+
+
+@pytest.mark.parametrize("drip_s", [0.0, 0.05])
+def test_a_receiver_that_hangs_or_trickles_is_tried_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, drip_s: float
+) -> None:
+    monkeypatch.setattr("nurt.adapters.delivery_http.WHOLE", 1.0)
+    fake = Trickling()
+    with running(fake):
+        fake.faults.drip_s, fake.faults.latency_s = drip_s, 0.0 if drip_s else 1.0
+        objects = "{contact: {key: id, fields: {email: email}}}"
+        text = f"{{kind: webhook, url: '{fake.url}', timeout_s: 0.4, objects: {objects}}}"
+        scene = Scene(Redis.from_url(redis_url), mapping_of(text), Webhook)
+
+        def mend() -> None:
+            fake.faults.drip_s = fake.faults.latency_s = 0.0
+
+        threading.Timer(1.5, mend).start()
+        scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(5)])
+        assert len(fake.rows) == 5 and scene.store().status()["last_error"] == "ReadTimeout"
+
+
+class Trickling(FakeWebhook):
+    """Answers with a long text."""
+
+    def answer(self, asked: Asked) -> Told:
+        """See Fake."""
+        told = super().answer(asked)
+        return Told(200, "thank you " * 20) if told.status == 204 else told
