@@ -91,7 +91,7 @@ class KafkaRegister:
             consumer.assign([TopicPartition(self._topic, 0, 0)])
             at = 0
             while at < end:
-                for message in consumer.consume(READ_ROWS, POLL_S):
+                for message in consumer.consume(min(READ_ROWS, end - at), POLL_S):
                     at = max(at, self._read(message, found))
         finally:
             consumer.close()

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 import nurt
-from nurt.cli import check, deliver, demo, init, profile, quarantine, run, simulate, source, stats, stock
+from nurt.cli import check, deliver, demo, drill, init, profile, quarantine, run, simulate, source, stats, stock
 from nurt.cli.frame import aside
 from nurt.errors import NurtError
 
@@ -67,6 +67,7 @@ app.command("release", rich_help_panel="Sell")(stock.release)
 app.command("stats", rich_help_panel="Look")(stats.stats)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Look")
 app.command("simulate", rich_help_panel="Try")(simulate.simulate)
+app.command("drill", rich_help_panel="Try")(drill.drill)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from nurt.core.columns import distinct, id_list
@@ -14,13 +15,14 @@ from nurt.core.stock.components import Members, components, joins, read_members,
 from nurt.core.stock.deltas import deltas_of_shares, no_deltas
 from nurt.core.stock.holders import Holders
 from nurt.core.stock.ledger import Booked, book_call
+from nurt.core.stock.lone_tokens import Distinct, TokenRows, settle_lone
 from nurt.core.stock.papers import SHARE, join_papers
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.said import PAPERS, sku_ids
-from nurt.core.stock.tokens import TOKEN_COLUMNS, ledger_token, tokens_of
+from nurt.core.stock.tokens import TOKEN_COLUMNS, ledger_tokens, tokens_of
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
-from nurt.model.keys import Keys
+from nurt.model.keys import KeyRows, Keys, Words, words_of
 from nurt.model.stock_plan import UNIT
 from nurt.model.values import Values
 from nurt.operators.stock_kits import Kits
@@ -51,28 +53,29 @@ class PapersStage:
         Returns all of these papers, and what changes on shelves.
         """
         self._books = []
-        codes, firsts = distinct(said.to)
-        ids = id_list(said.to[firsts])
-        given = len(ids)
-        ids += sorted(set(due) - set(ids))
-        if not ids:
+        both = np.concatenate([said.to, words_of(due)]) if due else said.to
+        if not len(both):
             return [], no_deltas()
-        stored = self._store.read(self._keys.in_realm(PAPER, realm, ids))
-        values = list(stored)
-        if given:
-            values[:given] = fold_slots(PAPERS, Values.of(stored[:given]), codes, said).values.plain()
-            change.store(self._keys.in_realm(PAPER, realm, ids[:given]), values[:given])
+        codes, firsts = distinct(both)
+        words = both[firsts]
+        ids, keys = id_list(words), self._keys.rows_in(PAPER, realm, words)
+        (stored,) = self._store.load([keys])
+        folded = fold_slots(PAPERS, stored, codes[: len(said)], said)
+        change.keep(keys, folded.values, folded.changed)
+        was, values = stored.plain(), folded.values.plain()
         known: dict[bytes, bytes | None] = dict(zip(ids, values, strict=True))
-        index = self._close(realm, known, self._tokens(ids, stored), self._tokens(ids, values), change)
+        index = self._close(realm, known, words, self._tokens(was), self._tokens(values), change)
         papers = sorted(known)
-        old_values = self._store.read(self._keys.in_realm(SHARES, realm, papers))
+        share_keys = self._keys.rows_in(SHARES, realm, words_of(papers))
+        (old,) = self._store.load([share_keys])
+        old_values = old.plain()
         frame = PAPERS.unpack([known[one] for one in papers])
         number = pl.Series("component", components(papers, index), dtype=pl.Int64)
         joined = join_papers(frame.with_columns(number.gather(frame[OWNER])), self._routes.plan, as_of_ms)
         due_rows = joined.due.with_columns(pl.lit(DUE, pl.Int64).alias("part"))
         shares = pl.concat([joined.shares, due_rows], how="diagonal").sort(OWNER, "part", maintain_order=True)
         new_values = SHARE.pack(shares, len(papers))
-        self._store_shares(realm, papers, old_values, new_values, joined.due, change)
+        self._store_shares(realm, papers, share_keys, old_values, new_values, joined.due, change)
         self._books.append((frame, joined.lines))
         deltas = deltas_of_shares(SHARE.unpack(old_values), shares, papers, self._context.ids)
         self.recent.setdefault(realm, Holders()).note(joined.shares, papers, self._context.ids)
@@ -84,41 +87,46 @@ class PapersStage:
             book_call(change, self._keys.realm_place(realm), self._booked(realm, papers, lines))
         self._books = []
 
-    def _tokens(self, ids: Sequence[bytes], values: Sequence[bytes | None]) -> dict[tuple[bytes, bytes], bool]:
-        found = tokens_of(PAPERS.unpack(values, TOKEN_COLUMNS), self._context.ids)
-        owners, tokens, bears = (found[name].to_list() for name in (OWNER, "token", "bears"))
-        return {(ids[owner], token): bear for owner, token, bear in zip(owners, tokens, bears, strict=True)}
+    def _tokens(self, values: Sequence[bytes | None]) -> TokenRows:
+        return TokenRows.of(tokens_of(PAPERS.unpack(values, TOKEN_COLUMNS), self._context.ids))
 
     def _close(
         self,
         realm: str,
         known: dict[bytes, bytes | None],
-        before: dict[tuple[bytes, bytes], bool],
-        now: dict[tuple[bytes, bytes], bool],
+        words: Words,
+        before: TokenRows,
+        now: TokenRows,
         change: Change,
     ) -> dict[bytes, Members]:
-        """Load into `known` all that hangs together with it, before the fold or after; returns the index as it is."""
-        index: dict[bytes, Members] = {}
-        frontier = list(dict.fromkeys(token for _, token in [*before, *now]))
-        gone = [pair for pair in before if pair not in now]
-        come = [(pair, bears) for pair, bears in now.items() if before.get(pair) is not bears]
-        while frontier:
-            read = self._store.read(self._keys.in_realm(INDEX, realm, frontier))
-            was = {token: read_members(value) for token, value in zip(frontier, read, strict=True)}
-            reached = [one for members in was.values() if joins(members) for one in members]
-            index |= {token: dict(members) for token, members in was.items()}
-            if gone or come:  # only the first round can have tokens that changed
-                self._reindex(realm, index, gone, come, change)
-                gone, come = [], []
-                reached += [one for members in index.values() if joins(members) for one in members]
-            fresh = [one for one in dict.fromkeys(reached) if one not in known]
-            values = self._store.read(self._keys.in_realm(PAPER, realm, fresh)) if fresh else []
-            known.update(zip(fresh, values, strict=True))
-            frontier = (
-                [token for token in dict.fromkeys(t for _, t in self._tokens(fresh, values)) if token not in index]
-                if fresh
-                else []
-            )
+        """Load into `known` all that hangs together with it, before the fold or after.
+
+        Returns who has a token now, of those that more than one paper has or had.
+        """
+        every = Distinct.of(before, now)
+        keys = self._keys.rows_in(INDEX, realm, every.tokens)
+        (stored,) = self._store.load([keys])
+        settled, changed, values = settle_lone(every, before, now, words, stored)
+        change.keep(keys, values, changed)
+        if settled.all():
+            return {}
+        rest, ids = ~settled, list(known)
+        had, has = before.dict_of(rest[every.of_before], ids), now.dict_of(rest[every.of_now], ids)
+        some = np.flatnonzero(rest).tolist()
+        was = {every.tokens[at].tobytes(): read_members(stored.one(at)) for at in some}
+        index = {token: dict(members) for token, members in was.items()}
+        gone = [pair for pair in had if pair not in has]
+        come = [(pair, bears) for pair, bears in has.items() if had.get(pair) is not bears]
+        self._reindex(realm, index, gone, come, change)
+        reached = [one for members in (*was.values(), *index.values()) if joins(members) for one in members]
+        while fresh := [one for one in dict.fromkeys(reached) if one not in known]:
+            found = self._store.read(self._keys.in_realm(PAPER, realm, fresh))
+            known.update(zip(fresh, found, strict=True))
+            tokens = [one for one in dict.fromkeys(id_list(self._tokens(found).token)) if one not in index]
+            read = self._store.read(self._keys.in_realm(INDEX, realm, tokens)) if tokens else []
+            more = {token: read_members(value) for token, value in zip(tokens, read, strict=True)}
+            index |= more
+            reached = [one for members in more.values() if joins(members) for one in members]
         return index
 
     def _reindex(
@@ -142,23 +150,21 @@ class PapersStage:
         self,
         realm: str,
         papers: list[bytes],
+        keys: KeyRows,
         old: Sequence[bytes | None],
         new: Sequence[bytes | None],
         due: pl.DataFrame,
         change: Change,
     ) -> None:
+        apart = [at for at in range(len(papers)) if old[at] != new[at]]
+        changed = np.zeros(len(papers), dtype=np.bool_)
+        changed[apart] = True
+        change.keep(keys, Values.of(new), changed)
         moments = dict(zip(due[OWNER].to_list(), due["due_ms"].to_list(), strict=True))
         place, tail = self._keys.realm_place(realm), realm.encode()
-        for at, key in enumerate(self._keys.in_realm(SHARES, realm, papers)):
-            if old[at] == new[at]:
-                continue
-            value = new[at]
-            if value is None:
-                change.drop.append(key)
-            else:
-                change.put[key] = value
-            if at in moments or old[at] is not None:
-                change.due.setdefault(place, {})[b"O" + papers[at] + tail] = moments.get(at)
+        marks = {b"O" + papers[at] + tail: moments.get(at) for at in apart if at in moments or old[at] is not None}
+        if marks:
+            change.due.setdefault(place, {}).update(marks)
 
     def _booked(self, realm: str, papers: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
         """List what orders say of themselves to their reservations; an order for a kit says its parts."""
@@ -167,17 +173,19 @@ class PapersStage:
             return []
         known: dict[int, dict[bytes, int]] = {}
         summed = lines.group_by(OWNER, "sku").agg(pl.col("ordered").sum())
-        summed = summed.with_columns(sku_ids(self._context.ids, summed["sku"]).alias("sku"))
+        skus = sku_ids(self._context.ids, summed["sku"]).to_list()
         kits = self._kits.of(realm)
-        for owner, sku, quantity in summed.iter_rows():
+        for owner, sku, quantity in zip(summed[OWNER].to_list(), skus, summed["ordered"].to_list(), strict=True):
             of_order = known.setdefault(owner, {})
-            for part, pieces in kits.get(sku, ((sku, UNIT),)):
+            for part, pieces in kits.get(sku, ((sku, UNIT),)) if kits else ((sku, UNIT),):
                 of_order[part] = of_order.get(part, 0) + quantity * pieces // UNIT
         done = set(lines.filter("done")[OWNER].to_list())
         booked = []
-        for owner, channel, *numbers in orders.select(OWNER, "sales_channel", "number", "reference").iter_rows():
-            for number in dict.fromkeys(numbers):
-                if number is not None and (owner in known or owner in done):
-                    token = ledger_token(self._context.ids, channel, number)
+        for name in ("number", "reference"):
+            other = pl.lit(True) if name == "number" else pl.col(name).ne_missing(pl.col("number"))
+            some = orders.filter(pl.col(name).is_not_null() & other)
+            tokens = ledger_tokens(self._context.ids, some["sales_channel"], some[name]).to_list()
+            for owner, token in zip(some[OWNER].to_list(), tokens, strict=True):
+                if owner in known or owner in done:
                     booked.append(Booked(token, owner in done, known.get(owner, {})))
         return booked

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.columns import words
+from nurt.core.columns import distinct, words
 from nurt.core.context import FoldContext
 from nurt.core.row_arrays import read_values
-from nurt.core.stock.components import Members, components, joins, read_members
+from nurt.core.stock.components import MEMBER_BYTES, Members, components, joins, read_members
 from nurt.core.stock.feeds import Feeds
 from nurt.core.stock.figures import Figures, figures_of, free_of_kits
 from nurt.core.stock.ledger import read_held
@@ -198,9 +198,14 @@ class StockView:
             values = self._read(self._keys.in_realm(PAPER, realm, fresh))
             known.update(zip(fresh, values, strict=True))
             found = tokens_of(PAPERS.unpack(values, TOKEN_COLUMNS), self._context.ids)["token"]
-            tokens = [token for token in dict.fromkeys(found.to_list()) if token not in index]
-            read = self._read(self._keys.in_realm(INDEX, realm, tokens)) if tokens else []
-            index |= {token: read_members(value) for token, value in zip(tokens, read, strict=True)}
+            every = words(found)
+            every = every[distinct(every)[1]]
+            (stored,) = self._load([self._keys.rows_in(INDEX, realm, every)])
+            # a token that one paper has joins nobody
+            several = np.flatnonzero(np.diff(stored.cuts) > MEMBER_BYTES).tolist()
+            more = {every[at].tobytes(): read_members(stored.one(at)) for at in several}
+            tokens = [token for token in more if token not in index]
+            index |= more
             reached = (one for token in tokens if joins(index[token]) for one in index[token])
             fresh = [one for one in dict.fromkeys(reached) if one not in known]
         return known, index

@@ -66,6 +66,11 @@ def ledger_token(ids: Ids, channel: str, number: str) -> bytes:
     return ids.one(f"r\x1f{channel}\x1f{number}")
 
 
+def ledger_tokens(ids: Ids, channels: pl.Series, numbers: pl.Series) -> pl.Series:
+    """Name the tokens of orders of channels, as `ledger_token` does."""
+    return ids.of(pl.select(pl.concat_str([pl.lit("r"), channels, numbers], separator="\x1f")).to_series())
+
+
 def _of_channel(orders: pl.DataFrame, name: str) -> pl.DataFrame:
     return orders.with_columns((pl.col("sales_channel") + pl.lit("\x1f") + pl.col(name)).alias(name))
 
