@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from nurt.core.delivery_notes import Mapped, Message, Notes, Parked
@@ -112,6 +112,10 @@ class Destination(Protocol):
 
         Repeating a call that was accepted changes nothing at the receiver, and is accepted again.
         """
+        ...
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """Be told what each request beyond a call's first has to ask: it waits until the rates allow one more."""
         ...
 
     def refresh(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from nurt.core.delivery_notes import Message
 from nurt.fake.server import Fake
 from nurt.operators.deliver import Deliverer
+from nurt.operators.deliver_pace import Pace
 from tests.delivery.scene import Scene
 
 STEPS = ("intent noted", "answered", "answer noted", "batch noted")
@@ -67,6 +68,7 @@ def live_through(
     batch: int = 25,
     kill_share: float = 0.0,
     faults: Callable[[Fake, int], None] = lambda _fake, _at: None,
+    pace: Pace | None = None,
 ) -> int:
     """Deliver a history; a killed worker is followed by another that begins at the last committed message."""
     kills = 0
@@ -76,7 +78,7 @@ def live_through(
             raise Killed
 
     committed = 0
-    to = scene.deliverer(fault=fault)
+    to = scene.deliverer(fault=fault, pace=pace)
     at = 0
     while committed < len(messages):
         faults(fake, committed)
@@ -86,13 +88,13 @@ def live_through(
             to.retry_parked()
         except Killed:
             kills += 1
-            to = scene.deliverer(fault=fault)
+            to = scene.deliverer(fault=fault, pace=pace)
             at = committed
             continue
         at = end
         if random.random() < 0.6 or at == len(messages):
             committed = at
-    settle(scene, fake, scene.deliverer())
+    settle(scene, fake, scene.deliverer(pace=pace))
     return kills
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -52,6 +53,8 @@ class Watched:
             self._calls -= 1
             self._flying.subtract(keys)
         return Answer(tuple(Verdict(Fate.ACCEPTED) for _ in call.writes))
+
+    def obey(self, spend: Callable[[], None]) -> None: ...
 
     def refresh(self) -> None: ...
 

@@ -180,6 +180,10 @@ class Dataverse:
             return reply
         return _trouble(reply) or all_accepted(call)
 
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
     def refresh(self) -> None:
         """See ports.Destination."""
         self._http.refresh()

@@ -87,6 +87,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         quota: Callable[[Mapping[str, str]], float | None] = lambda _headers: None,
     ) -> None:
+        self.spend: Callable[[], None] = lambda: None  # before every request of a call but its first
         self._quota = quota
         self._rest = threading.local()
         self._whole_s = WHOLE * timeout_s
@@ -114,6 +115,9 @@ class Http:
         params: Mapping[str, str] | None = None,
     ) -> Reply | Answer:
         """Make one request; an Answer instead of a reply where it could not be made, or what came is no answer."""
+        if getattr(self._rest, "requests", 0):
+            self.spend()
+        self._rest.requests = getattr(self._rest, "requests", 0) + 1
         sent = {"Accept": "application/json", **(headers or {})}
         if body is not None:
             content = dumps(body)
@@ -147,8 +151,8 @@ class Http:
         return b"".join(parts)
 
     def rested(self, answer: Answer) -> Answer:
-        """Add to the answer of a call how long this thread's requests since the last one were asked to rest."""
-        rest_s, self._rest.s = getattr(self._rest, "s", 0.0), 0.0
+        """End a call of this thread: add to its answer how long its requests were asked to rest."""
+        rest_s, self._rest.s, self._rest.requests = getattr(self._rest, "s", 0.0), 0.0, 0
         return replace(answer, wait_s=max(answer.wait_s or 0.0, rest_s)) if rest_s else answer
 
     def refresh(self) -> None:

@@ -5,7 +5,7 @@ Source: HubSpot's CRM API v3 (objects, batch, merge, gdpr-delete, properties) an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nurt.adapters.delivery_http import (
@@ -182,6 +182,10 @@ class Hubspot:
         for result in (reply.json or {}).get("results", ()):
             ids[str(result["properties"][one.key_field])] = str(result["id"])
         return ids
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
 
     def refresh(self) -> None:
         """See ports.Destination."""

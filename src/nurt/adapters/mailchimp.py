@@ -63,6 +63,9 @@ class Mailchimp:
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         if call.op is not Op.UPSERT:
             return self._each(call, self._remove)
         leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
@@ -191,6 +194,10 @@ class Mailchimp:
         if reply.status in (404, 405):  # not there; archived before
             return Answer((Verdict(Fate.ACCEPTED),))
         return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
 
     def refresh(self) -> None:
         """See ports.Destination."""

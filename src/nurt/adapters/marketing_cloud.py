@@ -51,6 +51,9 @@ class MarketingCloud:
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
         if call.op is Op.UPSERT:
             path = f"/hub/v1/dataevents/key:{quote(one.type, safe='')}/rowset"
@@ -70,6 +73,10 @@ class MarketingCloud:
         if call.op is Op.UPSERT and (not isinstance(reply.json, list) or len(reply.json) != len(call.writes)):
             return Answer()
         return all_accepted(call)
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
 
     def refresh(self) -> None:
         """See ports.Destination."""

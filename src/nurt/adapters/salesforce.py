@@ -236,6 +236,10 @@ class Salesforce:
     def _abort(self, path: str) -> None:
         self._http.send("PATCH", path, {"state": "Aborted"})
 
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
     def refresh(self) -> None:
         """See ports.Destination."""
         self._http.refresh()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nurt.adapters.delivery_http import Http, all_accepted, dumps, refused, secret, trouble_of
@@ -47,6 +47,9 @@ class Webhook:
 
     def send(self, call: Call) -> Answer:
         """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
         body = dumps([self._event(write, call.op) for write in call.writes])
         kind = "application/cloudevents-batch+json" if self._format == "cloudevents" else "application/json"
         headers = {"Content-Type": kind}
@@ -87,6 +90,10 @@ class Webhook:
             "datacontenttype": "application/json",
             "data": row,
         }
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
 
     def refresh(self) -> None:
         """See ports.Destination."""

@@ -78,6 +78,12 @@ class Flight:
         self._state = ""
         self._waiting: list[tuple[float, int, Attempt]] = []
         self._flying: dict[Future[Answer], tuple[Attempt, float]] = {}
+        destination.obey(self._spend)
+
+    def _spend(self) -> None:
+        """Wait until the rates allow one request more; a call may need several."""
+        while (wait_s := self._store.take(self._to.bucket, self._buckets)) > 0 and not self._stopping():
+            time.sleep(min(self._pace.real_s(LOOK_S), wait_s))
 
     def fly(self, calls: Iterable[Call], rows: Rows) -> None:
         """Make calls until each row is settled or parked. Raises Stopping, Fenced, or what the store raises."""
