@@ -31,6 +31,11 @@ pytestmark = pytest.mark.timeout(600)
 def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str, str], int]]:
     folder = tmp_path_factory.mktemp("archive")
     simulate_to_archive(folder, seed=5, customers=100, days=30, last_day=date(2026, 3, 31))
+    return folder, expected_of(folder)
+
+
+def expected_of(folder: Path) -> dict[tuple[str, str, str], int]:
+    """Recompute what can be sold from the tables that an archive's messages leave."""
     mapping = load_mapping((files("nurt") / "presets" / "demo.yaml").read_text(encoding="utf-8"), "demo.yaml")
     narrow = mapping.narrowed(STOCK_KINDS)
     of_kinds = read_archive(folder, narrow, Ids(bytes(16))).rows
@@ -45,7 +50,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[
     expected = expected_stock(
         rows, plan, {one.name: one.priority for one in systems}, {one.name: one.market or "" for one in systems}, 2**42
     )
-    return folder, expected.available
+    return expected.available
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nurt.core.stock.tokens import ledger_token
@@ -35,6 +36,7 @@ class Told:
         self.engine = StockEngine(rules or plan())
         self.engine.start(1)
         self.number = 0
+        self.ts_ms = BASE_MS
 
     def row(
         self, system: str, kind: str, key: str, parent: str | None = None, *, gone: bool = False, **fields: Any
@@ -56,7 +58,7 @@ class Told:
             place,
             0,
             self.number,
-            BASE_MS,
+            self.ts_ms,
             stored,
         )
         self.engine.feed(batch_of([event], DEPLOYMENT_IDS))
@@ -244,3 +246,31 @@ def test_a_location_without_news_keeps_more_back_until_news_come() -> None:
     assert told.left() == 7
     assert told.kinds() == ["stale_feed"]
     assert moment_of(TODAY + 4) - BASE_MS > 60_000
+
+
+def test_a_feed_that_speaks_again_gives_its_buffer_back_once() -> None:
+    told = Told()
+    told.level(10)
+    told.engine.drain(TODAY + 4)
+    told.engine.kill()
+    told.engine.start(2)  # what is stale is known after a restart, too
+    told.engine.drain(TODAY + 4)
+    assert told.left() == 7
+    told.ts_ms = moment_of(TODAY + 4)
+    told.level(9)
+    told.engine.drain(TODAY + 4)
+    assert told.left() == 9
+    assert told.kinds() == ["stale_feed", "fresh_feed"]
+
+
+def test_a_channel_whose_own_figure_drifts_apart_is_told_once_until_it_agrees() -> None:
+    rules = replace(plan(), channels={"pl": Channel("pl", ("N",), ("PL",), shown="web")}, drift=2 * UNIT)
+    told = Told(rules)
+    told.level(10)
+    for pieces in (10, 8, 7, 6, 10, 14):  # within two pieces; five and six apart; agreed; four too many
+        told.row("pl", "stock_level", "w", sku="A", location="web", quantity=pieces * UNIT)
+    drifts = [(event["kind"], event["quantity"] // UNIT) for event in told.engine.events.values()]
+    assert drifts == [("drift", -3), ("drift_over", 0), ("drift", 4)]
+    told.level(13)  # ours moves towards theirs
+    assert told.kinds()[-1] == "drift_over"
+    assert told.left() == 13, "what a channel shows is no stock"
