@@ -16,7 +16,7 @@ from nurt.adapters.avro_container import ContainerFile, containers_in, schema_of
 from nurt.adapters.durable import locked, replace_file
 from nurt.errors import ConfigurationError, OffsetLost
 from nurt.model.log import Committed, Offsets
-from nurt.model.raw import DAMAGED_TOPIC, RawBatch
+from nurt.model.raw import DAMAGED_TOPIC, RawBatch, RawRows
 
 __all__ = ["ArchiveLog", "ArchiveWriter"]
 
@@ -98,7 +98,7 @@ class ArchiveLog:
         Raises OffsetLost when a partition ends before the offset where it should begin: the archive was replaced.
         Raises ConfigurationError when two folders hold the same partition of one topic.
         """
-        batches: dict[tuple[str, str], RawBatch] = {}
+        batches: dict[tuple[str, str], RawRows] = {}
         rows_left, lines_left = rows_max, max(rows_max, LINES_PER_POLL_MAX)
         for step in range(len(self._streams)):
             turn = (self._turn + step) % len(self._streams)
@@ -108,7 +108,7 @@ class ArchiveLog:
         self._turn = (self._turn + 1) % max(1, len(self._streams))
         if not batches and lines_left:
             self._check_begin()
-        return list(batches.values())
+        return [rows.batch() for rows in batches.values()]
 
     def offsets(self) -> Offsets:
         """Return the next offset of every partition of this share that was met or named, as of the last poll."""
@@ -147,7 +147,7 @@ class ArchiveLog:
             stream.close()
         self._streams = []
 
-    def _take(self, entries: list[Entry], turn: int, batches: dict[tuple[str, str], RawBatch]) -> int:
+    def _take(self, entries: list[Entry], turn: int, batches: dict[tuple[str, str], RawRows]) -> int:
         """Sort entries of one stream into batches; return how many were ours and new."""
         tracks, taken, schemas = self._tracks, 0, str(self._streams[turn].folder)
         for entry in entries:
@@ -166,13 +166,8 @@ class ArchiveLog:
                 continue
             batch = batches.get((topic, schemas))
             if batch is None:
-                batch = batches[topic, schemas] = RawBatch(topic, [], [], [], [], [], [], schemas)
-            batch.partitions.append(partition)
-            batch.offsets.append(offset)
-            batch.timestamps_ms.append(timestamp_ms)
-            batch.keys.append(key)
-            batch.values.append(value)
-            batch.headers.append(headers)
+                batch = batches[topic, schemas] = RawRows(topic, schemas)
+            batch.add(partition, offset, timestamp_ms, key, value, headers)
             taken += 1
         return taken
 

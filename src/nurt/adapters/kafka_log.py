@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
+import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from nurt.adapters.kafka_outage import AWAY, Outage, refuse
@@ -22,6 +23,7 @@ from nurt.adapters.kafka_topics import (
     open_admin,
     share_of,
 )
+from nurt.core.payloads import Payloads, SparseHeaders
 from nurt.errors import ConfigurationError, NurtError, OffsetLost
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
@@ -256,12 +258,12 @@ class KafkaLog:
             batches.append(
                 RawBatch(
                     topic,
-                    partitions,
-                    offsets,
-                    timestamps_ms=[message.timestamp()[1] for message in some],
-                    keys=[message.key() for message in some],
-                    values=[message.value() for message in some],
-                    headers=[message.headers() for message in some],
+                    np.array(partitions, dtype=np.int64),
+                    np.array(offsets, dtype=np.int64),
+                    np.array([message.timestamp()[1] for message in some], dtype=np.int64),
+                    Payloads.of([message.key() for message in some]),
+                    Payloads.of([message.value() for message in some]),
+                    _headers_of(some),
                 )
             )
             for partition, last in dict(zip(partitions, offsets, strict=True)).items():
@@ -307,6 +309,11 @@ class KafkaLog:
             self._next[partition] = 0
             self._untouched.add(partition)
         self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING) for partition in new])
+
+
+def _headers_of(messages: list[Any]) -> SparseHeaders:
+    every = map(Message.headers, messages)
+    return SparseHeaders(len(messages), {row: headers for row, headers in enumerate(every) if headers is not None})
 
 
 def _each_answered(positions: list[Any]) -> list[Any]:

@@ -6,7 +6,7 @@ what it counted. A place's messages of one partition come in the order of their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -84,17 +84,17 @@ class Passed:
         for (topic, partition), offset in (stored or {}).items():
             self._left.setdefault(topic, {})[partition] = offset
 
-    def fresh(self, topic: str, partitions: Iterable[int], offsets: Iterable[int]) -> Bools | None:
+    def fresh(self, topic: str, partitions: Sequence[int] | Int64s, offsets: Sequence[int] | Int64s) -> Bools | None:
         """Say which messages are not counted yet; None: all of them, as ever once the replay is over."""
         left = self._left.get(topic)
         if left is None:
             return None
-        at = np.fromiter(partitions, dtype=np.int64)
+        at = np.asarray(partitions, dtype=np.int64)
         until = np.full(int(at.max(initial=0)) + 1, _NOTHING, dtype=np.int64)
         for partition, offset in left.items():
             if partition < len(until):
                 until[partition] = offset
-        fresh: Bools = np.fromiter(offsets, dtype=np.int64) > until[at]
+        fresh: Bools = np.asarray(offsets, dtype=np.int64) > until[at]
         for partition in np.unique(at[fresh]).tolist():
             left.pop(partition, None)
         if not left:

@@ -17,6 +17,7 @@ from nurt.core.envelope import NOT_OURS, Anatomy, Form
 from nurt.core.ids import Ids
 from nurt.core.mapper import map_rows
 from nurt.core.mapping import TopicMapping
+from nurt.core.payloads import int64s
 from nurt.core.positions import POSITION_COLUMNS
 from nurt.core.quick_rows import Head, QuickRows, quick_rows
 from nurt.core.row_keys import KeyReader
@@ -52,7 +53,7 @@ class TableTranslation:
         Args:
             fresh: which messages count; None: all.
         """
-        batch = Batch(raw, wire, partitions_of(raw), pl.Series(raw.offsets, dtype=pl.Int64).to_numpy(), fresh=fresh)
+        batch = Batch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
         epochs = self._number(batch)
@@ -213,8 +214,8 @@ class TableTranslation:
                         int(epochs[row]),
                         group.changes.position.of(at),
                         batch.raw.topic,
-                        batch.raw.partitions[row],
-                        batch.raw.offsets[row],
+                        int(batch.partitions[row]),
+                        int(batch.offsets[row]),
                     )
                 )
         return truncated
@@ -232,18 +233,11 @@ class TableTranslation:
         return None if known is None else known[0]
 
 
-def partitions_of(raw: RawBatch) -> Int64s:
-    """Return the partition of every message."""
-    if len(raw) and raw.partitions.count(raw.partitions[0]) == len(raw):
-        return np.full(len(raw), raw.partitions[0], dtype=np.int64)
-    return pl.Series(raw.partitions, dtype=pl.Int64).to_numpy()
-
-
 def _times(found: Times | None, raw: RawBatch, at: Int64s, rows: Int64s) -> Int64s:
     """Choose times of the group's messages `at`, which are the batch's `rows`; fall back to the messages' own."""
     if found is not None and found.known is None:
         return found.ms[at]
-    own = np.array(raw.timestamps_ms, dtype=np.int64)[rows]
+    own = int64s(raw.timestamps_ms)[rows]
     return own if found is None or found.known is None else np.where(found.known[at], found.ms[at], own)
 
 

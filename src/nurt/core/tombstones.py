@@ -33,11 +33,11 @@ class Tombstones:
             deletes[group.rows] = (group.changes.op == DELETE) & (group.changes.bad == 0)
         if len(tombstones):
             said = self._ended
-            said = said | {(raw.partitions[i], raw.offsets[i]): raw.keys[i] for i in np.flatnonzero(deletes).tolist()}
+            said = said | {_place(batch, row): raw.keys[row] for row in np.flatnonzero(deletes).tolist()}
             alone = [
                 row
                 for row in tombstones.tolist()
-                if raw.keys[row] is not None and said.get((raw.partitions[row], raw.offsets[row] - 1)) != raw.keys[row]
+                if (key := raw.keys[row]) is not None and said.get(_place(batch, row, -1)) != key
             ]
             batch.count(np.setdiff1d(tombstones, alone), TOMBSTONE)
             if alone:
@@ -46,9 +46,13 @@ class Tombstones:
             last = np.full(int(batch.partitions.max()) + 1, -1, dtype=np.int64)
             last[batch.partitions] = np.arange(len(batch.partitions))
             present = {int(batch.partitions[row]): int(row) for row in last[last >= 0]}
-            ended = {(p, raw.offsets[row]): raw.keys[row] for p, row in present.items() if deletes[row]}
+            ended = {_place(batch, row): raw.keys[row] for row in present.values() if deletes[row]}
             others = {place: key for place, key in self._ended.items() if place[0] not in present}
             self._ended = others | ended
+
+
+def _place(batch: Batch, row: int, behind: int = 0) -> tuple[int, int]:
+    return int(batch.partitions[row]), int(batch.offsets[row]) + behind
 
 
 def _group(rows: Int64s) -> Group:

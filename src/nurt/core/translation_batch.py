@@ -67,9 +67,9 @@ def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) ->
     return [
         Refused(
             batch.topic,
-            batch.partitions[row],
-            batch.offsets[row],
-            batch.timestamps_ms[row],
+            int(batch.partitions[row]),
+            int(batch.offsets[row]),
+            int(batch.timestamps_ms[row]),
             batch.keys[row],
             batch.values[row],
             batch.headers[row],

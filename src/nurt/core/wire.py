@@ -12,8 +12,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.avro import Joined, join
+from nurt.core.avro import Joined
 from nurt.core.avro.memory import load_byte
+from nurt.core.payloads import Payloads
 
 HEADER_BYTES = 5
 NULL, NOT_CONFLUENT = -1, -2
@@ -41,14 +42,12 @@ class Wire:
 
 def split_wire(messages: Sequence[bytes | None]) -> Wire:
     """Lay messages end to end and read their wire headers; a null message has no bytes."""
-    try:
-        joined = join(messages)  # type: ignore[arg-type]  # nulls are rare, and this finds them at no cost
-    except TypeError:
-        joined = join([message or b"" for message in messages])
-    ids = np.empty(len(messages), dtype=np.int64)
+    payloads = Payloads.of(messages)
+    joined = payloads.joined
+    ids = np.empty(len(joined), dtype=np.int64)
     _read_headers(np.frombuffer(joined.data, dtype=np.uint8), joined.starts, joined.ends, ids)
-    empty = np.flatnonzero(joined.starts == joined.ends).tolist()
-    ids[[row for row in empty if messages[row] is None]] = NULL
+    if payloads.nulls is not None:
+        ids[payloads.nulls] = NULL
     return Wire(joined, ids)
 
 

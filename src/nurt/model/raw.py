@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 Headers = list[tuple[str, bytes | None]]
+Numbers = list[int] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Messages of one topic in the order they were read; all lists have one length.
+    """Messages of one topic in the order they were read, as columns of one length.
+
+    Where there are many, the numbers are arrays, keys and values `core.payloads.Payloads`, headers sparse: what reads
+    all of them reads them so, and may ask for single ones. Whoever makes few may give lists.
 
     Messages of one partition are in offset order. `values[i] is None` is a tombstone. `schemas` names the archive
     that gave the schema ids their meaning; empty: the registry did.
     """
 
     topic: str
-    partitions: list[int]
-    offsets: list[int]
-    timestamps_ms: list[int]
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    headers: list[Headers | None]
+    partitions: Numbers
+    offsets: Numbers
+    timestamps_ms: Numbers
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
+    headers: Sequence[Headers | None]
     schemas: str = ""
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+
+class RawRows:
+    """Messages of one topic as they are met, one at a time: what reads files or makes messages up begins so."""
+
+    __slots__ = ("_columns", "schemas", "topic")
+
+    def __init__(self, topic: str, schemas: str = "") -> None:
+        self.topic = topic
+        self.schemas = schemas
+        self._columns: tuple[list[Any], ...] = ([], [], [], [], [], [])
+
+    def add(
+        self,
+        partition: int,
+        offset: int,
+        timestamp_ms: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+    ) -> None:
+        """Put one message behind the others."""
+        for column, one in zip(self._columns, (partition, offset, timestamp_ms, key, value, headers), strict=True):
+            column.append(one)
+
+    def batch(self) -> RawBatch:
+        """Give what was met as a batch."""
+        partitions, offsets, timestamps_ms, keys, values, headers = self._columns
+        return RawBatch(self.topic, partitions, offsets, timestamps_ms, keys, values, headers, self.schemas)
 
 
 REQUEUED_HEADER = "nurt-requeued"

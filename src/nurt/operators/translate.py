@@ -9,16 +9,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from nurt.core.avro.reader import JOINED_BYTES_MAX
 from nurt.core.avro.schema import parse_schema
 from nurt.core.counted import Passed
 from nurt.core.envelope import TOMBSTONE, Anatomy, anatomy_of, foreign_reason
 from nurt.core.ids import Ids
 from nurt.core.mapping import Mapping, TopicMapping
+from nurt.core.payloads import int64s
 from nurt.core.source_epochs import SourceEpochs
-from nurt.core.table_translation import Bools, TableTranslation, partitions_of
+from nurt.core.table_translation import Bools, TableTranslation
 from nurt.core.translation_batch import Batch, refuse
 from nurt.core.wire import NULL, Wire, split_wire
 from nurt.errors import ConfigurationError
@@ -78,7 +77,7 @@ class Translator:
 
     def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
         """Count messages of a topic that the mapping does not name."""
-        batch = Batch(raw, wire, partitions_of(raw), np.array(raw.offsets, dtype=np.int64), fresh=fresh)
+        batch = Batch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
         for schema_id, rows in wire.by_schema():
             if schema_id == NULL:
                 reason = TOMBSTONE

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nurt.model.raw import Headers, RawBatch
+from nurt.model.raw import Headers, RawBatch, RawRows
 
 
 class MessageWriter(Protocol):
@@ -62,19 +62,20 @@ def batches_of(messages: Iterable[Message], rows_max: int = 1000) -> list[RawBat
     """
     offsets: Counter[tuple[str, int]] = Counter()
     result: list[RawBatch] = []
-    poll: dict[str, RawBatch] = {}
+    poll: dict[str, RawRows] = {}
     for number, message in enumerate(messages):
         if number % rows_max == 0:
-            result.extend(poll.values())
+            result.extend(rows.batch() for rows in poll.values())
             poll = {}
         place = (message.topic, message.partition)
-        batch = poll.setdefault(message.topic, RawBatch(message.topic, [], [], [], [], [], []))
-        batch.partitions.append(message.partition)
-        batch.offsets.append(offsets[place])
-        batch.timestamps_ms.append(message.timestamp_ms)
-        batch.keys.append(message.key)
-        batch.values.append(message.value)
-        batch.headers.append(message.headers or None)
+        poll.setdefault(message.topic, RawRows(message.topic)).add(
+            message.partition,
+            offsets[place],
+            message.timestamp_ms,
+            message.key,
+            message.value,
+            message.headers or None,
+        )
         offsets[place] += 1
-    result.extend(poll.values())
+    result.extend(rows.batch() for rows in poll.values())
     return result
