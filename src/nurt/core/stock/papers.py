@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from nurt.core.stock.frames import fit
+from nurt.core.stock.named import WHERE, targets_of
 from nurt.core.stock.promise import BOOKING, HOLD
 from nurt.core.stock.said import (
     DOCUMENT,
@@ -23,7 +24,6 @@ from nurt.core.stock.said import (
     SHIPMENT,
     SHIPMENT_LINE,
 )
-from nurt.core.stock.tokens import split_refs
 from nurt.core.tables import OWNER, Table
 from nurt.model.stock_plan import AT_BOOKING, StockPlan
 
@@ -158,12 +158,14 @@ def _given(
     heads = heads.with_columns(pl.col("status").is_in(GONE_SHIPMENT).fill_null(False).alias("gone"))
     if head_part == SHIPMENT:
         heads = heads.filter("gone")
-    of_head = _targets(heads, orders, "order_ref", documents, papers)
+    of_head = targets_of(heads, orders, "order_ref", documents, papers)
     some = papers.filter((pl.col("part") == line_part) & pl.col("sku").is_not_null())
     some = some.join(heads.select(OWNER, *(pl.col(name).alias(f"h_{name}") for name in _OF_HEAD)), on=OWNER)
     own = some.filter(pl.col("order_ref").is_not_null()) if head_part == DOCUMENT else some.clear()
     own = own.with_columns(pl.col("h_order_system").alias("order_system"), pl.lit(None, pl.String).alias("match_key"))
-    own_ref = _targets(own.select(OWNER, "order_ref", "match_key", *_WHERE).unique(), orders, "order_ref", None, papers)
+    own_ref = targets_of(
+        own.select(OWNER, "order_ref", "match_key", *WHERE).unique(), orders, "order_ref", None, papers
+    )
     key = [OWNER, "order_ref"]
     by_line = own_ref.group_by(key, maintain_order=True).agg(pl.col("order").unique().sort().alias("l_order"))
     by_head = of_head.group_by(OWNER, maintain_order=True).agg(pl.col("order").unique().sort().alias("h_order"))
@@ -216,57 +218,6 @@ _NOTHING_GIVEN = pl.DataFrame(
         "whole": pl.Boolean(),
     }
 )
-
-
-def _targets(
-    heads: pl.DataFrame, orders: pl.DataFrame, ref: str, documents: pl.DataFrame | None, papers: pl.DataFrame
-) -> pl.DataFrame:
-    """Find the orders that papers name: owner, order_ref, order (owner)."""
-    columns = [OWNER, ref, "order"]
-    borne = pl.concat([_borne(orders, name) for name in ("number", "reference")]).unique()
-    named = heads.filter(pl.col(ref).is_not_null())
-    found = []
-    if named.height:
-        split = named.select(OWNER, ref, *_WHERE, split_refs(named[ref]).alias("text")).explode(
-            "text", empty_as_null=False
-        )
-        found.append(_narrowed(split.join(borne, on=_SAME)).select(columns))
-    keyed = heads.filter(pl.col(ref).is_null() & pl.col("match_key").is_not_null())
-    if keyed.height:
-        some = keyed.select(OWNER, ref, *_WHERE, pl.col("match_key").alias("text"))
-        found.append(_narrowed(some.join(_borne(orders, "match_key"), on=_SAME)).select(columns))
-    if documents is not None:
-        child = orders.select(pl.col("child").alias("id"), pl.col(OWNER).alias("order"))
-        by_parent = heads.filter(pl.col("order").is_not_null()).select(OWNER, ref, pl.col("order").alias("id"))
-        found.append(by_parent.join(child, on="id").select(columns))
-        fulfil = heads.filter(pl.col("document_ref").is_not_null())
-        if fulfil.height:
-            numbers = papers.filter((pl.col("part") == DOCUMENT) & pl.col("number").is_not_null()).select(
-                "component", pl.col("number").alias("text"), pl.col(OWNER).alias("document")
-            )
-            split = fulfil.select(OWNER, ref, *_WHERE, split_refs(fulfil["document_ref"]).alias("text")).explode(
-                "text", empty_as_null=False
-            )
-            through = split.join(numbers, on=_SAME).join(documents.rename({OWNER: "document"}), on="document")
-            found.append(through.select(columns))
-    if not found:
-        return pl.DataFrame(schema={OWNER: pl.Int64(), ref: pl.String(), "order": pl.Int64()})
-    return pl.concat(found).unique(maintain_order=True)
-
-
-_WHERE = ("component", "order_system")
-_SAME = ["component", "text"]
-
-
-def _borne(orders: pl.DataFrame, name: str) -> pl.DataFrame:
-    some = orders.select(
-        "component", pl.col(name).alias("text"), pl.col(OWNER).alias("order"), pl.col("system").alias("of")
-    )
-    return some.drop_nulls("text")
-
-
-def _narrowed(found: pl.DataFrame) -> pl.DataFrame:
-    return found.filter(pl.col("order_system").is_null() | (pl.col("order_system") == pl.col("of")))
 
 
 def _latest_position(some: pl.DataFrame) -> pl.DataFrame:
