@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from nurt.ports import TableSink
 from tests.contracts.published import encode, id_of, profile, rich
 from tests.delivery.chaos import Killed
 from tests.delivery.scene import mapping_of
+from tests.services.receivers.proxy import Wire, wire_to
 from tests.services.stack.daemon import free_ports
 
 Tables = dict[str, pl.DataFrame]
@@ -43,13 +45,17 @@ class Target:
     open: Callable[[], TableSink]
     read: Callable[[], Tables]
     rows: int = 150
+    wire: Wire | None = None  # what lies between nurt and the store, where there is a network
+    cut_rate: float = 0.05
 
 
 @pytest.fixture(params=["postgres", "clickhouse", "delta", "iceberg"])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     kind = request.param
     if kind == "postgres":
-        yield _postgres(request.getfixturevalue("postgres"))
+        server = request.getfixturevalue("postgres")
+        with wire_to(server.port) as wire:
+            yield _postgres(server, wire)
     elif kind == "clickhouse":
         yield from _clickhouse(tmp_path)
     elif kind == "delta":
@@ -71,21 +77,24 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
         yield Target(lambda: IcebergSink(mapping), read, rows=60)
 
 
-def _postgres(server: Any) -> Target:
+def _postgres(server: Any, wire: Wire) -> Target:
     import psycopg
 
-    url = f"postgresql://{server.user}:{server.password}@127.0.0.1:{server.port}/{server.database}"
+    base, schema = f"postgresql://{server.user}:{server.password}@127.0.0.1", f"s{time.time_ns()}"
+    url = f"{base}:{server.port}/{server.database}"
+    sent = f"{base}:{wire.port}/{server.database}?sslmode=disable"
 
     def read() -> Tables:
         tables = {}
         with psycopg.connect(url) as connection:
             for name, columns in TABLES.items():
                 listed = ", ".join(f'"{column}"' for column in columns)
-                rows = connection.execute(f"SELECT {listed} FROM nurt.{name}".encode()).fetchall()
+                rows = connection.execute(f"SELECT {listed} FROM {schema}.{name}".encode()).fetchall()
                 tables[name] = pl.DataFrame(rows, schema=columns, orient="row")
         return tables
 
-    return Target(lambda: PostgresSink(mapping_of(f"{{kind: postgres, url: '{url}'}}")), read)
+    mapping = mapping_of(f"{{kind: postgres, url: '{sent}', schema: {schema}}}")
+    return Target(lambda: PostgresSink(mapping), read, wire=wire, cut_rate=0.004)  # a batch is some 70 answers
 
 
 def _clickhouse(folder: Path) -> Iterator[Target]:
@@ -111,7 +120,9 @@ def _clickhouse(folder: Path) -> Iterator[Target]:
                 tables[name] = frame.with_columns(pl.col(texts).cast(pl.String)).cast(columns)  # type: ignore[arg-type]
             return tables
 
-        yield Target(lambda: ClickhouseSink(mapping_of(f"{{kind: clickhouse, url: '{url}'}}")), read)
+        with wire_to(port) as wire:
+            mapping = mapping_of(f"{{kind: clickhouse, url: 'http://127.0.0.1:{wire.port}'}}")
+            yield Target(lambda: ClickhouseSink(mapping), read, wire=wire)
     finally:
         server.kill()
         server.wait()
@@ -203,6 +214,32 @@ def test_readers_see_exactly_the_newest_revision_through_replays_and_kills(targe
     last.deliver(world.messages[-3:])
     last.close()
     assert kills
+    _same(target.read(), world.expected())
+
+
+def test_cut_wires_and_an_outage_lose_nothing(target: Target, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if target.wire is None:
+        pytest.skip("files know no wire; kills at every step are above")
+    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.005)
+    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S_MAX", 0.3)
+    world, random = World(9), Random(9)
+    world.live(target.rows // 3, target.rows)
+    store = DeliveryStore(Redis.from_url(redis_url), Keys(f"a{time.time_ns()}", 4), "lake")
+    store.begin()
+    to = TableDeliverer(target.open(), store, tables_of, 0)
+    target.wire.cut_rate = target.cut_rate
+    at = 0
+    while at < len(world.messages):
+        end = at + random.randint(5, 30)
+        if at < len(world.messages) // 2 <= end:
+            target.wire.down = True
+            threading.Timer(3.0, lambda: setattr(target.wire, "down", False)).start()
+        to.deliver(world.messages[at:end])
+        at = end
+    to.close()
+    assert target.wire.cuts
+    assert store.status()["last_error"] and not store.refusals()
+    target.wire.cut_rate = 0.0
     _same(target.read(), world.expected())
 
 
