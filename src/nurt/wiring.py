@@ -126,6 +126,7 @@ class Current:
                 self.register(),
                 self._clock,
                 self.stop.is_set,
+                settings.epoch_ms,
             )
         )
 
