@@ -8,8 +8,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from nurt.core.avro.memory import copy_bytes, peek_byte
 from nurt.core.contributions import BUCKET_SUMS, SUMS
-from nurt.core.packing import get_varint, put_varint
+from nurt.core.packed_rows import take_varint
+from nurt.core.packing import put_varint
 
 NUMBERS = len(BUCKET_SUMS)
 KEY_COLUMNS = 4
@@ -59,40 +61,62 @@ def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums): 
 
 
 @numba.njit(nogil=True, cache=True)
-def skip_row(body, at):  # type: ignore[no-untyped-def]
-    """Walk over a row; -1: it has columns that are not known."""
-    bitmap, at = get_varint(body, at)
-    if bitmap >> np.uint64(KEY_COLUMNS + NUMBERS):
-        return -1
-    for column in range(KEY_COLUMNS + NUMBERS):
-        if (bitmap >> np.uint64(column)) & np.uint64(1):
-            number, at = get_varint(body, at)
-            if column == 1 or column == 2:
-                at += np.int64(number)
+def put_sums(out, at, flags, key, size, sums):  # type: ignore[no-untyped-def]
+    """Write a row whose packed key lies at an address; `flags` are its bits. Returns where the next one goes."""
+    bitmap = flags
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            bitmap |= 16 << k
+    at = put_varint(out, at, bitmap)
+    copy_bytes(out.ctypes.data + at, key, size)
+    at += size
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            at = put_number(out, at, sums[k])
     return at
 
 
 @numba.njit(nogil=True, cache=True)
-def read_row(body, at, keys, sums):  # type: ignore[no-untyped-def]
-    """Read a row into keys (metric, k1, k1 end, k2, k2 end, has day, day) and sums; returns where the next one is."""
-    bitmap, at = get_varint(body, at)
-    for k in range(7):
-        keys[k] = 0
-    for column in range(KEY_COLUMNS + NUMBERS):
-        value = np.int64(0)
-        if (bitmap >> np.uint64(column)) & np.uint64(1):
-            number, at = get_varint(body, at)
-            if column == 1 or column == 2:
-                keys[2 * column - 1] = at
-                at += np.int64(number)
-                keys[2 * column] = at
-            else:
-                value = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
-        if column == 0:
-            keys[0] = value
-        elif column == 3:
-            keys[5] = np.int64((bitmap >> np.uint64(3)) & np.uint64(1))
-            keys[6] = value
-        elif column > 3:
-            sums[column - KEY_COLUMNS] = value
-    return at
+def _skip(at):  # type: ignore[no-untyped-def]
+    while peek_byte(at) >= 128:
+        at += 1
+    return at + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def locate_row(at):  # type: ignore[no-untyped-def]
+    """Walk over the row at an address: its bitmap, where its key begins, where its sums do, and where the next row is.
+
+    Keys are equal where their bits and bytes are. The last is -1 when the row has columns that are not known.
+    """
+    word, at = take_varint(at)
+    bitmap = np.int64(word)
+    if bitmap >> (KEY_COLUMNS + NUMBERS):
+        return bitmap, at, at, np.int64(-1)
+    key = at
+    if bitmap & 1:
+        at = _skip(at)
+    if bitmap & 2:
+        size, at = take_varint(at)
+        at += np.int64(size)
+    if bitmap & 4:
+        size, at = take_varint(at)
+        at += np.int64(size)
+    if bitmap & 8:
+        at = _skip(at)
+    numbers = at
+    rest = bitmap >> KEY_COLUMNS
+    while rest:
+        at = _skip(at)
+        rest &= rest - 1
+    return bitmap, key, numbers, at
+
+
+@numba.njit(nogil=True, cache=True)
+def read_sums(at, bitmap, sums):  # type: ignore[no-untyped-def]
+    """Read the sums of a row, which lie at an address."""
+    for k in range(NUMBERS):
+        sums[k] = 0
+        if (bitmap >> (KEY_COLUMNS + k)) & 1:
+            number, at = take_varint(at)
+            sums[k] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
