@@ -28,14 +28,15 @@ def group() -> str:
     return f"g-{uuid.uuid4().hex[:12]}"
 
 
-@pytest.fixture
-def open_log(kafka: str, group: str) -> Iterator[MakeLog]:
+@pytest.fixture(params=[True, False], ids=["drained", "by_the_library"])
+def open_log(request: pytest.FixtureRequest, kafka: str, group: str) -> Iterator[MakeLog]:
     opened: list[KafkaLog] = []
 
     def make(
         topics: Sequence[str], bootstrap: str = kafka, options: dict[str, Any] | None = None, **more: Any
     ) -> KafkaLog:
-        opened.append(KafkaLog(KafkaSettings(bootstrap, options or {}), topics, more.pop("group", group), **more))
+        settings = KafkaSettings(bootstrap, options or {})
+        opened.append(KafkaLog(settings, topics, more.pop("group", group), drained=request.param, **more))
         return opened[-1]
 
     yield make

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import Any, TypeVar
 
 import numpy as np
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from nurt.adapters.kafka_drain import Drain
+from nurt.adapters.kafka_messages import Messages, Tap
 from nurt.adapters.kafka_outage import AWAY, Outage, refuse
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.adapters.kafka_topics import (
@@ -23,7 +24,7 @@ from nurt.adapters.kafka_topics import (
     open_admin,
     share_of,
 )
-from nurt.core.payloads import Payloads, SparseHeaders
+from nurt.core.payloads import int64s
 from nurt.errors import ConfigurationError, NurtError, OffsetLost
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
@@ -39,9 +40,6 @@ FETCHER: dict[str, Any] = {
 
 Looked at every 5 ms, 16 MB are never empty; more only takes memory.
 """
-
-CONSUME_MAX = 1_000_000
-"""More messages in one call are refused by the client library."""
 
 LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 FOREIGN_MEMBERS = frozenset(
@@ -69,6 +67,7 @@ class KafkaLog:
         stop_at_end: `exhausted` becomes true when every partition was read up to where it ended at `start`.
         idle_wait_ms: how long an empty `poll` waits for the first message, once two in a row found nothing.
         metadata_s: how often to look for new partitions.
+        drained: take messages out of librdkafka's queue in one go where that can be done (see `kafka_drain.py`).
         answer_max_s: how long brokers may be silent at start before ConnectionFailed; afterwards nurt waits for ever.
     """
 
@@ -84,6 +83,7 @@ class KafkaLog:
         idle_wait_ms: int = 5,
         metadata_s: float = 10.0,
         answer_max_s: float = 60.0,
+        drained: bool = True,
     ) -> None:
         assert 0 <= worker < workers, "a worker's index lies below the number of workers"
         self._settings = settings
@@ -91,7 +91,7 @@ class KafkaLog:
         self._worker = worker
         self._workers = workers
         self._stop_at_end = stop_at_end
-        self._idle_wait_s = idle_wait_ms / 1000
+        self._idle_wait_ms = idle_wait_ms
         self._outage = Outage(f"reading from Kafka (group {group})", settings.bootstrap)
         own = {
             **FETCHER,
@@ -104,6 +104,7 @@ class KafkaLog:
             "isolation.level": "read_committed",
         }
         self._consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
+        self._tap: Tap = (Drain.of(self._consumer) if drained else None) or Messages(self._consumer)
         self._admin = open_admin(settings, self._outage)
         wanted = TopicFilter(topics)
         known = self._ask(lambda: list_partitions(self._consumer, wanted), answer_max_s)
@@ -155,6 +156,7 @@ class KafkaLog:
             self._next[partition] = first if at is None else at
             if self._stop_at_end:
                 self._ends[partition] = end
+        self._tap.forward(self._share)
         self._consumer.assign(
             [
                 TopicPartition(topic, number, OFFSET_BEGINNING if (topic, number) in self._untouched else at)
@@ -172,19 +174,10 @@ class KafkaLog:
         """
         if new := self._watch.take_new():
             self._take_in(new)
-        rows_max = min(rows_max, CONSUME_MAX)
-        messages = self._consumer.consume(rows_max, 0)
-        if not messages and self._idle:
-            messages = self._consumer.consume(1, self._idle_wait_s)
-            if messages and rows_max > 1:
-                messages += self._consumer.consume(rows_max - 1, 0)
-        self._idle = not messages
-        if not messages:
-            return []
-        failed = [message for message in messages if message.error() is not None]
-        if failed:
-            messages = [message for message in messages if message.error() is None]
-        batches = self._read_columns(messages)
+        batches, failed = self._tap.take(rows_max, self._idle_wait_ms if self._idle else 0)
+        self._idle = not batches and not failed
+        for batch in batches:
+            self._note(batch)
         for message in failed:
             self._take_error(message)
         return batches
@@ -229,6 +222,7 @@ class KafkaLog:
         self._closed = True
         try:
             self._watch.end()
+            self._tap.close()
             self._consumer.close()
         except Exception:
             _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
@@ -247,29 +241,13 @@ class KafkaLog:
                 f"reading from Kafka (group {self._group}): the broker answered {error.name()}; restart nurt"
             ) from None
 
-    def _read_columns(self, messages: list[Any]) -> list[RawBatch]:
-        by_topic: dict[str, list[Any]] = {}
-        for topic, run in groupby(messages, key=Message.topic):
-            by_topic.setdefault(topic, []).extend(run)
-        batches = []
-        for topic, some in by_topic.items():
-            partitions = [message.partition() for message in some]
-            offsets = [message.offset() for message in some]
-            batches.append(
-                RawBatch(
-                    topic,
-                    np.array(partitions, dtype=np.int64),
-                    np.array(offsets, dtype=np.int64),
-                    np.array([message.timestamp()[1] for message in some], dtype=np.int64),
-                    Payloads.of([message.key() for message in some]),
-                    Payloads.of([message.value() for message in some]),
-                    _headers_of(some),
-                )
-            )
-            for partition, last in dict(zip(partitions, offsets, strict=True)).items():
-                self._next[topic, partition] = last + 1
-                self._untouched.discard((topic, partition))
-        return batches
+    def _note(self, batch: RawBatch) -> None:
+        """Remember where each partition goes on."""
+        partitions, offsets = int64s(batch.partitions), int64s(batch.offsets)
+        for number in np.flatnonzero(np.bincount(partitions)).tolist():
+            partition = batch.topic, number
+            self._next[partition] = int(offsets[partitions == number][-1]) + 1
+            self._untouched.discard(partition)
 
     def _take_error(self, message: Any) -> None:
         error = message.error()
@@ -294,6 +272,7 @@ class KafkaLog:
             raise _lost(partition, self._next[partition], first, end)
         self._next[partition] = first
         self._consumer.incremental_unassign([TopicPartition(*partition)])
+        self._tap.forward([partition])
         self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING)])
 
     def _take_in(self, new: list[Partition]) -> None:
@@ -308,12 +287,8 @@ class KafkaLog:
             self._share.append(partition)
             self._next[partition] = 0
             self._untouched.add(partition)
+        self._tap.forward(new)
         self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING) for partition in new])
-
-
-def _headers_of(messages: list[Any]) -> SparseHeaders:
-    every = map(Message.headers, messages)
-    return SparseHeaders(len(messages), {row: headers for row, headers in enumerate(every) if headers is not None})
 
 
 def _each_answered(positions: list[Any]) -> list[Any]:
