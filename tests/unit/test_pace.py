@@ -15,7 +15,7 @@ def played(waits_s: list[float]) -> list[float]:
         if max(wait_s, rested_s) < 0.09:
             rest_s = pace.call(ended_s + max(wait_s, rested_s))
             assert rest_s == 0.0, "an epoch that goes on is not slowed down"
-            ended_s += 0.1
+            ended_s += 0.125  # a sum of tenths may fall short of an epoch
         else:
             ended_s += max(wait_s, rested_s)
         rests_s.append(pace.call(ended_s))
