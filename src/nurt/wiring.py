@@ -292,6 +292,7 @@ def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
             worker=index,
             workers=workers,
             stop_at_end=source.stop_at_end,
+            ahead=settings.rows_max,
         )
     return ArchiveLog(
         settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow
