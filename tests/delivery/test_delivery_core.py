@@ -11,8 +11,9 @@ from redis import Redis
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_attempts import TRIES_MAX, Attempt, backoff_s, decide
 from nurt.core.delivery_breaker import FAILURES_MAX, Breaker, Circuit
+from nurt.core.delivery_calls import calls_of
 from nurt.core.delivery_rate import Bucket, Concurrency, bucket_for, take
-from nurt.model.delivery import Answer, Call, Fate, Op, RateLimit, Trouble, Verdict, Write
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
 from nurt.model.keys import Keys
 
 
@@ -99,3 +100,15 @@ def test_back_off_grows_and_concurrency_gives_way() -> None:
     assert Concurrency(8.0, 8).throttled().calls == 4
     assert Concurrency(1.0, 8).throttled().calls == 1
     assert Concurrency(4.0, 8).accepted().allowed == 4.25
+
+
+def test_calls_are_cut_by_count_and_by_bytes() -> None:
+    writes = [Write(f"{n}", 1, "o", Op.UPSERT, f"{n}", {"text": "x" * 100}) for n in range(25)]
+    by_count = list(calls_of(writes, Limits(rows_max=10), bulk=False))
+    assert [len(call.writes) for call in by_count] == [10, 10, 5]
+    by_bytes = list(calls_of(writes, Limits(rows_max=10, bytes_max=600), bulk=False))
+    assert all(1 <= len(call.writes) <= 3 for call in by_bytes) and sum(len(call.writes) for call in by_bytes) == 25
+    alone = list(calls_of(writes, Limits(rows_max=10, bytes_max=10), bulk=False))
+    assert len(alone) == 25, "a row that is larger than a call may be goes alone, and is the receiver's to refuse"
+    bulk = list(calls_of(writes, Limits(rows_max=10, bulk_rows_max=1_000, bulk_from=20), bulk=True))
+    assert [(len(call.writes), call.bulk) for call in bulk] == [(25, True)]

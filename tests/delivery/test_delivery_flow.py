@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, LIVE, KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
+from nurt.model.raw import RawBatch
+from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.settings import Settings
 from tests.contracts.published import encode, id_of, profile
@@ -151,6 +154,64 @@ def test_from_scratch_tells_everything_again_and_then_no_more(
     calls = len(fake.calls)
     _run(settings)
     assert len(fake.calls) == calls
+
+
+def test_live_changes_overtake_a_back_fill_and_it_does_not_undo_them(
+    settings: Settings, fake: FakeWebhook, kafka: str
+) -> None:
+    from dataclasses import replace
+
+    settings = replace(settings, kafka=KafkaSettings(kafka), topic=f"profiles-{uuid.uuid4().hex[:8]}")
+    settings.destinations.write_text(DELIVERY.format(url=fake.url) + "    rows_max: 10\n")
+    topic = Topic(kafka, settings)
+    topic.publish(*((n, 1, f"{n}@x.pl") for n in range(200)))
+    _run(settings)
+    fake.faults.latency_s, before = 0.1, dict(fake.writes)
+    running_ = threading.Thread(target=_run, args=(settings, True))
+    running_.start()
+    while sum(fake.writes.values()) < 230:
+        time.sleep(0.02)
+    topic.publish((199, 2, "live@x.pl"))
+    while fake.rows["contact", key_of(199)]["email"] != "live@x.pl":
+        time.sleep(0.02)
+    told_again = sum(fake.writes.values()) - sum(before.values())
+    assert told_again < 150, "the change did not wait for the back-fill"
+    running_.join(60)
+    assert fake.rows["contact", key_of(199)]["email"] == "live@x.pl"
+    assert all(fake.writes[key] > times for key, times in before.items()), "everything was told again"
+
+
+def test_a_change_waits_for_others_but_not_for_long() -> None:
+    told: list[RawBatch] = []
+
+    class Log:
+        def poll(self, rows_max: int) -> list[RawBatch]:
+            some, told[:] = told[:], []
+            return some
+
+        def offsets(self) -> dict[tuple[str, int], int]:
+            return {}
+
+        def exhausted(self) -> bool:
+            return False
+
+    def change(rows: int) -> RawBatch:
+        return RawBatch("t", [0] * rows, [0] * rows, [0] * rows, [None] * rows, [None] * rows, [None] * rows)
+
+    share = Share(Log(), None, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+    part = DeliverySource(DeliveryReading(1, lambda _: share, 10, 0.3, lambda: False)).build_part("", "0000", None)
+
+    def rows() -> list[int]:
+        return [sum(map(len, work.batches)) for work in part.next_batch() if work.batches]
+
+    told.append(change(1))
+    assert rows() == []
+    told.append(change(2))
+    assert rows() == [], "it waits for others"
+    time.sleep(0.35)
+    assert rows() == [3]
+    told.append(change(10))
+    assert rows() == [10], "a full batch waits for nobody"
 
 
 def test_a_memory_that_came_back_older_is_noticed_and_everything_is_told_again(

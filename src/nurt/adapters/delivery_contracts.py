@@ -81,7 +81,7 @@ class ContractBodies:
         """Read a batch; whoever has no id of its own is named by the hash of its key."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(self._subject(key[WIRE_BYTES:]), (partition, offset), None, value or None, self._of)
+            Message(self._subject(key[WIRE_BYTES:]), (int(partition), int(offset)), None, value or None, self._of)
             for partition, offset, key, value in rows
             if key is not None
         ]

@@ -45,7 +45,12 @@ class Bodies:
         """Read a batch; keys and values are in Confluent's wire format."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(key[WIRE_BYTES + 1 :].decode(), (partition, offset), None, None if not value else self._body(value))
+            Message(
+                key[WIRE_BYTES + 1 :].decode(),
+                (int(partition), int(offset)),
+                None,
+                None if not value else self._body(value),
+            )
             for partition, offset, key, value in rows
             if key is not None
         ]

@@ -42,6 +42,7 @@ class FakeSalesforce(Fake):
         self.token_good_for = 1_000_000  # calls
         self.usage = (1, 15_000)
         self.counts_usage = False
+        self.unique_email = False
         self.unprocessed_rate = 0.0
         self._client = (client_id, client_secret)
         self._left: dict[str, int] = {}
@@ -127,6 +128,14 @@ class FakeSalesforce(Fake):
             code = "INVALID_CROSS_REFERENCE_KEY"
         elif not {**(held or {}), **fields}.get(REQUIRED[kind]):
             code = "REQUIRED_FIELD_MISSING"
+        elif (
+            self.unique_email
+            and fields.get("Email")
+            and any(
+                one.get("Email") == fields.get("Email") and other != key for other, one in self.objects[kind].items()
+            )
+        ):
+            code = "DUPLICATE_VALUE"
         elif fields.get("Email") and "@" not in fields["Email"]:
             code = "INVALID_EMAIL_ADDRESS"
         if code is not None:

@@ -131,3 +131,13 @@ def test_calls_that_fly_while_a_session_expires_cost_one_login_and_no_pause(
     scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(100)])
     assert len(fake.objects["Contact"]) == 100 and 5 <= fake.token_calls <= 9
     assert "paused" not in scene.store().status().get("state", "")
+
+
+def test_a_unique_address_passes_from_the_merged_contact_to_its_heir(fake: FakeSalesforce, redis_url: str) -> None:
+    fake.unique_email = True
+    scene = _scene(fake, redis_url, "{contact: {when: true, when_merged: delete}}")
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl")])
+    to.deliver([scene.say(1, email="b@x.pl"), scene.merge(2, into=1)])
+    assert [held["Email"] for held in fake.objects["Contact"].values()] == ["b@x.pl"]
+    assert not scene.store().refusals(), "DUPLICATE_VALUE was no refusal"
