@@ -10,6 +10,7 @@ import pytest
 
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
+from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.delivery.scene import key_of
 from tests.delivery.test_delivery_flow import State
@@ -60,6 +61,22 @@ def test_refusals_are_shown_with_the_receivers_words_and_tried_again(nurt: Nurt,
     assert nurt("deliver", "hook", "--until-end").code == 0
     (status,) = json.loads(nurt("deliver", "status", "--json").out)
     assert (status["accepted"], status["in_quarantine"]) == (2, 0) and len(fake.rows) == 2
+
+
+def test_a_sweep_shows_first_and_then_deletes(nurt: Nurt, fake: FakeWebhook, tmp_path: Path, redis_url: str) -> None:
+    fake._refuse_field = ""
+    assert nurt("deliver", "hook", "--until-end").code == 0 and len(fake.rows) == 2
+    asked = nurt("deliver", "hook", "--sweep")
+    assert asked.code == 2 and "--from-scratch" in asked.err
+    State(load_settings(tmp_path / "nurt.yaml")).forget(2)
+    assert nurt("deliver", "hook", "--from-scratch", "--until-end").code == 0
+    assert json.loads(nurt("deliver", "hook", "--sweep", "--dry-run", "--json").out) == {
+        **{"subjects": 1, "rows": {"contact": 1}, "dry_run": True}
+    }
+    assert "would be deleted" in nurt("deliver", "hook", "--sweep", "--dry-run").out and len(fake.rows) == 2
+    assert "are deleted" in nurt("deliver", "hook", "--sweep").out
+    assert nurt("deliver", "hook", "--until-end").code == 0 and len(fake.rows) == 1
+    assert "nothing is left over" in nurt("deliver", "hook", "--sweep").out
 
 
 def test_mistakes_are_one_line_with_the_next_step(nurt: Nurt, tmp_path: Path) -> None:

@@ -32,9 +32,12 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="how long every answer takes")
     parser.add_argument("--error-rate", type=float, default=0.0, help="share of calls answered by 5xx")
     parser.add_argument("--throttle-rate", type=float, default=0.0, help="share of calls answered by 429")
+    parser.add_argument("--drop-rate", type=float, default=0.0, help="share of calls whose answer is cut in the middle")
+    parser.add_argument("--drip-ms", type=float, default=0.0, help="pause between two bytes of an answer")
     asked = parser.parse_args()
     fake = FAKES[asked.kind]()
     fake.faults.latency_s = asked.latency_ms / 1000
+    fake.faults.cut_after, fake.faults.drip_s = asked.drop_rate, asked.drip_ms / 1000
     fake.faults.error_rate, fake.faults.throttle_rate = asked.error_rate, asked.throttle_rate
     with running(fake, asked.port):
         print(f"{asked.kind} answers at {fake.url}; Ctrl-C ends it", flush=True)
