@@ -9,9 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.services.stack.redis_server import RedisServer, running_redis
 
 PREFIX = "n"
 DEMO = Path("src/nurt/presets/demo.yaml")
@@ -33,6 +36,19 @@ class Running:
         """Say how much time it took from the processor."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def running_valkey() -> Iterator[RedisServer]:
+    """Run Valkey as distributions build it, with jemalloc; that of the wheel has none, and is 1.7 times slower.
+
+    Without jemalloc (Debian: libjemalloc2) it runs as it is, and says so.
+    """
+    allocator = find_library("jemalloc")
+    if allocator is None:
+        print("Valkey runs without jemalloc, so slower than a distribution's; install libjemalloc2", flush=True)
+    with running_redis(kind="valkey", preload=allocator) as server:
+        yield server
 
 
 @contextlib.contextmanager

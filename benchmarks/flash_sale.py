@@ -9,8 +9,8 @@ import argparse
 import json
 import os
 
+from benchmarks.deployment import running_valkey
 from nurt.drilling import Outcome, run
-from tests.services.stack.redis_server import running_redis
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4)
     chosen = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, valkey on a unix socket")
-    with running_redis() as server:
+    with running_valkey() as server:
         outcome = run(server.socket_url, chosen.attempts, chosen.processes)
     print(json.dumps({name: getattr(outcome, name) for name in Outcome.__slots__}, indent=1))
     print(f"{outcome.attempts / outcome.seconds:,.0f} attempts a second")

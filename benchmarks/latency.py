@@ -27,14 +27,13 @@ import polars as pl
 import redis
 from confluent_kafka import Producer
 
-from benchmarks.deployment import PREFIX, running_nurt, wait_for_keys
+from benchmarks.deployment import PREFIX, running_nurt, running_valkey, wait_for_keys
 from benchmarks.load import make_topics
 from nurt.model.raw import RawBatch
 from nurt.simulate.bulk import Topic
 from nurt.simulate.schemas import SchemaBook
 from nurt.simulate.tables import SHOP_TABLES
 from tests.services.stack.kafka import running_kafka
-from tests.services.stack.redis_server import running_redis
 
 KINDS = ("customer_entity", "customer_address_entity", "sales_order", "sales_order_item")
 PARTITIONS = 2
@@ -185,7 +184,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with (
         running_kafka() as bootstrap,
-        running_redis(kind="valkey") as server,
+        running_valkey() as server,
         tempfile.TemporaryDirectory(prefix="nurt-latency-") as name,
     ):
         for line in measure(bootstrap, server.url, Path(name), chosen.events, chosen.rate):

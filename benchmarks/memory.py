@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 import redis
 
-from benchmarks.deployment import PREFIX, Running, running_nurt, wait_for_keys
+from benchmarks.deployment import PREFIX, Running, running_nurt, running_valkey, wait_for_keys
 from benchmarks.load import make_topics, produce
 from nurt.model.raw import RawBatch
 from nurt.simulate.bulk import CHUNK_ROWS, Topic
@@ -29,7 +29,6 @@ from nurt.simulate.bulk_shop import mixed_load
 from nurt.simulate.schemas import SchemaBook
 from nurt.simulate.tables import SHOP_TABLES
 from tests.services.stack.kafka import running_kafka
-from tests.services.stack.redis_server import running_redis
 
 PARTITIONS = 8
 _AT = "2025-11-30T12:00:00Z"
@@ -102,7 +101,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with (
         running_kafka() as bootstrap,
-        running_redis(kind="valkey") as server,
+        running_valkey() as server,
         tempfile.TemporaryDirectory(prefix="nurt-memory-") as name,
     ):
         for line in measure(bootstrap, server.url, Path(name), chosen.customers, chosen.events):

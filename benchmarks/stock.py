@@ -28,12 +28,12 @@ from typing import Any
 import fastavro
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from benchmarks.deployment import running_valkey
 from benchmarks.load import make_topics, produce
 from benchmarks.throughput import timed
 from nurt.simulate.bulk_stock import STOCK_MAPPING, stock_load
 from nurt.simulate.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
-from tests.services.stack.redis_server import running_redis
 
 PARTITIONS = 8
 SKUS = 100_000
@@ -106,7 +106,7 @@ def contest(name: str, job: str, place: dict[str, str], events: int) -> dict[str
     from flows.stock import stock
     from nurt.running import run_stock_here
 
-    with running_redis(kind="valkey") as server:
+    with running_valkey() as server:
         client: Any = Redis.from_url(server.url)
         empty = client.info("memory")["used_memory"]
         seconds = timed(lambda: run_stock_here(stock, settings_of(place, load, server.socket_url, stop_at_end=True)))
@@ -136,7 +136,7 @@ def delay(place: dict[str, str], seconds_s: float = 20.0) -> dict[str, float]:
     load = {"schemas": book.schemas, "topics": [first[0].topic.replace("load.", "delay.")]}
     producer = Producer({"bootstrap.servers": place["bootstrap"], "linger.ms": 0})
     make_topics(place["bootstrap"], load["topics"], PARTITIONS)
-    with running_redis(kind="valkey") as server:
+    with running_valkey() as server:
         settings = settings_of(place, load, server.socket_url, stop_at_end=False)
         ids, stop = Ids(stock_settings(settings).ids_secret()), threading.Event()
         flow = threading.Thread(target=run_stock_here, args=(stock, settings), kwargs={"stop": stop})

@@ -33,13 +33,13 @@ from typing import Any, Self
 
 import redis
 
+from benchmarks.deployment import running_valkey
 from benchmarks.load import make_topics, produce
 from benchmarks.peers import per_record, plain_loop
 from nurt.simulate.bulk import ORDERS_MAPPING, orders_load
 from nurt.simulate.bulk_shop import mixed_load
 from nurt.simulate.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
-from tests.services.stack.redis_server import running_redis
 
 PARTITIONS = 8
 CONTESTANTS = ("plain", "small", "orders", "mixed", "record")
@@ -55,7 +55,7 @@ def contest(name: str, place: dict[str, str], events: int) -> dict[str, float]:
         if name == "plain":
             seconds = plain_loop.run(place["bootstrap"], orders["topics"][0], orders["schemas"], events, PARTITIONS)
             return {"events": events, "seconds": seconds, **meter.read()}
-        with running_redis(kind="valkey") as server:
+        with running_valkey() as server:
             if name == "record":
                 events = min(events, SLOW_EVENTS)
                 topics = dict.fromkeys(mixed["topics"], PARTITIONS)

@@ -40,7 +40,7 @@ FETCHER: dict[str, Any] = {
 AHEAD = 20_000
 MESSAGE_BYTES = 400
 AHEAD_KBYTES_MIN = 4_096
-"""A micro-batch is fetched ahead; the queue is looked at every 5 ms, so more would only take memory, three times over."""
+"""A micro-batch is fetched ahead, and the queue looked at every 5 ms; more would only take memory, three times over."""
 
 LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 FOREIGN_MEMBERS = frozenset(

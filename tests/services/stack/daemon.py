@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -50,6 +50,7 @@ class Daemon:
         log: Path,
         user: str | None = None,
         cwd: Path | None = None,
+        more_environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.log = log
@@ -61,6 +62,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 user=user,
                 cwd=cwd,
+                env={**os.environ, **(more_environment or {})},
                 start_new_session=True,
             )
         self._leash = Leash('kill -s KILL -- "-$1"', str(self._server.pid))

@@ -36,14 +36,23 @@ class RedisServer:
     """One server. Its folder and port outlive `kill`: `start` brings it back with what it had saved.
 
     It writes nothing by itself unless `options` say so: `save()` makes a snapshot, `kill` loses what came after.
+    `preload` is a library that the server is given, as an allocator.
     """
 
-    def __init__(self, kind: Kind, folder: Path, port: int | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        folder: Path,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        preload: str | None = None,
+    ) -> None:
         self.kind = kind
         self.folder = folder
         self.port = port or free_ports(1)[0]
         self.socket = folder / "redis.sock"
         self._options = list(options)
+        self._environment = {"LD_PRELOAD": preload} if preload else {}
         self._daemon: Daemon | None = None
 
     @property
@@ -79,7 +88,8 @@ class RedisServer:
             "no",
             *self._options,
         ]
-        self._daemon = Daemon(self.kind, command, self.folder / "server.log")
+        log = self.folder / "server.log"
+        self._daemon = Daemon(self.kind, command, log, more_environment=self._environment)
         self._daemon.wait_until(self._serves, seconds=30)
 
     def client(self) -> redis.Redis:
@@ -125,11 +135,15 @@ class RedisServer:
 
 @contextlib.contextmanager
 def running_redis(
-    kind: Kind = "valkey", port: int | None = None, folder: Path | None = None, options: Sequence[str] = ()
+    kind: Kind = "valkey",
+    port: int | None = None,
+    folder: Path | None = None,
+    options: Sequence[str] = (),
+    preload: str | None = None,
 ) -> Iterator[RedisServer]:
     """Run a server of the given kind in `folder` (else a scratch one that is removed afterwards)."""
     with contextlib.ExitStack() as stack:
-        server = RedisServer(kind, folder or stack.enter_context(scratch(kind)), port, options)
+        server = RedisServer(kind, folder or stack.enter_context(scratch(kind)), port, options, preload)
         server.start()
         stack.callback(server.kill)
         yield server
