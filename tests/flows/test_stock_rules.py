@@ -274,3 +274,31 @@ def test_a_channel_whose_own_figure_drifts_apart_is_told_once_until_it_agrees() 
     told.level(13)  # ours moves towards theirs
     assert told.kinds()[-1] == "drift_over"
     assert told.left() == 13, "what a channel shows is no stock"
+
+
+def test_a_kit_of_kits_is_sold_as_often_as_its_last_parts_allow_and_holds_them() -> None:
+    told = Told()
+    told.level(10)
+    told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=2 * UNIT)
+    told.row("erp", "kit_part", "2", kit="L", sku="K", quantity=2 * UNIT)
+    told.row("erp", "kit_part", "3", kit="L", sku="A", quantity=UNIT)
+    assert told.engine.figures["L", "pl", "PL"][1] == 2 * UNIT  # five A each
+    told.row("pl", "order", "1", number="1", placed_at=BASE_MS * 1000)
+    told.row("pl", "order_line", "1", "1", sku="L", quantity=UNIT)
+    assert told.left() == 5
+    assert told.engine.figures["K", "pl", "PL"][1] == 2 * UNIT
+    told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=UNIT)  # the inner kit becomes smaller
+    assert told.left() == 7
+    assert told.engine.figures["L", "pl", "PL"][1] == 2 * UNIT
+
+
+def test_a_kit_that_contains_itself_cannot_be_sold_until_it_is_mended() -> None:
+    told = Told()
+    told.level(10)
+    told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=UNIT)
+    told.row("erp", "kit_part", "2", kit="L", sku="K", quantity=UNIT)
+    told.row("erp", "kit_part", "3", kit="K", sku="L", quantity=UNIT)
+    assert told.engine.figures["K", "pl", "PL"][1] == told.engine.figures["L", "pl", "PL"][1] == 0
+    assert told.left() == 10, "its part is sold by itself"
+    told.row("erp", "kit_part", "3", gone=True)
+    assert told.engine.figures["L", "pl", "PL"][1] == 10 * UNIT

@@ -13,6 +13,7 @@ from nurt.model.stock_plan import UNIT, StockPlan
 from tests.oracle.naming import DEPLOYMENT_IDS
 
 DAY_MS = 86_400_000
+DEEP_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ def expected_stock(
     spread = []
     for sku, *rest, quantity in holds:
         spread.append((sku, *rest, quantity))
-        for part, pieces in kits.get(sku, {}).items():
-            spread.append((part, *rest, quantity * pieces // UNIT))
+        spread += [(part, *rest, quantity * pieces // UNIT) for part, pieces in _within(sku, kits, (sku,))]
     skus = {row.get("sku") for kind in ("stock_level", "supply") for row in by_kind[kind]} | set(kits)
     skus |= {part for parts in kits.values() for part in parts} | {hold[0] for hold in spread}
     skus |= {row.get("sku") for row in by_kind["order_line"]}
@@ -69,14 +69,40 @@ def expected_stock(
             for market in channel.markets:
                 route = (name, market)
                 if sku in kits:
+                    parts = _made_of(sku, kits, ())
                     most = [
                         _free(part, route, by_kind, spread, plan, priority, as_of_ms) // pieces if pieces > 0 else 2**40
-                        for part, pieces in kits[sku].items()
+                        for part, pieces in (parts or {}).items()
                     ]
-                    available[sku, name, market] = min(most) * UNIT
+                    available[sku, name, market] = min(most, default=0) * UNIT
                 else:
                     available[sku, name, market] = _free(sku, route, by_kind, spread, plan, priority, as_of_ms)
     return Expected(available, remaining)
+
+
+def _within(sku: str, kits: dict[str, dict[str, int]], path: tuple[str, ...]) -> list[tuple[str, int]]:
+    """List what holding a kit holds, part by part; a way that leads back to where it has been ends there."""
+    found = []
+    for part, pieces in kits.get(sku, {}).items():
+        if part not in path and len(path) <= DEEP_MAX:
+            found.append((part, pieces))
+            deeper = _within(part, kits, (*path, part))
+            found += [(other, pieces * more // UNIT) for other, more in deeper]
+    return found
+
+
+def _made_of(sku: str, kits: dict[str, dict[str, int]], path: tuple[str, ...]) -> dict[str, int] | None:
+    """Say what a kit is made of; None: it contains itself, or is too deep."""
+    if sku in path or len(path) >= DEEP_MAX:
+        return None
+    found: dict[str, int] = defaultdict(int)
+    for part, pieces in kits[sku].items():
+        inner = {part: UNIT} if part not in kits else _made_of(part, kits, (*path, sku))
+        if inner is None:
+            return None
+        for one, more in inner.items():
+            found[one] += pieces * more // UNIT
+    return found
 
 
 def _pieces(row: StockRow, name: str) -> int:

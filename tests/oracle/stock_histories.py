@@ -18,7 +18,7 @@ from tests.oracle.stock_batch import StockRow
 from tests.oracle.values import TODAY
 
 BASE_MS = TODAY * 86_400_000
-SKUS = ("A", "B", "K")
+SKUS = ("A", "B", "K", "L")
 PLACES = ("N", "S", "X")
 """Locations of rows; X is none that the plan knows."""
 
@@ -137,7 +137,11 @@ def some_value(kind: str, name: str, choose: Random) -> Any:
             "expected_on": some(None, TODAY - 1, TODAY, TODAY + 2, TODAY + 4, TODAY + 9),
             "status": some(None, "open", "cancelled"),
         },
-        "kit_part": {"kit": some("K", "K", None), "sku": some("A", "B"), "quantity": some(None, 2 * UNIT, 0)},
+        "kit_part": {
+            "kit": some("K", "K", "L", None),
+            "sku": some("A", "A", "B", "K", "L"),
+            "quantity": some(None, 2 * UNIT, 0),
+        },
     }[kind]
     return made.get(name)
 

@@ -45,6 +45,18 @@ def test_a_basket_is_answered_at_once_with_kits_and_reservations(sale: tuple[Sal
     assert shop.available(["A"], "app", "PL") == {"A": 10}
 
 
+def test_a_kit_of_kits_is_reserved_by_its_last_parts(sale: tuple[Sale, Stock]) -> None:
+    flow, shop = sale
+    flow.feed("kit_part", [{**part("3", "K", 2), "kit": "L"}])
+    flow.tick()
+    assert shop.available(["L"], "web", "PL") == {"L": 2}
+    assert shop.reserve("1", [Line("1", "L", 1)], "web", "PL")
+    assert shop.available(["A", "B", "L"], "web", "PL") == {"A": 6, "B": 2, "L": 1}
+    flow.feed("kit_part", [{**part("4", "L", 1), "kit": "K"}])  # now each contains the other
+    flow.tick()
+    assert not shop.reserve("2", [Line("1", "L", 1)], "web", "PL")
+
+
 def test_an_order_is_held_whole_or_not_at_all_and_asked_twice_once(sale: tuple[Sale, Stock]) -> None:
     _, shop = sale
     refused = shop.reserve("1", [Line("1", "A", 3), Line("2", "B", 5)], "web", "PL")

@@ -8,15 +8,19 @@ import orjson
 import polars as pl
 
 from nurt.core.context import FoldContext
+from nurt.core.stock.kits import above, leaves_of
 from nurt.core.stock.said import KIT_PART, SHELVES, sku_ids
 from nurt.core.tables import OWNER
 from nurt.model.keys import Keys
+from nurt.model.stock_plan import UNIT
 from nurt.operators.stock_view import SHELF
 from nurt.ports import Store
 
 ID_BYTES = 16
-Parts = list[tuple[bytes, int]]
+Parts = dict[bytes, int]
 """Ids of parts, and how many ten-thousandths of a piece of each one kit has."""
+REFUSED = [["", UNIT]]
+"""What a kit is said to be made of that contains itself: of a sku that there is none of."""
 
 
 class Kits:
@@ -25,9 +29,10 @@ class Kits:
     def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
         self._store, self._keys, self._context = store, keys, context
         self._known: dict[str, dict[bytes, Parts]] = {}
+        self._names: dict[bytes, str] = {}
 
     def of(self, realm: str) -> dict[bytes, Parts]:
-        """Return the parts of every kit of a realm."""
+        """Return what every kit of a realm is made of directly."""
         if realm not in self._known:
             self._known[realm] = {}
             for ids in list(self._store.scan(SHELF)):
@@ -36,29 +41,32 @@ class Kits:
                 self.note(realm, some, values)
         return self._known[realm]
 
-    def note(self, realm: str, ids: Sequence[bytes], values: Sequence[bytes | None]) -> None:
-        """Take in shelves as they are now."""
-        rows = SHELVES.unpack(values, ("part", "of", "quantity"))
-        parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
+    def note(self, realm: str, ids: Sequence[bytes], values: Sequence[bytes | None]) -> list[bytes]:
+        """Take in shelves as they are now; returns the kits that any of them is within."""
         kits = self.of(realm)
         for one in ids:
             kits.pop(one, None)
-        if not parts.height:
-            return
-        summed = parts.group_by(OWNER, "of").agg(pl.col("quantity").fill_null(0).sum())
-        named = summed.with_columns(sku_ids(self._context.ids, summed["of"]).alias("of"))
-        for owner, part, quantity in named.iter_rows():
-            kits.setdefault(ids[owner], []).append((part, quantity))
+        summed = direct_parts(values)
+        named = sku_ids(self._context.ids, summed["of"]).to_list()
+        for (owner, name, quantity), part in zip(summed.iter_rows(), named, strict=True):
+            kits.setdefault(ids[owner], {})[part] = quantity
+            self._names[part] = name
+        return sorted({kit for one in ids for kit in above(one, kits)})
+
+    def leaves(self, realm: str, one: bytes) -> Parts:
+        """Say what a sku is made of in the end: a kit of its parts, any other of itself; a refused kit of nothing."""
+        kits = self.of(realm)
+        return {one: UNIT} if one not in kits else leaves_of(one, kits.get) or {}
+
+    def text(self, realm: str, one: bytes) -> str:
+        """Write what a kit is made of in the end, for those who reserve it."""
+        parts = self.leaves(realm, one)
+        named = sorted([self._names[part], quantity] for part, quantity in parts.items())
+        return orjson.dumps(named or REFUSED).decode()
 
 
-def kit_texts(values: Sequence[bytes | None]) -> dict[int, str]:
-    """Write what kits are made of, for those who reserve them, by the index of their shelves."""
+def direct_parts(values: Sequence[bytes | None]) -> pl.DataFrame:
+    """List what kits are made of directly: owner, of, quantity."""
     rows = SHELVES.unpack(values, ("part", "of", "quantity"))
     parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
-    if not parts.height:
-        return {}
-    summed = parts.group_by(OWNER, "of").agg(pl.col("quantity").sum()).sort(OWNER, "of")
-    found: dict[int, list[list[object]]] = {}
-    for owner, part, quantity in summed.iter_rows():
-        found.setdefault(owner, []).append([part, quantity])
-    return {owner: orjson.dumps(listed).decode() for owner, listed in found.items()}
+    return parts.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())

@@ -177,7 +177,7 @@ class PapersStage:
         kits = self._kits.of(realm)
         for owner, sku, quantity in zip(summed[OWNER].to_list(), skus, summed["ordered"].to_list(), strict=True):
             of_order = known.setdefault(owner, {})
-            for part, pieces in kits.get(sku, ((sku, UNIT),)) if kits else ((sku, UNIT),):
+            for part, pieces in self._kits.leaves(realm, sku).items() if sku in kits else ((sku, UNIT),):
                 of_order[part] = of_order.get(part, 0) + quantity * pieces // UNIT
         done = set(lines.filter("done")[OWNER].to_list())
         booked = []

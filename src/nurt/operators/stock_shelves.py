@@ -15,6 +15,7 @@ from nurt.core.said import Contributions
 from nurt.core.slots import fold_slots
 from nurt.core.stock.deltas import apply_deltas, deltas_of_kits
 from nurt.core.stock.feeds import Feeds
+from nurt.core.stock.kits import below
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.said import KIT_PART, SHELVES, SUPPLY
@@ -24,8 +25,9 @@ from nurt.core.tables import OWNER
 from nurt.model.change import Change
 from nurt.model.keys import Keys, Words, words_of
 from nurt.model.values import Values
-from nurt.operators.stock_kits import Kits, kit_texts
-from nurt.operators.stock_view import FEEDS, HELD, PROMISE, SHELF, holds_with_kits, overlaid
+from nurt.operators.stock_kit_holds import HELD, holds_with_kits, overlaid
+from nurt.operators.stock_kits import Kits
+from nurt.operators.stock_view import FEEDS, PROMISE, SHELF
 from nurt.ports import Store
 
 PROMISE_MAX = 9_000_000_000_000_000
@@ -62,9 +64,11 @@ class ShelvesStage:
         as_of_ms: int,
     ) -> list[bytes]:
         """Fold shelves, give them what papers and kits hold otherwise, and weigh those that changed; returns all."""
+        outer: list[bytes] = []
         if (said.part == KIT_PART).any():
-            deltas = pl.concat([deltas, self._change_kits(realm, said)])
-        told = [*deltas["shelf"].to_list(), *due]
+            of_kits, outer = self._change_kits(realm, said)
+            deltas = pl.concat([deltas, of_kits])
+        told = [*deltas["shelf"].to_list(), *due, *outer]
         words = np.concatenate([said.to, words_of(told)]) if told else said.to
         if not len(words):
             return []
@@ -85,15 +89,18 @@ class ShelvesStage:
         shelf, held = self._store.load([self._keys.rows_in(kind, realm, words) for kind in (SHELF, HELD)])
         return shelf, held
 
-    def _change_kits(self, realm: str, said: Contributions) -> pl.DataFrame:
-        """Note how kits are made up now; returns what that changes on the shelves of parts."""
+    def _change_kits(self, realm: str, said: Contributions) -> tuple[pl.DataFrame, list[bytes]]:
+        """Note how kits are made up now.
+
+        Returns what that changes on the shelves of parts, and the kits that these are within.
+        """
         some = said.take(said.part == KIT_PART)
         codes, firsts = distinct(some.to)
         words = some.to[firsts]
         shelf, _ = self._load(realm, words)
         before, after = shelf.plain(), fold_slots(SHELVES, shelf, codes, some).values.plain()
-        self._kits.note(realm, id_list(words), after)
-        return deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(after), self._context.ids)
+        outer = self._kits.note(realm, id_list(words), after)
+        return deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(after), self._context.ids), outer
 
     def _with_parts(self, realm: str, words: Words) -> tuple[Words, Int64s]:
         """Add the parts of kits, whose orders hold them; returns all, and where these are."""
@@ -101,7 +108,7 @@ class ShelvesStage:
         if not kits:
             return words, none
         ids = id_list(words)
-        parts = [part for one in ids if one in kits for part, _ in kits[one]]
+        parts = [part for one in ids if one in kits for part in below(one, kits.get)]
         if not parts:
             return words, none
         codes, firsts = distinct(np.concatenate([words, words_of(parts)]))
@@ -148,14 +155,14 @@ class ShelvesStage:
             change.put[place + FEEDS] = feeds.encode()
         held, kits = holds_with_kits(held, realm, self._context, self._keys, self._store.load)
         weighed = self._scales.weigh(shelf, held, as_of_ms, feeds.stale)
-        made_of = owners_with(rows, KIT_PART).any()
+        ids, made = id_list(words), np.unique(rows.owner[owners_with(rows, KIT_PART)]).tolist()
+        kits_here = self._kits.of(realm)
         texts = promise_texts(
             self._routes.version,
             weighed.slack.clip(-PROMISE_MAX, PROMISE_MAX),
-            kit_texts(shelf.plain()) if made_of else {},
+            {at: self._kits.text(realm, ids[at]) for at in made if ids[at] in kits_here},
         )
         change.keep(self._keys.rows_in(PROMISE, realm, words), texts, anew)
-        ids = id_list(words)
         moments = self._moments(rows.owner[owners_with(rows, SUPPLY)], held, as_of_ms)
         if moments or looked_at:
             due, tail = change.due.setdefault(place, {}), realm.encode()

@@ -16,59 +16,22 @@ from nurt.core.row_arrays import read_values
 from nurt.core.stock.components import MEMBER_BYTES, Members, components, joins, read_members
 from nurt.core.stock.feeds import Feeds
 from nurt.core.stock.figures import Figures, figures_of, free_of_kits
+from nurt.core.stock.kits import KITS_DEEP_MAX, leaves_of
 from nurt.core.stock.ledger import read_held
 from nurt.core.stock.papers import DONE_ORDER, Joined, join_papers
-from nurt.core.stock.promise import HOLDS, KIT
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.said import DOCUMENT, KIT_PART, ORDER, PAPERS, SHELVES, SHIPMENT, sku_ids
 from nurt.core.stock.scales import SHELF as LAYOUT
 from nurt.core.stock.scales import Scales, owners_with, skus_of
 from nurt.core.stock.tokens import TOKEN_COLUMNS, tokens_of
 from nurt.core.tables import OWNER
-from nurt.model.keys import KeyRows, Keys, Words
-from nurt.model.stock_plan import UNIT
+from nurt.model.keys import Keys, Words
 from nurt.model.values import Values
+from nurt.operators.stock_kit_holds import HELD, Load, holds_with_kits
 
-Load = Callable[[Sequence[KeyRows]], list[Values]]
 Int64s = npt.NDArray[np.int64]
-PAPER, INDEX, SHARES, SHELF, HELD, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"d", b"q", b"m"
+PAPER, INDEX, SHARES, SHELF, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
 FEEDS = b"e"
-
-
-def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[bytes | None]) -> Values:
-    """Put other values in the place of some."""
-    for one, value in zip(at, other, strict=True):
-        values[one] = value
-    return Values.of(values)
-
-
-def holds_with_kits(held: Values, realm: str, context: FoldContext, keys: Keys, load: Load) -> tuple[Values, list[str]]:
-    """Count what is held of kits as held of their parts.
-
-    Args:
-        held: HOLDS by sku; parts KIT name the kits that use it.
-
-    Returns (HOLDS by sku, the kits).
-    """
-    if not held.size_bytes:
-        return held, []
-    raw = HOLDS.locate(held.body, held.cuts, ("part",))
-    users = np.unique(raw.owner[raw.numbers[0] == KIT])
-    if not len(users):
-        return held, []
-    every = held.plain()
-    holds = HOLDS.unpack([every[one] for one in users])
-    uses = holds.filter(pl.col("part") == KIT).select(OWNER, "of", pl.col("quantity").alias("uses"))
-    holds = holds.filter(pl.col("part") != KIT)
-    kits = uses["of"].unique(maintain_order=True)
-    (of_kit,) = load([keys.rows_in(HELD, realm, words(sku_ids(context.ids, kits)))])
-    of_kits = HOLDS.unpack(of_kit.plain()).filter(pl.col("part") != KIT)
-    of_kits = of_kits.with_columns(kits.gather(of_kits[OWNER]).alias("of")).drop(OWNER)
-    through = uses.join(of_kits, on="of", maintain_order="left").with_columns(
-        (pl.col("quantity") * pl.col("uses") // UNIT).alias("quantity")
-    )
-    both = pl.concat([holds, through.select(holds.columns)]).sort(OWNER, maintain_order=True)
-    return overlaid(every, users.tolist(), HOLDS.pack(both, len(users))), kits.to_list()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,20 +112,30 @@ class StockView:
 
     def _free_kits(self, realm: str, shelves: Values, free: Int64s, oversold: Int64s, as_of_ms: int) -> None:
         """Set what can be sold of kits."""
-        rows = SHELVES.unpack(shelves.plain(), ("part", "of", "quantity"))
-        kits = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
-        if not kits.height:
-            return
-        parts = kits["of"].unique(maintain_order=True)
-        ids = words(sku_ids(self._context.ids, parts))
+        known: dict[str, dict[str, int]] = {}
+        owners = _note_parts(known, shelves, None)
+        for _ in range(KITS_DEEP_MAX):
+            fresh = list({part for parts in known.values() for part in parts} - known.keys())
+            if not fresh:
+                break
+            (values,) = self._load([self._keys.rows_in(SHELF, realm, self._words(fresh))])
+            known |= {one: {} for one in fresh}
+            _note_parts(known, values, fresh)
+        made = {owner: leaves_of(kit, known.get) or {} for owner, kit in owners.items()}
+        leaves = sorted({leaf for parts in made.values() for leaf in parts})
+        ids = self._words(leaves)
         shelf, held, reserved = self._load([self._keys.rows_in(kind, realm, ids) for kind in (SHELF, HELD, RESERVED)])
         held, _ = holds_with_kits(held, realm, self._context, self._keys, self._load)
         weighed = self._scales.weigh(shelf, held, as_of_ms, self.stale_of(realm))
-        index = dict(zip(parts.to_list(), range(len(parts)), strict=True))
-        summed = kits.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())
-        summed = summed.with_columns(pl.col("of").replace_strict(index, return_dtype=pl.Int64).alias("part"))
-        free_of_kits(free, summed, weighed.free(self.routes, self._reserved(reserved)))
-        oversold[summed[OWNER].unique().to_numpy()] = 0
+        index = dict(zip(leaves, range(len(leaves)), strict=True))
+        rows = [(owner, index[leaf], pieces) for owner, parts in made.items() for leaf, pieces in parts.items()]
+        owner, part, pieces = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3).T
+        every = list(owners)
+        free[every], oversold[every] = 0, 0
+        free_of_kits(free, owner, part, pieces, weighed.free(self.routes, self._reserved(reserved)))
+
+    def _words(self, skus: Sequence[str]) -> Words:
+        return words(sku_ids(self._context.ids, pl.Series(skus, dtype=pl.String)))
 
     def _reserved(self, values: Values) -> Int64s:
         """Read what reservations hold, (skus, routes)."""
@@ -209,6 +182,18 @@ class StockView:
             reached = (one for token in tokens if joins(index[token]) for one in index[token])
             fresh = [one for one in dict.fromkeys(reached) if one not in known]
         return known, index
+
+
+def _note_parts(known: dict[str, dict[str, int]], shelves: Values, names: Sequence[str] | None) -> dict[int, str]:
+    """Note what kits among shelves are made of directly; returns them by their places."""
+    rows = SHELVES.unpack(shelves.plain(), ("part", "sku", "of", "quantity"))
+    found: dict[int, str] = {}
+    parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
+    for owner, sku, part, quantity in parts.select(OWNER, "sku", "of", "quantity").iter_rows():
+        found[owner] = kit = sku if names is None else names[owner]
+        of_kit = known.setdefault(kit, {})
+        of_kit[part] = of_kit.get(part, 0) + (quantity or 0)
+    return found
 
 
 def _taken(values: Values, rows: Int64s) -> Values:

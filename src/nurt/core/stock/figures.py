@@ -20,22 +20,18 @@ EVENTS = {(OK, LOW): "low_stock", (OK, OUT): "out_of_stock", (LOW, OUT): "out_of
 BACK = "back_in_stock"
 
 
-def free_of_kits(free: Int64s, kits: pl.DataFrame, parts: Int64s) -> None:
+def free_of_kits(free: Int64s, owner: Int64s, part: Int64s, pieces: Int64s, parts: Int64s) -> None:
     """Set what can be sold of kits: as often as the scarcest part allows; (skus, routes), in place.
 
     Args:
-        kits: owner, part (index into `parts`), quantity: pieces of the part in one kit.
+        owner, part, pieces: sorted by owner: a kit, an index into `parts`, how much of it is in one kit.
         parts: (parts, routes) what is free of them.
     """
-    if not kits.height:
+    if not len(owner):
         return
-    owner, quantity = kits[OWNER].to_numpy(), kits["quantity"].to_numpy()
-    most = np.where(quantity[:, None] > 0, parts[kits["part"].to_numpy()] // np.maximum(quantity, 1)[:, None], 2**40)
-    kit, first = np.unique(owner, return_index=True)
-    order = np.argsort(owner, kind="stable")
-    del first
-    starts = np.searchsorted(owner[order], kit)
-    free[kit] = np.minimum.reduceat(most[order], starts, axis=0) * UNIT
+    most = np.where(pieces[:, None] > 0, parts[part] // np.maximum(pieces, 1)[:, None], 2**40)
+    kits, starts = np.unique(owner, return_index=True)
+    free[kits] = np.minimum.reduceat(most, starts, axis=0) * UNIT
 
 
 NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer")

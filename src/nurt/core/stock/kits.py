@@ -1,0 +1,58 @@
+"""Kits, whose parts may be kits: what one is made of in the end. Pure.
+
+A kit that contains itself, or is deeper than KITS_DEEP_MAX, is refused as a value: nothing of it can be sold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from nurt.model.stock_plan import UNIT
+
+KITS_DEEP_MAX = 4
+"""Kits within kits."""
+
+Sku = TypeVar("Sku")
+
+
+def leaves_of(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, int] | None]) -> dict[Sku, int] | None:
+    """Say what a kit is made of in the end, in ten-thousandths of a piece; None: it is refused.
+
+    Args:
+        parts_of: what a kit is made of directly; None or nothing: it is no kit.
+    """
+    found: dict[Sku, int] = {}
+
+    def add(one: Sku, quantity: int, path: tuple[Sku, ...]) -> bool:
+        parts = parts_of(one)
+        if not parts:
+            found[one] = found.get(one, 0) + quantity
+            return True
+        if one in path or len(path) >= KITS_DEEP_MAX:
+            return False
+        return all(add(part, quantity * pieces // UNIT, (*path, one)) for part, pieces in parts.items())
+
+    return found if add(kit, UNIT, ()) else None
+
+
+def below(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, int] | None]) -> set[Sku]:
+    """Name every part within a kit, at whatever depth."""
+    found: set[Sku] = set()
+    waiting = [kit]
+    while waiting:
+        for part in parts_of(waiting.pop()) or ():
+            if part not in found:
+                found.add(part)
+                waiting.append(part)
+    return found
+
+
+def above(part: Sku, kits: Mapping[Sku, Mapping[Sku, int]]) -> set[Sku]:
+    """Name every kit that a part is within, at whatever depth."""
+    found: set[Sku] = set()
+    waiting = {part}
+    while waiting:
+        waiting = {kit for kit, parts in kits.items() if kit not in found and not waiting.isdisjoint(parts)}
+        found |= waiting
+    return found
