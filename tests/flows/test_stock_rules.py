@@ -158,10 +158,26 @@ def test_parcels_end_what_they_hold_and_no_more() -> None:
     told.order("1", 4)
     told.row("wms", "shipment", "1", status="shipped", order_ref="1", tracking="T1")
     told.row("wms", "shipment_line", "1", "1", sku="A", quantity=3 * UNIT)
+    assert told.left() == 6, "what has left is on hand still, as far as anybody told"
+    told.engine.drain(TODAY + 2)
     assert told.left() == 9
     (order,) = [one for _, one in told.engine.orders.values() if one]
     assert order["stage"] == "partly_shipped"
     assert order["shipments"][0]["tracking"] == "T1"
+
+
+def test_a_shipment_before_the_erps_booking_promises_nothing_twice() -> None:
+    told = Told()
+    told.level(10)
+    told.order("1", 4)
+    assert told.left() == 6
+    told.row("wms", "shipment", "1", status="shipped", order_ref="1")
+    told.row("wms", "shipment_line", "1", "1", sku="A", quantity=4 * UNIT)
+    assert told.left() == 6
+    told.document("1", "1", 4)
+    assert told.left() == 6
+    told.level(6)
+    assert told.left() == 6
 
 
 def test_a_reservation_passes_to_the_order_without_counting_twice_or_not_at_all() -> None:

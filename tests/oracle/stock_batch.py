@@ -294,9 +294,11 @@ def _orders(
         if left:
             channel, market = _route(order, markets)
             holds.append((sku, channel, market, location, None, left))
-    for paper, sku, place, targets, some, quantity in booked_holds if at_booking else shipped_holds:
+    booked_orders = {one for some in all_targets.values() for one in some}
+    unbooked = [one for one in shipped_holds if one[3] and booked_orders.isdisjoint(one[3])]
+    for paper, sku, place, targets, some, quantity in booked_holds + unbooked if at_booking else shipped_holds:
         stamps = [(line.position, line.ts_ms) for line in some]
-        since = paper.get("booked_at" if at_booking else "shipped_at")
+        since = paper.get("booked_at" if paper.kind == "document" else "shipped_at")
         moments = [max(ts, paper.ts_ms) for _, ts in stamps]
         start = since // 1000 if since is not None else max(moments)
         positions = [_later(position, paper.position) for position, _ in stamps]

@@ -101,7 +101,7 @@ def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> Joined:
     )
     shares = [fit(held, {OWNER: pl.Int64(), **SHARE.columns})]
     if plan.reduced_by == AT_BOOKING:
-        shares.append(_bookings(booked, orders, plan, as_of_ms))
+        shares.append(_bookings(pl.concat([booked, _unbooked(shipped, booked_links)]), orders, plan, as_of_ms))
     else:
         shares.append(_bookings(shipped.filter(~pl.col("whole")), orders, plan, as_of_ms))
         shares.append(_sales(booked, lines, orders))
@@ -273,6 +273,18 @@ def _fill(lines: pl.DataFrame, given: pl.DataFrame, wholes: bool = False) -> np.
     left[given["gift"].to_numpy()] = given["quantity"].to_numpy()
     _pour(pairs["gift"].to_numpy().astype(np.int64), pairs["line"].to_numpy().astype(np.int64), left, need, got)
     return got
+
+
+def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame:
+    """Choose what was shipped of orders that no document books yet: on hand shows it later, so it counts for a grace."""
+    gone = shipped.filter((pl.col("targets").list.len() > 0) & ~pl.col("whole"))
+    if not gone.height or not booked_links.height:
+        return gone
+    booked = booked_links["order"].unique().implode()
+    gone = gone.with_row_index("gift")
+    known = gone.select("gift", "targets").explode("targets", empty_as_null=False)
+    known = known.filter(pl.col("targets").is_in(booked))["gift"].unique().implode()
+    return gone.filter(~pl.col("gift").is_in(known)).drop("gift")
 
 
 def _bookings(given: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> pl.DataFrame:
