@@ -276,7 +276,7 @@ def _fill(lines: pl.DataFrame, given: pl.DataFrame, wholes: bool = False) -> np.
 
 
 def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame:
-    """Choose what was shipped of orders that no document books yet; it counts for a grace, for on hand shows it later."""
+    """Choose what was shipped of orders that no document books yet: it counts for a grace, as on hand shows it late."""
     gone = shipped.filter((pl.col("targets").list.len() > 0) & ~pl.col("whole"))
     if not gone.height or not booked_links.height:
         return gone
