@@ -282,8 +282,8 @@ def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame
         return gone
     booked = booked_links["order"].unique().implode()
     gone = gone.with_row_index("gift")
-    known = gone.select("gift", "targets").explode("targets", empty_as_null=False)
-    known = known.filter(pl.col("targets").is_in(booked))["gift"].unique().implode()
+    each = gone.select("gift", "targets").explode("targets", empty_as_null=False)
+    known = each.filter(pl.col("targets").is_in(booked))["gift"].unique().implode()
     return gone.filter(~pl.col("gift").is_in(known)).drop("gift")
 
 
