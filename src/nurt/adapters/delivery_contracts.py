@@ -15,7 +15,7 @@ import fastavro
 import polars as pl
 
 from nurt import schemas
-from nurt.core.delivery_kin import has_kin
+from nurt.core.delivery_kin import kinds_of_kin
 from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
 from nurt.core.delivery_notes import Mapped, Message
 from nurt.model.delivery import Life, Wish
@@ -101,7 +101,7 @@ class ContractWishes:
         self._writers: dict[int, Any] = {}
         self._of = of
         self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == of}
-        self._kin = has_kin([one.plan for one in mapping.objects])
+        self._kin = of in kinds_of_kin([one.plan for one in mapping.objects])
 
     def of(self, messages: Sequence[Message]) -> Mapped:
         """See ports.WishReader."""

@@ -12,7 +12,7 @@ import polars as pl
 
 from nurt import schemas
 from nurt.adapters.profile_tables import RENAMED, TABLES, decode, tables_from
-from nurt.core.delivery_kin import has_kin
+from nurt.core.delivery_kin import kinds_of_kin
 from nurt.core.delivery_mapping import DestinationMapping, map_rows
 from nurt.core.delivery_notes import Mapped, Message
 from nurt.core.delivery_tables import TableBatch
@@ -108,7 +108,7 @@ class Wishes:
         self._mapping = mapping
         self._extra = sorted(name for name in mapping.columns() if name.startswith(tuple(PREFIXES)))
         self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == PROFILES}
-        self._kin = has_kin([one.plan for one in mapping.objects])
+        self._kin = kinds_of_kin([one.plan for one in mapping.objects])
 
     def of(self, messages: Sequence[Message]) -> Mapped:
         """Map messages; of one profile the last counts. A tombstone asks for erasure."""

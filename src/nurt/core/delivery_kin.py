@@ -25,9 +25,9 @@ NOBODY = Record(revision=0)
 """Stands for the profile of an order that belongs to no account."""
 
 
-def has_kin(plans: Iterable[ObjectPlan]) -> bool:
-    """Say whether rows of one kind name rows of profiles."""
-    return any(plan.parents or plan.far for plan in plans)
+def kinds_of_kin(plans: Iterable[ObjectPlan]) -> frozenset[str]:
+    """Say of what there are rows that name rows of profiles: orders, or nothing."""
+    return frozenset(plan.of for plan in plans if plan.parents or plan.far)
 
 
 def wait_s(times: int) -> float:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from nurt.core.delivery_attempts import Decision, park_s
 from nurt.core.delivery_calls import calls_of, joined
 from nurt.core.delivery_diff import by_rank, differences, is_old, newest, renew, with_refs
-from nurt.core.delivery_kin import NOBODY, NOT_THERE, WAITS_MAX, complete, concerned, has_kin, heads_of, wait_s
+from nurt.core.delivery_kin import NOBODY, NOT_THERE, WAITS_MAX, complete, concerned, heads_of, kinds_of_kin, wait_s
 from nurt.core.delivery_notes import Message, Notes, Parked
 from nurt.core.delivery_record import Held, Record
 from nurt.model.delivery import PROFILES, Call, Fate, Life, Op, Verdict, Wish, Write
@@ -50,7 +50,7 @@ class Batch:
         self._means = means
         self._store, self._rules = means.store, means.rules
         self._plans = {plan.name: plan for plan in means.rules.objects}
-        self._kin = has_kin(means.rules.objects)
+        self._kin = kinds_of_kin(means.rules.objects)
         self._bulk = bulk
         self._again = again
         self._messages = dict(messages)
@@ -74,7 +74,7 @@ class Batch:
             self._announce()
         was_parked = {*self._again} | self._store.parked_among(one for one in self._asked if one not in self._again)
         self._has_refusals = bool(self._store.refusals(1))
-        main = {subject: wish for subject, wish in self._asked.items() if wish.of == PROFILES or not self._kin}
+        main = {subject: wish for subject, wish in self._asked.items() if wish.of not in self._kin}
         gives, takes = self._rounds(main)
         for writes in gives:
             self._round(writes)
@@ -96,7 +96,7 @@ class Batch:
         self._drop_old(Notes())
         if self._kin:
             profiles = {one: wish for one, wish in self._asked.items() if wish.of == PROFILES}
-            children = {one: wish for one, wish in self._asked.items() if one not in profiles}
+            children = {one: wish for one, wish in self._asked.items() if wish.of in self._kin}
             self._complete(children, {one: self._pretended(wish) for one, wish in profiles.items()})
         gives, takes = self._rounds(self._asked)
         return [write for some in (*gives, *takes) for write in some]
@@ -136,14 +136,14 @@ class Batch:
             record = self._records[subject]
             before, now = {*record.accounts}, {*wish.accounts} if wish.life is Life.LIVE else set()
             moved = {(one, subject): one in now for one in before ^ now}
-            if wish.of != PROFILES:
+            if wish.of in self._kin:
                 notes.listed |= moved
                 if subject in self._messages or wish.life is not Life.LIVE:
                     notes.kept[subject] = self._messages[subject] if wish.life is Life.LIVE else None
                 record = replace(record, accounts=tuple(sorted(now)))
                 if moved:
                     notes.records[subject] = record
-            else:
+            elif wish.of == PROFILES:
                 heads = heads_of(wish, self._rules.objects)
                 touched = concerned(record, wish, heads)
                 if touched:
@@ -339,7 +339,7 @@ class Batch:
             still = {one.object for one in record.held if one.refused and (one.object, one.key) in wanted}
             names = {f"{subject}:{name}" for name in self._plans if name not in still}
             notes.cured |= names - self._refused
-            if not self._kin or wish.of == PROFILES:  # an order's is kept anyhow
+            if wish.of not in self._kin:  # an order's is kept anyhow
                 self._keep(subject, is_refused, notes)
 
     def _keep(self, subject: str, is_refused: bool, notes: Notes) -> None:
