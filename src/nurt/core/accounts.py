@@ -21,6 +21,7 @@ from nurt.core.said import Contributions, join_contributions, no_texts
 from nurt.core.slot_rows import pack_columns
 from nurt.core.slots import SlotsFolded, fold_slots
 from nurt.core.sums import SumsFolded, fold_sums
+from nurt.core.text_codes import few_texts
 from nurt.model.values import Values
 
 
@@ -112,10 +113,7 @@ def fold_accounts(
 def _systems(owner: Int64s, names: Texts, accounts: int) -> tuple[Int64s, list[str]]:
     """Find each account's system; whoever speaks to it names one."""
     first = _first(owner, np.flatnonzero(names.stops > names.starts), accounts)
-    found = names.take(first).plain()
-    code: dict[bytes, int] = {}
-    codes = np.fromiter((code.setdefault(name, len(code)) for name in found), dtype=np.int64, count=accounts)
-    return codes, [name.decode() for name in code]
+    return few_texts(names.take(first))
 
 
 def _first(owner: Int64s, rows: Int64s, accounts: int) -> Int64s:

@@ -35,6 +35,7 @@ from nurt.core.said import (
 )
 from nurt.core.slot_rows import pack_columns, pack_value
 from nurt.core.slots import SlotsFolded, fold_slots
+from nurt.core.text_codes import few_texts
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Words
 from nurt.model.values import Values
@@ -149,9 +150,8 @@ def _filled(rows: Rows, name: str, known: Mapping[str, str], last: str) -> Texts
     missing = np.flatnonzero(absent)
     if not len(missing):
         return texts
-    names = [known.get(system.decode(), last) for system in rows.texts("system").take(missing).plain()]
-    choices = list(dict.fromkeys(names))
-    codes = np.array([choices.index(name) for name in names], dtype=np.int64)
+    codes, systems = few_texts(rows.texts("system").take(missing))
+    choices = [known.get(system, last) for system in systems]
     joined = join_texts([texts, coded_texts(codes, choices)])
     count = len(texts.starts)
     starts, stops = joined.starts[:count], joined.stops[:count]

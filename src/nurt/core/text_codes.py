@@ -21,6 +21,32 @@ def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
     return codes
 
 
+def few_texts(texts: Texts) -> tuple[Int64s, list[str]]:
+    """Code texts of which few are different; returns the codes, and each code's text in order of first appearance."""
+    codes, firsts = np.empty(len(texts.starts), dtype=np.int64), np.empty(len(texts.starts), dtype=np.int64)
+    count = _find_few(texts.starts, texts.stops, texts.body, codes, firsts)
+    return codes, [text.decode() for text in texts.take(firsts[:count]).plain()]
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_few(starts, stops, body, codes, firsts):  # type: ignore[no-untyped-def]
+    last = 0
+    count = 0
+    for row in range(len(starts)):
+        codes[row] = -1
+        for turn in range(count):
+            code = (last + turn) % count
+            first = firsts[code]
+            if _is_equal(body, starts[row], stops[row], body, starts[first], stops[first]):
+                codes[row] = last = code
+                break
+        if codes[row] < 0:
+            firsts[count] = row
+            codes[row] = last = count
+            count += 1
+    return count
+
+
 @numba.njit(nogil=True, cache=True)
 def _is_equal(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
     if a_stop - a_start != b_stop - b_start:
