@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from nurt.adapters.hubspot import Hubspot
+from nurt.cli.check import _misfits
 from nurt.delivering_config import read_preset
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.server import running
+from nurt.settings import Settings
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 
@@ -154,3 +157,19 @@ def test_a_refusal_of_a_row_that_is_no_longer_wanted_leaves_the_quarantine(fake:
     assert scene.store().refusals()
     to.deliver([scene.say(1, phone="+48500")])
     assert not scene.store().refusals()
+
+
+def test_nurt_check_compares_destinations_with_their_receivers(
+    fake: FakeHubspot, redis_url: str, tmp_path: Path
+) -> None:
+    preset = f"preset: [hubspot, hubspot_orders], url: '{fake.url}'"
+    wrong = "objects: {contact: {fields: {shoe: phone}}}"
+    (tmp_path / "delivery.yaml").write_text(
+        f"destinations: {{right: {{{preset}, token: token}}, wrong: {{{preset}, token: token, {wrong}}}, "
+        f"locked: {{{preset}, token: '${{NO_SUCH_VARIABLE}}'}}}}"
+    )
+    settings = Settings(tmp_path / "mapping.yaml", tmp_path, redis_url, destinations=tmp_path / "delivery.yaml")
+    found = _misfits(settings)
+    assert found["right"] == []
+    assert found["wrong"] == ["contact: contacts has no property shoe; create it, or take it out"]
+    assert "NO_SUCH_VARIABLE is not set" in found["locked"][0]
