@@ -63,15 +63,19 @@ class Deliverer:
     def retry_parked(self, rows_max: int = 500) -> int:
         """Try parked wishes whose time has come; returns how many there were."""
         self._store.check()
-        due = {one.wish.subject for one in self._store.due(rows_max)}
+        due = [one.wish for one in self._store.due(rows_max)]
+        # apart, for whoever holds orders must not wait for others (see _by_kind)
+        return sum(
+            self._retry({wish.subject for wish in due if (wish.of == PROFILES) is of_profiles})
+            for of_profiles in (True, False)
+        )
+
+    def _retry(self, due: set[str]) -> int:
         mine = self._lanes.enter(due)
         try:
             parked = {one.wish.subject: one for one in self._store.parked(sorted(mine))}  # others may be settled by now
-            wishes = self._anew(parked)
-            for of in (True, False):
-                some = [wish for wish in wishes if (wish.of == PROFILES) is of]
-                if some:
-                    self._settle(some, False, {wish.subject: parked[wish.subject] for wish in some}, {}, mine)
+            if wishes := self._anew(parked):
+                self._settle(wishes, False, {wish.subject: parked[wish.subject] for wish in wishes}, {}, mine)
             return len(parked)
         finally:
             self._lanes.leave(mine)

@@ -274,6 +274,25 @@ def test_two_workers_leave_no_order_with_the_wrong_contact(played: Played, seed:
     assert played.links() == _expected(scene)
 
 
+def test_who_retries_profiles_holds_no_orders_that_another_may_wait_for(played: Played) -> None:
+    scene, lanes = played.scene, Lanes()
+    held: list[bool] = []
+
+    def look(step: str) -> None:
+        if step == "kin noted":
+            held.append(order_key(1) in lanes.subjects and key_of(1) in lanes.subjects)
+
+    scene.deliverer().deliver([scene.order(1, account(1))])
+    told = scene.say(1, email="1@x.pl", accounts=accounts(1))
+    scene.deliverer().deliver([scene.order(2, account(2))])
+    to = scene.deliverer(lanes=lanes, fault=look)
+    wish = to._wishes.of([told]).wishes[0]
+    scene.store().ask_again([wish], "later")
+    settle(scene, played.fake, to)
+    assert held and not any(held)
+    assert played.links() == {1: 1, 2: None}
+
+
 def test_two_failed_deliveries_make_one_task_for_the_contact(redis_url: str) -> None:
     with running(FakeSalesforce()) as fake:
         assert isinstance(fake, FakeSalesforce)
