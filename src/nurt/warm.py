@@ -13,6 +13,7 @@ from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
+from nurt.adapters.compiled import note_compiled
 from nurt.adapters.embedded_state import embedded_state
 from nurt.errors import ConfigurationError
 from nurt.running import run_here
@@ -51,6 +52,7 @@ def main() -> None:
     except ConfigurationError as failed:
         print(f"nurt: not compiled ahead: {failed}", file=sys.stderr, flush=True)
         return
+    note_compiled()
     print(f"nurt: compiled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from nurt.adapters.compiled import ensure_compiled
 from nurt.adapters.embedded_state import EMBEDDED
 from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
 from nurt.cli.watching import log_to_stderr, watching
@@ -52,6 +53,7 @@ def run(
     if flow not in ("profiles", "stock"):
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     log_to_stderr(logging.WARNING if quiet else logging.INFO)
+    ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers
         is_embedded = load_settings(config).redis_url == EMBEDDED
