@@ -126,7 +126,6 @@ class Current:
                 self.register(),
                 self._clock,
                 self.stop.is_set,
-                settings.epoch_ms,
             )
         )
 

@@ -8,7 +8,6 @@ epoch later, when all heads are above it: a head vouches only for epochs before 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,6 @@ from nurt.model.head import owed_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 from nurt.operators.failures import failures
-from nurt.operators.pace import Pace
 from nurt.operators.worker import Tick
 from nurt.ports import Clock, MessageLog, Register
 
@@ -41,7 +39,6 @@ class Reading:
         offsets: where the launch decided to begin.
         horizon: what the launch knows of the rewind horizon.
         stopping: says whether the run was asked to end.
-        epoch_ms: how long Bytewax was told that an epoch is, at least.
     """
 
     run: int
@@ -53,7 +50,6 @@ class Reading:
     register: Register
     clock: Clock
     stopping: Callable[[], bool]
-    epoch_ms: int = 100
 
 
 class Topics(FixedPartitionedSource[RawBatch | Tick, None]):
@@ -92,7 +88,6 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         self._checkpoints: list[int] = []
         self._empty_epochs = 0
         self._awake: datetime | None = None
-        self._pace = Pace(reading.epoch_ms / 1000)
 
     def next_batch(self) -> list[RawBatch | Tick]:
         """Commit what is done, then hand on what is there; ends when everything is read and committed."""
@@ -100,7 +95,6 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
             return self._next_batch()
 
     def _next_batch(self) -> list[RawBatch | Tick]:
-        rest_s = self._pace.call(time.monotonic())
         items: list[RawBatch | Tick] = []
         if self._fresh:
             self._settle()
@@ -115,10 +109,7 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         if batches:
             self._empty_epochs = -1
         items += batches
-        if batches:
-            self._awake = datetime.now(UTC) + timedelta(seconds=rest_s) if rest_s else None
-        else:
-            self._awake = datetime.now(UTC) + IDLE
+        self._awake = None if batches else datetime.now(UTC) + IDLE
         return items
 
     def _caught_up(self) -> bool:
@@ -130,7 +121,6 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
 
     def snapshot(self) -> None:
         """Close the epoch: note where it ended. Its last batch may still be under way."""
-        self._pace.close()
         self._closed.append((self._epoch, self._log.offsets()))
         self._epoch += 1
         self._fresh = True
