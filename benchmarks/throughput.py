@@ -200,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=3_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows-max", type=int, default=50_000)
+    parser.add_argument("--rows-max", type=int, default=100_000)
     parser.add_argument(
         "--workers", type=int, default=2, help="threads of nurt's one process: one folds while another waits for Redis"
     )
