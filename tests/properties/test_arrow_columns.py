@@ -1,4 +1,4 @@
-"""Texts in arrays: made columns, joined and written in hex as plain Python does it."""
+"""Texts in arrays: made columns and joined as plain Python does it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.arrow_columns import Texts, coded_texts, hex_texts, join_texts, struct_column, words_of
+from nurt.core.arrow_columns import Texts, coded_texts, join_texts
 
 WORDS = st.text("aąz", max_size=2) | st.text(max_size=20)
 
@@ -25,18 +25,6 @@ def test_a_column_of_texts_holds_them(texts: list[str | None]) -> None:
     valid = np.array([text is not None for text in texts], dtype=np.bool_)
     assert held.column(valid).to_pylist() == texts
     assert held.plain() == [(text or "").encode() for text in texts]
-    assert struct_column({"value": held.column()}, valid).to_pylist() == [
-        None if text is None else {"value": text} for text in texts
-    ]
-
-
-@given(st.lists(st.binary(min_size=16, max_size=16), max_size=20))
-def test_ids_are_written_in_hex_and_their_words_order_as_they_do(ids: list[bytes]) -> None:
-    words = words_of(ids)
-    assert hex_texts(words).plain() == [one.hex().encode() for one in ids]
-    assert sorted(range(len(ids)), key=lambda row: tuple(words[row].tolist())) == sorted(
-        range(len(ids)), key=lambda row: ids[row]
-    )
 
 
 def test_joined_texts_share_a_body_that_occurs_twice() -> None:

@@ -8,7 +8,7 @@ Source: Arrow columnar format, variable-size binary view layout and validity bit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ Column = Any
 _VIEW_BYTES, _INLINE_BYTES, _PREFIX_BYTES = 16, 12, 4
 _CUT_BYTES = 256
 """Cutting one text out of an array costs as much as copying about so many bytes."""
-_HEX = np.frombuffer(b"0123456789abcdef", dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +94,6 @@ class Rows:
         return found
 
 
-def hex_texts(ids: npt.NDArray[np.uint64]) -> Texts:
-    """Write ids (n, 2), as `Rows.ids` gives them, in 32 hex digits."""
-    plain = np.ascontiguousarray(ids.byteswap()).view(np.uint8)
-    body = np.empty((*plain.shape, 2), dtype=np.uint8)
-    body[..., 0] = _HEX[plain >> 4]
-    body[..., 1] = _HEX[plain & 15]
-    starts = np.arange(len(ids), dtype=np.int64) * 32
-    return Texts(starts, starts + 32, body.reshape(-1))
-
-
-def words_of(ids: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    """Give ids as two words each, which order as the bytes do."""
-    return np.frombuffer(b"".join(ids), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-
-
 def coded_texts(codes: Int64s, names: Sequence[str]) -> Texts:
     """Write a name for every code."""
     encoded = [name.encode() for name in names]
@@ -129,13 +113,6 @@ def join_texts(many: Sequence[Texts]) -> Texts:
     starts = np.concatenate([texts.starts + shift for texts, shift in zip(many, shifts, strict=True)])
     stops = np.concatenate([texts.stops + shift for texts, shift in zip(many, shifts, strict=True)])
     return Texts(starts, stops, np.concatenate([body for _, body in bodies.values()]))
-
-
-def struct_column(fields: Mapping[str, Column], valid: Bools | None = None) -> Column:
-    """Join columns of one length into one of structs; where not valid, null whatever its fields hold."""
-    columns = list(fields.values())
-    type_ = pa.struct([pa.field(name, column.type) for name, column in fields.items()])
-    return pa.StructArray.from_buffers(type_, len(columns[0]), [_validity(valid)], children=columns)
 
 
 def _validity(valid: Bools | None) -> Any:

@@ -29,13 +29,6 @@ def id_list(body: npt.NDArray[np.uint64]) -> list[bytes]:
     return [whole[at : at + ID_BYTES] for at in range(0, len(whole), ID_BYTES)]
 
 
-def encode_ids(ids: pl.Series) -> tuple[Codes, list[bytes]]:
-    """Return a dense code for every id, and the distinct ids by code, in order of first appearance."""
-    pairs = words(ids)
-    codes, firsts = distinct(pairs)
-    return codes, id_list(pairs[firsts])
-
-
 def distinct(keys: npt.NDArray[np.uint64]) -> tuple[Codes, Codes]:
     """Give every row of `keys` (n, k) a dense code, and the first row of every code."""
     codes = np.empty(len(keys), dtype=np.int64)
