@@ -33,3 +33,17 @@ def test_where_nothing_can_be_kept_nothing_breaks(tmp_path: Path, monkeypatch: p
     (tmp_path / "file").touch()
     monkeypatch.setenv("NURT_CACHE", str(tmp_path / "file"))
     compiled.note_compiled()
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_user_without_a_home_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    started: list[object] = []
+    monkeypatch.delenv("NURT_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: started.append(1))
+    compiled.note_compiled()
+    compiled.ensure_compiled()
+    assert not started

@@ -18,14 +18,18 @@ from pathlib import Path
 
 def ensure_compiled() -> None:
     """Compile (`python -m nurt.warm`), unless that was done for this code."""
-    if not _mark().exists():
+    try:
+        done = _mark().exists()
+    except (OSError, RuntimeError):  # no home, or one that is not ours: the worker compiles what it finds nowhere
+        return
+    if not done:
         subprocess.run([sys.executable, "-m", "nurt.warm"], check=False, stdin=subprocess.DEVNULL)
 
 
 def note_compiled() -> None:
     """Remember that it was done; where nothing can be kept, the next start compiles again."""
-    mark = _mark()
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
+        mark = _mark()
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
 

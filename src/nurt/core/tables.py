@@ -8,7 +8,6 @@ lacks the later bits; a value with bits that this version does not know is refus
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,7 +151,7 @@ class Table:
     def pack_raw(self, raw: Raw, owners: int) -> list[bytes | None]:
         """Pack arrays, sorted by owner, into one value an owner; an owner without rows gets None."""
         body, ends = self._packed(raw, owners, by_row=False)
-        return cut(body, ends)
+        return Values(body, ends).plain()
 
     def pack_values(self, raw: Raw, owners: int) -> Values:
         """Pack arrays, sorted by owner, into one value an owner; an owner without rows has none."""
@@ -259,9 +258,3 @@ class _Plan:
     slot: Int64s
     numbers: int
     texts: int
-
-
-def cut(body: Bytes, ends: Int64s) -> list[bytes | None]:
-    """Cut joined bytes into values; an empty one is None."""
-    whole = body.tobytes()
-    return [whole[a:b] if b > a else None for a, b in itertools.pairwise(ends.tolist())]
