@@ -18,8 +18,6 @@ from bytewax.run import cli_main
 
 from nurt.adapters.delivery_rows import tables_of
 from nurt.adapters.delivery_store import DeliveryStore
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.state_log import StateLog
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.delivering_config import (
     KINDS,
@@ -28,9 +26,9 @@ from nurt.delivering_config import (
     TABLE_ROWS_MAX,
     reader_of,
     rules_of,
-    topics_of,
     wishes_of,
 )
+from nurt.delivering_input import DeliveryInput
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
 from nurt.operators.deliver import Deliverer
@@ -47,7 +45,6 @@ EPOCH_MS = 100
 ROWS_MAX = 5_000
 LINGER_MS = 50
 LOOK_S = 1.0
-GROUP = "nurt-deliver"
 
 _logger = logging.getLogger(__name__)
 
@@ -86,8 +83,6 @@ class Delivery:
         self.mapping = mapping
         settings.ids_secret()  # made here where it is not there yet, before there are threads
         self._stop = stop
-        self._until_end = until_end
-        self._topics = sorted(topics_of(settings, mapping))
         self._workers = int(mapping.options.get("workers", 1))
         self._store = open_store(settings, mapping.name)
         self._store.begin()
@@ -100,6 +95,9 @@ class Delivery:
         self._filled = 0
         self._tell_of_mapping(from_scratch)
         self.start = self._begin(from_scratch)
+        purpose = f"backfill-{self.start.generation}"
+        self._live = DeliveryInput(settings, mapping, workers=self._workers, ends=until_end)
+        self._backfill = DeliveryInput(settings, mapping, purpose, workers=self._workers, ends=True)
 
     @property
     def workers(self) -> int:
@@ -186,9 +184,7 @@ class Delivery:
 
     def _is_older(self, store: DeliveryStore) -> bool:
         """Compare what Kafka has committed with what was noted beside the records before it."""
-        if not self._topics:
-            return False
-        log = self._open_log("live", 0, 1, stop_at_end=False)
+        log = DeliveryInput(self.settings, self.mapping).open()
         try:
             committed = log.committed()
         finally:
@@ -199,34 +195,17 @@ class Delivery:
         return any(noted.get(f"{topic}:{number}", -1) < at for (topic, number), at in committed.offsets.items())
 
     def _share(self, index: int) -> Share:
-        live = self._open_log("live", index, self._workers, self._until_end)
+        live = self._live.open(index)
         committed = live.committed()
         live.start(committed.offsets if committed else None)
         backfill = None
         if self.start.backfilling:
-            backfill = self._open_log(f"backfill-{self.start.generation}", index, self._workers, stop_at_end=True)
+            backfill = self._backfill.open(index)
             told = backfill.committed()
             backfill.start(told.offsets if told else None)
             self._backfills.append(backfill)
         self._logs.append(live)
         return Share(live, backfill, self._note, partial(self._done, index))
-
-    def _open_log(self, purpose: str, index: int, workers: int, stop_at_end: bool) -> MessageLog:
-        settings, name = self.settings, self.mapping.name
-        if not self._topics:
-            keys = Keys(settings.prefix, settings.shards)
-            group = name if purpose == "live" else f"{name}:{purpose}"
-            return StateLog(open_redis(settings), keys, group, worker=index, workers=workers, stop_at_end=stop_at_end)
-        assert settings.kafka is not None
-        group = f"{GROUP}-{settings.prefix}-{name}"
-        return KafkaLog(
-            settings.kafka,
-            self._topics,
-            group if purpose == "live" else f"{group}-{purpose}",
-            worker=index,
-            workers=workers,
-            stop_at_end=stop_at_end,
-        )
 
     def _note(self, which: str, offsets: Offsets) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -11,7 +12,14 @@ import yaml
 
 from nurt.adapters.clickhouse_sink import ClickhouseSink
 from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.delivery_contracts import CONTRACTS, ContractBodies, ContractWishes, MixedWishes, columns_of
+from nurt.adapters.delivery_contracts import (
+    CONTRACTS,
+    ContractBodies,
+    ContractWishes,
+    MixedWishes,
+    OwnSchemas,
+    columns_of,
+)
 from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
 from nurt.adapters.delta_sink import DeltaSink
 from nurt.adapters.hubspot import Hubspot
@@ -57,6 +65,20 @@ TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "ice
 TABLE_ROWS_MAX = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where a destination reads one of the things that it is told.
+
+    Attributes:
+        of: profiles, stock or orders.
+        name: of a topic; else of the contract: profiles are read from the state then, the others are kept in Redis.
+    """
+
+    of: str
+    name: str
+    is_topic: bool
+
+
 def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
     """Read who is delivered to. Raises ConfigurationError."""
     path = settings.destinations
@@ -83,17 +105,12 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
     written = section if isinstance(section, dict) else {}
     preset = read_presets(written["preset"]) if written.get("preset") else {}
     of = written.get("of", preset.get("of", PROFILES))
-    others = {one: columns_of(one) for one in CONTRACTS}
-    known = [PROFILES, *CONTRACTS]
-    if of not in known:
+    kinds = {PROFILES: SCHEMAS, **{one: columns_of(one) for one in CONTRACTS}}
+    if of not in kinds:
         raise ConfigurationError(
-            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(known)}{meant(str(of), known)}"
+            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(kinds)}{meant(str(of), list(kinds))}"
         )
-    if of == PROFILES:
-        reader = Reader(file_name, SCHEMAS, PREFIXES, others=others)
-    else:
-        reader = Reader(file_name, others[of], {}, of=of)
-    mapping = reader.destination(name, section, preset)
+    mapping = Reader(file_name, kinds, PREFIXES, of).destination(name, section, preset)
     known = sorted({*KINDS, *TABLE_KINDS})
     if of != PROFILES and mapping.kind in TABLE_KINDS:
         raise ConfigurationError(
@@ -114,8 +131,14 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
 def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
     """Read the objects of a preset, or of several that add to each other in their order."""
     presets = [read_preset(name) for name in ([names] if isinstance(names, str) else names)]
-    objects = {key: value for preset in presets for key, value in preset.get("objects", {}).items()}
-    return {**{key: value for preset in presets for key, value in preset.items()}, "objects": objects}
+    objects = {
+        key: {"of": preset.get("of", PROFILES), **value}
+        for preset in presets
+        for key, value in preset.get("objects", {}).items()
+    }
+    rest = {key: value for preset in presets for key, value in preset.items() if key != "of"}
+    told = {preset.get("of", PROFILES) for preset in presets}
+    return {**rest, "objects": objects, "of": told.pop() if len(told) == 1 else PROFILES}
 
 
 def read_preset(name: str) -> Mapping[str, Any]:
@@ -146,37 +169,43 @@ def kinds_of(mapping: DestinationMapping) -> list[str]:
     return sorted(mapping.kinds(), key=(PROFILES, *CONTRACTS).index) or [PROFILES]
 
 
-def topics_of(settings: Settings, mapping: DestinationMapping) -> dict[str, str]:
-    """Say by topic what a destination reads there; none: it reads profiles from the state.
+def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[Input]:
+    """Say where a destination reads what it is told, profiles first.
 
-    Raises ConfigurationError where what it is told is published to no topic.
+    Raises ConfigurationError where that is published to no topic and kept nowhere.
     """
-    kinds = kinds_of(mapping)
-    if kinds == [PROFILES] and settings.topic is None:
-        return {}
     topics = {PROFILES: settings.topic, "stock": settings.stock.topic, "orders": settings.stock.orders_topic}
-    keys = {PROFILES: "output: {topic", "stock": "stock: {topic", "orders": "stock: {orders_topic"}
-    for of in kinds:
-        if topics[of] is None:
+    keys = {"stock": "topic", "orders": "orders_topic"}
+    inputs = []
+    for of in kinds_of(mapping):
+        topic, contract = topics[of], f"nurt.{of}"
+        if topic is None and of != PROFILES and contract not in settings.stock_kept():
             raise ConfigurationError(
-                f"opening destination {mapping.name}: {of} are published to no topic; set `{keys[of]}: ...}}`"
+                f"opening destination {mapping.name}: {of} are published to no topic and not kept; set "
+                f"`stock: {{{keys[of]}: ...}}`, or `stock: {{kept: true}}`"
             )
-    return {str(topics[of]): of for of in kinds}
+        inputs.append(Input(of, topic or contract, topic is not None))
+    return inputs
 
 
 def reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
     """Make what reads a destination's messages."""
-    topics = topics_of(settings, mapping)
-    profiles = Bodies(open_registry(settings) if settings.topic is not None else None).messages
-    readers = {topic: profiles if of == PROFILES else ContractBodies(of).messages for topic, of in topics.items()}
-    return lambda batch: readers.get(batch.topic, profiles)(batch)
+    readers: dict[str, Callable[[RawBatch], list[Message]]] = {}
+    for one in inputs_of(settings, mapping):
+        registry = open_registry(settings) if one.is_topic else None
+        readers[one.name] = Bodies(registry).messages if one.of == PROFILES else ContractBodies(one.of).messages
+    return lambda batch: readers[batch.topic](batch)
 
 
 def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
     """Make what says what messages ask for."""
     readers: dict[str, WishReader] = {}
-    for of in kinds_of(mapping):
-        readers[of] = Wishes(mapping) if of == PROFILES else ContractWishes(mapping, of, open_registry(settings))
+    for one in inputs_of(settings, mapping):
+        if one.of == PROFILES:
+            readers[one.of] = Wishes(mapping)
+        else:
+            registry = open_registry(settings) if one.is_topic else OwnSchemas(f"nurt.{one.of}")
+            readers[one.of] = ContractWishes(mapping, one.of, registry)
     return MixedWishes(readers) if len(readers) > 1 else next(iter(readers.values()))
 
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.state_log import StateLog
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
-from nurt.delivering import GROUP, open_store
-from nurt.delivering_config import KINDS, TABLE_KINDS, reader_of, rules_of, topics_of, wishes_of
+from nurt.delivering import open_store
+from nurt.delivering_config import KINDS, TABLE_KINDS, reader_of, rules_of, wishes_of
+from nurt.delivering_input import DeliveryInput
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Life, Wish, Write
-from nurt.model.keys import Keys
 from nurt.operators.deliver import Deliverer
 from nurt.operators.deliver_batch import RETRY, SWEEP
-from nurt.ports import MessageLog
 from nurt.settings import Settings
-from nurt.wiring import open_redis
 
 PREVIEW_MESSAGES_MAX = 100_000
 READ_ROWS = 5_000
@@ -28,7 +24,7 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
 
     Returns: the writes, how many messages were read, and how many rows could not be mapped.
     """
-    log = _waiting(settings, mapping)
+    log = DeliveryInput(settings, mapping, ends=True).open()
     read_messages, wishes = reader_of(settings, mapping), wishes_of(settings, mapping)
     messages: dict[str, Message] = {}
     read = 0
@@ -53,14 +49,6 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     finally:
         deliverer.close()
         to.close()
-
-
-def _waiting(settings: Settings, mapping: DestinationMapping) -> MessageLog:
-    name, topics = mapping.name, sorted(topics_of(settings, mapping))
-    if not topics:
-        return StateLog(open_redis(settings), Keys(settings.prefix, settings.shards), name, stop_at_end=True)
-    assert settings.kafka is not None
-    return KafkaLog(settings.kafka, topics, f"{GROUP}-{settings.prefix}-{name}", stop_at_end=True)
 
 
 def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:

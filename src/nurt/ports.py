@@ -299,8 +299,8 @@ class Store(Protocol):
         """Return, by place of this worker, what is counted of -> highest counted offset."""
         ...
 
-    def scan(self, kind: bytes) -> Iterator[list[bytes]]:
-        """Yield the ids under which this worker's shards hold keys of one kind, some at a time."""
+    def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
+        """Yield the ids under which this worker's places, or one of them, hold keys of one kind, some at a time."""
         ...
 
     def close(self) -> None:

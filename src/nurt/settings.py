@@ -35,6 +35,7 @@ class StockSettings:
 
     Attributes:
         conflate_ms: a sku or order that changes more often than this is published this often; the last of it is exact.
+        kept: whether figures and orders that go to no topic are kept in Redis, for deliveries; None: without Kafka.
     """
 
     topic: str | None = None
@@ -42,6 +43,7 @@ class StockSettings:
     events_topic: str | None = None
     duckdb: Path | None = None
     conflate_ms: int = 250
+    kept: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,12 @@ class Settings:
     stock: StockSettings = StockSettings()
     mappings: tuple[Path, ...] = ()
 
+    def stock_kept(self) -> tuple[str, ...]:
+        """Say which contracts of stock are kept in Redis because no topic takes them."""
+        wanted = self.kafka is None if self.stock.kept is None else self.stock.kept
+        topics = {"nurt.stock": self.stock.topic, "nurt.orders": self.stock.orders_topic}
+        return tuple(name for name, topic in topics.items() if wanted and topic is None)
+
     def ids_secret(self) -> bytes:
         """Return the secret under which ids are hashed: `secret`, or one made once in the data folder.
 
@@ -117,7 +125,7 @@ _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "kafka": {"bootstrap": str, "options": dict},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
     "registry": {"url": str, "options": dict},
-    "stock": {"topic": str, "orders_topic": str, "events_topic": str, "duckdb": str, "conflate_ms": int},
+    "stock": {"topic": str, "orders_topic": str, "events_topic": str, "duckdb": str, "conflate_ms": int, "kept": bool},
     "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str, "linger_ms": int},
 }
 
@@ -197,6 +205,7 @@ def _stock(written: dict[str, Any], home: Path) -> StockSettings:
         written.get("events_topic"),
         home / written["duckdb"] if "duckdb" in written else None,
         written.get("conflate_ms", 250),
+        written.get("kept"),
     )
 
 

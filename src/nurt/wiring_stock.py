@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from nurt.adapters.redis_store import RedisStore
 from nurt.adapters.stock_kafka import KafkaStockSink
+from nurt.adapters.stock_kept import KeptStockSink
 from nurt.core.stock.routes import compile_routes
 from nurt.core.sweeps import ordered_sweeps
 from nurt.errors import ConfigurationError
@@ -103,9 +104,14 @@ class StockCurrent(Current):
                 places = self.routes.places(index, realms, self.keys)
                 store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
                 sweeps = ordered_sweeps(self.register().records())
-                worker = StockWorker(store, self.keys, context, self._plan, sweeps)
+                keeper = self._open_kept()
+                worker = StockWorker(store, self.keys, context, self._plan, sweeps, keeper)
                 self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._of[index]
+
+    def _open_kept(self) -> KeptStockSink | None:
+        names = self.settings.stock_kept()
+        return KeptStockSink(open_redis(self.settings), self.keys, names) if names else None
 
     def _open_outputs(self, index: int) -> list[StockSink]:
         settings, wanted = self.settings, self.settings.stock
@@ -126,6 +132,8 @@ class StockCurrent(Current):
                     partitions=settings.partitions,
                 )
             )
+        if (kept := self._open_kept()) is not None:
+            sinks.append(kept)
         if wanted.duckdb is not None:
             from nurt.adapters.stock_duckdb import DuckdbStockSink
 

@@ -29,10 +29,8 @@ SECRET = b"0123456789abcdef"
 
 
 def mapping_of(text: str, preset: Mapping[str, Any] | None = None, name: str = "crm") -> DestinationMapping:
-    others = {of: columns_of(of) for of in CONTRACTS}
-    return Reader("delivery.yaml", SCHEMAS, PREFIXES, others=others).destination(
-        name, yaml.safe_load(text), preset or {}
-    )
+    kinds = {"profiles": SCHEMAS, **{of: columns_of(of) for of in CONTRACTS}}
+    return Reader("delivery.yaml", kinds, PREFIXES).destination(name, yaml.safe_load(text), preset or {})
 
 
 def chosen(value: str) -> dict[str, str]:

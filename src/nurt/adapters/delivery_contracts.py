@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 import fastavro
 import polars as pl
@@ -20,7 +20,7 @@ from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
 from nurt.core.delivery_notes import Mapped, Message
 from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
-from nurt.ports import SchemaRegistry, WishReader
+from nurt.ports import WishReader
 
 CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v2"}
 """By the word of `of`."""
@@ -90,10 +90,29 @@ class ContractBodies:
         return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
 
 
+class WriterSchemas(Protocol):
+    """Knows what bodies were written by."""
+
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
+        """See ports.SchemaRegistry."""
+        ...
+
+
+class OwnSchemas:
+    """Schemas of one contract by its version, as messages that are kept in Redis name it."""
+
+    def __init__(self, contract: str) -> None:
+        self._contract = contract
+
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
+        """See ports.SchemaRegistry."""
+        return schemas.load(f"{self._contract}-value.v{schema_id}")
+
+
 class ContractWishes:
     """Says what messages of a contract ask of one destination; implements ports.WishReader."""
 
-    def __init__(self, mapping: DestinationMapping, of: str, registry: SchemaRegistry | None) -> None:
+    def __init__(self, mapping: DestinationMapping, of: str, registry: WriterSchemas | None) -> None:
         self._mapping = mapping
         self._columns = columns_of(of)
         self._registry = registry

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
@@ -17,18 +17,16 @@ from typing import Any
 
 import orjson
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import TimeoutError as RedisSlow
 from redis.exceptions import WatchError
 
+from nurt.adapters.redis_reading import until_answered
 from nurt.core.delivery_notes import Message, Notes, Parked
 from nurt.core.delivery_rate import Bucket
 from nurt.core.delivery_record import Record
-from nurt.errors import ConnectionFailed, Fenced
+from nurt.errors import Fenced
 from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
 from nurt.model.keys import Keys
 
-AWAY_S_MAX = 300.0
 SCAN_ROWS = 1_000
 ID_BYTES = 16
 
@@ -271,19 +269,9 @@ class DeliveryStore:
             "destination); stop one of them"
         )
 
-    def _asked(self, call: Any) -> Any:
+    def _asked(self, call: Callable[[], Any]) -> Any:
         """Ask; waits while Redis is away."""
-        until = time.monotonic() + AWAY_S_MAX
-        while True:
-            try:
-                return call()
-            except (RedisAway, RedisSlow) as failed:
-                if time.monotonic() > until:
-                    raise ConnectionFailed(
-                        f"delivering to {self.destination}: Redis has not answered for {AWAY_S_MAX:.0f} s "
-                        f"({type(failed).__name__}); start it, then start this delivery again"
-                    ) from None
-                time.sleep(0.2)
+        return until_answered(call, f"delivering to {self.destination}")
 
 
 def _encode(parked: Parked) -> bytes:

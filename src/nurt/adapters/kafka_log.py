@@ -158,8 +158,7 @@ class KafkaLog:
             if at is None:
                 self._untouched.add(partition)
             self._next[partition] = first if at is None else at
-            if self._stop_at_end:
-                self._ends[partition] = end
+            self._ends[partition] = end
         self._tap.forward(self._share)
         self._consumer.assign(
             [
@@ -192,7 +191,11 @@ class KafkaLog:
 
     def exhausted(self) -> bool:
         """Say whether every partition was read up to its end at `start`; never, unless `stop_at_end`."""
-        return self._stop_at_end and all(self._next[partition] >= end for partition, end in self._ends.items())
+        return self._stop_at_end and self.caught_up()
+
+    def caught_up(self) -> bool:
+        """Say whether every partition was read up to its end at `start`."""
+        return all(self._next[partition] >= end for partition, end in self._ends.items())
 
     def commit(self, committed: Committed) -> None:
         """Store the offsets that moved, with "run:epoch" as metadata; returns when the broker has them.

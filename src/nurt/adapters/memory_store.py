@@ -183,10 +183,10 @@ class MemoryStore:
         """See ports.Store."""
         return {place: dict(self._memory.counted.get(place, {})) for place in self.places}
 
-    def scan(self, kind: bytes) -> Iterator[list[bytes]]:
+    def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
         """See ports.Store."""
-        for place in self.places:
-            start = place + kind
+        for one in self.places if place is None else [place]:
+            start = one + kind
             ids = [key[len(start) :] for key in list(self._memory.values) if key.startswith(start)]
             if ids:
                 yield ids

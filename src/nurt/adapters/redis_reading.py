@@ -1,9 +1,11 @@
-"""Say in our words what goes wrong when state is looked at."""
+"""Say in our words what goes wrong when state is looked at, and wait for a server that is away."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from redis import Redis
 from redis.exceptions import (
@@ -15,6 +17,25 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from nurt.errors import ConfigurationError, ConnectionFailed
+
+Answer = TypeVar("Answer")
+AWAY_S_MAX = 300.0
+PAUSE_S = 0.2
+
+
+def until_answered(ask: Callable[[], Answer], doing: str) -> Answer:
+    """Ask until Redis answers; what is asked may be asked twice. Raises ConnectionFailed after AWAY_S_MAX."""
+    until_s = time.monotonic() + AWAY_S_MAX
+    while True:
+        try:
+            return ask()
+        except (RedisConnectionError, RedisTimeoutError) as away:
+            if time.monotonic() > until_s:
+                raise ConnectionFailed(
+                    f"{doing}: Redis has not answered for {AWAY_S_MAX:.0f} s ({type(away).__name__}); start it, then "
+                    "start this again"
+                ) from None
+            time.sleep(PAUSE_S)
 
 
 @contextmanager

@@ -241,11 +241,11 @@ class RedisStore:
         found = zip(self.places, pipe.execute(), strict=True)
         return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found}
 
-    def scan(self, kind: bytes) -> Iterator[list[bytes]]:
+    def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
         """See ports.Store."""
         self.settle()
-        for place in self.places:
-            start = place + kind
+        for one in self.places if place is None else [place]:
+            start = one + kind
             some: list[bytes] = []
             for key in self._off_path.scan_iter(match=start + b"*", count=SCAN_COUNT):
                 some.append(key[len(start) :])

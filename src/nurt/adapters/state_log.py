@@ -8,11 +8,13 @@ twenty times as long as that took: right for thousands of profiles; beyond, publ
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from redis import Redis
 
+from nurt.adapters.redis_reading import until_answered
 from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, KeptProfile
 from nurt.model.keys import Keys
@@ -43,11 +45,11 @@ class StateLog:
         self._walked: dict[int, int] = {}  # where a shard ends when all that waits is handed on
         self._heads: dict[int, Head | None] = {}
         self._look_s = 0.0
-        self._ended = False
+        self._ended = self._looked = self._caught_up = False
 
     def committed(self) -> Committed | None:
         """See ports.MessageLog."""
-        held = self._client.hgetall(self._name)
+        held = until_answered(lambda: self._client.hgetall(self._name), "reading what was delivered")
         offsets = {(TOPIC, int(shard)): int(at) for shard, at in held.items() if int(shard) in self._shards}
         return Committed(offsets, 0, 0) if offsets else None
 
@@ -62,13 +64,14 @@ class StateLog:
             self._walk()
             took_s = time.monotonic() - began_s
             self._look_s = time.monotonic() + max(LOOK_S_MIN, LOOK_SHARE * took_s)
-            self._ended = self._stop_at_end
+            self._ended, self._looked = self._stop_at_end, True
         some, self._waiting = self._waiting[:rows_max], self._waiting[rows_max:]
         for shard, revision, _, _ in some:
             self._next[shard] = max(self._next[shard], revision)  # others of this revision may wait still
         waiting = {shard for shard, _, _, _ in self._waiting}
         for shard in [shard for shard in self._walked if shard not in waiting]:
             self._next[shard] = max(self._next[shard], self._walked.pop(shard))
+        self._caught_up |= self._looked and not self._waiting
         if not some:
             return []
         return [
@@ -87,7 +90,7 @@ class StateLog:
         """Find what was written since; what is written meanwhile may be found again, and is never missed."""
         for shard in self._shards:
             place = self._keys.shard_place(shard)
-            head = Head.decode(self._client.get(place + b"h"))
+            head = Head.decode(self._asked(partial(self._client.get, place + b"h")))
             if head is None or head == self._heads.get(shard):
                 continue
             self._heads[shard] = head
@@ -102,8 +105,8 @@ class StateLog:
         found: dict[bytes, tuple[int, bytes | None]] = {}
         cursor = 0
         while True:
-            cursor, names = self._client.scan(cursor, match=pattern, count=SCAN_ROWS)
-            values = self._client.mget(names) if names else []
+            cursor, names = self._asked(partial(self._client.scan, cursor, match=pattern, count=SCAN_ROWS))
+            values = self._asked(partial(self._client.mget, names)) if names else []
             for name, value in zip(names, values, strict=True):
                 kept = KeptProfile.decode(value)
                 if kept is not None and kept.revision >= at:
@@ -111,9 +114,16 @@ class StateLog:
             if not cursor:
                 return [(revision, id_, body) for id_, (revision, body) in found.items()]
 
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        return until_answered(ask, "reading profiles from the state")
+
     def offsets(self) -> Offsets:
         """See ports.MessageLog."""
         return {(TOPIC, shard): at for shard, at in self._next.items()}
+
+    def caught_up(self) -> bool:
+        """Say whether everything that was there at `start` has been polled; once so, always so."""
+        return self._caught_up
 
     def exhausted(self) -> bool:
         """See ports.MessageLog."""
@@ -121,9 +131,11 @@ class StateLog:
 
     def commit(self, committed: Committed) -> None:
         """See ports.MessageLog."""
-        mine: Mapping[int, int] = {shard: at for (_, shard), at in committed.offsets.items() if shard in self._next}
+        mine: Mapping[int, int] = {
+            shard: at for (topic, shard), at in committed.offsets.items() if topic == TOPIC and shard in self._next
+        }
         if mine:
-            self._client.hset(self._name, mapping=mine)
+            until_answered(lambda: self._client.hset(self._name, mapping=mine), "noting what was delivered")
 
     def lag(self) -> int:
         """See ports.MessageLog."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from nurt.adapters.stock_kafka import EVENT_COLUMNS
+from nurt.adapters.stock_messages import EVENT_COLUMNS
 from nurt.errors import ConnectionFailed
 from nurt.model.stock_published import StockBatch
 

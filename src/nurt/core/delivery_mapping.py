@@ -90,23 +90,22 @@ class Reader:
     """Reads sections of one file and complains with the path of what is wrong.
 
     Args:
-        prefixes: beginnings of columns that exist under any name, with their type; of objects of `of`.
+        kinds: by what objects are told, what their expressions may name.
+        prefixes: beginnings of columns of profiles that exist under any name, with their type.
         of: what objects are told unless they say otherwise.
-        others: by the word of an object's own `of`.
     """
 
     def __init__(
         self,
         file_name: str,
-        schemas: Schemas,
+        kinds: Mapping[str, Schemas],
         prefixes: Mapping[str, pl.DataType],
         of: str = PROFILES,
-        others: Mapping[str, Schemas] | None = None,
     ) -> None:
         self._file = file_name
         self._of = of
-        self._kinds: dict[str, Schemas] = {**(others or {}), of: schemas}
-        self._prefixes = {of: prefixes}
+        self._kinds = kinds
+        self._prefixes = {PROFILES: prefixes}
 
     def destination(self, name: str, written: Any, preset: Mapping[str, Any]) -> DestinationMapping:
         """Read one destination, over what its preset says. Raises ConfigurationError."""

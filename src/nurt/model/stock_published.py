@@ -19,6 +19,7 @@ class StockBatch:
         figures: a row for every sku, channel and market (see `core.stock.figures`), or without rows.
         orders: by id; None is a tombstone.
         events: each with an `id`: one that was published twice has the same.
+        realm: of figures and orders.
     """
 
     revision: int
@@ -26,6 +27,7 @@ class StockBatch:
     figures: pl.DataFrame = field(default_factory=pl.DataFrame)
     orders: Mapping[bytes, dict[str, Any] | None] = field(default_factory=dict)
     events: tuple[dict[str, Any], ...] = ()
+    realm: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.figures.height or self.orders or self.events)

@@ -35,7 +35,7 @@ class Kits:
         """Return what every kit of a realm is made of directly."""
         if realm not in self._known:
             self._known[realm] = {}
-            for ids in list(self._store.scan(SHELF)):
+            for ids in list(self._store.scan(SHELF, self._keys.realm_place(realm))):
                 some = [one for one in ids if len(one) == ID_BYTES]
                 values = self._store.read(self._keys.in_realm(SHELF, realm, some)) if some else []
                 self.note(realm, some, values)

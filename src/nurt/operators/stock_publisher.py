@@ -84,7 +84,7 @@ class StockPublisher:
         self._store.write(change)
         if figures.height:
             figures = figures.with_columns(pl.lit(realm).alias("realm"))
-        return StockBatch(revision, as_of_ms, figures, orders, tuple(events))
+        return StockBatch(revision, as_of_ms, figures, orders, tuple(events), realm)
 
     def _figures(
         self,
@@ -189,7 +189,7 @@ class StockPublisher:
         """Find open orders that hold skus: a walk over all open orders."""
         found: dict[str, list[str]] = {sku: [] for sku in skus}
         start = self._keys.realm_place(realm)
-        for ids in self._store.scan(SHARES):
+        for ids in self._store.scan(SHARES, start):
             values = self._store.read([start + SHARES + one for one in ids])
             rows = SHARE.unpack(values, ("part", "sku", "quantity"))
             rows = rows.filter((pl.col("part") == HOLD) & pl.col("sku").is_in(skus))

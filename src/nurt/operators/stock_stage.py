@@ -38,6 +38,11 @@ class Touched:
     shelves: dict[bytes, None] = field(default_factory=dict)
     papers: dict[bytes, None] = field(default_factory=dict)
 
+    def add(self, other: Touched) -> None:
+        """Take in what another has."""
+        self.shelves.update(other.shelves)
+        self.papers.update(other.papers)
+
     def members(self, realm: str) -> list[bytes]:
         """Write them down as what is owed."""
         tail = realm.encode()
@@ -89,6 +94,12 @@ class StockStage:
         self._store.write(change)
         return touched
 
+    def owe(self, realm: str, touched: Touched) -> None:
+        """Owe what is to be published of what has not changed."""
+        change = Change()
+        self._owe(realm, touched, self._moment()[0], change)
+        self._store.write(change)
+
     def feeds(self, realm: str) -> Feeds:
         """Return what is known of a realm's feeds."""
         if realm not in self._feeds:
@@ -106,7 +117,7 @@ class StockStage:
         if feeds.stale == before:
             return touched, []
         place = self._keys.realm_place(realm)
-        for ids in list(self._store.scan(SHELF)):
+        for ids in list(self._store.scan(SHELF, place)):
             some = Touched(shelves=dict.fromkeys(one for one in ids if len(one) == ID_BYTES))
             touched.shelves.update(self.fold(realm, nothing(), some).shelves)
         events = []

@@ -22,8 +22,11 @@ from nurt.model.keys import Keys
 from nurt.model.stock_published import StockBatch
 from nurt.operators.routing import Routes
 from nurt.operators.rows_stage import RowsStage
+from nurt.operators.stock_backlog import Backlog, Keeper
+from nurt.operators.stock_kits import ID_BYTES
 from nurt.operators.stock_publisher import StockPublisher
 from nurt.operators.stock_stage import StockStage, Touched, read_touched
+from nurt.operators.stock_view import SHELF
 from nurt.operators.worker import Tick
 from nurt.ports import Store
 
@@ -40,7 +43,13 @@ class StockWorker:
     """
 
     def __init__(
-        self, store: Store, keys: Keys, context: FoldContext, routes: StockRoutes, sweeps: Sequence[Sweep] = ()
+        self,
+        store: Store,
+        keys: Keys,
+        context: FoldContext,
+        routes: StockRoutes,
+        sweeps: Sequence[Sweep] = (),
+        keeper: Keeper | None = None,
     ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
@@ -54,6 +63,7 @@ class StockWorker:
             store, keys, context, routes, self.moment, self._stale, lambda: self.near, self.stage.recent
         )
         self._routes, self.realm_of = routes, context.realm
+        self.backlog = Backlog(store, keys, self.stage, self.realms, keeper)
         self._resumed = self._knows_day = self._opened = False
         self._near: dict[int, bool] = {}
         self._parts = 0
@@ -105,22 +115,26 @@ class StockWorker:
                 self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
         everything = [member for members in owed.values() for member in members]
         touched = read_touched(everything)
-        self._weigh_anew()
+        self.backlog.begin()
+        for realm, more in self._weigh_anew().items():
+            touched.setdefault(realm, Touched()).add(more)
         return touched, [orjson.loads(member[1:]) for member in everything if member[:1] == b"E"]
 
-    def _weigh_anew(self) -> None:
+    def _weigh_anew(self) -> dict[str, Touched]:
         text = self._routes.text()
+        weighed: dict[str, Touched] = {}
         for realm in self.realms:
-            name = self.keys.realm_place(realm) + PLAN
-            (held,) = self.store.read([name])
+            start = self.keys.realm_place(realm)
+            (held,) = self.store.read([start + PLAN])
             if held == text:
                 continue
-            start = self.keys.realm_place(realm)
-            for ids in list(self.store.scan(b"k")):
+            touched = weighed[realm] = Touched()
+            for ids in list(self.store.scan(SHELF, start)):
                 for at in range(0, len(ids), OWED_MAX):
-                    some = [one for one in ids[at : at + OWED_MAX] if len(one) == 16]
-                    self.stage.fold(realm, nothing(), Touched(shelves=dict.fromkeys(some)))
+                    some = [one for one in ids[at : at + OWED_MAX] if len(one) == ID_BYTES]
+                    touched.add(self.stage.fold(realm, nothing(), Touched(shelves=dict.fromkeys(some))))
             self.store.write(Change(put={start + PLAN: text}))
+        return weighed
 
     def due(self) -> dict[str, Touched]:
         """Say what the clock, or a reservation, has changed: some of it, the rest waits for the next tick."""
@@ -206,6 +220,7 @@ class StockSteps:
                 touched, told = worker.stage.watch_feeds(realm)
                 self._wait(realm, touched)
                 events += told
+            self._take_backlog()
             if worker.near:
                 worker.open(None if self._server_clock else worker.as_of_ms)
         if events:
@@ -214,7 +229,7 @@ class StockSteps:
 
     def flush(self) -> Iterator[StockBatch]:
         """Publish everything that waits."""
-        while self._waiting:
+        while self._waiting or self._take_backlog():
             self._said_at_s = float("-inf")
             yield from self._publish(True)
 
@@ -222,12 +237,17 @@ class StockSteps:
         for realm, part in sorted(said.by_realm(self._worker.realm_of).items()):
             yield self._routes.of_realm(realm), (realm, part)
 
+    def _take_backlog(self) -> bool:
+        """Let more of what has never been kept wait; False: there is nothing."""
+        some = self._worker.backlog.some({*self._waiting})
+        for realm, touched in some.items():
+            self._wait(realm, touched)
+        return bool(some)
+
     def _wait(self, realm: str, touched: Touched) -> None:
         if not touched.shelves and not touched.papers:
             return
-        waiting = self._waiting.setdefault(realm, Touched())
-        waiting.shelves.update(touched.shelves)
-        waiting.papers.update(touched.papers)
+        self._waiting.setdefault(realm, Touched()).add(touched)
 
     def _publish(self, near: bool) -> Iterator[StockBatch]:
         now_s = self._now_s()

@@ -1,0 +1,95 @@
+"""Several logs read as one, some of them ahead: profiles before the orders that name them.
+
+What was there at the start is read of the leading logs before anything is read of the others, by all workers. So a
+back-fill, or a delivery that was away for long, does not write an order before its profile, only to link it later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+from nurt.model.log import Committed, Offsets
+from nurt.model.raw import RawBatch
+from nurt.ports import MessageLog
+
+
+class Leading(MessageLog, Protocol):
+    """A log that others wait for."""
+
+    def caught_up(self) -> bool:
+        """Say whether everything that was there at `start` has been polled; once so, always so."""
+        ...
+
+
+class Gate:
+    """Opens when every worker has read what was there at the start of its leading logs."""
+
+    def __init__(self, workers: int) -> None:
+        self._missing = set(range(workers))
+        self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether the others may be read."""
+        return not self._missing
+
+    def pass_by(self, worker: int) -> None:
+        """Say that a worker has read it."""
+        with self._lock:
+            self._missing.discard(worker)
+
+
+class LogsInOrder:
+    """One worker's share of several logs; implements ports.MessageLog. No two have a topic in common."""
+
+    def __init__(self, leading: Sequence[Leading], others: Sequence[MessageLog], gate: Gate, worker: int = 0) -> None:
+        self._leading, self._gate, self._worker = leading, gate, worker
+        self._all: tuple[MessageLog, ...] = (*leading, *others)
+
+    def committed(self) -> Committed | None:
+        """See ports.MessageLog."""
+        found = [one for one in (log.committed() for log in self._all) if one is not None]
+        if not found:
+            return None
+        offsets = {part: at for one in found for part, at in one.offsets.items()}
+        return Committed(offsets, *max((one.run, one.epoch) for one in found))
+
+    def start(self, offsets: Offsets | None) -> None:
+        """See ports.MessageLog."""
+        for log in self._all:
+            log.start(offsets)
+
+    def poll(self, rows_max: int) -> list[RawBatch]:
+        """See ports.MessageLog."""
+        batches: list[RawBatch] = []
+        for log in self._all if self._gate.is_open else self._leading:
+            left = rows_max - sum(map(len, batches))
+            if left > 0:
+                batches += log.poll(left)
+        if not self._gate.is_open and all(log.caught_up() for log in self._leading):
+            self._gate.pass_by(self._worker)
+        return batches
+
+    def offsets(self) -> Offsets:
+        """See ports.MessageLog."""
+        return {part: at for log in self._all for part, at in log.offsets().items()}
+
+    def exhausted(self) -> bool:
+        """See ports.MessageLog."""
+        return all(log.exhausted() for log in self._all)
+
+    def commit(self, committed: Committed) -> None:
+        """See ports.MessageLog; each log takes what is its own."""
+        for log in self._all:
+            log.commit(committed)
+
+    def lag(self) -> int:
+        """See ports.MessageLog."""
+        return sum(log.lag() for log in self._all)
+
+    def close(self) -> None:
+        """See ports.MessageLog."""
+        for log in self._all:
+            log.close()
