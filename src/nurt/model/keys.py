@@ -45,6 +45,9 @@ place of a realm, so that what one checkout asks for lies together:
 | `m` | the sku | text: what reservations hold, by route | ledger script |
 | `x` | none | zset: reserved orders by the moment at which they expire | ledger script |
 | `o` | none | when the worker was last seen, while reservations may be made | ledger script |
+| `z` and the contract | none | hash: key of a figure or order -> revision, version, body (as `nurt.stock`, `nurt.orders`) | sink |
+| `i` and the contract | none | zset: these keys in the order in which they were said, by run << 32 or number | sink |
+| `i` | none | which contracts are kept whole, and their versions | publisher |
 
 Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
@@ -54,7 +57,8 @@ a profile), `parked` (zset: profiles by when they are due) and `p<hex>` (one of 
 time) and `q<hex>:<object>` (one, with the receiver's words), `k<hash>`
 (the profile that wrote a shared row last), `a<account>` (set: profiles that claim an account), `o<account>` (set: its
 orders), `b<hex>` (the message of an order, or of what was refused), `counts`, `status`, `generation`, `live`,
-`backfill` (offsets noted before they are committed), `offsets` (of a delivery that reads the state itself). Under
+`backfill` (offsets noted before they are committed), `offsets` (of a delivery that reads the state itself), `kept`
+(of one that reads figures and orders that are kept). Under
 `<prefix>:d:<bucket>:` a number for each rate limit (the moment until which it is used up), and `until` (the receiver
 asked to be left alone). Only the rates expire.
 """
