@@ -45,7 +45,7 @@ place of a realm, so that what one checkout asks for lies together:
 | `m` | the sku | text: what reservations hold, by route | ledger script |
 | `x` | none | zset: reserved orders by the moment at which they expire | ledger script |
 | `o` | none | when the worker was last seen, while reservations may be made | ledger script |
-| `z` and the contract | none | hash: key of a figure or order -> revision, version, body (as `nurt.stock`, `nurt.orders`) | sink |
+| `z` and the contract | none | hash: key of a figure or order -> revision, contract's version, body | sink |
 | `i` and the contract | none | zset: these keys in the order in which they were said, by run << 32 or number | sink |
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
