@@ -46,9 +46,18 @@ input:
 output: {duckdb: profiles.duckdb}
 stock: {duckdb: stock.duckdb}
 """
+DELIVERY = """\
+# Who is delivered to; docs/delivery.md explains every word. This receiver: `python -m nurt.fake webhook --port {port}`
+destinations:
+  hook:
+    preset: [webhook, webhook_orders, webhook_stock]
+    url: {url}
+    objects:
+      order: {{parent: {{contact: contact}}}}     # the contact that the order is linked to
+"""
 MADE = (
-    *("archive", "corpus", "data", "nurt.yaml", "mapping.yaml", "corpus.yaml", "stock.duckdb", "stock.duckdb.wal"),
-    *("profiles.duckdb", "profiles.duckdb.wal"),
+    *("archive", "corpus", "data", "nurt.yaml", "mapping.yaml", "corpus.yaml", "delivery.yaml"),
+    *("stock.duckdb", "stock.duckdb.wal", "profiles.duckdb", "profiles.duckdb.wal"),
 )
 SIMULATED, GENUINE = "simulated", "genuine"
 LOOK_SECONDS = 0.25
@@ -99,6 +108,7 @@ def demo(
         with state_of(settings) as state:
             _show(state, folder, input_, seconds)
         _sell(settings)
+        _deliver(settings)
     page.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
     _go_on(folder)
 
@@ -214,6 +224,32 @@ def _sell(settings: Settings) -> None:
         show_stock(opened, SOLD)
 
 
+def _deliver(settings: Settings) -> None:
+    """Tell a receiver on this machine of customers, their orders and what can be sold."""
+    from flows.deliver import deliver
+    from nurt.delivering import Delivery, run_delivery
+    from nurt.delivering_config import destination_named
+    from nurt.fake.server import running
+    from nurt.fake.webhook import FakeWebhook
+
+    began = time.monotonic()
+    with running(FakeWebhook()) as receiver, stopping_on_signals() as stop:
+        text = DELIVERY.format(url=receiver.url, port=receiver.url.rpartition(":")[2])
+        settings.destinations.write_text(text, encoding="utf-8")
+        run_delivery(deliver, Delivery(settings, destination_named(settings, "hook"), stop, until_end=True))
+        assert isinstance(receiver, FakeWebhook)
+        rows, calls = receiver.rows, len(receiver.calls)
+    linked = sum(row.get("contact") is not None for (kind, _), row in rows.items() if kind == "order")
+    counts = {name: sum(kind == name for kind, _ in rows) for name in ("contact", "order", "line", "stock")}
+    seconds = time.monotonic() - began
+    page.print(
+        f"\n[bold]Delivered[/bold] to a webhook on this machine, in {calls} calls and {seconds:.1f} s: "
+        f"{counts['contact']:,} contacts, {counts['order']:,} orders ({linked:,} linked to their contact) with "
+        f"{counts['line']:,} lines, and {counts['stock']:,} figures of what can be sold. "
+        "From here on only changes are sent."
+    )
+
+
 def _go_on(folder: Path) -> None:
     config = folder / "nurt.yaml"
     program = "nurt" if shutil.which("nurt") else relpath(sys.argv[0])
@@ -222,6 +258,7 @@ def _go_on(folder: Path) -> None:
         (f"profile {email} -c {config}", "another customer"),
         (f"stock KIT-MUG -c {config}", "what can be sold of another sku, and why"),
         (f"order 100000017 -c {config}", "an order across shop and ERP"),
+        (f"deliver status -c {config}", "how the delivery went"),
         (f"stats --count -c {config}", "where the messages of every topic ended, what is stored"),
         (f"quarantine list -c {config}", "what could not be folded, and what to do"),
         (f"check -c {config}", "what the mapping makes of each topic"),
