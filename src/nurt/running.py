@@ -28,11 +28,11 @@ from bytewax.run import cli_main
 
 from nurt.adapters.process_memory import keep_memory_small
 from nurt.core.launch import Decision
-from nurt.errors import NurtError
+from nurt.errors import Fenced, NurtError
 from nurt.operators.failures import failures
 from nurt.settings import Settings, load_settings
 from nurt.wiring import Current, Launched, launch
-from nurt.wiring_stock import StockCurrent, launch_stock, stock_settings
+from nurt.wiring_stock import StockCurrent, close_reservations, launch_stock, stock_settings
 
 KILL_AFTER_S = 10.0
 LAST_WORDS_S = 3.0
@@ -69,7 +69,18 @@ def run_stock_here(
     keep_memory_small()
     settings = stock_settings(settings)
     current = StockCurrent(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
-    _run(layout, current, workers_per_process=settings.workers)
+    with _closing_reservations(current):
+        _run(layout, current, workers_per_process=settings.workers)
+
+
+@contextmanager
+def _closing_reservations(current: StockCurrent) -> Iterator[None]:
+    """Have shops refused as soon as a worker sees that the state is not what it wrote."""
+    try:
+        yield
+    except Fenced:
+        close_reservations(current.settings, current.run)
+        raise
 
 
 def _run(layout: Layout, current: Current, **place: Any) -> None:
@@ -226,7 +237,8 @@ def _child(config: Path, index: int) -> int:
         try:
             if os.environ.get("NURT_FLOW") == "stock":
                 of_stock = StockCurrent(stock_settings(settings), launched, stop=stop)
-                _run(stock, of_stock, process_id=index, addresses=addresses)
+                with _closing_reservations(of_stock):
+                    _run(stock, of_stock, process_id=index, addresses=addresses)
             else:
                 _run(profiles, Current(settings, launched, stop=stop), process_id=index, addresses=addresses)
         except NurtError as failed:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.profile_reader import read_profile
 from nurt.adapters.published import Published as PublishedProfiles
 from nurt.adapters.published import published_in_duckdb, published_on_topic
+from nurt.adapters.redis_away import patiently
+from nurt.adapters.redis_client import open_client
+from nurt.adapters.redis_reading import naming_failures
 from nurt.adapters.redis_store import RedisStore, agree, claim, forget_counts, read_counted, read_heads
 from nurt.adapters.registry import FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
@@ -56,6 +60,9 @@ from nurt.operators.worker import Tick, Worker
 from nurt.ports import Clock, MessageLog, ProfileSink, Register, SchemaRegistry
 from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.settings import Settings
+
+START_AWAY_MAX_S = 30.0
+"""How long a start waits for Redis: what supervises us may be quicker than its restart or failover."""
 
 _logger = logging.getLogger(__name__)
 
@@ -112,6 +119,11 @@ class Current:
         self._files: list[ProfileSink] | None = None
         self._lock = threading.RLock()
 
+    @property
+    def run(self) -> int:
+        """The run's number."""
+        return self._launched.run
+
     def topics(self) -> Topics:
         """Make the source of all topics."""
         settings, launched = self.settings, self._launched
@@ -137,9 +149,9 @@ class Current:
         """
         translates: dict[int, Translate] = {}
         records = self.register().records()
-        client = open_redis(self.settings)
-        passed = counted_of(NOT_OURS, read_counted(client, self.keys.shard_place(0)))
-        client.close()
+        with closing(open_redis(self.settings)) as client:
+            held = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
+        passed = counted_of(NOT_OURS, held)
 
         def step(item: RawBatch | Tick) -> list[Parcel]:
             me = threading.get_ident()
@@ -259,7 +271,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
 
 def open_redis(settings: Settings) -> Redis:
     """Open a client that gives bytes."""
-    return Redis.from_url(str(fill_in("state.url", settings.redis_url)), protocol=2)
+    return open_client(str(fill_in("state.url", settings.redis_url)))
 
 
 def open_register(settings: Settings) -> Register:
@@ -301,8 +313,15 @@ def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
 def launch(settings: Settings, rebuild: bool = False) -> Launched:
     """Begin a run, once for all its processes: take a number, decide where to begin, claim the state.
 
-    Raises Fenced when a later run holds the state, ConfigurationError when the state was written otherwise.
+    Waits while Redis is away for a moment. Raises Fenced when a later run holds the state, ConfigurationError when the
+    state was written otherwise, ConnectionFailed when Redis does not answer.
     """
+    with closing(open_redis(settings)) as client, naming_failures(client):
+        patiently(client, client.ping, START_AWAY_MAX_S)
+        return _launch(settings, client, rebuild)
+
+
+def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
     settings.data.mkdir(parents=True, exist_ok=True)
     context = fold_context(read_mapping(settings), Ids(settings.ids_secret()))
     realms = tuple(sorted(set(context.realm.values())))
@@ -312,7 +331,6 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     check_deployment(register.records(), deployment)
     check_halts(register.records())
     keys = Keys(settings.prefix, settings.shards)
-    client = open_redis(settings)
     agree(client, keys, f"{settings.shards} shards, secret {secret}")
     number = register.append({"kind": "start"})
     records = register.records()
@@ -328,7 +346,6 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     published = read_published(settings, TAIL_ROWS)
     if decision.rewound or is_behind(published, heads, keys.place_of):
         note_strays(settings, client, keys)
-    client.close()
     log = _logger.warning if decision.rewound else _logger.info
     log("run %d of %s: %s", run, settings.prefix, decision.why)
     return Launched(run, decision, earlier_workers(records))

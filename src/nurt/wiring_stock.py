@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
-from nurt.adapters.redis_store import RedisStore
+from redis.exceptions import RedisError
+
+from nurt.adapters.redis_reading import naming_failures
+from nurt.adapters.redis_store import RedisStore, read_heads
 from nurt.adapters.stock_kafka import KafkaStockSink
 from nurt.adapters.stock_kept import KeptStockSink
 from nurt.core.stock.routes import compile_routes
 from nurt.core.sweeps import ordered_sweeps
-from nurt.errors import ConfigurationError
+from nurt.errors import ConfigurationError, NurtError
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
 from nurt.operators.stock_steps import PublishedStock, StockStep
@@ -20,6 +25,8 @@ from nurt.operators.stock_worker import StockSteps, StockWorker
 from nurt.ports import Clock, StockSink
 from nurt.settings import Settings
 from nurt.wiring import Current, Launched, fold_context, launch, open_redis, read_mapping
+
+_logger = logging.getLogger(__name__)
 
 
 class MomentClock:
@@ -54,12 +61,30 @@ def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
     """
     launched = launch(settings, rebuild)
     if launched.decision.rewound or launched.decision.offsets is None:
-        keys = Keys(settings.prefix, settings.shards)
-        client = open_redis(settings)
-        for realm in {system.realm for system in read_mapping(settings).systems.values()}:
-            client.delete(keys.realm_place(realm) + b"o")
-        client.close()
+        with closing(open_redis(settings)) as client, naming_failures(client):
+            client.delete(*(place + b"o" for place in _realm_places(settings)))
     return launched
+
+
+def close_reservations(settings: Settings, run: int) -> None:
+    """Let nothing be reserved from now on when the server came back older: it has lost reservations. Never raises.
+
+    The next run opens again when it has caught up. When a later run has taken over, its answer counts.
+    """
+    places = _realm_places(settings)
+    try:
+        with closing(open_redis(settings)) as client:
+            if all(head is None or head.run <= run for head in read_heads(client, places).values()):
+                client.delete(*(place + b"o" for place in places))
+                _logger.warning("reservations are refused until the next run of stock has caught up")
+    except (NurtError, RedisError) as failed:
+        # it closes by itself when the worker was not seen for a minute
+        _logger.warning("closing the ledger of reservations: %s", type(failed).__name__)
+
+
+def _realm_places(settings: Settings) -> list[bytes]:
+    keys = Keys(settings.prefix, settings.shards)
+    return [keys.realm_place(realm) for realm in {one.realm for one in read_mapping(settings).systems.values()}]
 
 
 class StockCurrent(Current):

@@ -15,7 +15,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.sentinel import MasterNotFoundError
 
+from nurt.adapters.redis_client import place_of, remedy_of
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 Answer = TypeVar("Answer")
@@ -48,21 +50,17 @@ def naming_failures(client: Redis) -> Iterator[None]:
         yield
     except (AuthenticationError, NoPermissionError) as refused:
         raise ConfigurationError(
-            f"reading state at {_place(client)}: the server refuses us ({type(refused).__name__}); "
+            f"reading state at {place_of(client)}: the server refuses us ({type(refused).__name__}); "
             "correct the credentials in `state.url`"
         ) from None
-    except (RedisConnectionError, RedisTimeoutError, OSError) as away:
+    except MasterNotFoundError:
+        raise ConnectionFailed(f"reading state at {place_of(client)}: no primary; {remedy_of(client)}") from None
+    except (RedisConnectionError, RedisTimeoutError) as away:
         raise ConnectionFailed(
-            f"reading state at {_place(client)}: no answer ({type(away).__name__}); "
-            "check that the server runs and `state.url`"
+            f"reading state at {place_of(client)}: no answer ({type(away).__name__}); {remedy_of(client)}"
         ) from None
     except RedisError as failed:
         raise ConnectionFailed(
-            f"reading state at {_place(client)}: the server answers with an error ({type(failed).__name__}); "
+            f"reading state at {place_of(client)}: the server answers with an error ({type(failed).__name__}); "
             "look into its log"
         ) from None
-
-
-def _place(client: Redis) -> str:
-    options = client.connection_pool.connection_kwargs
-    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

@@ -14,7 +14,8 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError, WatchError
 
-from nurt.adapters.redis_wire import AWAY, Wire, raise_errors
+from nurt.adapters.redis_away import AWAY, patiently, walk
+from nurt.adapters.redis_wire import Wire, raise_errors
 from nurt.adapters.resp import Packed
 from nurt.errors import ConfigurationError, Fenced
 from nurt.model.change import Change
@@ -181,6 +182,7 @@ class RedisStore:
             raise_errors(errors)
         if done is not None:
             self._unconfirmed = None
+            self._wire.wrote()
             self._check(heads, self._head)
             self._watching = True
         return done is not None
@@ -215,31 +217,39 @@ class RedisStore:
 
     def owed(self) -> dict[bytes, list[bytes]]:
         """See ports.Store."""
-        self.settle()  # what follows asks on another connection
-        return {place: list(self._off_path.zrange(place + b"w", 0, -1)) for place in self.places}
+        found = self._apart(lambda pipe, place: pipe.zrange(place + b"w", 0, -1))
+        return {place: list(members) for place, members in found.items()}
 
     def due(self, day: int, rows_max: int) -> list[bytes]:
         """See ports.Store."""
-        self.settle()
-        pipe = self._off_path.pipeline(transaction=False)
-        for place in self.places:
+
+        def ask(pipe: Any, place: bytes) -> None:
             pipe.zrange(place + b"u", "-inf", day, byscore=True, offset=0, num=rows_max, withscores=True)
-        found = [(score, member) for members in pipe.execute() for member, score in members]
+
+        found = [(score, member) for members in self._apart(ask).values() for member, score in members]
         return [member for _, member in sorted(found)[:rows_max]]
 
     def floors(self) -> dict[bytes, bytes]:
         """See ports.Store."""
-        self.settle()
-        return {table: floor for place in self.places for table, floor in self._off_path.hgetall(place + b"t").items()}
+        found = self._apart(lambda pipe, place: pipe.hgetall(place + b"t"))
+        return {table: floor for held in found.values() for table, floor in held.items()}
 
     def counted(self) -> dict[bytes, dict[str, int]]:
         """See ports.Store."""
+        found = self._apart(lambda pipe, place: pipe.hgetall(place + b"n"))
+        return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found.items()}
+
+    def _apart(self, add: Callable[[Any, bytes], object]) -> dict[bytes, Any]:
+        """Ask for something of every place on another connection, when all that was written is done."""
         self.settle()
-        pipe = self._off_path.pipeline(transaction=False)
-        for place in self.places:
-            pipe.hgetall(place + b"n")
-        found = zip(self.places, pipe.execute(), strict=True)
-        return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found}
+
+        def ask() -> list[Any]:
+            with self._off_path.pipeline(transaction=False) as pipe:
+                for place in self.places:
+                    add(pipe, place)
+                return list(pipe.execute())
+
+        return dict(zip(self.places, patiently(self._off_path, ask), strict=True))
 
     def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
         """See ports.Store."""
@@ -247,9 +257,9 @@ class RedisStore:
         for one in self.places if place is None else [place]:
             start = one + kind
             some: list[bytes] = []
-            for key in self._off_path.scan_iter(match=start + b"*", count=SCAN_COUNT):
-                some.append(key[len(start) :])
-                if len(some) == SCAN_COUNT:
+            for keys in walk(self._off_path, start + b"*", SCAN_COUNT):
+                some += [key[len(start) :] for key in keys]
+                if len(some) >= SCAN_COUNT:
                     yield some
                     some = []
             if some:

@@ -7,7 +7,6 @@ replies collected when they are needed.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,18 +14,13 @@ from redis import Redis
 from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from nurt.adapters.redis_away import AWAY, AWAY_MAX_S, Patience
 from nurt.adapters.resp import Packed
 from nurt.adapters.resp_replies import ReplyParser
-from nurt.errors import ConnectionFailed
 from nurt.model.values import Values
 
-AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
-"""What a server that is away looks like; anything else is an answer."""
-
 Reply = TypeVar("Reply")
-BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
 _logger = logging.getLogger(__name__)
 
 
@@ -42,13 +36,11 @@ class Wire:
         away_max_s: how long the server may be away before ConnectionFailed.
     """
 
-    def __init__(self, client: Redis, away_max_s: float = 60.0) -> None:
+    def __init__(self, client: Redis, away_max_s: float = AWAY_MAX_S) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
         self._parser = ReplyParser()
-        self._away_max_s = away_max_s
-        self._away_since: float | None = None
-        self._pause_s = 0.0
+        self._patience = Patience(client, away_max_s)
         self.round_trips = 0
 
     def send(self, packed: Packed) -> None:
@@ -80,8 +72,12 @@ class Wire:
         except AWAY as error:
             self._break(error)
             raise
-        self._away_since, self._pause_s = None, 0.0
+        self._patience.answered()
         return received
+
+    def wrote(self) -> None:
+        """Note that the server took a write: one that refused some before is no longer away."""
+        self._patience.answered(wrote=True)
 
     def exchange(self, packed: Packed) -> list[Any]:
         """Send commands and wait for their replies; everything sent before has been collected."""
@@ -90,7 +86,7 @@ class Wire:
 
     def _connected(self) -> Any:
         while self._connection is None:
-            time.sleep(self._pause_s)
+            self._patience.pause()
             try:
                 connection: Any = self._pool.get_connection()
                 try:
@@ -102,7 +98,7 @@ class Wire:
                     raise
                 self._connection = connection
             except AWAY as error:
-                self._note_away(error)
+                self._patience.note(error)
         return self._connection
 
     def _give_back(self, connection: Any) -> None:
@@ -112,21 +108,7 @@ class Wire:
 
     def _break(self, error: Exception) -> None:
         self.drop()
-        self._note_away(error)
-
-    def _note_away(self, error: Exception) -> None:
-        """Wait longer before each next try; a server that answers again, or is still loading, counts alike."""
-        now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
-            _logger.warning("Redis does not answer (%s); trying again", type(error).__name__)
-        elif now - self._away_since > self._away_max_s:
-            raise ConnectionFailed(
-                f"reaching Redis: no answer for {self._away_max_s:.0f} s ({type(error).__name__}); "
-                "check that the server runs and `state.url`"
-            ) from error
-        else:
-            self._pause_s = min(BACK_OFF_MAX_S, max(BACK_OFF_MIN_S, 2 * self._pause_s))
+        self._patience.note(error)
 
     def drop(self) -> None:
         """Forget the connection; the next exchange makes a new one. Never raises."""

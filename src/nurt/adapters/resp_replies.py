@@ -19,6 +19,7 @@ import numpy.typing as npt
 from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from nurt.adapters.redis_away import raise_away
 from nurt.core.avro.memory import copy_bytes
 from nurt.model.values import PADDING_BYTES, Values
 
@@ -91,8 +92,8 @@ class ReplyParser(_Base):
         found = [self._build(part, parts) for part in parts]
         self._begin = at
         for reply in found:
-            if isinstance(reply, RedisConnectionError):
-                raise reply
+            if isinstance(reply, Exception):
+                raise_away(reply)
         return found
 
     def _build(self, part: Sequence[int], parts: Any) -> Any:

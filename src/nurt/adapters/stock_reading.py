@@ -7,8 +7,11 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from nurt.adapters.redis_away import is_no_writes
+from nurt.adapters.redis_client import place_of
 from nurt.adapters.redis_store import LEDGER_SCRIPT
 from nurt.errors import ConnectionFailed
 
@@ -37,17 +40,21 @@ class LedgerClient:
         return found
 
     def _twice(self, ask: Any) -> Any:
-        try:
-            return ask()
-        except (RedisConnectionError, RedisTimeoutError):
-            pass
-        try:
-            return ask()
-        except (RedisConnectionError, RedisTimeoutError) as failed:
-            raise ConnectionFailed(
-                f"asking Redis for stock: {type(failed).__name__}, twice (expected an answer); check `state.url` and "
-                "the server, then ask again: a reservation asked for twice is held once"
-            ) from None
+        for _ in range(2):
+            try:
+                return ask()
+            except (RedisConnectionError, RedisTimeoutError) as failed:
+                error = type(failed).__name__
+            except RedisError as refused:
+                if not is_no_writes(refused):
+                    raise
+                error = "it takes no writes"
+                self._client.connection_pool.disconnect()  # another one may be the primary by now
+        raise ConnectionFailed(
+            f"asking Redis for stock at {place_of(self._client)}: {error}, twice (expected an answer); check "
+            "`state.url` and the server (a failover takes some seconds), then ask again: a reservation asked for twice "
+            "is held once"
+        )
 
     def close(self) -> None:
         """Let go of the connection."""

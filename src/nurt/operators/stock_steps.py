@@ -11,6 +11,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from nurt.model.stock_published import StockBatch
 from nurt.operators import crossing as _crossing  # noqa: F401 - how frames are pickled
+from nurt.operators.failures import failures
 from nurt.operators.steps import Parcel
 from nurt.operators.stock_worker import StockSteps
 from nurt.ports import StockSink
@@ -29,8 +30,9 @@ class StockStep(StatefulBatchLogic[Parcel, Any, None]):
     def on_batch(self, values: list[Parcel]) -> tuple[list[Any], bool]:
         """Run the stage; Bytewax shows no text of an exception in a cluster, so it is logged here."""
         try:
-            self._mine = self._steps_of(values[0][0])
-            return list(getattr(self._mine, self._name)([item for _, item in values])), False
+            with failures.noting():
+                self._mine = self._steps_of(values[0][0])
+                return list(getattr(self._mine, self._name)([item for _, item in values])), False
         except Exception:
             _logger.exception("running stage %s of stock: failed; this run stops", self._name)
             raise
