@@ -54,7 +54,7 @@ class Settings:
         mapping: the mapping file.
         mappings: further ones; `mapping:` may be a list.
         data: where the embedded register, commits, schemas and the ids' secret are kept.
-        redis_url: of Redis or Valkey; credentials may be written as `${VARIABLE}`.
+        redis_url: of Redis or Valkey, or of Sentinels (docs/redis.md); credentials may be written as `${VARIABLE}`.
         prefix: tells deployments that share a server apart.
         shards: fixed when state is first written.
         archives: folders to read; either these or `kafka_input`.
