@@ -57,7 +57,7 @@ def test_tls_is_for_servers_and_sentinels() -> None:
     ],
 )
 def test_what_cannot_be_used_is_said_without_showing_it(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="state.url") as caught:
+    with pytest.raises(ConfigurationError, match=r"state\.url") as caught:
         open_client(url)
     assert "secret" not in str(caught.value)
 
