@@ -205,7 +205,7 @@ class Delivery:
             backfill.start(told.offsets if told else None)
             self._backfills.append(backfill)
         self._logs.append(live)
-        return Share(live, backfill, self._note, partial(self._done, index))
+        return Share(live, backfill, self._note, partial(self._done, index), self._store.is_left)
 
     def _note(self, which: str, offsets: Offsets) -> None:
         with self._lock:

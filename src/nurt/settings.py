@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +18,7 @@ from nurt.adapters.kafka_settings import KafkaSettings, Option, fill_in
 from nurt.errors import ConfigurationError
 
 SECRET_BYTES = 16
+SECRET_WAIT_S = 2.0
 ROWS_MAX = 8_000
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
@@ -100,16 +103,8 @@ class Settings:
 
         Raises ConfigurationError when it has not 32 hex digits.
         """
-        if self.secret is not None:
-            text = str(fill_in("secret", self.secret))
-        else:
-            path = self.data / "secret"
-            if not path.exists():
-                self.data.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(secrets.token_hex(SECRET_BYTES))
-            text = path.read_text(encoding="ascii").strip()
+        own = self.data / "secret"
+        text = _shared_secret(own) if self.secret is None else str(fill_in("secret", self.secret))
         try:
             secret = bytes.fromhex(text)
         except ValueError:
@@ -117,6 +112,19 @@ class Settings:
         if len(secret) != SECRET_BYTES:
             raise ConfigurationError("reading `secret`: it is not 32 hex digits; make one with `openssl rand -hex 16`")
         return secret
+
+
+def _shared_secret(path: Path) -> str:
+    """Read the secret of a data folder, made by the first process that needs it; only its owner may read it."""
+    with suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(SECRET_BYTES))
+    until_s = time.monotonic() + SECRET_WAIT_S
+    while not (text := path.read_text(encoding="ascii").strip()) and time.monotonic() < until_s:
+        time.sleep(0.01)  # another process has made it and is about to write it
+    return text
 
 
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {

@@ -16,12 +16,15 @@ from flows.deliver import deliver
 from nurt.adapters.kafka_settings import KafkaSettings
 from nurt.adapters.kafka_sink import KafkaProfileSink
 from nurt.adapters.registry import FolderRegistry
+from nurt.core.delivery_kin import NOT_THERE, WAITS_MAX
+from nurt.core.delivery_notes import Notes, Parked
 from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
 from nurt.delivering_ways import Swept, preview, refusals_again, sweep
 from nurt.errors import ConfigurationError
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
+from nurt.model.delivery import Life, Wish
 from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, LIVE, KeptProfile
 from nurt.model.keys import Keys
@@ -326,3 +329,19 @@ def test_a_store_of_whole_profiles_is_kept_by_the_same_flow(settings: Settings, 
     _run(settings, from_scratch=True)
     assert DeltaTable(str(tmp_path / "lake")).version() > version
     assert preview(settings, destination_named(settings, "hook")) == ([], 0, 0)
+
+
+def test_a_run_that_ends_by_itself_waits_for_what_can_be_settled_soon(settings: Settings) -> None:
+    store = open_store(settings, "hook")
+    store.begin()
+    wish = Wish(key_of(1), None, (0, 0), Life.LIVE, of="orders")
+
+    def parked(times: int, code: str, seconds: float) -> bool:
+        store.write(Notes(parked={wish.subject: (Parked(wish, times, code), seconds)}))
+        return store.is_left()
+
+    assert not store.is_left()
+    assert parked(1, NOT_THERE, 60.0), "its profile may be there soon"
+    assert not parked(WAITS_MAX, NOT_THERE, 60.0), "it was told without its profile, and looks again now and then"
+    assert not parked(1, "500", 60.0), "whatever the receiver puts off is the next run's"
+    assert parked(1, "500", -1.0), "what is due is settled first"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -130,3 +133,43 @@ def test_who_begins_to_keep_stock_later_is_told_all_of_it(settings: Settings, fa
     assert len(_rows(fake, "order")) > 20 and len(_rows(fake, "stock")) > 10
     assert not open_store(settings, "crm").refusals()
     assert Decimal(0) <= min(Decimal(str(one["available"])) for one in _rows(fake, "stock").values())
+
+
+@pytest.mark.timeout(240)
+def test_killed_flows_and_deliveries_end_where_an_undisturbed_one_does(
+    settings: Settings, fake: FakeWebhook, tmp_path: Path
+) -> None:
+    config = tmp_path / "nurt.yaml"
+    config.write_text(config.read_text().replace("archives: [archive]", "archives: [archive], rows_max: 40"))
+    killed = 0
+    for rows in (20, 80, 200):
+        flows = [_started("run", "--flow", name, "--until-end", "--quiet", "-c", str(config)) for name in FLOWS]
+        delivering = _started("deliver", "crm", "--quiet", "-c", str(config))
+        until_s = time.monotonic() + 30
+        while len(fake.rows) < rows and time.monotonic() < until_s and delivering.poll() is None:
+            time.sleep(0.02)
+        killed += sum(one.poll() is None for one in (*flows, delivering))
+        for one in (*flows, delivering):
+            one.kill()
+            one.wait()
+    assert killed >= 6, "most were killed in the middle of it"
+    for run_one, flow in ((run_here, profiles), (run_stock_here, stock)):
+        run_one(flow, load_settings(config))  # type: ignore[operator]
+    _deliver(settings)
+    disturbed = dict(fake.rows)
+    fresh = replace(settings, prefix=f"t{uuid.uuid4().hex[:8]}", data=tmp_path / "fresh", duckdb=None, secret=None)
+    fresh = replace(fresh, secret=settings.ids_secret().hex(), stock=replace(settings.stock, duckdb=None))
+    run_here(profiles, fresh)
+    run_stock_here(stock, fresh)
+    fake.rows.clear()
+    _deliver(fresh)
+    assert len(fake.rows) > 100
+    assert disturbed == fake.rows
+
+
+FLOWS = ("profiles", "stock")
+PROGRAM = "from nurt.cli import main; main()"
+
+
+def _started(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stdout=subprocess.DEVNULL)

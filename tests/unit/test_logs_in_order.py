@@ -52,14 +52,31 @@ def read(log: LogsInOrder, rows_max: int) -> list[tuple[str, int]]:
     return [(batch.topic, len(batch)) for batch in log.poll(rows_max)]
 
 
+def settled(log: LogsInOrder) -> None:
+    log.commit(Committed(log.offsets(), 0, 0))
+
+
 def test_orders_wait_for_the_profiles_that_were_there_and_not_for_later_ones() -> None:
     log = LogsInOrder([Listed("profiles", 5, later=100)], [Listed("orders", 3)], Gate(1))
     log.start(None)
     assert log.lag() == 108
     assert read(log, 3) == [("profiles", 3)]
     assert read(log, 2) == [("profiles", 2)]
-    assert read(log, 200) == [("profiles", 100), ("orders", 3)]
+    before = Committed(log.offsets(), 0, 0)
+    assert read(log, 2) == [("profiles", 2)]
+    log.commit(before)
+    assert read(log, 3) == [("profiles", 3)]
+    assert read(log, 200) == [("profiles", 95), ("orders", 3)]
     assert log.exhausted()
+
+
+def test_orders_wait_until_profiles_are_settled_not_only_read() -> None:
+    log = LogsInOrder([Listed("profiles", 5)], [Listed("orders", 3)], Gate(1))
+    assert read(log, 10) == [("profiles", 5)]
+    assert read(log, 10) == [] and read(log, 10) == []
+    settled(log)
+    read(log, 1)
+    assert read(log, 10) == [("orders", 3)]
 
 
 def test_a_worker_without_profiles_waits_for_the_others() -> None:
@@ -67,7 +84,9 @@ def test_a_worker_without_profiles_waits_for_the_others() -> None:
     many = LogsInOrder([Listed("profiles", 10)], [], gate, 0)
     none = LogsInOrder([Listed("profiles", 0)], [Listed("orders", 3)], gate, 1)
     assert read(none, 10) == [] and read(many, 9) == [("profiles", 9)] and read(none, 10) == []
-    assert read(many, 9) == [("profiles", 1)] and read(none, 10) == [("orders", 3)]
+    assert read(many, 9) == [("profiles", 1)] and read(none, 10) == []
+    settled(many)
+    assert read(many, 9) == [] and read(none, 10) == [("orders", 3)]
 
 
 def test_without_profiles_nothing_waits() -> None:

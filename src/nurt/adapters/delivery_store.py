@@ -20,6 +20,7 @@ from redis import Redis
 from redis.exceptions import WatchError
 
 from nurt.adapters.redis_reading import until_answered
+from nurt.core.delivery_kin import NOT_THERE, WAITS_MAX
 from nurt.core.delivery_notes import Message, Notes, Parked
 from nurt.core.delivery_rate import Bucket
 from nurt.core.delivery_record import Record
@@ -29,6 +30,7 @@ from nurt.model.keys import Keys
 
 SCAN_ROWS = 1_000
 ID_BYTES = 16
+SOON_ROWS = 500
 
 # KEYS: the pause, then one debt a bucket. ARGV: interval and burst of each, in microseconds.
 # The arithmetic is core/delivery_rate.py's; the server's clock is everybody's.
@@ -186,6 +188,14 @@ class DeliveryStore:
         now_ms = int(time.time() * 1000)
         names = self._asked(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
         return self._parked(name.decode() for name in names)
+
+    def is_left(self) -> bool:
+        """Say whether something parked is due, or waits for its profile, which it does not for long."""
+        if self.due(1):
+            return True
+        soonest = self._asked(lambda: self._client.zrange(self.key("parked"), 0, SOON_ROWS))
+        waiting = (one for one in self._parked(name.decode() for name in soonest) if one.code == NOT_THERE)
+        return any(one.times < WAITS_MAX for one in waiting)
 
     def parked(self, subjects: Sequence[str]) -> list[Parked]:
         """Return what of these is parked."""

@@ -1,7 +1,8 @@
 """Several logs read as one, some of them ahead: profiles before the orders that name them.
 
-What was there at the start is read of the leading logs before anything is read of the others, by all workers. So a
-back-fill, or a delivery that was away for long, does not write an order before its profile, only to link it later.
+What was there at the start of the leading logs is read and settled by all workers before anything is read of the
+others. So a back-fill, or a delivery that was away for long, does not write an order before its profile, only to link
+it later.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Leading(MessageLog, Protocol):
 
 
 class Gate:
-    """Opens when every worker has read what was there at the start of its leading logs."""
+    """Opens when every worker has settled what was there at the start of its leading logs."""
 
     def __init__(self, workers: int) -> None:
         self._missing = set(range(workers))
@@ -36,7 +37,7 @@ class Gate:
         return not self._missing
 
     def pass_by(self, worker: int) -> None:
-        """Say that a worker has read it."""
+        """Say that a worker has settled it."""
         with self._lock:
             self._missing.discard(worker)
 
@@ -47,6 +48,8 @@ class LogsInOrder:
     def __init__(self, leading: Sequence[Leading], others: Sequence[MessageLog], gate: Gate, worker: int = 0) -> None:
         self._leading, self._gate, self._worker = leading, gate, worker
         self._all: tuple[MessageLog, ...] = (*leading, *others)
+        self._has_led = False
+        self._unsettled: Offsets = {}  # where the leading logs stood when they had led
 
     def committed(self) -> Committed | None:
         """See ports.MessageLog."""
@@ -63,18 +66,20 @@ class LogsInOrder:
 
     def poll(self, rows_max: int) -> list[RawBatch]:
         """See ports.MessageLog."""
-        batches: list[RawBatch] = []
-        for log in self._all if self._gate.is_open else self._leading:
-            left = rows_max - sum(map(len, batches))
-            if left > 0:
-                batches += log.poll(left)
-        if not self._gate.is_open and all(log.caught_up() for log in self._leading):
+        if self._gate.is_open:
+            return _polled(self._all, rows_max)
+        batches = _polled(self._leading, rows_max)
+        if not self._has_led:
+            self._has_led = all(log.caught_up() for log in self._leading)
+            if batches:
+                self._unsettled = _offsets(self._leading)
+        if self._has_led and not self._unsettled:
             self._gate.pass_by(self._worker)
         return batches
 
     def offsets(self) -> Offsets:
         """See ports.MessageLog."""
-        return {part: at for log in self._all for part, at in log.offsets().items()}
+        return _offsets(self._all)
 
     def exhausted(self) -> bool:
         """See ports.MessageLog."""
@@ -84,6 +89,8 @@ class LogsInOrder:
         """See ports.MessageLog; each log takes what is its own."""
         for log in self._all:
             log.commit(committed)
+        if all(committed.offsets.get(part, -1) >= at for part, at in self._unsettled.items()):
+            self._unsettled = {}
 
     def lag(self) -> int:
         """See ports.MessageLog."""
@@ -93,3 +100,16 @@ class LogsInOrder:
         """See ports.MessageLog."""
         for log in self._all:
             log.close()
+
+
+def _polled(logs: Sequence[MessageLog], rows_max: int) -> list[RawBatch]:
+    batches: list[RawBatch] = []
+    for log in logs:
+        left = rows_max - sum(map(len, batches))
+        if left > 0:
+            batches += log.poll(left)
+    return batches
+
+
+def _offsets(logs: Sequence[MessageLog]) -> Offsets:
+    return {part: at for log in logs for part, at in log.offsets().items()}

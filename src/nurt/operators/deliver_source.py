@@ -19,6 +19,7 @@ from nurt.model.raw import RawBatch
 from nurt.ports import MessageLog
 
 IDLE = timedelta(milliseconds=5)
+LEFT = timedelta(milliseconds=100)
 PULSE_S = 1.0
 EPOCHS_TO_DRAIN = 2
 
@@ -40,12 +41,14 @@ class Share:
         backfill: what is told again from the beginning; started.
         note: stores offsets beside the records before they are committed; by "live" or "backfill".
         done: told when the back-fill has been delivered.
+        is_left: says whether something that was set aside can be settled soon; asked before a run ends by itself.
     """
 
     live: MessageLog
     backfill: MessageLog | None
     note: Callable[[str, Offsets], None]
     done: Callable[[], None]
+    is_left: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,10 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
         ending = self._reading.stopping() or self._exhausted()
         is_noted = self._committed == (self._handed_on, self._filled)
         if ending and self._empty_epochs >= EPOCHS_TO_DRAIN and is_noted and not self._held:
-            raise StopIteration
+            if self._reading.stopping() or not self._share.is_left():
+                raise StopIteration
+            self._awake = datetime.now(UTC) + LEFT
+            return [Work()]
         works = [] if self._reading.stopping() else [*self._live(), *self._backfill()]
         if works:
             self._empty_epochs = -1
