@@ -7,7 +7,7 @@ so on are views over `profiles_stored FINAL`.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -27,6 +27,9 @@ CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
 }
 REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
 """Codes of errors that the rows cause: values that cannot be parsed, converted or held."""
+
+ERASED_MAX = 4_000
+"""Ids of one statement, which may have 256 KB."""
 
 CODE_HEADER = "x-clickhouse-exception-code"
 
@@ -54,15 +57,25 @@ class ClickhouseSink:
                 return answer
             self._prepared = True
         rows = batch.nested.with_columns(is_deleted=pl.lit(0, dtype=pl.UInt8))
-        gone = pl.DataFrame(
-            {"id": [id_ for id_, _ in batch.erased], "revision": [revision for _, revision in batch.erased]},
-            schema={"id": pl.String, "revision": pl.Int64},
-        ).with_columns(is_deleted=pl.lit(1, dtype=pl.UInt8))
         # an insert is one block, and a block is there whole or not at all
-        for some in (rows, gone):
-            if some.height and (answer := self._insert(some)) is not None:
+        if rows.height and (answer := self._insert(rows)) is not None:
+            return answer
+        for at in range(0, len(batch.erased), ERASED_MAX):
+            if (answer := self._erase([id_ for id_, _ in batch.erased[at : at + ERASED_MAX]])) is not None:
                 return answer
         return Answer()
+
+    def _erase(self, ids: Sequence[str]) -> Answer | None:
+        """Let rows go, whatever their revision: what was last noted of them may be older than what is stored.
+
+        Source: ClickHouse, ReplacingMergeTree: of rows of one version, the one that was inserted last stays.
+        """
+        table, listed = f"{self._database}.profiles_stored", ", ".join(f"'{id_}'" for id_ in ids)
+        query = (
+            f"INSERT INTO {table} (id, revision, is_deleted) "
+            f"SELECT id, max(revision), 1 FROM {table} WHERE id IN ({listed}) GROUP BY id"
+        )
+        return _answer(self._http.send("POST", "/", content=query.encode()))
 
     def _insert(self, rows: pl.DataFrame) -> Answer | None:
         out = io.BytesIO()

@@ -65,7 +65,8 @@ class DeltaSink:
         merge = self._table().merge(
             rows, "stored.id = told.id", source_alias="told", target_alias="stored", merge_schema=True
         )
-        merge = merge.when_matched_delete("told.state = 'erased' AND told.revision >= stored.revision")
+        # whatever its revision: what was last noted of it may be older than what is stored
+        merge = merge.when_matched_delete("told.state = 'erased'")
         merge = merge.when_matched_update_all("told.revision >= stored.revision")
         merge.when_not_matched_insert_all("told.state <> 'erased'").execute()
 

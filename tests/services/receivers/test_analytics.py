@@ -181,6 +181,31 @@ def _same(found: Tables, expected: Tables) -> None:
         assert found[name].select(columns).sort(columns).equals(expected[name].select(columns).sort(columns)), name
 
 
+def test_an_erasure_takes_what_was_stored_and_not_noted(target: Target, redis_url: str) -> None:
+    prefix, who = f"a{time.time_ns()}", id_of(1).hex()
+
+    def deliverer(killed_after: str = "") -> TableDeliverer:
+        def fault(step: str) -> None:
+            if step == killed_after:
+                raise Killed
+
+        store = DeliveryStore(Redis.from_url(redis_url), Keys(prefix, 4), "lake")
+        store.begin()
+        return TableDeliverer(target.open(), store, tables_of, 0, fault=fault)
+
+    to = deliverer("answered")
+    with pytest.raises(Killed):
+        to.deliver([Message(who, (0, 1), None, encode(rich(1, 7)))])
+    to.close()
+    assert target.read()["profiles"].height == 1
+    to = deliverer()
+    to.deliver([Message(who, (0, 2), None, None)])  # the live message is compacted away
+    assert all(frame.height == 0 for frame in target.read().values())
+    to.deliver([Message(who, (0, 3), None, encode(rich(1, 9)))])
+    assert target.read()["profiles"]["revision"].to_list() == [9]
+    to.close()
+
+
 def test_readers_see_exactly_the_newest_revision_through_replays_and_kills(target: Target, redis_url: str) -> None:
     world = World(5)
     world.live(target.rows // 3, target.rows)
