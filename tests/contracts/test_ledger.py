@@ -23,7 +23,7 @@ PLAN = StockPlan(
 )
 ROUTES = compile_routes(PLAN)
 SKUS = [bytes([number]) * 16 for number in (1, 2)]
-ORDERS = [bytes([number]) * 16 for number in range(40, 46)]
+ORDERS = [bytes([number]) * 16 for number in range(40, 43)]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -125,26 +125,35 @@ def test_a_reservation_that_expired_is_free_for_the_next(both: Both) -> None:
     assert both.call("release", ORDERS[1]) == [b"released"]
 
 
+VERDICTS = {b"accepted", b"refused", b"differs", b"known", b"stale", b"released", b"nothing", b"booked"}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_the_script_does_what_it_means_whatever_is_asked(both: Both, seed: int) -> None:
     random = Random(seed)
-    for _ in range(150):
-        both.now_ms += random.randint(0, 300)
-        order, sku, route = random.choice(ORDERS), random.choice(SKUS), random.choice(["web/PL", "web/DE", "app/PL"])
-        match random.randint(0, 6):
-            case 0:
-                both.promise(
-                    sku, random.randint(0, 5), random.randint(0, 5), random.choice([ROUTES.version] * 9 + ["x"])
-                )
-            case 1:
-                both.call("release", order)
-            case 2:
-                known = [one for each in SKUS[: random.randint(0, 2)] for one in (each, random.randint(0, 3) * UNIT)]
-                both.call("book", order, random.randint(0, 9) // 9, len(known) // 2, *known)
-            case 3:
-                both.call("sweep")
-            case _:
-                lines: list[bytes | str | int] = []
-                for number in range(random.randint(1, 3)):
-                    lines += [str(number), random.choice(SKUS), random.randint(1, 3) * UNIT]
-                both.call("reserve", order, route, random.choice([500, 2000]), *lines)
+    given: set[bytes] = set()
+    for _ in range(300):
+        both.now_ms += random.randint(0, 200)
+        given.add(ask_anything(both, random)[0])
+    assert VERDICTS - given == set(), "every verdict was compared"
+
+
+def ask_anything(both: Both, random: Random) -> list[bytes]:
+    """Say one of all calls, or promise something else; returns the verdict that both gave."""
+    order, sku, route = random.choice(ORDERS), random.choice(SKUS), random.choice(["web/PL", "web/DE", "app/PL"])
+    match random.randint(0, 6):
+        case 0:
+            both.promise(sku, random.randint(0, 5), random.randint(0, 5), random.choice([ROUTES.version] * 9 + ["x"]))
+            return both.call("sweep")
+        case 1:
+            return both.call("release", order)
+        case 2:
+            known = [one for each in SKUS[: random.randint(0, 2)] for one in (each, random.randint(0, 3) * UNIT)]
+            return both.call("book", order, random.randint(0, 2) // 2, len(known) // 2, *known)
+        case 3:
+            return both.call("sweep")
+        case _:
+            lines: list[bytes | str | int] = []
+            for number in range(random.randint(1, 3)):
+                lines += [str(number), random.choice(SKUS), random.randint(1, 3) * UNIT]
+            return both.call("reserve", order, route, random.choice([500, 5000]), *lines)

@@ -436,7 +436,16 @@ def test_a_commit_waits_for_a_broker_that_is_away(kafka_server: KafkaServer, ope
     assert log.committed() == Committed({(name, 0): 0}, run=1, epoch=5)
 
 
-def test_closing_twice_is_harmless(kafka: str, topic: Callable[..., str], open_log: MakeLog) -> None:
-    log = open_log([topic()])
+def test_closing_twice_keeps_what_was_committed_and_says_nothing(
+    kafka: str, topic: Callable[..., str], open_log: MakeLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic()
+    produce(kafka, name, numbered(3))
+    log = open_log([name])
+    log.start(None)
+    poll_count(log, 3)
+    log.commit(Committed({(name, 0): 3}, run=1, epoch=1))
     log.close()
     log.close()
+    assert caplog.messages == []
+    assert open_log([name]).committed() == Committed({(name, 0): 3}, run=1, epoch=1)

@@ -101,8 +101,11 @@ def test_every_entity_and_field_has_a_meaning_and_nothing_else_has() -> None:
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_an_example_is_right_for_the_checker_and_for_the_schema(path: Path) -> None:
     text = path.read_text()
-    load_mapping(text, path.name)
-    jsonschema.Draft202012Validator(mapping_json_schema()).validate(yaml.safe_load(text))
+    written = yaml.safe_load(text)
+    read = load_mapping(text, path.name)
+    assert [rule.mapping.pattern for rule in read.topics] == [topic["match"] for topic in written["topics"]]
+    mistakes = jsonschema.Draft202012Validator(mapping_json_schema()).iter_errors(written)
+    assert [f"{mistake.json_path}: {mistake.message}" for mistake in mistakes] == []
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
