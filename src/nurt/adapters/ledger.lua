@@ -150,19 +150,14 @@ local function book()
     at = at + 3
     local order = read_order(token)
     if order then
-      local before, fields = holds(order), {}
+      local before, was, key = holds(order), order.booked, place .. 'l' .. token
       order.booked = {}
       for n = at, at + 2 * skus - 1, 2 do order.booked[ARGV[n]] = tonumber(ARGV[n + 1]) end
-      for name in pairs(order.lines) do
-        local id = string.sub(name, -16)
-        fields['B' .. id] = whole(order.booked[id] or 0)
-      end
+      -- of every sku, reserved or not: a line that is reserved later is not held again
+      for id in pairs(was) do if not order.booked[id] then redis.call('HDEL', key, 'B' .. id) end end
+      for id, quantity in pairs(order.booked) do redis.call('HSET', key, 'B' .. id, whole(quantity)) end
       order.done = done == '1' or nil
-      local flat = {}
-      for name, value in pairs(fields) do flat[#flat + 1] = name; flat[#flat + 1] = value end
-      if #flat > 0 then redis.call('HSET', place .. 'l' .. token, unpack(flat)) end
-      if order.done then redis.call('HSET', place .. 'l' .. token, 'done', '1')
-      else redis.call('HDEL', place .. 'l' .. token, 'done') end
+      if order.done then redis.call('HSET', key, 'done', '1') else redis.call('HDEL', key, 'done') end
       shift(order.route, before, holds(order))
     end
     at = at + 2 * skus
