@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from nurt.core.delivery_notes import Notes, Parked
+from nurt.delivering import open_store
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
+from nurt.model.delivery import Life, Wish
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.delivery.scene import key_of
@@ -93,3 +96,13 @@ def test_mistakes_are_one_line_with_the_next_step(nurt: Nurt, tmp_path: Path) ->
     (tmp_path / "delivery.yaml").unlink()
     ran = nurt("deliver", "hook")
     assert ran.code == 2 and "docs/delivery.md" in ran.err
+
+
+def test_a_run_that_ends_says_what_still_waits(nurt: Nurt, fake: FakeWebhook, tmp_path: Path) -> None:
+    fake._refuse_field = ""
+    assert "wait for another try" not in nurt("deliver", "hook", "--until-end").out
+    store = open_store(load_settings(tmp_path / "nurt.yaml"), "hook")
+    store.begin()
+    wish = Wish(key_of(1), 1, (0, 0), Life.LIVE)
+    store.write(Notes(parked={wish.subject: (Parked(wish, 3, "http_503"), 600.0)}))
+    assert "1 rows wait for another try" in nurt("deliver", "hook", "--until-end").out

@@ -42,6 +42,10 @@ def run(settings: Settings, name: str, until_end: bool, from_scratch: bool) -> N
                 run_delivery(layout, delivery, seen)
         else:
             run_delivery(layout, delivery, _logging_backfill())
+    if until_end and (parked := open_store(settings, name).counts()["parked"]):
+        page.print(
+            f"{parked:,} rows wait for another try; the next run makes it (`nurt deliver status` tells the reason)"
+        )
 
 
 def _logging_backfill() -> Any:
