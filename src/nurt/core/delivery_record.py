@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -18,6 +19,8 @@ from nurt.model.delivery import PROFILES, Fate, Fields, Life, Op, Verdict, Write
 
 LAYOUT = 1
 MARK_BYTES = 6
+MARKS_KNOWN = 65_536
+"""So many values are marked once only: those of a batch, and those that many profiles share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +121,18 @@ class Record:
 
 
 class Marks:
-    """Makes marks under a secret, so that nobody can guess a value from its mark."""
+    """Makes marks under a secret, so that nobody can guess a value from its mark.
+
+    Hot path: each value is marked when it is compared and when it was accepted, and many are said by many profiles.
+    """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._known = lru_cache(MARKS_KNOWN)(self._hash)
 
     def of(self, value: Any) -> str:
         """Mark one value."""
-        return self._hash(orjson.dumps(value, default=str))
+        return self._known(orjson.dumps(value, default=str))
 
     def of_key(self, object_: str, key: str) -> str:
         """Name a row without saying its key."""
