@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nurt.core.accounts import newest_shares
-from nurt.core.arrow_columns import Texts
 from nurt.core.contributions import ACCOUNT_SLOTS, BUCKET_SUMS, CHILDREN, HEAD_PART, STAMP, SUMS
 from nurt.core.said import Contributions, no_ids, no_texts
 from nurt.core.slots import fold_slots
 from nurt.core.sums import fold_sums
 from nurt.core.tables import OWNER
+from nurt.core.texts import Texts
 from nurt.model.values import Values
 
 OWNERS = 3

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 import nurt.operators.steps  # the flow's steps decide how frames are pickled
-from nurt.core.arrow_columns import Texts
 from nurt.core.said import Contributions, Said, no_contributions
+from nurt.core.texts import Texts
 from nurt.model.entity_frame import EntityFrame, Translated, entity_columns
 
 assert nurt.operators.steps

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.context import FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_SLOTS, SUMS
 from nurt.core.ids import Ids
@@ -17,6 +16,7 @@ from nurt.core.row_tables import ROW_LAYOUTS
 from nurt.core.rows import fold_rows
 from nurt.core.said import Contributions, Said
 from nurt.core.tables import Table
+from nurt.core.texts import Texts
 from nurt.model.entity_frame import DELETE, UPSERT, entity_columns
 from nurt.model.values import no_values
 

@@ -117,16 +117,21 @@ def _put_end(out, at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def _put_head(out, at, arguments, head):  # type: ignore[no-untyped-def]
+    out[at] = 42  # *
+    at = _put_number(out, at + 1, 1 + arguments)
+    for k in range(len(head)):
+        out[at + k] = head[k]
+    return at + len(head)
+
+
+@numba.njit(nogil=True, cache=True)
 def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type: ignore[no-untyped-def]
     at = source = first = 0
     from_, to = body.ctypes.data, out.ctypes.data
     for _ in range(commands):
         after = min(first + arguments_a_command, len(sizes))
-        out[at] = 42  # *
-        at = _put_number(out, at + 1, 1 + after - first)
-        for k in range(len(head)):
-            out[at + k] = head[k]
-        at += len(head)
+        at = _put_head(out, at, after - first, head)
         for argument in range(first, after):
             size = sizes[argument]
             out[at] = 36  # $
@@ -145,11 +150,7 @@ def _frame_pairs(keys, body, cuts, rows, head, pairs_a_command, commands, out): 
     key_from, from_, to = keys.ctypes.data, body.ctypes.data, out.ctypes.data
     for _ in range(commands):
         after = min(first + pairs_a_command, len(rows))
-        out[at] = 42  # *
-        at = _put_number(out, at + 1, 1 + 2 * (after - first))
-        for k in range(len(head)):
-            out[at + k] = head[k]
-        at += len(head)
+        at = _put_head(out, at, 2 * (after - first), head)
         for pair in range(first, after):
             row = rows[pair]
             out[at] = 36  # $

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nurt.core.account_links import write_links
-from nurt.core.arrow_columns import Texts
 from nurt.core.columns import distinct, newest
 from nurt.core.contributions import ACCOUNT_SLOTS, HEAD_PART
 from nurt.core.joined_links import Joined
@@ -22,6 +21,7 @@ from nurt.core.slot_rows import pack_columns
 from nurt.core.slots import SlotsFolded, fold_slots
 from nurt.core.sums import SumsFolded, fold_sums
 from nurt.core.text_codes import few_texts
+from nurt.core.texts import Texts
 from nurt.model.values import Values
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.contributions import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
 from nurt.core.packing import Bools, Int64s
 from nurt.core.sum_rows import ROW_BYTES_MAX, put_row
+from nurt.core.texts import Texts
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (

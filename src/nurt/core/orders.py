@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.arrow_columns import Rows, Texts, coded_texts, join_texts
 from nurt.core.context import FoldContext
 from nurt.core.contributions import (
     ACCOUNT_SLOTS,
@@ -35,7 +34,9 @@ from nurt.core.said import (
 )
 from nurt.core.slot_rows import pack_columns, pack_value
 from nurt.core.slots import SlotsFolded, fold_slots
+from nurt.core.table_rows import Rows
 from nurt.core.text_codes import few_texts
+from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Words
 from nurt.model.values import Values

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nurt.core.avro.memory import PADDING_BYTES
 from nurt.core.avro.reader import Joined
 from nurt.model.raw import Headers
+from nurt.model.values import PADDING_BYTES
 
 Bools = npt.NDArray[np.bool_]
 Int64s = npt.NDArray[np.int64]

@@ -11,10 +11,10 @@ from functools import lru_cache
 import numba
 import numpy as np
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.normalise import LOCAL_PART_LENGTH_MAX
 from nurt.core.normalise_phone import plain_numbers
 from nurt.core.packing import Bools, Int64s
+from nurt.core.texts import Texts
 
 _CODE_DIGITS_MAX = 3  # of a country
 _LETTER, _DIGIT, _DASH, _DOT, _PLUS, _OTHER = range(6)

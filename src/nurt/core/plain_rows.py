@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nurt.core.arrow_columns import Rows
+from nurt.core.table_rows import Rows
 from nurt.core.tables import Raw, Table
 
 Row = tuple[Any, ...]

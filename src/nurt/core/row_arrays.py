@@ -13,10 +13,10 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.avro.memory import copy_bytes, trailing_zeros
 from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.core.tables import VERSION, Table
+from nurt.core.texts import Texts
 from nurt.errors import StateTooNew
 from nurt.model.keys import Words
 from nurt.model.values import Values

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.arrow_columns import Texts, join_texts
 from nurt.core.avro.memory import copy_bytes
 from nurt.core.contributions import CHILDREN, SUMS
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import VARINT_BYTES_MAX, Layout, RowArrays, letters_of, put_number, put_text
 from nurt.core.row_tables import OFFSET, P0, P0_BIT
+from nurt.core.texts import Texts, join_texts
 from nurt.model.keys import Words
 
 _PART, _CHILD, _STAMP = -1, -2, -3

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from nurt.core.arrow_columns import Texts, coded_texts, join_texts
 from nurt.core.context import FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS, CODE, DAY_US, GUEST, INTERACTION, INVOICE, NO_CURRENCY, ORDER_SLOTS
 from nurt.core.packing import Bools, Int64s
@@ -25,6 +24,7 @@ from nurt.core.rows import RowsFolded
 from nurt.core.said import Contributions, Said, join_contributions, no_contributions, no_ids, no_texts, nothing_said
 from nurt.core.tables import Table
 from nurt.core.text_codes import codes_of
+from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Words
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.packing import Bools, Bytes, Int64s, put_varint
 from nurt.core.tables import VERSION, Raw, Table
+from nurt.core.texts import Texts
 
 _EVERYWHERE: Mapping[str, Bools] = MappingProxyType({})
 

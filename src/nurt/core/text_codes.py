@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from nurt.core.arrow_columns import Texts
 from nurt.core.packing import Int64s
+from nurt.core.texts import Texts
 
 
 def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
@@ -37,7 +37,7 @@ def _find_few(starts, stops, body, codes, firsts):  # type: ignore[no-untyped-de
         for turn in range(count):
             code = (last + turn) % count
             first = firsts[code]
-            if _is_equal(body, starts[row], stops[row], body, starts[first], stops[first]):
+            if same_text(body, starts[row], stops[row], body, starts[first], stops[first]):
                 codes[row] = last = code
                 break
         if codes[row] < 0:
@@ -48,7 +48,8 @@ def _find_few(starts, stops, body, codes, firsts):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_equal(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
+def same_text(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
+    """Say whether a piece of one body is a piece of another."""
     if a_stop - a_start != b_stop - b_start:
         return False
     for i in range(a_stop - a_start):  # noqa: SIM110 - a compiled loop
@@ -65,6 +66,6 @@ def _find_names(starts, stops, body, ends, names, codes):  # type: ignore[no-unt
         codes[row] = -1
         for turn in range(count):
             code = (last + turn) % count
-            if _is_equal(body, starts[row], stops[row], names, ends[code], ends[code + 1]):
+            if same_text(body, starts[row], stops[row], names, ends[code], ends[code + 1]):
                 codes[row] = last = code
                 break

@@ -1,7 +1,7 @@
 """Load, store and copy words at any alignment from compiled loops: what numba's indexing has no words for.
 
 The caller has checked bounds. Loads reach up to 7 bytes behind what is asked for, so readable buffers carry
-`PADDING_BYTES` behind their last message.
+`nurt.model.values.PADDING_BYTES` behind their last message.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-PADDING_BYTES = 16
 INLINE_BYTES = 12
 """An Arrow view of at most so many bytes holds them itself."""
 

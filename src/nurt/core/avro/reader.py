@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 
 from nurt.core.avro.interpret import run
-from nurt.core.avro.memory import PADDING_BYTES
 from nurt.core.avro.projection import ColumnType, Projection, columnar_paths, project
 from nurt.core.avro.raw_column import ARROW_TYPES, RawColumn
 from nurt.core.avro.scan import put_view
 from nurt.core.avro.schema import parse_schema
+from nurt.model.values import PADDING_BYTES
 
 JOINED_BYTES_MAX = (1 << 31) - 1
 """Arrow's views address their text by int32; a larger batch is read in parts."""

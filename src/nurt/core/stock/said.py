@@ -14,7 +14,6 @@ from functools import cache
 import numpy as np
 import polars as pl
 
-from nurt.core.arrow_columns import Texts, coded_texts, join_texts
 from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.contributions import GUEST
@@ -28,6 +27,7 @@ from nurt.core.said import Contributions, join_contributions, no_contributions, 
 from nurt.core.stock.frames import packed_rows
 from nurt.core.tables import Table
 from nurt.core.text_codes import codes_of
+from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 from nurt.model.keys import Words

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import numba
 import numpy as np
 
-from nurt.core.arrow_columns import Rows, Texts
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays, read_values
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, KIT, Weighed
 from nurt.core.stock.routes import ANY, Routes
 from nurt.core.stock.said import LEVEL, SHELVES, SUPPLY
-from nurt.core.text_codes import codes_of
+from nurt.core.table_rows import Rows
+from nurt.core.text_codes import codes_of, same_text
+from nurt.core.texts import Texts
 from nurt.model.values import Values
 
 SHELF = Layout(SHELVES)
@@ -192,16 +193,6 @@ def _count(owner, part, place, system, numbers, wanted, systems, best, on_hand):
             on_hand[one, at] += net
 
 
-@numba.njit(nogil=True, inline="always")
-def _is_same(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
-    if a_stop - a_start != b_stop - b_start:
-        return False
-    for i in range(a_stop - a_start):  # noqa: SIM110 - a compiled loop
-        if a[a_start + i] != b[b_start + i]:
-            return False
-    return True
-
-
 @numba.njit(nogil=True, cache=True)
 def _end_bookings(  # type: ignore[no-untyped-def]
     bookings, owner, position, known, located, place_starts, place_stops, body, system_starts, system_stops,
@@ -217,12 +208,12 @@ def _end_bookings(  # type: ignore[no-untyped-def]
         for level in range(firsts[owner[row]], firsts[owner[row] + 1]):
             if numbers[level, _PART] != LEVEL:
                 continue
-            if not _is_same(
+            if not same_text(
                 body, system_starts[row], system_stops[row],
                 level_body, starts[level, _SYSTEM], stops[level, _SYSTEM],
             ):  # fmt: skip
                 continue
-            if located[row] and not _is_same(
+            if located[row] and not same_text(
                 body, place_starts[row], place_stops[row],
                 level_body, starts[level, _LOCATION], stops[level, _LOCATION],
             ):  # fmt: skip

@@ -9,10 +9,10 @@ import numba
 import numpy as np
 import polars as pl
 
-from nurt.core.arrow_columns import Rows
 from nurt.core.packing import Bools, Int64s
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.scales import put_digits
+from nurt.core.table_rows import Rows
 from nurt.core.tables import Raw, Table
 from nurt.core.text_codes import codes_of
 from nurt.model.stock_plan import UNIT

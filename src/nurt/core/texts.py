@@ -1,7 +1,7 @@
-"""Arrow columns straight from the arrays of unpacked state: no text is copied and nothing is counted twice.
+"""Texts of many rows where they lie, as two arrays of places in one body: no text is copied.
 
 Hot path. A column of polars costs some tenths of a millisecond an operation however few rows it has; these cost
-microseconds. What they make goes to the Avro writer.
+microseconds. What they make goes to the Avro writer, and to Arrow where a column is asked for.
 
 Source: Arrow columnar format, variable-size binary view layout and validity bitmaps.
 """
@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nurt.core.packing import Bools, Bytes, Int64s
-from nurt.core.tables import Raw, Table
 
 Column = Any
 """A pyarrow array."""
@@ -54,44 +53,6 @@ class Texts:
             return [self.body[start:stop].tobytes() for start, stop in zip(self.starts, self.stops, strict=True)]
         whole = self.body.tobytes()
         return [whole[start:stop] for start, stop in zip(self.starts.tolist(), self.stops.tolist(), strict=True)]
-
-
-class Rows:
-    """Unpacked rows of a table, by name of column."""
-
-    __slots__ = ("_index", "_slot", "raw")
-
-    def __init__(self, table: Table, raw: Raw, columns: Sequence[str] | None = None) -> None:
-        self.raw = raw
-        self._index = table.index
-        self._slot: dict[str, int] = {}
-        seen = [0, 0]
-        for name in columns or table.columns:
-            is_text = bool(table.is_text[table.index[name]])
-            self._slot[name] = seen[is_text]
-            seen[is_text] += 1
-
-    def number(self, name: str) -> Int64s:
-        """Give a column of numbers or booleans; 0 where absent."""
-        found: Int64s = self.raw.numbers[self._slot[name]]
-        return found
-
-    def present(self, name: str) -> Bools:
-        """Say where a column is not null."""
-        found: Bools = self.raw.present[self._index[name]]
-        return found
-
-    def texts(self, name: str) -> Texts:
-        """Give a column of texts; empty where absent."""
-        slot = self._slot[name]
-        return Texts(self.raw.starts[slot], self.raw.stops[slot], self.raw.texts)
-
-    def ids(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-        """Give 16-byte ids of some rows as two words each, which order as the bytes do."""
-        starts = self.raw.starts[self._slot[name]][rows]
-        found = np.empty((len(starts), 2), dtype=np.uint64)
-        _read_words(starts, self.raw.texts, found)
-        return found
 
 
 def coded_texts(codes: Int64s, names: Sequence[str]) -> Texts:
@@ -134,13 +95,3 @@ def _make_views(starts, stops, body, views, halves):  # type: ignore[no-untyped-
             views[row, 4 + i] = body[start + i]
         if size > _INLINE_BYTES:
             halves[row, 3] = start
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_words(starts, body, words):  # type: ignore[no-untyped-def]
-    for row in range(len(starts)):
-        for half in range(2):
-            word = np.uint64(0)
-            for i in range(8):
-                word = word << np.uint64(8) | np.uint64(body[starts[row] + 8 * half + i])
-            words[row, half] = word
