@@ -22,12 +22,12 @@ import httpx2 as httpx
 from redis import Redis
 
 from benchmarks.deliver import _cpu_s
-from nurt.adapters.delivery_rows import tables_of
+from nurt.adapters.delivery_families import FAMILIES, tables_of
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_notes import Message
 from nurt.delivering_config import TABLE_KINDS
 from nurt.model.keys import Keys
-from nurt.operators.deliver_tables import TableDeliverer
+from nurt.operators.deliver_tables import Shelf, TableDeliverer
 from tests.contracts.published import encode, id_of, rich
 from tests.delivery.scene import mapping_of
 from tests.services.stack.daemon import free_ports
@@ -83,7 +83,9 @@ def main() -> None:
                 text = f"{{kind: {kind}, {stack.enter_context(options_of(kind, folder))}}}"
                 store = DeliveryStore(Redis.from_url(server.url), Keys(uuid.uuid4().hex[:8], 16), "bench")
                 store.begin()
-                to = TableDeliverer(TABLE_KINDS[kind](mapping_of(text, name="bench")), store, tables_of, 0)
+                family = FAMILIES["profiles"]
+                shelf = Shelf(family, TABLE_KINDS[kind](mapping_of(text, name="bench"), family), tables_of)
+                to = TableDeliverer({"profiles": shelf}, store, 0)
                 for what, messages in passes:
                     cpu, began = _cpu_s(), time.perf_counter()
                     for at in range(0, asked.rows, BATCH_ROWS):

@@ -16,7 +16,6 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
-from nurt.adapters.delivery_rows import tables_of
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.delivering_config import (
@@ -26,6 +25,7 @@ from nurt.delivering_config import (
     TABLE_ROWS_MAX,
     reader_of,
     rules_of,
+    shelves_of,
     wishes_of,
 )
 from nurt.delivering_input import DeliveryInput
@@ -149,8 +149,8 @@ class Delivery:
         store = open_store(self.settings, self.mapping.name)
         store.run = self._store.run
         with self._lock:
-            sink = TABLE_KINDS[kind](self.mapping)
-        return TableDeliverer(sink, store, tables_of, self.start.generation, stopping=self._stop.is_set)
+            shelves = shelves_of(self.settings, self.mapping)
+        return TableDeliverer(shelves, store, self.start.generation, stopping=self._stop.is_set)
 
     def _tell_of_mapping(self, from_scratch: bool) -> None:
         """Say that rows which do not change keep what an earlier mapping gave them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 from nurt.adapters.clickhouse_sink import ClickhouseSink
 from nurt.adapters.dataverse import Dataverse
+from nurt.adapters.delivery_bodies import WriterSchemas
 from nurt.adapters.delivery_contracts import (
     CONTRACTS,
     ContractBodies,
@@ -20,6 +21,7 @@ from nurt.adapters.delivery_contracts import (
     OwnSchemas,
     columns_of,
 )
+from nurt.adapters.delivery_families import FAMILIES, ContractTables, tables_of
 from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Bodies, Wishes
 from nurt.adapters.delta_sink import DeltaSink
 from nurt.adapters.hubspot import Hubspot
@@ -33,10 +35,12 @@ from nurt.core.delivery_diff import Rules
 from nurt.core.delivery_mapping import DestinationMapping, Reader
 from nurt.core.delivery_notes import Message
 from nurt.core.delivery_record import Marks
+from nurt.core.delivery_tables import OF, Family
 from nurt.core.mapping_yaml import meant
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import PROFILES
 from nurt.model.raw import RawBatch
+from nurt.operators.deliver_tables import Shelf
 from nurt.ports import Destination, TableSink, WishReader
 from nurt.settings import Settings
 from nurt.wiring import open_registry
@@ -51,18 +55,19 @@ KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
 }
 """Receivers that take rows, by the word of `kind`."""
 
-TABLE_KINDS: Mapping[str, Callable[[DestinationMapping], TableSink]] = {
+TABLE_KINDS: Mapping[str, Callable[[DestinationMapping, Family], TableSink]] = {
     "clickhouse": ClickhouseSink,
     "delta": DeltaSink,
     "iceberg": IcebergSink,
     "postgres": PostgresSink,
 }
-"""Analytics stores, which take whole profiles."""
+"""Analytics stores, which take whole profiles, figures and orders."""
 
 TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "iceberg": 10_000, "postgres": 200}
 """How long a change may wait for others: a commit, or a part, is dear where many of them must be joined later."""
 
 TABLE_ROWS_MAX = 20_000
+EXAMPLES: Mapping[str, str] = {"path": "s3://lake/{of}", "table": "nurt.{of}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +110,45 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
     written = section if isinstance(section, dict) else {}
     preset = read_presets(written["preset"]) if written.get("preset") else {}
     of = written.get("of", preset.get("of", PROFILES))
+    told = list(dict.fromkeys(map(str, of))) if isinstance(of, list) and of else [str(of)]
     kinds = {PROFILES: SCHEMAS, **{one: columns_of(one) for one in CONTRACTS}}
-    if of not in kinds:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `of: {of}`; choose one of {', '.join(kinds)}{meant(str(of), list(kinds))}"
-        )
-    mapping = Reader(file_name, kinds, PREFIXES, of).destination(name, section, preset)
+    for one in told:
+        if one not in kinds:
+            raise ConfigurationError(
+                f"reading destinations.{name}: `of: {one}`; choose one of {', '.join(kinds)}{meant(one, list(kinds))}"
+            )
+    mapping = Reader(file_name, kinds, PREFIXES, told[0]).destination(name, section, preset)
     known = sorted({*KINDS, *TABLE_KINDS})
-    if of != PROFILES and mapping.kind in TABLE_KINDS:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `{mapping.kind}` takes profiles only; stock has its own `stock.duckdb`"
-        )
-    if mapping.kind in TABLE_KINDS and mapping.objects:
-        raise ConfigurationError(
-            f"reading destinations.{name}: `{mapping.kind}` takes whole profiles and no `objects`; remove them"
-        )
     if mapping.kind not in known:
         raise ConfigurationError(
             f"reading destinations.{name}: `kind: {mapping.kind}` is no receiver that nurt knows; choose one of "
             f"{', '.join(known)}{meant(mapping.kind, known)}"
         )
+    if mapping.kind in TABLE_KINDS:
+        return _whole(mapping, told)
+    if len(told) > 1:
+        raise ConfigurationError(
+            f"reading destinations.{name}: `of` is a list, which analytics stores take only "
+            f"({', '.join(sorted(TABLE_KINDS))}); write `of: ...` at each object"
+        )
     return mapping
+
+
+def _whole(mapping: DestinationMapping, told: Sequence[str]) -> DestinationMapping:
+    """Check the section of an analytics store, and put into it what it is told."""
+    if mapping.objects:
+        raise ConfigurationError(
+            f"reading destinations.{mapping.name}: `{mapping.kind}` takes what it is told whole and no `objects`; "
+            "remove them"
+        )
+    for option, is_asked in (("path", mapping.kind == "delta"), ("table", mapping.kind == "iceberg")):
+        written = str(mapping.options.get(option, OF))
+        if is_asked and len(told) > 1 and OF not in written:
+            raise ConfigurationError(
+                f"reading destinations.{mapping.name}.{option}: {', '.join(told)} would be in one table; write "
+                f"`{OF}` where their names shall stand, for example `{option}: '{EXAMPLES[option]}'`"
+            )
+    return replace(mapping, of=tuple(told))
 
 
 def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
@@ -166,7 +189,7 @@ def destination_named(settings: Settings, name: str) -> DestinationMapping:
 
 def kinds_of(mapping: DestinationMapping) -> list[str]:
     """Say what a destination is told: profiles, stock or orders, or several of them."""
-    return sorted(mapping.kinds(), key=(PROFILES, *CONTRACTS).index) or [PROFILES]
+    return sorted({*mapping.kinds(), *mapping.of}, key=(PROFILES, *CONTRACTS).index) or [PROFILES]
 
 
 def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[Input]:
@@ -204,9 +227,26 @@ def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
         if one.of == PROFILES:
             readers[one.of] = Wishes(mapping)
         else:
-            registry = open_registry(settings) if one.is_topic else OwnSchemas(f"nurt.{one.of}")
-            readers[one.of] = ContractWishes(mapping, one.of, registry)
+            readers[one.of] = ContractWishes(mapping, one.of, _writers(settings, one))
     return MixedWishes(readers) if len(readers) > 1 else next(iter(readers.values()))
+
+
+def shelves_of(settings: Settings, mapping: DestinationMapping) -> dict[str, Shelf]:
+    """Open an analytics store for what it is told."""
+    shelves = {}
+    for one in inputs_of(settings, mapping):
+        family = FAMILIES[one.of]
+        sink = TABLE_KINDS[mapping.kind](mapping, family)
+        if one.of == PROFILES:
+            shelves[one.of] = Shelf(family, sink, tables_of)
+        else:
+            shelves[one.of] = Shelf(family, sink, ContractTables(one.of, _writers(settings, one)))
+    return shelves
+
+
+def _writers(settings: Settings, one: Input) -> WriterSchemas | None:
+    """Say what knows the schemas of messages that are no profiles."""
+    return open_registry(settings) if one.is_topic else OwnSchemas(f"nurt.{one.of}")
 
 
 def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> Rules:

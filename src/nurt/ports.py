@@ -132,7 +132,7 @@ class Destination(Protocol):
 
 
 class TableSink(Protocol):
-    """An analytics store that keeps the newest revision of every profile."""
+    """A family's place in an analytics store, which keeps the newest revision of every row."""
 
     def write(self, batch: TableBatch) -> Answer:
         """Store a batch; an older revision never replaces a newer one, and a repeat changes nothing.

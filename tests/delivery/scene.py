@@ -13,8 +13,9 @@ import yaml
 from redis import Redis
 
 from nurt import schemas
+from nurt.adapters.delivery_bodies import WIRE_BYTES
 from nurt.adapters.delivery_contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
-from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, WIRE_BYTES, Wishes
+from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Wishes
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.core.delivery_diff import Rules
 from nurt.core.delivery_mapping import DestinationMapping, Reader

@@ -1,7 +1,7 @@
-"""Profiles in ClickHouse over HTTP: one ReplacingMergeTree, and views that show the newest revision only.
+"""Profiles, stock or orders in ClickHouse over HTTP: a ReplacingMergeTree, and views of its newest revisions.
 
 A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and
-so on are views over `profiles_stored FINAL`.
+so on are views over `profiles_stored FINAL`, and so it is with `stock` and `orders`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from nurt.adapters.delivery_http import Http, Reply, secret, trouble_of
-from nurt.adapters.profile_tables import TABLES
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_tables import TableBatch
+from nurt.core.delivery_tables import Columns, Family, TableBatch
 from nurt.model.delivery import Answer, Trouble
 
 CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
@@ -37,7 +36,8 @@ CODE_HEADER = "x-clickhouse-exception-code"
 class ClickhouseSink:
     """Implements ports.TableSink. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping) -> None:
+    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+        self._family = family
         options, where = mapping.options, f"destinations.{mapping.name}"
         headers = {}
         if "user" in options:
@@ -70,7 +70,7 @@ class ClickhouseSink:
 
         Source: ClickHouse, ReplacingMergeTree: of rows of one version, the one that was inserted last stays.
         """
-        table, listed = f"{self._database}.profiles_stored", ", ".join(f"'{id_}'" for id_ in ids)
+        table, listed = self._stored, ", ".join(f"'{id_}'" for id_ in ids)
         query = (
             f"INSERT INTO {table} (id, revision, is_deleted) "
             f"SELECT id, max(revision), 1 FROM {table} WHERE id IN ({listed}) GROUP BY id"
@@ -81,35 +81,37 @@ class ClickhouseSink:
         out = io.BytesIO()
         rows.with_columns(pl.col("revision").clip(lower_bound=0).cast(pl.UInt64)).write_parquet(out)
         columns = ", ".join(f"`{name}`" for name in rows.columns)
-        query = f"INSERT INTO {self._database}.profiles_stored ({columns}) FORMAT Parquet"
+        query = f"INSERT INTO {self._stored} ({columns}) FORMAT Parquet"
         return _answer(self._http.send("POST", "/", content=out.getvalue(), params={"query": query}))
 
+    @property
+    def _stored(self) -> str:
+        return f"{self._database}.{self._family.name}_stored"
+
     def _prepare(self) -> Answer | None:
-        database = self._database
-        flat = {name: CLICKHOUSE_TYPES[kind] for name, kind in TABLES["profiles"].items()}
+        database, family = self._database, self._family
+        flat = {name: CLICKHOUSE_TYPES[kind] for name, kind in family.tables[family.name].items()}
         flat |= {"id": "String", "revision": "UInt64"}
-        lists = {name.removeprefix("profile_"): _array(name) for name in TABLES if name != "profiles"}
+        lists = {name: _array(family.items(table)) for name, table in family.lists().items()}
         columns = {**flat, **lists, "is_deleted": "UInt8"}
         listed = ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
         statements = [
             f"CREATE DATABASE IF NOT EXISTS {database}",
-            f"CREATE TABLE IF NOT EXISTS {database}.profiles_stored ({listed}) "
+            f"CREATE TABLE IF NOT EXISTS {self._stored} ({listed}) "
             "ENGINE = ReplacingMergeTree(revision, is_deleted) ORDER BY id",
         ]
         statements += [
-            f"ALTER TABLE {database}.profiles_stored ADD COLUMN IF NOT EXISTS `{name}` {kind}"
-            for name, kind in columns.items()
+            f"ALTER TABLE {self._stored} ADD COLUMN IF NOT EXISTS `{name}` {kind}" for name, kind in columns.items()
         ]
-        newest = f"{database}.profiles_stored FINAL WHERE is_deleted = 0"
+        newest = f"{self._stored} FINAL WHERE is_deleted = 0"
         shown = ", ".join(f"`{name}`" for name in flat)
-        statements.append(f"CREATE OR REPLACE VIEW {database}.profiles AS SELECT {shown} FROM {newest}")
-        for name in TABLES:
-            if name != "profiles":
-                statements.append(
-                    f"CREATE OR REPLACE VIEW {database}.{name} AS SELECT {_shown(name)} FROM "
-                    f"(SELECT id, revision, `{name.removeprefix('profile_')}` AS items FROM {newest}) "
-                    "ARRAY JOIN items AS item, arrayEnumerate(items) AS number"
-                )
+        statements.append(f"CREATE OR REPLACE VIEW {database}.{family.name} AS SELECT {shown} FROM {newest}")
+        for name, table in family.lists().items():
+            statements.append(
+                f"CREATE OR REPLACE VIEW {database}.{table} AS SELECT {_shown(family.tables[table])} FROM "
+                f"(SELECT id, revision, `{name}` AS list_items FROM {newest}) "
+                "ARRAY JOIN list_items AS list_item, arrayEnumerate(list_items) AS list_rank"
+            )
         for statement in statements:
             answer = _answer(self._http.send("POST", "/", content=statement.encode()))
             if answer is not None:
@@ -121,24 +123,20 @@ class ClickhouseSink:
         self._http.close()
 
 
-def _array(table: str) -> str:
-    fields = ", ".join(f"`{name}` {CLICKHOUSE_TYPES[kind]}" for name, kind in _fields(table).items())
+def _array(items: Columns) -> str:
+    fields = ", ".join(f"`{name}` {CLICKHOUSE_TYPES[kind]}" for name, kind in items.items())
     return f"Array(Tuple({fields}))"
 
 
-def _fields(table: str) -> dict[str, pl.DataType]:
-    return {name: kind for name, kind in TABLES[table].items() if name not in ("id", "revision", "rank")}
-
-
-def _shown(table: str) -> str:
+def _shown(columns: Columns) -> str:
     parts = []
-    for name in TABLES[table]:
+    for name in columns:
         if name in ("id", "revision"):
             parts.append(name)
         elif name == "rank":
-            parts.append("toInt64(number) AS rank")
+            parts.append("toInt64(list_rank) AS rank")
         else:
-            parts.append(f"tupleElement(item, '{name}') AS `{name}`")
+            parts.append(f"tupleElement(list_item, '{name}') AS `{name}`")
     return ", ".join(parts)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any
 
 import fastavro
 import polars as pl
 
 from nurt import schemas
+from nurt.adapters.delivery_bodies import WIRE_BYTES, WriterSchemas
 from nurt.core.delivery_kin import kinds_of_kin
 from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
 from nurt.core.delivery_notes import Mapped, Message
@@ -31,7 +32,6 @@ FAILED_DELIVERIES = "failed_deliveries"
 FAILED = frozenset({"failed", "delivery_failed", "undelivered"})
 """What shipments are called that did not reach anybody; an order's column says how many there are."""
 
-WIRE_BYTES = 5
 KINDS: Mapping[str, pl.DataType] = {
     "string": pl.String(),
     "long": pl.Int64(),
@@ -58,15 +58,16 @@ def columns_of(of: str) -> Schemas:
     for name, written in fields.items():
         item = written.get("items") if isinstance(written, dict) else None
         if isinstance(item, dict) and item.get("type") == "record":
-            lists[name] = {one["name"]: kind for one in item["fields"] if (kind := _kind(one["type"])) is not None}
-        elif (kind := _kind(written)) is not None:
+            lists[name] = {one["name"]: kind for one in item["fields"] if (kind := kind_of(one["type"])) is not None}
+        elif (kind := kind_of(written)) is not None:
             flat[name] = kind
     return {None: flat, **{name: {**flat, **columns} for name, columns in lists.items()}}
 
 
-def _kind(written: Any) -> pl.DataType | None:
+def kind_of(written: Any) -> pl.DataType | None:
+    """Say what type a field of a contract has as a column; None: a list or a record."""
     if isinstance(written, list):
-        return next((_kind(branch) for branch in written if branch != "null"), None)
+        return next((kind_of(branch) for branch in written if branch != "null"), None)
     word = written.get("logicalType") or written.get("type") if isinstance(written, dict) else written
     return KINDS.get(word) if isinstance(word, str) else None
 
@@ -88,14 +89,6 @@ class ContractBodies:
 
     def _subject(self, key: bytes) -> str:
         return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
-
-
-class WriterSchemas(Protocol):
-    """Knows what bodies were written by."""
-
-    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-        """See ports.SchemaRegistry."""
-        ...
 
 
 class OwnSchemas:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import fastavro
 import polars as pl
 
 from nurt import schemas
-from nurt.adapters.profile_tables import RENAMED, TABLES, decode, tables_from
+from nurt.adapters.delivery_bodies import WIRE_BYTES, OwnBodies
+from nurt.adapters.profile_tables import TABLES, decode, tables_from
 from nurt.core.delivery_kin import kinds_of_kin
 from nurt.core.delivery_mapping import DestinationMapping, map_rows
 from nurt.core.delivery_notes import Mapped, Message
-from nurt.core.delivery_tables import TableBatch
 from nurt.model.delivery import PROFILES, Life, Wish
 from nurt.model.raw import RawBatch
 from nurt.ports import SchemaRegistry
@@ -30,16 +28,12 @@ SCHEMAS: Mapping[str | None, Mapping[str, pl.DataType]] = {
 }
 """What expressions may name, by `each`."""
 
-WIRE_BYTES = 5
-
 
 class Bodies:
     """Turns values of the topic into bodies of the contract that this nurt knows."""
 
     def __init__(self, registry: SchemaRegistry | None) -> None:
-        self._registry = registry
-        self._own = schemas.load(schemas.PROFILE_VALUE)
-        self._writers: dict[int, Any] = {}
+        self._own = OwnBodies(schemas.PROFILE_VALUE, registry)
 
     def messages(self, batch: RawBatch) -> list[Message]:
         """Read a batch; keys and values are in Confluent's wire format."""
@@ -49,56 +43,11 @@ class Bodies:
                 key[WIRE_BYTES + 1 :].decode(),
                 (int(partition), int(offset)),
                 None,
-                None if not value else self._body(value),
+                None if not value else self._own.body(value),
             )
             for partition, offset, key, value in rows
             if key is not None
         ]
-
-    def _body(self, value: bytes) -> bytes:
-        schema_id = int.from_bytes(value[1:WIRE_BYTES])
-        if schema_id not in self._writers:
-            written = self._registry.schema(schema_id) if self._registry else None
-            is_ours = written is None or _shape(written) == _shape(self._own)
-            self._writers[schema_id] = None if is_ours else fastavro.parse_schema(dict(written or {}))
-        writer = self._writers[schema_id]
-        if writer is None:
-            return value[WIRE_BYTES:]
-        profile = fastavro.schemaless_reader(io.BytesIO(value[WIRE_BYTES:]), writer, fastavro.parse_schema(self._own))
-        body = io.BytesIO()
-        fastavro.schemaless_writer(body, fastavro.parse_schema(self._own), profile)
-        return body.getvalue()
-
-
-def _shape(schema: Any) -> Any:
-    """Leave out of a schema what does not change bytes."""
-    if isinstance(schema, dict):
-        return {
-            key: _shape(value) for key, value in schema.items() if key not in ("doc", "default", "aliases", "order")
-        }
-    return [_shape(one) for one in schema] if isinstance(schema, list) else schema
-
-
-def tables_of(said: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
-    """Decode profiles into what analytics stores keep: flat tables, and a nested one under the same names."""
-    nested = decode([message.body for message in said if message.body is not None])
-    flat = tables_from(nested)
-    lists = nested.select("id", *(_renamed(nested, name).alias(name) for name in LISTS))
-    return TableBatch(flat, flat["profiles"].join(lists, on="id", how="left"), list(erased))
-
-
-def _renamed(nested: pl.DataFrame, name: str) -> pl.Expr:
-    """Give the structs of a list the names and types of its table."""
-    columns = {key: kind for key, kind in TABLES[f"profile_{name}"].items() if key not in ("id", "revision", "rank")}
-    names = {new: old for old, new in RENAMED.get(f"profile_{name}", {}).items()}
-    times = [column for column, kind in columns.items() if kind == pl.Datetime("us")]
-    fields = [
-        pl.element().struct.field(names.get(column, column)).dt.replace_time_zone(None).alias(column)
-        if column in times
-        else pl.element().struct.field(names.get(column, column)).cast(kind, strict=False).alias(column)
-        for column, kind in columns.items()
-    ]
-    return pl.col(name).list.eval(pl.struct(fields))
 
 
 class Wishes:

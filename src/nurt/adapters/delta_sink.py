@@ -1,4 +1,4 @@
-"""Profiles in a Delta Lake table: one row a profile, its lists as arrays of structs; a batch is one commit."""
+"""Profiles, stock or orders in a Delta Lake table: one row each, lists as arrays of structs; a batch is a commit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from nurt.adapters.delivery_http import secret
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_tables import TableBatch
+from nurt.core.delivery_tables import Family, TableBatch
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Trouble
 
@@ -20,7 +20,7 @@ COMPACT_COMMITS = 50
 class DeltaSink:
     """Implements ports.TableSink. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping) -> None:
+    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
             import deltalake
         except ImportError:
@@ -29,7 +29,7 @@ class DeltaSink:
             ) from None
         self._library: Any = deltalake
         where = f"destinations.{mapping.name}"
-        self._path = secret(f"{where}.path", mapping.options.get("path"))
+        self._path = family.placed(secret(f"{where}.path", mapping.options.get("path")))
         written = mapping.options.get("storage_options") or {}
         self._storage = {str(name): secret(f"{where}.storage_options.{name}", value) for name, value in written.items()}
         self._commits = 0
@@ -53,11 +53,8 @@ class DeltaSink:
         return self._library.DeltaTable(self._path, storage_options=self._storage or None)
 
     def _merge(self, batch: TableBatch) -> None:
-        gone = pl.DataFrame(
-            {"id": [id_ for id_, _ in batch.erased], "revision": [revision for _, revision in batch.erased]},
-            schema={"id": pl.String, "revision": pl.Int64},
-        ).with_columns(state=pl.lit("erased"))
-        rows = pl.concat([batch.nested, gone], how="diagonal").to_arrow(compat_level=pl.CompatLevel.oldest())
+        # who was erased has no realm, which everybody else has
+        rows = pl.concat([batch.nested, batch.gone()], how="diagonal").to_arrow(compat_level=pl.CompatLevel.oldest())
         if not self._library.DeltaTable.is_deltatable(self._path, self._storage or None):
             self._library.write_deltalake(
                 self._path, rows.slice(0, 0), mode="ignore", storage_options=self._storage or None
@@ -66,9 +63,9 @@ class DeltaSink:
             rows, "stored.id = told.id", source_alias="told", target_alias="stored", merge_schema=True
         )
         # whatever its revision: what was last noted of it may be older than what is stored
-        merge = merge.when_matched_delete("told.state = 'erased'")
+        merge = merge.when_matched_delete("told.realm IS NULL")
         merge = merge.when_matched_update_all("told.revision >= stored.revision")
-        merge.when_not_matched_insert_all("told.state <> 'erased'").execute()
+        merge.when_not_matched_insert_all("told.realm IS NOT NULL").execute()
 
     def close(self) -> None:
         """See ports.TableSink."""

@@ -1,6 +1,6 @@
-"""Profiles in an Apache Iceberg table of any catalog that pyiceberg speaks: one row a profile, a batch one commit.
+"""Profiles, stock or orders in an Apache Iceberg table of any catalog that pyiceberg speaks: a batch is one commit.
 
-A batch rewrites the files that hold its profiles (copy on write), so give it large ones: `linger_ms` of some seconds.
+A batch rewrites the files that hold its rows (copy on write), so give it large ones: `linger_ms` of some seconds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import polars as pl
 
 from nurt.adapters.delivery_http import secret
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_tables import TableBatch
+from nurt.core.delivery_tables import Family, TableBatch
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Trouble
 
 CATALOG = "nurt"
+TABLE = "nurt.{of}"
 
 
 class IcebergSink:
     """Implements ports.TableSink; one writer a table. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping) -> None:
+    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
             import pyiceberg.catalog
             import pyiceberg.exceptions
@@ -39,7 +40,7 @@ class IcebergSink:
                 f"reading {where}.catalog: it is no section; write `catalog: {{type: ..., uri: ...}}`"
             )
         self._properties = {str(name): secret(f"{where}.catalog.{name}", str(value)) for name, value in written.items()}
-        self._name = str(mapping.options.get("table", "nurt.profiles"))
+        self._name = family.placed(str(mapping.options.get("table", TABLE)))
         self._open: Any = None
         self._lock = threading.Lock()
 

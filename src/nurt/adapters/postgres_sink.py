@@ -1,6 +1,6 @@
-"""Profiles in PostgreSQL: COPY into staging tables, then one upsert a table, all in one transaction.
+"""Profiles, stock or orders in PostgreSQL: COPY into staging tables, then one upsert a table, all in one transaction.
 
-Readers see exactly the newest revision of every profile, in `profiles` and in the tables of its lists.
+Readers see exactly the newest revision of every row of a family's table, and in the tables of its lists.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from typing import Any
 import polars as pl
 
 from nurt.adapters.delivery_http import secret
-from nurt.adapters.profile_tables import TABLES
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_tables import TableBatch
+from nurt.core.delivery_tables import Family, TableBatch
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Trouble
 
@@ -35,9 +34,9 @@ TIMEOUT_S = 300.0
 
 
 class PostgresSink:
-    """Keeps `TABLES` in one schema; implements ports.TableSink. Columns that a later nurt adds are added."""
+    """Keeps a family's tables in one schema; implements ports.TableSink. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping) -> None:
+    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
             import psycopg
         except ImportError:
@@ -45,6 +44,7 @@ class PostgresSink:
                 f"opening destination {mapping.name}: psycopg is not installed; `pip install 'nurt[postgres]'`"
             ) from None
         self._psycopg = psycopg
+        self._family = family
         self._url = secret(f"destinations.{mapping.name}.url", mapping.options.get("url"))
         self._schema = str(mapping.options.get("schema", "nurt"))
         self._timeout_s = float(mapping.options.get("timeout_s", TIMEOUT_S))
@@ -98,18 +98,19 @@ class PostgresSink:
         """Make schema and tables, and add columns that are missing."""
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('nurt'))")
         cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
-        for name, columns in TABLES.items():
+        for name, columns in self._family.tables.items():
             listed = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in columns.items())
             cursor.execute(f'CREATE TABLE IF NOT EXISTS "{self._schema}"."{name}" ({listed})')
             for column, kind in columns.items():
                 cursor.execute(
                     f'ALTER TABLE "{self._schema}"."{name}" ADD COLUMN IF NOT EXISTS "{column}" {SQL_TYPES[kind]}'
                 )
-            unique = "UNIQUE" if name == "profiles" else ""
+            unique = "UNIQUE" if name == self._family.name else ""
             cursor.execute(f'CREATE {unique} INDEX IF NOT EXISTS "{name}_id" ON "{self._schema}"."{name}" (id)')
 
     def _fold(self, cursor: Any, batch: TableBatch) -> None:
-        rows = {name: frame for name, frame in batch.flat.items() if frame.height or name == "profiles"}
+        main = self._family.name
+        rows = {name: frame for name, frame in batch.flat.items() if frame.height or name == main}
         for name, frame in rows.items():
             cursor.execute(f'CREATE TEMP TABLE "new_{name}" (LIKE "{self._schema}"."{name}") ON COMMIT DROP')
             columns = ", ".join(f'"{column}"' for column in frame.columns)
@@ -117,12 +118,12 @@ class PostgresSink:
                 copy.write(_csv(frame))
         schema = f'"{self._schema}"'
         cursor.execute(
-            "CREATE TEMP TABLE fresh ON COMMIT DROP AS SELECT id FROM new_profiles AS incoming "
-            f"WHERE NOT EXISTS (SELECT FROM {schema}.profiles AS stored "
+            f'CREATE TEMP TABLE fresh ON COMMIT DROP AS SELECT id FROM "new_{main}" AS incoming '
+            f'WHERE NOT EXISTS (SELECT FROM {schema}."{main}" AS stored '
             "WHERE stored.id = incoming.id AND stored.revision > incoming.revision)"
         )
         gone = [id_ for id_, _ in batch.erased]
-        for name in TABLES:
+        for name in self._family.tables:
             cursor.execute(
                 f'DELETE FROM {schema}."{name}" WHERE id IN (SELECT id FROM fresh UNION ALL SELECT unnest(%s::text[]))',
                 (gone,),

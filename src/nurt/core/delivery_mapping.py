@@ -61,12 +61,17 @@ class ObjectMapping:
 
 @dataclass(frozen=True, slots=True)
 class DestinationMapping:
-    """One destination, as its section says; `options` are for its kind."""
+    """One destination, as its section says; `options` are for its kind.
+
+    Attributes:
+        of: what an analytics store is told whole; empty where `objects` say it.
+    """
 
     name: str
     kind: str
     objects: tuple[ObjectMapping, ...]
     options: Mapping[str, Any]
+    of: tuple[str, ...] = ()
 
     def object(self, name: str) -> ObjectMapping:
         """Find an object."""

@@ -1,57 +1,67 @@
-"""Deliver whole profiles to an analytics store, batch by batch; the store keeps the newest revision of each."""
+"""Deliver whole profiles, figures and orders to an analytics store, batch by batch; it keeps the newest revisions."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import random
 
 from nurt.core.delivery_attempts import backoff_s
 from nurt.core.delivery_diff import is_old
 from nurt.core.delivery_notes import Message, Notes
 from nurt.core.delivery_record import Record
-from nurt.core.delivery_tables import TableBatch
+from nurt.core.delivery_tables import Family, TableBatch
 from nurt.model.delivery import Answer, Life, Refusal, Trouble, Wish
 from nurt.operators.deliver_flight import LOOK_S
 from nurt.operators.deliver_lanes import Stopping
 from nurt.ports import DeliveryMemory, TableSink
 
-OBJECT = "profile"
 TRIES_SHOWN = 3
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One family's place in the store.
+
+    Attributes:
+        tables_of: decodes messages with bodies, and takes who was erased with the last revision told.
+    """
+
+    family: Family
+    sink: TableSink
+    tables_of: Callable[[Sequence[Message], Sequence[tuple[str, int]]], TableBatch]
 
 
 class TableDeliverer:
     """Delivers for one worker thread.
 
     Args:
-        tables_of: decodes bodies of live and merged profiles.
+        shelves: by the word of `of`.
         generation: of the last back-fill; what an earlier one was told is told again.
     """
 
     def __init__(
         self,
-        sink: TableSink,
+        shelves: Mapping[str, Shelf],
         store: DeliveryMemory,
-        tables_of: Callable[[Sequence[Message], Sequence[tuple[str, int]]], TableBatch],
         generation: int,
         *,
         stopping: Callable[[], bool] = lambda: False,
         fault: Callable[[str], None] = lambda _step: None,
     ) -> None:
-        self._sink = sink
+        self._shelves = shelves
         self._store = store
-        self._tables_of = tables_of
         self._generation = generation
         self._stopping = stopping
         self._fault = fault
         self._told_down = False
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
-        """Store the newest message of each profile. Raises Stopping, Fenced, or what the store raises."""
+        """Store the newest message of each subject. Raises Stopping, Fenced, or what the store raises."""
         newest = {message.subject: message for message in messages}
         records = self._store.load(list(newest))
         fresh = []
@@ -66,51 +76,56 @@ class TableDeliverer:
         notes = Notes()
         notes.count("old_news", len(newest) - len(fresh))
         self._store.write(notes)
-        self._write(fresh, records)
+        self._write_all(fresh, records)
 
-    def _write(self, messages: Sequence[Message], records: dict[str, Record]) -> None:
+    def _write_all(self, messages: Sequence[Message], records: dict[str, Record]) -> None:
+        for of, shelf in self._shelves.items():
+            self._write(shelf, [one for one in messages if one.of == of], records)
+
+    def _write(self, shelf: Shelf, messages: Sequence[Message], records: dict[str, Record]) -> None:
         """Write messages; those that are refused together are halved until the guilty one is found."""
         if not messages:
             return
         gone = [(one.subject, records[one.subject].revision) for one in messages if one.body is None]
-        batch = self._tables_of([one for one in messages if one.body is not None], gone)
-        answer = self._answered(batch)
+        batch = shelf.tables_of([one for one in messages if one.body is not None], gone)
+        answer = self._answered(shelf.sink, batch)
         if answer.trouble is Trouble.REFUSED and len(messages) > 1:
             middle = len(messages) // 2
-            self._write(messages[:middle], records)
-            self._write(messages[middle:], records)
+            self._write(shelf, messages[:middle], records)
+            self._write(shelf, messages[middle:], records)
             return
         self._fault("answered")
         revisions = dict(batch.nested.select("id", "revision").rows()) | dict(batch.erased)
         notes = Notes()
         for one in messages:
             life = Life.ERASED if one.body is None else Life.LIVE
-            record = Record(revisions[one.subject], one.place, self._generation, life)
+            record = Record(revisions[one.subject], one.place, self._generation, life, of=one.of)
             notes.records[one.subject] = replace(record, revision=max(record.revision, records[one.subject].revision))
         if answer.trouble is Trouble.REFUSED:
             (one,) = messages
             at_ms, revision = int(time.time() * 1000), revisions[one.subject]
             name, code, words = self._store.destination, answer.code, answer.words
-            refusal = Refusal(name, one.subject, OBJECT, "upsert", one.subject, revision, code, words, {}, at_ms)
+            what, who = shelf.family.one, one.subject
+            refusal = Refusal(name, who, what, "upsert", who, revision, code, words, {}, at_ms)
             notes.refused.append(refusal)
             notes.kept[one.subject] = one
             notes.count("refused")
         else:
             if self._store.refusals(1):
-                notes.cured.update(f"{one.subject}:{OBJECT}" for one in messages)
+                notes.cured.update(f"{one.subject}:{shelf.family.one}" for one in messages)
                 notes.kept.update(dict.fromkeys((one.subject for one in messages), None))
             notes.count("accepted", len(messages))
         self._store.write(notes)
         self._fault("answer noted")
 
-    def _answered(self, batch: TableBatch) -> Answer:
+    def _answered(self, sink: TableSink, batch: TableBatch) -> Answer:
         """Ask until the store answers."""
         tries = 0
         while True:
             notes = Notes()
             notes.count("calls")
             self._store.write(notes)
-            answer = self._sink.write(batch)
+            answer = sink.write(batch)
             if answer.trouble in (None, Trouble.REFUSED):
                 if self._told_down:
                     self._store.tell(state="running")
@@ -137,11 +152,12 @@ class TableDeliverer:
         records = self._store.load(list(due))
         kept = self._store.kept([one for one, wish in due.items() if wish.life is Life.LIVE])
         swept = [one for one, wish in due.items() if wish.life is Life.SWEPT and wish.place == records[one].place]
-        messages = [*kept.values(), *(Message(one, records[one].place, None, None) for one in swept)]
-        self._write(messages, records)
+        messages = [*kept.values(), *(Message(one, records[one].place, None, None, due[one].of) for one in swept)]
+        self._write_all(messages, records)
         self._store.write(Notes(unparked={*due}))  # the others were told meanwhile, or are not known any more
         return len(due)
 
     def close(self) -> None:
         """Let go of the store's connections; never raises."""
-        self._sink.close()
+        for shelf in self._shelves.values():
+            shelf.sink.close()

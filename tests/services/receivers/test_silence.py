@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.clickhouse_sink import ClickhouseSink
-from nurt.adapters.delivery_rows import tables_of
+from nurt.adapters.delivery_families import FAMILIES, tables_of
 from nurt.adapters.postgres_sink import PostgresSink
 from nurt.adapters.webhook import Webhook
 from nurt.core.delivery_notes import Message
@@ -28,7 +28,9 @@ ONE = Message(id_of(1).hex(), (0, 1), None, encode(rich(1, 1)))
 def _sink(postgres: Any) -> tuple[PostgresSink, str]:
     url = f"postgresql://{postgres.user}:{postgres.password}@127.0.0.1:{postgres.port}/{postgres.database}"
     schema = f"s{time.time_ns()}"
-    return PostgresSink(mapping_of(f"{{kind: postgres, url: '{url}', schema: {schema}, timeout_s: 1}}")), schema
+    return PostgresSink(
+        mapping_of(f"{{kind: postgres, url: '{url}', schema: {schema}, timeout_s: 1}}"), FAMILIES["profiles"]
+    ), schema
 
 
 def test_a_locked_table_is_given_up_and_tried_again(postgres: Any) -> None:
@@ -69,7 +71,9 @@ class Mute(Fake):
 
 def test_a_clickhouse_that_hangs_is_given_up() -> None:
     with running(Mute()) as fake:
-        sink = ClickhouseSink(mapping_of(f"{{kind: clickhouse, url: '{fake.url}', timeout_s: 0.3}}"))
+        sink = ClickhouseSink(
+            mapping_of(f"{{kind: clickhouse, url: '{fake.url}', timeout_s: 0.3}}"), FAMILIES["profiles"]
+        )
         answer = sink.write(tables_of([ONE], []))
         assert (answer.trouble, answer.code) == (Trouble.DOWN, "ReadTimeout")
         sink.close()
