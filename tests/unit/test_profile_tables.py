@@ -24,5 +24,5 @@ def test_no_bodies_make_an_empty_frame_with_all_columns() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xff\xff", encode(rich(1, 1))[:-3]])
 def test_a_body_that_is_no_profile_is_said_without_its_content(body: bytes) -> None:
-    with pytest.raises(NurtError, match="decoding 1 profiles"):
+    with pytest.raises(NurtError, match="decoding 1 messages"):
         decode([body])

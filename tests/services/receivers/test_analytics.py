@@ -14,7 +14,9 @@ from redis import Redis
 
 from nurt.adapters.delivery_store import DeliveryStore
 from nurt.errors import Fenced
+from nurt.model.delivery import Life, Wish
 from nurt.model.keys import Keys
+from nurt.operators.deliver_batch import SWEEP
 from nurt.operators.deliver_tables import Shelf, TableDeliverer
 from tests.delivery.chaos import Killed
 from tests.services.receivers.analytics import MADE, Made, Target, World, opened, same
@@ -177,3 +179,21 @@ def test_a_column_that_a_later_nurt_adds_is_added(target: Target, made: Made, mo
     expected = made.tables_of([older, newer], []).flat[family.name]
     wanted = expected.with_columns(market=pl.when(pl.col("id") != older.subject).then("market")).select(list(columns))
     assert target.read()[family.name].select(list(columns)).sort("id").equals(wanted.sort("id"))
+
+
+@pytest.mark.parametrize("target", ["delta"], indirect=True)
+def test_what_an_operator_lets_be_swept_goes_and_nothing_else(target: Target, made: Made, redis_url: str) -> None:
+    store = DeliveryStore(Redis.from_url(redis_url), Keys(f"a{time.time_ns()}", 4), "lake")
+    store.begin()
+    to = TableDeliverer(_shelves(target, made), store, 0)
+    to.deliver([made.told(number, number) for number in (1, 2)])
+    to.close()
+    to = TableDeliverer(_shelves(target, made), store, 1)
+    to.deliver([made.told(2, 2)])
+    ((left, record),) = store.left_over(1)
+    assert (left, record.of) == (made.told(1, 1).subject, made.family.name)
+    store.ask_again([Wish(left, None, record.place, Life.SWEPT, of=record.of)], SWEEP)
+    assert to.retry_parked() == 1
+    assert target.read()[made.family.name]["id"].to_list() == [made.told(2, 2).subject]
+    assert not list(store.left_over(1))
+    to.close()
