@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
@@ -252,5 +252,13 @@ def _child(config: Path, index: int) -> int:
     return 0
 
 
+def _end_with(code: int) -> NoReturn:
+    """End this process; a failure at once, for threads of libraries may abort a Python that is being taken down."""
+    if code:
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(0)
+
+
 if __name__ == "__main__":
-    sys.exit(_child(Path(sys.argv[1]), int(sys.argv[2])))
+    _end_with(_child(Path(sys.argv[1]), int(sys.argv[2])))
