@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from nurt import schemas
 from nurt.core.context import FoldContext
+from nurt.core.sweeps import Sweep, Table
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import UPSERT
+from nurt.model.entity_frame import FULL_SNAPSHOT, UPSERT
 from nurt.model.keys import Keys
 from nurt.operators.worker import Worker
 from nurt.ports import Store
@@ -34,6 +35,17 @@ BOOKS = System("books", realm="eu", currency="EUR", priority=20)
 ENTITY_OF_PARENT = {"order_line": "order", "payment": "order", "shipment": "order"}
 
 WorkerOf = Callable[[Store, Keys, FoldContext], Worker]
+EngineT = TypeVar("EngineT", bound=Engine)
+
+
+class Arriving(Protocol):
+    """A history, of profiles or of stock, as far as playing goes."""
+
+    @property
+    def arrivals(self) -> Sequence[Event]: ...
+
+    @property
+    def sizes(self) -> Sequence[int]: ...
 
 
 class Book:
@@ -119,7 +131,7 @@ def new_engine(history: History, store_of: Callable[[Store], Store] = lambda sto
     return Engine(history.systems, history.rules, IDS.ids, TODAY, named.pop("worker_of", worker_of), **named)
 
 
-def play(history: History, engine: Engine, crash_at: int | None = None, commit_every: int = 2) -> Engine:
+def play(history: Arriving, engine: EngineT, crash_at: int | None = None, commit_every: int = 2) -> EngineT:
     """Feed everything; die instead of one write, and start again with one worker more from the last commit."""
     workers = 1
     at = engine.start(workers)
@@ -141,12 +153,40 @@ def play(history: History, engine: Engine, crash_at: int | None = None, commit_e
     return engine
 
 
-def play_rest(history: History, engine: Engine, at: int) -> None:
+def play_rest(history: Arriving, engine: Engine, at: int) -> None:
     """Feed what is left, undisturbed."""
     while at < len(history.arrivals):
         events = history.arrivals[at : at + history.sizes[0]]
         engine.feed_until(batch_of(events, IDS), at + len(events))
         at += len(events)
+
+
+def go_on(engine: Engine, epochs: int, crash_at: int | None = None) -> bool:
+    """Start again, commit epochs and drain; where an ordered crash comes, start and commit again. Says if it came."""
+    try:
+        engine.start(2)
+        if crash_at is not None:
+            engine.crash_after_writes(crash_at)
+        for _ in range(epochs):
+            engine.commit()
+        engine.drain(TODAY)
+    except Killed:
+        engine.kill()
+        engine.start(3)
+        for _ in range(epochs):
+            engine.commit()
+        return True
+    return False
+
+
+def sweeps_of(log: Sequence[Event]) -> list[Sweep]:
+    """List the sweeps that an operator may order after the full snapshots of a log."""
+    fences: dict[Table, dict[int, int]] = {}
+    for event in log:
+        if event.snapshot == FULL_SNAPSHOT:
+            table = Table(event.kind, event.system, event.entity, event.topic)
+            fences.setdefault(table, {})[event.partition] = event.source_epoch
+    return [Sweep(table, 0, some) for table, some in fences.items()]
 
 
 def wrong(history: History, engine: Engine, as_of: int = TODAY) -> list[str]:

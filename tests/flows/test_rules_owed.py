@@ -71,18 +71,24 @@ def test_what_the_clock_changed_is_owed_until_it_is_published() -> None:
     assert [at for at in crashes if ticked(history, new_engine(history, OwesNothing), at)]
 
 
+def died_at(history: History, crash_at: int) -> Engine:
+    """Feed, committing each event, until the crash."""
+    engine = new_engine(history)
+    at = engine.start(1)
+    engine.crash_after_writes(crash_at)
+    with suppress(Killed):
+        while at < len(history.arrivals):
+            engine.feed_until(batch_of(history.arrivals[at : at + 1], IDS), at + 1)
+            at += 1
+            engine.commit()
+    return engine
+
+
 def test_runs_that_die_at_their_start_forget_nothing() -> None:
     """Starts alone once moved the rewind horizon over what the last working run had owed."""
     history = memberships()
     for crash_at in range(4, play(history, new_engine(history), commit_every=1).writes, 3):
-        engine = new_engine(history)
-        at = engine.start(1)
-        engine.crash_after_writes(crash_at)
-        with suppress(Killed):
-            while at < len(history.arrivals):
-                engine.feed_until(batch_of(history.arrivals[at : at + 1], IDS), at + 1)
-                at += 1
-                engine.commit()
+        engine = died_at(history, crash_at)
         engine.kill()
         tick, engine._tick = engine._tick, lambda: None  # type: ignore[method-assign]
         for _ in range(2 * CHECKPOINTS_KEPT):
@@ -98,14 +104,7 @@ def test_what_is_owed_is_owed_again_by_the_run_that_says_it() -> None:
     at_risk = 0
     writes = play(history, new_engine(history), commit_every=1).writes
     for crash_at in range(0, writes, 2):
-        engine = new_engine(history)
-        at = engine.start(1)
-        engine.crash_after_writes(crash_at)
-        with suppress(Killed):
-            while at < len(history.arrivals):
-                engine.feed_until(batch_of(history.arrivals[at : at + 1], IDS), at + 1)
-                at += 1
-                engine.commit()
+        engine = died_at(history, crash_at)
         for second in range(4):
             engine.kill()
             engine.start(1 + second % 2)

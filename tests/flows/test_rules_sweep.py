@@ -13,7 +13,6 @@ from flows.profiles import profiles
 from nurt import schemas
 from nurt.core.context import FoldContext
 from nurt.core.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record
-from nurt.model.entity_frame import FULL_SNAPSHOT
 from nurt.model.keys import Keys
 from nurt.operators import sweeping
 from nurt.operators.worker import Worker
@@ -22,9 +21,8 @@ from nurt.running import run_here
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic
-from tests.flows.book import IDS, Book, play, wrong
+from tests.flows.book import IDS, Book, go_on, play, sweeps_of, wrong
 from tests.flows.test_halted_source import archive, deploy, emails
-from tests.oracle.deployment import Killed
 from tests.oracle.engine import Engine
 from tests.oracle.histories import History
 from tests.oracle.values import DAY_US, TODAY
@@ -51,12 +49,7 @@ def a_connector_was_down() -> tuple[History, History, list[Sweep]]:
     history = book.history(size=3)
     tables = {(system, *table): rows for system, some in history.truth.items() for table, rows in some.items()}
     seen = [event for event in book.log if event.key in tables.get((event.system, event.kind, event.entity), {})]
-    fences: dict[Table, dict[int, int]] = {}
-    for event in book.log:
-        if event.snapshot == FULL_SNAPSHOT:
-            table = Table(event.kind, event.system, event.entity, event.topic)
-            fences.setdefault(table, {})[event.partition] = event.source_epoch
-    return history, book.history(arrivals=seen), [Sweep(table, 0, some) for table, some in fences.items()]
+    return history, book.history(arrivals=seen), sweeps_of(book.log)
 
 
 class DyingAtStart(Engine):
@@ -110,20 +103,10 @@ def test_a_crash_at_any_write_of_a_sweep_changes_nothing(writes_an_epoch: int, m
         engine.kill()
         sweeper.order(sweeps)
         engine.writes_at_start = crash_at
-        try:
-            engine.start(2)
-            for _ in range(10):
-                engine.commit()
-            engine.drain(TODAY)
-        except Killed:
-            engine.kill()
-            engine.start(3)
-            for _ in range(10):
-                engine.commit()
-            assert not wrong(seen, engine), crash_at
-            continue
-        writes = engine.writes
-        break
+        if not go_on(engine, epochs=10):
+            writes = engine.writes
+            break
+        assert not wrong(seen, engine), crash_at
     assert writes > 5
 
 

@@ -12,17 +12,14 @@ from typing import Any
 import pytest
 
 from nurt.core.stock import components, scales
-from nurt.core.sweeps import Sweep, Table, sweep_record
+from nurt.core.sweeps import Sweep, sweep_record
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import FULL_SNAPSHOT
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
 from nurt.operators import sweeping
 from nurt.ports import Store
-from tests.flows.book import Wrapped
+from tests.flows.book import Wrapped, go_on, play, play_rest, sweeps_of
 from tests.oracle.deployment import Killed
-from tests.oracle.frames import batch_of
-from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.sources import Connector, Event, Source
 from tests.oracle.stock_batch import expected_stock
 from tests.oracle.stock_engine import StockEngine, moment_of
@@ -112,28 +109,6 @@ def wrong(history: StockHistory, engine: StockEngine, as_of: int = TODAY) -> lis
     return differing + [f"order {one.hex()}" for one in alive ^ orders]
 
 
-def play(history: StockHistory, engine: StockEngine, crash_at: int | None = None) -> StockEngine:
-    """Feed everything; die instead of one write, and start again with one worker more from the last commit."""
-    workers = 1
-    at = engine.start(workers)
-    if crash_at is not None:
-        engine.crash_after_writes(crash_at)
-    batches = 0
-    while at < len(history.arrivals):
-        try:
-            events = history.arrivals[at : at + history.sizes[0]]
-            engine.feed_until(batch_of(events, DEPLOYMENT_IDS), at + len(events))
-            at += len(events)
-            batches += 1
-            if batches % 2 == 0 or at == len(history.arrivals):
-                engine.commit()
-        except Killed:
-            engine.kill()
-            workers += 1
-            at = engine.start(workers)
-    return engine
-
-
 def out_by_events(engine: StockEngine) -> set[tuple[str, str]]:
     """List what is out of stock as far as events told, each by its last one."""
     last: dict[tuple[str, str], tuple[int, str]] = {}
@@ -158,8 +133,7 @@ def crash_everywhere(store_of: Callable[[Store], Store] = lambda store: store, f
             differing = wrong(history, engine, over)
         except Killed:
             engine.kill()
-            at = engine.start(2)
-            engine.feed_until(batch_of(history.arrivals[at:], DEPLOYMENT_IDS), len(history.arrivals))
+            play_rest(history, engine, engine.start(2))
             differing = wrong(history, engine, over)
         if differing or out_by_events(engine) != out:
             found.append(crash_at)
@@ -226,13 +200,8 @@ def a_connector_was_down() -> tuple[StockHistory, StockHistory, list[Sweep]]:
     books.put("erp", "stock_level", "4", sku="B", location="N", quantity=UNIT)
     tables = {(name, kind): rows for name, one in books.of.items() for (kind, _), rows in one.tables.items()}
     seen = [event for event in books.log if event.key in tables.get((event.system, event.kind), {})]
-    fences: dict[Table, dict[int, int]] = {}
-    for event in books.log:
-        if event.snapshot == FULL_SNAPSHOT:
-            table = Table(event.kind, event.system, event.entity, event.topic)
-            fences.setdefault(table, {})[event.partition] = event.source_epoch
     known = books.history(arrivals=seen)
-    return replace(known, arrivals=tuple(books.log)), known, [Sweep(table, 0, some) for table, some in fences.items()]
+    return replace(known, arrivals=tuple(books.log)), known, sweeps_of(books.log)
 
 
 def test_rows_that_vanished_leave_stock_after_the_sweep_whatever_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,16 +213,5 @@ def test_rows_that_vanished_leave_stock_after_the_sweep_whatever_crashes(monkeyp
             assert wrong(seen, engine), "nothing told of them"
         engine.kill()
         engine._append(sweep_record(sweeps))
-        engine.start(2)
-        try:
-            if crash_at is not None:
-                engine.crash_after_writes(crash_at)
-            for _ in range(12):
-                engine.commit()
-            engine.drain(TODAY)
-        except Killed:
-            engine.kill()
-            engine.start(3)
-            for _ in range(12):
-                engine.commit()
+        go_on(engine, epochs=12, crash_at=crash_at)
         assert not wrong(seen, engine), crash_at

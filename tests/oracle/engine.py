@@ -265,14 +265,19 @@ class Engine:
                 for published in sent:
                     self._publish(published)
                 return
-            waiting = {worker: [] for worker in range(self.routes.workers)}
-            while sent:
-                one = self._choose.choice(sent)
-                if not one:
-                    sent.remove(one)
-                    continue
-                worker, item = one.pop(0)
-                waiting[worker].append(item)
+            waiting = self._mixed(sent)
+
+    def _mixed(self, sent: list[list[tuple[int, Any]]]) -> dict[int, list[Any]]:
+        """Let what senders sent arrive by chance, each sender's own in its order."""
+        waiting: dict[int, list[Any]] = {worker: [] for worker in range(self.routes.workers)}
+        while sent:
+            one = self._choose.choice(sent)
+            if not one:
+                sent.remove(one)
+                continue
+            worker, item = one.pop(0)
+            waiting[worker].append(item)
+        return waiting
 
     def _publish(self, batches: list[PublishedBatch]) -> None:
         if any(len(batch) for batch in batches):

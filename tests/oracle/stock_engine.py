@@ -67,15 +67,7 @@ class StockEngine(Engine):
         order = list(waiting)
         self._choose.shuffle(order)
         sent = [list(self._stock[worker].rows(waiting[worker])) for worker in order if waiting[worker]]
-        waiting = {worker: [] for worker in range(self.routes.workers)}
-        while sent:
-            one = self._choose.choice(sent)
-            if not one:
-                sent.remove(one)
-                continue
-            worker, item = one.pop(0)
-            waiting[worker].append(item)
-        for worker, items in waiting.items():
+        for worker, items in self._mixed(sent).items():
             if items:
                 for batch in self._stock[worker].stock(items):
                     self._count()

@@ -42,6 +42,18 @@ def _deliver(scene: Scene, people: int) -> Deliverer:
     return to
 
 
+def _hubspot_whose_day_ends_soon(monkeypatch: pytest.MonkeyPatch, calls_left: int) -> FakeHubspot:
+    monkeypatch.setattr("nurt.adapters.hubspot.DAILY_WAIT_S", 0.8)
+    fake = FakeHubspot()
+    fake.daily_left = calls_left
+    _later(0.5, fake, "daily_left", 1_000)
+    return fake
+
+
+def _later(seconds: float, fake: Fake, name: str, value: object) -> None:
+    threading.Timer(seconds, setattr, (fake, name, value)).start()
+
+
 def test_hubspots_window_is_left_alone_when_nothing_remains_of_it(redis_url: str) -> None:
     fake = FakeHubspot()
     fake.faults.windows = [(10, 0.6)]
@@ -52,20 +64,14 @@ def test_hubspots_window_is_left_alone_when_nothing_remains_of_it(redis_url: str
 
 
 def test_hubspots_day_is_left_alone_when_nothing_remains_of_it(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nurt.adapters.hubspot.DAILY_WAIT_S", 0.8)
-    fake = FakeHubspot()
-    fake.daily_left = 5
-    threading.Timer(0.5, lambda: setattr(fake, "daily_left", 1_000)).start()
+    fake = _hubspot_whose_day_ends_soon(monkeypatch, calls_left=5)
     with delivering(redis_url, fake, "hubspot", Hubspot, "token: token") as scene:
         _deliver(scene, 12)
         assert len(fake.objects["contacts"]) == 12 and fake.throttled == 0
 
 
 def test_hubspots_daily_refusal_rests_long_and_loses_nothing(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nurt.adapters.hubspot.DAILY_WAIT_S", 0.8)
-    fake = FakeHubspot()
-    fake.daily_left = 0
-    threading.Timer(0.5, lambda: setattr(fake, "daily_left", 1_000)).start()
+    fake = _hubspot_whose_day_ends_soon(monkeypatch, calls_left=0)
     with delivering(redis_url, fake, "hubspot", Hubspot, "token: token") as scene:
         _deliver(scene, 5)
         assert len(fake.objects["contacts"]) == 5 and fake.throttled == 1
@@ -96,7 +102,7 @@ def test_dataverses_window_is_left_alone_when_little_remains_of_it(
 def test_dataverses_refusals_by_any_of_its_three_limits_are_repeated(redis_url: str) -> None:
     fake = FakeDataverse()
     fake.execution_left_s = 0.0
-    threading.Timer(0.5, lambda: setattr(fake, "execution_left_s", 900.0)).start()
+    _later(0.5, fake, "execution_left_s", 900.0)
     with delivering(redis_url, fake, "dataverse", Dataverse, f"login_url: URL, tenant: t, {LOGIN}") as scene:
         _deliver(scene, 3)
         assert len(fake.rows["contacts"]) == 3 and fake.throttled and not scene.store().refusals()
@@ -106,7 +112,7 @@ def test_salesforces_day_is_left_alone_when_nearly_all_is_used(redis_url: str, m
     monkeypatch.setattr("nurt.adapters.salesforce.USAGE_WAIT_S", 0.8)
     fake = FakeSalesforce()
     fake.counts_usage, fake.usage = True, (90, 100)
-    threading.Timer(0.6, lambda: setattr(fake, "usage", (0, 15_000))).start()
+    _later(0.6, fake, "usage", (0, 15_000))
     with delivering(redis_url, fake, "salesforce", Salesforce, LOGIN) as scene:
         _deliver(scene, 15)
         assert len(fake.objects["Contact"]) == 15 and fake.throttled == 0
