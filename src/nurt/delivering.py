@@ -49,9 +49,9 @@ LOOK_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
-def open_store(settings: Settings, name: str) -> DeliveryStore:
-    """Open a destination's memory, for looking at it or for a run."""
-    return DeliveryStore(open_redis(settings), Keys(settings.prefix, settings.shards), name)
+def open_store(settings: Settings, name: str, part: int = 0) -> DeliveryStore:
+    """Open a destination's memory, for looking at it or for a worker of a run."""
+    return DeliveryStore(open_redis(settings), Keys(settings.prefix, settings.shards), name, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Delivery:
         self._workers = int(mapping.options.get("workers", 1))
         self._store = open_store(settings, mapping.name)
         self._store.begin()
+        self._stores: list[DeliveryStore] = []
         self._lanes = Lanes()
         self._logs: list[MessageLog] = []
         self._backfills: list[MessageLog] = []
@@ -131,12 +132,10 @@ class Delivery:
     def deliverer(self) -> Deliverer:
         """Make what delivers for one worker."""
         to = self.destination()
-        store = open_store(self.settings, self.mapping.name)
-        store.run = self._store.run
         return Deliverer(
             to,
             rules_of(self.settings, self.mapping, to, self.start.generation),
-            store,
+            self._open_store(),
             wishes_of(self.settings, self.mapping),
             lanes=self._lanes,
             stopping=self._stop.is_set,
@@ -146,11 +145,18 @@ class Delivery:
         kind = self.mapping.kind
         if kind not in TABLE_KINDS:
             return self.deliverer()
-        store = open_store(self.settings, self.mapping.name)
-        store.run = self._store.run
+        store = self._open_store()
         with self._lock:
             shelves = shelves_of(self.settings, self.mapping)
         return TableDeliverer(shelves, store, self.start.generation, stopping=self._stop.is_set)
+
+    def _open_store(self) -> DeliveryStore:
+        """Open a store for one worker."""
+        with self._lock:
+            store = open_store(self.settings, self.mapping.name, len(self._stores))
+            store.run = self._store.run
+            self._stores.append(store)
+            return store
 
     def _tell_of_mapping(self, from_scratch: bool) -> None:
         """Say that rows which do not change keep what an earlier mapping gave them."""
@@ -211,7 +217,7 @@ class Delivery:
         with self._lock:
             noted = self._store.get(which) or {}
             noted |= {f"{topic}:{number}": at for (topic, number), at in offsets.items()}
-            self._store.put(which, noted)
+            self._store.note(which, noted, self._stores)
 
     def _done(self, _index: int) -> None:
         if all(log.exhausted() for log in self._backfills):

@@ -68,6 +68,7 @@ def _workers(scene: Scene, lanes: Lanes) -> list[Deliverer]:
     """Open two workers of one run."""
     first, second = scene.deliverer(lanes=lanes), scene.deliverer(lanes=lanes)
     first._store.run = second._store.run  # type: ignore[attr-defined]
+    first._store._mark = first._store.key("w1")  # type: ignore[attr-defined]
     return [first, second]
 
 

@@ -7,18 +7,22 @@ newest of its destination, so a second process that delivers the same takes over
 from __future__ import annotations
 
 import re
+import secrets
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import WatchError
 
+from nurt.adapters.redis_away import walk
 from nurt.adapters.redis_reading import until_answered
 from nurt.core.delivery_kin import NOT_THERE, WAITS_MAX
 from nurt.core.delivery_notes import Message, Notes, Parked
@@ -63,15 +67,44 @@ end
 """
 
 
-class DeliveryStore:
-    """One destination's memory; implements ports.DeliveryMemory. `client` gives bytes."""
+# KEYS: the run, the note, then one mark a worker. ARGV: the run, the note, then (nonce, number) of each worker.
+_NOTE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+for at = 3, #KEYS do
+  local nonce, number = ARGV[2 * at - 3], tonumber(ARGV[2 * at - 2])
+  local held, reached = string.match(redis.call('GET', KEYS[at]) or '', '^(.*)%.(.*)$')
+  if number > 0 and (held ~= nonce or tonumber(reached) < number) then return 0 end
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
 
-    def __init__(self, client: Redis, keys: Keys, destination: str) -> None:
+Answer = TypeVar("Answer")
+
+
+class DeliveryStore:
+    """One destination's memory; implements ports.DeliveryMemory.
+
+    Every write carries the number of the write, so it is known whether one was done when its connection broke, and
+    whether the server still has the one before: one that came back older would let a row pass for told, or a parked
+    one be forgotten.
+
+    Args:
+        client: gives bytes.
+        part: which of the run's workers this is; each writes by a store of its own.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, destination: str, part: int = 0) -> None:
         self._client: Any = client
         self._base = keys.named(f"d:{destination}:")
         self._buckets = keys.named("d:")
         self._take = self._client.register_script(_TAKE)
         self._pause = self._client.register_script(_PAUSE)
+        self._noting = self._client.register_script(_NOTE)
+        self._mark = self.key(f"w{part}")
+        self._nonce = secrets.token_hex(4)
+        self._written = 0
+        self._writing = threading.Lock()  # calls to the receiver are made, and noted, by several threads
         self.destination = destination
         self.run = 0
 
@@ -86,8 +119,40 @@ class DeliveryStore:
 
     def check(self) -> None:
         """Raise Fenced when a newer run delivers to this destination."""
-        if int(self._asked(lambda: self._client.get(self.key("run"))) or 0) != self.run:
-            raise self._fenced()
+        self._check_run(self._asked(lambda: self._client.get(self.key("run"))))
+
+    def _check_run(self, value: bytes | None) -> None:
+        run = int(value or 0)
+        if run < self.run:
+            raise self._older()
+        if run > self.run:
+            raise Fenced(
+                f"delivering to {self.destination}: run {self.run} was overtaken by a newer one (one process delivers "
+                "to a destination); stop one of them"
+            )
+
+    def _number_of(self, mark: bytes | None) -> int:
+        """Return which of our writes a mark is of; 0: of none."""
+        nonce, _, number = (mark or b"").decode().partition(".")
+        return int(number) if nonce == self._nonce else 0
+
+    def _older(self) -> Fenced:
+        return Fenced(
+            f"delivering to {self.destination}: Redis came back older than what run {self.run} noted in it (a failover "
+            "or a restart that lost writes); start this delivery again: it tells again what was forgotten"
+        )
+
+    def note(self, name: str, offsets: Any, stores: Sequence[DeliveryStore]) -> None:
+        """Write how far the delivery is, before it is committed elsewhere.
+
+        Raises Fenced when not all is there that its workers' stores wrote, or a newer run delivers.
+        """
+        written = [part for one in stores for part in (one._nonce, one._written)]
+        keys = [self.key("run"), self.key(name), *(one._mark for one in stores)]
+        arguments = [self.run, orjson.dumps(offsets), *written]
+        if not self._asked(lambda: self._noting(keys=keys, args=arguments)):
+            self.check()
+            raise self._older()
 
     def load(self, subjects: Sequence[str]) -> dict[str, Record]:
         """Read records; an empty one for whom nothing is known."""
@@ -100,13 +165,22 @@ class DeliveryStore:
     def write(self, notes: Notes) -> None:
         """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
         if notes:
-            self._asked(lambda: self._write(notes))
+            with self._writing:
+                self._asked(lambda: self._write(notes))
+                self._written += 1
 
     def _write(self, notes: Notes) -> None:
+        """Write notes, unless they turn out to be written already. What was written before must be there still."""
+        number = self._written + 1
         with self._client.pipeline() as pipe:
-            pipe.watch(self.key("run"))
-            if int(pipe.get(self.key("run")) or 0) != self.run:
-                raise self._fenced()
+            pipe.watch(self.key("run"), self._mark)
+            run, mark = pipe.mget(self.key("run"), self._mark)
+            self._check_run(run)
+            held = self._number_of(mark)
+            if held == number:
+                return
+            if held != self._written:
+                raise self._older()
             pipe.multi()
             if notes.records:
                 pipe.mset({self._record_key(one): record.encode() for one, record in notes.records.items()})
@@ -128,12 +202,13 @@ class DeliveryStore:
                 pipe.delete(*(self.key("q" + one) for one in notes.cured))
                 pipe.zrem(self.key("refused"), *notes.cured)
             self._write_kept(pipe, notes)
-            for what, number in notes.counts.items():
-                pipe.hincrby(self.key("counts"), what, number)
+            for what, times in notes.counts.items():
+                pipe.hincrby(self.key("counts"), what, times)
+            pipe.set(self._mark, f"{self._nonce}.{number}")
             try:
                 pipe.execute()
-            except WatchError:
-                raise self._fenced() from None
+            except WatchError as doubt:  # a newer run, or a connection that broke: the next look tells
+                raise RedisAway("it is not known whether notes were written") from doubt
 
     def _write_kept(self, pipe: Any, notes: Notes) -> None:
         if kept := {self.key("b" + one): _pack(message) for one, message in notes.kept.items() if message is not None}:
@@ -218,7 +293,8 @@ class DeliveryStore:
         """Yield who was told before that back-fill, holds rows, and was not told since."""
         start = len(self._base) + 1
         pattern = re.sub(rb"([\\\[\]?*^-])", rb"\\\1", self._base) + b"r*"
-        records = (key for key in self._client.scan_iter(pattern, count=SCAN_ROWS) if len(key) == start + ID_BYTES)
+        found = (key for keys in walk(self._client, pattern, SCAN_ROWS) for key in keys)
+        records = (key for key in found if len(key) == start + ID_BYTES)
         for keys in _some(records, SCAN_ROWS):
             for key, value in zip(keys, self._client.mget(keys), strict=True):
                 record = Record.decode(value)
@@ -273,13 +349,7 @@ class DeliveryStore:
     def _record_key(self, subject: str) -> bytes:
         return self._base + b"r" + bytes.fromhex(subject)
 
-    def _fenced(self) -> Fenced:
-        return Fenced(
-            f"delivering to {self.destination}: run {self.run} was overtaken by a newer one (one process delivers to a "
-            "destination); stop one of them"
-        )
-
-    def _asked(self, call: Callable[[], Any]) -> Any:
+    def _asked(self, call: Callable[[], Answer]) -> Answer:
         """Ask; waits while Redis is away."""
         return until_answered(call, f"delivering to {self.destination}")
 

@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
 from nurt.adapters.redis_client import place_of, remedy_of
-from nurt.errors import ConnectionFailed
+from nurt.errors import ConfigurationError, ConnectionFailed
 
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 """What a server that is away looks like; anything else is an answer."""
@@ -111,17 +111,22 @@ def _remedy(client: Redis, error: Exception) -> str:
     return remedy_of(client)
 
 
-def patiently(client: Redis, ask: Callable[[], Answer], away_max_s: float = AWAY_MAX_S) -> Answer:
+def patiently(
+    client: Redis, ask: Callable[[], Answer], away_max_s: float = AWAY_MAX_S, doing: str = "reaching Redis"
+) -> Answer:
     """Ask what may be asked twice, until there is an answer.
 
-    Raises ConnectionFailed when the server is away for too long; at once what says that it refuses us.
+    Raises ConnectionFailed when the server is away for too long, ConfigurationError at once when it refuses us.
     """
-    patience = Patience(client, away_max_s)
+    patience = Patience(client, away_max_s, doing)
     while True:
         try:
             return ask()
-        except (AuthenticationError, NoPermissionError):
-            raise
+        except (AuthenticationError, NoPermissionError) as refused:
+            raise ConfigurationError(
+                f"{doing} at {place_of(client)}: the server refuses us ({type(refused).__name__}); "
+                "correct the credentials in `state.url`"
+            ) from None
         except AWAY as error:
             patience.note(error)
         except ResponseError as error:

@@ -12,11 +12,13 @@ from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
+from nurt.adapters.redis_away import is_no_writes
 from nurt.adapters.redis_client import place_of, remedy_of
 from nurt.errors import ConfigurationError, ConnectionFailed
 
@@ -31,7 +33,9 @@ def until_answered(ask: Callable[[], Answer], doing: str) -> Answer:
     while True:
         try:
             return ask()
-        except (RedisConnectionError, RedisTimeoutError) as away:
+        except (RedisConnectionError, RedisTimeoutError, ResponseError) as away:
+            if isinstance(away, ResponseError) and not is_no_writes(away):
+                raise
             if time.monotonic() > until_s:
                 raise ConnectionFailed(
                     f"{doing}: Redis has not answered for {AWAY_S_MAX:.0f} s ({type(away).__name__}); start it, then "

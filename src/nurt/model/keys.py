@@ -58,7 +58,7 @@ time) and `q<hex>:<object>` (one, with the receiver's words), `k<hash>`
 (the profile that wrote a shared row last), `a<account>` (set: profiles that claim an account), `o<account>` (set: its
 orders), `b<hex>` (the message of an order, or of what was refused), `counts`, `status`, `generation`, `live`,
 `backfill` (offsets noted before they are committed), `offsets` (of a delivery that reads the state itself), `kept`
-(of one that reads figures and orders that are kept). Under
+(of one that reads figures and orders that are kept), `w<worker>` (the number of its last write). Under
 `<prefix>:d:<bucket>:` a number for each rate limit (the moment until which it is used up), and `until` (the receiver
 asked to be left alone). Only the rates expire.
 """
