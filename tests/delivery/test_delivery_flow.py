@@ -33,6 +33,7 @@ from nurt.model.raw import RawBatch
 from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.settings import Settings
+from nurt.wiring import open_redis
 from tests.contracts.published import encode, id_of, profile
 from tests.delivery.scene import chosen, key_of
 
@@ -92,7 +93,7 @@ class State:
     """Profiles written into the state, as the profiles stage does."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = Redis.from_url(settings.redis_url)
+        self._client = open_redis(settings)
         self._keys = Keys(settings.prefix, settings.shards)
 
     def publish(self, *told: tuple[int, int, str | None]) -> None:

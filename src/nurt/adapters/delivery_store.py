@@ -166,8 +166,14 @@ class DeliveryStore:
         """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
         if notes:
             with self._writing:
-                self._asked(lambda: self._write(notes))
+                self._asked(lambda: self._try_to_write(notes))
                 self._written += 1
+
+    def _try_to_write(self, notes: Notes) -> None:
+        try:
+            self._write(notes)
+        except WatchError as doubt:  # a newer run, or a connection that broke on the way: the next look tells
+            raise RedisAway("it is not known whether notes were written") from doubt
 
     def _write(self, notes: Notes) -> None:
         """Write notes, unless they turn out to be written already. What was written before must be there still."""
@@ -205,10 +211,7 @@ class DeliveryStore:
             for what, times in notes.counts.items():
                 pipe.hincrby(self.key("counts"), what, times)
             pipe.set(self._mark, f"{self._nonce}.{number}")
-            try:
-                pipe.execute()
-            except WatchError as doubt:  # a newer run, or a connection that broke: the next look tells
-                raise RedisAway("it is not known whether notes were written") from doubt
+            pipe.execute()
 
     def _write_kept(self, pipe: Any, notes: Notes) -> None:
         if kept := {self.key("b" + one): _pack(message) for one, message in notes.kept.items() if message is not None}:
