@@ -14,7 +14,7 @@ from redis import Redis
 from nurt.adapters.webhook import Webhook
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
-from nurt.model.delivery import Answer, Call, Fate, Limits, Verdict
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Ref, Trouble, Verdict, Write
 from nurt.operators.deliver import Deliverer
 from nurt.operators.deliver_lanes import Lanes
 from tests.delivery.scene import Scene, mapping_of
@@ -93,7 +93,37 @@ def test_no_key_is_ever_in_two_calls_at_once(redis_url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(deliver, to, share) for to, share in zip(workers, shares, strict=True)]:  # type: ignore[arg-type]
             done.result()
-    assert receiver.clashes == 0 and receiver.most > 2
+    assert receiver.clashes == 0 and 2 < receiver.most <= receiver.limits.concurrency, "over both workers"
+
+
+def test_a_merge_holds_the_heirs_row_too() -> None:
+    lanes = Lanes()
+    merge = Write("a", 1, "contact", Op.MERGE, "a", {}, refs=(Ref("contact", "b", None),))
+    change = Write("b", 1, "contact", Op.UPSERT, "b", {"email": "b@x.pl"})
+    assert lanes.claim(Call("contact", Op.MERGE, (merge,), False), 4)
+    assert not lanes.claim(Call("contact", Op.UPSERT, (change,), False), 4)
+    lanes.release(Call("contact", Op.MERGE, (merge,), False))
+    assert lanes.claim(Call("contact", Op.UPSERT, (change,), False), 4)
+
+
+def test_a_receiver_that_is_away_and_says_for_how_long_is_left_alone_by_every_call(redis_url: str) -> None:
+    class Away(Watched):
+        def __init__(self, *_mapping: object) -> None:
+            super().__init__()
+            self.calls_at: list[float] = []
+
+        def send(self, call: Call) -> Answer:
+            self.calls_at.append(time.monotonic())
+            if len(self.calls_at) == 1:
+                return Answer(trouble=Trouble.DOWN, code="http_503", wait_s=0.6)
+            return super().send(call)
+
+    receiver = Away()
+    receiver.limits = Limits(rows_max=4, concurrency=1)
+    scene = Scene(Redis.from_url(redis_url), mapping_of(MAPPING.format(url="http://x", rates="[]")), lambda _: receiver)
+    scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(20)])
+    first, *others = receiver.calls_at
+    assert len(others) == 5 and min(others) - first >= 0.55
 
 
 def test_workers_share_one_limit(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ class Flight:
             circuit_s = self._breaker.wait_s(now_s)
             if circuit_s is None or circuit_s > 0:
                 return LOOK_S if circuit_s is None else min(LOOK_S, circuit_s)
-            if not self._lanes.claim(attempt.call):
+            if not self._lanes.claim(attempt.call, self._concurrency.most):
                 return LANE_WAIT_S
             bucket_s = self._store.take(self._to.bucket, self._buckets) * self._pace.speed
             if bucket_s > 0:
@@ -167,14 +167,14 @@ class Flight:
         trouble = answer.trouble
         if trouble is not Trouble.UNAUTHORISED:
             self._bad_logins = 0
+        if answer.wait_s:
+            self._store.pause(self._to.bucket, self._pace.real_s(answer.wait_s))
         if trouble is Trouble.DOWN:
             self._breaker = self._breaker.failed(self._pace.now_s(), answer.wait_s)
             is_open = self._breaker.circuit is Circuit.OPEN
             self._tell("waiting: the receiver does not answer" if is_open else "", answer.code)
             return
         self._breaker = self._breaker.answered()
-        if answer.wait_s:
-            self._store.pause(self._to.bucket, self._pace.real_s(answer.wait_s))
         if trouble is Trouble.THROTTLED:
             notes.count("throttled")
             self._concurrency = self._concurrency.throttled()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from nurt.errors import NurtError
-from nurt.model.delivery import Call
+from nurt.model.delivery import Call, Op
 
 LANE_WAIT_S = 0.02
 
@@ -21,11 +21,12 @@ class Stopping(NurtError):
 
 @dataclass(slots=True)
 class Lanes:
-    """Keys and subjects that are taken."""
+    """Keys and subjects that are taken, and how many calls are under way."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     taken: set[tuple[str, str]] = field(default_factory=set)
     subjects: set[str] = field(default_factory=set)
+    calls: int = 0
 
     def enter(self, subjects: Iterable[str]) -> set[str]:
         """Take those subjects that are free; returns them."""
@@ -49,16 +50,26 @@ class Lanes:
         with self.lock:
             self.subjects -= {*subjects}
 
-    def claim(self, call: Call) -> bool:
-        """Take the keys of a call, all or none."""
-        keys = {(write.object, write.key) for write in call.writes}
+    def claim(self, call: Call, calls_max: int) -> bool:
+        """Take the keys of a call, all or none; none while so many calls of all workers are under way."""
+        keys = _keys(call)
         with self.lock:
-            if keys & self.taken:
+            if self.calls >= calls_max or keys & self.taken:
                 return False
             self.taken |= keys
+            self.calls += 1
             return True
 
     def release(self, call: Call) -> None:
         """Give them back."""
         with self.lock:
-            self.taken -= {(write.object, write.key) for write in call.writes}
+            self.taken -= _keys(call)
+            self.calls -= 1
+
+
+def _keys(call: Call) -> set[tuple[str, str]]:
+    """Name the rows that a call writes; a merge writes the heir's too."""
+    keys = {(write.object, write.key) for write in call.writes}
+    if call.op is Op.MERGE:
+        keys |= {(ref.object, ref.key) for write in call.writes for ref in write.refs}
+    return keys
