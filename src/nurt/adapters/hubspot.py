@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nurt.adapters.delivery_http import (
+    WORDS_MAX,
     Http,
     Reply,
     all_accepted,
@@ -150,9 +151,10 @@ class Hubspot:
                 return Answer(trouble=Trouble.REFUSED, code="end_of_link_not_found")
             some = [{"from": {"id": a}, "to": {"id": b}} for a, b in pairs]
             reply = self._http.send("POST", f"{kinds}/associate/default", {"inputs": some})
-            answer = self._one(call, reply)
-            if answer.trouble is not None:
-                return answer
+            if isinstance(reply, Answer):
+                return reply
+            if (failed := _trouble(reply) or _unlinked(call, reply)) is not None:
+                return failed
             return Answer(tuple(Verdict(Fate.ACCEPTED, receiver_id=f"{a}{LINK_SIGN}{b}") for a, b in pairs))
         some = [{"from": {"id": a}, "to": [{"id": b}]} for a, b in pairs if a and b]
         if not some:
@@ -226,6 +228,19 @@ def _rest_s(headers: Mapping[str, str]) -> float | None:
     if headers.get("x-hubspot-ratelimit-remaining") == "0":
         return float(headers.get("x-hubspot-ratelimit-interval-milliseconds", "10000")) / 1000
     return None
+
+
+def _unlinked(call: Call, reply: Reply) -> Answer | None:
+    """Find what a success says of pairs that could not be linked; several are halved until the guilty one is found."""
+    said = reply.json if isinstance(reply.json, dict) else {}
+    errors = said.get("errors") or ()
+    if not errors:
+        return None if said.get("results") else Answer()
+    category = str(errors[0].get("category", "error"))
+    words = str(errors[0].get("message", ""))[:WORDS_MAX]
+    if len(call.writes) > 1:
+        return Answer(trouble=Trouble.REFUSED, code=category, words=words)
+    return Answer((Verdict(FATES.get(category, Fate.REFUSED), category, words),))
 
 
 def _end(write: Write, at: int) -> tuple[str, str | None]:

@@ -152,16 +152,22 @@ class FakeHubspot(Fake):
         return Told(200, {"id": stays, "properties": self.objects[kind][stays]})
 
     def _associate(self, what: str, near: str, far: str, inputs: list[dict[str, Any]]) -> Told:
+        if what == "archive":
+            self.links -= {(one["from"]["id"], to["id"]) for one in inputs for to in one["to"]}
+            return Told(204)
+        results: list[dict[str, Any]] = []
+        errors: list[Error] = []
         for one in inputs:
-            if what == "archive":
-                self.links -= {(one["from"]["id"], to["id"]) for to in one["to"]}
-            elif one["from"]["id"] not in self.objects[near] or one["to"]["id"] not in self.objects[far]:
-                return _invalid("an end is not there")
+            ends = one["from"]["id"], one["to"]["id"]
+            if ends[0] in self.objects[near] and ends[1] in self.objects[far]:
+                self.links.add(ends)
+                results.append({"from": {"id": ends[0]}, "to": {"id": ends[1]}})
             else:
-                self.links.add((one["from"]["id"], one["to"]["id"]))
-        return Told(
-            204 if what == "archive" else 200, None if what == "archive" else {"status": "COMPLETE", "results": []}
-        )
+                errors.append({"status": "error", "category": "OBJECT_NOT_FOUND", "message": "an end is not there"})
+        told: dict[str, Any] = {"status": "COMPLETE", "results": results}
+        if not errors:
+            return Told(200, told)
+        return Told(207, {**told, "numErrors": len(errors), "errors": errors})
 
     def _find(self, kind: str, name: str, value: str) -> str | None:
         return next((id_ for id_, held in self.objects[kind].items() if held.get(name) == value), None)

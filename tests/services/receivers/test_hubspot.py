@@ -60,6 +60,18 @@ def test_errors_are_matched_to_rows_by_their_trace_id(fake: FakeHubspot, redis_u
     assert refused[key_of(3)].code == "VALIDATION_ERROR" and "broken is invalid" in refused[key_of(3)].words
 
 
+def test_a_link_that_a_success_says_was_not_made_is_refused_alone(fake: FakeHubspot, redis_url: str) -> None:
+    scene = _scene(fake, redis_url)
+    to = scene.deliverer()
+    to.deliver([scene.say(n, email=f"{n}@x.pl") for n in range(5)])
+    gone = next(id_ for id_, held in fake.objects["contacts"].items() if held["nurt_id"] == key_of(3))
+    del fake.objects["contacts"][gone]  # deleted in HubSpot
+    to.deliver([scene.say(n, email=f"{n}@x.pl", company="Firma", tax_id="PL525") for n in range(5)])
+    assert len(fake.links) == 4
+    (refusal,) = scene.store().refusals()
+    assert (refusal.subject, refusal.object, refusal.code) == (key_of(3), "works_for", "OBJECT_NOT_FOUND")
+
+
 def test_only_what_changed_is_sent_and_null_clears(fake: FakeHubspot, redis_url: str) -> None:
     scene = _scene(fake, redis_url)
     to = scene.deliverer()
