@@ -52,8 +52,9 @@ def test_a_command_that_is_unknown_is_a_mistake_of_usage(nurt_command: Callable[
 
 @pytest.mark.parametrize("command", ["stats", "run", "check", "profile a@b.pl", "quarantine list"])
 def test_without_settings_every_command_says_in_one_line_how_to_get_them(
-    nurt_command: Callable[..., Ran], command: str, tmp_path: Path
+    nurt_command: Callable[..., Ran], command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("NURT_CACHE", str(tmp_path))  # as on a new machine: nothing is compiled before that is said
     ran = nurt_command(*command.split(), "--config", str(tmp_path / "nurt.yaml"))
     assert ran.code == errors.ConfigurationError.exit_code
     assert ran.out == ""

@@ -14,6 +14,7 @@ from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
 from nurt.cli.watching import log_to_stderr, watching
 from nurt.running import run_cluster, run_here, run_stock_here, stopping_on_signals
 from nurt.settings import Settings, load_settings
+from nurt.wiring import read_mapping
 
 
 def run(
@@ -53,11 +54,12 @@ def run(
     if flow not in ("profiles", "stock"):
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     log_to_stderr(logging.WARNING if quiet else logging.INFO)
+    told = load_settings(config)
+    read_mapping(told)  # so that a mistake is said at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers
-        is_embedded = load_settings(config).redis_url == EMBEDDED
-        if many == 1 or is_embedded or until_end:
+        if many == 1 or told.redis_url == EMBEDDED or until_end:
             _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
             return
         with watching(settings):
