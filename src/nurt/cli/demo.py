@@ -6,13 +6,13 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from os.path import relpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -26,7 +26,7 @@ from nurt.adapters.read_figures import OUTCOMES, Count, totals
 from nurt.cli.frame import State, aside, deployment, page, print_table, refuse, state_of, table_of
 from nurt.cli.profile_page import print_profile
 from nurt.cli.simulate import day_bar
-from nurt.cli.stock import show_stock, view_of
+from nurt.cli.stock import orders_of, show_stock, view_of
 from nurt.cli.watching import log_to_stderr, watching
 from nurt.running import run_here, run_stock_here, stopping_on_signals
 from nurt.settings import ROWS_MAX, Settings
@@ -35,6 +35,8 @@ from nurt.simulate.targets import simulate_to_archive
 
 DAYS = 60
 SOLD = "TEA-ASSAM"
+ORDERS = range(100_000_011, 100_000_111)
+"""Numbers of some orders of the Polish shop that no genuine order bears, too."""
 SETTINGS = """\
 # Made by `nurt demo`; running it again makes this folder anew.
 mapping: [mapping.yaml, corpus.yaml]
@@ -107,10 +109,10 @@ def demo(
         seconds = time.monotonic() - folding
         with state_of(settings) as state:
             _show(state, folder, input_, seconds)
-        _sell(settings)
+        order = _sell(settings)
         _deliver(settings)
     page.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
-    _go_on(folder)
+    _go_on(folder, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +214,8 @@ def _show(state: State, folder: Path, input_: Input, seconds: float) -> None:
         print_profile(view)
 
 
-def _sell(settings: Settings) -> None:
-    """Run the flow of stock over the same messages, and show what can be sold of one sku."""
+def _sell(settings: Settings) -> int:
+    """Run the flow of stock over the same messages, and show what can be sold of one sku; returns a telling order."""
     from flows.stock import stock
 
     began = time.monotonic()
@@ -222,6 +224,12 @@ def _sell(settings: Settings) -> None:
     page.print(f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n")
     with view_of(settings) as opened:
         show_stock(opened, SOLD)
+        told = (number for number in ORDERS for one in orders_of(opened, str(number)) if _is_telling(one))
+        return next(told, ORDERS[0])
+
+
+def _is_telling(order: Mapping[str, Any]) -> bool:
+    return bool(order["documents"] and order["shipments"]) and len(order["lines"]) > 1
 
 
 def _deliver(settings: Settings) -> None:
@@ -250,14 +258,14 @@ def _deliver(settings: Settings) -> None:
     )
 
 
-def _go_on(folder: Path) -> None:
+def _go_on(folder: Path, order: int) -> None:
     config = folder / "nurt.yaml"
     program = "nurt" if shutil.which("nurt") else relpath(sys.argv[0])
     email = ProfileTables(folder / "profiles.duckdb").some_email() or "anna@example.com"
     for command, what in (
         (f"profile {email} -c {config}", "another customer"),
         (f"stock KIT-MUG -c {config}", "what can be sold of another sku, and why"),
-        (f"order 100000017 -c {config}", "an order across shop and ERP"),
+        (f"order {order} -c {config}", "an order across shop and ERP"),
         (f"deliver status -c {config}", "how the delivery went"),
         (f"stats --count -c {config}", "where the messages of every topic ended, what is stored"),
         (f"quarantine list -c {config}", "what could not be folded, and what to do"),

@@ -127,15 +127,27 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; see `table_of`."""
-    page.print(table_of(title, columns, rows))
+    if title:
+        page.print(Text(title, "bold"))  # rich would fold a table's own title to the table's width
+    page.print(table_of("", columns, rows))
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """Make a table; columns whose name ends in `>` are numbers, set to the right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    """Make a table; columns whose name ends in `>` are numbers, set to the right. Names stay whole where they can."""
+    named = any(column.rstrip(">") for column in columns)
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=named
+    )
+    name_letters = max((len(str(row[0])) for row in rows), default=0)
     for column in columns:
-        right = column.endswith(">")
-        table.add_column(column.rstrip(">"), justify="right" if right else "left", overflow="fold", header_style="dim")
+        right, whole = column.endswith(">"), not table.columns and name_letters <= page.width * 2 // 5
+        table.add_column(
+            column.rstrip(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=whole,
+            header_style="dim",
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     return table

@@ -174,12 +174,8 @@ def order(
 
     nurt order 100000017 --json
     """
-    with _opened(config) as (view, realms, ids):
-        found: list[dict[str, Any]] = []
-        for realm in realms:
-            papers = view.by_token(realm, [order_token(ids, number)])
-            joined = view.orders(realm, papers, MomentClock().today())
-            found += [one for one in joined.values() if one and number in (one["number"], one["reference"])]
+    with _opened(config) as opened:
+        found = orders_of(opened, number)
         if not found:
             raise refuse(
                 f"showing order {number}", "no order has this number or reference", "check it, or wait for its row"
@@ -191,6 +187,17 @@ def order(
             return
         for one in found:
             _print_order(one)
+
+
+def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
+    """Find the orders with a number or reference, of all realms, as they are now."""
+    view, realms, ids = opened
+    found: list[dict[str, Any]] = []
+    for realm in realms:
+        papers = view.by_token(realm, [order_token(ids, number)])
+        joined = view.orders(realm, papers, MomentClock().today())
+        found += [one for one in joined.values() if one and number in (one["number"], one["reference"])]
+    return found
 
 
 def _print_order(one: dict[str, Any]) -> None:
