@@ -12,6 +12,7 @@ from redis import Redis
 
 from nurt.adapters.kept_log import KeptLog
 from nurt.adapters.kept_topic import KeptTopic
+from nurt.errors import Fenced
 from nurt.model.head import stamp
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
@@ -68,6 +69,20 @@ def test_numbers_grow_over_runs_even_when_everything_was_forgotten(topic: KeptTo
     topic.clear()
     topic.append(said((b"a", stamp(OLD_RUN + 1, 1), b"1")), 2)
     assert [one.key for one in topic.read(read_to, None, 10)] == [b"a"]
+
+
+def test_a_writer_notices_that_redis_came_back_older(client: Any, keys: Keys, topic: KeptTopic) -> None:
+    topic.append(said((b"a", stamp(RUN, 1), b"1")), 2)
+    topic.append(said((b"a", stamp(RUN, 1), b"1")), 2)
+    topic.append(said((b"b", stamp(RUN, 2), b"1")), 2)
+    place = keys.realm_place("default")
+    client.zrem(place + b"inurt.orders", b"b")
+    client.hdel(place + b"znurt.orders", b"b")
+    with pytest.raises(Fenced, match="came back older"):
+        topic.append(said((b"a", stamp(RUN, 3), b"2")), 2)
+    assert held(topic) == {b"a": b"1"}, "nothing is written over the gap"
+    KeptTopic(client, place, "nurt.orders").append(said((b"a", stamp(RUN + 1, 1), b"2")), 2)
+    assert held(topic) == {b"a": b"2"}, "the next run says what is owed"
 
 
 def test_reading_goes_on_where_it_ended_and_stops_where_it_is_told(topic: KeptTopic) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 
 from nurt.adapters.redis_reading import until_answered
+from nurt.errors import Fenced
 from nurt.model.head import SEQUENCE_BITS, owed_score
 from nurt.model.published import PublishedBatch
 
@@ -22,12 +23,14 @@ MESSAGES_MAX = 1_000
 """Of one call, so that the server is not held up."""
 
 # KEYS: bodies (hash: revision, version, Avro body by key), order (zset: keys by number).
-# ARGV: the least number, then key and value of each message. A revision that is there already changes nothing.
+# ARGV: the least number, the newest number that the writer knows, then key and value of each message. A revision that
+# is there already changes nothing. Returns the newest number; -1, and does nothing, when the writer knows a newer one.
 _APPEND = """
 local newest = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-local at = tonumber(ARGV[1])
-if newest[2] and tonumber(newest[2]) >= at then at = tonumber(newest[2]) + 1 end
-for one = 2, #ARGV, 2 do
+local top = tonumber(newest[2] or '0')
+if top < tonumber(ARGV[2]) then return '-1' end
+local at = math.max(tonumber(ARGV[1]), top + 1)
+for one = 3, #ARGV, 2 do
   local held = redis.call('HGET', KEYS[1], ARGV[one])
   local is_newer = true
   if held then
@@ -38,9 +41,11 @@ for one = 2, #ARGV, 2 do
   if is_newer then
     redis.call('HSET', KEYS[1], ARGV[one], ARGV[one + 1])
     redis.call('ZADD', KEYS[2], string.format('%.0f', at), ARGV[one])
+    top = at
     at = at + 1
   end
 end
+return string.format('%.0f', top)
 """
 
 # KEYS as above. ARGV: behind which number, up to which, how many. Returns number, key and value of each.
@@ -76,11 +81,19 @@ class KeptTopic:
         self._doing = f"using the kept topic {name}"
         self._append: Any = client.register_script(_APPEND)
         self._read: Any = client.register_script(_READ)
+        self._newest = 0
 
     def append(self, batch: PublishedBatch, version: int) -> None:
-        """Store messages durably; an older revision than what is there, and the same again, change nothing."""
-        for arguments in _calls(batch, version):
-            until_answered(partial(self._append, self._keys, arguments), self._doing)
+        """Store messages; an older revision than what is there, and the same again, change nothing.
+
+        Raises Fenced when what this writer appended before is not there any more; what it publishes is owed still.
+        """
+        for least, messages in _calls(batch, version):
+            asked = [least, self._newest, *messages]
+            newest = int(until_answered(partial(self._append, self._keys, asked), self._doing))
+            if newest < 0:
+                raise Fenced(f"{self._doing}: Redis came back older than what was written; start nurt again, once")
+            self._newest = newest
 
     def read(self, behind: int, until: int | None, rows_max: int) -> list[KeptMessage]:
         """Read messages behind a number, and up to one, in order."""
@@ -100,18 +113,20 @@ class KeptTopic:
     def clear(self) -> None:
         """Forget everything, before a run publishes: its numbers are above those of earlier runs anyhow."""
         until_answered(lambda: self._client.delete(*self._keys), self._doing)
+        self._newest = 0
 
 
-def _calls(batch: PublishedBatch, version: int) -> Iterator[list[bytes | int]]:
+def _calls(batch: PublishedBatch, version: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the least number of messages, and their keys and values in turn, for one call each."""
     for begin in range(0, len(batch), MESSAGES_MAX):
         end = begin + MESSAGES_MAX
-        told: list[bytes | int] = [owed_score(batch.revisions[begin] >> SEQUENCE_BITS, 0)]
+        told: list[bytes] = []
         for key, revision, body in zip(
             batch.ids[begin:end], batch.revisions[begin:end], batch.values[begin:end], strict=True
         ):
             head = revision.to_bytes(8) + (0 if body is None else version).to_bytes(2)
             told += [key, head + (body or b"")]
-        yield told
+        yield owed_score(batch.revisions[begin] >> SEQUENCE_BITS, 0), told
 
 
 def _message(number: bytes, key: bytes, value: bytes) -> KeptMessage:

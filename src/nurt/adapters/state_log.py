@@ -14,6 +14,7 @@ from typing import Any
 
 from redis import Redis
 
+from nurt.adapters.redis_away import walk
 from nurt.adapters.redis_reading import until_answered
 from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, KeptProfile
@@ -103,16 +104,13 @@ class StateLog:
             b"".join(b"\\" + bytes((byte,)) if byte in b"*?[]\\^" else bytes((byte,)) for byte in prefix) + b"?" * 16
         )
         found: dict[bytes, tuple[int, bytes | None]] = {}
-        cursor = 0
-        while True:
-            cursor, names = self._asked(partial(self._client.scan, cursor, match=pattern, count=SCAN_ROWS))
+        for names in walk(self._client, pattern, SCAN_ROWS):
             values = self._asked(partial(self._client.mget, names)) if names else []
             for name, value in zip(names, values, strict=True):
                 kept = KeptProfile.decode(value)
                 if kept is not None and kept.revision >= at:
                     found[name[-16:]] = (kept.revision, None if kept.state == ERASED else kept.body)
-            if not cursor:
-                return [(revision, id_, body) for id_, (revision, body) in found.items()]
+        return [(revision, id_, body) for id_, (revision, body) in found.items()]
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         return until_answered(ask, "reading profiles from the state")
