@@ -104,18 +104,29 @@ class Hubspot:
         return Answer(rows)
 
     def _merge(self, call: Call, one: ObjectMapping) -> Answer:
+        """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found."""
         (write,) = call.writes
         (into,) = write.refs
-        ids = self._ids(one, [(write.key, write.receiver_id), (into.key, into.receiver_id)])
-        if isinstance(ids, Answer):
-            return ids
-        gone, stays = ids.get(write.key), ids.get(into.key)
-        if gone is None or gone == stays:
-            return all_accepted(call)  # merged before
-        if stays is None:
-            return Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
-        body = {"primaryObjectId": stays, "objectIdToMerge": gone}
-        return self._one(call, self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body))
+        known = [(write.key, write.receiver_id), (into.key, into.receiver_id)]
+        for wanted in (known, [(key, None) for key, _ in known]):
+            ids = self._ids(one, wanted)
+            if isinstance(ids, Answer):
+                return ids
+            gone, stays = ids.get(write.key), ids.get(into.key)
+            if gone is None or gone == stays:
+                break  # merged before
+            if stays is None:
+                return Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
+            body = {"primaryObjectId": stays, "objectIdToMerge": gone}
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
+            if isinstance(reply, Answer):
+                return reply
+            answer = _trouble(reply)
+            if answer is None:
+                break
+            if answer.trouble is not Trouble.REFUSED or all(id_ is None for _, id_ in wanted):
+                return answer
+        return all_accepted(call)
 
     def _remove(self, call: Call, one: ObjectMapping) -> Answer:
         ids = self._ids(one, [(write.key, write.receiver_id) for write in call.writes])

@@ -215,8 +215,10 @@ class Salesforce:
                 return Answer(trouble=Trouble.DOWN, code="bulk_job_took_too_long")
             time.sleep(self._poll_s)
             reply = self._http.send("GET", path)
-            if not isinstance(reply, Answer) and reply.status == 200:
+            if isinstance(reply, Reply) and reply.status == 200:
                 state = reply.json["state"]
+            elif isinstance(reply, Reply) and reply.status == 401:
+                self._http.refresh()  # a session ends while a job goes on
         verdicts: dict[str, Verdict] = {}
         for what in ("successfulResults", "failedResults", "unprocessedrecords"):
             rows = self._rows(f"{path}/{what}")

@@ -117,6 +117,26 @@ def test_a_merge_waits_until_the_heir_is_there(
     assert len(fake.merged) == 1 and scene.store().counts()["parked"] == 0
 
 
+def test_a_merge_that_was_made_just_before_a_crash_is_repeated_harmlessly(fake: FakeHubspot, redis_url: str) -> None:
+    scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
+    scene.deliverer().deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl")])
+
+    class Killed(BaseException):
+        pass
+
+    def fault(step: str) -> None:
+        if step == "answered":
+            raise Killed
+
+    message = scene.merge(2, into=1)
+    with pytest.raises(Killed):
+        scene.deliverer(fault=fault).deliver([message])
+    assert [*_contacts(fake)] == [key_of(1)]
+    scene.deliverer().deliver([message])
+    assert [*_contacts(fake)] == [key_of(1)] and not scene.store().refusals()
+    assert scene.store().load([key_of(2)])[key_of(2)].held == ()
+
+
 def test_an_erasure_uses_the_privacy_call_also_for_what_was_made_just_before_a_crash(
     fake: FakeHubspot, redis_url: str
 ) -> None:

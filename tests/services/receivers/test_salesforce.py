@@ -100,6 +100,13 @@ def test_a_back_fill_goes_through_bulk_jobs(fake: FakeSalesforce, redis_url: str
     assert fake.jobs and len(fake.calls) < 60
 
 
+def test_a_session_that_expires_while_a_job_goes_on_is_renewed(fake: FakeSalesforce, redis_url: str) -> None:
+    fake.token_good_for = 4  # a job is made, filled and closed; it is asked for once
+    scene = _scene(fake, redis_url)
+    scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(300)], bulk=True)
+    assert len(fake.objects["Contact"]) == 300 and len(fake.jobs) == 1
+
+
 def test_a_merged_contact_is_archived_and_a_split_takes_it_back(fake: FakeSalesforce, redis_url: str) -> None:
     scene = _scene(fake, redis_url)
     to = scene.deliverer()
