@@ -100,6 +100,21 @@ def test_all_mail_addresses_are_of_example_domains(lived: tuple[Simulated, Memor
                     assert row[column].strip().lower().endswith(("@example.pl", "@example.de", "@example.com"))
 
 
+def test_women_bear_the_womens_form_of_a_name_and_a_family_shares_the_name() -> None:
+    rng, pairs = random.Random(3), set()
+    for number in range(600):
+        one = invent_person(rng, number)
+        other = invent_person(rng, number, family=one)
+        if one.gender == other.gender:
+            assert one.last_name == other.last_name
+        elif one.land.code in ("PL", "CZ"):
+            man, woman = sorted((one, other), key=lambda person: person.gender)
+            pairs.add((man.last_name, woman.last_name))
+    told = {"Zieliński": "Zielińska", "Dąbrowski": "Dąbrowska", "Dvořák": "Dvořáková", "Novák": "Nováková"}
+    told |= {"Šťastný": "Šťastná", "Růžička": "Růžičková"}
+    assert {(man, woman) for man, woman in pairs if man != woman} == set(told.items())
+
+
 def test_numbers_as_people_type_them_mean_what_they_meant() -> None:
     rng = random.Random(3)
     for number in range(400):

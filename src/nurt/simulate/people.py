@@ -24,7 +24,7 @@ class Land:
     phone_starts: tuple[str, ...]  # of nine digits (Poland, Ukraine, Czechia) or eleven (Germany, Austria)
     women: tuple[str, ...]
     men: tuple[str, ...]
-    surnames: tuple[str, ...]
+    surnames: tuple[str, ...]  # as men bear them
     streets: tuple[str, ...]
     cities: tuple[tuple[str, str, str], ...]  # city, region, first digits of the postcode
 
@@ -40,7 +40,7 @@ LANDS: tuple[Land, ...] = (
         ("501", "602", "793", "880"),
         ("Anna", "Zofia", "Łucja", "Małgorzata", "Agnieszka", "Wanda", "Józefina", "Elżbieta"),
         ("Jan", "Paweł", "Stanisław", "Łukasz", "Michał", "Tomasz", "Krzysztof", "Wojciech"),
-        ("Nowak", "Wójcik", "Kowalczyk", "Zieliński", "Dąbrowska", "Mazur", "Żak", "Śliwa", "Gołąb", "Pawlak"),
+        ("Nowak", "Wójcik", "Kowalczyk", "Zieliński", "Dąbrowski", "Mazur", "Żak", "Śliwa", "Gołąb", "Pawlak"),
         ("Długa", "Wodna", "Świętojańska", "Polna", "Żurawia", "Krótka", "aleja Róż", "Stara Droga"),
         (("Gdańsk", "pomorskie", "80"), ("Kraków", "małopolskie", "30"), ("Łódź", "łódzkie", "90")),
     ),
@@ -82,7 +82,7 @@ LANDS: tuple[Land, ...] = (
         ("602", "731"),
         ("Božena", "Kateřina", "Šárka"),
         ("Jiří", "Ondřej", "Tomáš"),
-        ("Dvořák", "Nováková", "Šťastný", "Růžička"),
+        ("Dvořák", "Novák", "Šťastný", "Růžička"),
         ("Dlouhá", "Náměstí Míru", "Příčná"),
         (("Brno", "Jihomoravský kraj", "60"), ("Ostrava", "Moravskoslezský kraj", "70")),
     ),
@@ -133,7 +133,8 @@ def invent_person(rng: random.Random, number: int, family: Person | None = None)
     land = family.land if family else rng.choices(LANDS, _SHARES)[0]
     gender = rng.choice((1, 2))
     first_name = rng.choice(land.men if gender == 1 else land.women)
-    last_name = family.last_name if family else rng.choice(land.surnames)
+    surname = _mens(land, family.last_name) if family else rng.choice(land.surnames)
+    last_name = surname if gender == 1 else _womens(land, surname)
     city, region, start = rng.choice(land.cities)
     street = f"{rng.choice(land.streets)} {rng.randint(1, 120)}{rng.choice(('', '', 'a', '/4'))}"
     digits = "".join(str(rng.randint(0, 9)) for _ in range(3))
@@ -157,6 +158,19 @@ def invent_person(rng: random.Random, number: int, family: Person | None = None)
         tax_id,
         f"NK{number:06d}" if rng.random() < 0.4 else None,
     )
+
+
+def _womens(land: Land, surname: str) -> str:
+    """Give a surname as women bear it: Zielińska, Šťastná, Dvořáková, Růžičková."""
+    if land.code == "PL" and surname.endswith("ski"):
+        return surname[:-1] + "a"
+    if land.code == "CZ":
+        return surname[:-1] + "á" if surname.endswith("ý") else surname.removesuffix("a") + "ová"
+    return surname
+
+
+def _mens(land: Land, last_name: str) -> str:
+    return next(surname for surname in land.surnames if last_name in (surname, _womens(land, surname)))
 
 
 def new_email(rng: random.Random, land: Land, first_name: str, last_name: str, number: int) -> str:
