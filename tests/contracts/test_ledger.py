@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
 from random import Random
 
 import pytest
@@ -12,8 +10,7 @@ from nurt.adapters.redis_store import LEDGER_SCRIPT
 from nurt.core.stock.ledger import Ledger, read_held
 from nurt.core.stock.routes import compile_routes
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
-from tests.services.stack.absence import ServiceAbsent, skip_or_fail
-from tests.services.stack.redis_server import KINDS, Kind, RedisServer, running_redis
+from tests.services.stack.redis_server import RedisServer
 
 PLACE = b"t{r:default}"
 PLAN = StockPlan(
@@ -24,17 +21,6 @@ PLAN = StockPlan(
 ROUTES = compile_routes(PLAN)
 SKUS = [bytes([number]) * 16 for number in (1, 2)]
 ORDERS = [bytes([number]) * 16 for number in range(40, 44)]
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    kind: Kind = request.param
-    with ExitStack() as stack:
-        try:
-            running = stack.enter_context(running_redis(kind))
-        except ServiceAbsent as absent:
-            skip_or_fail(absent)
-        yield running
 
 
 class Both:
@@ -70,8 +56,8 @@ class Both:
 
 
 @pytest.fixture
-def both(server: RedisServer) -> Both:
-    both = Both(server)
+def both(shared_redis: RedisServer) -> Both:
+    both = Both(shared_redis)
     both.put(b"f", ROUTES.text())
     both.call("open")
     return both

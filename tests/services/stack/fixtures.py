@@ -56,6 +56,13 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def shared_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A server of each kind in turn, one for all tests of a file; a test empties it first."""
+    with _or_skip(), running_redis(request.param) as server:
+        yield server
+
+
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     """Start servers at will: `start_redis("valkey", port=None, folder=None, options=[])`."""
