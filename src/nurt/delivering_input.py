@@ -27,6 +27,7 @@ class DeliveryInput:
     Args:
         purpose: whose offsets they are; empty: of live changes.
         workers: among how many they are shared.
+        looks: nothing will be settled, so nothing waits for it.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class DeliveryInput:
         *,
         workers: int = 1,
         ends: bool = False,
+        looks: bool = False,
     ) -> None:
         self._settings, self._name, self._purpose = settings, mapping.name, purpose
         self._inputs = inputs_of(settings, mapping)
         self._workers, self._ends = workers, ends
-        self._gate = Gate(workers)
+        self._gate = Gate(0 if looks else workers)
 
     def open(self, worker: int = 0) -> MessageLog:
         """Open a worker's share."""

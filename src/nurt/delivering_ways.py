@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nurt.adapters.delivery_families import FAMILIES
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.core.delivery_notes import Message
 from nurt.delivering import open_store
 from nurt.delivering_config import KINDS, TABLE_KINDS, reader_of, rules_of, wishes_of
 from nurt.delivering_input import DeliveryInput
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Life, Wish, Write
+from nurt.model.delivery import Life, Op, Wish, Write
 from nurt.operators.deliver import Deliverer
 from nurt.operators.deliver_batch import RETRY, SWEEP
+from nurt.operators.deliver_tables import TableDeliverer
 from nurt.settings import Settings
 
 PREVIEW_MESSAGES_MAX = 100_000
@@ -24,7 +26,7 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
 
     Returns: the writes, how many messages were read, and how many rows could not be mapped.
     """
-    log = DeliveryInput(settings, mapping, ends=True).open()
+    log = DeliveryInput(settings, mapping, ends=True, looks=True).open()
     read_messages, wishes = reader_of(settings, mapping), wishes_of(settings, mapping)
     messages: dict[str, Message] = {}
     read = 0
@@ -37,11 +39,12 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
                 messages.update({message.subject: message for message in read_messages(batch)})
     finally:
         log.close()
-    if mapping.kind not in KINDS:
-        return [], read, 0
-    to = KINDS[mapping.kind](mapping)
     store = open_store(settings, mapping.name)
     generation = (store.get("generation") or {"number": 0})["number"]
+    if mapping.kind in TABLE_KINDS:
+        fresh, records = TableDeliverer({}, store, generation).fresh(list(messages.values()))
+        return [_whole(one, records[one.subject].revision) for one in fresh], read, 0
+    to = KINDS[mapping.kind](mapping)
     deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, wishes)
     try:
         some = list(messages.values())
@@ -49,6 +52,12 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     finally:
         deliverer.close()
         to.close()
+
+
+def _whole(message: Message, revision: int) -> Write:
+    """Say what an analytics store is told by a message."""
+    op = Op.ERASE if message.body is None else Op.UPSERT
+    return Write(message.subject, revision, FAMILIES[message.of].one, op, message.subject)
 
 
 def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
 from nurt.delivering_ways import preview, refusals_again
 from nurt.errors import ConfigurationError
+from nurt.model.delivery import Op
 from nurt.running import run_here, run_stock_here
 from nurt.settings import KafkaSettings, Settings, StockSettings
 from tests.contracts.published_stock import rich_figure, rich_order
@@ -32,6 +34,7 @@ destinations:
   warehouse: {{kind: postgres, of: [profiles, stock, orders], url: '{url}', schema: {schema}, linger_ms: 50}}
   lake: {{kind: delta, of: [orders, stock], path: '{lake}/{{of}}', linger_ms: 50}}
 """
+TABLES = {"profile": "profiles", "figure": "stock", "order": "orders"}
 STOCK = "sku, channel, market, revision, available, on_hand, inbound, held, reserved, buffer, oversold, as_of"
 
 
@@ -58,6 +61,9 @@ def test_a_store_holds_what_both_flows_found_and_is_told_nothing_twice(
     settings.destinations.write_text(written.replace("of: [orders, stock]", "of: orders"))
     run_here(profiles, settings)
     run_stock_here(stock, settings)
+    writes, read, unmapped = preview(settings, destination_named(settings, "warehouse"))
+    waiting = Counter(write.object for write in writes if write.op is Op.UPSERT)
+    assert len(writes) <= read and not unmapped
     for name in ("warehouse", "lake"):
         _run(settings, name)
     assert not (lake / "stock").exists()
@@ -90,6 +96,9 @@ def test_a_store_holds_what_both_flows_found_and_is_told_nothing_twice(
         lines = some.unnest("lines").select("id", "sku", "ordered").rows()
         assert sorted(lines) == sorted(asked("SELECT id, sku, ordered FROM $order_lines")) and len(lines) > 20
         assert pl.read_delta(str(lake / "stock")).height == len(figures)
+
+        counted = {one: asked(f"SELECT count(*) FROM ${name}")[0][0] for one, name in TABLES.items()}
+        assert waiting == counted, "a dry run said so"
 
         before, version = state(), DeltaTable(str(lake / "orders")).version()
         for name in ("warehouse", "lake"):

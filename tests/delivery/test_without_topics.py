@@ -89,6 +89,7 @@ def test_a_receiver_holds_what_both_flows_say_and_a_back_fill_writes_each_row_on
 ) -> None:
     run_here(profiles, settings)
     run_stock_here(stock, settings)
+    assert preview(settings, destination_named(settings, "crm"))[1] > 40, "a dry run reads all that waits, and ends"
     _deliver(settings)
 
     live = _asked(tmp_path / "profiles.duckdb", "SELECT id, email FROM profiles WHERE state = 'live'")

@@ -62,6 +62,14 @@ class TableDeliverer:
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Store the newest message of each subject. Raises Stopping, Fenced, or what the store raises."""
+        fresh, records = self.fresh(messages)
+        notes = Notes()
+        notes.count("old_news", len(records) - len(fresh))
+        self._store.write(notes)
+        self._write_all(fresh, records)
+
+    def fresh(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, Record]]:
+        """Keep of each subject the newest message, where it was not told; and say what is noted of all of them."""
         newest = {message.subject: message for message in messages}
         records = self._store.load(list(newest))
         fresh = []
@@ -73,10 +81,7 @@ class TableDeliverer:
             if record.place == message.place and record.generation == self._generation:
                 continue
             fresh.append(message)
-        notes = Notes()
-        notes.count("old_news", len(newest) - len(fresh))
-        self._store.write(notes)
-        self._write_all(fresh, records)
+        return fresh, records
 
     def _write_all(self, messages: Sequence[Message], records: dict[str, Record]) -> None:
         for of, shelf in self._shelves.items():
