@@ -110,7 +110,7 @@ class Salesforce:
         ready = self._with_ids(call, one)
         if isinstance(ready, Answer):
             return ready
-        return self._bulk(ready, one) if call.bulk else self._upsert(ready, one)
+        return self._jobs(ready, one) if call.bulk else self._upsert(ready, one)
 
     def _with_ids(self, call: Call, one: ObjectMapping) -> Call | Answer:
         """Put Salesforce's own ids into fields like `WhoId`, which take no external id."""
@@ -178,6 +178,20 @@ class Salesforce:
         if reply.status == 404:
             return None
         return _trouble(reply) or str(reply.json["Id"])
+
+    def _jobs(self, call: Call, one: ObjectMapping) -> Answer:
+        """Run a job for the rows that take the same references away: one file names a reference in one way only."""
+        verdicts: dict[str, Verdict] = {}
+        groups: dict[frozenset[str], list[Write]] = {}
+        for write in call.writes:
+            cleared = frozenset(name for name, value in write.fields.items() if "." in name and value is None)
+            groups.setdefault(cleared, []).append(write)
+        for writes in groups.values():
+            answer = self._bulk(replace(call, writes=tuple(writes)), one)
+            if answer.trouble is not None or len(answer.verdicts) != len(writes):
+                return answer
+            verdicts |= {write.key: verdict for write, verdict in zip(writes, answer.verdicts, strict=True)}
+        return Answer(tuple(verdicts[write.key] for write in call.writes))
 
     def _bulk(self, call: Call, one: ObjectMapping) -> Answer:
         """Run one ingest job. A job whose fate is unknown is aborted, lest it overtakes what is sent later."""
@@ -294,13 +308,21 @@ def _reference(relation: str) -> str:
 
 
 def _csv(key_field: str, writes: Sequence[Write]) -> bytes:
-    names = list(dict.fromkeys(name for write in writes for name in write.fields))
+    """Write rows; where none is named, a reference is taken away by its own field, for `#N/A` is no external id."""
+    rows = [
+        {
+            (_reference(name.partition(".")[0]) if "." in name and value is None else name): _cell(value)
+            for name, value in write.fields.items()
+        }
+        for write in writes
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([key_field, *names])
-    for write in writes:
-        row = [("" if name not in write.fields else _cell(write.fields[name])) for name in names]
-        writer.writerow([write.key, *row])
+    writer.writerows(
+        [write.key, *(row.get(name, "") for name in names)] for write, row in zip(writes, rows, strict=True)
+    )
     return out.getvalue().encode()
 
 

@@ -187,8 +187,8 @@ class FakeSalesforce(Fake):
             key = row.pop(KEY)
             fields: dict[str, Any] = {name: None if value == NULL else value for name, value in row.items() if value}
             for relation in RELATIONS:
-                if (parent := fields.pop(f"{relation}.{KEY}", None)) is not None:
-                    fields[relation] = {KEY: parent}
+                if f"{relation}.{KEY}" in fields:  # `#N/A` is no external id: there is none such
+                    fields[relation] = {KEY: fields.pop(f"{relation}.{KEY}")}
             if self._random.random() < self.unprocessed_rate:
                 job["results"]["unprocessedrecords"].append({KEY: key, **row})
                 continue
