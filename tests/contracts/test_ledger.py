@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
 
 from nurt.adapters.redis_store import LEDGER_SCRIPT
+from nurt.cli.stock import REFUSED
 from nurt.core.stock.ledger import Ledger, read_held
 from nurt.core.stock.routes import compile_routes
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
@@ -120,6 +122,12 @@ def test_a_reservation_that_expired_is_free_for_the_next(both: Both) -> None:
     assert both.call("reserve", ORDERS[1], "web/PL", 1000, "1", SKUS[0], UNIT)[0] == b"accepted"
     assert both.call("release", ORDERS[0]) == [b"nothing"]
     assert both.call("release", ORDERS[1]) == [b"released"]
+
+
+def test_every_answer_of_the_script_to_a_checkout_has_words_of_its_own() -> None:
+    reserve = LEDGER_SCRIPT.decode().split("local function reserve()")[1].split("local function")[0]
+    answers = set(re.findall(r"return \{'([a-z ]+)'", reserve))
+    assert answers == {"accepted", "known", "refused", *REFUSED}
 
 
 VERDICTS = {b"accepted", b"refused", b"differs", b"known", b"stale", b"released", b"nothing", b"booked"}

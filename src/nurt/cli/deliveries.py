@@ -127,10 +127,12 @@ def refused(settings: Settings, name: str, rows_max: int, as_json: bool) -> None
     if as_json:
         print_json([asdict(one) for one in refusals])
         return
+    if not refusals:
+        page.print(f"{name}: nothing that it refused is held")
+        return
     rows = [(one.subject, one.object, one.op, one.code, one.words[:200]) for one in refusals]
     print_table(f"Refused by {name}", ("profile", "object", "", "code", "the receiver's words"), rows)
-    if refusals:
-        page.print("\nMend the mapping or the receiver, then `nurt deliver " + name + " --retry`.")
+    page.print("\nMend the mapping or the receiver, then `nurt deliver " + name + " --retry`.")
 
 
 def check(settings: Settings, name: str, as_json: bool) -> None:

@@ -33,6 +33,14 @@ LINES = ("ordered", "returned", "booked", "shipped", "remaining")
 
 Opened = tuple[StockView, list[str], Ids]
 
+REFUSED = {
+    "closed": "the flow of stock was not heard of for a minute, or catches up; see that `nurt run --flow stock` runs",
+    "differs": "a line was reserved otherwise before; `nurt release` it first",
+    "stale": "a new plan is being weighed; ask again",
+    "unknown route": "the mapping's section `stock` has no such channel, or the channel does not sell to this market",
+}
+"""What to say of a reservation that was not made, by its status."""
+
 
 @contextmanager
 def _opened(config: Any) -> Iterator[Opened]:
@@ -257,8 +265,8 @@ def reserve(
         until = "" if held.until_ms is None else f" until {_time(held.until_ms * 1000)}"
         page.print(f"{held.status}{until}")
     else:
-        short = "" if held.sku is None else f": {held.available} of {held.sku} can be had"
-        page.print(Text(f"{held.status}{short}", style="bold red"))
+        why = REFUSED.get(held.status, "") if held.sku is None else f"{held.available} of {held.sku} can be had"
+        page.print(Text(f"{held.status}{': ' if why else ''}{why}", style="bold red"))
     raise typer.Exit(0 if held else 1)
 
 
