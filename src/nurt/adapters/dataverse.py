@@ -113,7 +113,7 @@ class Dataverse:
         reply = self._http.send("POST", path, {"Targets": targets})
         if isinstance(reply, Answer):
             return reply
-        if 200 <= reply.status < 300:
+        if reply.status == 204 or (reply.status < 300 and isinstance(reply.json, dict)):
             return all_accepted(call)
         answer = _trouble(reply)
         return (

@@ -76,6 +76,7 @@ class Http:
         scheme: what stands before the token in `Authorization`.
         timeout_s: how long the receiver may be silent; a whole answer may take `WHOLE` times as long.
         quota: reads from an answer's headers how long to rest, where few calls are left; None: go on.
+        any_answer: whether a web page is an answer too; else it comes from something that stands before the receiver.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class Http:
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         quota: Callable[[Mapping[str, str]], float | None] = lambda _headers: None,
+        any_answer: bool = False,
     ) -> None:
         self.spend: Callable[[], None] = lambda: None  # before every request of a call but its first
         self._quota = quota
+        self._any_answer = any_answer
         self._rest = threading.local()
         self._whole_s = WHOLE * timeout_s
         self._token_of = token
@@ -132,7 +135,10 @@ class Http:
         except httpx.HTTPError as failed:
             return Answer(trouble=Trouble.DOWN, code=type(failed).__name__)
         self._rest.s = max(getattr(self._rest, "s", 0.0), self._quota(response.headers) or 0.0)
-        is_json = "json" in response.headers.get("content-type", "")
+        kind = response.headers.get("content-type", "")
+        if whole and response.is_success and kind.startswith("text/html") and not self._any_answer:
+            return Answer(trouble=Trouble.DOWN, code="answer_is_a_web_page")
+        is_json = "json" in kind
         try:
             parsed = orjson.loads(whole) if whole and is_json else None
         except ValueError:

@@ -172,6 +172,8 @@ class Mailchimp:
             return reply
         if (answer := _trouble(reply)) is not None:
             return answer
+        if not isinstance(reply.json, dict) or "email_address" not in reply.json:
+            return Answer(trouble=Trouble.DOWN, code="answer_without_member")
         # from a member that is new to us no tag is taken away: it would be somebody else's
         if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
             tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})

@@ -39,9 +39,8 @@ class Webhook:
         self._where, self._secret_text = where, options.get("secret")
         self._secret = secret(f"{where}.secret", options["secret"]).encode() if options.get("secret") else None
         headers = {str(k): secret(f"{where}.headers.{k}", v) for k, v in (options.get("headers") or {}).items()}
-        self._http = Http(
-            secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=float(options.get("timeout_s", 30))
-        )
+        url, timeout_s = secret(f"{where}.url", options.get("url")), float(options.get("timeout_s", 30))
+        self._http = Http(url, headers=headers, timeout_s=timeout_s, any_answer=True)
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, Limits(rows_max=100, whole_rows=True, concurrency=4))
 

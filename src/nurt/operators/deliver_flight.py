@@ -136,8 +136,22 @@ class Flight:
             self._store.write(notes)
             self._fault("intent noted")
             self._breaker = self._breaker.sent()
-            self._flying[self._pool.submit(self._to.send, attempt.call)] = attempt, self._pace.now_s()
+            self._flying[self._pool.submit(self._ask, attempt.call)] = attempt, self._pace.now_s()
         return LOOK_S
+
+    def _ask(self, call: Call) -> Answer:
+        """Make a call; an answer that is not what was agreed on is none, and no reason to end."""
+        try:
+            return self._to.send(call)
+        except (LookupError, TypeError, AttributeError, ValueError) as failed:
+            _logger.warning(
+                "delivering to %s: an answer to %s %s was not understood (%s)",
+                self._store.destination,
+                call.op,
+                call.object,
+                type(failed).__name__,
+            )
+            return Answer(trouble=Trouble.DOWN, code="answer_not_understood")
 
     def _land(self, future: Future[Answer], rows: Rows) -> None:
         attempt, sent_s = self._flying.pop(future)

@@ -12,7 +12,7 @@ from redis import Redis
 from nurt.adapters.salesforce import Salesforce
 from nurt.delivering_config import read_preset
 from nurt.fake.salesforce import FakeSalesforce
-from nurt.fake.server import running
+from nurt.fake.server import Asked, Told, running
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 
@@ -105,6 +105,22 @@ def test_a_session_that_expires_while_a_job_goes_on_is_renewed(fake: FakeSalesfo
     scene = _scene(fake, redis_url)
     scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(300)], bulk=True)
     assert len(fake.objects["Contact"]) == 300 and len(fake.jobs) == 1
+
+
+def test_an_answer_that_is_not_what_was_agreed_on_is_none(fake: FakeSalesforce, redis_url: str) -> None:
+    real, left = fake.answer, [2]
+
+    def answer(asked: Asked) -> Told:
+        if left[0] and asked.path.endswith("/jobs/ingest"):
+            left[0] -= 1
+            return Told(200, {"done": True})
+        return real(asked)
+
+    fake.answer = answer  # type: ignore[method-assign]
+    scene = _scene(fake, redis_url)
+    scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(300)], bulk=True)
+    assert left == [0] and len(fake.objects["Contact"]) == 300
+    assert scene.store().status()["last_error"] == "answer_not_understood"
 
 
 def test_a_back_fill_takes_a_reference_away(fake: FakeSalesforce, redis_url: str) -> None:

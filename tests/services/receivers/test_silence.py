@@ -20,7 +20,9 @@ from nurt.fake.server import Asked, Fake, Told, running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Trouble
 from tests.contracts.published import encode, id_of, rich
+from tests.delivery.chaos import hurry
 from tests.delivery.scene import Scene, mapping_of
+from tests.services.receivers.families import RECEIVERS, expect, scene_at
 
 ONE = Message(id_of(1).hex(), (0, 1), None, encode(rich(1, 1)))
 
@@ -106,3 +108,29 @@ class Trickling(FakeWebhook):
         """See Fake."""
         told = super().answer(asked)
         return Told(200, "thank you " * 20) if told.status == 204 else told
+
+
+PAGE = Told(200, "<html>We are back soon</html>", {"Content-Type": "text/html"})
+ODD = Told(200, [], {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize("odd", [PAGE, ODD], ids=["a page", "an empty list"])
+@pytest.mark.parametrize("name", sorted({*RECEIVERS} - {"webhook"}))
+def test_a_success_of_something_else_is_none(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, odd: Told
+) -> None:
+    hurry(monkeypatch)
+    with running(RECEIVERS[name].fake(1)) as fake:
+        scene = scene_at(name, fake, redis_url)
+        real, left = fake.answer, [5]
+
+        def answer(asked: Asked) -> Told:
+            if left[0] and "token" not in asked.path:
+                left[0] -= 1
+                return odd
+            return real(asked)
+
+        fake.answer = answer  # type: ignore[method-assign]
+        scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl", first_name="A") for n in range(4)])
+        assert left == [0]
+        expect(name, scene, fake)
