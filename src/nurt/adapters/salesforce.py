@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -50,6 +51,7 @@ TRANSIENT = frozenset(
 )
 CONFLICTS = frozenset({"DUPLICATE_VALUE", "DUPLICATES_DETECTED", "DUPLICATE_EXTERNAL_ID"})
 GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND", "MALFORMED_ID"})
+UNDONE = frozenset({"Open", "UploadComplete", "InProgress"})
 LIMIT_WAIT_S = 60.0
 USAGE_SHARE_MAX = 0.95
 USAGE_WAIT_S = 30.0
@@ -76,6 +78,8 @@ class Salesforce:
         self._http = Http(url, self._login(url), timeout_s=float(options.get("timeout_s", 60)), quota=_usage_wait_s)
         self._base = f"/services/data/{options.get('version', VERSION)}"
         self._poll_s = float(options.get("bulk_poll_s", BULK_POLL_S))
+        self._lock = threading.Lock()
+        self._is_alone = False
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
 
@@ -104,6 +108,8 @@ class Salesforce:
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
+        if (answer := self._end_jobs()) is not None:
+            return answer
         one = self._mapping.object(call.object)
         if call.op is not Op.UPSERT:
             return self._delete(call, one)
@@ -248,6 +254,31 @@ class Salesforce:
         if isinstance(reply, Answer):
             return reply
         return _trouble(reply) or list(csv.DictReader(io.StringIO(reply.text)))
+
+    def _end_jobs(self) -> Answer | None:
+        """Abort, before the first call, jobs that a run which was killed left behind: they would overtake this one."""
+        with self._lock:
+            ours = {(one.type, one.key_field) for one in self._mapping.objects}
+            path = "" if self._is_alone else f"{self._base}/jobs/ingest?jobType=V2Ingest"
+            while path:
+                reply = self._http.send("GET", path)
+                answer = reply if isinstance(reply, Answer) else trouble_of(reply)
+                if isinstance(reply, Answer) or answer is not None:
+                    return answer
+                said = reply.json if reply.status == 200 and isinstance(reply.json, dict) else {}
+                for job in said.get("records", ()):
+                    if job["state"] in UNDONE and job["object"] in {type_ for type_, _ in ours}:
+                        held = self._http.send("GET", where := f"{self._base}/jobs/ingest/{job['id']}")
+                        if isinstance(held, Answer):
+                            return held
+                        if (
+                            isinstance(held.json, dict)
+                            and (job["object"], held.json.get("externalIdFieldName")) in ours
+                        ):
+                            self._abort(where)
+                path = str(said.get("nextRecordsUrl") or "")
+            self._is_alone = True
+        return None
 
     def _abort(self, path: str) -> None:
         self._http.send("PATCH", path, {"state": "Aborted"})

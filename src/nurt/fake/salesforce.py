@@ -161,6 +161,10 @@ class FakeSalesforce(Fake):
         return {"id": id_, "success": False, "errors": [error]}
 
     def _job(self, asked: Asked, path: str) -> Told:
+        if not path and asked.method == "GET":
+            named = ("id", "object", "state")  # which external id a job goes by, only it says itself
+            records = [{name: job[name] for name in named} for job in self.jobs.values()]
+            return Told(200, {"done": True, "records": records, "nextRecordsUrl": None})
         if not path:
             id_ = f"750{len(self.jobs):012d}"
             self.jobs[id_] = {"id": id_, "state": "Open", **asked.json()}
@@ -178,7 +182,7 @@ class FakeSalesforce(Fake):
                 job["state"] = "InProgress"
             elif job["state"] == "InProgress":
                 self._work(job)
-            return Told(200, {"id": id_, "state": job["state"]})
+            return Told(200, {name: value for name, value in job.items() if name not in ("csv", "results")})
         return Told(200, _table(job["results"][what]))
 
     def _work(self, job: dict[str, Any]) -> None:

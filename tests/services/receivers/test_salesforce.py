@@ -101,7 +101,7 @@ def test_a_back_fill_goes_through_bulk_jobs(fake: FakeSalesforce, redis_url: str
 
 
 def test_a_session_that_expires_while_a_job_goes_on_is_renewed(fake: FakeSalesforce, redis_url: str) -> None:
-    fake.token_good_for = 4  # a job is made, filled and closed; it is asked for once
+    fake.token_good_for = 5  # jobs are listed; one is made, filled and closed, and asked for once
     scene = _scene(fake, redis_url)
     scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(300)], bulk=True)
     assert len(fake.objects["Contact"]) == 300 and len(fake.jobs) == 1
@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_what_was_agreed_on_is_none(fake: FakeSalesforce, 
     real, left = fake.answer, [2]
 
     def answer(asked: Asked) -> Told:
-        if left[0] and asked.path.endswith("/jobs/ingest"):
+        if left[0] and asked.method == "POST" and asked.path.endswith("/jobs/ingest"):
             left[0] -= 1
             return Told(200, {"done": True})
         return real(asked)
@@ -121,6 +121,30 @@ def test_an_answer_that_is_not_what_was_agreed_on_is_none(fake: FakeSalesforce, 
     scene.deliverer().deliver([scene.say(n, email=f"{n}@x.pl") for n in range(300)], bulk=True)
     assert left == [0] and len(fake.objects["Contact"]) == 300
     assert scene.store().status()["last_error"] == "answer_not_understood"
+
+
+def test_a_job_that_a_killed_run_left_behind_is_aborted(
+    fake: FakeSalesforce, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = _scene(fake, redis_url)
+    told = [scene.say(n, email=f"{n}@x.pl") for n in range(300)]
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_said: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Salesforce, "_results", die)
+        with pytest.raises(Killed):
+            scene.deliverer().deliver(told, bulk=True)
+    (left,) = fake.jobs.values()
+    assert left["state"] == "UploadComplete"
+    fake.jobs["other"] = {**left, "id": "other", "externalIdFieldName": "Theirs__c"}
+    scene.deliverer().deliver(told, bulk=True)
+    assert left["state"] == "Aborted" and fake.jobs["other"]["state"] != "Aborted"
+    assert len(fake.objects["Contact"]) == 300
 
 
 def test_a_back_fill_takes_a_reference_away(fake: FakeSalesforce, redis_url: str) -> None:
