@@ -5,6 +5,8 @@ Source: HubSpot's CRM API v3 (objects, batch, merge, gdpr-delete, properties) an
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +38,10 @@ FATES = {
 }
 """Categories of errors that are no refusal for good."""
 
+EMPTYING_PAUSES_S = (0.2, 1.0, 3.0)
 GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
+
+_logger = logging.getLogger(__name__)
 
 
 class Hubspot:
@@ -104,7 +109,11 @@ class Hubspot:
         return Answer(rows)
 
     def _merge(self, call: Call, one: ObjectMapping) -> Answer:
-        """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found."""
+        """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found.
+
+        HubSpot fills what is empty in the row that stays from the other one; that is emptied again, at once, for later
+        it may be a value that the profile has been given meanwhile.
+        """
         (write,) = call.writes
         (into,) = write.refs
         known = [(write.key, write.receiver_id), (into.key, into.receiver_id)]
@@ -117,16 +126,43 @@ class Hubspot:
                 break  # merged before
             if stays is None:
                 return Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
+            empty = self._empty_fields(one, into.key)
+            if isinstance(empty, Answer):
+                return empty
             body = {"primaryObjectId": stays, "objectIdToMerge": gone}
             reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
             if isinstance(reply, Answer):
                 return reply
             answer = _trouble(reply)
             if answer is None:
+                self._empty(one, into.key, empty)
                 break
             if answer.trouble is not Trouble.REFUSED or all(id_ is None for _, id_ in wanted):
                 return answer
         return all_accepted(call)
+
+    def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | Answer:
+        """Say which mapped fields of a row are empty."""
+        body = {"idProperty": one.key_field, "properties": [*one.fields], "inputs": [{"id": key}]}
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        held: Mapping[str, Any] = next((one["properties"] for one in reply.json.get("results", ())), {})
+        return [name for name in one.fields if not held.get(name)]
+
+    def _empty(self, one: ObjectMapping, key: str, names: Sequence[str]) -> None:
+        """Empty fields of a row; tried a few times, then left to the row's next change."""
+        row = {"id": key, "idProperty": one.key_field, "objectWriteTraceId": "0"}
+        inputs = [{**row, "properties": dict.fromkeys(names, "")}]
+        for pause_s in EMPTYING_PAUSES_S if names else ():
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
+            if not isinstance(reply, Answer) and _trouble(reply) is None:
+                return
+            time.sleep(pause_s)
+        if names:
+            _logger.warning("merging at HubSpot: what it filled in could not be emptied again")
 
     def _remove(self, call: Call, one: ObjectMapping) -> Answer:
         ids = self._ids(one, [(write.key, write.receiver_id) for write in call.writes])

@@ -184,8 +184,18 @@ class Mailchimp:
         return Answer((Verdict(Fate.ACCEPTED, receiver_id=_hash(write.key)),))
 
     def _remove(self, write: Write, op: Op) -> Answer:
-        """Archive a member, or forget it for ever."""
+        """Archive a member, or forget it for ever; who has left stays, for an archived member's status is forgotten."""
         path = f"{self._list}/members/{_hash(write.key)}"
+        if op is not Op.ERASE:
+            found = self._http.send("GET", path, params={"fields": "status"})
+            if isinstance(found, Answer):
+                return found
+            if found.status == 404:
+                return Answer((Verdict(Fate.ACCEPTED),))
+            if (answer := _trouble(found)) is not None:
+                return answer
+            if isinstance(found.json, dict) and found.json.get("status") in UNSUBSCRIBED:
+                return Answer((Verdict(Fate.ACCEPTED),))
         reply = (
             self._http.send("POST", f"{path}/actions/delete-permanent")
             if op is Op.ERASE

@@ -13,11 +13,14 @@ import httpx2 as httpx
 
 from nurt.adapters.delivery_http import Http, all_accepted, fetch_token, refused, secret, text_of, trouble_of
 from nurt.adapters.webhook import limits_from
+from nurt.core.delivery_diff import Parting
 from nurt.core.delivery_mapping import DestinationMapping
-from nurt.model.delivery import Answer, Call, Limits, Op, Trouble
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict
 
 LIMITS = Limits(rows_max=50, bytes_max=4_000_000, concurrency=4, whole_rows=True)
 """Marketing Cloud recommends at most 50 rows a call, and refuses more than 5 MB."""
+NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
 class MarketingCloud:
@@ -31,6 +34,13 @@ class MarketingCloud:
         self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
         self.bucket = str(options.get("bucket", mapping.name))
         self.limits = limits_from(options, LIMITS)
+        for one in mapping.objects:
+            policies = {one.plan.when_gone, one.plan.when_merged, one.plan.when_erased}
+            if taken := policies & {Parting.DELETE, Parting.MERGE}:
+                raise ConfigurationError(
+                    f"reading {self._where}.objects.{one.name}: `{min(taken)}`: {NO_DELETION}; choose keep or archive, "
+                    "and erase for erasures"
+                )
 
     def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
         options, where = self._mapping.options, self._where
@@ -59,6 +69,8 @@ class MarketingCloud:
             path = f"/hub/v1/dataevents/key:{quote(one.type, safe='')}/rowset"
             rows = [{"keys": {one.key_field: write.key}, "values": _values(write.fields)} for write in call.writes]
             reply = self._http.send("POST", path, rows)
+        elif call.op is not Op.ERASE:
+            return Answer(tuple(Verdict(Fate.REFUSED, "no_deletion_of_rows", NO_DELETION) for _ in call.writes))
         else:
             body = {"values": [write.key for write in call.writes], "deleteOperationType": "ContactAndAttributes"}
             reply = self._http.send("POST", "/contacts/v1/contacts/actions/delete?type=keys", body)

@@ -55,6 +55,8 @@ class FakeMailchimp(Fake):
         if hash_ not in self.members:
             return _problem(404, "Resource Not Found", "no such member")
         member = self.members[hash_]
+        if asked.method == "GET":
+            return Told(200, {"status": member["status"]})
         if what == "/tags":
             for tag in asked.json()["tags"]:
                 (member["tags"].add if tag["status"] == "active" else member["tags"].discard)(tag["name"])

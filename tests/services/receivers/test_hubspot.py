@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -12,7 +13,7 @@ from nurt.adapters.hubspot import Hubspot
 from nurt.cli.check import _misfits
 from nurt.delivering_config import read_preset
 from nurt.fake.hubspot import FakeHubspot
-from nurt.fake.server import running
+from nurt.fake.server import Told, running
 from nurt.settings import Settings
 from tests.delivery.scene import Scene, key_of, mapping_of
 
@@ -98,9 +99,32 @@ def test_a_merge_uses_the_receivers_own_and_a_split_takes_it_back(fake: FakeHubs
     to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
     to.deliver([scene.merge(2, into=1)])
     assert len(fake.merged) == 1 and [*_contacts(fake)] == [key_of(1)]
+    assert "phone" not in fake.objects["contacts"]["101"], "what HubSpot fills in is nobody's word"
+    to.deliver([scene.say(1, email="a@x.pl", phone="+48500")])
     assert fake.objects["contacts"]["101"]["phone"] == "+48500"
     to.deliver([scene.say(2, email="b@x.pl")])
     assert {*_contacts(fake)} == {key_of(1), key_of(2)}
+
+
+def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
+    fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
+    upsert, failed = fake._upsert, []
+
+    def failing(kind: str, body: dict[str, Any]) -> Told:
+        if fake.merged and not failed:
+            failed.append(kind)
+            return Told(502, {})
+        return upsert(kind, body)
+
+    monkeypatch.setattr(fake, "_upsert", failing)
+    to.deliver([scene.merge(2, into=1)])
+    assert failed and len(fake.merged) == 1
+    assert "phone" not in fake.objects["contacts"]["101"]
 
 
 def test_a_merge_waits_until_the_heir_is_there(

@@ -15,10 +15,12 @@ from nurt.adapters.mailchimp import Mailchimp
 from nurt.adapters.marketing_cloud import MarketingCloud
 from nurt.core.delivery_mapping import DestinationMapping
 from nurt.delivering_config import read_preset
+from nurt.errors import ConfigurationError
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.mailchimp import FakeMailchimp
 from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.server import Fake, running
+from nurt.model.delivery import Life, Wish
 from nurt.ports import Destination
 from tests.delivery.scene import Scene, key_of, mapping_of
 
@@ -121,6 +123,19 @@ def test_a_new_address_archives_the_old_one_and_tags_follow(made: Made) -> None:
     assert _member(fake, "a@x.pl")["status"] == "archived" and _member(fake, "b@x.pl")["tags"] == set()
 
 
+def test_who_unsubscribed_and_went_to_another_address_is_not_subscribed_when_they_come_back(made: Made) -> None:
+    fake = FakeMailchimp()
+    scene = made("mailchimp", fake)
+    to = scene.deliverer()
+    to.deliver([scene.say(1, email="a@x.pl", consents=_consent(True))])
+    _member(fake, "a@x.pl")["status"] = "unsubscribed"  # they did so themselves
+    to.deliver([scene.say(1, email="b@x.pl", consents=_consent(True))])
+    assert _member(fake, "b@x.pl")["status"] == "subscribed"
+    to.deliver([scene.say(1, email="a@x.pl", consents=_consent(True))])
+    assert _member(fake, "a@x.pl")["status"] == "unsubscribed"
+    assert _member(fake, "b@x.pl")["status"] == "archived" and not scene.store().refusals()
+
+
 def test_a_forgotten_address_is_final(made: Made) -> None:
     fake = FakeMailchimp()
     scene = made("mailchimp", fake)
@@ -142,6 +157,19 @@ def test_marketing_cloud_renews_its_token_and_halves_a_refused_batch(made: Made)
     to.deliver([scene.merge(3, into=4), scene.erase(5)])
     assert fake.rows[key_of(3)]["Status"] == "merged" and key_of(5) not in fake.rows
     assert fake.token_calls >= 2
+
+
+def test_marketing_cloud_deletes_contacts_for_erasures_only(made: Made) -> None:
+    fake = FakeMarketingCloud()
+    with pytest.raises(ConfigurationError, match="`delete`: its REST API deletes contacts for good"):
+        made("marketing_cloud", fake, "{profile: {when_gone: delete}}").deliverer()
+    scene = made("marketing_cloud", FakeMarketingCloud())
+    to = scene.deliverer()
+    told = scene.say(1, email="a@x.pl")
+    to.deliver([told])
+    to.deliver_wishes([Wish(key_of(1), None, told.place, Life.SWEPT)])
+    (refusal,) = scene.store().refusals()
+    assert refusal.code == "no_deletion_of_rows" and "deletes contacts for good" in refusal.words
 
 
 def test_an_address_that_moves_to_another_profile_is_not_archived_by_the_first(made: Made) -> None:
