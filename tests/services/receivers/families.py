@@ -67,7 +67,8 @@ def _mailchimp(fake: FakeMailchimp) -> dict[str, tuple[str | None, ...]]:
 
 def _marketing_cloud(fake: FakeMarketingCloud) -> dict[str, tuple[str | None, ...]]:
     names = ("EmailAddress", "FirstName", "LastName")
-    return {key: tuple(held.get(name) or None for name in names) for key, held in fake.rows.items()}
+    alive = {key: held for key, held in fake.rows.items() if held.get("Status") != "merged"}
+    return {key: tuple(held.get(name) or None for name in names) for key, held in alive.items()}
 
 
 def _webhook(fake: FakeWebhook) -> dict[str, tuple[str | None, ...]]:
@@ -165,7 +166,8 @@ RECEIVERS = {
           profile:
             type: nurt_profiles
             key: {{{{SubscriberKey: id}}}}
-            fields: {{{{EmailAddress: "{BAD}", FirstName: first_name, LastName: last_name}}}}
+            fields: {{{{EmailAddress: "{BAD}", FirstName: first_name, LastName: last_name, Status: "'active'"}}}}
+            archived: {{{{Status: "'merged'"}}}}
         """,
         _marketing_cloud,
     ),
