@@ -178,7 +178,7 @@ def test_a_rule_that_is_switched_off_is_missed(rule: str, redis_url: str, monkey
 def test_lanes_that_are_not_kept_are_missed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.delivery.test_lanes_and_rates import test_no_key_is_ever_in_two_calls_at_once as play
 
-    monkeypatch.setattr(Lanes, "claim", lambda _self, _call: True)
+    monkeypatch.setattr(Lanes, "claim", lambda _self, _call, _calls_max: True)
     with pytest.raises(AssertionError):
         for _ in range(5):
             play(redis_url)
