@@ -25,6 +25,9 @@ TIMEOUT_S = 30.0
 WORDS_MAX = 2_000
 """Characters of a receiver's words that are kept with a refusal."""
 
+REST_S_MAX = 86_400.0
+"""However long a receiver asks to be left alone, it is asked again after a day."""
+
 TOKEN_MARGIN_S = 60.0
 WHOLE = 4.0
 for _name in ("httpx2", "httpcore2"):
@@ -234,18 +237,18 @@ def all_accepted(call: Call) -> Answer:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read `Retry-After`: seconds, or a date. Source: RFC 9110, 10.2.3."""
+    """Read `Retry-After`: seconds, or a date; at most REST_S_MAX. Source: RFC 9110, 10.2.3."""
     text = headers.get("retry-after")
     if not text:
         return None
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        try:
+            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(REST_S_MAX, max(0.0, seconds))
 
 
 def dumps(value: Any) -> bytes:

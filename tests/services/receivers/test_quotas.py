@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.dataverse import Dataverse
+from nurt.adapters.delivery_http import REST_S_MAX, retry_after_s
 from nurt.adapters.hubspot import Hubspot
 from nurt.adapters.salesforce import Salesforce
 from nurt.core.delivery_mapping import DestinationMapping
@@ -116,3 +117,11 @@ def test_salesforces_day_is_left_alone_when_nearly_all_is_used(redis_url: str, m
     with delivering(redis_url, fake, "salesforce", Salesforce, LOGIN) as scene:
         _deliver(scene, 15)
         assert len(fake.objects["Contact"]) == 15 and fake.throttled == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "rest_s"),
+    [("7", 7.0), ("-3", 0.0), ("inf", REST_S_MAX), ("nan", 0.0), ("99999999", REST_S_MAX), ("soon", None)],
+)
+def test_a_receiver_is_left_alone_for_a_day_at_most(said: str, rest_s: float | None) -> None:
+    assert retry_after_s({"retry-after": said}) == rest_s
