@@ -108,7 +108,7 @@ class Destination(Protocol):
     bucket: str  # whose rate limits it shares, as a name without secrets
 
     def send(self, call: Call) -> Answer:
-        """Make one call. Trouble is a value; an exception is a mistake in nurt.
+        """Make one call. Trouble is a value; an exception is a mistake in nurt, or an answer that nobody agreed on.
 
         Repeating a call that was accepted changes nothing at the receiver, and is accepted again.
         """

@@ -112,6 +112,7 @@ class StockCurrent(Current):
             )
         self._plan = compile_routes(self.mapping.stock)
         self._of: dict[int, StockSteps] = {}
+        self._kept: dict[int, KeptStockSink] = {}
 
     def step(self, name: str) -> Callable[[object], StockStep]:
         """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""
@@ -129,14 +130,17 @@ class StockCurrent(Current):
                 places = self.routes.places(index, realms, self.keys)
                 store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
                 sweeps = ordered_sweeps(self.register().records())
-                keeper = self._open_kept()
-                worker = StockWorker(store, self.keys, context, self._plan, sweeps, keeper)
+                worker = StockWorker(store, self.keys, context, self._plan, sweeps, self._kept_of(index))
                 self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._of[index]
 
-    def _open_kept(self) -> KeptStockSink | None:
-        names = self.settings.stock_kept()
-        return KeptStockSink(open_redis(self.settings), self.keys, names) if names else None
+    def _kept_of(self, index: int) -> KeptStockSink | None:
+        """Open what a worker keeps, once: its stages begin it anew, its output writes it."""
+        with self._lock:
+            names = self.settings.stock_kept()
+            if names and index not in self._kept:
+                self._kept[index] = KeptStockSink(open_redis(self.settings), self.keys, names)
+            return self._kept.get(index)
 
     def _open_outputs(self, index: int) -> list[StockSink]:
         settings, wanted = self.settings, self.settings.stock
@@ -157,7 +161,7 @@ class StockCurrent(Current):
                     partitions=settings.partitions,
                 )
             )
-        if (kept := self._open_kept()) is not None:
+        if (kept := self._kept_of(index)) is not None:
             sinks.append(kept)
         if wanted.duckdb is not None:
             from nurt.adapters.stock_duckdb import DuckdbStockSink

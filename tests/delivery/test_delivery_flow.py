@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
 from nurt.delivering_ways import Swept, preview, refusals_again, sweep
 from nurt.errors import ConfigurationError
-from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Life, Wish
 from nurt.model.head import Head, stamp
@@ -45,13 +44,6 @@ destinations:
     objects:
       contact: {{key: id, fields: {{email: email, refuse_me: loyalty_card}}}}
 """
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeWebhook]:
-    with running(FakeWebhook()) as fake:
-        assert isinstance(fake, FakeWebhook)
-        yield fake
 
 
 @pytest.fixture

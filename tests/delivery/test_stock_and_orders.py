@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -26,7 +25,6 @@ from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
 from nurt.delivering_ways import refusals_again
 from nurt.errors import ConfigurationError
-from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.published import PublishedBatch
 from nurt.settings import Settings, StockSettings
@@ -46,13 +44,6 @@ destinations:
 """
 NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LINE_NUMBERS = ("ordered", "returned", "booked", "shipped", "remaining")
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeWebhook]:
-    with running(FakeWebhook()) as fake:
-        assert isinstance(fake, FakeWebhook)
-        yield fake
 
 
 @pytest.fixture

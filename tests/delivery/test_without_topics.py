@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -27,7 +26,6 @@ from nurt.delivering import Delivery, open_store, run_delivery
 from nurt.delivering_config import destination_named
 from nurt.delivering_ways import preview
 from nurt.errors import ConfigurationError
-from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.running import run_here, run_stock_here
 from nurt.settings import Settings, load_settings
@@ -50,13 +48,6 @@ destinations:
     objects:
       order: {{parent: {{person: contact}}, fields: {{account: account}}}}
 """
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeWebhook]:
-    with running(FakeWebhook()) as fake:
-        assert isinstance(fake, FakeWebhook)
-        yield fake
 
 
 @pytest.fixture

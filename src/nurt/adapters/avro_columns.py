@@ -22,7 +22,9 @@ def decode_columns(bodies: Sequence[bytes], contract: str) -> pl.DataFrame:
     Raises NurtError when a body is not of the contract.
     """
     joined, head = b"".join(bodies), _head(contract)
-    container = io.BytesIO(b"".join((head, _long(len(bodies)), _long(len(joined)), joined, _SYNC)) if bodies else head)
+    container = io.BytesIO(
+        b"".join((head, avro_long(len(bodies)), avro_long(len(joined)), joined, _SYNC)) if bodies else head
+    )
     try:
         return pl.read_avro(container)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as failed:
@@ -37,7 +39,11 @@ def _head(contract: str) -> bytes:
     """Begin an object container: magic, metadata, sync marker. polars wants every type spelt out and no defaults."""
     schema = orjson.dumps(_spelt_out(schemas.load(contract), {}))
     metadata = b"".join(
-        (_long(2), *(_long(len(part)) + part for part in (b"avro.schema", schema, b"avro.codec", b"null")), _long(0))
+        (
+            avro_long(2),
+            *(avro_long(len(part)) + part for part in (b"avro.schema", schema, b"avro.codec", b"null")),
+            avro_long(0),
+        )
     )
     return b"Obj\x01" + metadata + _SYNC
 
@@ -57,7 +63,7 @@ def _spelt_out(schema: Any, named: dict[str, Any]) -> Any:
     return whole
 
 
-def _long(value: int) -> bytes:
+def avro_long(value: int) -> bytes:
     """Encode a number that is not negative as Avro does: zigzag, then seven bits a byte."""
     value <<= 1
     encoded = bytearray()

@@ -15,7 +15,8 @@ import fastavro
 import polars as pl
 
 from nurt import schemas
-from nurt.adapters.delivery_bodies import WIRE_BYTES, WriterSchemas
+from nurt.adapters.delivery_bodies import WIRE_BYTES, OwnBodies, WriterSchemas
+from nurt.adapters.stock_messages import value_contract
 from nurt.core.delivery_kin import kinds_of_kin
 from nurt.core.delivery_mapping import DestinationMapping, Schemas, map_rows
 from nurt.core.delivery_notes import Mapped, Message
@@ -23,7 +24,7 @@ from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
 from nurt.ports import WishReader
 
-CONTRACTS: Mapping[str, str] = {"stock": "nurt.stock-value.v1", "orders": "nurt.orders-value.v2"}
+CONTRACTS: Mapping[str, str] = {of: value_contract(f"nurt.{of}") for of in ("stock", "orders")}
 """By the word of `of`."""
 
 ID = "id"
@@ -105,12 +106,11 @@ class OwnSchemas:
 class ContractWishes:
     """Says what messages of a contract ask of one destination; implements ports.WishReader."""
 
-    def __init__(self, mapping: DestinationMapping, of: str, registry: WriterSchemas | None) -> None:
+    def __init__(self, mapping: DestinationMapping, of: str, writers: WriterSchemas | None) -> None:
         self._mapping = mapping
         self._columns = columns_of(of)
-        self._registry = registry
-        self._reader = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
-        self._writers: dict[int, Any] = {}
+        self._bodies = OwnBodies(CONTRACTS[of], writers)
+        self._schema = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
         self._of = of
         self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == of}
         self._kin = of in kinds_of_kin([one.plan for one in mapping.objects])
@@ -143,12 +143,7 @@ class ContractWishes:
         return Mapped(wishes, [(said[one.index].subject, records[one.index]["revision"], one) for one in failed])
 
     def _read(self, value: bytes) -> dict[str, Any]:
-        schema_id = int.from_bytes(value[1:WIRE_BYTES])
-        if schema_id not in self._writers:
-            written = self._registry.schema(schema_id) if self._registry is not None else None
-            self._writers[schema_id] = fastavro.parse_schema(dict(written)) if written is not None else self._reader
-        body = io.BytesIO(value[WIRE_BYTES:])
-        record: dict[str, Any] = fastavro.schemaless_reader(body, self._writers[schema_id], self._reader)
+        record: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self._bodies.body(value)), self._schema)
         return record
 
 

@@ -10,10 +10,7 @@ import re
 import secrets
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import date, datetime
-from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -22,14 +19,20 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import WatchError
 
-from nurt.adapters.redis_away import walk
-from nurt.adapters.redis_reading import until_answered
+from nurt.adapters.delivery_codec import (
+    decode_parked,
+    encode_parked,
+    encode_refusal,
+    pack_message,
+    unpack_message,
+)
+from nurt.adapters.redis_away import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.core.delivery_kin import NOT_THERE, WAITS_MAX
 from nurt.core.delivery_notes import Message, Notes, Parked
 from nurt.core.delivery_rate import Bucket
 from nurt.core.delivery_record import Record
 from nurt.errors import Fenced
-from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
+from nurt.model.delivery import Life, Refusal, Wish
 from nurt.model.keys import Keys
 
 SCAN_ROWS = 1_000
@@ -192,13 +195,13 @@ class DeliveryStore:
                 pipe.mset({self._record_key(one): record.encode() for one, record in notes.records.items()})
             now_ms = int(time.time() * 1000)
             for subject, (parked, wait_s) in notes.parked.items():
-                pipe.set(self.key("p" + subject), _encode(parked))
+                pipe.set(self.key("p" + subject), encode_parked(parked))
                 pipe.zadd(self.key("parked"), {subject: now_ms + int(wait_s * 1000)})
             if gone := [one for one in notes.unparked if one not in notes.parked]:
                 pipe.delete(*(self.key("p" + one) for one in gone))
                 pipe.zrem(self.key("parked"), *gone)
             for refusal in notes.refused:
-                pipe.set(self.key("q" + refusal.name), _encode_refusal(refusal))
+                pipe.set(self.key("q" + refusal.name), encode_refusal(refusal))
                 pipe.zadd(self.key("refused"), {refusal.name: refusal.at_ms})
             if taken := {self.key("k" + name): one for name, one in notes.owners.items() if one is not None}:
                 pipe.mset(taken)
@@ -214,7 +217,9 @@ class DeliveryStore:
             pipe.execute()
 
     def _write_kept(self, pipe: Any, notes: Notes) -> None:
-        if kept := {self.key("b" + one): _pack(message) for one, message in notes.kept.items() if message is not None}:
+        if kept := {
+            self.key("b" + one): pack_message(message) for one, message in notes.kept.items() if message is not None
+        }:
             pipe.mset(kept)
         if gone := [self.key("b" + one) for one, message in notes.kept.items() if message is None]:
             pipe.delete(*gone)
@@ -246,7 +251,7 @@ class DeliveryStore:
         """Return the messages that were kept."""
         values = self._asked(lambda: self._client.mget([self.key("b" + one) for one in subjects])) if subjects else []
         found = zip(subjects, values, strict=True)
-        return {subject: _unpack(subject, value) for subject, value in found if value is not None}
+        return {subject: unpack_message(subject, value) for subject, value in found if value is not None}
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
         """Say which profile wrote a shared row last, by the row's name."""
@@ -282,13 +287,13 @@ class DeliveryStore:
     def _parked(self, subjects: Iterable[str]) -> list[Parked]:
         keys = [self.key("p" + one) for one in subjects]
         values = self._asked(lambda: self._client.mget(keys)) if keys else []
-        return [_decode(value) for value in values if value is not None]
+        return [decode_parked(value) for value in values if value is not None]
 
     def ask_again(self, wishes: Sequence[Wish], code: str) -> None:
         """Park wishes so that they are due now, for the delivery that runs or for the next one."""
         with self._client.pipeline() as pipe:
             for wish in wishes:
-                pipe.set(self.key("p" + wish.subject), _encode(Parked(wish, 0, code)))
+                pipe.set(self.key("p" + wish.subject), encode_parked(Parked(wish, 0, code)))
                 pipe.zadd(self.key("parked"), {wish.subject: 0})
             pipe.execute()
 
@@ -354,64 +359,9 @@ class DeliveryStore:
 
     def _asked(self, call: Callable[[], Answer]) -> Answer:
         """Ask; waits while Redis is away."""
-        return until_answered(call, f"delivering to {self.destination}")
-
-
-def _encode(parked: Parked) -> bytes:
-    wish = parked.wish
-    rows = [[row.object, row.key, {name: _plain(value) for name, value in row.fields.items()}] for row in wish.rows]
-    who = (wish.subject, wish.revision, wish.place, wish.life)
-    return orjson.dumps([*who, rows, wish.heir, parked.times, parked.code, wish.of, wish.accounts])
-
-
-def _decode(value: bytes) -> Parked:
-    subject, revision, place, life, rows, heir, times, code, *more = orjson.loads(value)
-    of, accounts = more or (PROFILES, ())
-    made = tuple(Row(object_, key, {name: _value(one) for name, one in held.items()}) for object_, key, held in rows)
-    wish = Wish(subject, revision, tuple(place), Life(life), made, heir, of, tuple(accounts))
-    return Parked(wish, times, code)
-
-
-def _pack(message: Message) -> bytes:
-    head = orjson.dumps([message.of, message.place, message.revision, message.body is not None])
-    return zlib.compress(head + b"\n" + (message.body or b""), 1)
-
-
-def _unpack(subject: str, value: bytes) -> Message:
-    head, _, body = zlib.decompress(value).partition(b"\n")
-    of, place, revision, is_there = orjson.loads(head)
-    return Message(subject, tuple(place), revision, body if is_there else None, of)
+        return patiently(self._client, call, DELIVERY_AWAY_MAX_S, f"delivering to {self.destination}")
 
 
 def _some(keys: Iterator[bytes], rows: int) -> Iterator[list[bytes]]:
     while found := list(islice(keys, rows)):
         yield found
-
-
-def _plain(value: Any) -> Any:
-    """Write a value so that it comes back with its type."""
-    if isinstance(value, Decimal):
-        return {"decimal": str(value)}
-    if isinstance(value, datetime):
-        return {"datetime": value.isoformat()}
-    if isinstance(value, date):
-        return {"date": value.isoformat()}
-    return value
-
-
-def _value(plain: Any) -> Any:
-    if not isinstance(plain, dict):
-        return plain
-    ((kind, text),) = plain.items()
-    makers: dict[str, Any] = {"decimal": Decimal, "datetime": datetime.fromisoformat, "date": date.fromisoformat}
-    return makers[kind](text)
-
-
-def _encode_refusal(refusal: Refusal) -> bytes:
-    return orjson.dumps(
-        [
-            *(refusal.subject, refusal.object, refusal.op, refusal.key, refusal.revision, refusal.code, refusal.words),
-            *(refusal.fields, refusal.at_ms),
-        ],
-        default=str,
-    )

@@ -6,13 +6,13 @@ Each contract of each realm is one partition of its own name, and so has one rea
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
 
 from nurt.adapters.kept_topic import KeptMessage, KeptTopic
-from nurt.adapters.redis_reading import until_answered
+from nurt.adapters.redis_away import DELIVERY_AWAY_MAX_S, patiently
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
@@ -60,7 +60,7 @@ class KeptLog:
 
     def committed(self) -> Committed | None:
         """See ports.MessageLog."""
-        held = until_answered(lambda: self._client.hgetall(self._committed), "reading what was delivered")
+        held = self._asked(lambda: self._client.hgetall(self._committed))
         offsets = {(name.decode(), 0): int(at) for name, at in held.items() if (name.decode(), 0) in self._topics}
         return Committed(offsets, 0, 0) if offsets else None
 
@@ -100,7 +100,10 @@ class KeptLog:
         """See ports.MessageLog."""
         mine = {name: at for (name, number), at in committed.offsets.items() if (name, number) in self._topics}
         if mine:
-            until_answered(lambda: self._client.hset(self._committed, mapping=mine), "noting what was delivered")
+            self._asked(lambda: self._client.hset(self._committed, mapping=mine))
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "noting what was delivered")
 
     def lag(self) -> int:
         """See ports.MessageLog."""

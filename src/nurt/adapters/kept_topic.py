@@ -6,14 +6,14 @@ grow, also after Redis came back older: the flow that publishes then begins anot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from redis import Redis
 
-from nurt.adapters.redis_reading import until_answered
+from nurt.adapters.redis_away import DELIVERY_AWAY_MAX_S, patiently
 from nurt.errors import Fenced
 from nurt.model.head import SEQUENCE_BITS, owed_score
 from nurt.model.published import PublishedBatch
@@ -90,7 +90,7 @@ class KeptTopic:
         """
         for least, messages in _calls(batch, version):
             asked = [least, self._newest, *messages]
-            newest = int(until_answered(partial(self._append, self._keys, asked), self._doing))
+            newest = int(self._asked(partial(self._append, self._keys, asked)))
             if newest < 0:
                 raise Fenced(f"{self._doing}: Redis came back older than what was written; start nurt again, once")
             self._newest = newest
@@ -98,22 +98,25 @@ class KeptTopic:
     def read(self, behind: int, until: int | None, rows_max: int) -> list[KeptMessage]:
         """Read messages behind a number, and up to one, in order."""
         asked = [behind, "+inf" if until is None else until, rows_max]
-        found = until_answered(lambda: self._read(self._keys, asked), self._doing)
+        found = self._asked(lambda: self._read(self._keys, asked))
         return [_message(*found[at : at + 3]) for at in range(0, len(found), 3)]
 
     def end(self) -> int:
         """Say which number the newest message has; 0: there is none."""
-        newest = until_answered(lambda: self._client.zrevrange(self._keys[1], 0, 0, withscores=True), self._doing)
+        newest = self._asked(lambda: self._client.zrevrange(self._keys[1], 0, 0, withscores=True))
         return int(newest[0][1]) if newest else 0
 
     def waiting(self, behind: int) -> int:
         """Say how many messages there are behind a number."""
-        return int(until_answered(lambda: self._client.zcount(self._keys[1], f"({behind}", "+inf"), self._doing))
+        return int(self._asked(lambda: self._client.zcount(self._keys[1], f"({behind}", "+inf")))
 
     def clear(self) -> None:
         """Forget everything, before a run publishes: its numbers are above those of earlier runs anyhow."""
-        until_answered(lambda: self._client.delete(*self._keys), self._doing)
+        self._asked(lambda: self._client.delete(*self._keys))
         self._newest = 0
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, self._doing)
 
 
 def _calls(batch: PublishedBatch, version: int) -> Iterator[tuple[int, list[bytes]]]:

@@ -25,6 +25,8 @@ AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 """What a server that is away looks like; anything else is an answer."""
 
 AWAY_MAX_S = 60.0
+DELIVERY_AWAY_MAX_S = 300.0
+"""Of a delivery, and of what is kept for it: nobody waits for them."""
 BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
 _NO_WRITES = ("READONLY", "NOREPLICAS", "MASTERDOWN")
 

@@ -1,47 +1,22 @@
-"""Say in our words what goes wrong when state is looked at, and wait for a server that is away."""
+"""Say in our words what goes wrong when state is looked at."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from redis import Redis
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
     RedisError,
-    ResponseError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
-from nurt.adapters.redis_away import is_no_writes
 from nurt.adapters.redis_client import place_of, remedy_of
 from nurt.errors import ConfigurationError, ConnectionFailed
-
-Answer = TypeVar("Answer")
-AWAY_S_MAX = 300.0
-PAUSE_S = 0.2
-
-
-def until_answered(ask: Callable[[], Answer], doing: str) -> Answer:
-    """Ask until Redis answers; what is asked may be asked twice. Raises ConnectionFailed after AWAY_S_MAX."""
-    until_s = time.monotonic() + AWAY_S_MAX
-    while True:
-        try:
-            return ask()
-        except (RedisConnectionError, RedisTimeoutError, ResponseError) as away:
-            if isinstance(away, ResponseError) and not is_no_writes(away):
-                raise
-            if time.monotonic() > until_s:
-                raise ConnectionFailed(
-                    f"{doing}: Redis has not answered for {AWAY_S_MAX:.0f} s ({type(away).__name__}); start it, then "
-                    "start this again"
-                ) from None
-            time.sleep(PAUSE_S)
 
 
 @contextmanager

@@ -14,8 +14,7 @@ from typing import Any
 
 from redis import Redis
 
-from nurt.adapters.redis_away import walk
-from nurt.adapters.redis_reading import until_answered
+from nurt.adapters.redis_away import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, KeptProfile
 from nurt.model.keys import Keys
@@ -50,7 +49,7 @@ class StateLog:
 
     def committed(self) -> Committed | None:
         """See ports.MessageLog."""
-        held = until_answered(lambda: self._client.hgetall(self._name), "reading what was delivered")
+        held = self._asked(lambda: self._client.hgetall(self._name))
         offsets = {(TOPIC, int(shard)): int(at) for shard, at in held.items() if int(shard) in self._shards}
         return Committed(offsets, 0, 0) if offsets else None
 
@@ -113,7 +112,7 @@ class StateLog:
         return [(revision, id_, body) for id_, (revision, body) in found.items()]
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
-        return until_answered(ask, "reading profiles from the state")
+        return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "reading profiles from the state")
 
     def offsets(self) -> Offsets:
         """See ports.MessageLog."""
@@ -133,7 +132,7 @@ class StateLog:
             shard: at for (topic, shard), at in committed.offsets.items() if topic == TOPIC and shard in self._next
         }
         if mine:
-            until_answered(lambda: self._client.hset(self._name, mapping=mine), "noting what was delivered")
+            self._asked(lambda: self._client.hset(self._name, mapping=mine))
 
     def lag(self) -> int:
         """See ports.MessageLog."""

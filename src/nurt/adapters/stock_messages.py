@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from nurt.adapters.avro_columns import avro_long
 from nurt.core.avro.writer import compile_writer
 from nurt.model.published import PublishedBatch
 from nurt.model.stock_published import StockBatch
@@ -47,6 +48,11 @@ EVENT_COLUMNS: dict[str, pl.DataType] = {
 }
 
 
+def value_contract(name: str) -> str:
+    """Name the contract by which values are written today."""
+    return f"{name}-value.v{VALUE_VERSIONS[name]}"
+
+
 class StockMessages:
     """Writes messages of one contract.
 
@@ -57,7 +63,7 @@ class StockMessages:
     def __init__(self, name: str) -> None:
         self.name = name
         self.version = VALUE_VERSIONS[name]
-        self.value_schema, self.key_schema = load(f"{name}-value.v{self.version}"), load(f"{name}-key.v1")
+        self.value_schema, self.key_schema = load(value_contract(name)), load(f"{name}-key.v1")
         self._values = compile_writer(self.value_schema)
         self._keys = compile_writer(self.key_schema) if name == STOCK else None  # the others' are texts
 
@@ -96,9 +102,4 @@ class StockMessages:
 def _text(text: str) -> bytes:
     """Write an Avro `string`."""
     body = text.encode()
-    length, out = len(body) << 1, bytearray()
-    while length >= 0x80:
-        out.append(length & 0x7F | 0x80)
-        length >>= 7
-    out.append(length)
-    return bytes(out) + body
+    return avro_long(len(body)) + body

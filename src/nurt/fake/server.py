@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -135,8 +135,11 @@ class Fake:
         return most
 
 
+AnyFake = TypeVar("AnyFake", bound=Fake)
+
+
 @contextmanager
-def running(fake: Fake, port: int = 0, host: str = "127.0.0.1") -> Iterator[Fake]:
+def running(fake: AnyFake, port: int = 0, host: str = "127.0.0.1") -> Iterator[AnyFake]:
     """Serve a fake until we leave."""
 
     class Handler(BaseHTTPRequestHandler):
