@@ -1,6 +1,6 @@
 """From published profiles to one receiver: nurt's delivery flow, a flow of its own for every destination.
 
-    nurt.profiles --read--> changes --map, compare, call--> the receiver
+    nurt.profiles, nurt.stock, nurt.orders --read--> changes --map, compare, call--> the receiver
 
 A receiver that is down makes only its own flow lag. Offsets are committed when everything below them is settled:
 accepted, refused and in quarantine, or parked. `nurt deliver DESTINATION` runs this file.
@@ -18,9 +18,9 @@ def deliver(delivery: Delivery) -> Dataflow:
     """Lay out the flow over one destination's pieces."""
     flow = Dataflow("deliver")
 
-    # Published profiles, live ones first; a back-fill goes on beside them.
+    # What was published, live changes first; a back-fill goes on beside them.
     changes = op.input("profiles", flow, delivery.source())
 
-    # What differs from what the receiver holds is written, call by call, as fast as it allows.
+    # What differs from what the receiver holds is written, as fast as it allows; what it refuses goes to quarantine.
     op.output("delivered", changes, delivery.sink())
     return flow

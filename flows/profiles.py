@@ -1,6 +1,6 @@
 """From change events to live customer profiles: nurt's main flow, from top to bottom.
 
-    topics --translate--> rows --> orders --> accounts --> identity --> profiles --> topic, analytics
+    topics --translate--> rows --> orders --> accounts --> identity --> profiles --> nurt.profiles, analytics
 
 Every stage keeps its state in Redis and owns some shards of it; a micro-batch costs it one read and one write.
 What a stage says to the next is its stored state, said again on every replay, so a crash between two stages loses
@@ -40,6 +40,7 @@ def profiles(current: Current) -> Dataflow:
     # Profiles are recomputed from their accounts, so a split is as easy as a merge.
     unified = op.stateful_batch("profiles", _next("to_profiles", identity, current), current.stage("profiles"))
 
+    # A worker writes its profiles to every output before it reads on; sinks absorb repeats by revision.
     op.output("published", op.map("unkey", unified, _without_key), current.sinks())
     return flow
 

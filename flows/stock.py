@@ -22,7 +22,8 @@ def stock(current: StockCurrent) -> Dataflow:
     # Raw messages, one micro-batch an item; offsets are committed when everything below is done with them.
     messages = op.input("topics", flow, current.topics())
 
-    # Columns of our entities; topics that only profiles read are counted as not ours, undecoded.
+    # Columns of our entities; topics that only profiles read are counted as not ours. What cannot be read goes to
+    # quarantine with its bytes.
     translated = op.flat_map("translate", messages, current.translate())
 
     # The newest event of every row stays. It says itself to its paper (order, document, shipment) or shelf (sku).
@@ -32,5 +33,6 @@ def stock(current: StockCurrent) -> Dataflow:
     said = op.map("to_stock", rows, lambda keyed: current.address(keyed[1]))
     published = op.stateful_batch("stock", said, current.step("stock"))
 
+    # What can be sold, where each order is, and which thresholds were crossed.
     op.output("published", op.map("unkey", published, lambda keyed: keyed[1]), current.outputs())
     return flow
