@@ -1,4 +1,4 @@
-"""Histories written by hand, for the rules under "Correctness", and workers with a rule switched off.
+"""Histories written by hand, for the laws of docs/laws.md, and workers with a rule switched off.
 
 Each rule has a test that plays the history which breaks without it, once with the rule (the batch oracle agrees) and
 once without (the oracle must disagree): a rule that nothing would miss is not tested.

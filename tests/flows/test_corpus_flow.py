@@ -33,7 +33,7 @@ def settings_for(folder: str, home: Path, url: str) -> Settings:
 
 
 def counts(settings: Settings) -> Counter[str]:
-    """Sum law 2's counts by outcome."""
+    """Sum the message counts by outcome."""
     client = Redis.from_url(settings.redis_url)
     sums: Counter[str] = Counter()
     for place, messages in client.hgetall(f"{settings.prefix}:counts").items():  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Law 2's counts: every message counts once, however often crashes let it be read, and wherever they cut."""
+"""The message accounting invariant: every message counts once, however often crashes let it be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count what is stored: law 2's counts, the heads of all places, what waits, how many things of each kind there are.
+"""Count what is stored: message counts, the heads of all places, what waits, how many things of each kind there are.
 
 Reads only, and nothing personal: names of topics and systems, outcomes, reasons, numbers.
 """
@@ -85,7 +85,7 @@ class Tally:
         self._places = [*shards, *[keys.realm_place(realm) for realm in realms]]
 
     def counts(self) -> list[Count]:
-        """Read law 2's counts, in order of topic, outcome and reason."""
+        """Read the message counts, in order of topic, outcome and reason."""
         with naming_failures(self._client):
             held: Any = self._client.hgetall(self._keys.named("counts"))
         counts = []

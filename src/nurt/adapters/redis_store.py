@@ -322,7 +322,7 @@ def read_counted(client: Any, place: bytes) -> dict[str, int]:
 
 
 def forget_counts(client: Any, keys: Keys) -> None:
-    """Begin law 2's counts anew: everything is to be read from its earliest message."""
+    """Begin the message counts from zero: everything is to be read from its earliest message."""
     client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
 
 

@@ -169,7 +169,7 @@ def _run(settings: Settings, input_: Input) -> None:
 
 
 def _table(input_: Input, counts: Sequence[Count]) -> Table:
-    """Make law 2's table of two rows: where the simulated messages ended, and where the genuine ones."""
+    """Make the table of message counts, of two rows: where the simulated messages ended, and where the genuine ones."""
     rows: list[tuple[object, ...]] = []
     for name, some in input_.parted(counts).items():
         summed = totals(some)

@@ -77,7 +77,7 @@ def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | No
 
 
 def print_counts(counts: Sequence[Count]) -> None:
-    """Print law 2's table: a row a topic, a column an outcome, and the sums; then the reasons."""
+    """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
         cells[count.topic][count.outcome] += count.messages

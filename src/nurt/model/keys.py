@@ -20,7 +20,7 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 | `w` | every place | zset: owed profile touches, by run << 32 or epoch | identity, profiles |
 | `u` | the shard | zset: profiles by the day that the clock changes them | profiles |
 | `t` | the shard | hash: table -> its truncate floors | rows |
-| `n` | the shard | hash: topic and partition -> highest offset that is in law 2's counts; sweeps that are done | rows |
+| `n` | the shard | hash: topic and partition -> highest offset in the message counts; sweeps that are done | rows |
 | `x` | the shard | profiles to publish anew after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
 
@@ -49,7 +49,7 @@ place of a realm, so that what one checkout asks for lies together:
 | `i` and the contract | none | zset: these keys in the order in which they were said, by run << 32 or number | sink |
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
-Without a place: `<prefix>:counts` (hash: law 2's counts), `<prefix>:quarantine` (zset of ids by time),
+Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (what the receiver is believed to hold of

@@ -1,4 +1,4 @@
-"""Count where messages end (law 2), each once, however often a crash lets it be read."""
+"""Count where messages end, each once, however often a crash lets it be read: the message accounting invariant."""
 
 from __future__ import annotations
 
