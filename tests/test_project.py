@@ -164,10 +164,46 @@ def test_the_readme_names_only_commands_that_there_are() -> None:
     assert set(named) <= known
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/mapping.md", "docs/delivery.md", "schemas/README.md"]
-)
+PAGES = [
+    page.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "schemas", "benchmarks")
+    for page in sorted((ROOT / folder).glob("*.md"))
+]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_no_link_of_the_documents_leads_nowhere(name: str) -> None:
     page = ROOT / name
-    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
-    assert [link for link in links if link and not (page.parent / link).exists()] == []
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
+    for link in links:
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not heading or heading in _anchors(target.read_text()), link
+
+
+def _anchors(text: str) -> set[str]:
+    """Name the headings of a page as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    led_to = set(re.findall(r"\]\(([^)#\s]+)", (ROOT / "README.md").read_text()))
+    assert {page for page in PAGES if page not in led_to} == {"README.md"}
+
+
+def test_whoever_reads_the_code_finds_every_law_by_its_name() -> None:
+    sources = [
+        path
+        for folder in ("src", "flows", "tests", "docs", "benchmarks")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in {".py", ".md", ".lua"}
+    ]
+    numbered = re.compile(r"\blaws? \d", re.IGNORECASE)
+    assert [str(path) for path in sources if numbered.search(path.read_text())] == []
+
+
+def test_the_wheel_says_its_licence_and_that_it_is_typed(wheel: list[str]) -> None:
+    assert "nurt/py.typed" in wheel
+    assert [name for name in wheel if name.endswith(".dist-info/licenses/LICENSE")]
