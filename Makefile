@@ -9,7 +9,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types imports drawing lock up down clean
+.PHONY: help setup demo test check lint format types imports layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ imports: $(STAMP)
 
 drawing: $(STAMP) ## Draw docs/flow.svg again, out of the flows
 	@$(BIN)/python tools/draw_flow.py
+
+layouts: $(STAMP) ## Add new columns of stored tables to schemas/state-v1.json
+	@$(BIN)/python tools/layouts.py
 
 lock: ## Choose versions anew, by uv; commit both files
 	uv pip compile pyproject.toml --group dev --extra otlp --universal --generate-hashes --no-emit-index-url \

@@ -120,7 +120,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_wheel_carries_contracts_presets_and_the_mappings_schema(wheel: list[str]) -> None:
-    contracts = {f"nurt/_schemas/{path.name}" for path in (ROOT / "schemas").glob("*.avsc")}
+    contracts = {f"nurt/_schemas/{path.name}" for path in (ROOT / "schemas").glob("*.*") if path.suffix != ".md"}
+    assert "nurt/_schemas/state-v1-first.json" in contracts
     presets = {f"nurt/presets/{path.name}" for path in (ROOT / "src" / "nurt" / "presets").glob("*.yaml")}
     assert contracts and presets
     assert contracts | presets | {"nurt/mapping.schema.json"} <= set(wheel)

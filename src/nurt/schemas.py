@@ -1,4 +1,4 @@
-"""The Avro contracts of what nurt publishes, wherever nurt runs from."""
+"""The Avro contracts of what nurt publishes, and the first layouts of its state, wherever nurt runs from."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nurt.errors import ConfigurationError
 
 PROFILE_VALUE = "nurt.profiles-value.v1"
 PROFILE_KEY = "nurt.profiles-key.v1"
+FIRST_LAYOUTS = "state-v1-first.json"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -37,6 +38,19 @@ def names() -> list[str]:
     return sorted(
         {path.name.removesuffix(".avsc") for folder in _folders() for path in folder.iterdir() if ".avsc" in path.name}
     )
+
+
+def first_layouts() -> dict[str, dict[str, list[Any]]]:
+    """Read the layouts of state that has no record of its layouts: table -> column -> [bit, type]. They never change.
+
+    Raises ConfigurationError when the installation is incomplete.
+    """
+    for folder in _folders():
+        path = folder / FIRST_LAYOUTS
+        if path.is_file():
+            layouts: dict[str, dict[str, list[Any]]] = orjson.loads(path.read_bytes())
+            return layouts
+    raise ConfigurationError(f"loading {FIRST_LAYOUTS}: the installation is incomplete; install nurt again")
 
 
 def _folders() -> Iterator[Traversable]:

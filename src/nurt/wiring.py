@@ -26,9 +26,10 @@ from nurt.adapters.published import published_in_duckdb, published_on_topic
 from nurt.adapters.redis_away import patiently
 from nurt.adapters.redis_client import open_client
 from nurt.adapters.redis_reading import naming_failures
-from nurt.adapters.redis_store import RedisStore, agree, claim, forget_counts, read_counted, read_heads
+from nurt.adapters.redis_store import RedisStore, claim, forget_counts, read_counted, read_heads
 from nurt.adapters.registry import FolderRegistry
 from nurt.adapters.shared_sink import SharedSink
+from nurt.adapters.state_layouts import agree
 from nurt.core.context import FoldContext
 from nurt.core.counted import Passed
 from nurt.core.ids import Ids

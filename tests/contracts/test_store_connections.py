@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 import pytest
 from redis import Redis
 
-from nurt.adapters.redis_store import RedisStore, agree, claim, read_heads
+from nurt.adapters.redis_store import RedisStore, claim, read_heads
+from nurt.adapters.state_layouts import agree
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, WatchError
 from nurt.adapters.redis_away import AWAY, patiently, walk
 from nurt.adapters.redis_wire import Wire, raise_errors
 from nurt.adapters.resp import Packed
-from nurt.errors import ConfigurationError, Fenced
+from nurt.errors import Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
 from nurt.model.keys import KeyRows, Keys
@@ -272,21 +272,6 @@ class RedisStore:
         except (Fenced, RedisError, OSError) as error:
             _logger.warning("closing state: the last write is not confirmed (%s)", type(error).__name__)
         self._wire.drop()
-
-
-def agree(client: Any, keys: Keys, fingerprint: str) -> None:
-    """Note with the state what its keys depend on, before a run takes a number.
-
-    The register says so too, but may be lost or another deployment's, and then runs that only ever try would count up
-    until one passes for the latest. Raises ConfigurationError when the state was written under another fingerprint.
-    """
-    name = keys.named("config")
-    client.setnx(name, fingerprint)
-    if (held := client.get(name).decode()) != fingerprint:
-        raise ConfigurationError(
-            f"starting with state {keys.prefix.decode()}: it was written under {held} (this run: {fingerprint}; state "
-            "keys depend on it); set `secret` and `shards` back, or give this deployment a prefix of its own"
-        )
 
 
 def claim(client: Any, run: int, places: Sequence[bytes]) -> None:

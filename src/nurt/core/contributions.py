@@ -7,6 +7,8 @@ speak in *buckets*: rows of numbers under a key, which can be added and taken aw
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from nurt.core.tables import Table
@@ -24,62 +26,29 @@ STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4
 
 BUCKET_SUMS = ("count", "amount", "cancelled", "returned", "open")
 
-_INT, _TEXT, _ID, _BOOL = pl.Int64(), pl.String(), pl.Binary(), pl.Boolean()
-
-SUMS = Table(
-    {"metric": _INT, "k1": _TEXT, "k2": _TEXT, "day": _INT, **dict.fromkeys(BUCKET_SUMS, _INT)}, zero=BUCKET_SUMS
-)
+SUMS = Table.stored("sums", dict.fromkeys(BUCKET_SUMS, pl.Int64()))
 """An account's sums, and one child's stored share in them."""
 
 
-def _fields(*kinds: str) -> dict[str, pl.DataType]:
-    return {name: POLARS_TYPES[dtype] for kind in kinds for name, dtype in ENTITIES[kind].fields.items()}
+def _fields(kind: str, names: Iterable[str]) -> dict[str, pl.DataType]:
+    return {name: POLARS_TYPES[ENTITIES[kind].fields[name]] for name in names}
 
 
-_PROVENANCE: dict[str, pl.DataType] = {"system": _TEXT, "entity": _TEXT, "key": _TEXT, "position": _TEXT, "ts_ms": _INT}
-
-ORDER_SLOTS = Table(
-    {
-        "part": _INT,
-        "child": _ID,
-        "stamp": _INT,
-        **_PROVENANCE,
-        "account": _ID,
-        "account_entity": _TEXT,
-        "account_key": _TEXT,
-        **{name: dtype for name, dtype in _fields("order").items() if name not in STOCK_ORDER_FIELDS},
-        **{name: POLARS_TYPES[ENTITIES["order_line"].fields[name]] for name in ("sku", "category", "quantity")},
-        "returned_quantity": _INT,
-        "amount": _INT,
-        "open_amount": _INT,
-        "due_on": _INT,
-        "tracking": _TEXT,
-        "shipped_at": _INT,
-        "delivered_at": _INT,
-        "paid_at": _INT,
-    }
+ORDER_SLOTS = Table.stored(
+    "order_slots",
+    _fields("order", [name for name in ENTITIES["order"].fields if name not in STOCK_ORDER_FIELDS])
+    | _fields("order_line", ("sku", "category", "quantity", "returned_quantity"))
+    | _fields("invoice", ("amount", "open_amount", "due_on"))
+    | _fields("shipment", ("tracking", "shipped_at", "delivered_at"))
+    | _fields("payment", ("amount", "paid_at")),
 )
 """An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left."""
 
-ACCOUNT_SLOTS = Table(
-    {
-        "part": _INT,
-        "child": _ID,
-        "stamp": _INT,
-        **_PROVENANCE,
-        **_fields("customer"),
-        "identifiers": _TEXT,
-        "kind": _TEXT,
-        "name": _TEXT,
-        "street": _TEXT,
-        "city": _TEXT,
-        "region": _TEXT,
-        "postcode": _TEXT,
-        "purpose": _TEXT,
-        "granted": _BOOL,
-        "channel": _TEXT,
-        "at": _INT,
-    }
+ACCOUNT_SLOTS = Table.stored(
+    "account_slots",
+    _fields("customer", ENTITIES["customer"].fields)
+    | _fields("address", ENTITIES["address"].fields)
+    | _fields("consent", ENTITIES["consent"].fields),
 )
 """An account's value: its head, its customer row or guest order, its addresses and consents."""
 

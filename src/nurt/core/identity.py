@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from nurt.core.columns import distinct, id_list, newest
 from nurt.core.context import LINK_END
@@ -25,13 +24,11 @@ from nurt.model.keys import Words
 MEMBER, WAITING = 0, 1
 """`part` of a membership row: the account's own, or an emptied profile that waits for this account to appear."""
 
-MEMBERSHIPS = Table(
-    {"part": pl.Int64(), "component": pl.Binary(), "profile": pl.Binary(), "links": pl.String()},
-)
-COMPONENTS = Table({"account": pl.Binary(), "profile": pl.Binary(), "links": pl.String()})
+MEMBERSHIPS = Table.stored("memberships")
+COMPONENTS = Table.stored("components")
 HELD, HEIR = 0, 1
 """`part` of a profile's member row: an account it holds, or the profile that it went into."""
-MEMBERS = Table({"part": pl.Int64(), "id": pl.Binary()})
+MEMBERS = Table.stored("members")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class SlotPlan:
             if name in own:
                 found.append((slots.column(name), own[name]))
             elif held is not None and held in rows:
+                dtype, other = slots.table.columns[name], rows.table.columns[held]
+                assert dtype == other, f"a row's {held} ({other}) cannot be a slot's {name} ({dtype})"
                 found.append((slots.column(name), rows.column(held)))
         self.dest, self.source = np.array(found, dtype=np.int64).T.copy()
 

@@ -40,21 +40,24 @@ def at_or_before(rows: RowArrays, floor: Floor) -> Bools:
 
 
 @numba.njit(nogil=True, cache=True)
-def _part(bits, numbers, columns, one, k):  # type: ignore[no-untyped-def]
-    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part."""
+def _part(bits, numbers, h0, one, k):  # type: ignore[no-untyped-def]
+    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part.
+
+    h0: (bit, place) of the highest one's first part; the others follow it.
+    """
     events = len(bits)
     if one < events:
         return bits[one] >> np.uint64(P0_BIT + k) & np.uint64(1) == 1, numbers[one, P0 + k]
     row = one - events
-    return bits[row] >> np.uint64(columns - 4 + k) & np.uint64(1) == 1, numbers[row, numbers.shape[1] - 4 + k]
+    return bits[row] >> np.uint64(h0[0] + k) & np.uint64(1) == 1, numbers[row, h0[1] + k]
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare(bits, numbers, columns, one, other):  # type: ignore[no-untyped-def]
+def _compare(bits, numbers, h0, one, other):  # type: ignore[no-untyped-def]
     """Compare two positions as far as both are known: -1, 0, 1."""
     for k in range(4):
-        known, part = _part(bits, numbers, columns, one, k)
-        other_known, other_part = _part(bits, numbers, columns, other, k)
+        known, part = _part(bits, numbers, h0, one, k)
+        other_known, other_part = _part(bits, numbers, h0, other, k)
         if not (known and other_known):
             return 0
         if part != other_part:
@@ -63,11 +66,11 @@ def _compare(bits, numbers, columns, one, other):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True)
-def settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: ignore[no-untyped-def]
+def settle(owner, bits, numbers, h0, winner, accepted, highest):  # type: ignore[no-untyped-def]
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
     The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
-    the newest event's own position says all. Who comes later wins unless it is strictly older.
+    the newest event's own position says all. Who comes later wins unless it is strictly older. h0: see `_part`.
     """
     events = len(owner)
     whole = np.uint64(15) << np.uint64(P0_BIT)
@@ -79,7 +82,7 @@ def settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: i
         if held < 0:
             winner[at] = row
             accepted[row] = True
-            if _part(bits, numbers, columns, events + row, 0)[0]:
+            if _part(bits, numbers, h0, events + row, 0)[0]:
                 highest[at] = events + row
             continue
         same = numbers[row, PARTITION] == numbers[held, PARTITION]
@@ -96,7 +99,7 @@ def settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: i
                 older = numbers[row, P0 + k] < numbers[held, P0 + k]
                 decided = True
             k += 1
-        if not decided and highest[at] >= 0 and _compare(bits, numbers, columns, row, highest[at]) < 0:
+        if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
             older = True  # what it stands behind was replaced by an event that does not say where it stands
             decided = True
         if not decided and same:
@@ -109,7 +112,7 @@ def settle(owner, bits, numbers, columns, winner, accepted, highest):  # type: i
             highest[at] = -1
             continue
         best = highest[at] if highest[at] >= 0 else held
-        is_best = _part(bits, numbers, columns, best, 0)[0] and _compare(bits, numbers, columns, row, best) <= 0
+        is_best = _part(bits, numbers, h0, best, 0)[0] and _compare(bits, numbers, h0, row, best) <= 0
         highest[at] = best if is_best else -1
 
 

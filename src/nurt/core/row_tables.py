@@ -28,14 +28,12 @@ _STORED = (
 
 
 def row_table(kind: str) -> Table:
-    """Name the columns of a stored row of one entity kind."""
+    """Make the table of the stored rows of one entity kind, which has a column for each of its fields."""
     columns = entity_columns(kind)
-    stored: dict[str, pl.DataType] = {"part": pl.Int64()}
-    for name in _STORED:
-        stored[name] = pl.Int64() if columns[name].is_integer() else columns[name]
-    for name in field_names(kind):
-        stored[name] = columns[name]
-    return Table(stored | dict.fromkeys(HIGHEST, pl.Int64()))
+    needs: dict[str, pl.DataType] = {"part": pl.Int64()}
+    for name in (*_STORED, *field_names(kind)):
+        needs[name] = pl.Int64() if columns[name].is_integer() else columns[name]
+    return Table.stored(f"row.{kind}", needs | dict.fromkeys(HIGHEST, pl.Int64()))
 
 
 def field_names(kind: str) -> list[str]:
@@ -48,9 +46,12 @@ ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TAB
 
 # every kind's columns begin alike: where the kernels find them
 _FIRST = ROW_LAYOUTS["order"]
+assert all([*one.columns][: 1 + len(_STORED)] == ["part", *_STORED] for one in ROW_TABLES.values())
 PART, OP = _FIRST.place("part"), _FIRST.place("op")
 EPOCH, PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
 P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
 PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
+HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}
+"""By kind, the bit and the place of h0; h1 to h3 follow it."""
 LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
 """What is stored of a parent that was left."""

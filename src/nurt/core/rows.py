@@ -31,6 +31,7 @@ from nurt.core.row_frames import Incoming
 from nurt.core.row_places import settle
 from nurt.core.row_tables import (
     HIGHEST,
+    HIGHEST_AT,
     LEFT,
     LEFT_BITS,
     OP,
@@ -43,7 +44,6 @@ from nurt.core.row_tables import (
     ROOTS,
     ROW,
     ROW_LAYOUTS,
-    ROW_TABLES,
     field_names,
 )
 from nurt.core.tables import VERSION
@@ -116,7 +116,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
     accepted = np.zeros(len(rows), dtype=np.bool_)
-    settle(rows.owner, rows.bits, rows.numbers, len(ROW_TABLES[kind].columns), winner, accepted, highest)
+    settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], winner, accepted, highest)
     changed, news = winner >= len(stored), accepted[len(stored) :]
     lacking: Int64s | None = None
     anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored

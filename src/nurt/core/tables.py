@@ -2,24 +2,34 @@
 
 Hot path. A stored value is one byte of version and then rows, one after another. A row is a varint bitmap of the
 columns that are not null (bit i: column i), then these columns in order: integers and booleans as zigzag varints,
-texts and binaries as a varint length and bytes. Columns are only ever added at the end, so an old value simply
-lacks the later bits; a value with bits that this version does not know is refused, not misread.
+texts and binaries as a varint length and bytes. Columns are only ever added at the end (`layouts.py` pins them), so an
+old value simply lacks the later bits; a value with bits that this version does not know is refused, not misread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 
+from nurt.core import layouts
 from nurt.core.packing import Bools, Bytes, Int64s, locate, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
 from nurt.model.values import Values
 
 VERSION = 1
+_TYPES: Mapping[str, pl.DataType] = {
+    layouts.INTEGER: pl.Int64(),
+    layouts.COUNT: pl.Int64(),
+    layouts.BOOLEAN: pl.Boolean(),
+    layouts.TEXT: pl.String(),
+    layouts.BYTES: pl.Binary(),
+}
+_NOTHING: Mapping[str, pl.DataType] = MappingProxyType({})
 OWNER = "owner"
 """Column of a frame that says which value a row belongs to: an index into the sequence of values."""
 
@@ -64,6 +74,27 @@ class Table:
         self.index = {name: index for index, name in enumerate(names)}
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._all = self._plan(tuple(names))
+
+    @staticmethod
+    def stored(name: str, needs: Mapping[str, pl.DataType] = _NOTHING) -> Table:
+        """Make the table of a layout; column i of it is bit i.
+
+        Args:
+            name: of the layout.
+            needs: columns that the layout must have, with their types.
+
+        Raises:
+            ImportError: it has no such column; the message says which line to add.
+        """
+        columns = layouts.LAYOUTS.get(name, ())
+        if [bit for _, bit, _ in columns] != [*range(len(columns))]:
+            raise ImportError(
+                f"making the stored table {name}: its bits are {[bit for _, bit, _ in columns]} (expected 0, 1, 2 and "
+                f"so on); restore its lines in {layouts.__name__}"
+            )
+        held = {column: _TYPES[dtype] for column, _, dtype in columns}
+        _check(name, held, needs)
+        return Table(held, [column for column, _, dtype in columns if dtype == layouts.COUNT])
 
     def _plan(self, names: tuple[str, ...]) -> _Plan:
         if names not in self._plans:
@@ -248,6 +279,26 @@ class Table:
         if rows:
             unpack(body, cuts, self.is_text, plan.slot, owner, numbers, present, starts, stops, bases, texts)
         return Raw(owner, numbers, present, starts, stops, texts)
+
+
+def _check(table: str, held: Mapping[str, pl.DataType], needs: Mapping[str, pl.DataType]) -> None:
+    names = {dtype: name for name, dtype in _TYPES.items() if name != layouts.COUNT}
+    for column, dtype in needs.items():
+        if held.get(column, dtype) != dtype:
+            raise ImportError(
+                f"making the stored table {table}: its column {column} is {names[held[column]]} (needed: "
+                f"{names[dtype]}); a stored column keeps its type: give what is new another name"
+            )
+    lacking = [column for column in needs if column not in held]
+    lines = " ".join(
+        f'("{column}", {bit}, {names[needs[column]].upper()}),' for bit, column in enumerate(lacking, len(held))
+    )
+    if lacking or not held:
+        where = f'at the end of "{table}"' if held else f'a table "{table}"'
+        raise ImportError(
+            f"making the stored table {table}: it has no column {', '.join(lacking)}; add {where} in "
+            f"{layouts.__name__}: {lines} and then run `make layouts`"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -50,7 +50,8 @@ place of a realm, so that what one checkout asks for lies together:
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
-`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on).
+`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on),
+`<prefix>:layouts` (JSON: the columns of all stored tables, as the latest version that wrote here has them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (what the receiver is believed to hold of
 a profile), `parked` (zset: profiles by when they are due) and `p<hex>` (one of them), `refused` (zset: refusals by

@@ -27,19 +27,7 @@ from nurt.core.stock.said import (
 from nurt.core.tables import OWNER, Table
 from nurt.model.stock_plan import AT_BOOKING, StockPlan
 
-SHARE = Table(
-    {
-        "part": pl.Int64(),
-        "sku": pl.String(),
-        "channel": pl.String(),
-        "market": pl.String(),
-        "location": pl.String(),
-        "quantity": pl.Int64(),
-        "system": pl.String(),
-        **dict.fromkeys(("p0", "p1", "p2", "p3"), pl.Int64()),
-        "due_ms": pl.Int64(),
-    }
-)
+SHARE = Table.stored("share")
 """A paper's share: what it holds of skus, as HOLDS has it."""
 
 DONE_ORDER = ("cancelled", "returned", "complete")

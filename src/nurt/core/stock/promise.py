@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from nurt.core.stock.routes import Routes
 from nurt.core.tables import Table
@@ -17,21 +16,7 @@ DAY_MS = 86_400_000
 HOLD, BOOKING, KIT = 1, 2, 3
 """Parts of a shelf's holds: a sum over orders; what a paper booked and on hand may not show yet; a kit that uses it."""
 
-HOLDS = Table(
-    {
-        "part": pl.Int64(),
-        "sku": pl.String(),
-        "channel": pl.String(),
-        "market": pl.String(),
-        "location": pl.String(),
-        "quantity": pl.Int64(),
-        "paper": pl.Binary(),
-        "system": pl.String(),
-        **dict.fromkeys(("p0", "p1", "p2", "p3"), pl.Int64()),
-        "due_ms": pl.Int64(),
-        "of": pl.String(),  # the kit
-    }
-)
+HOLDS = Table.stored("holds")
 """A shelf's second value: what orders, documents and kits hold of it."""
 
 

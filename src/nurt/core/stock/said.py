@@ -21,7 +21,7 @@ from nurt.core.ids import Ids
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays
 from nurt.core.row_bodies import Given, SlotPlan, join_letters, pack_slots
-from nurt.core.row_tables import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES
+from nurt.core.row_tables import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
 from nurt.core.rows import RowsFolded
 from nurt.core.said import Contributions, join_contributions, no_contributions, no_ids, no_texts
 from nurt.core.stock.frames import packed_rows
@@ -33,39 +33,10 @@ from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 from nurt.model.keys import Words
 from nurt.model.stock_plan import UNIT
 
-_INT, _TEXT, _ID = pl.Int64(), pl.String(), pl.Binary()
-_POSITION = dict.fromkeys(("p0", "p1", "p2", "p3"), _INT)
-
-PAPERS = Table(
-    {
-        "part": _INT,
-        "child": _ID,
-        "stamp": _INT,
-        **dict.fromkeys(("system", "entity", "key", "number", "reference", "match_key"), _TEXT),
-        **dict.fromkeys(("order_ref", "document_ref", "order_system", "sales_channel", "market", "status"), _TEXT),
-        "sku": _TEXT,
-        **dict.fromkeys(("quantity", "cancelled_quantity", "returned_quantity"), _INT),
-        **dict.fromkeys(("location", "carrier", "tracking"), _TEXT),
-        **dict.fromkeys(("at", "delivered_at", "ts_ms"), _INT),
-        **_POSITION,
-        "order": _ID,
-        "account": _ID,
-    }
-)
+PAPERS = Table.stored("papers")
 """A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""
 
-SHELVES = Table(
-    {
-        "part": _INT,
-        "child": _ID,
-        "stamp": _INT,
-        **dict.fromkeys(("system", "sku", "location"), _TEXT),
-        **dict.fromkeys(("quantity", "reserved_quantity", "expected_on"), _INT),
-        "of": _TEXT,  # a kit's part
-        "ts_ms": _INT,
-        **_POSITION,
-    }
-)
+SHELVES = Table.stored("shelves")
 """A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces."""
 
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
@@ -130,13 +101,14 @@ class StockVoice:
         """Make the shelf of its sku the parent of a level, supply or kit part."""
         if kind not in _SHELVES:
             return frame
-        skus = frame["kit" if kind == "kit_part" else "sku"]
+        name = "kit" if kind == "kit_part" else "sku"
+        skus, bit = frame[name], field_names(kind).index(name)
         return frame.with_columns(
             sku_ids(self._context.ids, skus).alias("parent"),
             pl.when(skus.is_not_null()).then(pl.lit("sku")).alias("parent_kind"),
             skus.alias("parent_key"),
-            # the sku is the first field: a row whose sku did not come keeps its shelf
-            (pl.col("held") | ((pl.col("held") & 1) * (1 << HELD_PARENT_BIT))).alias("held"),
+            # a row whose sku did not come keeps its shelf
+            (pl.col("held") | ((pl.col("held") & (1 << bit)) * (1 << (HELD_PARENT_BIT - bit)))).alias("held"),
         )
 
     def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:

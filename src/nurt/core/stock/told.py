@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import polars as pl
 
 from nurt.core.packing import Bools, Int64s
 from nurt.core.stock.routes import Routes
@@ -18,21 +17,11 @@ from nurt.core.text_codes import codes_of
 from nurt.model.stock_plan import UNIT
 from nurt.model.values import Values
 
-PUBLISHED = Table(
-    {
-        "sku": pl.String(),
-        "channel": pl.String(),
-        "market": pl.String(),
-        "available": pl.Int64(),
-        "level": pl.Int64(),
-        "oversold": pl.Int64(),
-        "drifts": pl.Int64(),
-    },
-    zero=("available", "level", "oversold", "drifts"),
-)
+PUBLISHED = Table.stored("published")
 """What was last published of a shelf, by route, and on which side of its thresholds it was."""
 
 _NUMBERS = ("available", "level", "oversold", "drifts")
+assert [*PUBLISHED.columns] == ["sku", "channel", "market", *_NUMBERS], "`Codec.write` fills them in this order"
 _LETTERS_MAX = 26
 
 
