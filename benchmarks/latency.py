@@ -43,8 +43,8 @@ _TABLES = {table.name: table for table in SHOP_TABLES}
 _AT = "2026-01-05T10:00:00Z"
 
 
-def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int]]:
-    """Write events in turn of their kind: topic, key, value, mark."""
+def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int, int]]:
+    """Write events in turn of their kind: topic, key, value, partition, mark."""
     rounds = events // len(KINDS) + 1
     numbers = np.arange(1, rounds + 1, dtype=np.int64)
     parents = np.maximum(1, numbers - BEHIND)
@@ -69,9 +69,12 @@ def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int]
         },
     }
     batches = [_written(name, columns[name], numbers, book) for name in KINDS]
-    turns = zip(*(zip(batch.keys, batch.values, strict=True) for batch in batches), strict=True)
-    flat = [(batches[kind].topic, *pair) for turn in turns for kind, pair in enumerate(turn)]
-    return [(topic, key or b"", value or b"", mark) for mark, (topic, key, value) in enumerate(flat[:events])]
+    turns = zip(*(zip(batch.keys, batch.values, batch.partitions, strict=True) for batch in batches), strict=True)
+    flat = [(batches[kind].topic, *of_one) for turn in turns for kind, of_one in enumerate(turn)]
+    return [
+        (topic, key or b"", value or b"", int(partition), mark)
+        for mark, (topic, key, value, partition) in enumerate(flat[:events])
+    ]
 
 
 def _marked(kind: int, rounds: int) -> pl.Expr:
@@ -86,7 +89,7 @@ def _written(name: str, values: dict[str, Any], numbers: np.ndarray[Any, Any], b
     }
     topic = Topic("mariadb", "shop_pl", "magento", table, book, PARTITIONS, 1_000)
     own = {table.key[0]: pl.Series(numbers), **times, **values}
-    return topic.batch(numbers, own, np.zeros(len(numbers), dtype=np.bool_), None)
+    return topic.batch(numbers, own, np.zeros(len(numbers), dtype=np.bool_))
 
 
 class Watch(threading.Thread):
@@ -131,8 +134,8 @@ def measure(bootstrap: str, redis_url: str, home: Path, events: int, rate: float
     sent: dict[int, float] = {}
     with running_nurt(home, bootstrap, redis_url, topics, book.schemas) as nurt:
         wait_for_keys(watch._client)
-        for topic, key, value, _ in made[:warm]:
-            producer.produce(topic, value, key)
+        for topic, key, value, partition, _ in made[:warm]:
+            producer.produce(topic, value, key, partition)
         producer.flush()
         known = -1
         while known < len(watch.seen) or known < warm // 2:  # the first parent has more children than its profile shows
@@ -142,12 +145,12 @@ def measure(bootstrap: str, redis_url: str, home: Path, events: int, rate: float
         yield f"at rest: {_shown(nurt.rss_mb())} MB"
         cpu = nurt.cpu_s()
         began = time.perf_counter()
-        for number, (topic, key, value, mark) in enumerate(made[warm:]):
+        for number, (topic, key, value, partition, mark) in enumerate(made[warm:]):
             pause = began + number / rate - time.perf_counter()
             if pause > 0:
                 time.sleep(pause)
             sent[mark] = time.perf_counter()
-            producer.produce(topic, value, key)
+            producer.produce(topic, value, key, partition)
             producer.poll(0)
         producer.flush()
         took = time.perf_counter() - began
