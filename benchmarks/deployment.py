@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes.util import find_library
@@ -14,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.trees import HERE, Tree, cpu_s
 from tests.services.stack.redis_server import RedisServer, running_redis
 
 PREFIX = "n"
-DEMO = Path("src/nurt/presets/demo.yaml")
+DEMO = HERE.path / "src" / "nurt" / "presets" / "demo.yaml"
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Running:
 
     def cpu_s(self) -> float:
         """Say how much time it took from the processor."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
 
 @contextlib.contextmanager
@@ -51,6 +49,41 @@ def running_valkey() -> Iterator[RedisServer]:
         yield server
 
 
+def write_settings(
+    home: Path,
+    bootstrap: str,
+    redis_url: str,
+    topics: Sequence[str],
+    schemas: Mapping[int, Any],
+    *,
+    mapping: str | None = None,
+    name: str = "bench",
+    **source: int,
+) -> Path:
+    """Describe a deployment in a folder; the demo's mapping, where none is given.
+
+    Args:
+        name: of the consumer group and, with an ending, of the output's topics.
+        source: further keys of the settings' `input`.
+    """
+    for folder in (home / "data" / "schemas", home / "data" / "stock" / "schemas"):
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {str(number): schema for number, schema in schemas.items()}
+        (folder / "schemas.json").write_text(json.dumps(held))
+    (home / "mapping.yaml").write_text(mapping or DEMO.read_text(encoding="utf-8"), encoding="utf-8")
+    settings = {
+        "mapping": "mapping.yaml",
+        "data": "data",
+        "secret": "0123456789abcdef" * 2,  # so that every run makes the same ids
+        "state": {"url": redis_url, "prefix": PREFIX},
+        "kafka": {"bootstrap": bootstrap},
+        "input": {"topics": list(topics), "group": name, **source},
+        "output": {"topic": f"{name}.profiles", "control_topic": f"{name}.control"},
+    }
+    (home / "nurt.yaml").write_text(json.dumps(settings))  # JSON is YAML
+    return home / "nurt.yaml"
+
+
 @contextlib.contextmanager
 def running_nurt(
     home: Path,
@@ -58,25 +91,14 @@ def running_nurt(
     redis_url: str,
     topics: Sequence[str],
     schemas: Mapping[int, Any],
-    **source: int,
+    tree: Tree = HERE,
+    workers: int = 1,
 ) -> Iterator[Running]:
-    """Run the demo's mapping over these topics; `source` are further keys of the settings' `input`."""
-    (home / "data" / "schemas").mkdir(parents=True, exist_ok=True)
-    held = {str(number): schema for number, schema in schemas.items()}
-    (home / "data" / "schemas" / "schemas.json").write_text(json.dumps(held))
-    (home / "mapping.yaml").write_text(DEMO.read_text(encoding="utf-8"), encoding="utf-8")
-    settings = {
-        "mapping": "mapping.yaml",
-        "data": "data",
-        "state": {"url": redis_url, "prefix": PREFIX},
-        "kafka": {"bootstrap": bootstrap},
-        "input": {"topics": list(topics), "group": "bench", **source},
-        "output": {"topic": "bench.profiles", "control_topic": "bench.control"},
-    }
-    (home / "nurt.yaml").write_text(json.dumps(settings))  # JSON is YAML
-    nurt = "from nurt.cli import main; main()"  # the command, also where it is not on the PATH
-    command = [sys.executable, "-c", nurt, "run", "--quiet", "--config", str(home / "nurt.yaml")]
-    process = subprocess.Popen(command, stdout=(home / "log").open("wb"), stderr=subprocess.STDOUT)
+    """Run a tree's `nurt run` with the demo's mapping over these topics."""
+    settings = write_settings(home, bootstrap, redis_url, topics, schemas)
+    command = tree.nurt("run", "--quiet", "--workers", str(workers), "--config", str(settings))
+    with (home / "log").open("wb") as said:
+        process = subprocess.Popen(command, env=tree.environment(), cwd=home, stdout=said, stderr=subprocess.STDOUT)
     try:
         yield Running(process)
     finally:

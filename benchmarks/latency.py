@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from confluent_kafka import Producer
 
 from benchmarks.deployment import PREFIX, running_nurt, running_valkey, wait_for_keys
 from benchmarks.load import make_topics
+from benchmarks.trees import HERE, Tree
 from nurt.model.raw import RawBatch
 from nurt.simulate.bulk import Topic
 from nurt.simulate.schemas import SchemaBook
@@ -43,8 +45,8 @@ _TABLES = {table.name: table for table in SHOP_TABLES}
 _AT = "2026-01-05T10:00:00Z"
 
 
-def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int]]:
-    """Write events in turn of their kind: topic, key, value, mark."""
+def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int, int]]:
+    """Write events in turn of their kind: topic, key, value, partition, mark."""
     rounds = events // len(KINDS) + 1
     numbers = np.arange(1, rounds + 1, dtype=np.int64)
     parents = np.maximum(1, numbers - BEHIND)
@@ -69,9 +71,12 @@ def changes(events: int, book: SchemaBook) -> list[tuple[str, bytes, bytes, int]
         },
     }
     batches = [_written(name, columns[name], numbers, book) for name in KINDS]
-    turns = zip(*(zip(batch.keys, batch.values, strict=True) for batch in batches), strict=True)
-    flat = [(batches[kind].topic, *pair) for turn in turns for kind, pair in enumerate(turn)]
-    return [(topic, key or b"", value or b"", mark) for mark, (topic, key, value) in enumerate(flat[:events])]
+    turns = zip(*(zip(batch.keys, batch.values, batch.partitions, strict=True) for batch in batches), strict=True)
+    flat = [(batches[kind].topic, *of_one) for turn in turns for kind, of_one in enumerate(turn)]
+    return [
+        (topic, key or b"", value or b"", int(partition), mark)
+        for mark, (topic, key, value, partition) in enumerate(flat[:events])
+    ]
 
 
 def _marked(kind: int, rounds: int) -> pl.Expr:
@@ -86,7 +91,7 @@ def _written(name: str, values: dict[str, Any], numbers: np.ndarray[Any, Any], b
     }
     topic = Topic("mariadb", "shop_pl", "magento", table, book, PARTITIONS, 1_000)
     own = {table.key[0]: pl.Series(numbers), **times, **values}
-    return topic.batch(numbers, own, np.zeros(len(numbers), dtype=np.bool_), None)
+    return topic.batch(numbers, own, np.zeros(len(numbers), dtype=np.bool_))
 
 
 class Watch(threading.Thread):
@@ -118,8 +123,32 @@ class Watch(threading.Thread):
                 self.seen.setdefault(int(mark), now)
 
 
-def measure(bootstrap: str, redis_url: str, home: Path, events: int, rate: float) -> Iterator[str]:
-    """Run the deployment, produce, and say what came of it."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run at a steady load showed.
+
+    Attributes:
+        took_ms: how long each change took that was seen, by kind.
+        sent: how many changes there were, seen or not.
+        rest_mb: what the worker held before, and `load_mb` at the end.
+    """
+
+    took_ms: dict[str, list[float]]
+    sent: int
+    rest_mb: dict[str, float]
+    load_mb: dict[str, float]
+    cpu_s: float
+    seconds: float
+
+    def every_ms(self) -> list[float]:
+        """Return how long each change took, sorted."""
+        return sorted(took for some in self.took_ms.values() for took in some)
+
+
+def measure(
+    bootstrap: str, redis_url: str, home: Path, events: int, rate: float, tree: Tree = HERE, workers: int = 1
+) -> Measured:
+    """Run a deployment and produce at a steady pace."""
     book = SchemaBook()
     warm = 8 * BEHIND
     made = changes(events + warm, book)
@@ -129,40 +158,45 @@ def measure(bootstrap: str, redis_url: str, home: Path, events: int, rate: float
     watch = Watch(redis_url)
     watch.start()
     sent: dict[int, float] = {}
-    with running_nurt(home, bootstrap, redis_url, topics, book.schemas) as nurt:
+    with running_nurt(home, bootstrap, redis_url, topics, book.schemas, tree, workers) as nurt:
         wait_for_keys(watch._client)
-        for topic, key, value, _ in made[:warm]:
-            producer.produce(topic, value, key)
+        for topic, key, value, partition, _ in made[:warm]:
+            producer.produce(topic, value, key, partition)
         producer.flush()
         known = -1
         while known < len(watch.seen) or known < warm // 2:  # the first parent has more children than its profile shows
             assert nurt.process.poll() is None, (home / "log").read_text()
             known = len(watch.seen)
             time.sleep(3.0)
-        yield f"at rest: {_shown(nurt.rss_mb())} MB"
-        cpu = nurt.cpu_s()
+        rest_mb, cpu = nurt.rss_mb(), nurt.cpu_s()
         began = time.perf_counter()
-        for number, (topic, key, value, mark) in enumerate(made[warm:]):
+        for number, (topic, key, value, partition, mark) in enumerate(made[warm:]):
             pause = began + number / rate - time.perf_counter()
             if pause > 0:
                 time.sleep(pause)
             sent[mark] = time.perf_counter()
-            producer.produce(topic, value, key)
+            producer.produce(topic, value, key, partition)
             producer.poll(0)
         producer.flush()
         took = time.perf_counter() - began
         time.sleep(2.0)
-        yield f"{rate:.0f} events/s for {took:.0f} s: {_shown(nurt.rss_mb())} MB, {nurt.cpu_s() - cpu:.1f} CPU s"
-    found = sorted(1e3 * (watch.seen[mark] - at) for mark, at in sent.items() if mark in watch.seen)
-    yield f"{len(found)} of {len(sent)} changes seen in a profile"
-    for kind, name in enumerate(KINDS):
-        own = sorted(
-            1e3 * (watch.seen[mark] - at)
-            for mark, at in sent.items()
-            if mark in watch.seen and mark % len(KINDS) == kind
-        )
-        yield f"  {name:24s} {_percentiles(own)}"
-    yield f"  {'all':24s} {_percentiles(found)}"
+        load_mb, cpu = nurt.rss_mb(), nurt.cpu_s() - cpu
+    by_kind: dict[str, list[float]] = {name: [] for name in KINDS}
+    for mark, at in sent.items():
+        if mark in watch.seen:
+            by_kind[KINDS[mark % len(KINDS)]].append(1e3 * (watch.seen[mark] - at))
+    return Measured(by_kind, len(sent), rest_mb, load_mb, cpu, took)
+
+
+def told(found: Measured, rate: float) -> Iterator[str]:
+    """Say what a run showed."""
+    yield f"at rest: {_shown(found.rest_mb)} MB"
+    yield f"{rate:.0f} events/s for {found.seconds:.0f} s: {_shown(found.load_mb)} MB, {found.cpu_s:.1f} CPU s"
+    every = found.every_ms()
+    yield f"{len(every)} of {found.sent} changes seen in a profile"
+    for name, took in found.took_ms.items():
+        yield f"  {name:24s} {_percentiles(took)}"
+    yield f"  {'all':24s} {_percentiles(every)}"
 
 
 def _percentiles(found: list[float]) -> str:
@@ -187,7 +221,7 @@ def main() -> None:
         running_valkey() as server,
         tempfile.TemporaryDirectory(prefix="nurt-latency-") as name,
     ):
-        for line in measure(bootstrap, server.url, Path(name), chosen.events, chosen.rate):
+        for line in told(measure(bootstrap, server.url, Path(name), chosen.events, chosen.rate), chosen.rate):
             print(line, flush=True)
         log = (Path(name) / "log").read_text()
         if log.strip():

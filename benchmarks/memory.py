@@ -50,7 +50,7 @@ def every_customer(customers: int, book: SchemaBook) -> Iterator[list[RawBatch]]
             "lastname": pl.lit("Nowak"),
             "country_id": pl.lit("PL"),
         }
-        yield [topic.batch(ids, values, np.zeros(len(ids), dtype=np.bool_), None)]
+        yield [topic.batch(ids, values, np.zeros(len(ids), dtype=np.bool_))]
 
 
 def watch(nurt: Running, client: Any, what: str, until_count: int) -> Iterator[str]:

@@ -7,8 +7,9 @@ Contestants:
   mixed   customers, addresses, orders and lines through nurt's whole flow
   record  a per-record pipeline on the mixed load, JSON documents in Valkey
 
-Every round runs each once, in a process of its own, over the same topics. A rate counts from the first message to the
-end of the run; ratios are of medians. CPU is in seconds, RSS in MB: what it was most of the time, and its peak.
+Every round runs each once, in a process of its own, over the same topics. A rate counts messages, tombstones included,
+from the first one to the end of the run; ratios are of medians. CPU is in seconds, RSS in MB: what it was most of the
+time, and its peak.
 
 Run: python -m benchmarks.throughput [--events N] [--rounds N] [--only NAME ...]
 """
@@ -44,13 +45,14 @@ from tests.services.stack.kafka import running_kafka
 PARTITIONS = 8
 CONTESTANTS = ("plain", "small", "orders", "mixed", "record")
 SLOW_EVENTS = 30_000
-"""How many events the per-record pipeline is given: it would need hours for all."""
+"""How many messages the per-record pipeline is given: it would need hours for all."""
 
 
-def contest(name: str, place: dict[str, str], events: int) -> dict[str, float]:
-    """Run one contestant in this process."""
+def contest(name: str, place: dict[str, str]) -> dict[str, float]:
+    """Run one contestant in this process; `events` of the result are messages."""
     loads = pickle.loads((Path(place["home"]) / "loads.pickle").read_bytes())
     orders, mixed = loads["orders"], loads["mixed"]
+    events = (mixed if name in ("mixed", "record") else orders)["messages"]
     with Meter() as meter:
         if name == "plain":
             seconds = plain_loop.run(place["bootstrap"], orders["topics"][0], orders["schemas"], events, PARTITIONS)
@@ -189,8 +191,8 @@ def prepare(bootstrap: str, home: Path, events: int, contestants: Sequence[str])
         topics = [batch.topic for batch in first]
         make_topics(bootstrap, topics, PARTITIONS)
         sent = produce(iter([first]), bootstrap) + produce(job, bootstrap)
-        loads[name] = {"schemas": book.schemas, "topics": topics}
-        print(f"produced {sent:,} events of {name}", flush=True)
+        loads[name] = {"schemas": book.schemas, "topics": topics, "messages": sent}
+        print(f"produced {sent:,} messages of {name}", flush=True)
     if "record" in contestants:
         make_topics(bootstrap, [per_record.TOPIC], PARTITIONS)
     (home / "loads.pickle").write_bytes(pickle.dumps(loads))
@@ -198,7 +200,7 @@ def prepare(bootstrap: str, home: Path, events: int, contestants: Sequence[str])
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--events", type=int, default=3_000_000)
+    parser.add_argument("--events", type=int, default=3_000_000, help="changes of rows")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows-max", type=int, default=100_000)
     parser.add_argument(
@@ -212,7 +214,7 @@ def main() -> None:
     parser.add_argument("--place", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.contest:
-        print("RESULT " + json.dumps(contest(chosen.contest, json.loads(chosen.place), chosen.events)))
+        print("RESULT " + json.dumps(contest(chosen.contest, json.loads(chosen.place))))
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with running_kafka() as bootstrap, tempfile.TemporaryDirectory(prefix="nurt-bench-") as name:
@@ -231,9 +233,7 @@ def main() -> None:
         for number in range(chosen.rounds):
             for one in chosen.only:
                 command = [sys.executable, "-m", "benchmarks.throughput", "--contest", one, "--place", place]
-                ended = subprocess.run(
-                    [*command, "--events", str(chosen.events)], capture_output=True, text=True, check=False
-                )
+                ended = subprocess.run(command, capture_output=True, text=True, check=False)
                 said = [line for line in ended.stdout.splitlines() if line.startswith("RESULT ")]
                 if not said:
                     print(f"{one}: failed\n{ended.stderr[-2000:]}")
@@ -243,12 +243,12 @@ def main() -> None:
                 more = ", ".join(
                     f"{key} {value:,.1f}" for key, value in result.items() if key not in ("events", "seconds")
                 )
-                print(f"round {number + 1} {one:7s} {rates[one][-1]:10,.0f} events/s  {more}", flush=True)
+                print(f"round {number + 1} {one:7s} {rates[one][-1]:10,.0f} messages/s  {more}", flush=True)
     print()
     for one, some in rates.items():
         if some:
             ratio = statistics.median(some) / statistics.median(rates["plain"]) if rates.get("plain") else float("nan")
-            print(f"{one:7s} median {statistics.median(some):10,.0f} events/s   {ratio:5.2f} x plain")
+            print(f"{one:7s} median {statistics.median(some):10,.0f} messages/s   {ratio:5.2f} x plain")
 
 
 if __name__ == "__main__":

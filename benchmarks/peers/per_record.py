@@ -45,11 +45,16 @@ class Pipeline:
         held = self._get(key)
         if held and held["position"] >= position:
             return
-        self._set(key, {"position": position, "row": row})
+        gone = change["op"] == "d"
+        self._set(key, {"position": position, "row": None if gone else row})
         account = None
         if kind == "order_line":
             order = self._get(f"order:{row['order_id']}")
-            order.setdefault("lines", {})[str(row["item_id"])] = [row["sku"], str(row["qty_ordered"])]
+            lines = order.setdefault("lines", {})
+            if gone:
+                lines.pop(str(row["item_id"]), None)
+            else:
+                lines[str(row["item_id"])] = [row["sku"], str(row["qty_ordered"])]
             self._set(f"order:{row['order_id']}", order)
             account = order.get("customer")
         elif kind == "order":
@@ -64,11 +69,15 @@ class Pipeline:
         else:
             account = row["entity_id"]
         if account is not None:
-            self._account(str(account), kind, row)
+            self._account(str(account), kind, row, gone)
 
-    def _account(self, name: str, kind: str, row: dict[str, Any]) -> None:
+    def _account(self, name: str, kind: str, row: dict[str, Any], gone: bool) -> None:
         account = self._get(f"account:{name}")
-        if kind == "order":
+        if gone and kind == "order":
+            account.get("orders", {}).pop(str(row["entity_id"]), None)
+        elif gone and kind in ("customer", "address"):
+            account.pop(kind, None)
+        elif kind == "order":
             account.setdefault("orders", {})[str(row["entity_id"])] = str(row["grand_total"])
         elif kind == "customer":
             account["customer"] = {"email": row["email"], "first_name": row["firstname"]}
@@ -105,9 +114,11 @@ def run(bootstrap: str, topics: dict[str, int], schemas: dict[int, dict[str, Any
             if not began:
                 began = time.perf_counter()
             value = message.value()
-            body = io.BytesIO(value)
-            body.seek(5)
-            pipeline.take(message.topic(), fastavro.schemaless_reader(body, parsed[int.from_bytes(value[1:5], "big")]))
+            if value is not None:
+                body = io.BytesIO(value)
+                body.seek(5)
+                change = fastavro.schemaless_reader(body, parsed[int.from_bytes(value[1:5], "big")])
+                pipeline.take(message.topic(), change)
             seen += 1
             if seen == events:
                 break

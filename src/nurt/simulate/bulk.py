@@ -1,32 +1,38 @@
 """Write change events by the million: whole columns of one table's changes become Debezium envelopes at once.
 
-Messages carry no headers and no transaction block (Debezium's default for the latter).
+A deletion is followed by its tombstone; a re-key is a deletion, its tombstone and a creation, whose headers name the
+other key. Other messages carry no headers, and none a transaction block (Debezium's default for the latter).
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import compile_writer
-from nurt.model.raw import RawBatch
+from nurt.model.raw import Headers, RawBatch
+from nurt.simulate.bulk_rows import CREATE, DELETE, UPDATE, Bools, Changes, Ints, Writes
 from nurt.simulate.columns import INT, LONG, MICRO_TIMESTAMP, TEXT, Column, Table, decimal
 from nurt.simulate.schemas import VERSION, SchemaBook, key_schema, value_schema
 
-Ints = npt.NDArray[np.int64]
 Values = dict[str, Any]
 """Column name -> polars series or expression; what is not named is the column's default or null."""
+Columns = Callable[[Writes], Values]
+"""Says what rows hold once they are written; the key column is said by the writes."""
 
 START_S = 1_767_225_600  # 2026-01-01
 DAYS = 60  # that a load spans, however many its events
 CHUNK_ROWS = 50_000
+DELETES = REKEYS = 0.01
+"""Shares of the changes of those tables whose rows are deleted, or get another key."""
 
 ORDERS = Table(
     "orders",
@@ -77,7 +83,7 @@ _BLOCK = pl.Struct({"id": pl.String(), "total_order": pl.Int64(), "data_collecti
 
 @dataclass(slots=True)
 class Topic:
-    """Writes one table's changes, a frame at a time."""
+    """Writes one table's changes, a frame at a time; the table has one key column, of whole numbers."""
 
     kind: str
     prefix: str
@@ -90,52 +96,95 @@ class Topic:
 
     def __post_init__(self) -> None:
         self.name = f"{self.prefix}.{self.schema}.{self.table.name}"
+        (self._key,) = self.table.key
         key, value = key_schema(self.name, self.table), value_schema(self.kind, self.name, self.table)
         self._key_header = b"\0" + self.book.register(f"{self.name}-key", key).to_bytes(4, "big")
         self._value_header = b"\0" + self.book.register(f"{self.name}-value", value).to_bytes(4, "big")
         self._write_key, self._write_value = compile_writer(key).write, compile_writer(value).write
 
     name: str = field(init=False)
+    _key: str = field(init=False)
     _key_header: bytes = field(init=False)
     _value_header: bytes = field(init=False)
     _write_key: Callable[[pl.DataFrame], list[bytes]] = field(init=False)
     _write_value: Callable[[pl.DataFrame], list[bytes]] = field(init=False)
 
-    def batch(self, numbers: Ints, after: Values, updated: npt.NDArray[np.bool_], before: Values | None) -> RawBatch:
-        """Write changes as one batch; the place of each in the whole load (`numbers`) gives its time and position.
+    def batch(self, numbers: Ints, after: Values, updated: Bools) -> RawBatch:
+        """Write creations and updates without `before`, as PostgreSQL's default replica identity has them.
 
-        Where `updated`, the operation is an update, whose `before` is `after` with the values of `before`; None: none.
+        Their places in the whole load (`numbers`) give their times and positions.
         """
+        ops = np.where(updated, UPDATE, CREATE)
+        keys = pl.select(after[self._key]).to_series().to_numpy()
+        return self._batch(numbers, ops, keys, after, None, [None] * len(ops))
+
+    def changes(self, changes: Changes, columns: Columns) -> RawBatch:
+        """Write changes with the `before` that their connector gives: MariaDB's the row that was there.
+
+        PostgreSQL's (default replica identity): null in updates, in deletions the key and filler.
+        """
+        said = changes.envelopes()
+        keys, key = said.keys(), self._key
+        after = {**columns(said.after), key: pl.Series(said.after.keys)}
+        if self.kind == "mariadb":
+            before = {**columns(said.before), key: pl.Series(said.before.keys)}
+        else:
+            fillers = {column.name: column.filler() for column in self.table.columns}
+            plain = {name: int(value) if isinstance(value, Decimal) else value for name, value in fillers.items()}
+            types = {column.name: _polars_type(column) for column in self.table.columns}
+            before = {**{name: pl.lit(plain[name], types[name]) for name in plain}, key: pl.Series(said.before.keys)}
+        headers: list[Headers | None] = [None] * len(keys)
+        others = said.other_keys()
+        for place in np.flatnonzero(said.rekeyed).tolist():
+            name = "__debezium.newkey" if said.ops[place] == DELETE else "__debezium.oldkey"
+            headers[place] = [(name, json.dumps({key: int(others[place])}, separators=(",", ":")).encode())]
+        return self._batch(said.after.numbers, said.ops, keys, after, before, headers)
+
+    def _batch(
+        self,
+        numbers: Ints,
+        ops: Ints,
+        keys: Ints,
+        after: Values,
+        before: Values | None,
+        headers: list[Headers | None],
+    ) -> RawBatch:
         at_us = START_S * 1_000_000 + numbers * self.step_us
         none = pl.lit(None, self._row_type())
-        row = _struct(self._columns(after))
-        old = none if before is None else pl.when(pl.Series(updated)).then(_struct(self._columns({**after, **before})))
+        deleted = ops == DELETE
+        old = none
+        if before is not None:
+            shown = ops != CREATE if self.kind == "mariadb" else deleted
+            old = pl.when(pl.Series(shown)).then(_struct(self._columns(before)))
         frame = pl.select(
             before=old,
-            after=row,
+            after=pl.when(pl.Series(~deleted)).then(_struct(self._columns(after))),
             source=self._source(numbers, at_us),
             transaction=pl.lit(None, _BLOCK),
-            op=pl.when(pl.Series(updated)).then(pl.lit("u")).otherwise(pl.lit("c")),
+            op=pick(ops, ("c", "u", "d")),
             ts_ms=pl.Series(at_us // 1000 + 250),
             ts_us=pl.Series(at_us + 250_137),
             ts_ns=pl.Series((at_us + 250_137) * 1000 + 77),
         )
-        keys = self._write_key(pl.select(**{name: after[name] for name in self.table.key}))
-        partitions = [zlib.crc32(key) % self.partitions for key in keys]
-        offsets = []
-        for partition in partitions:
-            offsets.append(self.offsets[partition])
-            self.offsets[partition] += 1
         key_header, value_header = self._key_header, self._value_header
-        return RawBatch(
-            self.name,
-            partitions,
-            offsets,
-            (at_us // 1000 + 412).tolist(),
-            [key_header + key for key in keys],
-            [value_header + body for body in self._write_value(frame)],
-            [None] * len(keys),
-        )
+        bodies = self._write_key(pl.DataFrame({self._key: keys}))
+        wire_keys: list[bytes | None] = [key_header + body for body in bodies]
+        values: list[bytes | None] = [value_header + body for body in self._write_value(frame)]
+        homes = [zlib.crc32(body) % self.partitions for body in bodies]
+        which = np.repeat(np.arange(len(ops)), np.where(deleted, 2, 1))  # each deletion is followed by a tombstone
+        places = which.tolist()
+        if len(places) > len(ops):
+            tombstones = np.r_[False, which[1:] == which[:-1]].tolist()
+            wire_keys = [wire_keys[place] for place in places]
+            values = [None if gone else values[place] for place, gone in zip(places, tombstones, strict=True)]
+            homes = [homes[place] for place in places]
+            headers = [headers[place] for place in places]
+        offsets = []
+        for home in homes:
+            offsets.append(self.offsets[home])
+            self.offsets[home] += 1
+        sent_ms = (at_us[which] // 1000 + 412).tolist()
+        return RawBatch(self.name, homes, offsets, sent_ms, wire_keys, values, headers)
 
     def _columns(self, values: Values) -> Values:
         return {
@@ -221,7 +270,7 @@ def orders_load(
             "country": pl.lit("PL"),
             "placed_at": pl.Series(at_us),
         }
-        yield [topic.batch(numbers, after, ~new, None)]
+        yield [topic.batch(numbers, after, ~new)]
 
 
 class Zipf:

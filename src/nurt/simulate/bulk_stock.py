@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import CHUNK_ROWS, DAYS, START_S, Topic, Zipf
+from nurt.simulate.bulk import CHUNK_ROWS, DAYS, DELETES, REKEYS, START_S, Topic, Values, Zipf
+from nurt.simulate.bulk_rows import Bools, Ints, Rows, Writes, follow
 from nurt.simulate.columns import LONG, MICRO_TIMESTAMP, TEXT, Column, Table, decimal
 from nurt.simulate.schemas import SchemaBook
 
@@ -88,53 +89,107 @@ def stock_load(
 ) -> Iterator[list[RawBatch]]:
     """Yield chunks of changes of stock levels (skus by Zipf, so a few are hot), and of orders of two lines each.
 
+    With orders, 1% of each table's changes are deletions, of levels' and lines' 1% re-keys (0.9% of all, when a third
+    are of orders and lines); a level that was deleted is created again by its next change. `events` are changes: a
+    deletion is two messages, with its tombstone, a re-key three. Without orders there are neither.
+
     Args:
         orders_share: of the events: orders and lines, a third and two thirds of them.
     """
-    step_us = DAYS * 86_400_000_000 // events
-    levels, orders, lines = (
-        Topic("postgresql", "load", "public", table, book, partitions, step_us) for table in (LEVELS, ORDERS, LINES)
-    )
-    rng, zipf, there = np.random.default_rng(seed), Zipf(skus, 1.05), 0
+    job = _Stock(events, book, skus, partitions, seed, orders_share)
     for first in range(0, events, chunk_rows):
-        numbers = np.arange(first, min(first + chunk_rows, events), dtype=np.int64)
-        many = int(len(numbers) * orders_share) // 3
+        yield job.chunk(np.arange(first, min(first + chunk_rows, events), dtype=np.int64))
+
+
+class _Stock:
+    def __init__(
+        self, events: int, book: SchemaBook, skus: int, partitions: int, seed: int, orders_share: float
+    ) -> None:
+        self._events, self._share = events, orders_share
+        self._step_us = DAYS * 86_400_000_000 // events
+        self._levels, self._orders, self._lines = (
+            Topic("postgresql", "load", "public", table, book, partitions, self._step_us)
+            for table in (LEVELS, ORDERS, LINES)
+        )
+        self._rng, self._zipf = np.random.default_rng(seed), Zipf(skus, 1.05)
+        self._level_rows, self._order_rows, self._line_rows = (
+            Rows((skus + 1) * PLACES),
+            Rows(events + 1),
+            Rows(events + 1),
+        )
+        self._orders_there = self._lines_there = 0
+        self._line_sku = np.zeros(events + 1, dtype=np.int64)
+
+    def chunk(self, numbers: Ints) -> list[RawBatch]:
+        """Write the events of these numbers: levels, and orders and their lines, which come before them."""
+        many = int(len(numbers) * self._share) // 3
         of_orders, of_lines, of_levels = np.split(numbers, [many, 3 * many])
-        sku = zipf.draw(rng, len(of_levels))
-        place = rng.integers(0, PLACES, len(of_levels))
-        ids = sku * PLACES + place
-        chunk = [
-            levels.batch(
-                of_levels,
-                {
-                    "id": pl.Series(ids),
-                    "sku": _names(sku),
-                    "warehouse": pl.lit("W") + pl.Series(place).cast(pl.String()),
-                    "quantity": pl.Series(rng.integers(0, 500, len(of_levels)) * 10_000),
-                    "reserved": pl.Series(rng.integers(0, 3, len(of_levels)) * 10_000),
-                    "updated_at": pl.Series(START_S * 1_000_000 + of_levels * step_us),
-                },
-                np.ones(len(of_levels), dtype=np.bool_),
-                None,
-            )
-        ]
+        chunk = [self._level_changes(of_levels)]
         if many:
-            order_ids = np.arange(there + 1, there + many + 1)
-            there += many
-            at = pl.Series(START_S * 1_000_000 + of_orders * step_us)
-            status = pl.lit("open") if first + chunk_rows > events * 0.9 else pl.lit("complete")
-            number = pl.Series(order_ids).cast(pl.String())
-            values = {"id": pl.Series(order_ids), "number": number, "status": status, "placed_at": at}
-            chunk.append(orders.batch(of_orders, values, np.zeros(many, dtype=np.bool_), None))
-            values = {
-                "id": pl.Series(of_lines),
-                "order_id": pl.Series(np.repeat(order_ids, 2)),
-                "sku": _names(zipf.draw(rng, 2 * many)),
-                "quantity": pl.Series(rng.integers(1, 4, 2 * many) * 10_000),
-            }
-            chunk.append(lines.batch(of_lines, values, np.zeros(2 * many, dtype=np.bool_), None))
-        yield chunk
+            chunk += [self._order_changes(of_orders), self._line_changes(of_lines)]
+        return chunk
+
+    def _wishes(self, count: int, rekeys: float = REKEYS) -> tuple[Bools, Bools]:
+        """Draw which changes are to be deletions, and which re-keys; without orders none."""
+        drawn = self._rng.random(count) if self._share else np.ones(count)
+        return drawn < DELETES, (drawn >= DELETES) & (drawn < DELETES + rekeys)
+
+    def _level_changes(self, numbers: Ints) -> RawBatch:
+        rng, count = self._rng, len(numbers)
+        deletes, rekeys = self._wishes(count)
+        ids = self._zipf.draw(rng, count) * PLACES + rng.integers(0, PLACES, count)
+        ids = follow(rng, ids, deletes | rekeys)
+        return self._levels.changes(self._level_rows.change(numbers, ids, deletes, rekeys), self._level)
+
+    def _level(self, writes: Writes) -> Values:
+        mixed = writes.numbers * 2_654_435_761 >> 16
+        return {
+            "sku": _names(writes.rows // PLACES),
+            "warehouse": pl.lit("W") + pl.Series(writes.rows % PLACES).cast(pl.String()),
+            "quantity": pl.Series(mixed % 500 * 10_000),
+            "reserved": pl.Series(mixed // 500 % 3 * 10_000),
+            "updated_at": self._at(writes.numbers),
+        }
+
+    def _order_changes(self, numbers: Ints) -> RawBatch:
+        deletes, _ = self._wishes(len(numbers), rekeys=0.0)
+        deletes[0] &= self._orders_there > 0
+        ids, self._orders_there = self._ids(~deletes, self._orders_there)
+        return self._orders.changes(self._order_rows.change(numbers, ids, deletes), self._order)
+
+    def _order(self, writes: Writes) -> Values:
+        late = pl.Series(writes.first > self._events * 0.9)
+        return {
+            "number": pl.Series(writes.rows).cast(pl.String()),
+            "status": pl.when(late).then(pl.lit("open")).otherwise(pl.lit("complete")),
+            "placed_at": self._at(writes.first),
+        }
+
+    def _line_changes(self, numbers: Ints) -> RawBatch:
+        deletes, rekeys = self._wishes(len(numbers))
+        new = ~(deletes | rekeys)
+        new[0] |= self._lines_there == 0
+        ids, self._lines_there = self._ids(new, self._lines_there)
+        self._line_sku[ids[new]] = self._zipf.draw(self._rng, int(new.sum()))
+        changes = self._line_rows.change(numbers, ids, deletes & ~new, rekeys & ~new)
+        return self._lines.changes(changes, self._line)
+
+    def _line(self, writes: Writes) -> Values:
+        return {
+            "order_id": pl.Series(np.minimum((writes.rows + 1) // 2, self._orders_there)),
+            "sku": _names(self._line_sku[writes.rows]),
+            "quantity": pl.Series((writes.rows % 3 + 1) * 10_000),
+        }
+
+    def _ids(self, new: Bools, there: int) -> tuple[Ints, int]:
+        """Number new rows on, let the others be recent ones; return also how many there are then."""
+        created = np.cumsum(new) + there
+        recent = np.maximum(1, created - self._rng.integers(0, 5000, len(new)))
+        return np.where(new, created, recent), int(created[-1])
+
+    def _at(self, numbers: Ints) -> pl.Series:
+        return pl.Series(START_S * 1_000_000 + numbers * self._step_us)
 
 
-def _names(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pl.Series:
+def _names(numbers: Ints) -> pl.Series:
     return pl.select(pl.lit("SKU-") + pl.Series(numbers).cast(pl.String()))[:, 0]
