@@ -12,9 +12,16 @@ import orjson
 
 from nurt.errors import ConfigurationError
 
-PROFILE_VALUE = "nurt.profiles-value.v1"
+PROFILE_VERSION = 1
+"""Version of the contract by which profiles are written today."""
+PROFILE_VALUE = f"nurt.profiles-value.v{PROFILE_VERSION}"
 PROFILE_KEY = "nurt.profiles-key.v1"
 FIRST_LAYOUTS = "state-v1-first.json"
+
+
+def profile_value(version: int) -> str:
+    """Name the contract of profile bodies of a version."""
+    return f"nurt.profiles-value.v{version}"
 
 
 def load(name: str) -> dict[str, Any]:

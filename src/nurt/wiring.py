@@ -363,12 +363,16 @@ def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
     values: Any = client.mget(keys.of(b"f", ids))
     kept = dict(zip(ids, map(KeptProfile.decode, values), strict=True))
     by_place: dict[bytes, list[Touch]] = {}
-    for realm, profile in find_strays(published, kept, lambda body: str(read_profile(body)["realm"])):
+    for realm, profile in find_strays(published, kept, _realm_of):
         by_place.setdefault(keys.place_of(profile), []).append((realm, profile))
     for place, touches in by_place.items():
         client.set(place + STRAYS, encode_strays(touches))
     strays = sum(map(len, by_place.values()))
     _logger.warning("%d published profiles are not as the state knows them; they are published anew", strays)
+
+
+def _realm_of(kept: KeptProfile) -> str:
+    return str(read_profile(kept.body, kept.version)["realm"])
 
 
 TAIL_ROWS = 10_000
@@ -382,7 +386,7 @@ def read_published(settings: Settings, tail_rows: int | None = None) -> Publishe
         published |= published_in_duckdb(settings.duckdb)
     if settings.topic is not None:
         assert settings.kafka is not None
-        published |= published_on_topic(settings.kafka, settings.topic, tail_rows)
+        published |= published_on_topic(settings.kafka, settings.topic, open_registry(settings), tail_rows)
     return published
 
 

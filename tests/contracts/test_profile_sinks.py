@@ -37,7 +37,8 @@ class Kind:
         else:
             connection = duckdb.connect()
             for table in TABLES:
-                connection.execute(f"CREATE VIEW {table} AS FROM read_parquet('{self.path}/{table}/*.parquet')")
+                files = f"read_parquet('{self.path}/{table}/*.parquet', union_by_name = true)"
+                connection.execute(f"CREATE VIEW {table} AS FROM {files}")
         with connection:
             return [connection.execute(query).pl().to_dicts() for query in queries]
 

@@ -239,7 +239,7 @@ class Engine:
             for profile, key in zip(told, self.keys.of(b"f", told), strict=True)
         }
         by_place: dict[bytes, list[Touch]] = {}
-        for touch in find_strays(told, kept, lambda body: str(read_profile(body)["realm"])):
+        for touch in find_strays(told, kept, lambda one: str(read_profile(one.body, one.version)["realm"])):
             by_place.setdefault(self.keys.place_of(touch[1]), []).append(touch)
         for place, touches in by_place.items():
             self.memory.values[place + STRAYS] = encode_strays(touches)

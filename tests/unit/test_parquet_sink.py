@@ -142,7 +142,7 @@ def test_tables_join_on_id_and_revision_without_leaving_anything_over(tmp_path: 
     for revision in range(1, 6):
         sink.write(batch(*(rich(number, revision) for number in range(revision, 25))))
     sink.close()
-    names = {name: f"read_parquet('{tmp_path}/{name}/*.parquet')" for name in TABLES}
+    names = {name: f"read_parquet('{tmp_path}/{name}/*.parquet', union_by_name = true)" for name in TABLES}
     for name in names.keys() - {"profiles"}:
         left = duckdb.sql(f"FROM {names[name]} AS rows ANTI JOIN {names['profiles']} AS profiles USING (id, revision)")
         assert left.fetchall() == []

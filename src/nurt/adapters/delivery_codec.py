@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from nurt import schemas
+from nurt.adapters.profile_reader import current_body
 from nurt.core.delivery_notes import Message, Parked
 from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
 
@@ -31,15 +33,22 @@ def decode_parked(value: bytes) -> Parked:
 
 
 def pack_message(message: Message) -> bytes:
-    """Write a message, compressed."""
-    head = orjson.dumps([message.of, message.place, message.revision, message.body is not None])
-    return zlib.compress(head + b"\n" + (message.body or b""), 1)
+    """Write a message, compressed; a profile's body has the version of its contract beside it, if that is not 1."""
+    head = [message.of, message.place, message.revision, message.body is not None]
+    if message.of == PROFILES and schemas.PROFILE_VERSION > 1:
+        head.append(schemas.PROFILE_VERSION)
+    return zlib.compress(orjson.dumps(head) + b"\n" + (message.body or b""), 1)
 
 
 def unpack_message(subject: str, value: bytes) -> Message:
-    """Read a message."""
+    """Read a message; a profile's body comes by the contract of today.
+
+    Raises StateTooNew when a later nurt wrote it.
+    """
     head, _, body = zlib.decompress(value).partition(b"\n")
-    of, place, revision, is_there = orjson.loads(head)
+    of, place, revision, is_there, *more = orjson.loads(head)
+    if is_there and of == PROFILES:
+        body = current_body(body, more[0] if more else 1)
     return Message(subject, tuple(place), revision, body if is_there else None, of)
 
 

@@ -11,21 +11,14 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from nurt.adapters.duckdb_tables import SQL_TYPES, prepare_tables
 from nurt.adapters.profile_tables import TABLES, newest, tables_of
-from nurt.errors import ConnectionFailed, StateTooNew
+from nurt.errors import ConnectionFailed
 from nurt.model.published import PublishedBatch
 
 LAYOUT = 1
-"""Grows when tables change so that an older nurt must not write them."""
-
-SQL_TYPES: dict[pl.DataType, str] = {
-    pl.String(): "VARCHAR",
-    pl.Int64(): "BIGINT",
-    pl.Date(): "DATE",
-    pl.Boolean(): "BOOLEAN",
-    pl.Datetime("us"): "TIMESTAMP",
-    pl.Decimal(18, 4): "DECIMAL(18,4)",
-}
+"""Grows when tables change so that an older nurt must not write them; it must with the first new column, for what wrote
+layout 1 until now puts values in by their place."""
 
 VIEWS: dict[str, str] = {
     "best_customers": """
@@ -63,6 +56,12 @@ VIEWS: dict[str, str] = {
 _logger = logging.getLogger(__name__)
 
 
+def sql_tables() -> dict[str, dict[str, str]]:
+    """List the tables with the SQL types of their columns."""
+    tables = {name: {column: SQL_TYPES[kind] for column, kind in columns.items()} for name, columns in TABLES.items()}
+    return {**tables, "profile_erased": {"id": "VARCHAR", "revision": "BIGINT"}}
+
+
 class DuckdbSink:
     """Keeps the newest revision of every profile in one DuckDB file; implements `ports.ProfileSink`.
 
@@ -80,7 +79,7 @@ class DuckdbSink:
         self._path, self._hold, self._wait_s = path, hold, wait_s
         self._connection: duckdb.DuckDBPyConnection | None = None
         with self._opened() as connection:
-            self._prepare(connection)
+            prepare_tables(connection, path, sql_tables(), VIEWS, LAYOUT)
 
     def write(self, batch: PublishedBatch) -> None:
         """Store the batch durably before returning; an older or equal revision of an id changes nothing.
@@ -134,28 +133,8 @@ class DuckdbSink:
         for name, rows in (("profile_erased", dead), *tables.items()):
             if len(rows):
                 connection.register("fresh", rows)
-                connection.execute(f"INSERT INTO {name} SELECT * FROM fresh")
+                connection.execute(f"INSERT INTO {name} BY NAME SELECT * FROM fresh")
                 connection.unregister("fresh")
-
-    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute("CREATE TABLE IF NOT EXISTS nurt_layout (version INTEGER)")
-        found = connection.execute("SELECT max(version) FROM nurt_layout").fetchone()
-        version = found[0] if found else None
-        if version is not None and version > LAYOUT:
-            raise StateTooNew(
-                f"opening DuckDB file {self._path}: its layout is {version} (at most {LAYOUT}); "
-                "run the nurt that wrote it, or choose a new file and rebuild"
-            )
-        connection.begin()
-        for name, columns in TABLES.items():
-            listed = ", ".join(f'"{column}" {SQL_TYPES[kind]}' for column, kind in columns.items())
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
-        connection.execute("CREATE TABLE IF NOT EXISTS profile_erased (id VARCHAR, revision BIGINT)")
-        for name, query in VIEWS.items():
-            connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-        if version is None:
-            connection.execute("INSERT INTO nurt_layout VALUES (?)", [LAYOUT])
-        connection.commit()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:

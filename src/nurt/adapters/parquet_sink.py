@@ -3,6 +3,9 @@
     <folder>/<table>/bucket-07.parquet     one folder a table, `buckets` files each, by the first byte of the id
     <folder>/_nurt/                        the journal, erased ids, the layout: not for readers, who skip names with `_`
 
+Files of one table may have different columns: a later nurt may add some, and replaces only files that change. Readers
+unite them by name, in DuckDB `read_parquet('<folder>/<table>/*.parquet', union_by_name = true)`.
+
 A file is replaced whole (written beside, made durable, renamed), so that a reader sees each profile once, in the newest
 revision that was folded in. Tables are replaced one after the other: who joins them uses `id` and `revision`.
 
@@ -26,12 +29,16 @@ from typing import BinaryIO
 import orjson
 import polars as pl
 
+from nurt import schemas
 from nurt.adapters.durable import replace_file, sync_folder
+from nurt.adapters.profile_reader import current_body
 from nurt.adapters.profile_tables import TABLES, empty, newest, newest_of, tables_of
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.published import PublishedBatch
 
 LAYOUT = 1
+"""Grows when files change so that an older nurt must not write them; it must with the first new column, for what wrote
+layout 1 until now knows its own columns only."""
 BUCKETS_MAX = 256
 
 _ERASED = pl.Schema({"id": pl.String(), "revision": pl.Int64()})
@@ -64,7 +71,7 @@ class ParquetSink:
         self._lock = self._locked()
         self._buckets = self._layout(buckets)
         self._journal = (self._own / "journal").open("a+b")
-        self._waiting: list[pl.DataFrame] = _recovered(self._journal)
+        self._waiting: list[pl.DataFrame] = [_current(frame) for frame in _recovered(self._journal)]
         self._rows = self._bytes = 0
         self._since = time.monotonic()
         self._fold(recovered=True)
@@ -144,10 +151,14 @@ class ParquetSink:
                     f"opening Parquet folder {self._folder}: its layout is {layout['version']} (at most {LAYOUT}); "
                     "run the nurt that wrote it, or choose a new folder and rebuild"
                 )
-            return int(layout["buckets"])
+            buckets = int(layout["buckets"])
+            if layout["version"] == LAYOUT and all((self._folder / table).is_dir() for table in TABLES):
+                return buckets
         for table in TABLES:  # readers find every table, with its columns, from the start
             (self._folder / table).mkdir(exist_ok=True)
-            replace_file(self._folder / table / "bucket-00.parquet", _parquet(empty(table)))
+            first = self._folder / table / "bucket-00.parquet"
+            if not first.exists():
+                replace_file(first, _parquet(empty(table)))
         sync_folder(self._folder)
         replace_file(path, orjson.dumps({"version": LAYOUT, "buckets": buckets}))
         return buckets
@@ -170,11 +181,15 @@ def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.Dat
     held = _read(path, schema)
     kept = held.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
     if len(rows) or len(kept) < len(held):
-        replace_file(path, _parquet(pl.concat([kept, rows]).sort("id", maintain_order=True)), sync_name=False)
+        united = pl.concat([kept, rows], how="diagonal").sort("id", maintain_order=True)
+        replace_file(path, _parquet(united), sync_name=False)
 
 
 def _read(path: Path, otherwise: pl.DataFrame) -> pl.DataFrame:
-    return pl.read_parquet(io.BytesIO(path.read_bytes())) if path.exists() else otherwise
+    """Read a file; columns that are newer than it are null there, its own order is that of `otherwise`."""
+    if not path.exists():
+        return otherwise
+    return pl.concat([otherwise, pl.read_parquet(io.BytesIO(path.read_bytes()))], how="diagonal")
 
 
 def _parquet(rows: pl.DataFrame) -> bytes:
@@ -184,7 +199,9 @@ def _parquet(rows: pl.DataFrame) -> bytes:
 
 
 def _append(journal: BinaryIO, rows: pl.DataFrame) -> int:
-    """Append a frame durably; return its size in bytes."""
+    """Append a frame durably; return its size in bytes. A version of its bodies' contract behind 1 is named."""
+    if schemas.PROFILE_VERSION > 1:
+        rows = rows.with_columns(version=pl.lit(schemas.PROFILE_VERSION, pl.Int64))
     content = io.BytesIO()
     rows.write_ipc_stream(content)
     payload = content.getvalue()
@@ -198,6 +215,13 @@ def _append(journal: BinaryIO, rows: pl.DataFrame) -> int:
         journal.truncate(begin)  # else what comes behind the torn frame would be lost with it
         raise
     return _FRAME_HEAD + len(payload)
+
+
+def _current(rows: pl.DataFrame) -> pl.DataFrame:
+    """Write the bodies of a journal's frame by the contract of today."""
+    version = rows["version"][0] if "version" in rows.columns and len(rows) else 1
+    bodies = [None if body is None else current_body(body, version) for body in rows["value"].to_list()]
+    return rows.select("id", "revision", value=pl.Series(bodies, dtype=pl.Binary))
 
 
 def _recovered(journal: BinaryIO) -> list[pl.DataFrame]:

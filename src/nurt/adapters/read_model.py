@@ -106,7 +106,7 @@ class ReadModel:
         trail: list[bytes] = []
         while True:
             kept = KeptProfile.decode(self._get(self._keys.of(b"f", [profile]))[0])
-            content = read_profile(kept.body) if kept is not None and kept.body else {}
+            content = read_profile(kept.body, kept.version) if kept is not None and kept.body else {}
             heir = content.get("redirect_to")
             if heir is None or bytes.fromhex(heir) in trail or len(trail) == REDIRECTS_MAX:
                 break

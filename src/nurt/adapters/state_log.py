@@ -14,6 +14,7 @@ from typing import Any
 
 from redis import Redis
 
+from nurt.adapters.profile_reader import current_body
 from nurt.adapters.redis_away import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.model.head import Head, stamp
 from nurt.model.kept_profile import ERASED, KeptProfile
@@ -108,7 +109,8 @@ class StateLog:
             for name, value in zip(names, values, strict=True):
                 kept = KeptProfile.decode(value)
                 if kept is not None and kept.revision >= at:
-                    found[name[-16:]] = (kept.revision, None if kept.state == ERASED else kept.body)
+                    body = None if kept.state == ERASED else current_body(kept.body, kept.version)
+                    found[name[-16:]] = (kept.revision, body)
         return [(revision, id_, body) for id_, (revision, body) in found.items()]
 
     def _asked(self, ask: Callable[[], Any]) -> Any:

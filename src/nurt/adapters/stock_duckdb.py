@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from nurt.adapters.duckdb_tables import prepare_tables
 from nurt.adapters.stock_messages import EVENT_COLUMNS
 from nurt.errors import ConnectionFailed
 from nurt.model.stock_published import StockBatch
@@ -19,18 +20,32 @@ from nurt.model.stock_published import StockBatch
 _logger = logging.getLogger(__name__)
 
 _FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
-_TABLES = f"""
-CREATE TABLE IF NOT EXISTS stock_history (
-    realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR, revision BIGINT, as_of TIMESTAMP,
-    {", ".join(f"{name} DECIMAL(18,4)" for name in _FIGURES)});
-CREATE TABLE IF NOT EXISTS stock_events (
-    id VARCHAR PRIMARY KEY, kind VARCHAR, realm VARCHAR, sku VARCHAR, channel VARCHAR, market VARCHAR,
-    location VARCHAR, crossed_at TIMESTAMP,
-    quantity DECIMAL(18,4), orders VARCHAR[]);
-CREATE OR REPLACE VIEW stock_now AS
-    SELECT * FROM stock_history
-    QUALIFY row_number() OVER (PARTITION BY realm, sku, channel, market ORDER BY revision DESC) = 1;
-"""
+LAYOUT = 1
+"""Grows when tables change so that an older nurt must not write them; it must with the first new column, for what wrote
+layout 1 until now puts values in by their place."""
+LAYOUT_TABLE = "nurt_stock_layout"
+TABLES: dict[str, dict[str, str]] = {
+    "stock_history": {
+        **dict.fromkeys(("realm", "sku", "channel", "market"), "VARCHAR"),
+        "revision": "BIGINT",
+        "as_of": "TIMESTAMP",
+        **dict.fromkeys(_FIGURES, "DECIMAL(18,4)"),
+    },
+    "stock_events": {
+        "id": "VARCHAR PRIMARY KEY",
+        **dict.fromkeys(("kind", "realm", "sku", "channel", "market", "location"), "VARCHAR"),
+        "crossed_at": "TIMESTAMP",
+        "quantity": "DECIMAL(18,4)",
+        "orders": "VARCHAR[]",
+    },
+}
+"""Every table with its columns, in order."""
+
+_VIEWS = {
+    "stock_now": """
+        SELECT * FROM stock_history
+        QUALIFY row_number() OVER (PARTITION BY realm, sku, channel, market ORDER BY revision DESC) = 1"""
+}
 
 
 class DuckdbStockSink:
@@ -39,11 +54,16 @@ class DuckdbStockSink:
     _lock = threading.Lock()  # threads of one process take turns
 
     def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0) -> None:
+        """Open or create the file.
+
+        Raises ConnectionFailed when another process keeps the file open for longer than `wait_s`.
+        Raises StateTooNew when a later nurt laid out the tables.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._hold, self._wait_s = path, hold, wait_s
         self._connection: duckdb.DuckDBPyConnection | None = None
         with self._opened() as connection:
-            connection.execute(_TABLES)
+            prepare_tables(connection, path, TABLES, _VIEWS, LAYOUT, LAYOUT_TABLE)
 
     def write(self, batch: StockBatch) -> None:
         """See ports.StockSink."""
@@ -55,18 +75,19 @@ class DuckdbStockSink:
                     pl.lit(batch.as_of_ms, pl.Int64).alias("as_of_ms"),
                 )
                 connection.register("incoming", rows.to_arrow())
-                figures = ", ".join(f"({name} / 10000)::DECIMAL(18,4)" for name in _FIGURES)
+                figures = ", ".join(f"({name} / 10000)::DECIMAL(18,4) AS {name}" for name in _FIGURES)
                 connection.execute(
-                    f"INSERT INTO stock_history SELECT realm, sku, channel, market, revision, "
-                    f"make_timestamp(as_of_ms * 1000), {figures} FROM incoming"
+                    "INSERT INTO stock_history BY NAME SELECT realm, sku, channel, market, revision, "
+                    f"make_timestamp(as_of_ms * 1000) AS as_of, {figures} FROM incoming"
                 )
                 connection.unregister("incoming")
             if batch.events:
                 told = [{**event, "at": event["at_ms"]} for event in batch.events]
                 connection.register("incoming", pl.DataFrame(told, schema=EVENT_COLUMNS).to_arrow())
                 connection.execute(
-                    "INSERT OR IGNORE INTO stock_events SELECT id, kind, realm, sku, channel, market, location, "
-                    'make_timestamp("at" * 1000), (quantity / 10000)::DECIMAL(18,4), orders FROM incoming'
+                    "INSERT OR IGNORE INTO stock_events BY NAME SELECT id, kind, realm, sku, channel, market, "
+                    'location, make_timestamp("at" * 1000) AS crossed_at, '
+                    "(quantity / 10000)::DECIMAL(18,4) AS quantity, orders FROM incoming"
                 )
                 connection.unregister("incoming")
             connection.commit()

@@ -1,7 +1,7 @@
 """Compare recomputed profiles with what is kept of them, and write what differs anew. Hot path, one kernel.
 
 The encoding is that of `model.kept_profile`: revision, due day and state (17 bytes), then the Avro body, in which the
-revision follows the id.
+revision follows the id. A body of an older version is never the same: it is written anew, by the version of today.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from nurt.core.avro.emission import put_varint
 from nurt.core.avro.memory import copy_bytes, peek_byte, poke_byte
-from nurt.core.packed_rows import are_equal
+from nurt.core.packed_rows import are_equal, too_new
 from nurt.core.packing import Bools, Bytes, Int64s
-from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES
+from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES, LIVE, REDIRECT, state_byte
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -58,7 +58,7 @@ class Compared:
     values: Values
 
 
-def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False) -> Compared:
+def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False, version: int = 1) -> Compared:
     """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `anew`.
 
     Args:
@@ -66,6 +66,10 @@ def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False
         kept: what is stored of each.
         revision: that changed ones get.
         anew: everything counts as changed.
+        version: of the contract that bodies are written by.
+
+    Raises:
+        StateTooNew: a body was kept by a later version.
     """
     rows = len(kept)
     before, cuts = kept.body, kept.cuts
@@ -75,9 +79,19 @@ def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False
     changed = np.zeros(rows, dtype=np.bool_)
     revisions = np.full(rows, revision, dtype=np.int64)
     due = np.full(rows, -1, dtype=np.int64)
-    new = bodies.state, bodies.due, bodies.starts, bodies.stops, bodies.joined
-    _compare(*new, before, cuts, revision, anew, out, ends, changed, revisions, due)
+    newest = state_byte(REDIRECT, version)
+    new = _state_bytes(bodies.state, version), bodies.due, bodies.starts, bodies.stops, bodies.joined
+    if not _compare(*new, before, cuts, newest, revision, anew, out, ends, changed, revisions, due):
+        raise too_new("profiles")
     return Compared(revisions, changed, kept.there, due, Values(out, ends))
+
+
+def _state_bytes(states: Int64s, version: int) -> Int64s:
+    if version == 1:
+        return states
+    known = np.array([state_byte(state, version) for state in (LIVE, REDIRECT, ERASED)], dtype=np.int64)
+    written: Int64s = known[states]
+    return written
 
 
 _VARINT_BYTES = 10
@@ -114,8 +128,9 @@ def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _compare(  # type: ignore[no-untyped-def]
-    state, due, starts, stops, body, kept, cuts, revision, anew, out, ends, changed, revisions, before_due
+    state, due, starts, stops, body, kept, cuts, newest, revision, anew, out, ends, changed, revisions, before_due
 ):
+    """Compare row by row; says whether it knows all versions that it found. `state`, `newest`: state bytes."""
     new, old, begin = np.int64(body.ctypes.data), np.int64(kept.ctypes.data), np.int64(out.ctypes.data)
     to = begin
     for row in range(len(state)):
@@ -124,6 +139,8 @@ def _compare(  # type: ignore[no-untyped-def]
         known = at < end
         same = False
         if known:
+            if peek_byte(at + 16) > max(newest, ERASED):
+                return False
             revisions[row] = _get_word(at)
             before_due[row] = _get_word(at + 8)
             same = before_due[row] == due[row] and peek_byte(at + 16) == state[row]
@@ -142,3 +159,4 @@ def _compare(  # type: ignore[no-untyped-def]
                 copy_bytes(to, start, stop - start)
                 to += stop - start
         ends[row + 1] = to - begin
+    return True

@@ -37,14 +37,14 @@ def is_behind(
 def find_strays(
     published: Mapping[bytes, tuple[int, str] | None],
     kept: Mapping[bytes, KeptProfile | None],
-    realm_of: Callable[[bytes], str],
+    realm_of: Callable[[KeptProfile], str],
 ) -> list[Touch]:
     """List the profiles whose newest publication is not the one that the state keeps.
 
     Args:
         published: profile -> (revision, realm), or None: erased.
         kept: the same profiles, as the state has them.
-        realm_of: reads the realm out of a kept body; what was erased says none.
+        realm_of: reads the realm out of a kept profile; what was erased says none.
     """
     strays: list[Touch] = []
     for profile, told in published.items():
@@ -52,7 +52,7 @@ def find_strays(
         if told is not None and (now is None or now.revision != told[0]):
             strays.append((told[1], profile))
         elif told is None and now is not None and now.state != ERASED:
-            strays.append((realm_of(now.body), profile))
+            strays.append((realm_of(now), profile))
     return strays
 
 

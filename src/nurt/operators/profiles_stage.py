@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nurt import schemas
 from nurt.core.context import FoldContext
 from nurt.core.kept_bodies import Bodies, Compared, compare_kept
 from nurt.core.memberships import Members, read_members
@@ -70,7 +71,7 @@ class ProfilesStage:
         members = [self._keys.rows_in(b"p", realm, words[rows]) for realm, rows in groups]
         *held, kept = self._store.load([*members, kept_keys])
         bodies = self._bodies(ids, realms, read_members(_in_order(held, groups)))
-        compared = compare_kept(bodies, kept, self._store.next_stamp(), anew)
+        compared = compare_kept(bodies, kept, self._store.next_stamp(), anew, schemas.PROFILE_VERSION)
         change = Change()
         change.keep(kept_keys, compared.values, compared.changed)
         # what never was may be due all the same: it must not come again

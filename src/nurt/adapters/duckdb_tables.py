@@ -1,0 +1,77 @@
+"""Tables of a DuckDB file that outlives versions of nurt: made, given the columns that are new, and written by name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from nurt.errors import StateTooNew
+
+Tables = Mapping[str, Mapping[str, str]]
+"""By table: name and SQL type of each column."""
+
+SQL_TYPES: dict[pl.DataType, str] = {
+    pl.String(): "VARCHAR",
+    pl.Int64(): "BIGINT",
+    pl.Date(): "DATE",
+    pl.Boolean(): "BOOLEAN",
+    pl.Datetime("us"): "TIMESTAMP",
+    pl.Decimal(18, 4): "DECIMAL(18,4)",
+}
+
+
+def prepare_tables(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    tables: Tables,
+    views: Mapping[str, str],
+    layout: int,
+    layout_table: str = "nurt_layout",
+) -> None:
+    """Make what is missing of tables, columns and views, in one transaction.
+
+    Args:
+        path: of the file, for the error.
+        layout: grows when an older nurt must not write the tables.
+        layout_table: where the file says it.
+
+    Raises StateTooNew when a later nurt laid out the tables.
+    """
+    connection.begin()
+    try:
+        version = _version(connection, layout_table)
+        if version > layout:
+            raise StateTooNew(
+                f"opening DuckDB file {path}: its layout is {version} (at most {layout}); "
+                "run the nurt that wrote it, or choose a new file and rebuild"
+            )
+        for name, columns in tables.items():
+            _prepare_table(connection, name, columns)
+        for name, query in views.items():
+            connection.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        if version < layout:
+            connection.execute(f"INSERT INTO {layout_table} VALUES (?)", [layout])
+        connection.commit()
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        raise
+
+
+def _version(connection: duckdb.DuckDBPyConnection, layout_table: str) -> int:
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {layout_table} (version INTEGER)")
+    found = connection.execute(f"SELECT max(version) FROM {layout_table}").fetchone()
+    return int(found[0]) if found and found[0] is not None else 0
+
+
+def _prepare_table(connection: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> None:
+    listed = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({listed})")
+    there = {row[0] for row in connection.execute(f"SELECT name FROM pragma_table_info('{name}')").fetchall()}
+    for column, kind in columns.items():
+        if column not in there:
+            connection.execute(f'ALTER TABLE {name} ADD COLUMN "{column}" {kind}')

@@ -1,0 +1,50 @@
+"""A second version of the profile contract, made up: one field more, which nobody fills but these tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import orjson
+import pytest
+
+from nurt import schemas
+from nurt.core import profile_schema
+from nurt.core.kept_bodies import Bodies
+from nurt.operators.profiles_stage import ProfilesStage
+
+FIELD = {"name": "nickname", "type": ["null", "string"], "default": None, "doc": "What friends say."}
+NOBODY = b"\0"
+"""The field's bytes where there is no nickname; it is the last one, so they end the body."""
+
+
+def begin_second_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From here on profiles are written by version 2."""
+    schema = schemas.load("nurt.profiles-value.v1")
+    schema["fields"].append(FIELD)
+    (folder / "nurt.profiles-value.v2.avsc").write_bytes(orjson.dumps(schema))
+    folders, written, bodies_of = schemas._folders, profile_schema.WRITTEN, ProfilesStage._bodies
+    monkeypatch.setattr(schemas, "_folders", lambda: [folder, *folders()])
+    monkeypatch.setattr(schemas, "PROFILE_VERSION", 2)
+    monkeypatch.setattr(schemas, "PROFILE_VALUE", "nurt.profiles-value.v2")
+    monkeypatch.setattr(profile_schema, "WRITTEN", (*written, "nickname:?string"))
+    monkeypatch.setattr(ProfilesStage, "_bodies", lambda *given: _with_nobody(bodies_of(*given)))
+
+
+def _with_nobody(bodies: Bodies) -> Bodies:
+    whole = bodies.joined.tobytes()
+    cut = [whole[begin:end] for begin, end in zip(bodies.starts, bodies.stops, strict=True)]
+    new = [body + NOBODY if body else b"" for body in cut]
+    places = np.cumsum([0, *map(len, new)], dtype=np.int64)
+    return Bodies(bodies.state, bodies.due, places[:-1], places[1:], np.frombuffer(b"".join(new), dtype=np.uint8))
+
+
+def read_second(body: bytes) -> dict[str, Any]:
+    """Read a body that is of version 2 to its last byte."""
+    stream = io.BytesIO(body)
+    profile: dict[str, Any] = fastavro.schemaless_reader(stream, schemas.load("nurt.profiles-value.v2"), None)  # type: ignore[assignment]
+    assert stream.read() == b""
+    return profile
