@@ -142,4 +142,4 @@ def tokens_of(text: str) -> list[Token]:
 
 def parse(tokens: list[Token], text: str) -> exp.Expr | None:
     """Parse the tokens of one expression. Raises sqlglot.errors.ParseError."""
-    return _DIALECT.parser().parse_into(exp.Expr, tokens, text)[0]
+    return next(iter(_DIALECT.parser().parse_into(exp.Expr, tokens, text)), None)

@@ -64,6 +64,11 @@ _PARTS = frozenset(
     | {"MINUTE", "MINUTES", "MINS", "MIN", "M", "SECOND", "SECONDS", "SEC", "SECS", "S", "MILLISECOND", "MILLISECONDS"}
     | {"MS", "MICROSECOND", "MICROSECONDS", "US", "NANOSECOND", "NANOSECONDS", "NS", "TIMEZONE", "TIME", "EPOCH"}
 )
+_SPAN = re.compile(  # polars panics over others
+    r"\s*\+?(\d{1,9} *(ns|us|ms|s|m|h|d|w|mo|q|y|(nanosecond|microsecond|millisecond|sec|second|min|minute|hour|day"
+    r"|week|mon|month|quarter|year)s?)(?![a-z])[ ,]*)+",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[^\W\d][\w$#@]*")
 _NUMBER = re.compile(r"\d+|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
 _HEX = re.compile(r"([0-9a-fA-F]{2})*")
@@ -187,6 +192,8 @@ class _Writer:
         word, text = node.args.get("this"), node.args.get("expression")
         if word not in WORDS_BEFORE_TEXT or type(text) is not exp.Literal:
             raise self._bad("a constant with a cast", "parentheses around the constant")
+        if word == "INTERVAL" and not _SPAN.fullmatch(text.name):
+            raise self._bad(f"INTERVAL {text.name!r}", "whole numbers with units, as INTERVAL '1 day'")
         return f"{word} {self._literal(text)}"
 
     def _binary(self, node: exp.Expr) -> str:
