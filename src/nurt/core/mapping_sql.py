@@ -2,7 +2,8 @@
 
 An expression must give a row's field from that row alone: what a batch holds besides must not matter, else a replay
 in other batches would give other profiles. So functions are named in a table of those known to look at one row and
-to be the same for ever (no aggregates, windows, subqueries, clocks, or formats guessed from the values).
+to be the same for ever (no aggregates, windows, subqueries, clocks, or formats guessed from the values). polars is
+given what was written out of the checked syntax tree, never the text itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 import polars as pl
 
 from nurt.core.mapping_types import Expression
-from nurt.core.mapping_yaml import meant
 
 FUNCTIONS: dict[str, str] = {
     "abs": "ABS(x)",
@@ -62,50 +62,19 @@ FUNCTIONS: dict[str, str] = {
 }
 """Functions that expressions may use, each with how it is called."""
 
-_BEFORE_PARENTHESIS = frozenset(
-    {
-        "and",
-        "or",
-        "not",
-        "in",
-        "any",
-        "all",
-        "when",
-        "then",
-        "else",
-        "case",
-        "like",
-        "ilike",
-        "between",
-        "is",
-        "as",
-        "on",
-    }
-    | {"end", "distinct", "from", "interval", "decimal", "numeric", "varchar", "char", "character", "text", "float"}
-    | {"double", "int", "integer", "bigint", "smallint", "tinyint"}
-)
-_FORBIDDEN = {
-    "over": "a window looks at other rows",
-    "select": "a subquery looks at other rows",
-    "exists": "a subquery looks at other rows",
-    "filter": "an aggregate looks at other rows",
-}
-_NOT_FOR_ONE_ROW = {
+NOT_FOR_ONE_ROW = {
     **dict.fromkeys(
-        ["avg", "count", "first", "last", "max", "median", "min", "stddev", "sum", "variance"],
+        ["all", "any", "avg", "count", "first", "last", "max", "median", "min", "some", "stddev", "sum", "variance"],
         "an aggregate looks at other rows",
     ),
     **dict.fromkeys(["rank", "dense_rank", "row_number", "lag", "lead", "unnest"], "a window looks at other rows"),
     **dict.fromkeys(["now", "random", "current_timestamp"], "a replay must give the same"),
     **dict.fromkeys(("date", "timestamp"), "the format would be guessed; STRPTIME(x, '%Y-%m-%d') names it"),
 }
+"""Functions that are known and refused, each with the reason."""
+
 _CONSTANTS = frozenset(("null", "true", "false"))
 _PLAIN_NAME = re.compile(r"[^\W\d][\w$#]*")
-_TOKEN = re.compile(
-    r"""(?P<skip>\s+|--[^\n]*|/\*.*?\*/)|(?P<string>'(?:[^']|'')*')|(?P<quoted>"(?:[^"]|"")*"|`[^`]*`)"""
-    r"""|(?P<number>\d[\w.]*|\.\d+)|(?P<word>[^\W\d][\w$#]*)|(?P<sign>.)""",
-    re.DOTALL,
-)
 
 
 class BadExpression(ValueError):
@@ -120,64 +89,18 @@ def compile_expression(text: str) -> Expression:
     text = text.strip()
     if _PLAIN_NAME.fullmatch(text) and text.lower() not in _CONSTANTS:
         return column(text)
-    tokens = _tokens(text)
-    _check_words(text, tokens)
+    from nurt.core.mapping_syntax import checked  # sqlglot is 10 MB, and a mapping may name columns only
+
+    written, rounded = checked(text)
     try:
-        expr = pl.sql_expr(text)
+        expr = pl.sql_expr(written)
         names = frozenset(expr.meta.root_names())
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).split("\n", 1)[0].split(" (found", 1)[0]
         raise BadExpression(f"not an SQL expression: {text!r}: {reason}") from None
-    if not expr.meta.undo_aliases().meta.eq(expr):
-        raise BadExpression(f"an alias in {text!r} (expected one expression; an operator or a quote may be missing)")
-    if expr.meta.has_multiple_outputs() or any(name.startswith("^") and name.endswith("$") for name in names):
-        raise BadExpression(f"several columns from {text!r} (expected one)")
-    return Expression(text, expr, names, _is_rounded(tokens))
+    return Expression(text, expr, names, rounded)
 
 
 def column(name: str) -> Expression:
     """Make the expression that is one column."""
     return Expression(name, pl.col(name), frozenset((name,)), False)
-
-
-def _tokens(text: str) -> list[tuple[str, str]]:
-    found = ((match.lastgroup or "", match.group()) for match in _TOKEN.finditer(text))
-    return [token for token in found if token[0] != "skip"]
-
-
-def _check_words(text: str, tokens: list[tuple[str, str]]) -> None:
-    for at, (kind, token) in enumerate(tokens):
-        after = tokens[at + 1][1] if at + 1 < len(tokens) else ""
-        if kind == "sign" and token == "." and at:
-            raise BadExpression(
-                f"a dot in {text!r} (expected the column's name alone; a name with a dot in double quotes)"
-            )
-        if kind != "word":
-            continue
-        word = token.lower()
-        if word in _FORBIDDEN:
-            raise BadExpression(
-                f"{token.upper()} in {text!r} (expected an expression over one row: {_FORBIDDEN[word]})"
-            )
-        if after != "(" or word in FUNCTIONS or word in _BEFORE_PARENTHESIS:
-            continue
-        if word in _NOT_FOR_ONE_ROW:
-            raise BadExpression(
-                f"{token.upper()} in {text!r} (expected an expression over one row: {_NOT_FOR_ONE_ROW[word]})"
-            )
-        raise BadExpression(
-            f"unknown function {token!r} in {text!r} (expected one that docs/mapping.md lists)" + meant(word, FUNCTIONS)
-        )
-
-
-def _is_rounded(tokens: list[tuple[str, str]]) -> bool:
-    """Say whether the whole expression is one call of ROUND."""
-    if [token.lower() for _, token in tokens[:2]] != ["round", "("]:
-        return False
-    depth = 0
-    for at, (kind, token) in enumerate(tokens):
-        if kind == "sign":
-            depth += (token == "(") - (token == ")")
-            if token == ")" and depth == 0:
-                return at == len(tokens) - 1
-    return False
