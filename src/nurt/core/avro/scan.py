@@ -1,9 +1,6 @@
 """Read the few forms that Avro's bytes consist of; a negative place is the flaw that was found.
 
 Bounds are checked before every read; `memory` says why a load may still touch padding.
-
-Whoever changes this file, `memory` or `opcodes` must delete the compiled loops (`__pycache__/*.nb?`): numba's cache
-looks at the file of the loop alone.
 """
 
 from __future__ import annotations
