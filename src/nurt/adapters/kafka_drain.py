@@ -30,8 +30,8 @@ from numba import types
 from numba.extending import intrinsic
 
 from nurt.adapters.kafka_messages import Messages, Trouble
-from nurt.core.avro.memory import copy_bytes, peek_half, peek_word
 from nurt.core.avro.reader import Joined
+from nurt.core.memory import copy_bytes, peek_half, peek_word
 from nurt.core.payloads import Payloads, SparseHeaders
 from nurt.model.raw import Headers, RawBatch
 from nurt.model.values import PADDING_BYTES

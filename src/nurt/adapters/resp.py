@@ -14,7 +14,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.digits import put_decimal
+from nurt.core.memory import copy_bytes
 from nurt.model.change import Block
 from nurt.model.keys import KeyRows
 
@@ -97,19 +98,6 @@ def _head(name: bytes) -> _Bytes:
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_number(out, at, number):  # type: ignore[no-untyped-def]
-    digits = 1
-    rest = number
-    while rest >= 10:
-        rest //= 10
-        digits += 1
-    for digit in range(digits - 1, -1, -1):
-        out[at + digit] = 48 + number % 10
-        number //= 10
-    return _put_end(out, at + digits)
-
-
-@numba.njit(nogil=True, cache=True)
 def _put_end(out, at):  # type: ignore[no-untyped-def]
     out[at] = 13
     out[at + 1] = 10
@@ -119,7 +107,7 @@ def _put_end(out, at):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _put_head(out, at, arguments, head):  # type: ignore[no-untyped-def]
     out[at] = 42  # *
-    at = _put_number(out, at + 1, 1 + arguments)
+    at = _put_end(out, put_decimal(out, at + 1, 1 + arguments))
     for k in range(len(head)):
         out[at + k] = head[k]
     return at + len(head)
@@ -135,7 +123,7 @@ def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type:
         for argument in range(first, after):
             size = sizes[argument]
             out[at] = 36  # $
-            at = _put_number(out, at + 1, size)
+            at = _put_end(out, put_decimal(out, at + 1, size))
             copy_bytes(to + at, from_ + source, size)
             source += size
             at = _put_end(out, at + size)
@@ -154,12 +142,12 @@ def _frame_pairs(keys, body, cuts, rows, head, pairs_a_command, commands, out): 
         for pair in range(first, after):
             row = rows[pair]
             out[at] = 36  # $
-            at = _put_number(out, at + 1, size)
+            at = _put_end(out, put_decimal(out, at + 1, size))
             copy_bytes(to + at, key_from + row * size, size)
             at = _put_end(out, at + size)
             value = cuts[row + 1] - cuts[row]
             out[at] = 36
-            at = _put_number(out, at + 1, value)
+            at = _put_end(out, put_decimal(out, at + 1, value))
             copy_bytes(to + at, from_ + cuts[row], value)
             at = _put_end(out, at + value)
         first = after

@@ -20,7 +20,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from nurt.adapters.redis_away import raise_away
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.memory import copy_bytes
 from nurt.model.values import PADDING_BYTES, Values
 
 BUFFER_BYTES, BUFFER_KEPT_BYTES = 1 << 18, 1 << 22

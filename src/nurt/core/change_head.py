@@ -9,8 +9,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.avro.memory import peek_byte
 from nurt.core.avro.raw_column import Bools, Int64s, RawColumn, unpack_bits
+from nurt.core.memory import peek_byte
 from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT
 
 Int8s = npt.NDArray[np.int8]

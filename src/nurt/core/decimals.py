@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_buffers
 
 Bools = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numba import njit
 
-from nurt.core.avro.memory import INLINE_BYTES, copy_bytes
+from nurt.core.memory import INLINE_BYTES, copy_bytes
 
 ID_BYTES = 16
 SECRET_BYTES = 16

@@ -13,10 +13,10 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from nurt.core.avro.emission import put_varint
-from nurt.core.avro.memory import copy_bytes, peek_byte, poke_byte
+from nurt.core.memory import copy_bytes, peek_byte, poke_byte
 from nurt.core.packed_rows import are_equal
 from nurt.core.packing import Bools, Bytes, Int64s
+from nurt.core.varint import poke_zigzag, skip_at
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES
 from nurt.model.values import PADDING_BYTES, Values
 
@@ -105,9 +105,7 @@ def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
     if not are_equal(start, at, ID_BYTES):
         return False
     at += ID_BYTES
-    while peek_byte(at) >= 128:
-        at += 1
-    at += 1
+    at = skip_at(at)
     start += ID_BYTES + 1
     return stop - start == end - at and are_equal(start, at, stop - start)
 
@@ -137,7 +135,7 @@ def _compare(  # type: ignore[no-untyped-def]
             to += HEAD_BYTES
             if start < stop:
                 copy_bytes(to, start, ID_BYTES)
-                to = put_varint(to + ID_BYTES, revision)
+                to = poke_zigzag(to + ID_BYTES, revision)
                 start += ID_BYTES + 1
                 copy_bytes(to, start, stop - start)
                 to += stop - start

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import peek_word
 from nurt.core.columns import distinct, id_list
 from nurt.core.identity import HELD, MEMBER, MEMBERS, MEMBERSHIPS
 from nurt.core.joined_links import Joined
+from nurt.core.memory import peek_word
 from nurt.core.packed_rows import (
     NO_ROOM,
     cells_of,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_series
 
 POSITION_COLUMNS = ("p0", "p1", "p2", "p3")

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
 from nurt.core.avro.raw_column import Bools, Bytes, RawColumn, Words
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
 from nurt.core.packing import text_buffers
 from nurt.core.quick_columns import bitmap_of, number_views, text_array
 

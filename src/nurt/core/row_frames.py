@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.core.ids import ID_BYTES
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays, room
 from nurt.model.entity_frame import DELETE

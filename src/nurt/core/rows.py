@@ -14,16 +14,14 @@ import numba
 import numpy as np
 import polars as pl
 
-from nurt.core.avro.memory import copy_bytes, trailing_zeros
 from nurt.core.columns import distinct
+from nurt.core.memory import copy_bytes, trailing_zeros
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import (
-    VARINT_BYTES_MAX,
     Layout,
     RowArrays,
     join_rows,
     letters_of,
-    put_number,
     put_text,
     read_values,
 )
@@ -47,6 +45,7 @@ from nurt.core.row_tables import (
     field_names,
 )
 from nurt.core.tables import VERSION
+from nurt.core.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 from nurt.model.values import PADDING_BYTES, Values
 
@@ -257,7 +256,7 @@ def _pack(  # type: ignore[no-untyped-def]
         shown = bits[row]
         if left[one]:
             shown &= np.uint64(left_bits)
-        at = put_number(out, at, shown)
+        at = put_unsigned(out, at, shown)
         while shown:
             column = trailing_zeros(shown)
             shown &= shown - np.uint64(1)
@@ -267,6 +266,6 @@ def _pack(  # type: ignore[no-untyped-def]
                 at = put_text(out, at, to_address, address, start, stops[row, place] - start)
             else:
                 number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
-                at = put_number(out, at, (number << 1) ^ (number >> 63))
+                at = put_zigzag(out, at, number)
     for rest in range(value + 1, len(ends)):
         ends[rest] = at

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.memory import copy_bytes
 from nurt.core.packing import Bools, Int64s
 from nurt.core.texts import Texts, join_texts
 from nurt.model.keys import Words

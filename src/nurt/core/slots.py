@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.memory import copy_bytes
 from nurt.core.packed_rows import are_equal
-from nurt.core.packing import Bools, Int64s, get_varint
+from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions
 from nurt.core.tables import VERSION, Table
+from nurt.core.varint import get_unsigned
 from nurt.errors import StateTooNew
 from nurt.model.keys import Words
 from nurt.model.values import PADDING_BYTES, Values
@@ -114,13 +115,13 @@ def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, e
         at += 1
         while at < end:
             start = at
-            bitmap, at = get_varint(body, at)
+            bitmap, at = get_unsigned(body, at)
             if bitmap >> np.uint64(columns):
                 return -1
             for column in range(columns):
                 if not (bitmap >> np.uint64(column)) & np.uint64(1):
                     continue
-                number, at = get_varint(body, at)
+                number, at = get_unsigned(body, at)
                 if column == 0:
                     part[row] = np.int64(number >> np.uint64(1))
                 elif column == 1:

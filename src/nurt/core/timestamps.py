@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_buffers
 
 Bools = npt.NDArray[np.bool_]

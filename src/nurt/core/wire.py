@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nurt.core.avro import Joined
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.payloads import Payloads
 
 HEADER_BYTES = 5

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import INLINE_BYTES, copy_bytes
 from nurt.core.avro.projection import ColumnType
+from nurt.core.memory import INLINE_BYTES, copy_bytes
 
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]

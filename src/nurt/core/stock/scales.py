@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numba
 import numpy as np
 
+from nurt.core.digits import DECIMAL_BYTES_MAX, put_decimal
 from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays, read_values
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, KIT, Weighed
@@ -171,7 +172,7 @@ def promise_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Valu
     return Values(out, cuts)
 
 
-_LETTERS_MAX = 21
+_LETTERS_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
 
 
 @numba.njit(nogil=True, cache=True)
@@ -236,23 +237,6 @@ _FIRST_P, _FIRST_P_BIT = _P[0], _P_BITS[0]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_digits(out, at, number):  # type: ignore[no-untyped-def]
-    """Write a number; returns where the next letter goes."""
-    if number < 0:
-        out[at] = 45
-        at += 1
-        number = -number
-    size, rest = 1, number
-    while rest >= 10:
-        rest //= 10
-        size += 1
-    for i in range(size):
-        out[at + size - 1 - i] = 48 + number % 10
-        number //= 10
-    return at + size
-
-
-@numba.njit(nogil=True, cache=True)
 def _write_promises(prefix, slack, ends, tails, out, cuts):  # type: ignore[no-untyped-def]
     at = 0
     for row in range(len(slack)):
@@ -263,7 +247,7 @@ def _write_promises(prefix, slack, ends, tails, out, cuts):  # type: ignore[no-u
             if union:
                 out[at] = 44
                 at += 1
-            at = put_digits(out, at, slack[row, union])
+            at = put_decimal(out, at, slack[row, union])
         out[at] = 59
         at += 1
         for i in range(ends[row], ends[row + 1]):
