@@ -11,11 +11,11 @@ from nurt.core.delivery_record import Record
 from nurt.core.delivery_tables import TableBatch
 from nurt.model.change import Change
 from nurt.model.delivery import Answer, Call, Limits, Refusal
-from nurt.model.keys import KeyRows
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import KeyRows
 from nurt.model.values import Values
 
 

@@ -11,8 +11,8 @@ from nurt.core.stock.ledger import Ledger
 from nurt.errors import Fenced
 from nurt.model.change import Change, cut_keys
 from nurt.model.head import Head, stamp
-from nurt.model.keys import KeyRows
 from nurt.model.refusal import Refused
+from nurt.model.types import KeyRows
 from nurt.model.values import Values
 
 

@@ -20,8 +20,9 @@ from nurt.adapters.resp import Packed
 from nurt.errors import ConfigurationError, Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
-from nurt.model.keys import KeyRows, Keys
+from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
+from nurt.model.types import KeyRows
 from nurt.model.values import Values
 
 Answer = TypeVar("Answer")

@@ -12,18 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.digits import put_decimal
 from nurt.core.memory import copy_bytes
 from nurt.model.change import Block
-from nurt.model.keys import KeyRows
+from nurt.model.types import Bytes, Int64s, KeyRows
 
 KEYS_A_COMMAND = 64
 """Many commands of some keys beat one giant command."""
 
 _FRAME_BYTES = 24  # around an argument: a sign, at most 19 digits, two line ends
-_Bytes = npt.NDArray[np.uint8]
 
 
 class Packed:
@@ -82,7 +80,7 @@ class Packed:
         sizes = np.fromiter(map(len, arguments), dtype=np.int64, count=len(arguments))
         self._frame_body(name, np.frombuffer(bytearray().join(arguments), dtype=np.uint8), sizes, arguments_a_command)
 
-    def _frame_body(self, name: bytes, body: _Bytes, sizes: npt.NDArray[np.int64], arguments_a_command: int) -> int:
+    def _frame_body(self, name: bytes, body: Bytes, sizes: Int64s, arguments_a_command: int) -> int:
         commands = max(1, -(-len(sizes) // arguments_a_command))
         head = _head(name)
         room_bytes = len(body) + _FRAME_BYTES * (len(sizes) + commands) + len(head) * commands
@@ -93,7 +91,7 @@ class Packed:
         return commands
 
 
-def _head(name: bytes) -> _Bytes:
+def _head(name: bytes) -> Bytes:
     return np.frombuffer(bytearray(b"$%d\r\n%s\r\n" % (len(name), name)), dtype=np.uint8)
 
 

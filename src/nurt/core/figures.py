@@ -31,8 +31,8 @@ from nurt.core.entries import (
     sort_entries,
 )
 from nurt.core.packed_rows import cells_of, has, read_rows, text_mask, too_new
-from nurt.core.packing import Bytes
 from nurt.core.tables import VERSION
+from nurt.model.types import Bytes
 from nurt.model.values import Values
 
 WINDOWS_DAYS = (30, 90, 365)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.avro.pieces import put_hex
 from nurt.core.columns import distinct, id_list
@@ -20,10 +19,9 @@ from nurt.core.ids import Ids
 from nurt.core.joined_links import Joined, join_links
 from nurt.core.link_texts import link_end
 from nurt.core.memory import copy_bytes, peek_byte
-from nurt.core.packing import Bools, Int64s
 from nurt.core.tables import VERSION
 from nurt.core.varint import put_unsigned
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -111,7 +109,7 @@ def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ign
             at = end + 1
 
 
-def find_sharing(links: Links, stored: Values, accounts: int) -> npt.NDArray[np.bool_]:
+def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
     """Say by account whether one of its links is held already, or twice in the batch.
 
     Args:

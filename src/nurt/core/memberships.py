@@ -23,9 +23,8 @@ from nurt.core.packed_rows import (
     text_mask,
     too_new,
 )
-from nurt.core.packing import Bools, Int64s
 from nurt.core.tables import VERSION
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import Values
 
 _MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS)

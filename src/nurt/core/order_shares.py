@@ -11,9 +11,9 @@ import numba
 import numpy as np
 
 from nurt.core.contributions import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
-from nurt.core.packing import Bools, Int64s
 from nurt.core.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (

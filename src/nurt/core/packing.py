@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from nurt.core.varint import from_zigzag, get_unsigned, put_unsigned, put_zigzag
-
-Int64s = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
+from nurt.model.types import Bools, Bytes, Int64s
 
 
 def text_buffers(series: pl.Series) -> tuple[Int64s, Bytes]:

@@ -32,7 +32,6 @@ from nurt.core.figures import (
     sum_orders,
 )
 from nurt.core.packed_rows import NO_ROOM, cells_of, read_rows, text_mask, too_new
-from nurt.core.packing import Bytes, Int64s
 from nurt.core.profile_slots import (
     CUSTOMER,
     GUEST_ORDER,
@@ -47,6 +46,7 @@ from nurt.core.profile_slots import (
 from nurt.core.profile_sums import put_invoices, put_most_bought, put_orders
 from nurt.core.tables import VERSION
 from nurt.core.varint import poke_zigzag
+from nurt.model.types import Bytes, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]

@@ -34,6 +34,7 @@ from nurt.core.link_texts import cut_links
 from nurt.core.memory import poke_byte
 from nurt.core.packed_rows import NO_ROOM, compare_texts, has
 from nurt.core.varint import poke_zigzag
+from nurt.model.types import ID_BYTES
 
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
@@ -51,7 +52,7 @@ _PURPOSE, _GRANTED, _AT = _INDEX["purpose"], _INDEX["granted"], _INDEX["at"]
 _IDENTIFIERS = tuple(_INDEX[name] for name in IDENTIFIERS)
 _ADDRESS = tuple(_INDEX[name] for name in ADDRESS)
 _FIELDS_COUNT = len(FIELDS)
-_ID_BYTES, _HEAD = np.int64(16), np.int64(HEAD_PART)
+_ID_SIZE, _HEAD = np.int64(ID_BYTES), np.int64(HEAD_PART)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -127,7 +128,7 @@ def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
     count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == part:
-            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_BYTES, NOTHING, NOTHING, row)
+            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_SIZE, NOTHING, NOTHING, row)
     sort_entries(entries, count)
     return count
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from nurt.core.avro.raw_column import Bools, Bytes, Int64s, RawColumn, Words, unpack_bits
+from nurt.core.avro.raw_column import RawColumn, unpack_bits
 from nurt.core.digits import DECIMAL_BYTES_MAX, decimal_size, poke_decimal
 from nurt.core.mapping_convert import AMOUNT_DECIMALS, AMOUNT_UNIT, INT64_MAX
 from nurt.core.memory import load_byte, peek_byte, poke_byte, poke_half
 from nurt.core.semantics import UNAVAILABLE, Form, Meaning
 from nurt.core.timestamps import FIRST_DAY, LAST_DAY, micros_of, parse_micros
 from nurt.model.entities import FieldType
+from nurt.model.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
 
 Array = Any
 """A pyarrow array."""
@@ -142,7 +142,7 @@ _MAKERS: dict[tuple[Form, FieldType], Maker] = {
     (Form.INTEGER, FieldType.AMOUNT): _amount_of_integer,
 }
 
-_EMPTY: npt.NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+_EMPTY: Bytes = np.zeros(0, dtype=np.uint8)
 
 
 def _without(column: RawColumn, gone: Bools | None) -> Bytes | None:
@@ -161,7 +161,7 @@ def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-un
             continue
         size = np.int64(views[row, 0] & np.uint64(0xFFFFFFFF))
         source = here + 16 * row + 4
-        if size > 12:
+        if size > INLINE_BYTES:
             source = text + np.int64(views[row, 1] >> np.uint64(32))
         first = peek_byte(source) if size else np.int64(0)
         if first <= 32:
@@ -188,11 +188,11 @@ def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
         number = numbers[row]
         size = decimal_size(number)
         target = here + 16 * row + 4
-        if size > 12:
+        if size > INLINE_BYTES:
             target = to + used
         poke_decimal(target, number, size)
         poke_half(here + 16 * row, size)
-        if size > 12:
+        if size > INLINE_BYTES:
             for i in range(4):
                 poke_byte(here + 16 * row + 4 + i, peek_byte(target + i))
             poke_half(here + 16 * row + 12, used)

@@ -14,15 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nurt.core.memory import copy_bytes, trailing_zeros
-from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.core.tables import VERSION, Table
 from nurt.core.texts import Texts
 from nurt.core.varint import from_zigzag, get_unsigned, put_unsigned
 from nurt.errors import StateTooNew
-from nurt.model.keys import Words
+from nurt.model.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.values import Values
-
-Bits = npt.NDArray[np.uint64]
 
 _SPARE_ROWS = 64
 """Room for parents that rows left; few rows ever leave one."""
@@ -206,7 +203,7 @@ def _read_ids(starts, stops, body, place, rows, ids):  # type: ignore[no-untyped
     for to in range(len(rows)):
         row = rows[to]
         start = starts[row, place]
-        copy_bytes(to_address + 16 * to, address + start, stops[row, place] - start)
+        copy_bytes(to_address + ID_BYTES * to, address + start, stops[row, place] - start)
 
 
 @numba.njit(nogil=True, inline="always")  # a call with arrays costs as much as twenty bytes written

@@ -14,12 +14,11 @@ import numpy as np
 from nurt.core.contributions import CHILDREN, SUMS
 from nurt.core.digits import DECIMAL_BYTES_MAX, put_decimal
 from nurt.core.memory import copy_bytes
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays, letters_of, put_text
 from nurt.core.row_tables import OFFSET, P0, P0_BIT, POSITION
 from nurt.core.texts import Texts, join_texts
 from nurt.core.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
-from nurt.model.keys import Words
+from nurt.model.types import ID_BYTES, Bools, Int64s, Words
 
 _PART, _CHILD, _STAMP = -1, -2, -3
 """Sources of a slot's first columns, which no row holds."""
@@ -27,7 +26,6 @@ _PART, _CHILD, _STAMP = -1, -2, -3
 _GIVEN = 1 << 10
 """From here on, a source is one of the columns that are given beside the rows."""
 
-_ID_BYTES = 16
 _PARTS = len(POSITION)
 
 
@@ -98,7 +96,7 @@ def pack_slots(
         for index, one in enumerate(given):
             valid[index] = one.valid
     letters = letters_of(at, rows.starts, rows.stops) + int((stops - starts).sum())
-    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + _ID_BYTES) + letters, dtype=np.uint8)
+    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + ID_BYTES) + letters, dtype=np.uint8)
     ends = np.zeros(len(at) + 1, dtype=np.int64)
     _pack_slots(
         at, gone, np.ascontiguousarray(child).view(np.uint8).reshape(-1), code, stamp,
@@ -210,7 +208,7 @@ def _pack_slots(  # type: ignore[no-untyped-def]
                 else:
                     number = numbers[row, place]
             elif of == _CHILD:
-                text, size = child_address + _ID_BYTES * one, np.int64(_ID_BYTES)
+                text, size = child_address + ID_BYTES * one, np.int64(ID_BYTES)
             else:
                 number = np.int64(code if of == _PART else stamp)
             if size >= 0:  # noqa: SIM108 - both are inlined

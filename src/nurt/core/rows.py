@@ -16,7 +16,6 @@ import polars as pl
 
 from nurt.core.columns import distinct
 from nurt.core.memory import copy_bytes, trailing_zeros
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import (
     Layout,
     RowArrays,
@@ -47,6 +46,7 @@ from nurt.core.row_tables import (
 from nurt.core.tables import VERSION
 from nurt.core.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.types import ID_BYTES, Bools, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -222,15 +222,15 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
             if bits[now] & has:
                 same = True
                 at = starts[now, PARENT]
-                for i in range(16):
+                for i in range(ID_BYTES):
                     same = same and body[start + i] == body[at + i]
                 if same:
                     continue
             found[count] = row
             keys[count, 0] = owner[row]
             keys[count, 3] = 0
-            to_address = keys.ctypes.data + 32 * count
-            copy_bytes(to_address + 8, body.ctypes.data + start, 16)
+            to_address = keys.ctypes.data + 8 * _KEY_WORDS * count
+            copy_bytes(to_address + 8, body.ctypes.data + start, ID_BYTES)
             kind = starts[row, PARENT_KIND]
             copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, PARENT_KIND] - kind))
             count += 1

@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.core.tables import VERSION, Raw, Table
 from nurt.core.texts import Texts
 from nurt.core.varint import put_unsigned, put_zigzag
+from nurt.model.types import Bools, Bytes, Int64s
 
 _EVERYWHERE: Mapping[str, Bools] = MappingProxyType({})
 

@@ -14,11 +14,11 @@ import numpy as np
 from nurt.core.contributions import STAMP
 from nurt.core.memory import copy_bytes, peek_byte, peek_word
 from nurt.core.packed_rows import are_equal
-from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions
 from nurt.core.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
 from nurt.core.tables import VERSION
 from nurt.errors import StateTooNew
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 _FEW = 8

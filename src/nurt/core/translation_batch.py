@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.change_reader import ChangeReader, Changes
 from nurt.core.wire import Wire
 from nurt.model.entity_frame import Counts
 from nurt.model.raw import RawBatch
 from nurt.model.refusal import Reason, Refused
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Int64s
 
 NOT_OURS_OUTCOME = "not_ours"
 """Outcome under which what is not ours is counted."""

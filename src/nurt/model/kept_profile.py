@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from nurt.model.types import ID_TEXT_BYTES
+
 LIVE, REDIRECT, ERASED = 0, 1, 2
 """Values of the state byte. An erased profile keeps its revision, so that the tombstone can be said again."""
 
 _FORM = struct.Struct(">QqB")
 HEAD_BYTES = _FORM.size
-ID_BYTES = 33
-"""Where a body's revision begins: behind an Avro string of one byte of length and 32 hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class KeptProfile:
 
 
 def with_revision(content: bytes, revision: int) -> bytes:
-    """Put a revision into a body that was written with revision 0 (the field after the id)."""
-    assert content[ID_BYTES] == 0, "the content was written with revision 0"
-    return content[:ID_BYTES] + _zigzag(revision) + content[ID_BYTES + 1 :]
+    """Put a revision into a body that was written with revision 0 (the field behind the id, an Avro string)."""
+    assert content[ID_TEXT_BYTES] == 0, "the content was written with revision 0"
+    return content[:ID_TEXT_BYTES] + _zigzag(revision) + content[ID_TEXT_BYTES + 1 :]
 
 
 def _zigzag(number: int) -> bytes:

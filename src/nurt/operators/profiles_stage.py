@@ -14,7 +14,6 @@ import numpy as np
 from nurt.core.context import FoldContext
 from nurt.core.kept_bodies import Bodies, Compared, compare_kept
 from nurt.core.memberships import Members, read_members
-from nurt.core.packing import Bools, Int64s
 from nurt.core.profile import Profiles, write_redirects
 from nurt.core.profile_schema import check_schema
 from nurt.model.change import Change
@@ -22,6 +21,7 @@ from nurt.model.head import owed_score
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.keys import Keys, words_of
 from nurt.model.published import PublishedBatch
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import Values
 from nurt.ports import Store
 

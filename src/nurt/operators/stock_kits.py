@@ -13,10 +13,10 @@ from nurt.core.stock.said import KIT_PART, SHELVES, sku_ids
 from nurt.core.tables import OWNER
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import ID_BYTES
 from nurt.operators.stock_view import SHELF
 from nurt.ports import Store
 
-ID_BYTES = 16
 Parts = dict[bytes, int]
 """Ids of parts, and how many ten-thousandths of a piece of each one kit has."""
 REFUSED = [["", UNIT]]

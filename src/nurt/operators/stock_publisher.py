@@ -14,7 +14,6 @@ import orjson
 import polars as pl
 
 from nurt.core.context import FoldContext
-from nurt.core.packing import Int64s
 from nurt.core.stock.figures import Figures, crossing, levels_of
 from nurt.core.stock.holders import Holders
 from nurt.core.stock.papers import DONE_ORDER, SHARE
@@ -27,6 +26,7 @@ from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys, words_of
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import Int64s
 from nurt.operators.stock_view import SHARES, Looked, StockView
 from nurt.ports import Store
 

@@ -9,7 +9,6 @@ import polars as pl
 
 from nurt.core.columns import distinct, id_list
 from nurt.core.context import FoldContext
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import read_values
 from nurt.core.said import Contributions
 from nurt.core.slots import fold_slots
@@ -23,7 +22,8 @@ from nurt.core.stock.scales import SHELF as LAYOUT
 from nurt.core.stock.scales import Scales, newest_news, owners_with, promise_texts
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
-from nurt.model.keys import Keys, Words, words_of
+from nurt.model.keys import Keys, words_of
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import Values
 from nurt.operators.stock_kit_holds import HELD, holds_with_kits, overlaid
 from nurt.operators.stock_kits import Kits

@@ -19,7 +19,8 @@ from nurt.core.stock.said import StockSaid, nothing
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
-from nurt.operators.stock_kits import ID_BYTES, Kits
+from nurt.model.types import ID_BYTES
+from nurt.operators.stock_kits import Kits
 from nurt.operators.stock_papers import PapersStage
 from nurt.operators.stock_shelves import ShelvesStage
 from nurt.operators.stock_view import FEEDS, SHELF

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import distinct, words
@@ -25,11 +24,11 @@ from nurt.core.stock.scales import SHELF as LAYOUT
 from nurt.core.stock.scales import Scales, owners_with, skus_of
 from nurt.core.stock.tokens import TOKEN_COLUMNS, tokens_of
 from nurt.core.tables import OWNER
-from nurt.model.keys import Keys, Words
+from nurt.model.keys import Keys
+from nurt.model.types import Int64s, Words
 from nurt.model.values import Values
 from nurt.operators.stock_kit_holds import HELD, Load, holds_with_kits
 
-Int64s = npt.NDArray[np.int64]
 PAPER, INDEX, SHARES, SHELF, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
 FEEDS = b"e"
 

@@ -20,10 +20,10 @@ from nurt.model.entity_frame import Translated
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import ID_BYTES
 from nurt.operators.routing import Routes
 from nurt.operators.rows_stage import RowsStage
 from nurt.operators.stock_backlog import Backlog, Keeper
-from nurt.operators.stock_kits import ID_BYTES
 from nurt.operators.stock_publisher import StockPublisher
 from nurt.operators.stock_stage import StockStage, Touched, read_touched
 from nurt.operators.stock_view import SHELF

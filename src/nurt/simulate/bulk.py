@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import compile_writer
 from nurt.model.raw import RawBatch
+from nurt.model.types import Bools, Int64s
 from nurt.simulate.columns import INT, LONG, MICRO_TIMESTAMP, TEXT, Column, Table, decimal
 from nurt.simulate.schemas import VERSION, SchemaBook, key_schema, value_schema
 
-Ints = npt.NDArray[np.int64]
 Values = dict[str, Any]
 """Column name -> polars series or expression; what is not named is the column's default or null."""
 
@@ -101,7 +100,7 @@ class Topic:
     _write_key: Callable[[pl.DataFrame], list[bytes]] = field(init=False)
     _write_value: Callable[[pl.DataFrame], list[bytes]] = field(init=False)
 
-    def batch(self, numbers: Ints, after: Values, updated: npt.NDArray[np.bool_], before: Values | None) -> RawBatch:
+    def batch(self, numbers: Int64s, after: Values, updated: Bools, before: Values | None) -> RawBatch:
         """Write changes as one batch; the place of each in the whole load (`numbers`) gives its time and position.
 
         Where `updated`, the operation is an update, whose `before` is `after` with the values of `before`; None: none.
@@ -146,7 +145,7 @@ class Topic:
     def _row_type(self) -> pl.Struct:
         return pl.Struct({column.name: _polars_type(column) for column in self.table.columns})
 
-    def _source(self, numbers: Ints, at_us: Ints) -> pl.Expr:
+    def _source(self, numbers: Int64s, at_us: Int64s) -> pl.Expr:
         mariadb = self.kind == "mariadb"
         log_us = at_us // 1_000_000 * 1_000_000 if mariadb else at_us
         common = {
@@ -232,20 +231,20 @@ class Zipf:
         weights = np.cumsum(1.0 / np.arange(1, n + 1, dtype=np.float64) ** s)
         self._bounds = weights / weights[-1]
 
-    def draw(self, rng: np.random.Generator, count: int) -> Ints:
+    def draw(self, rng: np.random.Generator, count: int) -> Int64s:
         """Draw ids, hot ones often."""
         ranks = np.searchsorted(self._bounds, rng.random(count)).astype(np.int64)
         return ranks * 7_368_787 % self._n + 1  # a prime: scatters all of them
 
 
-def iso_texts(seconds: Ints) -> pl.Series:
+def iso_texts(seconds: Int64s) -> pl.Series:
     """Write moments (s since 1970 UTC) as MariaDB's `timestamp` arrives."""
     unique, places = np.unique(seconds, return_inverse=True)
     texts = pl.Series(unique * 1_000_000).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return texts.gather(pl.Series(places))
 
 
-def pick(numbers: Ints, texts: tuple[str, ...]) -> pl.Series:
+def pick(numbers: Int64s, texts: tuple[str, ...]) -> pl.Series:
     """Choose a text by number, modulo how many there are."""
     return pl.Series(texts).gather(pl.Series(numbers % len(texts)))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import CHUNK_ROWS, DAYS, START_S, Ints, Topic, Zipf, iso_texts, pick
+from nurt.model.types import Bools, Int64s
+from nurt.simulate.bulk import CHUNK_ROWS, DAYS, START_S, Topic, Zipf, iso_texts, pick
 from nurt.simulate.goods import PRODUCTS
 from nurt.simulate.schemas import SchemaBook
 from nurt.simulate.tables import SHOP_TABLES
@@ -64,17 +64,17 @@ class _Mixed:
         makers = (self._customers, self._addresses, self._order_changes, self._line_changes)
         return [make(chosen) for make, chosen in zip(makers, numbers, strict=True) if len(chosen)]
 
-    def _seconds(self, numbers: Ints) -> Ints:
+    def _seconds(self, numbers: Int64s) -> Int64s:
         return START_S + numbers * self._step_us // 1_000_000
 
-    def _first_times(self, table: str, ids: Ints) -> npt.NDArray[np.bool_]:
+    def _first_times(self, table: str, ids: Int64s) -> Bools:
         first = np.zeros(len(ids), dtype=np.bool_)
         first[np.unique(ids, return_index=True)[1]] = True
         updated = self._seen[table][ids] | ~first
         self._seen[table][ids] = True
         return updated
 
-    def _customers(self, numbers: Ints) -> RawBatch:
+    def _customers(self, numbers: Int64s) -> RawBatch:
         ids = self._zipf.draw(self._rng, len(numbers))
         updated = self._first_times("customer_entity", ids)
         now = iso_texts(self._seconds(numbers))
@@ -93,7 +93,7 @@ class _Mixed:
         }
         return self._topics["customer_entity"].batch(numbers, after, updated, {"updated_at": after["created_at"]})
 
-    def _addresses(self, numbers: Ints) -> RawBatch:
+    def _addresses(self, numbers: Int64s) -> RawBatch:
         ids = self._zipf.draw(self._rng, len(numbers))
         updated = self._first_times("customer_address_entity", ids)
         house = pl.Series(numbers % 190 + 1).cast(pl.String())
@@ -113,7 +113,7 @@ class _Mixed:
         before = {"street": pl.lit("Stara Droga 1")}
         return self._topics["customer_address_entity"].batch(numbers, after, updated, before)
 
-    def _order_changes(self, numbers: Ints) -> RawBatch:
+    def _order_changes(self, numbers: Int64s) -> RawBatch:
         new = self._rng.random(len(numbers)) < 0.6
         new[0] |= self._orders == 0
         created = np.cumsum(new) + self._orders  # how many there are at each event
@@ -153,7 +153,7 @@ class _Mixed:
         before = {"state": pick(old_state, names), "status": pick(old_state, names), "updated_at": placed}
         return self._topics["sales_order"].batch(numbers, after, ~new, before)
 
-    def _next_states(self, ids: Ints, new: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    def _next_states(self, ids: Int64s, new: Bools) -> tuple[Int64s, Int64s]:
         """Move orders on: new, processing, complete (or cancelled, 1 in 16), returned; return states before and after.
 
         An order that changes several times in one chunk takes one step at each.
@@ -172,7 +172,7 @@ class _Mixed:
         rows = np.arange(len(ids))
         return path[rows, np.clip(count - 1, 0, 4)], path[rows, np.clip(count, 0, 4)]
 
-    def _line_changes(self, numbers: Ints) -> RawBatch:
+    def _line_changes(self, numbers: Int64s) -> RawBatch:
         new = self._rng.random(len(numbers)) < 0.95
         new[0] |= self._lines == 0
         created = np.cumsum(new) + self._lines

@@ -10,17 +10,9 @@ import numpy as np
 from numba import njit
 
 from nurt.core.avro import opcodes as op
-from nurt.core.memory import (
-    INLINE_BYTES,
-    copy_bytes,
-    peek_byte,
-    peek_half,
-    peek_word,
-    poke_byte,
-    poke_half,
-    poke_word,
-)
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, peek_word, poke_byte, poke_half, poke_word
 from nurt.core.varint import poke_zigzag
+from nurt.model.types import INLINE_BYTES
 
 # What the table of columns holds: the address of the validity bitmap (0: no nulls), the place where the column begins
 # in its buffers, in elements, and how many it has; the address of values, views or offsets; for views the row of the

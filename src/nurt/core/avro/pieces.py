@@ -9,9 +9,8 @@ from nurt.core.avro.emission import put_text
 from nurt.core.digits import poke_padded
 from nurt.core.memory import peek_half, poke_byte, poke_word
 from nurt.core.varint import poke_zigzag
+from nurt.model.types import ID_TEXT_BYTES
 
-ID_TEXT_BYTES = 33
-"""An id in hex, with its length before it."""
 DATE_BYTES_MAX = 32
 
 _NIBBLES, _ONES = np.uint64(0x000F000F000F000F), np.uint64(0x0101010101010101)

@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 from nurt.core.avro.flaws import Flaw
-from nurt.core.memory import INLINE_BYTES, load_byte, load_word
+from nurt.core.memory import load_byte, load_word
 from nurt.core.varint import read_unsigned_checked
+from nurt.model.types import INLINE_BYTES
 
 ENDS_EARLY, NEGATIVE_LENGTH = int(Flaw.ENDS_EARLY), int(Flaw.NEGATIVE_LENGTH)
 
@@ -90,7 +91,7 @@ def put_view(data, at, size, view):  # type: ignore[no-untyped-def]
             view[1] = _ZERO
         else:
             rest = load_word(data, at + 4)
-            view[1] = rest & (_ALL >> np.uint64(8 * (12 - size)))
+            view[1] = rest & (_ALL >> np.uint64(8 * (INLINE_BYTES - size)))
         view[0] = np.uint64(size) | (first << _BITS_32)
     else:
         view[0] = np.uint64(size) | (load_word(data, at) << _BITS_32)

@@ -15,13 +15,12 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.errors import ConfigurationError
 from nurt.limits import UNIONS_MAX
 from nurt.model.stock_plan import Channel, Market, StockPlan
+from nurt.model.types import Int64s
 
-Int64s = npt.NDArray[np.int64]
 ANY = "*"
 """Channel or market of a route that serves those which the plan does not name."""
 

@@ -8,7 +8,6 @@ import numba
 import numpy as np
 
 from nurt.core.digits import DECIMAL_BYTES_MAX, put_decimal
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays, read_values
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, KIT, Weighed
 from nurt.core.stock.routes import ANY, Routes
@@ -16,6 +15,7 @@ from nurt.core.stock.said import LEVEL, SHELVES, SUPPLY
 from nurt.core.table_rows import Rows
 from nurt.core.text_codes import codes_of, same_text
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import Values
 
 SHELF = Layout(SHELVES)

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 
 from nurt.core.digits import put_decimal
-from nurt.core.packing import Bools, Int64s
 from nurt.core.stock.routes import Routes
 from nurt.core.table_rows import Rows
 from nurt.core.tables import Raw, Table
 from nurt.core.text_codes import codes_of
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import Values
 
 PUBLISHED = Table(
