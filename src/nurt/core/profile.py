@@ -47,6 +47,7 @@ from nurt.core.profile_sums import put_invoices, put_most_bought, put_orders
 from nurt.core.tables import VERSION
 from nurt.core.varint import poke_zigzag
 from nurt.model.types import Bytes, Int64s
+from nurt.model.units import Day
 from nurt.model.values import PADDING_BYTES, Values
 
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
@@ -88,7 +89,7 @@ class Profiles:
         firsts: Int64s,
         slots: Values,
         sums: Values,
-        as_of: int,
+        as_of: Day,
     ) -> Live:
         """Compute profiles from the values of their accounts.
 

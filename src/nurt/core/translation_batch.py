@@ -13,6 +13,7 @@ from nurt.model.entity_frame import Counts
 from nurt.model.raw import RawBatch
 from nurt.model.refusal import Reason, Refused
 from nurt.model.types import Bools, Int64s
+from nurt.model.units import Millis
 
 NOT_OURS_OUTCOME = "not_ours"
 """Outcome under which what is not ours is counted."""
@@ -66,7 +67,7 @@ def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) ->
             batch.topic,
             int(batch.partitions[row]),
             int(batch.offsets[row]),
-            int(batch.timestamps_ms[row]),
+            Millis(int(batch.timestamps_ms[row])),
             batch.keys[row],
             batch.values[row],
             batch.headers[row],

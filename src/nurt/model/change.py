@@ -10,6 +10,7 @@ import numpy as np
 
 from nurt.model.refusal import Refused
 from nurt.model.types import Bools, Int64s, KeyRows
+from nurt.model.units import Millis
 from nurt.model.values import Values
 
 
@@ -24,7 +25,7 @@ class Call:
     place: bytes
     what: str
     arguments: tuple[bytes | str | int, ...]
-    now_ms: int | None = None
+    now_ms: Millis | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from nurt.model.types import ID_TEXT_BYTES
+from nurt.model.units import Day
 
 LIVE, REDIRECT, ERASED = 0, 1, 2
 """Values of the state byte. An erased profile keeps its revision, so that the tombstone can be said again."""
@@ -24,7 +25,7 @@ class KeptProfile:
     """
 
     revision: int
-    due: int
+    due: Day
     state: int
     body: bytes
 

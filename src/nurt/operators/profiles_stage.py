@@ -22,6 +22,7 @@ from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.keys import Keys, words_of
 from nurt.model.published import PublishedBatch
 from nurt.model.types import Bools, Int64s
+from nurt.model.units import Day
 from nurt.model.values import Values
 from nurt.ports import Store
 
@@ -42,7 +43,7 @@ class ProfilesStage:
         context: FoldContext,
         schema: Mapping[str, Any],
         epoch: Callable[[], int],
-        as_of: Callable[[], int],
+        as_of: Callable[[], Day],
     ) -> None:
         self._store = store
         self._keys = keys

@@ -16,6 +16,7 @@ from nurt.core.table_rows import Rows
 from nurt.core.text_codes import codes_of, same_text
 from nurt.core.texts import Texts
 from nurt.model.types import Bools, Int64s
+from nurt.model.units import Millis
 from nurt.model.values import Values
 
 SHELF = Layout(SHELVES)
@@ -53,7 +54,7 @@ class Scales:
             dtype=np.int64,
         )
 
-    def weigh(self, shelves: Values, held: Values, as_of_ms: int, stale: frozenset[str] = frozenset()) -> Weighed:
+    def weigh(self, shelves: Values, held: Values, as_of_ms: Millis, stale: frozenset[str] = frozenset()) -> Weighed:
         """Weigh shelves against holds.
 
         Args:
@@ -88,7 +89,7 @@ class Scales:
         slack = caps @ routes.covers - on_route @ routes.inside
         return Weighed(on_hand, located, inbound, on_route, buffer, slack)
 
-    def _bring_in(self, inbound: Int64s, rows: RowArrays, supplies: Int64s, place: Int64s, as_of_ms: int) -> None:
+    def _bring_in(self, inbound: Int64s, rows: RowArrays, supplies: Int64s, place: Int64s, as_of_ms: Millis) -> None:
         horizons, today = np.array(self.routes.horizons), as_of_ms // DAY_MS
         ahead = rows.numbers[supplies, _EXPECTED] - today
         soon = (ahead >= 0) & (ahead <= horizons[-1])
@@ -96,7 +97,7 @@ class Scales:
         at = np.searchsorted(horizons, ahead) * len(self.routes.locations) + place[supplies]
         np.add.at(inbound, (rows.owner[supplies], at), rows.numbers[supplies, _QUANTITY])
 
-    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, held: Values, as_of_ms: int) -> None:
+    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, held: Values, as_of_ms: Millis) -> None:
         holds = Rows(HOLDS, HOLDS.locate(held.body, held.cuts))
         location, system = holds.texts("location"), holds.texts("system")
         route = self._route_of[
