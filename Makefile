@@ -3,31 +3,29 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
-WARM := .venv/.warm
 # two at a time, a file of tests stays together; `make test PYTEST_ARGS=tests/unit` for a part
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format types imports layouts drawing lock up down clean
+.PHONY: help setup warm demo test check lint format types imports layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-setup: $(WARM) ## Make .venv from requirements.lock, compile the kernels
+setup: warm ## Make .venv from requirements.lock, compile the kernels
 
 $(STAMP): requirements.lock pyproject.toml tools/environment.sh
 	@./tools/environment.sh
 	@touch $@
 
-$(WARM): $(STAMP) $(shell find src/nurt/core src/nurt/adapters src/nurt/operators -name '*.py' 2>/dev/null)
+warm: $(STAMP) # it looks itself whether these sources were compiled
 	@$(BIN)/python -m nurt.warm
-	@touch $@
 
-demo: $(WARM) ## Two shops, an ERP and genuine change events become live profiles, on this machine alone
+demo: warm ## Two shops, an ERP and genuine change events become live profiles, on this machine alone
 	@$(BIN)/nurt demo
 
-test: $(WARM) ## All tests; services that are not there are skipped at a desk and fail in CI
+test: warm ## All tests; services that are not there are skipped at a desk and fail in CI
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint types imports ## What CI checks besides the tests

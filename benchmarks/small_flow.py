@@ -213,7 +213,8 @@ def run(place: Place) -> None:
         return KafkaLog(kafka, [place.topic], place.group, worker=index, stop_at_end=True)
 
     reading = Reading(
-        number, 1, place.rows_max, open_log, decode_offsets(held) or None, 0, register, SystemClock(), lambda: False
+        *(number, 1, place.rows_max, open_log, decode_offsets(held) or None, 0, register),
+        *(SystemClock().today, lambda: False),
     )
     flow = small(Topics(reading), Decode(place.schemas), routes, lambda: Fold(store, shard))
     cli_main(flow, epoch_interval=timedelta(milliseconds=place.epoch_ms))

@@ -30,7 +30,7 @@ from nurt.operators.worker import Tick
 from nurt.settings import Settings
 from nurt.simulate.flash_sale import MAPPING, buyers, skus
 from nurt.stock import Line, Stock
-from nurt.wiring import fold_context, open_redis, read_mapping
+from nurt.wiring import SystemClock, fold_context, open_redis, read_mapping
 from nurt.wiring_stock import stock_settings
 
 EXPIRES_S = 2.0
@@ -120,7 +120,7 @@ class Sale:
     def tick(self, caught_up: bool = True) -> None:
         """Let time pass for the flow."""
         self.epoch += 1
-        tick = Tick(self.epoch, time.time_ns() // 1_000_000, 0, caught_up)
+        tick = Tick(self.epoch, SystemClock().now(), 0, caught_up)
         for _, item in self.steps.rows([tick]):
             list(self.steps.stock([item]))
 

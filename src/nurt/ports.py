@@ -11,11 +11,12 @@ from nurt.core.delivery_record import Record
 from nurt.core.delivery_tables import TableBatch
 from nurt.model.change import Change
 from nurt.model.delivery import Answer, Call, Limits, Refusal
-from nurt.model.keys import KeyRows
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import KeyRows
+from nurt.model.units import Day, Millis
 from nurt.model.values import Values
 
 
@@ -228,11 +229,19 @@ class StockSink(Protocol):
         ...
 
 
-class Clock(Protocol):
-    """The time of day, as a value that a test can choose."""
+class DayClock(Protocol):
+    """The calendar, as a value that a test can choose: what the flow of profiles calls now."""
 
-    def today(self) -> int:
-        """Return the current day in UTC, days since 1970-01-01."""
+    def today(self) -> Day:
+        """Return the current day in UTC."""
+        ...
+
+
+class MomentClock(Protocol):
+    """The time of day, as a value that a test can choose: what the flow of stock calls now."""
+
+    def now(self) -> Millis:
+        """Return the current moment."""
         ...
 
 
@@ -287,8 +296,8 @@ class Store(Protocol):
         """Return what is owed, by place of this worker."""
         ...
 
-    def due(self, day: int, rows_max: int) -> list[bytes]:
-        """Return profiles of this worker's shards that the clock changes on or before `day`."""
+    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+        """Return what the clock changes by now in this worker's places, in the unit in which it was noted."""
         ...
 
     def floors(self) -> dict[bytes, bytes]:

@@ -1,7 +1,7 @@
 """Compile every kernel once, so that the first start and the first test need not: `python -m nurt.warm`.
 
-numba keeps compiled kernels beside their sources (or under NUMBA_CACHE_DIR) and compiles for the types that it meets.
-So the surest way to meet the real ones is a small real run: a few simulated people, from their bytes to their profiles.
+numba compiles for the types that it meets (`kernel_cache` says where it keeps the result). So the surest way to meet
+the real ones is a small real run: a few simulated people, from their bytes to their profiles.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ from datetime import date
 from importlib.resources import files
 from pathlib import Path
 
-from nurt.adapters.compiled import note_compiled
-from nurt.adapters.embedded_state import embedded_state
+from nurt import kernel_cache
 from nurt.errors import ConfigurationError
-from nurt.running import run_here
-from nurt.settings import Settings
-from nurt.simulate.targets import simulate_to_archive
 
 PEOPLE, DAYS, LAST_DAY = 12, 20, date(2026, 3, 31)
 ROWS_MAX = 300  # so that later micro-batches meet what earlier ones stored
@@ -29,7 +25,12 @@ def warm() -> int:
 
     Raises ConfigurationError where there is no embedded Valkey for this machine.
     """
+    # here, so that a second start, which has nothing to compile, need not load all of it
     from flows.profiles import profiles
+    from nurt.adapters.embedded_state import embedded_state
+    from nurt.running import run_here
+    from nurt.settings import Settings
+    from nurt.simulate.targets import simulate_to_archive
 
     with tempfile.TemporaryDirectory(prefix="nurt-warm-") as name:
         folder = Path(name)
@@ -44,7 +45,13 @@ def warm() -> int:
 
 
 def main() -> None:
-    """Warm and say so, on stderr; where that cannot be done, kernels compile when they are first used."""
+    """Warm, unless that was done for these sources, and say so on stderr.
+
+    Where it cannot be done, kernels compile when they are first used.
+    """
+    folder = kernel_cache.current()
+    if folder is not None and kernel_cache.is_complete(folder):
+        return
     began = time.monotonic()
     print("nurt: compiling kernels (half a minute the first time)", file=sys.stderr, flush=True)
     try:
@@ -52,7 +59,8 @@ def main() -> None:
     except ConfigurationError as failed:
         print(f"nurt: not compiled ahead: {failed}", file=sys.stderr, flush=True)
         return
-    note_compiled()
+    if folder is not None:
+        kernel_cache.note_complete(folder)
     print(f"nurt: compiled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,14 @@ from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch
+from nurt.model.units import Day, Millis, Now, day_of
 from nurt.operators.counting import NOT_OURS, counted_of
 from nurt.operators.routing import Routes
 from nurt.operators.source import Reading, Topics
 from nurt.operators.steps import Parcel, Published, Stage, Steps, Translate
 from nurt.operators.translate import Translator
 from nurt.operators.worker import Tick, Worker
-from nurt.ports import Clock, MessageLog, ProfileSink, Register, SchemaRegistry
+from nurt.ports import DayClock, MessageLog, ProfileSink, Register, SchemaRegistry
 from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.settings import Settings
 
@@ -69,11 +70,15 @@ _logger = logging.getLogger(__name__)
 
 
 class SystemClock:
-    """The machine's clock, in UTC; implements ports.Clock."""
+    """The machine's clock, in UTC; implements ports.DayClock and ports.MomentClock."""
 
-    def today(self) -> int:
-        """See ports.Clock."""
-        return (datetime.now(UTC).date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
+    def today(self) -> Day:
+        """See ports.DayClock."""
+        return day_of(self.now())
+
+    def now(self) -> Millis:
+        """See ports.MomentClock."""
+        return Millis(time.time_ns() // 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Current:
         self,
         settings: Settings,
         launched: Launched,
-        clock: Clock | None = None,
+        clock: DayClock | None = None,
         stop: threading.Event | None = None,
         threads: int = 1,
     ) -> None:
@@ -125,24 +130,25 @@ class Current:
         """The run's number."""
         return self._launched.run
 
-    def topics(self) -> Topics:
-        """Make the source of all topics."""
+    def topics(self) -> Topics[Any]:
+        """Make the source of all topics, in the flow's unit of time."""
+        return Topics(self._reading(self._clock.today))
+
+    def _reading(self, now: Callable[[], Now]) -> Reading[Now]:
         settings, launched = self.settings, self._launched
-        return Topics(
-            Reading(
-                launched.run,
-                settings.workers,
-                settings.rows_max,
-                lambda index: open_log(settings, index, settings.workers),
-                launched.decision.offsets,
-                launched.decision.horizon,
-                self.register(),
-                self._clock,
-                self.stop.is_set,
-            )
+        return Reading(
+            launched.run,
+            settings.workers,
+            settings.rows_max,
+            lambda index: open_log(settings, index, settings.workers),
+            launched.decision.offsets,
+            launched.decision.horizon,
+            self.register(),
+            now,
+            self.stop.is_set,
         )
 
-    def translate(self) -> Callable[[RawBatch | Tick], list[Parcel]]:
+    def translate(self) -> Callable[[RawBatch | Tick[Any]], list[Parcel]]:
         """Make the translating step; every worker thread gets a translator of its own.
 
         Threads are told apart by number: what `threading.local` holds of a thread that Bytewax made is gone as soon as
@@ -154,7 +160,7 @@ class Current:
             held = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
         passed = counted_of(NOT_OURS, held)
 
-        def step(item: RawBatch | Tick) -> list[Parcel]:
+        def step(item: RawBatch | Tick[Any]) -> list[Parcel]:
             me = threading.get_ident()
             if me not in translates:
                 translator = Translator(self.mapping, self.registry(), self.ids, known_epochs(records), Passed(passed))

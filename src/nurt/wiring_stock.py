@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -20,21 +20,14 @@ from nurt.core.sweeps import ordered_sweeps
 from nurt.errors import ConfigurationError, NurtError
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
+from nurt.operators.source import Topics
 from nurt.operators.stock_steps import PublishedStock, StockStep
 from nurt.operators.stock_worker import StockSteps, StockWorker
-from nurt.ports import Clock, StockSink
+from nurt.ports import MomentClock, StockSink
 from nurt.settings import Settings
-from nurt.wiring import Current, Launched, fold_context, launch, open_redis, read_mapping
+from nurt.wiring import Current, Launched, SystemClock, fold_context, launch, open_redis, read_mapping
 
 _logger = logging.getLogger(__name__)
-
-
-class MomentClock:
-    """The machine's clock in milliseconds; implements ports.Clock in the unit of the flow of stock."""
-
-    def today(self) -> int:
-        """Say how many milliseconds have passed since 1970."""
-        return time.time_ns() // 1_000_000
 
 
 def stock_settings(settings: Settings) -> Settings:
@@ -100,11 +93,12 @@ class StockCurrent(Current):
         self,
         settings: Settings,
         launched: Launched,
-        clock: Clock | None = None,
+        clock: MomentClock | None = None,
         stop: threading.Event | None = None,
         threads: int = 1,
     ) -> None:
-        super().__init__(settings, launched, clock or MomentClock(), stop, threads)
+        super().__init__(settings, launched, None, stop, threads)
+        self._moments = clock or SystemClock()
         if self.mapping.stock is None:
             raise ConfigurationError(
                 f"reading the mapping {self.mapping.file_name}: it has no section `stock` (expected locations and "
@@ -113,6 +107,10 @@ class StockCurrent(Current):
         self._plan = compile_routes(self.mapping.stock)
         self._of: dict[int, StockSteps] = {}
         self._kept: dict[int, KeptStockSink] = {}
+
+    def topics(self) -> Topics[Any]:
+        """Make the source of all topics, in the flow's unit of time."""
+        return Topics(self._reading(self._moments.now))
 
     def step(self, name: str) -> Callable[[object], StockStep]:
         """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""

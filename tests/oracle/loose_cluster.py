@@ -140,7 +140,7 @@ class LooseCluster:
         self._log = PushedLog(self._commits)
         self._share = source.Share(
             source.Reading(
-                run, 1, 1, lambda _: self._log, decision.offsets, decision.horizon, self._register, self._clock,
+                run, 1, 1, lambda _: self._log, decision.offsets, decision.horizon, self._register, self._clock.today,
                 lambda: False,
             ),
             0,

@@ -8,42 +8,39 @@ from typing import Any
 
 import pytest
 
+from nurt import kernel_cache
 from nurt.adapters import compiled
 
 
-def test_what_was_compiled_is_not_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[list[str]] = []
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is started; kernels are kept in an empty folder."""
+    commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> None:
-        started.append(command)
+        commands.append(command[1:])
 
-    monkeypatch.setenv("NURT_CACHE", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_what_was_compiled_is_not_compiled_again(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.ensure_compiled()
-    assert [command[1:] for command in started] == [["-m", "nurt.warm"]]
-    compiled.note_compiled()
+    assert started == [["-m", "nurt.warm"]]
+    folder = kernel_cache.current()
+    assert folder is not None
+    kernel_cache.note_complete(folder)
     compiled.ensure_compiled()
     assert len(started) == 1
-    monkeypatch.setattr(compiled, "version", lambda _: "another")
+    monkeypatch.setattr(kernel_cache, "digest", lambda: "0" * 32)
     compiled.ensure_compiled()
-    assert len(started) == 2, "another numba compiles anew"
+    assert len(started) == 2, "other sources are compiled"
 
 
-def test_where_nothing_can_be_kept_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("NURT_CACHE", str(tmp_path / "file"))
-    compiled.note_compiled()
-    assert (tmp_path / "file").read_bytes() == b""
-
-
-def test_a_user_without_a_home_starts_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    started: list[object] = []
-    monkeypatch.delenv("NURT_CACHE", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: started.append(1))
-    compiled.note_compiled()
+def test_where_nothing_can_be_kept_nothing_is_compiled_ahead(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_cache, "current", lambda: None)
     compiled.ensure_compiled()
     assert not started

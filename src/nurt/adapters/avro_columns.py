@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from nurt import schemas
+from nurt.core.varint import zigzag_bytes
 from nurt.errors import NurtError
 
 _SYNC = b"nurt-profiles-v1"
@@ -23,7 +24,7 @@ def decode_columns(bodies: Sequence[bytes], contract: str) -> pl.DataFrame:
     """
     joined, head = b"".join(bodies), _head(contract)
     container = io.BytesIO(
-        b"".join((head, avro_long(len(bodies)), avro_long(len(joined)), joined, _SYNC)) if bodies else head
+        b"".join((head, zigzag_bytes(len(bodies)), zigzag_bytes(len(joined)), joined, _SYNC)) if bodies else head
     )
     try:
         return pl.read_avro(container)
@@ -40,9 +41,9 @@ def _head(contract: str) -> bytes:
     schema = orjson.dumps(_spelt_out(schemas.load(contract), {}))
     metadata = b"".join(
         (
-            avro_long(2),
-            *(avro_long(len(part)) + part for part in (b"avro.schema", schema, b"avro.codec", b"null")),
-            avro_long(0),
+            zigzag_bytes(2),
+            *(zigzag_bytes(len(part)) + part for part in (b"avro.schema", schema, b"avro.codec", b"null")),
+            zigzag_bytes(0),
         )
     )
     return b"Obj\x01" + metadata + _SYNC
@@ -61,14 +62,3 @@ def _spelt_out(schema: Any, named: dict[str, Any]) -> Any:
         whole["fields"] = [_spelt_out(field, named) for field in whole["fields"]]
         named[whole["name"]] = whole
     return whole
-
-
-def avro_long(value: int) -> bytes:
-    """Encode a number that is not negative as Avro does: zigzag, then seven bits a byte."""
-    value <<= 1
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -34,9 +34,9 @@ from nurt.core.delivery_record import Record
 from nurt.errors import Fenced
 from nurt.model.delivery import Life, Refusal, Wish
 from nurt.model.keys import Keys
+from nurt.model.types import ID_BYTES
 
 SCAN_ROWS = 1_000
-ID_BYTES = 16
 SOON_ROWS = 500
 
 # KEYS: the pause, then one debt a bucket. ARGV: interval and burst of each, in microseconds.

@@ -22,7 +22,6 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaError
 from llvmlite import ir
@@ -30,13 +29,12 @@ from numba import types
 from numba.extending import intrinsic
 
 from nurt.adapters.kafka_messages import Messages, Trouble
-from nurt.core.avro.memory import copy_bytes, peek_half, peek_word
 from nurt.core.avro.reader import Joined
+from nurt.core.memory import copy_bytes, peek_half, peek_word
 from nurt.core.payloads import Payloads, SparseHeaders
 from nurt.model.raw import Headers, RawBatch
+from nurt.model.types import Int64s
 from nurt.model.values import PADDING_BYTES
-
-Int64s = npt.NDArray[np.int64]
 
 FORWARD_S = 1.0
 """How often partitions are forwarded anew: what one held back meanwhile then comes, too."""

@@ -11,8 +11,9 @@ from nurt.core.stock.ledger import Ledger
 from nurt.errors import Fenced
 from nurt.model.change import Change, cut_keys
 from nurt.model.head import Head, stamp
-from nurt.model.keys import KeyRows
 from nurt.model.refusal import Refused
+from nurt.model.types import KeyRows
+from nurt.model.units import NO_TIME, Day, Millis
 from nurt.model.values import Values
 
 
@@ -29,7 +30,7 @@ class Memory:
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
     reservations: dict[bytes, dict[bytes, Any]] = field(default_factory=dict)
-    now_ms: int = 0
+    now_ms: Millis = NO_TIME
     """What the server's clock says."""
 
     def ledger(self, place: bytes) -> Ledger:
@@ -165,13 +166,13 @@ class MemoryStore:
         """See ports.Store."""
         return {place: sorted(self._memory.owed.get(place, {})) for place in self.places}
 
-    def due(self, day: int, rows_max: int) -> list[bytes]:
+    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
         """See ports.Store."""
         found = [
             (when, member)
             for place in self.places
             for member, when in self._memory.due.get(place, {}).items()
-            if when <= day
+            if when <= by
         ]
         return [member for _, member in sorted(found)[:rows_max]]
 

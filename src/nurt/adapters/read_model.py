@@ -25,6 +25,7 @@ from nurt.core.profile import IDENTIFIERS
 from nurt.core.tables import OWNER, Table
 from nurt.model.kept_profile import ERASED, LIVE, REDIRECT, KeptProfile
 from nurt.model.keys import Keys
+from nurt.model.units import Day
 
 STATES = {LIVE: "live", REDIRECT: "redirect", ERASED: "erased"}
 REDIRECTS_MAX = 1_000
@@ -177,7 +178,7 @@ class ReadModel:
         values = self._get([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
         slots = ACCOUNT_SLOTS.unpack(values[: len(accounts)])
         heads = {row[OWNER]: row for row in slots.filter(pl.col("part") == HEAD_PART).iter_rows(named=True)}
-        as_of = content["as_of"].toordinal() - EPOCH_DAY
+        as_of = Day(content["as_of"].toordinal() - EPOCH_DAY)
         figures = order_figures(values[len(accounts) :], as_of)
         return tuple(
             AccountView(

@@ -20,8 +20,10 @@ from nurt.adapters.resp import Packed
 from nurt.errors import Fenced
 from nurt.model.change import Change
 from nurt.model.head import Head, stamp
-from nurt.model.keys import KeyRows, Keys
+from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
+from nurt.model.types import KeyRows
+from nurt.model.units import Day, Millis
 from nurt.model.values import Values
 
 Answer = TypeVar("Answer")
@@ -220,11 +222,11 @@ class RedisStore:
         found = self._apart(lambda pipe, place: pipe.zrange(place + b"w", 0, -1))
         return {place: list(members) for place, members in found.items()}
 
-    def due(self, day: int, rows_max: int) -> list[bytes]:
+    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
         """See ports.Store."""
 
         def ask(pipe: Any, place: bytes) -> None:
-            pipe.zrange(place + b"u", "-inf", day, byscore=True, offset=0, num=rows_max, withscores=True)
+            pipe.zrange(place + b"u", "-inf", by, byscore=True, offset=0, num=rows_max, withscores=True)
 
         found = [(score, member) for members in self._apart(ask).values() for member, score in members]
         return [member for _, member in sorted(found)[:rows_max]]

@@ -12,17 +12,16 @@ from collections.abc import Mapping, Sequence
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.digits import put_decimal
+from nurt.core.memory import copy_bytes
 from nurt.model.change import Block
-from nurt.model.keys import KeyRows
+from nurt.model.types import Bytes, Int64s, KeyRows
 
 KEYS_A_COMMAND = 64
 """Many commands of some keys beat one giant command."""
 
 _FRAME_BYTES = 24  # around an argument: a sign, at most 19 digits, two line ends
-_Bytes = npt.NDArray[np.uint8]
 
 
 class Packed:
@@ -81,7 +80,7 @@ class Packed:
         sizes = np.fromiter(map(len, arguments), dtype=np.int64, count=len(arguments))
         self._frame_body(name, np.frombuffer(bytearray().join(arguments), dtype=np.uint8), sizes, arguments_a_command)
 
-    def _frame_body(self, name: bytes, body: _Bytes, sizes: npt.NDArray[np.int64], arguments_a_command: int) -> int:
+    def _frame_body(self, name: bytes, body: Bytes, sizes: Int64s, arguments_a_command: int) -> int:
         commands = max(1, -(-len(sizes) // arguments_a_command))
         head = _head(name)
         room_bytes = len(body) + _FRAME_BYTES * (len(sizes) + commands) + len(head) * commands
@@ -92,21 +91,8 @@ class Packed:
         return commands
 
 
-def _head(name: bytes) -> _Bytes:
+def _head(name: bytes) -> Bytes:
     return np.frombuffer(bytearray(b"$%d\r\n%s\r\n" % (len(name), name)), dtype=np.uint8)
-
-
-@numba.njit(nogil=True, cache=True)
-def _put_number(out, at, number):  # type: ignore[no-untyped-def]
-    digits = 1
-    rest = number
-    while rest >= 10:
-        rest //= 10
-        digits += 1
-    for digit in range(digits - 1, -1, -1):
-        out[at + digit] = 48 + number % 10
-        number //= 10
-    return _put_end(out, at + digits)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -119,7 +105,7 @@ def _put_end(out, at):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _put_head(out, at, arguments, head):  # type: ignore[no-untyped-def]
     out[at] = 42  # *
-    at = _put_number(out, at + 1, 1 + arguments)
+    at = _put_end(out, put_decimal(out, at + 1, 1 + arguments))
     for k in range(len(head)):
         out[at + k] = head[k]
     return at + len(head)
@@ -135,7 +121,7 @@ def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type:
         for argument in range(first, after):
             size = sizes[argument]
             out[at] = 36  # $
-            at = _put_number(out, at + 1, size)
+            at = _put_end(out, put_decimal(out, at + 1, size))
             copy_bytes(to + at, from_ + source, size)
             source += size
             at = _put_end(out, at + size)
@@ -154,12 +140,12 @@ def _frame_pairs(keys, body, cuts, rows, head, pairs_a_command, commands, out): 
         for pair in range(first, after):
             row = rows[pair]
             out[at] = 36  # $
-            at = _put_number(out, at + 1, size)
+            at = _put_end(out, put_decimal(out, at + 1, size))
             copy_bytes(to + at, key_from + row * size, size)
             at = _put_end(out, at + size)
             value = cuts[row + 1] - cuts[row]
             out[at] = 36
-            at = _put_number(out, at + 1, value)
+            at = _put_end(out, put_decimal(out, at + 1, value))
             copy_bytes(to + at, from_ + cuts[row], value)
             at = _put_end(out, at + value)
         first = after

@@ -15,12 +15,12 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from nurt.adapters.redis_away import raise_away
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.memory import copy_bytes
+from nurt.model.types import Bytes, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 BUFFER_BYTES, BUFFER_KEPT_BYTES = 1 << 18, 1 << 22
@@ -167,7 +167,7 @@ _STRANGE = -2
 """The next reply is no array of bulk strings."""
 
 
-def _gathered(buffer: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> Values:
+def _gathered(buffer: Bytes, places: Int64s) -> Values:
     cuts = np.zeros(len(places) + 1, dtype=np.int64)
     np.cumsum(places[:, 1], out=cuts[1:])
     body = np.empty(int(cuts[-1]) + PADDING_BYTES, dtype=np.uint8)

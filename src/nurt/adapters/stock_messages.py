@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from nurt.adapters.avro_columns import avro_long
 from nurt.core.avro.writer import compile_writer
+from nurt.core.varint import zigzag_bytes
 from nurt.model.published import PublishedBatch
 from nurt.model.stock_published import StockBatch
 from nurt.schemas import load
@@ -102,4 +102,4 @@ class StockMessages:
 def _text(text: str) -> bytes:
     """Write an Avro `string`."""
     body = text.encode()
-    return avro_long(len(body)) + body
+    return zigzag_bytes(len(body)) + body

@@ -20,12 +20,13 @@ from nurt.core.stock.tokens import order_token
 from nurt.core.tables import OWNER
 from nurt.model.change import cut_keys
 from nurt.model.keys import Keys, words_of
+from nurt.model.units import Day, Micros, Millis, in_micros
 from nurt.model.values import Values
 from nurt.operators.stock_view import Looked, StockView
 from nurt.settings import Settings
 from nurt.stock import EXPIRES_S, Line, Stock, decimals
-from nurt.wiring import fold_context, open_redis, read_mapping
-from nurt.wiring_stock import MomentClock, stock_settings
+from nurt.wiring import SystemClock, fold_context, open_redis, read_mapping
+from nurt.wiring_stock import stock_settings
 
 FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LINES = ("ordered", "returned", "booked", "shipped", "remaining")
@@ -95,7 +96,7 @@ def show_stock(
     """Print what can be sold of a sku, and why."""
     view, realms, ids = opened
     for realm in realms:
-        looked = view.look(realm, words_of([ids.one(f"sku\x1f{sku}")]), MomentClock().today())
+        looked = view.look(realm, words_of([ids.one(f"sku\x1f{sku}")]), SystemClock().now())
         if len(looked.ids):
             break
     else:
@@ -203,7 +204,7 @@ def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for realm in realms:
         papers = view.by_token(realm, [order_token(ids, number)])
-        joined = view.orders(realm, papers, MomentClock().today())
+        joined = view.orders(realm, papers, SystemClock().now())
         found += [one for one in joined.values() if one and number in (one["number"], one["reference"])]
     return found
 
@@ -262,7 +263,7 @@ def reserve(
     if as_json:
         print_json(told)
     elif held:
-        until = "" if held.until_ms is None else f" until {_time(held.until_ms * 1000)}"
+        until = "" if held.until_ms is None else f" until {_time(in_micros(Millis(held.until_ms)))}"
         page.print(f"{held.status}{until}")
     else:
         why = REFUSED.get(held.status, "") if held.sku is None else f"{held.available} of {held.sku} can be had"
@@ -281,11 +282,11 @@ def release(
         page.print("released" if shop.release(order_number, channel) else "nothing was reserved under this number")
 
 
-def _time(moment_us: int | None) -> str:
-    if moment_us is None:
+def _time(moment: Micros | None) -> str:
+    if moment is None:
         return "-"
-    return datetime.fromtimestamp(moment_us / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _day(day: int | None) -> str:
+def _day(day: Day | None) -> str:
     return "on no day" if day is None else datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")

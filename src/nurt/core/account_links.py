@@ -8,8 +8,8 @@ import numpy as np
 from nurt.core.context import KIND_END, LINK_END
 from nurt.core.contributions import ACCOUNT_SLOTS, CODE
 from nurt.core.joined_links import Joined
-from nurt.core.packing import Bools
 from nurt.core.table_rows import Rows
+from nurt.model.types import Bools
 from nurt.model.values import PADDING_BYTES, Values
 
 _KINDS = ("email", "loyalty_card", "phone", "tax_id")

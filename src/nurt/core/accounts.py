@@ -15,13 +15,13 @@ from nurt.core.account_links import write_links
 from nurt.core.columns import distinct, newest
 from nurt.core.contributions import ACCOUNT_SLOTS, HEAD_PART
 from nurt.core.joined_links import Joined
-from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions, join_contributions, no_texts
 from nurt.core.slot_rows import pack_columns
 from nurt.core.slots import SlotsFolded, fold_slots
 from nurt.core.sums import SumsFolded, fold_sums
 from nurt.core.text_codes import few_texts
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import Values
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.avro.memory import peek_byte
-from nurt.core.avro.raw_column import Bools, Int64s, RawColumn, unpack_bits
+from nurt.core.avro.raw_column import RawColumn, unpack_bits
+from nurt.core.memory import peek_byte
 from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT
-
-Int8s = npt.NDArray[np.int8]
+from nurt.model.types import INLINE_BYTES, Bools, Int8s, Int64s
 
 TRUNCATE, LOGICAL, UNKNOWN, ROWLESS = 2, 3, 4, 5
 """Operations besides UPSERT and DELETE: `t`, `m`, any other, and an upsert that holds no row."""
@@ -127,7 +125,7 @@ def _code(views, text, body, cuts, codes, otherwise, found):  # type: ignore[no-
             continue
         size = np.int64(views[row, 0] & np.uint64(0xFFFFFFFF))
         source = here + 16 * row + 4
-        if size > 12:
+        if size > INLINE_BYTES:
             source = text + np.int64(views[row, 1] >> np.uint64(32))
         found[row] = otherwise
         for which in range(len(codes)):

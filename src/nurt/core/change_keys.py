@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.change_reader import ChangeReader
@@ -13,9 +12,7 @@ from nurt.core.envelope import Form
 from nurt.core.positions import Family
 from nurt.core.row_keys import KeyReader, take
 from nurt.core.translation_batch import Batch
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Int64s
 
 
 def put_keys(

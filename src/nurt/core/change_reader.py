@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import ColumnType, Joined, Reader, compile_reader
@@ -15,9 +14,7 @@ from nurt.core.change_head import Times, read_operations, read_snapshots, read_t
 from nurt.core.envelope import Anatomy, Form
 from nurt.core.positions import Family, Positions, read_positions
 from nurt.core.semantics import Given, Meaning, meaning_of
-
-Int8s = npt.NDArray[np.int8]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bytes, Int8s, Int64s
 
 
 class Changes:
@@ -37,7 +34,7 @@ class Changes:
 
     def __init__(
         self,
-        bad: npt.NDArray[np.uint8],
+        bad: Bytes,
         op: Int8s,
         snapshot: Int8s,
         position: Positions,

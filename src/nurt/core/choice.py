@@ -12,7 +12,7 @@ from nurt.core.context import RULES, FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS
 from nurt.core.entries import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
 from nurt.core.packed_rows import compare_texts, has
-from nurt.core.packing import Int64s
+from nurt.model.types import Int64s
 
 FIELDS = (
     *("email", "phone", "first_name", "last_name", "company", "tax_id", "loyalty_card"),

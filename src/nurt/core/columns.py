@@ -7,29 +7,26 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.packing import text_buffers
-
-ID_BYTES = 16
-Codes = npt.NDArray[np.int64]
+from nurt.model.types import ID_BYTES, Int64s, Words
 
 
-def words(ids: pl.Series) -> npt.NDArray[np.uint64]:
+def words(ids: pl.Series) -> Words:
     """View a Binary series of 16-byte ids without nulls as an array of shape (n, 2)."""
     _offsets, body = text_buffers(ids)
     assert len(body) == ID_BYTES * len(ids), "an id has 16 bytes and is never null"
     return np.ascontiguousarray(body).view(np.uint64).reshape(-1, 2)
 
 
-def id_list(body: npt.NDArray[np.uint64]) -> list[bytes]:
+def id_list(body: Words) -> list[bytes]:
     """Cut an array of shape (n, 2) into n ids."""
     whole = body.tobytes()
     return [whole[at : at + ID_BYTES] for at in range(0, len(whole), ID_BYTES)]
 
 
-def distinct(keys: npt.NDArray[np.uint64]) -> tuple[Codes, Codes]:
+def distinct(keys: Words) -> tuple[Int64s, Int64s]:
     """Give every row of `keys` (n, k) a dense code, and the first row of every code."""
     codes = np.empty(len(keys), dtype=np.int64)
     firsts = np.empty(len(keys), dtype=np.int64)
@@ -37,7 +34,7 @@ def distinct(keys: npt.NDArray[np.uint64]) -> tuple[Codes, Codes]:
     return codes, firsts[:count]
 
 
-def newest(codes: Codes, stamps: npt.NDArray[np.int64], count: int) -> Codes:
+def newest(codes: Int64s, stamps: Int64s, count: int) -> Int64s:
     """Return, by code, the row whose stamp is largest; of equal ones the last."""
     winner = np.full(count, -1, dtype=np.int64)
     _newest(codes, stamps, winner)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_buffers
-
-Bools = npt.NDArray[np.bool_]
+from nurt.model.types import Bools, Words
 
 DIGITS_MAX = 38
 VARIABLE_SCALE = 18
@@ -78,7 +76,7 @@ def _exactly(whole: int, scale: int) -> int | None:
     return whole if abs(whole) < _LIMIT else None
 
 
-def _decimal_series(name: str, words: npt.NDArray[np.uint64], valid: Bools, scale: int) -> pl.Series:
+def _decimal_series(name: str, words: Words, valid: Bools, scale: int) -> pl.Series:
     nulls = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
     buffers = [nulls, pa.py_buffer(words)]
     series = pl.from_arrow(pa.Array.from_buffers(pa.decimal128(DIGITS_MAX, scale), len(words), buffers))

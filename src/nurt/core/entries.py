@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import peek_byte
+from nurt.core.memory import peek_byte
 from nurt.core.packed_rows import compare_texts
 
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)

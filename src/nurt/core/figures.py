@@ -31,8 +31,9 @@ from nurt.core.entries import (
     sort_entries,
 )
 from nurt.core.packed_rows import cells_of, has, read_rows, text_mask, too_new
-from nurt.core.packing import Bytes
 from nurt.core.tables import VERSION
+from nurt.model.types import Bytes
+from nurt.model.units import Day
 from nurt.model.values import Values
 
 WINDOWS_DAYS = (30, 90, 365)
@@ -210,7 +211,7 @@ def next_change(cells, rows, columns, as_of):  # type: ignore[no-untyped-def]
     return -1 if due == NEVER else due
 
 
-def order_figures(values: Sequence[bytes | None], as_of: int) -> list[list[dict[str, Any]]]:
+def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[str, Any]]]:
     """Sum each account's orders by (currency, market), in that order: for a look at some accounts.
 
     Args:

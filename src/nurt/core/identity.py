@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.columns import distinct, id_list, newest
 from nurt.core.context import LINK_END
 from nurt.core.ids import Ids
 from nurt.core.joined_links import Joined, chain_links
 from nurt.core.tables import Table
-from nurt.model.keys import Words
+from nurt.model.types import Int64s, Words
 
 MEMBER, WAITING = 0, 1
 """`part` of a membership row: the account's own, or an emptied profile that waits for this account to appear."""
@@ -57,7 +56,7 @@ class Touched:
         """Give one id. Not for the hot path."""
         return self.accounts[row].tobytes()
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Touched:
+    def take(self, rows: Int64s) -> Touched:
         """Choose some accounts, with all hints where accounts moved."""
         return Touched(self.accounts[rows], self.links.take(rows), self.moved_to)
 

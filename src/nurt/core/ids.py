@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 from numba import njit
 
-from nurt.core.avro.memory import INLINE_BYTES, copy_bytes
+from nurt.core.memory import copy_bytes
+from nurt.model.types import ID_BYTES, INLINE_BYTES
 
-ID_BYTES = 16
 SECRET_BYTES = 16
 
 _M0, _M1 = np.uint64(0x736F6D6570736575), np.uint64(0x646F72616E646F6D)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.packing import Bools, Bytes, Int64s
 from nurt.core.said import gather
+from nurt.model.types import Bools, Bytes, Int64s
 from nurt.model.values import PADDING_BYTES
 
 
@@ -35,7 +34,7 @@ class Joined:
         """Give one text. Not for the hot path."""
         return self.body[self.cuts[row] : self.cuts[row + 1]].tobytes().decode() if self.known[row] else None
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Joined:
+    def take(self, rows: Int64s) -> Joined:
         """Copy some texts."""
         cuts = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(self.cuts[rows + 1] - self.cuts[rows], out=cuts[1:])

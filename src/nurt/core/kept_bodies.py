@@ -13,11 +13,11 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from nurt.core.avro.emission import put_varint
-from nurt.core.avro.memory import copy_bytes, peek_byte, poke_byte
+from nurt.core.memory import copy_bytes, peek_byte, poke_byte
 from nurt.core.packed_rows import are_equal, too_new
-from nurt.core.packing import Bools, Bytes, Int64s
-from nurt.model.kept_profile import ERASED, HEAD_BYTES, ID_BYTES, LIVE, REDIRECT, state_byte
+from nurt.core.varint import poke_zigzag, skip_at
+from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, state_byte
+from nurt.model.types import ID_TEXT_BYTES, Bools, Bytes, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -116,13 +116,11 @@ def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
     """Say whether a body says what a kept one does, whatever the kept one's revision is."""
     if start == stop or at == end:
         return start == stop and at == end
-    if not are_equal(start, at, ID_BYTES):
+    if not are_equal(start, at, ID_TEXT_BYTES):
         return False
-    at += ID_BYTES
-    while peek_byte(at) >= 128:
-        at += 1
-    at += 1
-    start += ID_BYTES + 1
+    at += ID_TEXT_BYTES
+    at = skip_at(at)
+    start += ID_TEXT_BYTES + 1
     return stop - start == end - at and are_equal(start, at, stop - start)
 
 
@@ -153,9 +151,9 @@ def _compare(  # type: ignore[no-untyped-def]
             poke_byte(to + 16, state[row])
             to += HEAD_BYTES
             if start < stop:
-                copy_bytes(to, start, ID_BYTES)
-                to = put_varint(to + ID_BYTES, revision)
-                start += ID_BYTES + 1
+                copy_bytes(to, start, ID_TEXT_BYTES)
+                to = poke_zigzag(to + ID_TEXT_BYTES, revision)
+                start += ID_TEXT_BYTES + 1
                 copy_bytes(to, start, stop - start)
                 to += stop - start
         ends[row + 1] = to - begin

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numba
 
-from nurt.core.avro.memory import peek_byte
 from nurt.core.context import KIND_END, LINK_END
 from nurt.core.entries import NOTHING, put_entry
+from nurt.core.memory import peek_byte
 from nurt.core.packed_rows import NO_ROOM
 
 _KIND_END, _LINK_END = ord(KIND_END), ord(LINK_END)

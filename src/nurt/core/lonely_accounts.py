@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes, peek_byte
 from nurt.core.avro.pieces import put_hex
 from nurt.core.columns import distinct, id_list
 from nurt.core.context import LINK_END
@@ -20,9 +18,10 @@ from nurt.core.identity import HELD, MEMBER
 from nurt.core.ids import Ids
 from nurt.core.joined_links import Joined, join_links
 from nurt.core.link_texts import link_end
-from nurt.core.packing import Bools, Int64s, put_varint
+from nurt.core.memory import copy_bytes, peek_byte
 from nurt.core.tables import VERSION
-from nurt.model.keys import Words
+from nurt.core.varint import put_unsigned
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -110,7 +109,7 @@ def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ign
             at = end + 1
 
 
-def find_sharing(links: Links, stored: Values, accounts: int) -> npt.NDArray[np.bool_]:
+def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
     """Say by account whether one of its links is held already, or twice in the batch.
 
     Args:
@@ -184,7 +183,7 @@ def _put_id(out, to, ids, row):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _put_links(out, to, body, start, stop):  # type: ignore[no-untyped-def]
-    to = put_varint(out, to, stop - start)
+    to = put_unsigned(out, to, stop - start)
     for i in range(stop - start):
         out[to + i] = body[start + i]
     return to + stop - start

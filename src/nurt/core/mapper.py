@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.ids import Ids
@@ -26,6 +25,7 @@ from nurt.core.mapping_types import TopicMapping
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
+from nurt.model.types import Bools, Int64s
 
 PAIR_SEPARATOR = "\x1e"
 """Between the pairs of the column `identifiers`; U+001F stands between kind and value."""
@@ -35,8 +35,6 @@ BROKEN_SHOWN_MAX = 3
 
 HEAD = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
 """Columns of the head that pass through unchanged; `op` is there too and may change."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +116,9 @@ class _Batch:
     def _finish(
         self,
         key: pl.Series,
-        gone: Mask,
+        gone: Bools,
         moved: pl.DataFrame | None,
-        sent_as_delete: Mask,
+        sent_as_delete: Bools,
         parents: list[pl.Series],
         values: dict[str, pl.Series],
     ) -> tuple[pl.DataFrame, list[Problem]]:
@@ -145,7 +143,7 @@ class _Batch:
         fine = np.flatnonzero(self._fine())
         return self._frame(fine, made), self._sorted()
 
-    def _apply_where(self, deleted: Mask) -> None:
+    def _apply_where(self, deleted: Bools) -> None:
         """Mark upserts that `where` does not hold for as deletes."""
         where = self.plan.where
         if where is None:
@@ -157,7 +155,7 @@ class _Batch:
         holds = self._values((where,), self._rows(upserts), upserts)[where.name]
         deleted[upserts] = ~holds.fill_null(False).to_numpy()
 
-    def _values(self, steps: tuple[Step, ...], rows: pl.DataFrame, at: npt.NDArray[np.int64]) -> dict[str, pl.Series]:
+    def _values(self, steps: tuple[Step, ...], rows: pl.DataFrame, at: Int64s) -> dict[str, pl.Series]:
         """Evaluate and convert `steps` over `rows`, which stand at `at` in the batch."""
         if not steps:
             return {}
@@ -182,7 +180,7 @@ class _Batch:
                 values[step.name] = values[step.name].set(pl.Series(hidden), None)
         return values
 
-    def _key(self, what: str, text: KeyText, rows: pl.DataFrame, at: npt.NDArray[np.int64]) -> pl.Series:
+    def _key(self, what: str, text: KeyText, rows: pl.DataFrame, at: Int64s) -> pl.Series:
         """Write keys as text; a part that is no key refuses its row, when `at` says which row that is."""
         columns, failed = evaluate(rows, text.parts)
         parts = pl.DataFrame(list(columns.values()))
@@ -215,7 +213,7 @@ class _Batch:
             return made[0]
         return {name: pl.select(pl.coalesce([each[name] for each in made])).to_series() for name in made[0]}
 
-    def _held(self, live: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _held(self, live: Int64s) -> Int64s:
         """Say by bit which fields, and whether the parent, came without their value."""
         held = np.zeros(self.height, dtype=np.int64)
         if not self.unavailable:
@@ -232,7 +230,7 @@ class _Batch:
                 held[live[hidden]] |= np.int64(1 << HELD_PARENT_BIT)
         return held
 
-    def _hidden(self, columns: frozenset[str], at: npt.NDArray[np.int64]) -> Mask | None:
+    def _hidden(self, columns: frozenset[str], at: Int64s) -> Bools | None:
         """Say at which rows any of the columns came without its value; None: nowhere."""
         flags = [self.unavailable[name][at] for name in columns if name in self.unavailable]
         return np.logical_or.reduce(flags) if flags else None
@@ -240,10 +238,10 @@ class _Batch:
     def _ids(self, text: KeyText, keys: pl.Series) -> pl.Series:
         return self.ids.of(keys.to_frame("key").select_seq(text.id_text).to_series())
 
-    def _rows(self, at: npt.NDArray[np.int64]) -> pl.DataFrame:
+    def _rows(self, at: Int64s) -> pl.DataFrame:
         return self.columns if len(at) == self.height else self.columns[at]
 
-    def _frame(self, fine: npt.NDArray[np.int64], made: dict[str, pl.Series]) -> pl.DataFrame:
+    def _frame(self, fine: Int64s, made: dict[str, pl.Series]) -> pl.DataFrame:
         """Assemble the entity's columns; extra identifiers become pairs in one text."""
         constants = {"system": self.topic.system.name, "entity": self.topic.name}
         extras = [name for name in made if name.startswith(IDENTIFIER)]
@@ -264,11 +262,11 @@ class _Batch:
     def _refuse(self, row: int, reason: Reason, detail: str) -> None:
         self.problems.setdefault(row, Problem(row, reason, detail))
 
-    def _refuse_all(self, rows: npt.NDArray[np.int64], reason: Reason, detail: str) -> None:
+    def _refuse_all(self, rows: Int64s, reason: Reason, detail: str) -> None:
         for row in rows.tolist():
             self._refuse(row, reason, detail)
 
-    def _fine(self) -> Mask:
+    def _fine(self) -> Bools:
         fine = np.ones(self.height, dtype=np.bool_)
         if self.problems:
             fine[list(self.problems)] = False

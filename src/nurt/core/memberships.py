@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import peek_word
 from nurt.core.columns import distinct, id_list
 from nurt.core.identity import HELD, MEMBER, MEMBERS, MEMBERSHIPS
 from nurt.core.joined_links import Joined
+from nurt.core.memory import peek_word
 from nurt.core.packed_rows import (
     NO_ROOM,
     cells_of,
@@ -23,9 +23,8 @@ from nurt.core.packed_rows import (
     text_mask,
     too_new,
 )
-from nurt.core.packing import Bools, Int64s
 from nurt.core.tables import VERSION
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import Values
 
 _MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS)

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 
 from nurt.core.contributions import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
-from nurt.core.packing import Bools, Int64s
-from nurt.core.sum_rows import ROW_BYTES_MAX, put_row
+from nurt.core.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (
@@ -135,7 +135,7 @@ def _pack(  # type: ignore[no-untyped-def]
     out,
     ends,
 ):
-    sums = np.zeros(5, dtype=np.int64)
+    sums = np.zeros(NUMBERS, dtype=np.int64)
     keys = np.empty(16, dtype=np.uint8)
     row = 0
     to = 0

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.context import FoldContext
 from nurt.core.contributions import (
@@ -22,7 +21,6 @@ from nurt.core.contributions import (
     ORDER_SLOTS,
 )
 from nurt.core.order_shares import Sold, pack_shares
-from nurt.core.packing import Bools, Int64s
 from nurt.core.said import (
     Contributions,
     Said,
@@ -38,7 +36,7 @@ from nurt.core.table_rows import Rows
 from nurt.core.text_codes import few_texts
 from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entities import ENTITIES
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import Values
 
 _ORDER = CODE["order"]
@@ -266,7 +264,7 @@ def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stam
     )
 
 
-def _equal(texts: Texts, one: bytes) -> npt.NDArray[np.bool_]:
+def _equal(texts: Texts, one: bytes) -> Bools:
     """Say which texts are this one."""
     same = texts.stops - texts.starts == len(one)
     for i, letter in enumerate(one):

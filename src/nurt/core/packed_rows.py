@@ -10,8 +10,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import peek_byte, peek_word
+from nurt.core.memory import peek_byte, peek_word
 from nurt.core.tables import Table
+from nurt.core.varint import from_zigzag, peek_unsigned
 from nurt.errors import StateTooNew
 
 TOO_NEW, NO_ROOM = -1, -2
@@ -41,24 +42,6 @@ def cells_of(rows, columns):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def take_varint(at):  # type: ignore[no-untyped-def]
-    """Read an unsigned number at an address; returns it and where the next one begins."""
-    value = np.uint64(peek_byte(at))
-    at += 1
-    if value < np.uint64(128):
-        return value, at
-    value &= np.uint64(127)
-    shift = np.uint64(7)
-    while True:
-        byte = np.uint64(peek_byte(at))
-        at += 1
-        value |= (byte & np.uint64(127)) << shift
-        if byte < np.uint64(128):
-            return value, at
-        shift += np.uint64(7)
-
-
-@numba.njit(nogil=True, cache=True)
 def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no-untyped-def]
     """Read the value between two addresses into cells from `row` on; returns the row behind the last.
 
@@ -73,7 +56,7 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
     while at < stop:
         if row >= len(cells):
             return NO_ROOM
-        bitmap, at = take_varint(at)
+        bitmap, at = peek_unsigned(at)
         if bitmap >> np.uint64(columns):
             return TOO_NEW
         cells[row, 2 * columns] = np.int64(bitmap)
@@ -82,13 +65,13 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
                 cells[row, column] = at if (texts >> column) & 1 else 0
                 cells[row, columns + column] = 0
                 continue
-            number, at = take_varint(at)
+            number, at = peek_unsigned(at)
             if (texts >> column) & 1:
                 cells[row, column] = at
                 cells[row, columns + column] = np.int64(number)
                 at += np.int64(number)
             else:
-                cells[row, column] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+                cells[row, column] = from_zigzag(number)
                 cells[row, columns + column] = 0
         row += 1
     return row

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-Int64s = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
+from nurt.core.varint import from_zigzag, get_unsigned, put_unsigned, put_zigzag
+from nurt.model.types import Bools, Bytes, Int64s
 
 
 def text_buffers(series: pl.Series) -> tuple[Int64s, Bytes]:
@@ -42,32 +40,6 @@ def text_series(name: str, offsets: Int64s, body: Bytes, valid: Bools, dtype: pl
     return series.alias(name)
 
 
-@numba.njit(nogil=True, cache=True, inline="always")  # a call that passes arrays costs 25 ns
-def put_varint(out, at, value):  # type: ignore[no-untyped-def]
-    """Write an unsigned number, seven bits a byte; returns where the next one goes."""
-    rest = np.uint64(value)
-    while rest >= np.uint64(128):
-        out[at] = np.uint8((rest & np.uint64(127)) | np.uint64(128))
-        rest >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(rest)
-    return at + 1
-
-
-@numba.njit(nogil=True, cache=True, inline="always")  # a call that passes arrays costs 25 ns
-def get_varint(body, at):  # type: ignore[no-untyped-def]
-    """Read an unsigned number; returns it and where the next one begins."""
-    value = np.uint64(0)
-    shift = np.uint64(0)
-    while True:
-        byte = np.uint64(body[at])
-        at += 1
-        value |= (byte & np.uint64(127)) << shift
-        if byte < np.uint64(128):
-            return value, at
-        shift += np.uint64(7)
-
-
 @numba.njit(nogil=True, cache=True)
 def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, out, ends):  # type: ignore[no-untyped-def]
     """Pack rows, sorted by owner, behind a version byte an owner unless negative; fills `ends`, returns the length."""
@@ -86,7 +58,7 @@ def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, o
         for column in range(columns):
             if present[column, row]:
                 bitmap |= np.uint64(1) << np.uint64(column)
-        at = put_varint(out, at, bitmap)
+        at = put_unsigned(out, at, bitmap)
         for column in range(columns):
             if not present[column, row]:
                 continue
@@ -94,13 +66,13 @@ def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, o
             if is_text[column]:
                 start = starts[where, row]
                 end = stops[where, row]
-                at = put_varint(out, at, end - start)
+                at = put_unsigned(out, at, end - start)
                 for i in range(start, end):
                     out[at] = body[i]
                     at += 1
             else:
                 value = numbers[where, row]
-                at = put_varint(out, at, (value << 1) ^ (value >> 63))
+                at = put_zigzag(out, at, value)
     for skipped in range(current + 1, len(ends)):
         ends[skipped] = at
     return at
@@ -120,13 +92,13 @@ def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyp
             return -1
         at += 1
         while at < end:
-            bitmap, at = get_varint(body, at)
+            bitmap, at = get_unsigned(body, at)
             if bitmap >> np.uint64(columns):
                 return -1
             for column in range(columns):
                 if not (bitmap >> np.uint64(column)) & np.uint64(1):
                     continue
-                number, at = get_varint(body, at)
+                number, at = get_unsigned(body, at)
                 if is_text[column]:
                     if slot[column] >= 0:
                         sizes[slot[column]] += np.int64(number)
@@ -147,12 +119,12 @@ def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  
         at += 1
         while at < end:
             owner[row] = value
-            bitmap, at = get_varint(body, at)
+            bitmap, at = get_unsigned(body, at)
             column = 0
             while bitmap:
                 if bitmap & np.uint64(1):
                     where = slot[column]
-                    number, at = get_varint(body, at)
+                    number, at = get_unsigned(body, at)
                     if is_text[column]:
                         length = np.int64(number)
                         if where >= 0:
@@ -161,7 +133,7 @@ def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  
                             present[column, row] = True
                         at += length
                     elif where >= 0:
-                        numbers[where, row] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+                        numbers[where, row] = from_zigzag(number)
                         present[column, row] = True
                 bitmap >>= np.uint64(1)
                 column += 1
@@ -181,7 +153,7 @@ def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, ba
         at += 1
         while at < end:
             owner[row] = value
-            bitmap, at = get_varint(body, at)
+            bitmap, at = get_unsigned(body, at)
             for column in range(columns):
                 where = slot[column]
                 if not (bitmap >> np.uint64(column)) & np.uint64(1):
@@ -189,7 +161,7 @@ def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, ba
                         starts[where, row] = bases[where]
                         stops[where, row] = bases[where]
                     continue
-                number, at = get_varint(body, at)
+                number, at = get_unsigned(body, at)
                 if is_text[column]:
                     length = np.int64(number)
                     if where >= 0:
@@ -201,7 +173,7 @@ def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, ba
                         stops[where, row] = bases[where]
                     at += length
                 elif where >= 0:
-                    numbers[where, row] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+                    numbers[where, row] = from_zigzag(number)
                 if where >= 0:
                     present[column, row] = True
             row += 1

@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from nurt.core.avro.reader import Joined
 from nurt.model.raw import Headers
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import PADDING_BYTES
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
 
 
 class Payloads(Sequence[bytes | None]):

@@ -13,8 +13,8 @@ import numpy as np
 
 from nurt.core.normalise import LOCAL_PART_LENGTH_MAX
 from nurt.core.normalise_phone import plain_numbers
-from nurt.core.packing import Bools, Int64s
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
 
 _CODE_DIGITS_MAX = 3  # of a country
 _LETTER, _DIGIT, _DASH, _DOT, _PLUS, _OTHER = range(6)

@@ -13,17 +13,14 @@ from typing import Protocol
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_series
+from nurt.model.types import Bools, Bytes, Int64s
 
 POSITION_COLUMNS = ("p0", "p1", "p2", "p3")
 
-Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
-Int64s = npt.NDArray[np.int64]
 Parts = tuple[pl.Series, pl.Series, pl.Series, pl.Series]
 
 

@@ -14,7 +14,6 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from nurt.core.avro.emission import put_varint
 from nurt.core.avro.pieces import put_id, put_nothing, put_optional_long, put_string
 from nurt.core.choice import FIELDS, compile_rules, note_person
 from nurt.core.context import FoldContext
@@ -33,7 +32,6 @@ from nurt.core.figures import (
     sum_orders,
 )
 from nurt.core.packed_rows import NO_ROOM, cells_of, read_rows, text_mask, too_new
-from nurt.core.packing import Bytes, Int64s
 from nurt.core.profile_slots import (
     CUSTOMER,
     GUEST_ORDER,
@@ -47,6 +45,9 @@ from nurt.core.profile_slots import (
 )
 from nurt.core.profile_sums import put_invoices, put_most_bought, put_orders
 from nurt.core.tables import VERSION
+from nurt.core.varint import poke_zigzag
+from nurt.model.types import Bytes, Int64s
+from nurt.model.units import Day
 from nurt.model.values import PADDING_BYTES, Values
 
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
@@ -88,7 +89,7 @@ class Profiles:
         firsts: Int64s,
         slots: Values,
         sums: Values,
-        as_of: int,
+        as_of: Day,
     ) -> Live:
         """Compute profiles from the values of their accounts.
 
@@ -188,8 +189,8 @@ def _write_redirects(ids, heirs, realms, out, places):  # type: ignore[no-untype
     for profile in range(len(places) - 1):
         places[profile] = to - begin
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
-        to = put_varint(put_varint(to, 0), 1)
-        to = put_id(put_varint(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
+        to = poke_zigzag(poke_zigzag(to, 0), 1)
+        to = put_id(poke_zigzag(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
         to = put_string(to, realms[profile, 0], realms[profile, 1])
         to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
     places[len(places) - 1] = to - begin
@@ -289,7 +290,7 @@ def _write_live(  # type: ignore[no-untyped-def]
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
         to = put_nothing(to, 3)  # revision, live, no redirect
         to = put_string(to, realms[profile, 0], realms[profile, 1])
-        to = put_varint(to, as_of)
+        to = poke_zigzag(to, as_of)
         to = put_chosen(to, cells, columns, people, steps, names, fields, entries)
         found = list_identifiers(cells, columns, people, kinds, entries)
         while found == NO_ROOM:

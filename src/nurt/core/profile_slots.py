@@ -8,8 +8,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.core.avro.emission import put_varint
-from nurt.core.avro.memory import poke_byte
 from nurt.core.avro.pieces import (
     put_date,
     put_id,
@@ -33,7 +31,10 @@ from nurt.core.entries import (
     sort_entries,
 )
 from nurt.core.link_texts import cut_links
+from nurt.core.memory import poke_byte
 from nurt.core.packed_rows import NO_ROOM, compare_texts, has
+from nurt.core.varint import poke_zigzag
+from nurt.model.types import ID_BYTES
 
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
@@ -51,7 +52,7 @@ _PURPOSE, _GRANTED, _AT = _INDEX["purpose"], _INDEX["granted"], _INDEX["at"]
 _IDENTIFIERS = tuple(_INDEX[name] for name in IDENTIFIERS)
 _ADDRESS = tuple(_INDEX[name] for name in ADDRESS)
 _FIELDS_COUNT = len(FIELDS)
-_ID_BYTES, _HEAD = np.int64(16), np.int64(HEAD_PART)
+_ID_SIZE, _HEAD = np.int64(ID_BYTES), np.int64(HEAD_PART)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -113,7 +114,7 @@ def put_identifiers(to, entries, count):  # type: ignore[no-untyped-def]
             distinct += 1
     if distinct == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, distinct)
+    to = poke_zigzag(to, distinct)
     for place in range(distinct):
         entry = entries[place, ORDER]
         to = put_string(to, entries[entry, FIRST], entries[entry, FIRST_SIZE])
@@ -127,7 +128,7 @@ def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
     count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == part:
-            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_BYTES, NOTHING, NOTHING, row)
+            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_SIZE, NOTHING, NOTHING, row)
     sort_entries(entries, count)
     return count
 
@@ -138,7 +139,7 @@ def put_addresses(to, cells, columns, rows, entries):  # type: ignore[no-untyped
     count = _sort_part(cells, rows, ADDRESS_PART, entries)
     if count == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, count)
+    to = poke_zigzag(to, count)
     for place in range(count):
         row = entries[entries[place, ORDER], WHAT]
         to = _put_cell(to, cells, row, columns, _SYSTEM)
@@ -156,7 +157,7 @@ def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-
     count = _sort_part(cells, rows, _HEAD, entries)
     if count == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, count)
+    to = poke_zigzag(to, count)
     for place in range(count):
         row = entries[entries[place, ORDER], WHAT]
         to = put_id(to, cells[row, _CHILD])
@@ -186,7 +187,7 @@ def put_consents(to, cells, columns, rows, entries):  # type: ignore[no-untyped-
             entries[latest - 1, ORDER] = entries[place, ORDER]
     if latest == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, latest)
+    to = poke_zigzag(to, latest)
     for place in range(latest):
         row = entries[entries[place, ORDER], WHAT]
         to = _put_cell(to, cells, row, columns, _PURPOSE)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import numba
 
-from nurt.core.avro.emission import put_decimal, put_varint
-from nurt.core.avro.memory import poke_byte
+from nurt.core.avro.emission import put_avro_decimal
 from nurt.core.avro.pieces import put_nothing, put_optional_long, put_string
 from nurt.core.figures import (
     AVERAGE,
@@ -29,6 +28,8 @@ from nurt.core.figures import (
     QUANTITY,
     RETURNED,
 )
+from nurt.core.memory import poke_byte
+from nurt.core.varint import poke_zigzag
 
 
 @numba.njit(nogil=True, cache=True)
@@ -36,25 +37,25 @@ def put_orders(to, lines, count):  # type: ignore[no-untyped-def]
     """Write lines of order figures."""
     if count == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, count)
+    to = poke_zigzag(to, count)
     for at in range(count):
         to = put_string(to, lines[at, 0], lines[at, 1])
         to = put_string(to, lines[at, 2], lines[at, 3])
-        to = put_varint(to, lines[at, COUNT])
-        to = put_decimal(to, lines[at, GROSS])
+        to = poke_zigzag(to, lines[at, COUNT])
+        to = put_avro_decimal(to, lines[at, GROSS])
         if lines[at, COUNT] > 0:
             poke_byte(to, 2)
-            to = put_decimal(to + 1, lines[at, AVERAGE])
+            to = put_avro_decimal(to + 1, lines[at, AVERAGE])
         else:
             to = put_nothing(to, 1)
         to = put_optional_long(to, lines[at, FIRST_ON] != NEVER, lines[at, FIRST_ON])
         to = put_optional_long(to, lines[at, LAST_ON] != LONG_AGO, lines[at, LAST_ON])
-        to = put_varint(to, lines[at, CANCELLED])
-        to = put_varint(to, lines[at, RETURNED])
-        to = put_varint(to, lines[at, OPEN])
+        to = poke_zigzag(to, lines[at, CANCELLED])
+        to = poke_zigzag(to, lines[at, RETURNED])
+        to = poke_zigzag(to, lines[at, OPEN])
         for k in range(IN_WINDOWS, LINE_WIDTH, 2):
-            to = put_varint(to, lines[at, k])
-            to = put_decimal(to, lines[at, k + 1])
+            to = poke_zigzag(to, lines[at, k])
+            to = put_avro_decimal(to, lines[at, k + 1])
     return put_nothing(to, 1)
 
 
@@ -63,10 +64,10 @@ def put_most_bought(to, lines, count):  # type: ignore[no-untyped-def]
     """Write lines of quantities."""
     if count == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, count)
+    to = poke_zigzag(to, count)
     for at in range(count):
         to = put_string(to, lines[at, 0], lines[at, 1])
-        to = put_decimal(to, lines[at, QUANTITY])
+        to = put_avro_decimal(to, lines[at, QUANTITY])
     return put_nothing(to, 1)
 
 
@@ -75,11 +76,11 @@ def put_invoices(to, lines, count):  # type: ignore[no-untyped-def]
     """Write lines of invoice figures."""
     if count == 0:
         return put_nothing(to, 1)
-    to = put_varint(to, count)
+    to = poke_zigzag(to, count)
     for at in range(count):
         to = put_string(to, lines[at, 0], lines[at, 1])
-        to = put_varint(to, lines[at, OPEN_COUNT])
-        to = put_decimal(to, lines[at, OPEN_AMOUNT])
-        to = put_varint(to, lines[at, OVERDUE_COUNT])
-        to = put_decimal(to, lines[at, OVERDUE_AMOUNT])
+        to = poke_zigzag(to, lines[at, OPEN_COUNT])
+        to = put_avro_decimal(to, lines[at, OPEN_AMOUNT])
+        to = poke_zigzag(to, lines[at, OVERDUE_COUNT])
+        to = put_avro_decimal(to, lines[at, OVERDUE_AMOUNT])
     return put_nothing(to, 1)

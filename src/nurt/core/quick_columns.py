@@ -12,23 +12,22 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from nurt.core.avro.memory import load_byte, peek_byte, poke_byte, poke_half
-from nurt.core.avro.raw_column import Bools, Bytes, Int64s, RawColumn, Words, unpack_bits
+from nurt.core.avro.raw_column import RawColumn, unpack_bits
+from nurt.core.digits import DECIMAL_BYTES_MAX, decimal_size, poke_decimal
 from nurt.core.mapping_convert import AMOUNT_DECIMALS, AMOUNT_UNIT, INT64_MAX
+from nurt.core.memory import load_byte, peek_byte, poke_byte, poke_half
 from nurt.core.semantics import UNAVAILABLE, Form, Meaning
 from nurt.core.timestamps import FIRST_DAY, LAST_DAY, micros_of, parse_micros
 from nurt.model.entities import FieldType
+from nurt.model.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
 
 Array = Any
 """A pyarrow array."""
 
 Maker = Callable[[RawColumn, Meaning, str, Bools], Array]
 """(column, its meaning, time zone of readings, odd rows: to be added to) -> the field."""
-
-NUMBER_TEXT_BYTES = 20  # of the longest int64
 
 _PLACEHOLDER = np.frombuffer(UNAVAILABLE.encode(), dtype=np.uint8)
 
@@ -52,7 +51,7 @@ def mark_odd_texts(column: RawColumn, odd: Bools) -> Bools | None:
 def number_views(numbers: Int64s) -> tuple[Words, Any]:
     """Write numbers as texts: Arrow views, and the buffer that holds those of more than 12 characters."""
     views = np.zeros((len(numbers), 2), dtype=np.uint64)
-    body = np.empty(NUMBER_TEXT_BYTES * len(numbers) + 1, dtype=np.uint8)
+    body = np.empty(DECIMAL_BYTES_MAX * len(numbers) + 1, dtype=np.uint8)
     used = _write_numbers(numbers, views, body)
     return views, pa.py_buffer(body[: max(1, used)])
 
@@ -143,7 +142,7 @@ _MAKERS: dict[tuple[Form, FieldType], Maker] = {
     (Form.INTEGER, FieldType.AMOUNT): _amount_of_integer,
 }
 
-_EMPTY: npt.NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+_EMPTY: Bytes = np.zeros(0, dtype=np.uint8)
 
 
 def _without(column: RawColumn, gone: Bools | None) -> Bytes | None:
@@ -162,7 +161,7 @@ def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-un
             continue
         size = np.int64(views[row, 0] & np.uint64(0xFFFFFFFF))
         source = here + 16 * row + 4
-        if size > 12:
+        if size > INLINE_BYTES:
             source = text + np.int64(views[row, 1] >> np.uint64(32))
         first = peek_byte(source) if size else np.int64(0)
         if first <= 32:
@@ -187,28 +186,13 @@ def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
     used = np.int64(0)
     for row in range(len(numbers)):
         number = numbers[row]
-        negative = number < 0
-        rest = np.uint64(0) - np.uint64(number) if negative else np.uint64(number)
-        size = np.int64(1)
-        left = rest
-        while left >= np.uint64(10):
-            left //= np.uint64(10)
-            size += 1
-        size += 1 if negative else 0
+        size = decimal_size(number)
         target = here + 16 * row + 4
-        if size > 12:
+        if size > INLINE_BYTES:
             target = to + used
-        at = target + size
-        while True:
-            at -= 1
-            poke_byte(at, np.int64(np.uint64(48) + rest % np.uint64(10)))
-            rest //= np.uint64(10)
-            if rest == np.uint64(0):
-                break
-        if negative:
-            poke_byte(target, 45)
+        poke_decimal(target, number, size)
         poke_half(here + 16 * row, size)
-        if size > 12:
+        if size > INLINE_BYTES:
             for i in range(4):
                 poke_byte(here + 16 * row + 4 + i, peek_byte(target + i))
             poke_half(here + 16 * row + 12, used)

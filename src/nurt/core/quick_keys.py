@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
-from nurt.core.avro.raw_column import Bools, Bytes, RawColumn, Words
+from nurt.core.avro.raw_column import RawColumn
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
 from nurt.core.packing import text_buffers
 from nurt.core.quick_columns import bitmap_of, number_views, text_array
+from nurt.model.types import INLINE_BYTES, Bools, Bytes, Words
 
 _SEPARATOR = 31  # U+001F, as `mapping_plan.KEY_SEPARATOR`
 
@@ -80,7 +81,7 @@ def _view(offsets, body, views):  # type: ignore[no-untyped-def]
 def _put_view(view, text, start, size):  # type: ignore[no-untyped-def]
     """Write the Arrow view of some bytes of a text; the view is all zeros before."""
     poke_half(view, size)
-    if size <= 12:
+    if size <= INLINE_BYTES:
         copy_bytes(view + 4, text + start, size)
     else:
         copy_bytes(view + 4, text + start, 4)
@@ -99,7 +100,7 @@ def _join(sources, views, body, odd):  # type: ignore[no-untyped-def]
                 at += 1
             view = sources[part, 0] + 16 * row
             size = peek_half(view)
-            source = view + 4 if size <= 12 else sources[part, 1] + peek_half(view + 12)
+            source = view + 4 if size <= INLINE_BYTES else sources[part, 1] + peek_half(view + 12)
             for i in range(size):
                 if peek_byte(source + i) == _SEPARATOR:
                     odd[row] = True

@@ -14,8 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.raw_column import Bools, Int64s, RawColumn
-from nurt.core.change_head import Int8s
+from nurt.core.avro.raw_column import RawColumn
 from nurt.core.change_reader import Changes, ColumnReader
 from nurt.core.ids import Ids
 from nurt.core.mapping_convert import blank_to_null, refused
@@ -28,6 +27,7 @@ from nurt.core.quick_keys import Texts, joined_texts, texts_of_column, texts_of_
 from nurt.core.semantics import Form
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.entity_frame import POLARS_TYPES, UPSERT, entity_columns
+from nurt.model.types import INLINE_BYTES, Bools, Int8s, Int64s
 
 _ARROW_TYPES: dict[pl.DataType, Any] = {
     pl.String(): pa.string_view(),
@@ -239,7 +239,7 @@ def _constant(text: str, rows: int, bitmap: Any) -> Any:
     encoded = text.encode()
     view = np.zeros(16, dtype=np.uint8)
     view[:4] = np.frombuffer(np.uint32(len(encoded)).tobytes(), dtype=np.uint8)
-    inline = encoded if len(encoded) <= 12 else encoded[:4]
+    inline = encoded if len(encoded) <= INLINE_BYTES else encoded[:4]
     view[4 : 4 + len(inline)] = np.frombuffer(inline, dtype=np.uint8)
     views = np.empty((rows, 2), dtype=np.uint64)
     views[:] = view.view(np.uint64)

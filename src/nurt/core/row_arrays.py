@@ -13,17 +13,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes, trailing_zeros
-from nurt.core.packing import Bools, Bytes, Int64s
+from nurt.core.memory import copy_bytes, trailing_zeros
 from nurt.core.tables import VERSION, Table
 from nurt.core.texts import Texts
+from nurt.core.varint import from_zigzag, get_unsigned, put_unsigned
 from nurt.errors import StateTooNew
-from nurt.model.keys import Words
+from nurt.model.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.values import Values
-
-Bits = npt.NDArray[np.uint64]
-
-VARINT_BYTES_MAX = 10
 
 _SPARE_ROWS = 64
 """Room for parents that rows left; few rows ever leave one."""
@@ -180,7 +176,7 @@ def _read(body, cuts, version, is_text, slot, owner, bits, numbers, starts, stop
             return _UNKNOWN
         at += 1
         while at < end:
-            bitmap, at = get_number(body, at)
+            bitmap, at = get_unsigned(body, at)
             if bitmap >> np.uint64(len(is_text)):
                 return _UNKNOWN
             if row == len(owner):
@@ -190,13 +186,13 @@ def _read(body, cuts, version, is_text, slot, owner, bits, numbers, starts, stop
             while bitmap:
                 column = trailing_zeros(bitmap)
                 bitmap &= bitmap - np.uint64(1)
-                number, at = get_number(body, at)
+                number, at = get_unsigned(body, at)
                 if is_text[column]:
                     starts[row, slot[column]] = at
                     at += np.int64(number)
                     stops[row, slot[column]] = at
                 else:
-                    numbers[row, slot[column]] = np.int64(number >> np.uint64(1)) ^ -np.int64(number & np.uint64(1))
+                    numbers[row, slot[column]] = from_zigzag(number)
             row += 1
     return row
 
@@ -207,43 +203,13 @@ def _read_ids(starts, stops, body, place, rows, ids):  # type: ignore[no-untyped
     for to in range(len(rows)):
         row = rows[to]
         start = starts[row, place]
-        copy_bytes(to_address + 16 * to, address + start, stops[row, place] - start)
+        copy_bytes(to_address + ID_BYTES * to, address + start, stops[row, place] - start)
 
 
-# What follows is inlined: a call with arrays costs as much as twenty bytes written.
-
-
-@numba.njit(nogil=True, inline="always")
-def get_number(body, at):  # type: ignore[no-untyped-def]
-    """Read an unsigned number, seven bits a byte; returns it and where the next one begins."""
-    number = np.uint64(0)
-    shift = np.uint64(0)
-    while True:
-        byte = np.uint64(body[at])
-        at += 1
-        number |= (byte & np.uint64(127)) << shift
-        shift += np.uint64(7)
-        if byte < np.uint64(128):
-            break
-    return number, at
-
-
-@numba.njit(nogil=True, inline="always")
-def put_number(out, at, number):  # type: ignore[no-untyped-def]
-    """Write an unsigned number, seven bits a byte; returns where the next one goes."""
-    rest = np.uint64(number)
-    while rest >= np.uint64(128):
-        out[at] = np.uint8((rest & np.uint64(127)) | np.uint64(128))
-        rest >>= np.uint64(7)
-        at += 1
-    out[at] = np.uint8(rest)
-    return at + 1
-
-
-@numba.njit(nogil=True, inline="always")
+@numba.njit(nogil=True, inline="always")  # a call with arrays costs as much as twenty bytes written
 def put_text(out, at, to_address, address, start, size):  # type: ignore[no-untyped-def]
     """Write a text's size and its bytes, `to_address` being that of `out`; returns where the next one goes."""
-    at = put_number(out, at, size)
+    at = put_unsigned(out, at, size)
     copy_bytes(to_address + at, address + start, size)
     return at + size
 

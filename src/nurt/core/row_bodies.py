@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import copy_bytes
 from nurt.core.contributions import CHILDREN, SUMS
-from nurt.core.packing import Bools, Int64s
-from nurt.core.row_arrays import VARINT_BYTES_MAX, Layout, RowArrays, letters_of, put_number, put_text
-from nurt.core.row_tables import OFFSET, P0, P0_BIT
+from nurt.core.digits import DECIMAL_BYTES_MAX, put_decimal
+from nurt.core.memory import copy_bytes
+from nurt.core.row_arrays import Layout, RowArrays, letters_of, put_text
+from nurt.core.row_tables import OFFSET, P0, P0_BIT, POSITION
 from nurt.core.texts import Texts, join_texts
-from nurt.model.keys import Words
+from nurt.core.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
+from nurt.model.types import ID_BYTES, Bools, Int64s, Words
 
 _PART, _CHILD, _STAMP = -1, -2, -3
 """Sources of a slot's first columns, which no row holds."""
@@ -25,8 +26,7 @@ _PART, _CHILD, _STAMP = -1, -2, -3
 _GIVEN = 1 << 10
 """From here on, a source is one of the columns that are given beside the rows."""
 
-_ID_BYTES = 16
-_NUMBER_LETTERS_MAX = 20
+_PARTS = len(POSITION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def pack_slots(
         for index, one in enumerate(given):
             valid[index] = one.valid
     letters = letters_of(at, rows.starts, rows.stops) + int((stops - starts).sum())
-    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + _ID_BYTES) + letters, dtype=np.uint8)
+    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + ID_BYTES) + letters, dtype=np.uint8)
     ends = np.zeros(len(at) + 1, dtype=np.int64)
     _pack_slots(
         at, gone, np.ascontiguousarray(child).view(np.uint8).reshape(-1), code, stamp,
@@ -150,7 +150,7 @@ assert _METRIC < _K1 < _DAY < _COUNT < _AMOUNT, "columns are packed in their ord
 
 def position_texts(rows: RowArrays, at: Int64s) -> Texts:
     """Write rows' positions as provenance shows them: `p0:p1:p2:p3@offset`, empty where unknown."""
-    out = np.empty(len(at) * 5 * (_NUMBER_LETTERS_MAX + 1), dtype=np.uint8)
+    out = np.empty(len(at) * (_PARTS + 1) * (DECIMAL_BYTES_MAX + 1), dtype=np.uint8)
     ends = np.zeros(len(at) + 1, dtype=np.int64)
     _put_positions(at, rows.bits, rows.numbers, out, ends)
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
@@ -191,7 +191,7 @@ def _pack_slots(  # type: ignore[no-untyped-def]
                 there = True
             if there:
                 bitmap |= np.uint64(1) << np.uint64(dest[column])
-        at = put_number(out, at, bitmap)
+        at = put_unsigned(out, at, bitmap)
         for column in range(len(dest)):
             if not bitmap >> np.uint64(dest[column]) & np.uint64(1):
                 continue
@@ -210,13 +210,13 @@ def _pack_slots(  # type: ignore[no-untyped-def]
                 else:
                     number = numbers[row, place]
             elif of == _CHILD:
-                text, size = child_address + _ID_BYTES * one, np.int64(_ID_BYTES)
+                text, size = child_address + ID_BYTES * one, np.int64(ID_BYTES)
             else:
                 number = np.int64(code if of == _PART else stamp)
-            if size >= 0:
+            if size >= 0:  # noqa: SIM108 - both are inlined
                 at = put_text(out, at, to_address, text, 0, size)
             else:
-                at = put_number(out, at, (number << 1) ^ (number >> 63))
+                at = put_zigzag(out, at, number)
         ends[one + 1] = at
 
 
@@ -225,9 +225,9 @@ def _pack_shares(gone, metric, there, k1_starts, k1_stops, k1_body, day, has_day
     at = 0
     for row in range(len(gone)):
         if not gone[row]:
-            at = put_number(out, at, 1 << _METRIC | 1 << _COUNT)
-            at = put_number(out, at, CHILDREN << 1)
-            at = put_number(out, at, 1 << 1)
+            at = put_unsigned(out, at, 1 << _METRIC | 1 << _COUNT)
+            at = put_zigzag(out, at, CHILDREN)
+            at = put_zigzag(out, at, 1)
         if there[row] and not gone[row]:
             size = k1_stops[row] - k1_starts[row]
             bitmap = 1 << _METRIC | 1 << _COUNT
@@ -237,34 +237,16 @@ def _pack_shares(gone, metric, there, k1_starts, k1_stops, k1_body, day, has_day
                 bitmap |= 1 << _DAY
             if amount[row]:
                 bitmap |= 1 << _AMOUNT
-            at = put_number(out, at, bitmap)
-            at = put_number(out, at, metric << 1)
+            at = put_unsigned(out, at, bitmap)
+            at = put_zigzag(out, at, metric)
             if size:
                 at = put_text(out, at, out.ctypes.data, k1_body.ctypes.data, k1_starts[row], size)
             if has_day[row]:
-                at = put_number(out, at, (day[row] << 1) ^ (day[row] >> 63))
-            at = put_number(out, at, 1 << 1)
+                at = put_zigzag(out, at, day[row])
+            at = put_zigzag(out, at, 1)
             if amount[row]:
-                at = put_number(out, at, (amount[row] << 1) ^ (amount[row] >> 63))
+                at = put_zigzag(out, at, amount[row])
         ends[row + 1] = at
-
-
-@numba.njit(nogil=True, cache=True)
-def _put_number(out, at, number):  # type: ignore[no-untyped-def]
-    rest = np.uint64(number)
-    if number < 0:
-        out[at] = 45
-        at += 1
-        rest = ~rest + np.uint64(1)
-    size = 1
-    above = rest // np.uint64(10)
-    while above:
-        size += 1
-        above //= np.uint64(10)
-    for i in range(size):
-        out[at + size - 1 - i] = np.uint8(48) + np.uint8(rest % np.uint64(10))
-        rest //= np.uint64(10)
-    return at + size
 
 
 @numba.njit(nogil=True, cache=True)
@@ -272,14 +254,14 @@ def _put_positions(rows, bits, numbers, out, ends):  # type: ignore[no-untyped-d
     at = 0
     for one in range(len(rows)):
         row = rows[one]
-        for k in range(4):
+        for k in range(_PARTS):
             if k:
                 out[at] = 58
                 at += 1
             if bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1):
-                at = _put_number(out, at, numbers[row, P0 + k])
+                at = put_decimal(out, at, numbers[row, P0 + k])
         out[at] = 64
-        at = _put_number(out, at + 1, numbers[row, OFFSET])
+        at = put_decimal(out, at + 1, numbers[row, OFFSET])
         ends[one + 1] = at
 
 

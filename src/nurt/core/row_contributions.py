@@ -14,7 +14,6 @@ import polars as pl
 
 from nurt.core.context import FoldContext
 from nurt.core.contributions import ACCOUNT_SLOTS, CODE, DAY_US, GUEST, INTERACTION, INVOICE, NO_CURRENCY, ORDER_SLOTS
-from nurt.core.packing import Bools, Int64s
 from nurt.core.plain_identifiers import plain_emails, plain_phones
 from nurt.core.row_arrays import Layout, RowArrays
 from nurt.core.row_bodies import Buckets, Given, SlotPlan, join_letters, pack_shares, pack_slots, position_texts
@@ -26,7 +25,7 @@ from nurt.core.tables import Table
 from nurt.core.text_codes import codes_of
 from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entity_frame import DELETE
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 
 
 def said_by_rows(kind: str, folded: RowsFolded, ids: Words, stamp: int, context: FoldContext) -> Said:

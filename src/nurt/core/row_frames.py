@@ -17,18 +17,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_half, peek_word
-from nurt.core.ids import ID_BYTES
-from nurt.core.packing import Bools, Int64s
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.core.row_arrays import Layout, RowArrays, room
 from nurt.model.entity_frame import DELETE
-from nurt.model.keys import Words
+from nurt.model.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bools, Int64s, Words
 
 _LONG, _BYTE, _BIT, _TEXT, _ID, _HELD = range(6)
 """What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts; rows' ids and what is held."""
-
-_VIEW_BYTES, _INLINE_BYTES = 16, 12
-"""Texts up to this size lie in their view."""
 
 _BLOCK_ROWS = 256
 """Columns are read so many rows at a time: what is written stays in the cache meanwhile."""
@@ -193,7 +188,7 @@ def _is_valid(address, at):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, inline="always")
 def _text_at(view, size, bodies, first):  # type: ignore[no-untyped-def]
     """Find the address of the text that a view at an address shows."""
-    if size <= _INLINE_BYTES:
+    if size <= INLINE_BYTES:
         return view + 4
     return bodies[first + peek_half(view + 8)] + peek_half(view + 12)
 
@@ -207,7 +202,7 @@ def _letters(columns, rows):  # type: ignore[no-untyped-def]
         first, valid, address = columns[column, 3], columns[column, 4], columns[column, 5]
         for at in range(first, first + rows):
             if _is_valid(valid, at):
-                total += peek_half(address + _VIEW_BYTES * at)
+                total += peek_half(address + VIEW_BYTES * at)
     return total
 
 
@@ -227,8 +222,8 @@ def _read(columns, bodies, rows, to, end, bits, numbers, starts, stops, body, id
                 if not _is_valid(valid, at):
                     continue
                 if what == _TEXT:
-                    size = peek_half(address + _VIEW_BYTES * at)
-                    text = _text_at(address + _VIEW_BYTES * at, size, bodies, text_bodies)
+                    size = peek_half(address + VIEW_BYTES * at)
+                    text = _text_at(address + VIEW_BYTES * at, size, bodies, text_bodies)
                     copy_bytes(body_address + end, text, size)
                     starts[row, place] = end
                     end += size
@@ -240,7 +235,7 @@ def _read(columns, bodies, rows, to, end, bits, numbers, starts, stops, body, id
                 elif what == _BIT:
                     numbers[row, place] = peek_byte(address + (at >> 3)) >> (at & 7) & 1
                 elif what == _ID:
-                    text = _text_at(address + _VIEW_BYTES * at, ID_BYTES, bodies, text_bodies)
+                    text = _text_at(address + VIEW_BYTES * at, ID_BYTES, bodies, text_bodies)
                     copy_bytes(ids_address + ID_BYTES * row, text, ID_BYTES)
                     continue
                 else:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import ColumnType, Reader, compile_reader
@@ -20,8 +19,8 @@ from nurt.core.key_texts import boolean, decimal_text, fields_of, from_base64, i
 from nurt.core.semantics import meaning_of
 from nurt.core.wire import NOT_CONFLUENT, split_wire
 from nurt.model.raw import Headers
+from nurt.model.types import Bools, Int64s
 
-Bools = npt.NDArray[np.bool_]
 Schemas = Callable[[int], Any]
 """Schema id -> parsed JSON of the schema, or None when there is none."""
 
@@ -72,7 +71,7 @@ class KeyReader:
         """Read keys in Confluent's format; JSON objects and, for a key of one column, plain texts are read too."""
         wire = split_wire(keys)
         there = np.zeros(len(keys), dtype=np.bool_)
-        parts: list[tuple[npt.NDArray[np.int64], dict[str, pl.Series]]] = []
+        parts: list[tuple[Int64s, dict[str, pl.Series]]] = []
         for schema_id, rows in wire.by_schema():
             if schema_id == NOT_CONFLUENT:
                 found = self._read_texts([keys[row] for row in rows.tolist()])
@@ -155,7 +154,7 @@ class _RootReader(ColumnReader):
         return {self._name: given[""]} if "" in given else {}
 
 
-def _put(name: str, parts: Sequence[tuple[npt.NDArray[np.int64], Mapping[str, pl.Series]]], n: int) -> pl.Series | None:
+def _put(name: str, parts: Sequence[tuple[Int64s, Mapping[str, pl.Series]]], n: int) -> pl.Series | None:
     """Put what several schemas said of one column into the order of the messages."""
     held = [(rows, found[name]) for rows, found in parts if name in found]
     if not held:
@@ -169,7 +168,7 @@ def _put(name: str, parts: Sequence[tuple[npt.NDArray[np.int64], Mapping[str, pl
     return take(joined, place)
 
 
-def take(column: pl.Series, places: npt.NDArray[np.int64]) -> pl.Series:
+def take(column: pl.Series, places: Int64s) -> pl.Series:
     """Take values by place; null where the place is negative."""
     missing = places < 0
     if not missing.any():

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.packing import Bools
 from nurt.core.row_arrays import RowArrays
 from nurt.core.row_tables import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
+from nurt.model.types import Bools
 
 
 @dataclass(frozen=True, slots=True)

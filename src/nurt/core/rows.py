@@ -14,16 +14,13 @@ import numba
 import numpy as np
 import polars as pl
 
-from nurt.core.avro.memory import copy_bytes, trailing_zeros
 from nurt.core.columns import distinct
-from nurt.core.packing import Bools, Int64s
+from nurt.core.memory import copy_bytes, trailing_zeros
 from nurt.core.row_arrays import (
-    VARINT_BYTES_MAX,
     Layout,
     RowArrays,
     join_rows,
     letters_of,
-    put_number,
     put_text,
     read_values,
 )
@@ -47,7 +44,9 @@ from nurt.core.row_tables import (
     field_names,
 )
 from nurt.core.tables import VERSION
+from nurt.core.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.types import ID_BYTES, Bools, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 
@@ -223,15 +222,15 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
             if bits[now] & has:
                 same = True
                 at = starts[now, PARENT]
-                for i in range(16):
+                for i in range(ID_BYTES):
                     same = same and body[start + i] == body[at + i]
                 if same:
                     continue
             found[count] = row
             keys[count, 0] = owner[row]
             keys[count, 3] = 0
-            to_address = keys.ctypes.data + 32 * count
-            copy_bytes(to_address + 8, body.ctypes.data + start, 16)
+            to_address = keys.ctypes.data + 8 * _KEY_WORDS * count
+            copy_bytes(to_address + 8, body.ctypes.data + start, ID_BYTES)
             kind = starts[row, PARENT_KIND]
             copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, PARENT_KIND] - kind))
             count += 1
@@ -257,7 +256,7 @@ def _pack(  # type: ignore[no-untyped-def]
         shown = bits[row]
         if left[one]:
             shown &= np.uint64(left_bits)
-        at = put_number(out, at, shown)
+        at = put_unsigned(out, at, shown)
         while shown:
             column = trailing_zeros(shown)
             shown &= shown - np.uint64(1)
@@ -267,6 +266,6 @@ def _pack(  # type: ignore[no-untyped-def]
                 at = put_text(out, at, to_address, address, start, stops[row, place] - start)
             else:
                 number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
-                at = put_number(out, at, (number << 1) ^ (number >> 63))
+                at = put_zigzag(out, at, number)
     for rest in range(value + 1, len(ends)):
         ends[rest] = at

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.avro.memory import copy_bytes
-from nurt.core.packing import Bools, Int64s
+from nurt.core.memory import copy_bytes
 from nurt.core.texts import Texts, join_texts
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Contributions:
         """Return how many there are."""
         return len(self.stamp)
 
-    def take(self, rows: npt.NDArray[np.bool_] | Int64s) -> Contributions:
+    def take(self, rows: Bools | Int64s) -> Contributions:
         """Choose rows, by index or mask; texts stay where they are."""
         return Contributions(
             self.to[rows],

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import ColumnType
 from nurt.core.decimals import decimals_of, variable_decimals_of
 from nurt.core.timestamps import INSTANT, dates_of, instants_of, parse_dates, parse_instants
-
-Bools = npt.NDArray[np.bool_]
+from nurt.model.types import Bools
 
 UNAVAILABLE = "__debezium_unavailable_value"
 """What stands for a column that the source did not send since it had not changed.

@@ -7,9 +7,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from nurt.core.packing import Bools, Bytes, Int64s, put_varint
 from nurt.core.tables import VERSION, Raw, Table
 from nurt.core.texts import Texts
+from nurt.core.varint import put_unsigned, put_zigzag
+from nurt.model.types import Bools, Bytes, Int64s
 
 _EVERYWHERE: Mapping[str, Bools] = MappingProxyType({})
 
@@ -60,13 +61,13 @@ def pack_value(table: Table, fields: Mapping[str, int | bytes]) -> bytes:
     """Pack a value of one row, in plain Python: off the hot path."""
     out = np.empty(16 + sum(10 + (len(one) if isinstance(one, bytes) else 10) for one in fields.values()), np.uint8)
     out[0] = VERSION
-    at = put_varint(out, 1, sum(1 << table.index[name] for name in fields))
+    at = put_unsigned(out, 1, sum(1 << table.index[name] for name in fields))
     for name in sorted(fields, key=table.index.__getitem__):
         value = fields[name]
         if isinstance(value, bytes):
-            at = put_varint(out, at, len(value))
+            at = put_unsigned(out, at, len(value))
             out[at : at + len(value)] = np.frombuffer(value, dtype=np.uint8)
             at += len(value)
         else:
-            at = put_varint(out, at, (value << 1) ^ (value >> 63))
+            at = put_zigzag(out, at, value)
     return out[:at].tobytes()

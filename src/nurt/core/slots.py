@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import copy_bytes
+from nurt.core.memory import copy_bytes
 from nurt.core.packed_rows import are_equal
-from nurt.core.packing import Bools, Int64s, get_varint
 from nurt.core.said import Contributions
 from nurt.core.tables import VERSION, Table
+from nurt.core.varint import get_unsigned
 from nurt.errors import StateTooNew
-from nurt.model.keys import Words
+from nurt.model.types import ID_BYTES, Bools, Int64s, Words
 from nurt.model.values import PADDING_BYTES, Values
 
 SLOT_COLUMNS = ("part", "child", "stamp")
@@ -85,7 +85,7 @@ def _find(table: Table, values: Values, drop: int) -> _Found:
     body, cuts = values.body, values.cuts
     most = values.size_bytes // _ROW_BYTES_MIN + 1
     owner, part, stamp, starts, ends = (np.empty(most, dtype=np.int64) for _ in range(5))
-    child = np.empty((most, 16), dtype=np.uint8)
+    child = np.empty((most, ID_BYTES), dtype=np.uint8)
     rows = _find_rows(body, cuts, table.is_text, VERSION, drop, owner, part, stamp, starts, ends, child)
     if rows < 0:
         raise StateTooNew(
@@ -114,17 +114,17 @@ def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, e
         at += 1
         while at < end:
             start = at
-            bitmap, at = get_varint(body, at)
+            bitmap, at = get_unsigned(body, at)
             if bitmap >> np.uint64(columns):
                 return -1
             for column in range(columns):
                 if not (bitmap >> np.uint64(column)) & np.uint64(1):
                     continue
-                number, at = get_varint(body, at)
+                number, at = get_unsigned(body, at)
                 if column == 0:
                     part[row] = np.int64(number >> np.uint64(1))
                 elif column == 1:
-                    for i in range(16):
+                    for i in range(ID_BYTES):
                         child[row, i] = body[at + i]
                 elif column == 2:
                     stamp[row] = np.int64(number >> np.uint64(1))

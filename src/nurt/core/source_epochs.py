@@ -17,14 +17,11 @@ from functools import partial
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.positions import Family
 from nurt.core.source_watch import Notice, Rows, Sight, SourceWatch
 from nurt.model.entity_frame import FULL_SNAPSHOT
-
-Int64s = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+from nurt.model.types import Bools, Int8s, Int64s
 
 Begin = tuple[str, int, int, int]
 """(topic, partition, offset, epoch): from this offset on, this epoch."""
@@ -36,7 +33,7 @@ class Seen:
 
     partitions: Int64s
     offsets: Int64s  # ascending within a partition
-    snapshot: npt.NDArray[np.int8]  # STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
+    snapshot: Int8s  # STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
 
 
 @dataclass(slots=True)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.positions import Family
+from nurt.model.types import Int64s
 
-Int64s = npt.NDArray[np.int64]
 FALL_BACK_MAX: dict[Family, int] = {
     Family.POSTGRESQL: 1 << 32,  # bytes of WAL: 4 GiB, far more than a connector repeats after a crash
     Family.MYSQL: 2,  # log files

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.avro.memory import copy_bytes, peek_byte, peek_word
 from nurt.core.contributions import STAMP
+from nurt.core.memory import copy_bytes, peek_byte, peek_word
 from nurt.core.packed_rows import are_equal
-from nurt.core.packing import Bools, Int64s
 from nurt.core.said import Contributions
-from nurt.core.sum_rows import NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
+from nurt.core.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
 from nurt.core.tables import VERSION
 from nurt.errors import StateTooNew
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import PADDING_BYTES, Values
 
 _FEW = 8
@@ -80,6 +80,7 @@ def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) 
 _SHARE_HEAD_BYTES = 32
 """A version, and the row that holds the stamp."""
 _FLAGS, _KEY, _KEY_BYTES = range(3)
+_ENTRY_CELLS = 3
 """Cells of an entry: which columns its key has, where the key lies, and its size."""
 
 
@@ -139,7 +140,7 @@ def _add_rows(owner, sign, at, stop, table, owners, entries, totals, count, sums
         bitmap, key, numbers, end = locate_row(at)
         if end < 0:
             return -1
-        flags, size = bitmap & 15, numbers - key
+        flags, size = bitmap & KEY_BITS, numbers - key
         place = _find_entry(owner, flags, key, size, table, owners, entries)
         entry = table[place]
         if entry < 0:
@@ -207,7 +208,7 @@ def _fold(  # type: ignore[no-untyped-def]
         size *= 2
     table = np.full(size, -1, dtype=np.int64)
     owners = np.empty(rows, dtype=np.int64)
-    entries = np.empty((rows, 3), dtype=np.int64)
+    entries = np.empty((rows, _ENTRY_CELLS), dtype=np.int64)
     totals = np.empty((rows, NUMBERS), dtype=np.int64)
     sums = np.zeros(NUMBERS, dtype=np.int64)
     count = 0
@@ -273,7 +274,7 @@ def _fold(  # type: ignore[no-untyped-def]
             bitmap, key, numbers, at = locate_row(at)
             if at < 0:
                 return False
-            flags, key_bytes = bitmap & 15, numbers - key
+            flags, key_bytes = bitmap & KEY_BITS, numbers - key
             entry = -1
             if last - first > _FEW:
                 entry = table[_find_entry(one, flags, key, key_bytes, table, owners, entries)]

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from nurt.core.packing import Bools
 from nurt.core.row_arrays import RowArrays
 from nurt.core.row_tables import EPOCH, PARTITION
+from nurt.model.types import Bools
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
 

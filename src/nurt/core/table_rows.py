@@ -9,9 +9,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.core.packing import Bools, Int64s
 from nurt.core.tables import Raw, Table
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s, Words
 
 
 class Rows:
@@ -44,7 +44,7 @@ class Rows:
         slot = self._slot[name]
         return Texts(self.raw.starts[slot], self.raw.stops[slot], self.raw.texts)
 
-    def ids(self, name: str, rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    def ids(self, name: str, rows: npt.NDArray[Any]) -> Words:
         """Give 16-byte ids of some rows as two words each, which order as the bytes do."""
         starts = self.raw.starts[self._slot[name]][rows]
         found = np.empty((len(starts), 2), dtype=np.uint64)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.avro import MEANINGS
@@ -28,9 +27,7 @@ from nurt.core.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Int64s
 
 Known = Callable[[int], tuple[Any, Anatomy] | None]
 """Schema id -> the schema as parsed JSON and what its messages are; None when there is none."""

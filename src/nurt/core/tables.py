@@ -16,9 +16,10 @@ import numpy as np
 import polars as pl
 
 from nurt.core import layouts
-from nurt.core.packing import Bools, Bytes, Int64s, locate, measure, pack, text_buffers, text_series, unpack
+from nurt.core.packing import locate, measure, pack, text_buffers, text_series, unpack
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
+from nurt.model.types import Bools, Bytes, Int64s
 from nurt.model.values import Values
 
 VERSION = 1

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from nurt.core.packing import Int64s
 from nurt.core.texts import Texts
+from nurt.model.types import Int64s
 
 
 def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:

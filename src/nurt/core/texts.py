@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nurt.core.packing import Bools, Bytes, Int64s
+from nurt.model.types import INLINE_BYTES, VIEW_BYTES, Bools, Bytes, Int64s
 
 Column = Any
 """A pyarrow array."""
 
-_VIEW_BYTES, _INLINE_BYTES, _PREFIX_BYTES = 16, 12, 4
+_PREFIX_BYTES = 4
 _CUT_BYTES = 256
 """Cutting one text out of an array costs as much as copying about so many bytes."""
 
@@ -42,7 +42,7 @@ class Texts:
     def column(self, valid: Bools | None = None) -> Column:
         """Make a column; where not valid, null."""
         rows = len(self.starts)
-        views = np.zeros((rows, _VIEW_BYTES), dtype=np.uint8)
+        views = np.zeros((rows, VIEW_BYTES), dtype=np.uint8)
         _make_views(self.starts, self.stops, self.body, views, views.view(np.int32))
         buffers = [_validity(valid), pa.py_buffer(views), pa.py_buffer(self.body)]
         return pa.Array.from_buffers(pa.string_view(), rows, buffers)
@@ -90,8 +90,8 @@ def _make_views(starts, stops, body, views, halves):  # type: ignore[no-untyped-
         start = starts[row]
         size = stops[row] - start
         halves[row, 0] = size
-        shown = size if size <= _INLINE_BYTES else _PREFIX_BYTES
+        shown = size if size <= INLINE_BYTES else _PREFIX_BYTES
         for i in range(shown):
             views[row, 4 + i] = body[start + i]
-        if size > _INLINE_BYTES:
+        if size > INLINE_BYTES:
             halves[row, 3] = start

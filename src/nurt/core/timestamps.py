@@ -10,15 +10,11 @@ from functools import lru_cache
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.packing import text_buffers
-
-Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Bytes, Int64s
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US

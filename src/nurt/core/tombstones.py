@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.change_reader import Changes
 from nurt.core.envelope import TOMBSTONE
 from nurt.core.positions import Family, read_positions
 from nurt.core.translation_batch import Batch, Group
 from nurt.model.entity_frame import DELETE, STREAMED
-
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Int64s
 
 
 class Tombstones:

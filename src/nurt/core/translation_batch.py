@@ -6,16 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.change_reader import ChangeReader, Changes
 from nurt.core.wire import Wire
 from nurt.model.entity_frame import Counts
 from nurt.model.raw import RawBatch
 from nurt.model.refusal import Reason, Refused
-
-Bools = npt.NDArray[np.bool_]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Int64s
+from nurt.model.units import Millis
 
 NOT_OURS_OUTCOME = "not_ours"
 """Outcome under which what is not ours is counted."""
@@ -69,7 +67,7 @@ def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) ->
             batch.topic,
             int(batch.partitions[row]),
             int(batch.offsets[row]),
-            int(batch.timestamps_ms[row]),
+            Millis(int(batch.timestamps_ms[row])),
             batch.keys[row],
             batch.values[row],
             batch.headers[row],

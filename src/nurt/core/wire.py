@@ -10,17 +10,15 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.avro import Joined
-from nurt.core.avro.memory import load_byte
+from nurt.core.memory import load_byte
 from nurt.core.payloads import Payloads
+from nurt.model.types import Int64s
 
 HEADER_BYTES = 5
 NULL, NOT_CONFLUENT = -1, -2
 """Values of `Wire.schema_ids` for no message at all, and for bytes of another format."""
-
-Int64s = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from nurt.model.keys import KeyRows
 from nurt.model.refusal import Refused
-from nurt.model.values import Bools, Values
+from nurt.model.types import Bools, Int64s, KeyRows
+from nurt.model.units import Millis
+from nurt.model.values import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Call:
     place: bytes
     what: str
     arguments: tuple[bytes | str | int, ...]
-    now_ms: int | None = None
+    now_ms: Millis | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class Block:
 
     keys: KeyRows
     values: Values
-    rows: npt.NDArray[np.int64]
+    rows: Int64s
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from nurt.model.units import Millis
+
 Value = str | int | float | bool | Decimal | date | datetime | None
 Fields = dict[str, Value]
 
@@ -191,7 +193,7 @@ class Refusal:
     code: str
     words: str
     fields: dict[str, Any]
-    at_ms: int
+    at_ms: Millis
 
     @property
     def name(self) -> str:

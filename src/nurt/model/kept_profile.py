@@ -5,6 +5,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from nurt.model.types import ID_TEXT_BYTES
+from nurt.model.units import Day
+
 LIVE, REDIRECT, ERASED = 0, 1, 2
 """Values of the state byte. An erased profile keeps its revision, so that the tombstone can be said again."""
 
@@ -14,8 +17,6 @@ VERSION_MAX = 1 << (8 - STATE_BITS)
 
 _FORM = struct.Struct(">QqB")
 HEAD_BYTES = _FORM.size
-ID_BYTES = 33
-"""Where a body's revision begins: behind an Avro string of one byte of length and 32 hex digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class KeptProfile:
     """
 
     revision: int
-    due: int
+    due: Day
     state: int
     body: bytes
     version: int = 1
@@ -59,9 +60,9 @@ def state_byte(state: int, version: int) -> int:
 
 
 def with_revision(content: bytes, revision: int) -> bytes:
-    """Put a revision into a body that was written with revision 0 (the field after the id)."""
-    assert content[ID_BYTES] == 0, "the content was written with revision 0"
-    return content[:ID_BYTES] + _zigzag(revision) + content[ID_BYTES + 1 :]
+    """Put a revision into a body that was written with revision 0 (the field behind the id, an Avro string)."""
+    assert content[ID_TEXT_BYTES] == 0, "the content was written with revision 0"
+    return content[:ID_TEXT_BYTES] + _zigzag(revision) + content[ID_TEXT_BYTES + 1 :]
 
 
 def _zigzag(number: int) -> bytes:

@@ -70,14 +70,9 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.limits import SHARDS_MAX
-
-Words = npt.NDArray[np.uint64]
-"""Ids as two words each, in the order of memory."""
-KeyRows = npt.NDArray[np.uint8]
-"""Keys of one length, a row each."""
+from nurt.model.types import Bytes, KeyRows, Words
 
 
 class Keys:
@@ -154,11 +149,11 @@ def words_of(ids: Sequence[bytes]) -> Words:
     return np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)
 
 
-def _plain(ids: Words) -> npt.NDArray[np.uint8]:
+def _plain(ids: Words) -> Bytes:
     return np.ascontiguousarray(ids).view(np.uint8)
 
 
-def _rows(tags: npt.NDArray[np.uint8], kind: bytes, ids: npt.NDArray[np.uint8]) -> KeyRows:
+def _rows(tags: Bytes, kind: bytes, ids: Bytes) -> KeyRows:
     begin = tags.shape[-1]
     keys = np.empty((len(ids), begin + len(kind) + ids.shape[1]), dtype=np.uint8)
     keys[:, :begin] = tags

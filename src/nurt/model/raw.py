@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from nurt.model.types import Int64s
 
 Headers = list[tuple[str, bytes | None]]
-Numbers = list[int] | npt.NDArray[np.int64]
+Numbers = list[int] | Int64s
 
 
 @dataclass(frozen=True, slots=True)

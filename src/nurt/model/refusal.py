@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nurt.model.raw import Headers
+from nurt.model.units import Millis
 
 
 class Reason(StrEnum):
@@ -34,7 +35,7 @@ class Refused:
     topic: str
     partition: int
     offset: int
-    timestamp_ms: int
+    timestamp_ms: Millis
     key: bytes | None
     value: bytes | None
     headers: Headers | None

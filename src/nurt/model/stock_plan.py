@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-UNIT = 10_000
+from nurt.model.units import NO_AMOUNT, Amount
+
+UNIT = Amount(10_000)
 """Quantities are kept in ten-thousandths, as every amount."""
 
 AT_BOOKING, AT_SHIPMENT = "booking", "shipment"
@@ -24,10 +26,10 @@ class Location:
     """
 
     name: str
-    buffer: int = 0
+    buffer: Amount = NO_AMOUNT
     system: str | None = None
     stale_s: int | None = None
-    stale_buffer: int = 0
+    stale_buffer: Amount = NO_AMOUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Channel:
     name: str
     locations: tuple[str, ...]
     markets: tuple[str, ...] = ("",)
-    buffer: int = 0
+    buffer: Amount = NO_AMOUNT
     inbound_days: int | None = None
     shown: str | None = None
 
@@ -61,7 +63,7 @@ class Market:
 
     name: str
     locations: tuple[str, ...] | None = None
-    buffer: int = 0
+    buffer: Amount = NO_AMOUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,6 @@ class StockPlan:
     grace_s: int = 30
     reservation_s: int | None = None
     stuck_s: int | None = None
-    low: int = 0
-    hysteresis: int = UNIT
-    drift: int | None = None
+    low: Amount = NO_AMOUNT
+    hysteresis: Amount = UNIT
+    drift: Amount | None = None

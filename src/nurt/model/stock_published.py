@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from nurt.model.units import Millis
+
 
 @dataclass(frozen=True, slots=True)
 class StockBatch:
@@ -23,7 +25,7 @@ class StockBatch:
     """
 
     revision: int
-    as_of_ms: int
+    as_of_ms: Millis
     figures: pl.DataFrame = field(default_factory=pl.DataFrame)
     orders: Mapping[bytes, dict[str, Any] | None] = field(default_factory=dict)
     events: tuple[dict[str, Any], ...] = ()

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
-Int64s = npt.NDArray[np.int64]
+from nurt.model.types import Bools, Bytes, Int64s
 
 PADDING_BYTES = 16
 """May be read behind the last value, for compiled loops load whole words."""

@@ -10,7 +10,8 @@ from nurt.core.context import FoldContext
 from nurt.core.identity import Touched
 from nurt.core.said import Said
 from nurt.model.change import Change
-from nurt.model.keys import Keys, Words
+from nurt.model.keys import Keys
+from nurt.model.types import Words
 from nurt.ports import Store
 
 _NO_REALM = "default"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from nurt.core.counted import Int64s, Marks, Place
+from nurt.core.counted import Marks, Place
 from nurt.model.change import Change
 from nurt.model.entity_frame import Translated, Truncated
-from nurt.model.keys import Keys, Words
+from nurt.model.keys import Keys
+from nurt.model.types import Bools, Int64s, Words
 from nurt.ports import Store
-
-Bools = npt.NDArray[np.bool_]
 
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted apart; all but rows in the first shard alone."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nurt.core.delivery_diff import Rules
 from nurt.model.delivery import Limits, Refusal, Write
+from nurt.model.units import Millis
 from nurt.operators.deliver_flight import Flight
 from nurt.operators.deliver_pace import Pace
 from nurt.ports import DeliveryMemory, WishReader
@@ -30,5 +31,5 @@ class Means:
     ) -> Refusal:
         """Make an entry of the quarantine."""
         key, fields = (write.key, dict(write.fields)) if write is not None else ("", {})
-        at_ms = int(time.time() * 1000)
+        at_ms = Millis(int(time.time() * 1000))
         return Refusal(self.store.destination, subject, object_, op, key, revision, code, words, fields, at_ms)

@@ -14,6 +14,7 @@ from nurt.core.delivery_notes import Message, Notes
 from nurt.core.delivery_record import Record
 from nurt.core.delivery_tables import Family, TableBatch
 from nurt.model.delivery import Answer, Life, Refusal, Trouble, Wish
+from nurt.model.units import Millis
 from nurt.operators.deliver_flight import LOOK_S
 from nurt.operators.deliver_lanes import Stopping
 from nurt.ports import DeliveryMemory, TableSink
@@ -108,7 +109,7 @@ class TableDeliverer:
             notes.records[one.subject] = replace(record, revision=max(record.revision, records[one.subject].revision))
         if answer.trouble is Trouble.REFUSED:
             (one,) = messages
-            at_ms, revision = int(time.time() * 1000), revisions[one.subject]
+            at_ms, revision = Millis(int(time.time() * 1000)), revisions[one.subject]
             name, code, words = self._store.destination, answer.code, answer.words
             what, who = shelf.family.one, one.subject
             refusal = Refusal(name, who, what, "upsert", who, revision, code, words, {}, at_ms)

@@ -29,12 +29,12 @@ from nurt.core.identity import (
 )
 from nurt.core.lonely_accounts import Links, find_sharing, identifier_ids, list_links, settle_lonely
 from nurt.core.memberships import Own, read_own
-from nurt.core.packing import Bools, Int64s
 from nurt.core.plain_rows import Row, pack_rows, unpack_rows
 from nurt.core.tables import Table
 from nurt.model.change import Change
 from nurt.model.head import owed_score
-from nurt.model.keys import Keys, Words, words_of
+from nurt.model.keys import Keys, words_of
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import PADDING_BYTES, Values, no_values
 from nurt.operators.profiles_stage import encode_touch
 from nurt.ports import Store

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_frames import Incoming
 from nurt.core.row_tables import OFFSET, PARTITION, field_names
 from nurt.model.entity_frame import HELD_PARENT_BIT, EntityFrame
+from nurt.model.types import Bools, Int64s
 
 _logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from nurt import schemas
 from nurt.core.context import FoldContext
 from nurt.core.kept_bodies import Bodies, Compared, compare_kept
 from nurt.core.memberships import Members, read_members
-from nurt.core.packing import Bools, Int64s
 from nurt.core.profile import Profiles, write_redirects
 from nurt.core.profile_schema import check_schema
 from nurt.model.change import Change
@@ -23,6 +22,8 @@ from nurt.model.head import owed_score
 from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.keys import Keys, words_of
 from nurt.model.published import PublishedBatch
+from nurt.model.types import Bools, Int64s
+from nurt.model.units import Day
 from nurt.model.values import Values
 from nurt.ports import Store
 
@@ -43,7 +44,7 @@ class ProfilesStage:
         context: FoldContext,
         schema: Mapping[str, Any],
         epoch: Callable[[], int],
-        as_of: Callable[[], int],
+        as_of: Callable[[], Day],
     ) -> None:
         self._store = store
         self._keys = keys

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import words
 from nurt.core.said import Contributions, Said
 from nurt.model.entity_frame import EntityFrame, Translated
-from nurt.model.keys import Keys, Words, realm_worker
+from nurt.model.keys import Keys, realm_worker
+from nurt.model.types import Int64s, Words
 from nurt.operators.profiles_stage import Touch
 
 _MASK = (1 << 64) - 1
@@ -33,7 +33,7 @@ class Routes:
         """Name the worker of an id's shard."""
         return one[0] % self._shards % self.workers
 
-    def _of_words(self, ids: Words) -> npt.NDArray[np.int64]:
+    def _of_words(self, ids: Words) -> Int64s:
         first = (ids[:, 0] & np.uint64(255)).astype(np.int64)
         return first % self._shards % self.workers
 

@@ -15,7 +15,6 @@ import polars as pl
 
 from nurt.core.columns import distinct
 from nurt.core.context import FoldContext
-from nurt.core.packing import Bools
 from nurt.core.row_arrays import read_values
 from nurt.core.row_contributions import said_by_rows
 from nurt.core.row_frames import Incoming, deletes_of, read_frames
@@ -27,7 +26,8 @@ from nurt.core.sweeps import Sweep
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.change import Change
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
-from nurt.model.keys import Keys, Words, words_of
+from nurt.model.keys import Keys, words_of
+from nurt.model.types import Bools, Words
 from nurt.model.values import Values
 from nurt.operators.counting import Counting
 from nurt.operators.lacking import tell_lacking

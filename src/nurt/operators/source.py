@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Generic
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
@@ -19,9 +20,10 @@ from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
 from nurt.model.head import owed_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
+from nurt.model.units import Now
 from nurt.operators.failures import failures
 from nurt.operators.worker import Tick
-from nurt.ports import Clock, MessageLog, Register
+from nurt.ports import MessageLog, Register
 
 IDLE = timedelta(milliseconds=5)
 NEAR_ROWS = 5_000
@@ -31,13 +33,14 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Generic[Now]):
     """How the input of one run is read.
 
     Attributes:
         open_log: opens one worker's share, by index.
         offsets: where the launch decided to begin.
         horizon: what the launch knows of the rewind horizon.
+        now: tells what the flow calls now.
         stopping: says whether the run was asked to end.
     """
 
@@ -48,34 +51,34 @@ class Reading:
     offsets: Offsets | None
     horizon: int
     register: Register
-    clock: Clock
+    now: Callable[[], Now]
     stopping: Callable[[], bool]
 
 
-class Topics(FixedPartitionedSource[RawBatch | Tick, None]):
+class Topics(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
     """One part a worker; each part reads a share of all topics."""
 
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
+    def __init__(self, reading: Reading[Now]) -> None:
+        self._reading: Reading[Now] = reading
 
     def list_parts(self) -> list[str]:
         """Name one part a worker."""
         return [f"{index:04d}" for index in range(self._reading.workers)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share:
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share[Now]:
         """Open a worker's share of the log."""
         with failures.noting():
             return Share(self._reading, int(for_part))
 
 
-class Share(StatefulSourcePartition[RawBatch | Tick, None]):
+class Share(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
     """Reads one share, and begins every epoch with a Tick for all workers.
 
     Every part does, for a part may end before the others, whose epochs the heads must go on to vouch for.
     """
 
-    def __init__(self, reading: Reading, index: int) -> None:
-        self._reading = reading
+    def __init__(self, reading: Reading[Now], index: int) -> None:
+        self._reading: Reading[Now] = reading
         self._index = index
         self._log = reading.open_log(index)
         self._log.start(reading.offsets)
@@ -89,17 +92,17 @@ class Share(StatefulSourcePartition[RawBatch | Tick, None]):
         self._empty_epochs = 0
         self._awake: datetime | None = None
 
-    def next_batch(self) -> list[RawBatch | Tick]:
+    def next_batch(self) -> list[RawBatch | Tick[Now]]:
         """Commit what is done, then hand on what is there; ends when everything is read and committed."""
         with failures.noting():
             return self._next_batch()
 
-    def _next_batch(self) -> list[RawBatch | Tick]:
-        items: list[RawBatch | Tick] = []
+    def _next_batch(self) -> list[RawBatch | Tick[Now]]:
+        items: list[RawBatch | Tick[Now]] = []
         if self._fresh:
             self._settle()
             self._fresh = False
-            now, near = self._reading.clock.today(), self._log.exhausted() or self._log.lag() <= NEAR_ROWS
+            now, near = self._reading.now(), self._log.exhausted() or self._log.lag() <= NEAR_ROWS
             place = self._index, self._reading.workers
             items.append(Tick(self._epoch, now, self._horizon, self._caught_up(), near, *place))
         ending = self._reading.stopping() or self._log.exhausted()

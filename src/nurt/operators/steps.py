@@ -20,6 +20,7 @@ from nurt.core.source_words import epoch_record, halted_by, halted_record, sight
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
+from nurt.model.units import Day
 from nurt.operators import crossing as _crossing  # noqa: F401 - how frames are pickled
 from nurt.operators.failures import failures
 from nurt.operators.profiles_stage import Touch
@@ -73,7 +74,7 @@ class Steps:
         self._lingering: dict[Touch, None] = {}
         self._since_s = 0.0
 
-    def rows(self, items: Sequence[Translated | Tick]) -> Iterator[Parcel]:
+    def rows(self, items: Sequence[Translated | Tick[Day]]) -> Iterator[Parcel]:
         """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
         for _, some in groupby(items, _is_tick):
             ticks, batches = [], []
@@ -91,7 +92,7 @@ class Steps:
             if batches:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
 
-    def orders(self, items: Sequence[Said | Tick]) -> Iterator[Parcel]:
+    def orders(self, items: Sequence[Said | Tick[Day]]) -> Iterator[Parcel]:
         """Fold orders; what rows said to accounts of this worker goes along."""
         said = join_said([item for item in items if isinstance(item, Said)])
         if len(said.slots) or len(said.shares):
@@ -99,14 +100,14 @@ class Steps:
         yield from self._routes.split_said(self._worker.orders.fold(said.to_orders))
         yield from self._ticks(items)
 
-    def accounts(self, items: Sequence[Said | Tick]) -> Iterator[Parcel]:
+    def accounts(self, items: Sequence[Said | Tick[Day]]) -> Iterator[Parcel]:
         """Fold accounts, and touch identity by realm."""
         said = join_said([item for item in items if isinstance(item, Said)])
         for realm, touched in self._worker.accounts.fold(said).items():
             yield self._routes.of_realm(realm), (realm, touched)
         yield from self._ticks(items)
 
-    def identity(self, items: Sequence[tuple[str, list[Touched]] | Tick]) -> Iterator[Parcel]:
+    def identity(self, items: Sequence[tuple[str, list[Touched]] | Tick[Day]]) -> Iterator[Parcel]:
         """Resolve the realms of this worker, and touch profiles by name."""
         if any(map(_is_tick, items)):
             for worker, touches in self._routes.split_touches(list(dict.fromkeys(self._worker.owed_touches()))):
@@ -120,7 +121,7 @@ class Steps:
             yield from self._routes.split_touches([(realm, profile) for profile in profiles])
         yield from self._ticks(items)
 
-    def profiles(self, items: Sequence[list[Touch] | Owed | Tick]) -> Iterator[PublishedBatch]:
+    def profiles(self, items: Sequence[list[Touch] | Owed | Tick[Day]]) -> Iterator[PublishedBatch]:
         """Recompute what was touched, what was owed, and what the clock changed."""
         touched: dict[Touch, None] = {}
         owed: dict[Touch, None] = {}
@@ -177,7 +178,7 @@ class Translate:
         self._home = home
         self._register = register
 
-    def __call__(self, item: RawBatch | Tick) -> list[Parcel]:
+    def __call__(self, item: RawBatch | Tick[Any]) -> list[Parcel]:
         """Translate one batch; a source epoch that it begins is in the register before its rows are used.
 
         Raises SourceHalted, before anything of the batch is used, when its source's order may have started again.

@@ -13,7 +13,7 @@ from typing import Protocol
 from nurt.limits import PUBLISH_SKUS_MAX
 from nurt.model.change import Change
 from nurt.model.keys import Keys
-from nurt.operators.stock_kits import ID_BYTES
+from nurt.model.types import ID_BYTES
 from nurt.operators.stock_stage import StockStage, Touched
 from nurt.operators.stock_view import PAPER, SHELF
 from nurt.ports import Store

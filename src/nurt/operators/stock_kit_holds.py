@@ -13,8 +13,9 @@ from nurt.core.stock.kits import KITS_DEEP_MAX
 from nurt.core.stock.promise import HOLDS, KIT
 from nurt.core.stock.said import sku_ids
 from nurt.core.tables import OWNER
-from nurt.model.keys import KeyRows, Keys
+from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import KeyRows
 from nurt.model.values import Values
 
 Load = Callable[[Sequence[KeyRows]], list[Values]]

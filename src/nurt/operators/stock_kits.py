@@ -13,11 +13,12 @@ from nurt.core.stock.said import KIT_PART, SHELVES, sku_ids
 from nurt.core.tables import OWNER
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import ID_BYTES
+from nurt.model.units import Amount
 from nurt.operators.stock_view import SHELF
 from nurt.ports import Store
 
-ID_BYTES = 16
-Parts = dict[bytes, int]
+Parts = dict[bytes, Amount]
 """Ids of parts, and how many ten-thousandths of a piece of each one kit has."""
 REFUSED = [["", UNIT]]
 """What a kit is said to be made of that contains itself: of a sku that there is none of."""

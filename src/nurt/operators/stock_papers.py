@@ -22,8 +22,10 @@ from nurt.core.stock.said import PAPERS, sku_ids
 from nurt.core.stock.tokens import TOKEN_COLUMNS, ledger_tokens, tokens_of
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
-from nurt.model.keys import KeyRows, Keys, Words, words_of
+from nurt.model.keys import Keys, words_of
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import KeyRows, Words
+from nurt.model.units import Millis
 from nurt.model.values import Values
 from nurt.operators.stock_kits import Kits
 from nurt.operators.stock_view import INDEX, PAPER, SHARES
@@ -46,7 +48,7 @@ class PapersStage:
         self.recent: dict[str, Holders] = {}
 
     def fold(
-        self, realm: str, said: Contributions, due: list[bytes], change: Change, as_of_ms: int
+        self, realm: str, said: Contributions, due: list[bytes], change: Change, as_of_ms: Millis
     ) -> tuple[list[bytes], pl.DataFrame]:
         """Fold papers, join them anew with all that hang together with them.
 

@@ -14,7 +14,6 @@ import orjson
 import polars as pl
 
 from nurt.core.context import FoldContext
-from nurt.core.packing import Int64s
 from nurt.core.stock.figures import Figures, crossing, levels_of
 from nurt.core.stock.holders import Holders
 from nurt.core.stock.papers import DONE_ORDER, SHARE
@@ -27,6 +26,8 @@ from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys, words_of
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import Int64s
+from nurt.model.units import Millis
 from nurt.operators.stock_view import SHARES, Looked, StockView
 from nurt.ports import Store
 
@@ -43,7 +44,7 @@ class StockPublisher:
     """Publishes for a worker's realms.
 
     Args:
-        moment: tells the epoch and what the time is, in milliseconds.
+        moment: tells the epoch, and the moment that it is computed for.
         stale_of: names a realm's stale locations.
         near: says whether hardly anything waits to be read.
         recent: who held what lately, by realm.
@@ -55,7 +56,7 @@ class StockPublisher:
         keys: Keys,
         context: FoldContext,
         routes: Routes,
-        moment: Callable[[], tuple[int, int]],
+        moment: Callable[[], tuple[int, Millis]],
         stale_of: Callable[[str], frozenset[str]],
         near: Callable[[], bool],
         recent: Mapping[str, Holders],
@@ -90,7 +91,7 @@ class StockPublisher:
         self,
         realm: str,
         shelves: Sequence[bytes],
-        as_of_ms: int,
+        as_of_ms: Millis,
         revision: int,
         change: Change,
         events: list[dict[str, Any]],
@@ -217,7 +218,7 @@ class StockPublisher:
         self,
         realm: str,
         orders: dict[bytes, dict[str, Any] | None],
-        as_of_ms: int,
+        as_of_ms: Millis,
         change: Change,
         events: list[dict[str, Any]],
     ) -> None:

@@ -9,7 +9,6 @@ import polars as pl
 
 from nurt.core.columns import distinct, id_list
 from nurt.core.context import FoldContext
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import read_values
 from nurt.core.said import Contributions
 from nurt.core.slots import fold_slots
@@ -23,7 +22,9 @@ from nurt.core.stock.scales import SHELF as LAYOUT
 from nurt.core.stock.scales import Scales, newest_news, owners_with, promise_texts
 from nurt.core.tables import OWNER
 from nurt.model.change import Change
-from nurt.model.keys import Keys, Words, words_of
+from nurt.model.keys import Keys, words_of
+from nurt.model.types import Bools, Int64s, Words
+from nurt.model.units import Millis
 from nurt.model.values import Values
 from nurt.operators.stock_kit_holds import HELD, holds_with_kits, overlaid
 from nurt.operators.stock_kits import Kits
@@ -61,7 +62,7 @@ class ShelvesStage:
         due: list[bytes],
         deltas: pl.DataFrame,
         change: Change,
-        as_of_ms: int,
+        as_of_ms: Millis,
     ) -> list[bytes]:
         """Fold shelves, give them what papers and kits hold otherwise, and weigh those that changed; returns all."""
         outer: list[bytes] = []
@@ -123,7 +124,7 @@ class ShelvesStage:
         asked: Int64s,
         deltas: pl.DataFrame,
         change: Change,
-        as_of_ms: int,
+        as_of_ms: Millis,
     ) -> Values:
         """Give shelves what is held otherwise; returns what is held of all."""
         every = held.plain()
@@ -144,7 +145,7 @@ class ShelvesStage:
         anew: Bools,
         looked_at: frozenset[bytes],
         change: Change,
-        as_of_ms: int,
+        as_of_ms: Millis,
     ) -> list[bytes]:
         """Write what can be promised, and when the clock changes it; returns all shelves, and kits that use them."""
         place, rows = self._keys.realm_place(realm), read_values(LAYOUT, shelf)
@@ -171,7 +172,7 @@ class ShelvesStage:
                     due[b"S" + one + tail] = moments.get(at)
         return ids + [self._context.ids.one(f"sku\x1f{kit}") for kit in kits]
 
-    def _moments(self, supplied: Int64s, held: Values, as_of_ms: int) -> dict[int, int]:
+    def _moments(self, supplied: Int64s, held: Values, as_of_ms: Millis) -> dict[int, int]:
         """Say when the clock changes a shelf next: a booking's grace ends, a supply comes nearer."""
         found: dict[int, int] = {}
         if self._routes.horizons:

@@ -19,7 +19,9 @@ from nurt.core.stock.said import StockSaid, nothing
 from nurt.model.change import Change
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
-from nurt.operators.stock_kits import ID_BYTES, Kits
+from nurt.model.types import ID_BYTES
+from nurt.model.units import Millis
+from nurt.operators.stock_kits import Kits
 from nurt.operators.stock_papers import PapersStage
 from nurt.operators.stock_shelves import ShelvesStage
 from nurt.operators.stock_view import FEEDS, SHELF
@@ -68,7 +70,7 @@ class StockStage:
     """
 
     def __init__(
-        self, store: Store, keys: Keys, context: FoldContext, routes: Routes, moment: Callable[[], tuple[int, int]]
+        self, store: Store, keys: Keys, context: FoldContext, routes: Routes, moment: Callable[[], tuple[int, Millis]]
     ) -> None:
         self._store = store
         self._keys = keys

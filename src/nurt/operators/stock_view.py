@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.columns import distinct, words
@@ -25,11 +24,12 @@ from nurt.core.stock.scales import SHELF as LAYOUT
 from nurt.core.stock.scales import Scales, owners_with, skus_of
 from nurt.core.stock.tokens import TOKEN_COLUMNS, tokens_of
 from nurt.core.tables import OWNER
-from nurt.model.keys import Keys, Words
+from nurt.model.keys import Keys
+from nurt.model.types import Int64s, Words
+from nurt.model.units import Amount, Millis
 from nurt.model.values import Values
 from nurt.operators.stock_kit_holds import HELD, Load, holds_with_kits
 
-Int64s = npt.NDArray[np.int64]
 PAPER, INDEX, SHARES, SHELF, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
 FEEDS = b"e"
 
@@ -84,7 +84,7 @@ class StockView:
         return Feeds.decode(self._read([self._keys.realm_place(realm) + FEEDS])[0]).stale
 
     def look(
-        self, realm: str, ids: Words, as_of_ms: int, named: Callable[[], Mapping[int, str]] | None = None
+        self, realm: str, ids: Words, as_of_ms: Millis, named: Callable[[], Mapping[int, str]] | None = None
     ) -> Looked:
         """Weigh skus by id.
 
@@ -110,9 +110,9 @@ class StockView:
             self._free_kits(realm, shelves, free, oversold, as_of_ms)
         return Looked(at, ids, names, figures_of(self.routes, weighed, free, ledger, oversold), shelves, held, ledger)
 
-    def _free_kits(self, realm: str, shelves: Values, free: Int64s, oversold: Int64s, as_of_ms: int) -> None:
+    def _free_kits(self, realm: str, shelves: Values, free: Int64s, oversold: Int64s, as_of_ms: Millis) -> None:
         """Set what can be sold of kits."""
-        known: dict[str, dict[str, int]] = {}
+        known: dict[str, dict[str, Amount]] = {}
         owners = _note_parts(known, shelves, None)
         for _ in range(KITS_DEEP_MAX):
             fresh = list({part for parts in known.values() for part in parts} - known.keys())
@@ -146,7 +146,7 @@ class StockView:
                 held[row, at.get(name, len(self.routes.names) - 1)] += quantity
         return held
 
-    def orders(self, realm: str, papers: Sequence[bytes], as_of_ms: int) -> dict[bytes, dict[str, Any] | None]:
+    def orders(self, realm: str, papers: Sequence[bytes], as_of_ms: Millis) -> dict[bytes, dict[str, Any] | None]:
         """Read every order that hangs together with these papers; None for a paper whose own row is not there."""
         known, index = self._closed(realm, papers)
         ids = sorted(known)
@@ -184,7 +184,7 @@ class StockView:
         return known, index
 
 
-def _note_parts(known: dict[str, dict[str, int]], shelves: Values, names: Sequence[str] | None) -> dict[int, str]:
+def _note_parts(known: dict[str, dict[str, Amount]], shelves: Values, names: Sequence[str] | None) -> dict[int, str]:
     """Note what kits among shelves are made of directly; returns them by their places."""
     rows = SHELVES.unpack(shelves.plain(), ("part", "sku", "of", "quantity"))
     found: dict[int, str] = {}
@@ -192,7 +192,7 @@ def _note_parts(known: dict[str, dict[str, int]], shelves: Values, names: Sequen
     for owner, sku, part, quantity in parts.select(OWNER, "sku", "of", "quantity").iter_rows():
         found[owner] = kit = sku if names is None else names[owner]
         of_kit = known.setdefault(kit, {})
-        of_kit[part] = of_kit.get(part, 0) + (quantity or 0)
+        of_kit[part] = Amount(of_kit.get(part, 0) + (quantity or 0))
     return found
 
 

@@ -20,10 +20,11 @@ from nurt.model.entity_frame import Translated
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
 from nurt.model.stock_published import StockBatch
+from nurt.model.types import ID_BYTES
+from nurt.model.units import Millis
 from nurt.operators.routing import Routes
 from nurt.operators.rows_stage import RowsStage
 from nurt.operators.stock_backlog import Backlog, Keeper
-from nurt.operators.stock_kits import ID_BYTES
 from nurt.operators.stock_publisher import StockPublisher
 from nurt.operators.stock_stage import StockStage, Touched, read_touched
 from nurt.operators.stock_view import SHELF
@@ -37,10 +38,7 @@ PLAN = b"f"
 
 
 class StockWorker:
-    """Rows, papers and shelves, and what is published, of one worker.
-
-    `Tick.as_of` is a moment in milliseconds here.
-    """
+    """Rows, papers and shelves, and what is published, of one worker."""
 
     def __init__(
         self,
@@ -53,7 +51,7 @@ class StockWorker:
     ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
-        self.as_of_ms = 0
+        self.as_of_ms = Millis(0)
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )
@@ -71,11 +69,11 @@ class StockWorker:
     def _stale(self, realm: str) -> frozenset[str]:
         return self.stage.feeds(realm).stale
 
-    def moment(self) -> tuple[int, int]:
-        """Tell the epoch and the time in milliseconds."""
+    def moment(self) -> tuple[int, Millis]:
+        """Tell the epoch, and the moment that it is computed for."""
         return self.epoch, self.as_of_ms
 
-    def hear(self, tick: Tick) -> None:
+    def hear(self, tick: Tick[Millis]) -> None:
         """Note how near the end of the input each part of it is."""
         self._near[tick.part] = tick.near or tick.caught_up
         self._parts = tick.parts
@@ -85,7 +83,7 @@ class StockWorker:
         """Say whether every part of the input is near its end."""
         return len(self._near) == self._parts and all(self._near.values())
 
-    def begin_epoch(self, tick: Tick) -> bool:
+    def begin_epoch(self, tick: Tick[Millis]) -> bool:
         """Lift the heads, let the time come. False: the epoch has begun already."""
         if tick.epoch <= self.epoch:
             return False
@@ -94,7 +92,9 @@ class StockWorker:
         names = [self.keys.day_of(place) for place in self.store.places]
         if not self._knows_day:
             self._knows_day = True
-            self.as_of_ms = max((int(value) for value in self.store.read(names) if value is not None), default=0)
+            self.as_of_ms = max(
+                (Millis(int(value)) for value in self.store.read(names) if value is not None), default=Millis(0)
+            )
         if tick.as_of > self.as_of_ms:
             self.as_of_ms = tick.as_of
             self.store.write(Change(put=dict.fromkeys(names, str(tick.as_of).encode())))
@@ -140,14 +140,14 @@ class StockWorker:
         """Say what the clock, or a reservation, has changed: some of it, the rest waits for the next tick."""
         return read_touched(self.store.due(self.as_of_ms, DUE_PROFILES_MAX))
 
-    def sweep(self, now_ms: int | None) -> None:
+    def sweep(self, now_ms: Millis | None) -> None:
         """End reservations that have expired."""
         change = Change()
         for realm in self.realms:
             sweep_call(change, self.keys.realm_place(realm), now_ms)
         self.store.write(change)
 
-    def open(self, now_ms: int | None) -> None:
+    def open(self, now_ms: Millis | None) -> None:
         """Let reservations begin: all that was there to read has been read."""
         if not self._opened:
             self._opened = True
@@ -180,7 +180,7 @@ class StockSteps:
         self._waiting: dict[str, Touched] = {}
         self._said_at_s = 0.0
 
-    def rows(self, items: Sequence[Translated | Tick]) -> Iterator[tuple[int, Any]]:
+    def rows(self, items: Sequence[Translated | Tick[Millis]]) -> Iterator[tuple[int, Any]]:
         """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
         for _, some in groupby(items, _is_tick):
             batches: list[Translated] = []
@@ -197,7 +197,7 @@ class StockSteps:
             if batches:
                 yield from self._split(self._worker.rows.fold(batches))
 
-    def stock(self, items: Sequence[tuple[str, StockSaid] | Tick]) -> Iterator[StockBatch]:
+    def stock(self, items: Sequence[tuple[str, StockSaid] | Tick[Millis]]) -> Iterator[StockBatch]:
         """Fold papers and shelves, look at what is due, and publish what has waited long enough."""
         worker = self._worker
         ticks = [item for item in items if isinstance(item, Tick)]

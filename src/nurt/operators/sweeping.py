@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nurt.core.packing import Bools
 from nurt.core.row_arrays import read_values
 from nurt.core.row_frames import Incoming, deletes_of
 from nurt.core.row_tables import PART, ROW, ROW_LAYOUTS
@@ -16,6 +15,7 @@ from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
 from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Keys, words_of
+from nurt.model.types import Bools
 from nurt.operators.counting import counted_of, mark_of
 from nurt.ports import Store
 

@@ -17,13 +17,14 @@ from nurt.core.ids import Ids
 from nurt.core.mapping import Mapping, TopicMapping
 from nurt.core.payloads import int64s
 from nurt.core.source_epochs import SourceEpochs
-from nurt.core.table_translation import Bools, TableTranslation
+from nurt.core.table_translation import TableTranslation
 from nurt.core.translation_batch import Batch, refuse
 from nurt.core.wire import NULL, Wire, split_wire
 from nurt.errors import ConfigurationError
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 from nurt.model.refusal import Reason
+from nurt.model.types import Bools
 from nurt.ports import SchemaRegistry
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from nurt.core.context import FoldContext
 from nurt.core.identity import Touched
@@ -17,6 +17,7 @@ from nurt.model.entity_frame import Translated
 from nurt.model.head import owed_score
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
+from nurt.model.units import Day, Now
 from nurt.operators.accounts_stage import AccountsStage
 from nurt.operators.identity_stage import IdentityStage
 from nurt.operators.orders_stage import OrdersStage
@@ -29,12 +30,12 @@ OWED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Generic[Now]):
     """The first item of an epoch, for every stage of every worker.
 
     Attributes:
         epoch: that begins now; all before it are done.
-        as_of: today, days since 1970.
+        as_of: what the flow calls now.
         horizon: owed_score below which nothing can be rewound to.
         caught_up: nothing waits to be read.
         near: hardly anything waits to be read by the part that says so.
@@ -42,7 +43,7 @@ class Tick:
     """
 
     epoch: int
-    as_of: int
+    as_of: Now
     horizon: int
     caught_up: bool = False
     near: bool = False
@@ -64,7 +65,7 @@ class Worker:
         self.store = store
         self.keys = keys
         self.epoch = 0
-        self.as_of = 0
+        self.as_of = Day(0)
         self.rows = RowsStage(store, keys, ProfileVoice(context), sweeps)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
@@ -74,7 +75,7 @@ class Worker:
         self._knows_strays = False
         self._knows_day = False
 
-    def begin_epoch(self, tick: Tick) -> bool:
+    def begin_epoch(self, tick: Tick[Day]) -> bool:
         """Lift the heads: from now on they vouch for all epochs before this one. False: it has begun already.
 
         Nothing owed is forgotten before it is owed by this run: a run that died at its start has not said it.
@@ -86,12 +87,13 @@ class Worker:
         self._advance_day(tick.as_of)
         return True
 
-    def _advance_day(self, today: int) -> None:
+    def _advance_day(self, today: Day) -> None:
         """Let the day come; it never goes back, not even when a run's clock is behind that of the run before."""
         names = [self.keys.day_of(place) for place in self.store.places]
         if not self._knows_day:
             self._knows_day = True
-            self.as_of = max((int(value) for value in self.store.read(names) if value is not None), default=0)
+            told = [int(value) for value in self.store.read(names) if value is not None]
+            self.as_of = Day(max(told, default=0))
         if today > self.as_of:
             self.as_of = today
             self.store.write(Change(put=dict.fromkeys(names, str(today).encode())))
@@ -150,7 +152,7 @@ class Chain:
         touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
         return worker.profiles.materialise(touches)
 
-    def tick(self, tick: Tick) -> list[PublishedBatch]:
+    def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
         """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
         worker = self.worker
         worker.begin_epoch(tick)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 from numba import njit
+
+from nurt.model.types import Bools, Bytes, Int64s
 
 AMOUNT_SCALE = 4
 DECIMAL_BYTES_MAX = 128
@@ -35,7 +36,7 @@ def decimal_to_amount(
     return _mask(pl.Series(series.name, amounts), ok & present), pl.Series(series.name, ok)
 
 
-def _buffers(series: pl.Series) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def _buffers(series: pl.Series) -> tuple[Bytes, Int64s, Bools]:
     """Give a Binary series as joined bytes, offsets (n + 1) and which are not null."""
     n = len(series)
     present = series.is_not_null().to_numpy(writable=True)
@@ -49,14 +50,14 @@ def _buffers(series: pl.Series) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.i
     return np.frombuffer(texts, dtype=np.uint8).copy(), places, present
 
 
-def _scales(scale: int | pl.Series, n: int) -> npt.NDArray[np.int64]:
+def _scales(scale: int | pl.Series, n: int) -> Int64s:
     """Give one scale a row; a missing one is beyond all that can be rescaled."""
     if isinstance(scale, int):
         return np.full(n, scale, dtype=np.int64)
     return scale.cast(pl.Int64).fill_null(np.iinfo(np.int64).min).to_numpy(writable=True)
 
 
-def _mask(series: pl.Series, keep: npt.NDArray[np.bool_]) -> pl.Series:
+def _mask(series: pl.Series, keep: Bools) -> pl.Series:
     if keep.all():
         return series
     return pl.select(pl.when(pl.Series(keep)).then(series).alias(series.name)).to_series()

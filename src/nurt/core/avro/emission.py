@@ -10,16 +10,9 @@ import numpy as np
 from numba import njit
 
 from nurt.core.avro import opcodes as op
-from nurt.core.avro.memory import (
-    INLINE_BYTES,
-    copy_bytes,
-    peek_byte,
-    peek_half,
-    peek_word,
-    poke_byte,
-    poke_half,
-    poke_word,
-)
+from nurt.core.memory import copy_bytes, peek_byte, peek_half, peek_word, poke_byte, poke_half, poke_word
+from nurt.core.varint import poke_zigzag
+from nurt.model.types import INLINE_BYTES
 
 # What the table of columns holds: the address of the validity bitmap (0: no nulls), the place where the column begins
 # in its buffers, in elements, and how many it has; the address of values, views or offsets; for views the row of the
@@ -33,23 +26,11 @@ PUT_RECORD, PUT_ITEMS, PUT_NEXT, PUT_NOTHING = 11, 12, 13, 14
 
 FINE, IS_NULL, OUT_OF_RANGE, WRONG_SIZE, NO_SUCH_SYMBOL = range(5)
 
-_ZERO, _SEVEN, _BITS_7, _HIGH = np.uint64(0), np.uint64(7), np.uint64(127), np.uint64(128)
+_ZERO = np.uint64(0)
 
 
 @njit(nogil=True, cache=True)
-def put_varint(to, number):  # type: ignore[no-untyped-def]
-    """Write an int64 zig-zag; gives the address behind it."""
-    raw = np.uint64(number << 1) ^ np.uint64(number >> 63)
-    while raw >= _HIGH:
-        poke_byte(to, np.int64((raw & _BITS_7) | _HIGH))
-        raw >>= _SEVEN
-        to += 1
-    poke_byte(to, np.int64(raw))
-    return to + 1
-
-
-@njit(nogil=True, cache=True)
-def put_decimal(to, number):  # type: ignore[no-untyped-def]
+def put_avro_decimal(to, number):  # type: ignore[no-untyped-def]
     """Write an int64 as bytes: big-endian two's complement, a sign bit in front of the magnitude's bits."""
     magnitude = np.uint64(number) if number >= 0 else _ZERO - np.uint64(number)
     size = 1
@@ -171,7 +152,7 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                 size = peek_half(view)
                 text = text_at(view, buffers, columns[column, BUFFERS])
                 if code == PUT_TEXT:
-                    to = put_text(put_varint(to, size), text, size)
+                    to = put_text(poke_zigzag(to, size), text, size)
                 elif code == PUT_FIXED:
                     if size != program[pc, op.SPARE]:
                         return WRONG_SIZE, column, row
@@ -180,16 +161,16 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                     symbol = symbol_of(text, size, symbols, symbol_offsets, program[pc, op.SPARE], program[pc, op.B])
                     if symbol < 0:
                         return NO_SUCH_SYMBOL, column, row
-                    to = put_varint(to, symbol)
+                    to = poke_zigzag(to, symbol)
             elif code == PUT_LONG:
-                to = put_varint(to, np.int64(peek_word(values + 8 * at)))
+                to = poke_zigzag(to, np.int64(peek_word(values + 8 * at)))
             elif code == PUT_DECIMAL:
-                to = put_decimal(to, np.int64(peek_word(values + 8 * at)))
+                to = put_avro_decimal(to, np.int64(peek_word(values + 8 * at)))
             elif code == PUT_INT:
                 number = np.int64(peek_word(values + 8 * at))
                 if number > 2147483647 or number < -2147483648:
                     return OUT_OF_RANGE, column, row
-                to = put_varint(to, number)
+                to = poke_zigzag(to, number)
             elif code == PUT_BOOLEAN:
                 poke_byte(to, (peek_byte(values + (at >> 3)) >> (at & 7)) & 1)
                 to += 1
@@ -213,7 +194,7 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                     to += 1
                     pc = program[pc, op.JUMP]
                     continue
-                to = put_varint(to, last - first)
+                to = poke_zigzag(to, last - first)
                 stack[depth, 0], stack[depth, 1] = i, last
                 depth += 1
                 i = first

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from nurt.core import varint
+
 
 class Flaw(IntEnum):
     """What is wrong with a message's bytes; 0 is nothing."""
 
     NONE = 0
-    ENDS_EARLY = 1
-    VARINT_TOO_LONG = 2
+    ENDS_EARLY = varint.ENDS_EARLY
+    VARINT_TOO_LONG = varint.TOO_LONG
     NEGATIVE_LENGTH = 3
     BYTES_LEFT_OVER = 4
     NO_SUCH_BRANCH = 5

@@ -7,8 +7,9 @@ from numba import njit
 
 from nurt.core.avro import opcodes as op
 from nurt.core.avro.flaws import Flaw
-from nurt.core.avro.memory import load_byte, load_float_as_word, load_word
-from nurt.core.avro.scan import ENDS_EARLY, is_utf8, put_view, read_length, read_varint, skip_varint
+from nurt.core.avro.scan import ENDS_EARLY, is_utf8, put_view, read_length
+from nurt.core.memory import load_byte, load_float_as_word, load_word
+from nurt.core.varint import read_unsigned_checked, skip_checked
 
 BYTES_LEFT_OVER, NO_SUCH_BRANCH = int(Flaw.BYTES_LEFT_OVER), int(Flaw.NO_SUCH_BRANCH)
 NO_SUCH_SYMBOL, NOT_UTF8, NOT_BOOLEAN = int(Flaw.NO_SUCH_SYMBOL), int(Flaw.NOT_UTF8), int(Flaw.NOT_BOOLEAN)
@@ -42,7 +43,7 @@ def run(  # type: ignore[no-untyped-def]
                 if branch < 128:
                     at += 1
                 else:
-                    long_branch, at = read_varint(data, at, end)
+                    long_branch, at = read_unsigned_checked(data, at, end)
                     if at < 0:
                         break
                     branch = np.int64(min(long_branch, np.uint64(1 << 32)))
@@ -56,7 +57,7 @@ def run(  # type: ignore[no-untyped-def]
             a = program[pc, op.A]
             if code == op.SKIP_VARINTS:
                 for _ in range(a):
-                    at = skip_varint(data, at, end)
+                    at = skip_checked(data, at, end)
                     if at < 0:
                         break
                 pc += 1
@@ -73,7 +74,7 @@ def run(  # type: ignore[no-untyped-def]
             elif code == op.SKIP_OPTIONAL_VARINTS or code == op.SKIP_OPTIONAL_TEXTS:
                 null, present = program[pc, op.NULL], program[pc, op.PRESENT]
                 for _ in range(a):
-                    raw, at = read_varint(data, at, end)
+                    raw, at = read_unsigned_checked(data, at, end)
                     if at < 0:
                         break
                     if raw > _TWO:
@@ -85,7 +86,7 @@ def run(  # type: ignore[no-untyped-def]
                         at = -NO_SUCH_BRANCH
                         break
                     if code == op.SKIP_OPTIONAL_VARINTS:
-                        at = skip_varint(data, at, end)
+                        at = skip_checked(data, at, end)
                     else:
                         size, at = read_length(data, at, end)
                         at = at + size
@@ -93,7 +94,7 @@ def run(  # type: ignore[no-untyped-def]
                         break
                 pc += 1
             elif code == op.READ_LONG:
-                raw, at = read_varint(data, at, end)
+                raw, at = read_unsigned_checked(data, at, end)
                 words[a, i] = (raw >> _ONE) ^ (_ZERO - (raw & _ONE))
                 valid[program[pc, op.B], byte_of_bit] |= bit
                 pc += 1
@@ -159,7 +160,7 @@ def run(  # type: ignore[no-untyped-def]
                 at += size
                 pc += 1
             elif code == op.READ_ENUM:
-                raw, at = read_varint(data, at, end)
+                raw, at = read_unsigned_checked(data, at, end)
                 if at < 0:
                     break
                 enum = program[pc, op.SPARE]
@@ -172,7 +173,7 @@ def run(  # type: ignore[no-untyped-def]
                 valid[program[pc, op.B], byte_of_bit] |= bit
                 pc += 1
             elif code == op.SKIP_ENUM:
-                raw, at = read_varint(data, at, end)
+                raw, at = read_unsigned_checked(data, at, end)
                 if at < 0:
                     break
                 if raw & _ONE or np.int64(raw >> _ONE) >= a:
@@ -193,7 +194,7 @@ def run(  # type: ignore[no-untyped-def]
                 depth -= 1
                 pc = stack[depth, 0]
             elif code == op.UNION:
-                raw, at = read_varint(data, at, end)
+                raw, at = read_unsigned_checked(data, at, end)
                 if at < 0:
                     break
                 if raw & _ONE or np.int64(raw >> _ONE) >= a:
@@ -212,7 +213,7 @@ def run(  # type: ignore[no-untyped-def]
                         at = -WRONG_BLOCK_SIZE
                     pc = a
             else:  # LOOP, LOOP_EMPTY
-                raw, at = read_varint(data, at, end)
+                raw, at = read_unsigned_checked(data, at, end)
                 if at < 0:
                     break
                 if raw == _ZERO:

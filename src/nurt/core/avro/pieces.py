@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nurt.core.avro.emission import put_text, put_varint
-from nurt.core.avro.memory import peek_half, poke_byte, poke_word
+from nurt.core.avro.emission import put_text
+from nurt.core.digits import poke_padded
+from nurt.core.memory import peek_half, poke_byte, poke_word
+from nurt.core.varint import poke_zigzag
+from nurt.model.types import ID_TEXT_BYTES
 
-ID_TEXT_BYTES = 33
-"""An id in hex, with its length before it."""
 DATE_BYTES_MAX = 32
 
 _NIBBLES, _ONES = np.uint64(0x000F000F000F000F), np.uint64(0x0101010101010101)
@@ -42,7 +43,7 @@ def put_hex(to, one):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def put_string(to, text, size):  # type: ignore[no-untyped-def]
     """Write the text at an address as a string."""
-    return put_text(put_varint(to, size), text, size)
+    return put_text(poke_zigzag(to, size), text, size)
 
 
 @njit(nogil=True, cache=True)
@@ -62,7 +63,7 @@ def put_optional_long(to, known, number):  # type: ignore[no-untyped-def]
         poke_byte(to, 0)
         return to + 1
     poke_byte(to, 2)
-    return put_varint(to + 1, number)
+    return poke_zigzag(to + 1, number)
 
 
 @njit(nogil=True, cache=True)
@@ -92,20 +93,13 @@ def put_date(to, day):  # type: ignore[no-untyped-def]
     while size < 18 and abs(year) >= 10**size:
         size += 1
     signed = 1 if year < 0 or year > 9999 else 0
-    to = put_varint(to, signed + size + 6)
+    to = poke_zigzag(to, signed + size + 6)
     if signed:
         poke_byte(to, ord("-") if year < 0 else ord("+"))
-    _put_digits(to + signed, abs(year), size)
+    poke_padded(to + signed, abs(year), size)
     to += signed + size
     poke_byte(to, ord("-"))
-    _put_digits(to + 1, month, 2)
+    poke_padded(to + 1, month, 2)
     poke_byte(to + 3, ord("-"))
-    _put_digits(to + 4, day_of_month, 2)
+    poke_padded(to + 4, day_of_month, 2)
     return to + 6
-
-
-@njit(nogil=True, cache=True)
-def _put_digits(to, number, size):  # type: ignore[no-untyped-def]
-    for k in range(size - 1, -1, -1):
-        poke_byte(to + k, ord("0") + number % 10)
-        number //= 10

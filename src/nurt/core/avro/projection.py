@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.avro import opcodes as op
 from nurt.core.avro.schema import Node
+from nurt.model.types import Int64s
 
 READERS = {
     "boolean": op.READ_BOOLEAN,
@@ -56,8 +56,8 @@ class Column:
 class Projection:
     """A compiled program and the columns that it fills, in the order asked for."""
 
-    program: npt.NDArray[np.int64]  # (instructions, WIDTH)
-    targets: npt.NDArray[np.int64]  # addresses of union branches
+    program: Int64s  # (instructions, WIDTH)
+    targets: Int64s  # addresses of union branches
     enums: tuple[tuple[str, ...], ...]  # symbols of each enum read
     columns: tuple[Column, ...]
     words: int

@@ -7,17 +7,12 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from nurt.core.avro.memory import INLINE_BYTES, copy_bytes
 from nurt.core.avro.projection import ColumnType
-
-Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
-Int64s = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
+from nurt.core.memory import copy_bytes
+from nurt.model.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
 
 ARROW_TYPES = {
     "boolean": pa.bool_(),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -16,13 +15,11 @@ from nurt.core.avro.projection import ColumnType, Projection, columnar_paths, pr
 from nurt.core.avro.raw_column import ARROW_TYPES, RawColumn
 from nurt.core.avro.scan import put_view
 from nurt.core.avro.schema import parse_schema
+from nurt.model.types import Bytes, Int64s, Words
 from nurt.model.values import PADDING_BYTES
 
 JOINED_BYTES_MAX = (1 << 31) - 1
 """Arrow's views address their text by int32; a larger batch is read in parts."""
-
-Bytes = npt.NDArray[np.uint8]
-Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +30,8 @@ class Joined:
     """
 
     data: pa.Buffer
-    starts: Places
-    ends: Places
+    starts: Int64s
+    ends: Int64s
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -50,9 +47,7 @@ class ReadFrame:
 
     __slots__ = ("_frame", "bad", "columns")
 
-    def __init__(
-        self, columns: Mapping[str, RawColumn], bad: npt.NDArray[np.uint8], frame: pl.DataFrame | None = None
-    ) -> None:
+    def __init__(self, columns: Mapping[str, RawColumn], bad: Bytes, frame: pl.DataFrame | None = None) -> None:
         self.columns = columns
         self.bad = bad
         self._frame = frame
@@ -104,7 +99,7 @@ class Reader:
             return _concatenated(self.read(messages[:half], skip), self.read(messages[half:], skip))
         return self.read_joined(joined, None, skip)
 
-    def read_joined(self, joined: Joined, rows: Places | None = None, skip: int = 5) -> ReadFrame:
+    def read_joined(self, joined: Joined, rows: Int64s | None = None, skip: int = 5) -> ReadFrame:
         """Read messages that lie end to end already; `rows` (int64) names those to read, in that order.
 
         At most JOINED_BYTES_MAX of them.
@@ -149,9 +144,7 @@ class _Stores:
         self.flags = flags.reshape(plan.flags, bitmap_bytes)
         self.valid = valid.reshape(len(plan.columns), bitmap_bytes)
 
-    def columns(
-        self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: npt.NDArray[np.uint8]
-    ) -> dict[str, RawColumn]:
+    def columns(self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: Bytes) -> dict[str, RawColumn]:
         """Give every column, without copying."""
         present = np.bitwise_count(self.valid).sum(axis=1, dtype=np.int64).tolist()
         read = np.packbits(bad == 0, bitorder="little") if bad.any() else None
@@ -221,7 +214,7 @@ def as_bytes(buffer: pa.Buffer) -> Bytes:
     return data
 
 
-def _lay_out_symbols(enums: Sequence[Sequence[str]]) -> tuple[Places, npt.NDArray[np.uint64], pa.Buffer]:
+def _lay_out_symbols(enums: Sequence[Sequence[str]]) -> tuple[Int64s, Words, pa.Buffer]:
     """Give for each enum where its symbols begin and how many there are, a view for each symbol, and their text."""
     texts = [symbol.encode() for symbols in enums for symbol in symbols]
     joined = join(texts)

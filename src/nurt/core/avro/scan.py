@@ -1,9 +1,6 @@
 """Read the few forms that Avro's bytes consist of; a negative place is the flaw that was found.
 
 Bounds are checked before every read; `memory` says why a load may still touch padding.
-
-Whoever changes this file, `memory` or `opcodes` must delete the compiled loops (`__pycache__/*.nb?`): numba's cache
-looks at the file of the loop alone.
 """
 
 from __future__ import annotations
@@ -12,74 +9,21 @@ import numpy as np
 from numba import njit
 
 from nurt.core.avro.flaws import Flaw
-from nurt.core.avro.memory import INLINE_BYTES, load_byte, load_word, trailing_zeros
+from nurt.core.memory import load_byte, load_word
+from nurt.core.varint import read_unsigned_checked
+from nurt.model.types import INLINE_BYTES
 
-ENDS_EARLY, VARINT_TOO_LONG = int(Flaw.ENDS_EARLY), int(Flaw.VARINT_TOO_LONG)
-NEGATIVE_LENGTH = int(Flaw.NEGATIVE_LENGTH)
+ENDS_EARLY, NEGATIVE_LENGTH = int(Flaw.ENDS_EARLY), int(Flaw.NEGATIVE_LENGTH)
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_ZERO, _ONE, _TWO, _FOUR = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(4)
-_BITS_32, _BITS_63 = np.uint64(32), np.uint64(63)
-_SEVEN_BITS = np.uint64(0x7F7F7F7F7F7F7F7F)
-_EVEN_1, _ODD_1 = np.uint64(0x007F007F007F007F), np.uint64(0x7F007F007F007F00)
-_EVEN_2, _ODD_2 = np.uint64(0x00003FFF00003FFF), np.uint64(0x3FFF00003FFF0000)
-_EVEN_4, _ODD_4 = np.uint64(0x000000000FFFFFFF), np.uint64(0x0FFFFFFF00000000)
-
-
-@njit(nogil=True, cache=True)
-def read_varint(data, at, end):  # type: ignore[no-untyped-def]
-    """Read a varint as written (zig-zag still on) and the place behind it, or a negative flaw for a place."""
-    if at >= end:
-        return _ZERO, -ENDS_EARLY
-    byte = load_byte(data, at)
-    if byte < 128:
-        return np.uint64(byte), at + 1
-    word = load_word(data, at)
-    stops = ~word & _HIGH_BITS
-    if stops != _ZERO:
-        stop = trailing_zeros(stops)  # 7, 15, ... 63: the last bit of the last byte
-        at += (stop >> 3) + 1
-        if at > end:
-            return _ZERO, -ENDS_EARLY
-        return _join_sevens(word & (_ALL >> np.uint64(63 - stop))), at
-    value = _join_sevens(word)
-    if at + 8 >= end:
-        return _ZERO, -ENDS_EARLY
-    byte = load_byte(data, at + 8)
-    value |= np.uint64(byte & 127) << np.uint64(56)
-    if byte < 128:
-        return value, at + 9
-    if at + 9 >= end:
-        return _ZERO, -ENDS_EARLY
-    byte = load_byte(data, at + 9)
-    if byte > 1:
-        return _ZERO, -VARINT_TOO_LONG
-    return value | (np.uint64(byte) << _BITS_63), at + 10
-
-
-@njit(nogil=True, cache=True)
-def _join_sevens(word):  # type: ignore[no-untyped-def]
-    """Close the gaps between the 7-bit groups of a word, pairs first, then fours, then eights."""
-    word &= _SEVEN_BITS
-    word = (word & _EVEN_1) | ((word & _ODD_1) >> _ONE)
-    word = (word & _EVEN_2) | ((word & _ODD_2) >> _TWO)
-    return (word & _EVEN_4) | ((word & _ODD_4) >> _FOUR)
-
-
-@njit(nogil=True, cache=True)
-def skip_varint(data, at, end):  # type: ignore[no-untyped-def]
-    """Pass over a varint; gives the place behind it, or a negative flaw."""
-    if at < end and load_byte(data, at) < 128:
-        return at + 1
-    _, at = read_varint(data, at, end)
-    return at
+_ZERO, _ONE, _BITS_32 = np.uint64(0), np.uint64(1), np.uint64(32)
 
 
 @njit(nogil=True, cache=True)
 def read_length(data, at, end):  # type: ignore[no-untyped-def]
     """Read the length of a string or bytes that lies within the message; returns (length, place or flaw)."""
-    raw, at = read_varint(data, at, end)
+    raw, at = read_unsigned_checked(data, at, end)
     if at < 0:
         return 0, at
     if raw & _ONE:
@@ -147,7 +91,7 @@ def put_view(data, at, size, view):  # type: ignore[no-untyped-def]
             view[1] = _ZERO
         else:
             rest = load_word(data, at + 4)
-            view[1] = rest & (_ALL >> np.uint64(8 * (12 - size)))
+            view[1] = rest & (_ALL >> np.uint64(8 * (INLINE_BYTES - size)))
         view[0] = np.uint64(size) | (first << _BITS_32)
     else:
         view[0] = np.uint64(size) | (load_word(data, at) << _BITS_32)

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -15,6 +14,7 @@ from nurt.core.avro import emission as put
 from nurt.core.avro import opcodes as op
 from nurt.core.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
+from nurt.model.types import Bytes, Int64s
 
 _VALUE_BYTES_MAX = 24  # a varint's 10 and a union's branch; behind them 12 of a short text, copied whole
 _INT64 = pa.int64()
@@ -69,7 +69,7 @@ class Writer:
         whole = joined.tobytes()
         return [whole[begin:end] for begin, end in pairwise(places.tolist())]
 
-    def write_joined(self, arrays: Mapping[str, Any], rows: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def write_joined(self, arrays: Mapping[str, Any], rows: int) -> tuple[Bytes, Int64s]:
         """Write the rows of Arrow arrays; returns all bodies together, and where each begins (rows + 1).
 
         Args:
@@ -179,7 +179,7 @@ class _Columns:
         self._slots = slots
         self._held: list[Any] = []
         self._buffers: list[int] = []
-        self.table: npt.NDArray[np.int64] = np.zeros((len(slots), put.COLUMN_WIDTH), dtype=np.int64)
+        self.table: Int64s = np.zeros((len(slots), put.COLUMN_WIDTH), dtype=np.int64)
         self.table[:, put.BUFFERS] = -1
         self.bytes_max = 1
 
@@ -214,7 +214,7 @@ class _Columns:
             entry[put.BUFFERS] = len(self._buffers)
             self._buffers += [0 if buffer is None else buffer.address for buffer in buffers[2:]]
 
-    def buffers(self) -> npt.NDArray[np.int64]:
+    def buffers(self) -> Int64s:
         """Give the addresses of all texts' buffers, column after column."""
         return np.array([*self._buffers, 0], dtype=np.int64)
 

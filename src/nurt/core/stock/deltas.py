@@ -11,6 +11,7 @@ from nurt.core.stock.papers import SHARE
 from nurt.core.stock.promise import BOOKING, HOLD, HOLDS, KIT
 from nurt.core.stock.said import KIT_PART, sku_ids
 from nurt.core.tables import OWNER
+from nurt.model.units import Millis
 
 KEY = [name for name in HOLDS.columns if name != "quantity"]
 DELTAS: dict[str, pl.DataType] = {"shelf": pl.Binary(), **HOLDS.columns}
@@ -65,7 +66,7 @@ def deltas_of_kits(old: pl.DataFrame, new: pl.DataFrame, ids: Ids) -> pl.DataFra
     return parts.with_columns(sku_ids(ids, parts["sku"]).alias("shelf"), *missing).select(list(DELTAS))
 
 
-def apply_deltas(holds: pl.DataFrame, deltas: pl.DataFrame, as_of_ms: int) -> pl.DataFrame:
+def apply_deltas(holds: pl.DataFrame, deltas: pl.DataFrame, as_of_ms: Millis) -> pl.DataFrame:
     """Add deltas to holds (both HOLDS and owner); what comes to nothing and bookings that are over leave.
 
     A booking whose grace is over leaves whichever way it is told, so its later end cannot count against anything.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from nurt.model.stock_plan import StockPlan
+from nurt.model.units import Millis
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class Feeds:
                 newer = True
         return newer
 
-    def stale_at(self, plan: StockPlan, as_of_ms: int) -> frozenset[str]:
+    def stale_at(self, plan: StockPlan, as_of_ms: Millis) -> frozenset[str]:
         """Name the locations whose news are too old; one that was never heard of has none."""
         return frozenset(
             name

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from nurt.core.stock.promise import Weighed
 from nurt.core.stock.routes import Routes
 from nurt.core.tables import OWNER
 from nurt.model.stock_plan import UNIT, StockPlan
+from nurt.model.types import Int64s
 
-Int64s = npt.NDArray[np.int64]
 OK, LOW, OUT = 0, 1, 2
 EVENTS = {(OK, LOW): "low_stock", (OK, OUT): "out_of_stock", (LOW, OUT): "out_of_stock"}
 BACK = "back_in_stock"

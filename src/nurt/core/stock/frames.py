@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from nurt.core.packing import Bytes, Int64s
 from nurt.core.tables import OWNER, Table
+from nurt.model.types import Bytes, Int64s
 
 
 def fit(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:

@@ -10,7 +10,8 @@ from nurt.core.ids import Ids
 from nurt.core.stock.promise import HOLD
 from nurt.core.stock.said import sku_ids
 from nurt.core.tables import OWNER
-from nurt.model.keys import Words, words_of
+from nurt.model.keys import words_of
+from nurt.model.types import Words
 
 HOLDERS_MAX = 200_000
 """Holds that are remembered, 32 bytes each; the newest."""

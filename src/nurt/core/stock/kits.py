@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from nurt.model.stock_plan import UNIT
+from nurt.model.units import Amount
 
 KITS_DEEP_MAX = 4
 """Kits within kits."""
@@ -16,27 +17,27 @@ KITS_DEEP_MAX = 4
 Sku = TypeVar("Sku")
 
 
-def leaves_of(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, int] | None]) -> dict[Sku, int] | None:
+def leaves_of(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, Amount] | None]) -> dict[Sku, Amount] | None:
     """Say what a kit is made of in the end, in ten-thousandths of a piece; None: it is refused.
 
     Args:
         parts_of: what a kit is made of directly; None or nothing: it is no kit.
     """
-    found: dict[Sku, int] = {}
+    found: dict[Sku, Amount] = {}
 
-    def add(one: Sku, quantity: int, path: tuple[Sku, ...]) -> bool:
+    def add(one: Sku, quantity: Amount, path: tuple[Sku, ...]) -> bool:
         parts = parts_of(one)
         if not parts:
-            found[one] = found.get(one, 0) + quantity
+            found[one] = Amount(found.get(one, 0) + quantity)
             return True
         if one in path or len(path) >= KITS_DEEP_MAX:
             return False
-        return all(add(part, quantity * pieces // UNIT, (*path, one)) for part, pieces in parts.items())
+        return all(add(part, Amount(quantity * pieces // UNIT), (*path, one)) for part, pieces in parts.items())
 
     return found if add(kit, UNIT, ()) else None
 
 
-def below(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, int] | None]) -> set[Sku]:
+def below(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, Amount] | None]) -> set[Sku]:
     """Name every part within a kit, at whatever depth."""
     found: set[Sku] = set()
     waiting = [kit]
@@ -48,7 +49,7 @@ def below(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, int] | None]) -> set[
     return found
 
 
-def above(part: Sku, kits: Mapping[Sku, Mapping[Sku, int]]) -> set[Sku]:
+def above(part: Sku, kits: Mapping[Sku, Mapping[Sku, Amount]]) -> set[Sku]:
     """Name every kit that a part is within, at whatever depth."""
     found: set[Sku] = set()
     waiting = {part}

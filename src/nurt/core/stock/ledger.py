@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nurt.model.change import Call, Change
+from nurt.model.units import NO_TIME, Millis
 
 Argument = bytes | str | int
 
@@ -46,12 +47,12 @@ def book_call(change: Change, place: bytes, booked: Sequence[Booked]) -> None:
     change.calls.append(Call(place, "book", tuple(arguments)))
 
 
-def sweep_call(change: Change, place: bytes, now_ms: int | None = None) -> None:
+def sweep_call(change: Change, place: bytes, now_ms: Millis | None = None) -> None:
     """Let a write end reservations that have expired."""
     change.calls.append(Call(place, "sweep", (), now_ms))
 
 
-def open_call(change: Change, place: bytes, now_ms: int | None = None) -> None:
+def open_call(change: Change, place: bytes, now_ms: Millis | None = None) -> None:
     """Let reservations begin."""
     change.calls.append(Call(place, "open", (), now_ms))
 
@@ -59,7 +60,7 @@ def open_call(change: Change, place: bytes, now_ms: int | None = None) -> None:
 @dataclass(slots=True)
 class _Order:
     route: str
-    until_ms: int = 0
+    until_ms: Millis = NO_TIME
     done: bool = False
     lines: dict[bytes, int] = field(default_factory=dict)
     booked: dict[bytes, int] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Ledger:
         self._place, self._values, self._due, self._orders = place, values, due, orders
         self._realm = place[place.index(b"{r:") + 3 : -1]
 
-    def call(self, what: str, arguments: Sequence[Argument], now_ms: int) -> list[bytes]:
+    def call(self, what: str, arguments: Sequence[Argument], now_ms: Millis) -> list[bytes]:
         """Do what the script does, and answer as it does."""
         plain = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
         if what == "reserve":
@@ -108,7 +109,7 @@ class Ledger:
         plan = json.loads(self._values[self._place + b"f"])
         return [str(self._free(plan, plain[0].decode(), one) or 0).encode() for one in plain[1:]]
 
-    def _reserve(self, plain: list[bytes], now_ms: int) -> list[bytes]:
+    def _reserve(self, plain: list[bytes], now_ms: Millis) -> list[bytes]:
         token, route, ttl = plain[0], plain[1].decode(), int(plain[2])
         seen = self._values.get(self._place + b"o")
         if seen is None or now_ms - int(seen) > SEEN_MAX_MS:
@@ -140,7 +141,7 @@ class Ledger:
                     return [b"stale"]
                 if left < more:
                     return [b"refused", one, str(left).encode()]
-        after.until_ms = max(now_ms + ttl, order.until_ms)
+        after.until_ms = max(Millis(now_ms + ttl), order.until_ms)
         self._orders[token] = after
         self._shift(route, before_held, after_held)
         return [b"accepted", str(after.until_ms).encode()]
@@ -164,7 +165,7 @@ class Ledger:
         if order is not None:
             self._shift(order.route, order.holds(), {})
 
-    def _sweep(self, now_ms: int) -> int:
+    def _sweep(self, now_ms: Millis) -> int:
         over = [token for token, order in self._orders.items() if order.until_ms <= now_ms]
         for token in over:
             self._forget(token)

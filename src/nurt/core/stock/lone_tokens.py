@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from nurt.core.columns import distinct, words
-from nurt.core.packing import Bools, Int64s
 from nurt.core.stock.components import MEMBER_BYTES
 from nurt.core.tables import OWNER
-from nurt.model.keys import Words
+from nurt.model.types import Bools, Int64s, Words
 from nurt.model.values import PADDING_BYTES, Values
 
 _B, _N = b"BN"

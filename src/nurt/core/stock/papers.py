@@ -26,6 +26,7 @@ from nurt.core.stock.said import (
 )
 from nurt.core.tables import OWNER, Table
 from nurt.model.stock_plan import AT_BOOKING, StockPlan
+from nurt.model.units import Millis
 
 SHARE = Table.stored("share")
 """A paper's share: what it holds of skus, as HOLDS has it."""
@@ -54,7 +55,7 @@ class Joined:
     links: pl.DataFrame
 
 
-def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> Joined:
+def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> Joined:
     """Join papers and say what each holds.
 
     Args:
@@ -101,7 +102,7 @@ def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> Joined:
     )
 
 
-def _needs(papers: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> pl.DataFrame:
+def _needs(papers: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
     """Sum what orders need, by order, sku and location; what is cancelled or done needs nothing."""
     zero = [pl.col(name).fill_null(0) for name in ("quantity", "cancelled_quantity", "returned_quantity")]
     lines = (
@@ -275,7 +276,7 @@ def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame
     return gone.filter(~pl.col("gift").is_in(known)).drop("gift")
 
 
-def _bookings(given: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: int) -> pl.DataFrame:
+def _bookings(given: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
     """Turn what was booked or shipped into bookings that on hand may not show yet."""
     due = pl.col("since_ms").fill_null(0) + plan.grace_s * 1000
     fresh = given.with_columns(due.alias("due_ms")).filter(pl.col("due_ms") > as_of_ms)
@@ -304,7 +305,7 @@ def _with_route(given: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def _due(
-    orders: pl.DataFrame, lines: pl.DataFrame, has_paper: pl.Series, plan: StockPlan, as_of_ms: int
+    orders: pl.DataFrame, lines: pl.DataFrame, has_paper: pl.Series, plan: StockPlan, as_of_ms: Millis
 ) -> pl.DataFrame:
     """Say when the clock changes an open order next: it expires, or is stuck."""
     after = [seconds for seconds in (plan.reservation_s, plan.stuck_s) if seconds is not None]

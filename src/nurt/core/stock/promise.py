@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.core.stock.routes import Routes
 from nurt.core.tables import Table
+from nurt.model.types import Int64s
 
-Int64s = npt.NDArray[np.int64]
 DAY_MS = 86_400_000
 
 HOLD, BOOKING, KIT = 1, 2, 3

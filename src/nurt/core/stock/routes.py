@@ -15,13 +15,13 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nurt.errors import ConfigurationError
 from nurt.limits import UNIONS_MAX
 from nurt.model.stock_plan import Channel, Market, StockPlan
+from nurt.model.types import Int64s
+from nurt.model.units import NO_AMOUNT, Amount
 
-Int64s = npt.NDArray[np.int64]
 ANY = "*"
 """Channel or market of a route that serves those which the plan does not name."""
 
@@ -86,9 +86,9 @@ def compile_routes(plan: StockPlan) -> Routes:
         for name in channel.markets:
             market = plan.markets.get(name, Market(name))
             bins = _mask(channel, market, locations, horizons)
-            sold.append(((channel.name, name), bins, channel.buffer + market.buffer))
+            sold.append(((channel.name, name), bins, Amount(channel.buffer + market.buffer)))
         held.append(((channel.name, ANY), _mask(channel, Market(ANY), locations, horizons), channel.buffer))
-    held.append(((ANY, ANY), (1 << len(locations)) - 1, 0))
+    held.append(((ANY, ANY), (1 << len(locations)) - 1, NO_AMOUNT))
     routes = sold + held
     unions = _unions([bins for _, bins, _ in routes])
     count = len(locations) * (1 + len(horizons))

@@ -18,7 +18,6 @@ from nurt.core.columns import id_list
 from nurt.core.context import FoldContext
 from nurt.core.contributions import GUEST
 from nurt.core.ids import Ids
-from nurt.core.packing import Bools, Int64s
 from nurt.core.row_arrays import Layout, RowArrays
 from nurt.core.row_bodies import Given, SlotPlan, join_letters, pack_slots
 from nurt.core.row_tables import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
@@ -30,8 +29,8 @@ from nurt.core.text_codes import codes_of
 from nurt.core.texts import Texts, coded_texts, join_texts
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
-from nurt.model.keys import Words
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import Bools, Int64s, Words
 
 PAPERS = Table.stored("papers")
 """A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numba
 import numpy as np
 
-from nurt.core.packing import Bools, Int64s
+from nurt.core.digits import DECIMAL_BYTES_MAX, put_decimal
 from nurt.core.row_arrays import Layout, RowArrays, read_values
 from nurt.core.stock.promise import BOOKING, DAY_MS, HOLDS, KIT, Weighed
 from nurt.core.stock.routes import ANY, Routes
@@ -15,6 +15,8 @@ from nurt.core.stock.said import LEVEL, SHELVES, SUPPLY
 from nurt.core.table_rows import Rows
 from nurt.core.text_codes import codes_of, same_text
 from nurt.core.texts import Texts
+from nurt.model.types import Bools, Int64s
+from nurt.model.units import Millis
 from nurt.model.values import Values
 
 SHELF = Layout(SHELVES)
@@ -52,7 +54,7 @@ class Scales:
             dtype=np.int64,
         )
 
-    def weigh(self, shelves: Values, held: Values, as_of_ms: int, stale: frozenset[str] = frozenset()) -> Weighed:
+    def weigh(self, shelves: Values, held: Values, as_of_ms: Millis, stale: frozenset[str] = frozenset()) -> Weighed:
         """Weigh shelves against holds.
 
         Args:
@@ -87,7 +89,7 @@ class Scales:
         slack = caps @ routes.covers - on_route @ routes.inside
         return Weighed(on_hand, located, inbound, on_route, buffer, slack)
 
-    def _bring_in(self, inbound: Int64s, rows: RowArrays, supplies: Int64s, place: Int64s, as_of_ms: int) -> None:
+    def _bring_in(self, inbound: Int64s, rows: RowArrays, supplies: Int64s, place: Int64s, as_of_ms: Millis) -> None:
         horizons, today = np.array(self.routes.horizons), as_of_ms // DAY_MS
         ahead = rows.numbers[supplies, _EXPECTED] - today
         soon = (ahead >= 0) & (ahead <= horizons[-1])
@@ -95,7 +97,7 @@ class Scales:
         at = np.searchsorted(horizons, ahead) * len(self.routes.locations) + place[supplies]
         np.add.at(inbound, (rows.owner[supplies], at), rows.numbers[supplies, _QUANTITY])
 
-    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, held: Values, as_of_ms: int) -> None:
+    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, held: Values, as_of_ms: Millis) -> None:
         holds = Rows(HOLDS, HOLDS.locate(held.body, held.cuts))
         location, system = holds.texts("location"), holds.texts("system")
         route = self._route_of[
@@ -171,7 +173,7 @@ def promise_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Valu
     return Values(out, cuts)
 
 
-_LETTERS_MAX = 21
+_LETTERS_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
 
 
 @numba.njit(nogil=True, cache=True)
@@ -236,23 +238,6 @@ _FIRST_P, _FIRST_P_BIT = _P[0], _P_BITS[0]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_digits(out, at, number):  # type: ignore[no-untyped-def]
-    """Write a number; returns where the next letter goes."""
-    if number < 0:
-        out[at] = 45
-        at += 1
-        number = -number
-    size, rest = 1, number
-    while rest >= 10:
-        rest //= 10
-        size += 1
-    for i in range(size):
-        out[at + size - 1 - i] = 48 + number % 10
-        number //= 10
-    return at + size
-
-
-@numba.njit(nogil=True, cache=True)
 def _write_promises(prefix, slack, ends, tails, out, cuts):  # type: ignore[no-untyped-def]
     at = 0
     for row in range(len(slack)):
@@ -263,7 +248,7 @@ def _write_promises(prefix, slack, ends, tails, out, cuts):  # type: ignore[no-u
             if union:
                 out[at] = 44
                 at += 1
-            at = put_digits(out, at, slack[row, union])
+            at = put_decimal(out, at, slack[row, union])
         out[at] = 59
         at += 1
         for i in range(ends[row], ends[row + 1]):

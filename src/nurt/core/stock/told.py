@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.core.packing import Bools, Int64s
+from nurt.core.digits import put_decimal
 from nurt.core.stock.routes import Routes
-from nurt.core.stock.scales import put_digits
 from nurt.core.table_rows import Rows
 from nurt.core.tables import Raw, Table
 from nurt.core.text_codes import codes_of
 from nurt.model.stock_plan import UNIT
+from nurt.model.types import Bools, Int64s
 from nurt.model.values import Values
 
 PUBLISHED = Table.stored("published")
@@ -119,7 +119,7 @@ def _write_shown(available, keys, cuts, unit, out, ends):  # type: ignore[no-unt
                 out[at] = keys[i]
                 at += 1
             number = available[row, route]
-            at = put_digits(out, at, number // unit)
+            at = put_decimal(out, at, number // unit)
             rest = number % unit
             if rest:
                 out[at] = 46

@@ -13,9 +13,6 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-INLINE_BYTES = 12
-"""An Arrow view of at most so many bytes holds them itself."""
-
 _BYTE, _HALF, _WORD = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 
 
