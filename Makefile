@@ -16,7 +16,7 @@ help: ## Say what can be made
 
 setup: $(WARM) ## Make .venv from requirements.lock, compile the kernels
 
-$(STAMP): requirements.lock pyproject.toml tools/environment.sh
+$(STAMP): requirements.lock pyproject.toml client/pyproject.toml tools/environment.sh
 	@./tools/environment.sh
 	@touch $@
 
@@ -48,6 +48,7 @@ imports: $(STAMP)
 
 lock: ## Choose versions anew, by uv; commit both files
 	uv pip compile pyproject.toml --group dev --extra otlp --universal --generate-hashes --no-emit-index-url \
+		--no-emit-package nurt-client \
 		--upgrade --quiet -o requirements.lock
 	uv pip compile pyproject.toml --extra otlp -c requirements.lock --universal --generate-hashes --no-emit-index-url \
 		--no-annotate --quiet -o docker/requirements.lock

@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import orjson
@@ -23,11 +22,12 @@ from nurt.model.head import Head, stamp
 from nurt.model.keys import KeyRows, Keys
 from nurt.model.refusal import Refused
 from nurt.model.values import Values
+from nurt_client.keys import config_key
+from nurt_client.ledger import LEDGER_SCRIPT
 
 Answer = TypeVar("Answer")
 
 SCAN_COUNT = 5_000
-LEDGER_SCRIPT = files("nurt.adapters").joinpath("ledger.lua").read_bytes()
 _logger = logging.getLogger(__name__)
 
 
@@ -280,7 +280,7 @@ def agree(client: Any, keys: Keys, fingerprint: str) -> None:
     The register says so too, but may be lost or another deployment's, and then runs that only ever try would count up
     until one passes for the latest. Raises ConfigurationError when the state was written under another fingerprint.
     """
-    name = keys.named("config")
+    name = config_key(keys.prefix)
     client.setnx(name, fingerprint)
     if (held := client.get(name).decode()) != fingerprint:
         raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -23,9 +23,11 @@ from nurt.model.keys import Keys, words_of
 from nurt.model.values import Values
 from nurt.operators.stock_view import Looked, StockView
 from nurt.settings import Settings
-from nurt.stock import EXPIRES_S, Line, Stock, decimals
 from nurt.wiring import fold_context, open_redis, read_mapping
-from nurt.wiring_stock import MomentClock, stock_settings
+from nurt.wiring_stock import MomentClock, open_shop, stock_settings
+from nurt_client import EXPIRES_S, Line
+from nurt_client.ids import sku_id
+from nurt_client.quantities import to_decimal
 
 FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LINES = ("ordered", "returned", "booked", "shipped", "remaining")
@@ -95,7 +97,7 @@ def show_stock(
     """Print what can be sold of a sku, and why."""
     view, realms, ids = opened
     for realm in realms:
-        looked = view.look(realm, words_of([ids.one(f"sku\x1f{sku}")]), MomentClock().today())
+        looked = view.look(realm, words_of([sku_id(ids, sku)]), MomentClock().today())
         if len(looked.ids):
             break
     else:
@@ -256,7 +258,7 @@ def reserve(
     for at, text in enumerate(lines, 1):
         sku, _, quantity = text.rpartition("=") if "=" in text else (text, "", "1")
         wanted.append(Line(str(at), sku, quantity))
-    with deployment(config) as settings, Stock.open(settings, realm) as shop:
+    with deployment(config) as settings, open_shop(settings, realm) as shop:
         held = shop.reserve(order_number, wanted, channel, market, expires_s)
     told = {"status": held.status, "sku": held.sku, "available": held.available, "until_ms": held.until_ms}
     if as_json:
@@ -277,8 +279,13 @@ def release(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Let go of what an order reserved."""
-    with deployment(config) as settings, Stock.open(settings, realm) as shop:
+    with deployment(config) as settings, open_shop(settings, realm) as shop:
         page.print("released" if shop.release(order_number, channel) else "nothing was reserved under this number")
+
+
+def decimals(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Turn quantities of a row into decimals, for people."""
+    return {**row, **{name: to_decimal(row[name]) for name in names}}
 
 
 def _time(moment_us: int | None) -> str:

@@ -72,6 +72,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nurt.limits import SHARDS_MAX
+from nurt_client.keys import realm_place
 
 Words = npt.NDArray[np.uint64]
 """Ids as two words each, in the order of memory."""
@@ -100,7 +101,7 @@ class Keys:
 
     def realm_place(self, realm: str) -> bytes:
         """Name the place of a realm."""
-        return b"%s{r:%s}" % (self.prefix, realm.encode())
+        return realm_place(self.prefix, realm)
 
     def is_every_shard(self, places: Iterable[bytes]) -> bool:
         """Say whether these places hold all shards: then their worker is the only one."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-UNIT = 10_000
-"""Quantities are kept in ten-thousandths, as every amount."""
+from nurt_client.quantities import UNIT as UNIT
 
 AT_BOOKING, AT_SHIPMENT = "booking", "shipment"
 """When on hand falls: when the ERP books, or when goods leave."""
