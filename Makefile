@@ -48,10 +48,9 @@ imports: $(STAMP)
 
 lock: ## Choose versions anew, by uv; commit both files
 	uv pip compile pyproject.toml --group dev --extra otlp --universal --generate-hashes --no-emit-index-url \
-		--no-emit-package nurt-client \
-		--upgrade --quiet -o requirements.lock
+		--no-emit-package nurt-client --upgrade --quiet -o requirements.lock
 	uv pip compile pyproject.toml --extra otlp -c requirements.lock --universal --generate-hashes --no-emit-index-url \
-		--no-annotate --quiet -o docker/requirements.lock
+		--no-emit-package nurt-client --no-annotate --quiet -o docker/requirements.lock
 
 up: ## The full stack in containers: Kafka, registry, Debezium, two databases, Redis, nurt
 	docker compose up --build --detach

@@ -52,7 +52,7 @@ def main() -> None:
     before, after = medians.values()
     medians["added"] = [one - other for one, other in zip(after, before, strict=True)]
     for name, (seconds, cpu, resident, own) in medians.items():
-        print(f"{name:16} {seconds * 1000:7.1f} ms, {cpu * 1000:7.1f} ms CPU, {resident:6.1f} MB, {own:6.1f} of its own")
+        print(f"{name:15} {seconds * 1000:7.1f} ms, {cpu * 1000:7.1f} ms CPU, {resident:6.1f} MB, {own:6.1f} its own")
 
 
 if __name__ == "__main__":

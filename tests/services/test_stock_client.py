@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -13,12 +14,14 @@ import pytest
 
 from nurt.drilling import SECRET, Sale, settings_of
 from nurt.model.stock_plan import UNIT
-from nurt.wiring_stock import open_shop, stock_settings
+from nurt.wiring_stock import open_shop
 from nurt_client import AsyncStock, ConfigurationError, Line
 from nurt_client.ids import fingerprint
 from nurt_client.keys import config_key, config_text
 from tests.services.shops import SHOPS, Shop
 from tests.services.stack.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_what_is_weighed_under_another_plan_cannot_be_sold_yet(sale: tuple[Sale,
 
 def test_another_secret_than_the_flows_is_noticed_and_not_shown(sale: tuple[Sale, Shop]) -> None:
     flow, shop = sale
-    prefix = stock_settings(settings_of("redis://", Path())).prefix.encode()
+    prefix = flow.place[: flow.place.index(b"{")]
     for call in (lambda: shop.available(["A"], "web", "PL"), lambda: shop.reserve("1", [Line("1", "A", 1)], "web")):
         flow.client.set(config_key(prefix), config_text(16, fingerprint(bytes([1] * 16))))
         with pytest.raises(ConfigurationError, match=r"secret.*is not the one") as said:
@@ -174,3 +177,19 @@ def test_many_tasks_of_one_loop_share_a_client_and_never_more_pieces_than_there_
             return [bool(held) for held in await asyncio.gather(*asked)]
 
     assert sum(asyncio.run(buy())) == 10
+
+
+@pytest.mark.parametrize("page", ["README.md", "client/README.md"])
+def test_the_pages_examples_do_as_they_say(
+    url: str, tmp_path: Path, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flow = sale_of(url, tmp_path)
+    (example, *_) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    (tmp_path / "secret").write_text(SECRET)
+    ours = {"redis://redis:6379/0": url, "nurt-data/secret": f"{tmp_path}/secret", "shop_pl": "web", "A-1": "A"}
+    for theirs, own in ours.items():
+        assert theirs in example
+        example = example.replace(theirs, own)
+    exec(example, {})
+    assert flow.held() == (2, 1)
+    assert capsys.readouterr().out == "", "it was refused"
