@@ -42,7 +42,6 @@ def test_the_client_imports_nothing_but_itself_and_pythons_own(looked: dict[str,
     brought = {name.split(".")[0] for name in looked["modules"]}
     assert "nurt_client" in brought
     assert brought - {"nurt_client"} <= sys.stdlib_module_names
-    assert len(looked["modules"]) < 25, looked["modules"]
 
 
 def test_importing_and_opening_sets_nothing_in_the_process(looked: dict[str, Any]) -> None:

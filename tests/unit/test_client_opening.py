@@ -109,5 +109,5 @@ def test_nobody_who_answers_is_said_with_the_address_and_the_next_step() -> None
 
 
 def test_the_former_name_says_the_new_one() -> None:
-    with pytest.raises(ImportError, match=r"`pip install nurt-client`, then `from nurt_client import Line, Stock`"):
+    with pytest.raises(ImportError, match=r"`pip install nurt-client` .*, then `from nurt_client import Line, Stock`"):
         from nurt.stock import Stock  # noqa: F401
