@@ -15,7 +15,7 @@ help: ## Say what can be made
 
 setup: warm ## Make .venv from requirements.lock, compile the kernels
 
-$(STAMP): requirements.lock pyproject.toml tools/environment.sh
+$(STAMP): requirements.lock pyproject.toml client/pyproject.toml tools/environment.sh
 	@./tools/environment.sh
 	@touch $@
 
@@ -52,9 +52,9 @@ layouts: $(STAMP) ## Add new columns of stored tables to schemas/state-v1.json
 
 lock: ## Choose versions anew, by uv; commit both files
 	uv pip compile pyproject.toml --group dev --extra otlp --universal --generate-hashes --no-emit-index-url \
-		--upgrade --quiet -o requirements.lock
+		--no-emit-package nurt-client --upgrade --quiet -o requirements.lock
 	uv pip compile pyproject.toml --extra otlp -c requirements.lock --universal --generate-hashes --no-emit-index-url \
-		--no-annotate --quiet -o docker/requirements.lock
+		--no-emit-package nurt-client --no-annotate --quiet -o docker/requirements.lock
 
 up: ## The full stack in containers: Kafka, registry, Debezium, two databases, Redis, nurt
 	docker compose up --build --detach

@@ -43,7 +43,7 @@ def _name(requirement: str) -> str:
 def test_every_package_that_the_project_asks_for_is_in_the_lock() -> None:
     project = PROJECT["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["otlp"], *PROJECT["dependency-groups"]["dev"]]
-    assert {_name(requirement) for requirement in asked} <= _locked()
+    assert {_name(requirement) for requirement in asked} - {"nurt-client"} <= _locked()  # it lies beside, in client/
 
 
 def test_every_package_in_the_lock_is_checked_by_its_hash_wherever_it_comes_from() -> None:
@@ -108,15 +108,31 @@ def test_the_set_up_lets_uv_bring_a_python_when_there_is_none(bare_machine: Path
     assert "no Python 3.11 or 3.12" in done.stderr  # uv could not either
 
 
+def _wheel(project: Path, folder: Path) -> dict[str, bytes]:
+    """Build a wheel; returns its files."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""})
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The names in the wheel that users install."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""})
-    (built,) = folder.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
-        return archive.namelist()
+    return [*_wheel(ROOT, tmp_path_factory.mktemp("wheel"))]
+
+
+def test_the_clients_wheel_carries_its_sources_types_and_script_and_asks_for_two_packages(tmp_path: Path) -> None:
+    files = _wheel(ROOT / "client", tmp_path)
+    sources = ROOT / "client" / "src"
+    assert {name for name in files if ".dist-info/" not in name} == {
+        str(path.relative_to(sources)) for path in sources.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    }
+    assert {"nurt_client/py.typed", "nurt_client/ledger.lua"} <= {*files}
+    (metadata,) = (text.decode() for name, text in files.items() if name.endswith("/METADATA"))
+    assert re.findall(r"^Requires-Python: (.*)$", metadata, re.MULTILINE) == [">=3.11"]
+    assert re.findall(r"^Requires-Dist: ([a-z]+)", metadata, re.MULTILINE) == ["orjson", "redis"]
 
 
 def test_the_wheel_carries_contracts_presets_and_the_mappings_schema(wheel: list[str]) -> None:
@@ -167,7 +183,7 @@ def test_the_readme_names_only_commands_that_there_are() -> None:
 
 PAGES = [
     page.relative_to(ROOT).as_posix()
-    for folder in (".", "docs", "schemas", "benchmarks")
+    for folder in (".", "client", "docs", "schemas", "benchmarks")
     for page in sorted((ROOT / folder).glob("*.md"))
 ]
 

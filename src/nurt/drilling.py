@@ -29,12 +29,13 @@ from nurt.operators.stock_worker import StockSteps, StockWorker
 from nurt.operators.worker import Tick
 from nurt.settings import Settings
 from nurt.simulate.flash_sale import MAPPING, buyers, skus
-from nurt.stock import Line, Stock
 from nurt.wiring import SystemClock, fold_context, open_redis, read_mapping
-from nurt.wiring_stock import stock_settings
+from nurt.wiring_stock import open_shop, stock_settings
+from nurt_client import Line, Stock
 
 EXPIRES_S = 2.0
 """How long an abandoned checkout holds in the drill."""
+SECRET = "00" * 16
 
 
 @dataclass(slots=True)
@@ -64,10 +65,10 @@ class Outcome:
         return not (self.oversold or self.refused_wrongly or self.left or self.leaked)
 
 
-def shop(url: str, home: str, seed: int, process: int, attempts: int, count: int, begin: Any, told: Any) -> None:
+def shop(url: str, seed: int, process: int, attempts: int, count: int, begin: Any, told: Any) -> None:
     """Serve buyers; tells the main process (order, channel, sku) of those who paid."""
     refused = wrongly = 0
-    with Stock.open(settings_of(url, Path(home))) as stock:
+    with Stock.open(url, secret=SECRET) as stock:
         begin.wait()
         for buyer in buyers(seed, process, attempts, count):
             line = [Line("1", buyer.sku, 1)]
@@ -94,7 +95,7 @@ def settings_of(url: str, home: Path) -> Settings:
     mapping = home / "mapping.yaml"
     if not mapping.exists():
         mapping.write_text(MAPPING, encoding="utf-8")
-    return Settings(mapping=mapping, data=home, redis_url=url, secret="00" * 16)
+    return Settings(mapping=mapping, data=home, redis_url=url, secret=SECRET)
 
 
 class Sale:
@@ -201,7 +202,7 @@ def run(
         begin, told = spawn.Barrier(processes + 1), spawn.Queue()
         share = attempts // processes
         shops = [
-            spawn.Process(target=shop, args=(url, home, seed, number, share, count, begin, told))
+            spawn.Process(target=shop, args=(url, seed, number, share, count, begin, told))
             for number in range(processes)
         ]
         for one in shops:
@@ -264,7 +265,7 @@ def run(
         leaked = sale.held()[0]
         # whoever comes now gets what abandoned checkouts gave back, to the last piece
         late = 0
-        with Stock.open(settings) as last:
+        with open_shop(settings) as last:
             for sku in stock:
                 free = last.available([sku], "web", "PL")[sku]
                 for at in range(int(free) + 1):

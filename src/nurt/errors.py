@@ -1,25 +1,21 @@
-"""Operating failures. Expected bad data is a value (`model.refusal`), never one of these."""
+"""Operating failures. Expected bad data is a value (`model.refusal`), never one of these.
 
+The first three are those of the shop's client, which may meet them, too.
+"""
 
-class NurtError(Exception):
-    """Base of every failure that nurt raises on purpose.
+from __future__ import annotations
 
-    The message has the form ``<doing what> <which>: <what was found> (<expected>); <next step>``.
-    """
+from nurt_client.errors import ConfigurationError, ConnectionFailed, NurtError
 
-    exit_code = 1
-
-
-class ConfigurationError(NurtError):
-    """The settings or the mapping cannot be used as written; the message names file and line."""
-
-    exit_code = 2
-
-
-class ConnectionFailed(NurtError):
-    """A service that nurt needs does not answer, after retries."""
-
-    exit_code = 3
+__all__ = [
+    "ConfigurationError",
+    "ConnectionFailed",
+    "Fenced",
+    "NurtError",
+    "OffsetLost",
+    "SourceHalted",
+    "StateTooNew",
+]
 
 
 class OffsetLost(NurtError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -62,6 +61,8 @@ from nurt.operators.worker import Tick, Worker
 from nurt.ports import DayClock, MessageLog, ProfileSink, Register, SchemaRegistry
 from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.settings import Settings
+from nurt_client.ids import fingerprint
+from nurt_client.keys import config_text
 
 START_AWAY_MAX_S = 30.0
 """How long a start waits for Redis: what supervises us may be quicker than its restart or failover."""
@@ -332,13 +333,13 @@ def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
     settings.data.mkdir(parents=True, exist_ok=True)
     context = fold_context(read_mapping(settings), Ids(settings.ids_secret()))
     realms = tuple(sorted(set(context.realm.values())))
-    secret = hashlib.blake2b(settings.ids_secret(), digest_size=8).hexdigest()
+    secret = fingerprint(settings.ids_secret())
     deployment = Deployment(settings.shards, secret, realms)
     register = open_register(settings)
     check_deployment(register.records(), deployment)
     check_halts(register.records())
     keys = Keys(settings.prefix, settings.shards)
-    agree(client, keys, f"{settings.shards} shards, secret {secret}")
+    agree(client, keys, config_text(settings.shards, secret))
     number = register.append({"kind": "start"})
     records = register.records()
     run = run_number(records, number)

@@ -26,6 +26,8 @@ from nurt.operators.stock_worker import StockSteps, StockWorker
 from nurt.ports import MomentClock, StockSink
 from nurt.settings import Settings
 from nurt.wiring import Current, Launched, SystemClock, fold_context, launch, open_redis, read_mapping
+from nurt_client import Stock
+from nurt_client.keys import stock_prefix
 
 _logger = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ def stock_settings(settings: Settings) -> Settings:
     return replace(
         settings,
         secret=settings.ids_secret().hex(),
-        prefix=f"{settings.prefix}-stock",
+        prefix=stock_prefix(settings.prefix),
         data=settings.data / "stock",
         kafka_input=None if source is None else replace(source, group=f"{source.group}-stock"),
         control_topic=f"{settings.control_topic}-stock",
@@ -44,6 +46,23 @@ def stock_settings(settings: Settings) -> Settings:
         duckdb=None,
         parquet=None,
     )
+
+
+def open_shop(settings: Settings, realm: str = "default") -> Stock:
+    """Open a deployment's stock as a shop does.
+
+    Args:
+        settings: of the deployment.
+
+    Raises ConfigurationError when the mapping has no such realm.
+    """
+    realms = {system.realm for system in read_mapping(settings).systems.values()}
+    if realm not in realms:
+        raise ConfigurationError(
+            f"opening stock of realm {realm!r}: the mapping has no system of it (expected one of "
+            f"{', '.join(sorted(realms))}); name one"
+        )
+    return Stock(open_redis(settings), settings.ids_secret(), settings.prefix, realm)
 
 
 def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:

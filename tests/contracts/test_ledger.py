@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from nurt.adapters.redis_store import LEDGER_SCRIPT
 from nurt.cli.stock import REFUSED
-from nurt.core.stock.ledger import Ledger, read_held
+from nurt.core.stock.ledger import Ledger
 from nurt.core.stock.routes import compile_routes
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt_client.ledger import LEDGER_SCRIPT, read_held
 from tests.services.stack.redis_server import RedisServer
 
 PLACE = b"t{r:default}"

@@ -13,10 +13,10 @@ from nurt.adapters.redis_client import open_client
 from nurt.adapters.redis_store import RedisStore, claim
 from nurt.adapters.redis_wire import Wire
 from nurt.adapters.resp import Packed
-from nurt.adapters.stock_reading import LedgerClient
 from nurt.errors import ConnectionFailed
 from nurt.model.change import Change
 from nurt.model.keys import Keys
+from tests.services.shops import SHOPS
 from tests.services.stack.redis_server import RedisServer
 
 KEYS = Keys("t", 1)
@@ -91,6 +91,9 @@ def test_others_hear_of_it_too(server: RedisServer, case: str) -> None:
         refuse(aside)
     with pytest.raises(ConnectionFailed, match="it takes no writes"):
         patiently(client, lambda: client.set("a", 1), away_max_s=0.1)
-    with pytest.raises(ConnectionFailed, match="held once"):
-        LedgerClient(client, PLACE).call("open")
+    for opens in SHOPS.values():
+        shop = opens(server.url, secret="00" * 16)
+        with pytest.raises(ConnectionFailed, match=r"it takes no writes.*held once"):
+            shop.release("1", "web")
+        shop.close()
     assert issubclass(TakesNoWrites, AWAY)

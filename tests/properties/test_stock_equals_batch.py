@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from nurt.core.stock.tokens import ledger_token
 from nurt.model.stock_plan import UNIT
+from nurt_client.ids import ledger_token
 from tests.oracle.frames import batch_of
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS

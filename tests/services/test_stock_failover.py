@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nurt.drilling import Sale, settings_of
+from nurt.drilling import SECRET, Sale, settings_of
 from nurt.errors import ConnectionFailed, Fenced
-from nurt.stock import Held, Line, Stock
 from nurt.wiring_stock import close_reservations, stock_settings
+from nurt_client import Held, Line
+from tests.services.shops import SHOPS, Shop
 from tests.services.stack.sentinels import Guarded, guarded, wait_until
 from tests.services.test_stock_client import level
 
@@ -22,7 +23,7 @@ def group() -> Iterator[Guarded]:
         yield group
 
 
-def reserve_until_answered(shop: Stock, order: str, seconds: float = 20.0) -> tuple[Held, int]:
+def reserve_until_answered(shop: Shop, order: str, seconds: float = 20.0) -> tuple[Held, int]:
     """Ask as a shop does that tries again; says how often it was told that nobody answers."""
     deadline, failed = time.monotonic() + seconds, 0
     while True:
@@ -35,12 +36,13 @@ def reserve_until_answered(shop: Stock, order: str, seconds: float = 20.0) -> tu
             time.sleep(0.05)
 
 
+@pytest.mark.parametrize("kind", SHOPS)
 def test_a_shop_is_answered_by_the_new_primary_and_a_flow_whose_server_forgot_closes_the_ledger(
-    group: Guarded, tmp_path: Path
+    group: Guarded, tmp_path: Path, kind: str
 ) -> None:
     first, second = group.servers
     settings = settings_of(group.url, tmp_path)
-    sale, shop = Sale(settings), Stock.open(settings)
+    sale, shop = Sale(settings), SHOPS[kind](group.url, secret=SECRET)
     sale.feed("stock_level", [level("A", 10)])
     sale.tick()
     assert shop.reserve("1", [Line("1", "A", 3)], "web", "PL")

@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import AuthenticationError, MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.sentinel import MasterNotFoundError
 
 from nurt.adapters.redis_client import place_of, remedy_of
 from nurt.errors import ConfigurationError, ConnectionFailed
+from nurt_client.connecting import is_no_writes
 
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 """What a server that is away looks like; anything else is an answer."""
@@ -28,7 +29,6 @@ AWAY_MAX_S = 60.0
 DELIVERY_AWAY_MAX_S = 300.0
 """Of a delivery, and of what is kept for it: nobody waits for them."""
 BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
-_NO_WRITES = ("READONLY", "NOREPLICAS", "MASTERDOWN")
 
 Answer = TypeVar("Answer")
 _logger = logging.getLogger(__name__)
@@ -44,17 +44,6 @@ def raise_away(error: Exception) -> None:
         raise error
     if is_no_writes(error):
         raise TakesNoWrites(str(error)) from error
-
-
-def is_no_writes(error: Exception) -> bool:
-    """Say whether an error means that a write was refused whole, by a server that takes none.
-
-    Source: Redis, `processCommand`: both are looked at before a command, or a transaction, does anything.
-    """
-    if isinstance(error, ReadOnlyError | MasterDownError):
-        return True
-    # EXECABORT says why behind "because of:"
-    return isinstance(error, ResponseError) and any(code in str(error)[:60] for code in _NO_WRITES)
 
 
 class Patience:

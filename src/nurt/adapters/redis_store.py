@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import orjson
@@ -25,11 +24,11 @@ from nurt.model.refusal import Refused
 from nurt.model.types import KeyRows
 from nurt.model.units import Day, Millis
 from nurt.model.values import Values
+from nurt_client.ledger import LEDGER_SCRIPT
 
 Answer = TypeVar("Answer")
 
 SCAN_COUNT = 5_000
-LEDGER_SCRIPT = files("nurt.adapters").joinpath("ledger.lua").read_bytes()
 _logger = logging.getLogger(__name__)
 
 

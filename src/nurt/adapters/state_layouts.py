@@ -31,6 +31,7 @@ from nurt.core.tables import VERSION
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.keys import Keys
 from nurt.schemas import first_layouts
+from nurt_client.keys import config_key
 
 _LATER = "; layouts of a later version: "
 """Between the fingerprint and the digest, in the line of state that does not have the first layouts."""
@@ -59,7 +60,7 @@ def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = N
     first = first_layouts()
     line = (fingerprint if known == first else f"{fingerprint}{_LATER}{digest(known)}").encode()
     record = orjson.dumps({"version": VERSION, "tables": known})
-    config, recorded = keys.named("config"), keys.named("layouts")
+    config, recorded = config_key(keys.prefix), keys.named("layouts")
     while True:
         with client.pipeline() as pipe, suppress(WatchError):
             pipe.watch(config, recorded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -24,9 +24,11 @@ from nurt.model.units import Day, Micros, Millis, in_micros
 from nurt.model.values import Values
 from nurt.operators.stock_view import Looked, StockView
 from nurt.settings import Settings
-from nurt.stock import EXPIRES_S, Line, Stock, decimals
 from nurt.wiring import SystemClock, fold_context, open_redis, read_mapping
-from nurt.wiring_stock import stock_settings
+from nurt.wiring_stock import open_shop, stock_settings
+from nurt_client import EXPIRES_S, Line
+from nurt_client.ids import sku_id
+from nurt_client.quantities import to_decimal
 
 FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LINES = ("ordered", "returned", "booked", "shipped", "remaining")
@@ -96,7 +98,7 @@ def show_stock(
     """Print what can be sold of a sku, and why."""
     view, realms, ids = opened
     for realm in realms:
-        looked = view.look(realm, words_of([ids.one(f"sku\x1f{sku}")]), SystemClock().now())
+        looked = view.look(realm, words_of([sku_id(ids, sku)]), SystemClock().now())
         if len(looked.ids):
             break
     else:
@@ -257,7 +259,7 @@ def reserve(
     for at, text in enumerate(lines, 1):
         sku, _, quantity = text.rpartition("=") if "=" in text else (text, "", "1")
         wanted.append(Line(str(at), sku, quantity))
-    with deployment(config) as settings, Stock.open(settings, realm) as shop:
+    with deployment(config) as settings, open_shop(settings, realm) as shop:
         held = shop.reserve(order_number, wanted, channel, market, expires_s)
     told = {"status": held.status, "sku": held.sku, "available": held.available, "until_ms": held.until_ms}
     if as_json:
@@ -278,8 +280,13 @@ def release(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Let go of what an order reserved."""
-    with deployment(config) as settings, Stock.open(settings, realm) as shop:
+    with deployment(config) as settings, open_shop(settings, realm) as shop:
         page.print("released" if shop.release(order_number, channel) else "nothing was reserved under this number")
+
+
+def decimals(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Turn quantities of a row into decimals, for people."""
+    return {**row, **{name: to_decimal(row[name]) for name in names}}
 
 
 def _time(moment: Micros | None) -> str:

@@ -73,6 +73,7 @@ import numpy as np
 
 from nurt.limits import SHARDS_MAX
 from nurt.model.types import Bytes, KeyRows, Words
+from nurt_client.keys import realm_place
 
 
 class Keys:
@@ -96,7 +97,7 @@ class Keys:
 
     def realm_place(self, realm: str) -> bytes:
         """Name the place of a realm."""
-        return b"%s{r:%s}" % (self.prefix, realm.encode())
+        return realm_place(self.prefix, realm)
 
     def is_every_shard(self, places: Iterable[bytes]) -> bool:
         """Say whether these places hold all shards: then their worker is the only one."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nurt.model.units import NO_AMOUNT, Amount
+from nurt_client.quantities import UNIT as TEN_THOUSANDTHS
 
-UNIT = Amount(10_000)
+UNIT = Amount(TEN_THOUSANDTHS)
 """Quantities are kept in ten-thousandths, as every amount."""
 
 AT_BOOKING, AT_SHIPMENT = "booking", "shipment"

@@ -30,6 +30,7 @@ from nurt.model.types import Int64s
 from nurt.model.units import Millis
 from nurt.operators.stock_view import SHARES, Looked, StockView
 from nurt.ports import Store
+from nurt_client.ids import sku_id
 
 SHOWN, SAID, STUCK = b"v", b"b", b"n"
 SEARCH_MS = 300_000
@@ -180,7 +181,7 @@ class StockPublisher:
         recent = self._recent.get(realm)
         if recent is None:
             return []
-        papers = recent.of(self._context.ids.one(f"sku\x1f{sku}"), ORDERS_NAMED_MAX)
+        papers = recent.of(sku_id(self._context.ids, sku), ORDERS_NAMED_MAX)
         values = self._store.read(self._keys.in_realm(SHARES, realm, papers)) if papers else []
         rows = SHARE.unpack(values, ("part", "sku"))
         still = rows.filter((pl.col("part") == HOLD) & (pl.col("sku") == sku))[OWNER].unique().to_list()

@@ -30,6 +30,7 @@ from nurt.operators.stock_kit_holds import HELD, holds_with_kits, overlaid
 from nurt.operators.stock_kits import Kits
 from nurt.operators.stock_view import FEEDS, PROMISE, SHELF
 from nurt.ports import Store
+from nurt_client.ids import sku_id
 
 PROMISE_MAX = 9_000_000_000_000_000
 """What the ledger's script, whose numbers are doubles, can count; more is not promised."""
@@ -170,7 +171,7 @@ class ShelvesStage:
             for at, one in enumerate(ids):
                 if at in moments or one in looked_at:
                     due[b"S" + one + tail] = moments.get(at)
-        return ids + [self._context.ids.one(f"sku\x1f{kit}") for kit in kits]
+        return ids + [sku_id(self._context.ids, kit) for kit in kits]
 
     def _moments(self, supplied: Int64s, held: Values, as_of_ms: Millis) -> dict[int, int]:
         """Say when the clock changes a shelf next: a booking's grace ends, a supply comes nearer."""

@@ -16,7 +16,6 @@ from nurt.core.stock.components import MEMBER_BYTES, Members, components, joins,
 from nurt.core.stock.feeds import Feeds
 from nurt.core.stock.figures import Figures, figures_of, free_of_kits
 from nurt.core.stock.kits import KITS_DEEP_MAX, leaves_of
-from nurt.core.stock.ledger import read_held
 from nurt.core.stock.papers import DONE_ORDER, Joined, join_papers
 from nurt.core.stock.routes import Routes
 from nurt.core.stock.said import DOCUMENT, KIT_PART, ORDER, PAPERS, SHELVES, SHIPMENT, sku_ids
@@ -29,6 +28,7 @@ from nurt.model.types import Int64s, Words
 from nurt.model.units import Amount, Millis
 from nurt.model.values import Values
 from nurt.operators.stock_kit_holds import HELD, Load, holds_with_kits
+from nurt_client.ledger import read_held
 
 PAPER, INDEX, SHARES, SHELF, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
 FEEDS = b"e"

@@ -1,7 +1,7 @@
 """The ledger of reservations, in Python: what a worker says to it, and its meaning, which the Lua script is held to.
 
-The script (`adapters/ledger.lua`) is the only writer of the ledger; `Ledger` is the same over a dict, for memory stores
-and as the script's oracle.
+The script (`ledger.lua` of nurt_client) is the only writer of the ledger; `Ledger` is the same over a dict, for memory
+stores and as the script's oracle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from nurt.model.change import Call, Change
 from nurt.model.units import NO_TIME, Millis
+from nurt_client.ledger import read_held
 
 Argument = bytes | str | int
 
@@ -198,9 +199,3 @@ class Ledger:
             else:
                 self._values.pop(self._place + b"m" + one, None)
             self._due[b"S" + one + self._realm] = 0
-
-
-def read_held(value: bytes | None) -> dict[str, int]:
-    """Read what reservations hold of a sku, by route."""
-    rows = (line.split("\t") for line in (value or b"").decode().splitlines())
-    return {route: int(quantity) for route, quantity in rows}

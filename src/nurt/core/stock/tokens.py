@@ -61,13 +61,8 @@ def order_token(ids: Ids, number: str) -> bytes:
     return ids.one(f"o\x1f{number}")
 
 
-def ledger_token(ids: Ids, channel: str, number: str) -> bytes:
-    """Name the token of an order of a channel: what its reservations are kept under."""
-    return ids.one(f"r\x1f{channel}\x1f{number}")
-
-
 def ledger_tokens(ids: Ids, channels: pl.Series, numbers: pl.Series) -> pl.Series:
-    """Name the tokens of orders of channels, as `ledger_token` does."""
+    """Name the tokens of orders of channels, as the client's `ledger_token` does."""
     return ids.of(pl.select(pl.concat_str([pl.lit("r"), channels, numbers], separator="\x1f")).to_series())
 
 

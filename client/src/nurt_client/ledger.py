@@ -1,0 +1,16 @@
+"""The ledger's script, and how its values are read."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from pathlib import Path
+
+LEDGER_SCRIPT = Path(__file__).with_name("ledger.lua").read_bytes()
+LEDGER_SHA = sha1(LEDGER_SCRIPT, usedforsecurity=False).hexdigest()
+"""The name by which a server knows the script."""
+
+
+def read_held(value: bytes | None) -> dict[str, int]:
+    """Read what reservations hold of a sku, by route, in ten-thousandths."""
+    rows = (line.split("\t") for line in (value or b"").decode().splitlines())
+    return {route: int(quantity) for route, quantity in rows}
