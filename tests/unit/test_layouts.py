@@ -21,7 +21,6 @@ from nurt.core.ids import Ids
 from nurt.core.joined_links import join_links
 from nurt.core.layout_changes import differences, digest, grown, listed, misread
 from nurt.core.memberships import read_members, read_own
-from nurt.core.packing import put_varint
 from nurt.core.plain_rows import unpack_rows
 from nurt.core.profile import Profiles
 from nurt.core.row_arrays import Layout, read_values
@@ -32,6 +31,7 @@ from nurt.core.stock import papers, promise, said, told
 from nurt.core.sums import fold_sums
 from nurt.core.table_rows import Rows
 from nurt.core.tables import OWNER, VERSION, Table
+from nurt.core.varint import put_unsigned
 from nurt.errors import StateTooNew
 from nurt.model.values import Values
 from nurt.schemas import first_layouts
@@ -332,7 +332,7 @@ SHARE = bytes([VERSION, 0b1, 0, 0b10001, 2, 2])
 def _later(columns: int, version: int, bit: int) -> bytes:
     """Write a row of a later version: it has one column, by its bit; what follows is all ones."""
     bitmap = np.empty(16, dtype=np.uint8)
-    end = put_varint(bitmap, 0, np.uint64(1 << bit) if bit >= columns else 0)
+    end = put_unsigned(bitmap, 0, np.uint64(1 << bit) if bit >= columns else 0)
     return bytes([version]) + bitmap[:end].tobytes() + b"\x7f" * 40
 
 
