@@ -23,10 +23,10 @@ from benchmarks.memory import every_customer
 from benchmarks.small_flow import decode_offsets
 from benchmarks.trees import Run, Tree, run
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import orders_load
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.bulk_stock import STOCK_MAPPING, stock_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.envelopes import orders_load
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.bulk.stock import STOCK_MAPPING, stock_load
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.redis_server import RedisServer
 
 Figures = dict[str, float]

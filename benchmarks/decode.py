@@ -19,7 +19,7 @@ from typing import Any
 import fastavro
 import polars as pl
 
-from nurt.core.avro import compile_reader, compile_writer
+from nurt.avro import compile_reader, compile_writer
 
 SOURCE = {
     "type": "record",

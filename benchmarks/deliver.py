@@ -24,16 +24,16 @@ from typing import Any
 
 from redis import Redis
 
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.core.delivery_diff import Rules
-from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_notes import Message
-from nurt.core.delivery_record import Marks
-from nurt.delivering_config import KINDS, read_preset
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.app.delivery_config import KINDS, read_preset
+from nurt.delivery.diff import Rules
+from nurt.delivery.journal import Message
+from nurt.delivery.last_known import Marks
+from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.__main__ import FAKES
 from nurt.fake.server import running
 from nurt.model.keys import Keys
-from nurt.operators.deliver import Deliverer
 from tests.contracts.published import encode, id_of, profile
 from tests.delivery.scene import chosen, mapping_of
 from tests.services.stack.redis_server import running_redis
@@ -107,7 +107,7 @@ def people(rows: int, revision: int, surname: str) -> list[Message]:
 
 def deliverer(url: str, mapping: DestinationMapping, client: Redis) -> Deliverer:
     """Open a delivery with a memory of its own."""
-    from nurt.adapters.delivery_rows import Wishes
+    from nurt.delivery.read.profiles import Wishes
 
     store = DeliveryStore(client, Keys(uuid.uuid4().hex[:8], 16), "bench")
     store.begin()

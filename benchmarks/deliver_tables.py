@@ -22,12 +22,12 @@ import httpx2 as httpx
 from redis import Redis
 
 from benchmarks.deliver import _cpu_s
-from nurt.adapters.delivery_families import FAMILIES, tables_of
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.core.delivery_notes import Message
-from nurt.delivering_config import TABLE_KINDS
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.app.delivery_config import TABLE_KINDS
+from nurt.delivery.journal import Message
+from nurt.delivery.read.families import FAMILIES, tables_of
+from nurt.delivery.run.table_deliverer import Shelf, TableDeliverer
 from nurt.model.keys import Keys
-from nurt.operators.deliver_tables import Shelf, TableDeliverer
 from tests.contracts.published import encode, id_of, rich
 from tests.delivery.scene import mapping_of
 from tests.services.stack.daemon import free_ports

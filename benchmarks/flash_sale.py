@@ -1,4 +1,4 @@
-"""Measure the oversell drill (`nurt drill`, `src/nurt/drilling.py`) on a Valkey of its own.
+"""Measure the oversell drill (`nurt drill`, `src/nurt/app/drill.py`) on a Valkey of its own.
 
 Run: python -m benchmarks.flash_sale [--attempts N] [--processes N]
 """
@@ -10,7 +10,7 @@ import json
 import os
 
 from benchmarks.deployment import running_valkey
-from nurt.drilling import Outcome, run
+from nurt.app.drill import Outcome, run
 
 
 def main() -> None:

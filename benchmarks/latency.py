@@ -32,9 +32,9 @@ from benchmarks.deployment import PREFIX, running_nurt, running_valkey, wait_for
 from benchmarks.load import make_topics
 from benchmarks.trees import HERE, Tree
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import Topic
-from nurt.simulate.schemas import SchemaBook
-from nurt.simulate.tables import SHOP_TABLES
+from nurt.simulate.bulk.envelopes import Topic
+from nurt.simulate.company.tables import SHOP_TABLES
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
 
 KINDS = ("customer_entity", "customer_address_entity", "sales_order", "sales_order_item")

@@ -26,9 +26,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import orders_load
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.envelopes import orders_load
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.connector.schemas import SchemaBook
 
 JOBS = {"mixed": mixed_load, "orders": orders_load}
 

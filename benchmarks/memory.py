@@ -24,10 +24,10 @@ import redis
 from benchmarks.deployment import PREFIX, Running, running_nurt, running_valkey, wait_for_keys
 from benchmarks.load import make_topics, produce
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import CHUNK_ROWS, Topic
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.schemas import SchemaBook
-from nurt.simulate.tables import SHOP_TABLES
+from nurt.simulate.bulk.envelopes import CHUNK_ROWS, Topic
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.company.tables import SHOP_TABLES
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
 
 PARTITIONS = 8

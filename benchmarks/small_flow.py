@@ -31,21 +31,21 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 from redis import Redis
 
-from nurt.adapters.file_register import FileRegister
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.redis_store import RedisStore, claim
-from nurt.core.avro import compile_reader
-from nurt.core.wire import split_wire
-from nurt.model.change import Change
+from nurt.adapters.files.control_log import FileRegister
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.redis.store import RedisStore, claim
+from nurt.app.profiles import SystemClock
+from nurt.avro import compile_reader
+from nurt.debezium.wire import split_wire
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
 from nurt.model.raw import RawBatch
-from nurt.operators.routing import Routes
-from nurt.operators.source import Reading, Topics
-from nurt.operators.worker import Tick
+from nurt.model.state_write import Change
 from nurt.ports import MessageLog
-from nurt.wiring import SystemClock
+from nurt.profiles.worker import Tick
+from nurt.runtime.routing import Routes
+from nurt.runtime.source import Reading, Topics
 
 Int64s = npt.NDArray[np.int64]
 PATHS = ("after.customer_id", "after.gross", "after.placed_at")

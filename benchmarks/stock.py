@@ -32,8 +32,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from benchmarks.deployment import running_valkey
 from benchmarks.load import make_topics, produce
 from benchmarks.throughput import timed
-from nurt.simulate.bulk_stock import STOCK_MAPPING, stock_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.stock import STOCK_MAPPING, stock_load
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
 
 PARTITIONS = 8
@@ -78,7 +78,7 @@ def plain(bootstrap: str, topics: list[str], schemas: dict[int, Any], events: in
 
 def settings_of(place: dict[str, str], load: dict[str, Any], url: str, stop_at_end: bool) -> Any:
     """Describe a deployment of its own."""
-    from nurt.adapters.kafka_settings import KafkaSettings
+    from nurt.adapters.kafka.settings import KafkaSettings
     from nurt.settings import KafkaInput, Settings
 
     home = Path(tempfile.mkdtemp(prefix="nurt-stock-", dir=place["home"]))
@@ -107,8 +107,8 @@ def contest(name: str, job: str, place: dict[str, str]) -> dict[str, float]:
         return {"events": events, "seconds": seconds, "rss_mb": _rss_mb()}
     from redis import Redis
 
-    from flows.stock import stock
-    from nurt.running import run_stock_here
+    from nurt.app.running import run_stock_here
+    from nurt.flows.stock import stock
 
     with running_valkey() as server:
         client: Any = Redis.from_url(server.url)
@@ -130,10 +130,10 @@ def delay(place: dict[str, str], seconds_s: float = 20.0) -> dict[str, float]:
     """Measure from an event's production to its promise in Redis, 20 events a second."""
     from redis import Redis
 
-    from flows.stock import stock
-    from nurt.core.ids import Ids
-    from nurt.running import run_stock_here
-    from nurt.wiring_stock import stock_settings
+    from nurt.app.running import run_stock_here
+    from nurt.app.stock import stock_settings
+    from nurt.columnar.ids import Ids
+    from nurt.flows.stock import stock
 
     book = SchemaBook()
     first = next(stock_load(2000, book, skus=500, partitions=PARTITIONS, chunk_rows=2000))

@@ -37,9 +37,9 @@ import redis
 from benchmarks.deployment import running_valkey
 from benchmarks.load import make_topics, produce
 from benchmarks.peers import per_record, plain_loop
-from nurt.simulate.bulk import ORDERS_MAPPING, orders_load
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.envelopes import ORDERS_MAPPING, orders_load
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.kafka import running_kafka
 
 PARTITIONS = 8
@@ -84,9 +84,9 @@ def small(place: dict[str, str], load: dict[str, Any], redis_url: str) -> float:
 
 def whole(name: str, place: dict[str, str], load: dict[str, Any], redis_url: str) -> float:
     """Run nurt's real flow over a load, from an empty state, until the topics' ends."""
-    from flows.profiles import profiles
-    from nurt.adapters.kafka_settings import KafkaSettings
-    from nurt.running import run_here
+    from nurt.adapters.kafka.settings import KafkaSettings
+    from nurt.app.running import run_here
+    from nurt.flows.profiles import profiles
     from nurt.settings import KafkaInput, Settings
 
     home = Path(tempfile.mkdtemp(prefix=f"nurt-{name}-", dir=place["home"]))
@@ -113,7 +113,7 @@ def whole(name: str, place: dict[str, str], load: dict[str, Any], redis_url: str
 
 def timed(run: Callable[[], None]) -> float:
     """Run nurt; count from the first message that it polled, as the plain loop does."""
-    from nurt.adapters.kafka_log import KafkaLog
+    from nurt.adapters.kafka.log import KafkaLog
 
     first: list[float] = []
     poll = KafkaLog.poll

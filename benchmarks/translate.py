@@ -16,11 +16,11 @@ from typing import Any
 
 import fastavro
 
-from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
-from nurt.core.wire import split_wire
+from nurt.columnar.ids import Ids
+from nurt.debezium.wire import split_wire
+from nurt.mapping.load import load_mapping
 from nurt.model.raw import RawBatch
-from nurt.operators.translate import Translator
+from nurt.translate.translator import Translator
 
 
 def optional(type_: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.delivering import Delivery
+from nurt.app.delivery import Delivery
 
 
 def deliver(delivery: Delivery) -> Dataflow:

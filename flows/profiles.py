@@ -4,7 +4,7 @@
 
 Every stage keeps its state in Redis and owns some shards of it; a micro-batch costs it one read and one write.
 What a stage says to the next is its stored state, said again on every replay, so a crash between two stages loses
-nothing. `nurt run` runs this file; so does `python -m bytewax.run flows.profiles` with NURT_CONFIG set.
+nothing. `nurt run` runs this file; so does `python -m bytewax.run nurt.flows.profiles` with NURT_CONFIG set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.wiring import Current
+from nurt.app.profiles import Current
 
 
 def profiles(current: Current) -> Dataflow:

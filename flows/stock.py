@@ -4,7 +4,7 @@
 
 It reads the topics that the flow of profiles reads, by the same mapping, and keeps state, run numbers and commits of
 its own, so that neither holds up the other. `nurt run --flow stock` runs this file; so does
-`python -m bytewax.run flows.stock` with NURT_CONFIG set.
+`python -m bytewax.run nurt.flows.stock` with NURT_CONFIG set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.wiring_stock import StockCurrent
+from nurt.app.stock import StockCurrent
 
 
 def stock(current: StockCurrent) -> Dataflow:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nurt.core.profile import Profiles
-from nurt.model.values import Values
+from nurt.columnar.values import Values
+from nurt.profiles.golden_record.write import Profiles
 
 Account = tuple[bytes | None, bytes | None]
 """Values of ACCOUNT_SLOTS and of SUMS."""

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nurt.core.ids import Ids
-from nurt.core.mapping import Mapping, load_mapping
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import Mapping, load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import Headers, RawBatch
-from nurt.operators.translate import Translator
+from nurt.translate.translator import Translator
 from tests.naive_translator import NaiveTable
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -9,11 +9,11 @@ from typing import Any
 
 import fastavro
 
-from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
-from nurt.core.source_epochs import SourceEpochs
+from nurt.columnar.ids import Ids
+from nurt.control.source_epochs import SourceEpochs
+from nurt.mapping.load import load_mapping
 from nurt.model.raw import Headers, RawBatch
-from nurt.operators.translate import Translator
+from nurt.translate.translator import Translator
 from tests.corpus_messages import Schemas
 
 KEY_ID, VALUE_ID = 1, 2

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import fastavro
 
-from nurt.core.ids import Ids
+from nurt.columnar.ids import Ids
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.raw import RawBatch
 

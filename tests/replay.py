@@ -12,9 +12,9 @@ from typing import Any
 
 import fastavro
 
-from nurt.simulate.columns import UNAVAILABLE
-from nurt.simulate.messages import Message
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.connector.columns import UNAVAILABLE
+from nurt.simulate.connector.messages import Message
+from nurt.simulate.connector.schemas import SchemaBook
 
 EPOCH = datetime(1970, 1, 1)
 

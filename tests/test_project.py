@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from nurt.app.delivery_config import read_destinations
 from nurt.cli import app
-from nurt.core.mapping import load_mapping
-from nurt.delivering_config import read_destinations
+from nurt.mapping.load import load_mapping
 from nurt.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -144,13 +144,13 @@ def test_the_wheel_carries_contracts_presets_and_the_mappings_schema(wheel: list
 
 
 def test_the_wheel_carries_nothing_but_the_package_and_its_flows(wheel: list[str]) -> None:
-    assert {f"flows/{path.name}" for path in (ROOT / "flows").glob("*.py")} <= set(wheel)
-    assert [name for name in wheel if not re.match(r"nurt/|flows/|nurt-[^/]+\.dist-info/", name)] == []
+    assert {f"nurt/flows/{path.name}" for path in (ROOT / "flows").glob("*.py")} <= set(wheel)
+    assert [name for name in wheel if not re.match(r"nurt/|nurt-[^/]+\.dist-info/", name)] == []
     assert [name for name in wheel if name.endswith((".pyc", ".nbc", ".nbi"))] == []
 
 
-def test_flows_know_wiring_operators_and_bytewax_only() -> None:
-    allowed = re.compile(r"(__future__|bytewax|nurt\.(wiring|wiring_stock|delivering|operators|errors|settings))(\.|$)")
+def test_flows_know_their_assembly_the_runtime_and_bytewax_only() -> None:
+    allowed = re.compile(r"(__future__|bytewax|nurt\.(app|runtime|errors|settings))(\.|$)")
     found = {}
     for path in sorted((ROOT / "flows").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

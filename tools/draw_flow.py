@@ -172,7 +172,7 @@ def read_keys(catalogue: str) -> list[list[Key]]:
 
 def drawn_flows() -> list[Flow]:
     """Read nurt's three flows."""
-    from flows import deliver, profiles, stock
+    from nurt.flows import deliver, profiles, stock
     from nurt.model import keys
 
     of_profiles, of_stock = read_keys(keys.__doc__ or "")[:2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nurt.core.layout_changes import grown
-from nurt.core.layouts import LAYOUTS
+from nurt.state.layout_changes import grown
+from nurt.state.layouts import LAYOUTS
 
 SNAPSHOT = Path(__file__).parents[1] / "schemas" / "state-v1.json"
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from nurt.core.delivery_notes import Mapped, Message, Notes, Parked
-from nurt.core.delivery_rate import Bucket
-from nurt.core.delivery_record import Record
-from nurt.core.delivery_tables import TableBatch
-from nurt.model.change import Change
+from nurt.columnar.types import KeyRows
+from nurt.columnar.values import Values
+from nurt.delivery.journal import Mapped, Message, Notes, Parked
+from nurt.delivery.last_known import Record
+from nurt.delivery.rate_limit import Bucket
+from nurt.delivery.table_family import TableBatch
 from nurt.model.delivery import Answer, Call, Limits, Refusal
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
+from nurt.model.state_write import Change
 from nurt.model.stock_published import StockBatch
-from nurt.model.types import KeyRows
 from nurt.model.units import Day, Millis
-from nurt.model.values import Values
 
 
 class SchemaRegistry(Protocol):

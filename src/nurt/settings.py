@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from nurt.adapters.kafka_settings import KafkaSettings, Option, fill_in
+from nurt.adapters.kafka.settings import KafkaSettings, Option, fill_in
 from nurt.errors import ConfigurationError
 
 SECRET_BYTES = 16

@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import duckdb
 from redis import Redis
 
-from nurt.adapters.profile_reader import read_profile
-from nurt.model.kept_profile import ERASED, KeptProfile
+from nurt.inspect.profile_reader import read_profile
+from nurt.model.stored_profile import ERASED, KeptProfile
 from tests.services.stack.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[2]
-START = "import sys; from pathlib import Path; from nurt.running import run_cluster; "
+START = "import sys; from pathlib import Path; from nurt.app.running import run_cluster; "
 START += "sys.exit(run_cluster(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == 'rebuild', flow=sys.argv[4]))"
 PREFIX = "nurt"
 
@@ -119,7 +119,7 @@ class Cluster:
 def _kill(pid: int) -> None:
     """End a worker; its number may be another process's by now."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        if b"nurt.running" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"nurt.app.running" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
 
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.registry import FolderRegistry
-from nurt.core.ids import Ids
-from nurt.core.mapping import Mapping
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import Mapping
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, Truncated
-from nurt.operators.translate import Translator
+from nurt.translate.translator import Translator
 from tests.oracle.final_row import FinalRow, Position
 from tests.oracle.places import highest_after, is_old_news, is_truncated
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
+from nurt.columnar.ids import Ids
 from nurt.errors import Fenced
-from nurt.simulate.targets import simulate_to_archive
+from nurt.mapping.load import load_mapping
+from nurt.simulate.connector.targets import simulate_to_archive
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.naive_rows import read_archive
 from tests.chaos.test_kills import Input, unaccounted, wrong

@@ -9,13 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.profiles import profiles
-from nurt.adapters.archive_lines import ArchiveWriter
-from nurt.adapters.registry import FolderRegistry
-from nurt.running import run_here
+from nurt.adapters.files.archive_lines import ArchiveWriter
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.app.running import run_here
+from nurt.flows.profiles import profiles
 from nurt.settings import Settings
-from nurt.simulate.debezium import Connector
-from nurt.simulate.tables import demo_connectors
+from nurt.simulate.company.tables import demo_connectors
+from nurt.simulate.connector.debezium import Connector
 from tests.services.stack.redis_server import RedisServer, running_redis
 
 CREATED = datetime(2026, 3, 1, 10, tzinfo=UTC)

@@ -13,11 +13,11 @@ import orjson
 import pytest
 from redis import Redis
 
-from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import load_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.stock_plan import UNIT
-from nurt.simulate.targets import simulate_to_archive
+from nurt.simulate.connector.targets import simulate_to_archive
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.naive_rows import read_archive
 from tests.oracle.stock_batch import StockRow, expected_stock

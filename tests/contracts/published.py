@@ -10,7 +10,7 @@ from typing import Any
 
 import fastavro
 
-from nurt import schemas
+from nurt.contracts import schemas
 from nurt.model.published import PublishedBatch
 
 _SCHEMA = fastavro.parse_schema(schemas.load(schemas.PROFILE_VALUE))

@@ -10,9 +10,9 @@ from typing import Any
 
 import fastavro
 
-from nurt import schemas
-from nurt.adapters.delivery_bodies import WIRE_BYTES
-from nurt.adapters.delivery_contracts import CONTRACTS
+from nurt.contracts import schemas
+from nurt.delivery.read.bodies import WIRE_BYTES
+from nurt.delivery.read.contracts import CONTRACTS
 from tests.contracts.published import id_of
 
 FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 from redis import Redis
 
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.adapters.redis_store import RedisStore, claim, read_heads
-from nurt.model.change import Change
-from nurt.model.head import Head
+from nurt.adapters.redis.store import RedisStore, claim, read_heads
+from nurt.model.fence import Head
 from nurt.model.keys import Keys
+from nurt.model.state_write import Change
 from nurt.ports import Store
+from nurt.testing.memory_store import Memory, MemoryStore
 from tests.services.stack.redis_server import RedisServer
 
 KEYS = Keys("t", 4)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.kept_log import KeptLog
-from nurt.adapters.kept_topic import KeptTopic
+from nurt.adapters.redis.delivery.kept_log import KeptLog
+from nurt.adapters.redis.delivery.kept_topic import KeptTopic
 from nurt.errors import Fenced
-from nurt.model.head import stamp
+from nurt.model.fence import stamp
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.published import PublishedBatch

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from nurt.adapters.archive import ArchiveLog, ArchiveWriter
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.files.archive import ArchiveLog, ArchiveWriter
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.model.log import Committed
 from nurt.ports import MessageLog
 

@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.kafka_topics import PartitionsChanged
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.kafka.topics import PartitionsChanged
 from nurt.errors import ConfigurationError, ConnectionFailed, OffsetLost
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch

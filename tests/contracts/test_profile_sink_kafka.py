@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from nurt import schemas
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.kafka_sink import SEND_ROWS_MAX, KafkaProfileSink
+from nurt.adapters.kafka.profile_sink import SEND_ROWS_MAX, KafkaProfileSink
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.contracts import schemas
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced, NurtError
 from nurt.model.published import PublishedBatch
 from tests.services.stack.kafka import KafkaServer

@@ -13,9 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from nurt.adapters.duckdb_sink import DuckdbSink
-from nurt.adapters.parquet_sink import ParquetSink
-from nurt.adapters.profile_tables import TABLES
+from nurt.adapters.analytics.duckdb import DuckdbSink
+from nurt.adapters.analytics.parquet import ParquetSink
+from nurt.contracts.profile_tables import TABLES
 from nurt.model.published import PublishedBatch
 from nurt.ports import ProfileSink
 from tests.contracts.published import Profile, batch, flat, id_of, profile, redirect, rich
@@ -220,8 +220,8 @@ def test_any_history_with_restarts_ends_in_the_newest_revision_of_each_profile(k
 WRITING = """
 import sys
 from pathlib import Path
-from nurt.adapters.duckdb_sink import DuckdbSink
-from nurt.adapters.parquet_sink import ParquetSink
+from nurt.adapters.analytics.duckdb import DuckdbSink
+from nurt.adapters.analytics.parquet import ParquetSink
 from tests.contracts.published import batch, rich
 name, path, first = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 sink = DuckdbSink(path) if name == "duckdb" else ParquetSink(path, buckets=3, rows_max=60)

@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from nurt.adapters.kafka_register import KafkaRegister
-from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.errors import ConfigurationError, OffsetLost
 from tests.services.stack.kafka import KafkaServer
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nurt import schemas
-from nurt.adapters.confluent_registry import ConfluentRegistry
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.schema_registry import ConfluentRegistry
+from nurt.contracts import schemas
 from nurt.errors import ConfigurationError
 from nurt.ports import SchemaRegistry
 

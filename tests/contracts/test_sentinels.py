@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from nurt.adapters.redis_away import patiently, walk
-from nurt.adapters.redis_client import open_client
-from nurt.adapters.redis_reading import naming_failures
+from nurt.adapters.redis.client import open_client
+from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.outage import patiently, walk
 from nurt.errors import ConfigurationError, ConnectionFailed
 from tests.services.stack.sentinels import Guarded, guarded, wait_until
 

@@ -11,12 +11,12 @@ import orjson
 import pytest
 from redis import Redis
 
-from nurt.adapters.state_layouts import agree
-from nurt.core.layout_changes import digest, listed
-from nurt.core.layouts import LAYOUTS
+from nurt.adapters.redis.layouts import agree
+from nurt.contracts.schemas import first_layouts
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.keys import Keys
-from nurt.schemas import first_layouts
+from nurt.state.layout_changes import digest, listed
+from nurt.state.layouts import LAYOUTS
 from tests.services.stack.redis_server import RedisServer
 
 KEYS = Keys("t", 4)

@@ -11,11 +11,11 @@ from typing import Any
 import duckdb
 import fastavro
 
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.stock_duckdb import DuckdbStockSink
-from nurt.adapters.stock_kafka import KafkaStockSink
+from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.kafka.stock_sink import KafkaStockSink
+from nurt.contracts.schemas import load
 from nurt.model.stock_published import StockBatch
-from nurt.schemas import load
 from tests.contracts.test_profile_sink_kafka import Subjects, read_all
 from tests.flows.test_stock_rules import Told
 

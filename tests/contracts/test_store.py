@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from nurt.errors import Fenced
-from nurt.model.change import Change
-from nurt.model.head import SEQUENCE_BITS, Head, owed_score
+from nurt.model.fence import SEQUENCE_BITS, Head, owed_score
 from nurt.model.refusal import Reason, Refused
+from nurt.model.state_write import Change
 from nurt.ports import Store
 from tests.contracts.store_servers import OTHER_PLACES, PLACES, A, B, C, InMemory, OnServer, Server
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 import pytest
 from redis import Redis
 
-from nurt.adapters.redis_store import RedisStore, claim, read_heads
-from nurt.adapters.state_layouts import agree
+from nurt.adapters.redis.layouts import agree
+from nurt.adapters.redis.store import RedisStore, claim, read_heads
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
-from nurt.model.change import Change
-from nurt.model.head import Head
+from nurt.model.fence import Head
 from nurt.model.keys import Keys
+from nurt.model.state_write import Change
 from tests.contracts.store_servers import KEYS, PLACES, A, Settled
 from tests.services.stack.redis_server import KINDS, RedisServer
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from nurt.adapters.redis_away import AWAY, TakesNoWrites, patiently
-from nurt.adapters.redis_client import open_client
-from nurt.adapters.redis_store import RedisStore, claim
-from nurt.adapters.redis_wire import Wire
-from nurt.adapters.resp import Packed
+from nurt.adapters.redis.client import open_client
+from nurt.adapters.redis.commands import Packed
+from nurt.adapters.redis.outage import AWAY, TakesNoWrites, patiently
+from nurt.adapters.redis.pipeline import Wire
+from nurt.adapters.redis.store import RedisStore, claim
 from nurt.errors import ConnectionFailed
-from nurt.model.change import Change
 from nurt.model.keys import Keys
+from nurt.model.state_write import Change
 from tests.services.shops import SHOPS
 from tests.services.stack.redis_server import RedisServer
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from nurt.adapters.redis_store import RedisStore, claim, read_heads
+from nurt.adapters.redis.store import RedisStore, claim, read_heads
 from nurt.errors import Fenced
-from nurt.model.change import Change
 from nurt.model.keys import Keys
+from nurt.model.state_write import Change
 from tests.services.stack.redis_server import RedisServer
 
 KEYS = Keys("t", 2)

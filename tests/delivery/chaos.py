@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from nurt.core.delivery_notes import Message
+from nurt.delivery.journal import Message
+from nurt.delivery.run.clock import Pace
+from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.server import Fake
-from nurt.operators.deliver import Deliverer
-from nurt.operators.deliver_pace import Pace
 from tests.delivery.scene import Scene
 
 STEPS = ("intent noted", "answered", "answer noted", "batch noted")
@@ -25,15 +25,15 @@ class Killed(BaseException):
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every wait be short."""
     for name, value in {
-        "nurt.core.delivery_attempts.BACKOFF_S": 0.002,
-        "nurt.core.delivery_attempts.BACKOFF_S_MAX": 0.05,
-        "nurt.core.delivery_attempts.PARK_S": 0.05,
-        "nurt.core.delivery_kin.WAIT_S": 0.01,
-        "nurt.core.delivery_kin.WAIT_S_MAX": 0.1,
-        "nurt.core.delivery_attempts.PARK_S_MAX": 0.1,
-        "nurt.core.delivery_breaker.OPEN_S": 0.02,
-        "nurt.core.delivery_breaker.OPEN_S_MAX": 0.1,
-        "nurt.operators.deliver_flight.BUDGET_WAIT_S": 0.02,
+        "nurt.delivery.retry.BACKOFF_S": 0.002,
+        "nurt.delivery.retry.BACKOFF_S_MAX": 0.05,
+        "nurt.delivery.retry.PARK_S": 0.05,
+        "nurt.delivery.order_links.WAIT_S": 0.01,
+        "nurt.delivery.order_links.WAIT_S_MAX": 0.1,
+        "nurt.delivery.retry.PARK_S_MAX": 0.1,
+        "nurt.delivery.breaker.OPEN_S": 0.02,
+        "nurt.delivery.breaker.OPEN_S_MAX": 0.1,
+        "nurt.delivery.run.sender.BUDGET_WAIT_S": 0.02,
     }.items():
         monkeypatch.setattr(name, value)
 

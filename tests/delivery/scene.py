@@ -12,17 +12,17 @@ import fastavro
 import yaml
 from redis import Redis
 
-from nurt import schemas
-from nurt.adapters.delivery_bodies import WIRE_BYTES
-from nurt.adapters.delivery_contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
-from nurt.adapters.delivery_rows import PREFIXES, SCHEMAS, Wishes
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.core.delivery_diff import Rules
-from nurt.core.delivery_mapping import DestinationMapping, Reader
-from nurt.core.delivery_notes import Message
-from nurt.core.delivery_record import Marks
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.contracts import schemas
+from nurt.delivery.diff import Rules
+from nurt.delivery.journal import Message
+from nurt.delivery.last_known import Marks
+from nurt.delivery.mapping import DestinationMapping, Reader
+from nurt.delivery.read.bodies import WIRE_BYTES
+from nurt.delivery.read.contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
+from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, Wishes
+from nurt.delivery.run.deliverer import Deliverer
 from nurt.model.keys import Keys
-from nurt.operators.deliver import Deliverer
 from nurt.ports import Destination, WishReader
 from tests.contracts.published import encode, id_of, profile
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nurt.core.delivery_notes import Notes, Parked
-from nurt.delivering import open_store
+from nurt.app.delivery import open_store
+from nurt.delivery.journal import Notes, Parked
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Life, Wish

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.core.delivery_attempts import TRIES_MAX, Attempt, backoff_s, decide
-from nurt.core.delivery_breaker import FAILURES_MAX, Breaker, Circuit
-from nurt.core.delivery_calls import calls_of
-from nurt.core.delivery_rate import Bucket, Concurrency, bucket_for, take
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.delivery.breaker import FAILURES_MAX, Breaker, Circuit
+from nurt.delivery.calls import calls_of
+from nurt.delivery.rate_limit import Bucket, Concurrency, bucket_for, take
+from nurt.delivery.retry import TRIES_MAX, Attempt, backoff_s, decide
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
 from nurt.model.keys import Keys
 

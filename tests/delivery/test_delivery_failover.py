@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.adapters.redis_client import open_client
-from nurt.core.delivery_notes import Notes
+from nurt.adapters.redis.client import open_client
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.delivery.journal import Notes
 from nurt.errors import Fenced
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook

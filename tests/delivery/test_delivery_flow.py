@@ -12,27 +12,27 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from flows.deliver import deliver
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.kafka_sink import KafkaProfileSink
-from nurt.adapters.registry import FolderRegistry
-from nurt.core.delivery_kin import NOT_THERE, WAITS_MAX
-from nurt.core.delivery_notes import Notes, Parked
-from nurt.delivering import Delivery, open_store, run_delivery
-from nurt.delivering_config import destination_named
-from nurt.delivering_ways import Swept, preview, refusals_again, sweep
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.profile_sink import KafkaProfileSink
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.delivery import Delivery, open_store, run_delivery
+from nurt.app.delivery_config import destination_named
+from nurt.app.delivery_tools import Swept, preview, refusals_again, sweep
+from nurt.app.profiles import open_redis
+from nurt.contracts.schemas import PROFILE_KEY, PROFILE_VALUE, load
+from nurt.delivery.journal import Notes, Parked
+from nurt.delivery.order_links import NOT_THERE, WAITS_MAX
 from nurt.errors import ConfigurationError
 from nurt.fake.webhook import FakeWebhook
+from nurt.flows.deliver import deliver
 from nurt.model.delivery import Life, Wish
-from nurt.model.head import Head, stamp
-from nurt.model.kept_profile import ERASED, LIVE, KeptProfile
+from nurt.model.fence import Head, stamp
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
-from nurt.operators.deliver_source import DeliveryReading, DeliverySource, Share
-from nurt.schemas import PROFILE_KEY, PROFILE_VALUE, load
+from nurt.model.stored_profile import ERASED, LIVE, KeptProfile
+from nurt.runtime.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.settings import Settings
-from nurt.wiring import open_redis
 from tests.contracts.published import encode, id_of, profile
 from tests.delivery.scene import chosen, key_of
 

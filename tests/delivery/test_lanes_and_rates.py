@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from nurt.adapters.webhook import Webhook
+from nurt.adapters.receivers.webhook import Webhook
+from nurt.delivery.run.deliverer import Deliverer
+from nurt.delivery.run.key_locks import Lanes
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Ref, Trouble, Verdict, Write
-from nurt.operators.deliver import Deliverer
-from nurt.operators.deliver_lanes import Lanes
 from tests.delivery.scene import Scene, mapping_of
 
 MAPPING = """

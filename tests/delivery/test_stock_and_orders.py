@@ -15,17 +15,17 @@ import fastavro
 import pytest
 from confluent_kafka import Producer
 
-from flows.deliver import deliver
-from nurt import schemas
-from nurt.adapters.delivery_contracts import CONTRACTS
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.kafka_sink import KafkaProfileSink
-from nurt.adapters.registry import FolderRegistry
-from nurt.delivering import Delivery, open_store, run_delivery
-from nurt.delivering_config import destination_named
-from nurt.delivering_ways import refusals_again
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.profile_sink import KafkaProfileSink
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.delivery import Delivery, open_store, run_delivery
+from nurt.app.delivery_config import destination_named
+from nurt.app.delivery_tools import refusals_again
+from nurt.contracts import schemas
+from nurt.delivery.read.contracts import CONTRACTS
 from nurt.errors import ConfigurationError
 from nurt.fake.webhook import FakeWebhook
+from nurt.flows.deliver import deliver
 from nurt.model.published import PublishedBatch
 from nurt.settings import Settings, StockSettings
 from tests.contracts.published import encode, id_of, profile

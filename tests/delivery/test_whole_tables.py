@@ -13,15 +13,15 @@ import polars as pl
 import psycopg
 import pytest
 
-from flows.deliver import deliver
-from flows.profiles import profiles
-from flows.stock import stock
-from nurt.delivering import Delivery, open_store, run_delivery
-from nurt.delivering_config import destination_named
-from nurt.delivering_ways import preview, refusals_again
+from nurt.app.delivery import Delivery, open_store, run_delivery
+from nurt.app.delivery_config import destination_named
+from nurt.app.delivery_tools import preview, refusals_again
+from nurt.app.running import run_here, run_stock_here
 from nurt.errors import ConfigurationError
+from nurt.flows.deliver import deliver
+from nurt.flows.profiles import profiles
+from nurt.flows.stock import stock
 from nurt.model.delivery import Op
-from nurt.running import run_here, run_stock_here
 from nurt.settings import KafkaSettings, Settings, StockSettings
 from tests.contracts.published_stock import rich_figure, rich_order
 from tests.delivery.test_stock_and_orders import _tell

@@ -19,17 +19,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from flows.deliver import deliver
-from flows.profiles import profiles
-from flows.stock import stock
-from nurt.delivering import Delivery, open_store, run_delivery
-from nurt.delivering_config import destination_named
-from nurt.delivering_ways import preview
+from nurt.app.delivery import Delivery, open_store, run_delivery
+from nurt.app.delivery_config import destination_named
+from nurt.app.delivery_tools import preview
+from nurt.app.running import run_here, run_stock_here
 from nurt.errors import ConfigurationError
 from nurt.fake.webhook import FakeWebhook
-from nurt.running import run_here, run_stock_here
+from nurt.flows.deliver import deliver
+from nurt.flows.profiles import profiles
+from nurt.flows.stock import stock
 from nurt.settings import Settings, load_settings
-from nurt.simulate.targets import simulate_to_archive
+from nurt.simulate.connector.targets import simulate_to_archive
 
 CONFIG = """
 mapping: mapping.yaml

@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Protocol, TypeVar
 
-from nurt import schemas
-from nurt.core.context import FoldContext
-from nurt.core.sweeps import Sweep, Table
-from nurt.model.change import Change
+from nurt.contracts import schemas
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import FULL_SNAPSHOT, UPSERT
 from nurt.model.keys import Keys
-from nurt.operators.worker import Worker
+from nurt.model.state_write import Change
+from nurt.normalise.context import FoldContext
 from nurt.ports import Store
+from nurt.profiles.worker import Worker
+from nurt.rows.sweeps import Sweep, Table
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
 from tests.oracle.deployment import Killed

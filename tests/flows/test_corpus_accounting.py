@@ -107,7 +107,7 @@ def test_the_way_messages_are_cut_into_batches_changes_nothing(folder: str) -> N
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_batch_too_large_for_one_buffer_means_the_same(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wholes = {topic: outcomes(batch, translator(folder).translate(batch)) for topic, batch in batches(folder).items()}
-    monkeypatch.setattr("nurt.operators.translate.JOINED_BYTES_MAX", 1_500)
+    monkeypatch.setattr("nurt.translate.translator.JOINED_BYTES_MAX", 1_500)
     for topic, batch in batches(folder).items():
         translated = translator(folder).translate(batch)
         assert accounted(translated) == len(batch)

@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from redis import Redis
 
-from flows.profiles import profiles
-from nurt.running import run_here
+from nurt.app.running import run_here
+from nurt.flows.profiles import profiles
 from nurt.settings import Settings
 
 CORPUS = Path(__file__).parents[1] / "corpus"

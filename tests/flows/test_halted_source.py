@@ -10,10 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.profiles import profiles
-from nurt.adapters.archive_lines import ArchiveWriter
+from nurt.adapters.files.archive_lines import ArchiveWriter
+from nurt.app.running import run_here
 from nurt.errors import SourceHalted
-from nurt.running import run_here
+from nurt.flows.profiles import profiles
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic, _raw, entry

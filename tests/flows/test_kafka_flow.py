@@ -12,13 +12,13 @@ import duckdb
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from flows.profiles import profiles
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.profile_reader import read_profile
-from nurt.adapters.registry import FolderRegistry
-from nurt.running import run_here
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.running import run_here
+from nurt.flows.profiles import profiles
+from nurt.inspect.profile_reader import read_profile
 from nurt.settings import KafkaInput, Settings
-from nurt.simulate.targets import simulate_to_kafka
+from nurt.simulate.connector.targets import simulate_to_kafka
 
 MAPPING = Path(__file__).parents[2] / "src" / "nurt" / "presets" / "demo.yaml"
 PARTITIONS = 6

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.core.context import FoldContext
-from nurt.core.counted import Marks, Passed
-from nurt.core.source_epochs import Begin, SourceEpochs
-from nurt.model.change import Change
+from nurt.control.counted_offsets import Marks, Passed
+from nurt.control.source_epochs import Begin, SourceEpochs
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import Counts
 from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
-from nurt.operators.counting import LACKING, NOT_OURS, counted_of
-from nurt.operators.routing import Routes
-from nurt.operators.rows_stage import ProfileVoice, RowsStage
-from nurt.operators.translate import Translator
+from nurt.model.state_write import Change
+from nurt.normalise.context import FoldContext
+from nurt.rows.counting import LACKING, NOT_OURS, counted_of
+from nurt.rows.stage import ProfileVoice, RowsStage
+from nurt.runtime.routing import Routes
+from nurt.testing.memory_store import Memory, MemoryStore
+from nurt.translate.translator import Translator
 from tests.corpus_messages import IDS, MAPPING, Schemas, batches, lines, schemas, select
 from tests.corpus_messages import _mapping as mapping_of
 from tests.flows.book import Book, a_hard_life, new_engine, play, play_rest

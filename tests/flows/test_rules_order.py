@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from nurt.core.row_tables import ROW_TABLES
-from nurt.model.change import Change
 from nurt.model.entities import BY_CODE
 from nurt.model.entity_frame import DELETE
+from nurt.model.state_write import Change
 from nurt.ports import Store
+from nurt.rows.layouts import ROW_TABLES
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong
 from tests.oracle.histories import History
 from tests.oracle.sources import Event

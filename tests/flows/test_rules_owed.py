@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from nurt import schemas
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.core.context import FoldContext
-from nurt.core.launch import CHECKPOINTS_KEPT
-from nurt.model.change import Change
-from nurt.model.head import owed_score
+from nurt.contracts import schemas
+from nurt.control.launch import CHECKPOINTS_KEPT
+from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
-from nurt.operators.profiles_stage import encode_touch
-from nurt.operators.worker import Tick, Worker
+from nurt.model.state_write import Change
+from nurt.normalise.context import FoldContext
+from nurt.profiles.profiles_stage import encode_touch
+from nurt.profiles.worker import Tick, Worker
+from nurt.testing.memory_store import Memory, MemoryStore
 from tests.flows.book import IDS, Book, Wrapped, new_engine, play, wrong, wrong_crashes
 from tests.oracle.deployment import Killed
 from tests.oracle.engine import Engine

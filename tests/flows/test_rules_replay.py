@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from nurt import schemas
-from nurt.core.context import FoldContext
-from nurt.core.contributions import LEFT_PART, ORDER_SLOTS
-from nurt.core.row_tables import LEFT, ROW_TABLES
-from nurt.core.said import nothing_said
-from nurt.core.tables import OWNER, Table
-from nurt.model.change import Change
+from nurt.contracts import schemas
 from nurt.model.entities import BY_CODE
 from nurt.model.keys import Keys
-from nurt.operators.worker import Worker
+from nurt.model.state_write import Change
+from nurt.normalise.context import FoldContext
 from nurt.ports import Store
+from nurt.profiles.worker import Worker
+from nurt.rows.child_tables import LEFT_PART, ORDER_SLOTS
+from nurt.rows.contributions import nothing_said
+from nurt.rows.layouts import LEFT, ROW_TABLES
+from nurt.state.table import OWNER, Table
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong, wrong_crashes
 from tests.oracle.histories import History
 from tests.oracle.values import DAY_US, TODAY

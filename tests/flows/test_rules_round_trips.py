@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from nurt import schemas
-from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.redis_store import RedisStore, claim
-from nurt.adapters.registry import FolderRegistry
-from nurt.core.ids import SECRET_BYTES, Ids
-from nurt.core.mapping import load_mapping
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.redis.store import RedisStore, claim
+from nurt.app.profiles import fold_context
+from nurt.columnar.ids import SECRET_BYTES, Ids
+from nurt.contracts import schemas
+from nurt.mapping.load import load_mapping
 from nurt.model.keys import Keys
-from nurt.operators.translate import Translator
-from nurt.operators.worker import Chain, Tick, Worker
-from nurt.simulate.targets import simulate_to_archive
-from nurt.wiring import fold_context
+from nurt.profiles.worker import Chain, Tick, Worker
+from nurt.simulate.connector.targets import simulate_to_archive
+from nurt.translate.translator import Translator
 from tests.services.stack.redis_server import RedisServer
 
 ROUND_TRIPS_MAX = 15

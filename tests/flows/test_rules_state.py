@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from nurt.adapters.memory_store import MemoryStore
-from nurt.core.launch import decide
+from nurt.control.launch import decide
 from nurt.errors import Fenced
-from nurt.model.change import Change
-from nurt.model.head import Head
+from nurt.model.fence import Head
+from nurt.model.state_write import Change
+from nurt.testing.memory_store import MemoryStore
 from tests.flows.book import IDS, Book, Wrapped, new_engine, play, wrong
 from tests.oracle.engine import Engine
 from tests.oracle.frames import batch_of

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from flows.profiles import profiles
-from nurt import schemas
-from nurt.core.context import FoldContext
-from nurt.core.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record
+from nurt.app.running import run_here
+from nurt.contracts import schemas
+from nurt.flows.profiles import profiles
 from nurt.model.keys import Keys
-from nurt.operators import sweeping
-from nurt.operators.worker import Worker
+from nurt.normalise.context import FoldContext
 from nurt.ports import Store
-from nurt.running import run_here
+from nurt.profiles.worker import Worker
+from nurt.rows import sweeping
+from nurt.rows.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic

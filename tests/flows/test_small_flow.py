@@ -16,10 +16,10 @@ import redis
 
 from benchmarks.load import produce
 from benchmarks.small_flow import Place, decode_offsets, read_counts, run
-from nurt.core.avro import compile_reader
+from nurt.avro import compile_reader
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import orders_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.envelopes import orders_load
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.services.stack.redis_server import RedisServer
 
 EVENTS, CHUNK, PARTITIONS = 30_000, 10_000, 4

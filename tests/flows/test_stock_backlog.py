@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from nurt.core.context import FoldContext
-from nurt.core.stock.routes import compile_routes
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT, StockPlan
 from nurt.model.stock_published import StockBatch
-from nurt.operators.stock_worker import StockWorker
+from nurt.normalise.context import FoldContext
 from nurt.ports import Store
+from nurt.stock.routes import compile_routes
+from nurt.stock.stages.worker import StockWorker
 from tests.flows.test_stock_rules import Told, plan
 from tests.oracle.deployment import Killed
 from tests.oracle.stock_engine import StockEngine
@@ -19,7 +19,7 @@ from tests.oracle.values import TODAY
 
 
 class Kept:
-    """Keeps what a realm's worker publishes; implements operators.stock_backlog.Keeper."""
+    """Keeps what a realm's worker publishes; implements stock.stages.backlog.Keeper."""
 
     def __init__(self, mark: bytes = b"one") -> None:
         self.mark = mark

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from nurt.core.stock import components, scales
-from nurt.core.sweeps import Sweep, sweep_record
-from nurt.model.change import Change
 from nurt.model.entities import ENTITIES
+from nurt.model.state_write import Change
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
-from nurt.operators import sweeping
 from nurt.ports import Store
+from nurt.rows import sweeping
+from nurt.rows.sweeps import Sweep, sweep_record
+from nurt.stock import atp as scales
+from nurt.stock.matching import components
 from tests.flows.book import Wrapped, go_on, play, play_rest, sweeps_of
 from tests.oracle.deployment import Killed
 from tests.oracle.sources import Connector, Event, Source

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from flows.stock import stock
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.running import run_stock_here
+from nurt.flows.stock import stock
 from nurt.model.stock_plan import UNIT
-from nurt.running import run_stock_here
 from nurt.settings import load_settings
-from nurt.simulate.targets import simulate_to_archive, simulate_to_kafka
+from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
 from tests.chaos.cluster import Cluster
 from tests.chaos.test_stock_kills import expected_of, shown
 from tests.contracts.test_profile_sink_kafka import read_all

@@ -14,30 +14,23 @@ from typing import Any
 
 import polars as pl
 
-from nurt import schemas
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.adapters.profile_reader import read_profile
-from nurt.core.context import FoldContext
-from nurt.core.ids import Ids
-from nurt.core.launch import (
-    Decision,
-    Deployment,
-    begin_record,
-    checkpoint_record,
-    decide,
-    run_number,
-)
-from nurt.core.normalise import normalise_column
-from nurt.core.strays import STRAYS, Touch, encode_strays, find_strays, is_behind
+from nurt.columnar.ids import Ids
+from nurt.contracts import schemas
+from nurt.control.launch import Decision, Deployment, begin_record, checkpoint_record, decide, run_number
+from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
+from nurt.inspect.profile_reader import read_profile
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
-from nurt.model.kept_profile import KeptProfile
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
-from nurt.operators.routing import Routes
-from nurt.operators.steps import Steps
-from nurt.operators.worker import Tick, Worker
+from nurt.model.stored_profile import KeptProfile
+from nurt.normalise.context import FoldContext
+from nurt.normalise.identifiers import normalise_column
 from nurt.ports import Store
+from nurt.profiles.worker import Tick, Worker
+from nurt.runtime.profile_steps import Steps
+from nurt.runtime.routing import Routes
+from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
 from tests.oracle.final_row import SystemLike
 

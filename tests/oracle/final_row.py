@@ -13,7 +13,7 @@ Normalise = Callable[[str, str, str | None], str | None]
 
 
 class Named(Protocol):
-    """Makes ids out of texts (`nurt.core.ids.Ids`)."""
+    """Makes ids out of texts (`nurt.columnar.ids.Ids`)."""
 
     def one(self, text: str) -> bytes:
         """Return the 16-byte id of a text."""

@@ -3,7 +3,7 @@
 `Engine` carries each batch through all stages of all workers in step. Here several batches are under way at once, as in
 Bytewax within an epoch: a stage of one worker may be batches ahead of another, takes what waits for it or only some of
 it, and only parcels from one sender to one receiver keep their order. Epochs, commits, checkpoints and the drain are
-those of the real source (`operators.source.Share`).
+those of the real source (`runtime.source.Share`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from nurt import schemas
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.core.ids import Ids
-from nurt.core.launch import Deployment, begin_record, decide, run_number
+from nurt.columnar.ids import Ids
+from nurt.contracts import schemas
+from nurt.control.launch import Deployment, begin_record, decide, run_number
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
-from nurt.operators import source
-from nurt.operators.routing import Routes
-from nurt.operators.steps import Steps
-from nurt.operators.worker import Tick, Worker
+from nurt.profiles.worker import Tick, Worker
+from nurt.runtime import source
+from nurt.runtime.profile_steps import Steps
+from nurt.runtime.routing import Routes
+from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
 from tests.oracle.engine import PLACE, STAGES, Topic, context_of
 from tests.oracle.final_row import SystemLike

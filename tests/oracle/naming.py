@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from nurt.core.ids import Ids
+from nurt.columnar.ids import Ids
 
 
 class RememberedIds:

@@ -7,14 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from nurt.core.context import FoldContext
-from nurt.core.stock.routes import compile_routes
-from nurt.core.sweeps import ordered_sweeps
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import StockPlan
 from nurt.model.stock_published import StockBatch
-from nurt.operators.stock_worker import StockSteps, StockWorker
+from nurt.normalise.context import FoldContext
 from nurt.ports import Store
+from nurt.rows.sweeps import ordered_sweeps
+from nurt.stock.routes import compile_routes
+from nurt.stock.stages.worker import StockSteps, StockWorker
 from tests.oracle.engine import Engine
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.stock_histories import BASE_MS, SYSTEMS

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nurt.core.avro import decimal_to_amount
+from nurt.avro import decimal_to_amount
 
 INT64 = range(-(2**63), 2**63)
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core.avro import Flaw, compile_reader, list_paths
+from nurt.avro import Flaw, compile_reader, list_paths
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 SCALARS = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")

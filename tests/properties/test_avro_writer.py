@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core.avro import compile_writer
+from nurt.avro import compile_writer
 from nurt.errors import ConfigurationError
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 19, "scale": 4}

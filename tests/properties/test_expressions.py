@@ -15,8 +15,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nurt.core.mapping_evaluate import FAILURES, evaluate, result_type, wanted
-from nurt.core.mapping_sql import FUNCTIONS, BadExpression, compile_expression
+from nurt.mapping.sql.compile import FUNCTIONS, BadExpression, compile_expression
+from nurt.mapping.sql.evaluate import FAILURES, evaluate, result_type, wanted
 
 SCHEMA: dict[str, pl.DataType] = {
     "a": pl.String(),

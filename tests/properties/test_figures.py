@@ -13,14 +13,14 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt import schemas
-from nurt.adapters.profile_reader import read_profile
-from nurt.core.context import FoldContext
-from nurt.core.contributions import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
-from nurt.core.figures import TOP, WINDOWS_DAYS, order_figures
-from nurt.core.ids import Ids
-from nurt.core.profile import Profiles
-from nurt.core.tables import OWNER
+from nurt.columnar.ids import Ids
+from nurt.contracts import schemas
+from nurt.inspect.profile_reader import read_profile
+from nurt.normalise.context import FoldContext
+from nurt.profiles.golden_record.aggregates import TOP, WINDOWS_DAYS, order_figures
+from nurt.profiles.golden_record.write import Profiles
+from nurt.rows.child_tables import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.state.table import OWNER
 from tests.accounts import live_profiles
 
 AS_OF = 20_000

@@ -11,14 +11,14 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.accounts import newest_shares
-from nurt.core.contributions import ACCOUNT_SLOTS, BUCKET_SUMS, CHILDREN, HEAD_PART, STAMP, SUMS
-from nurt.core.said import Contributions, no_ids, no_texts
-from nurt.core.slots import fold_slots
-from nurt.core.sums import fold_sums
-from nurt.core.tables import OWNER
-from nurt.core.texts import Texts
-from nurt.model.values import Values
+from nurt.columnar.texts import Texts
+from nurt.columnar.values import Values
+from nurt.profiles.accounts import newest_shares
+from nurt.profiles.sums import fold_sums
+from nurt.rows.child_slots import fold_slots
+from nurt.rows.child_tables import ACCOUNT_SLOTS, BUCKET_SUMS, CHILDREN, HEAD_PART, STAMP, SUMS
+from nurt.rows.contributions import Contributions, no_ids, no_texts
+from nurt.state.table import OWNER
 
 OWNERS = 3
 Bucket = tuple[int, str, str, int | None]

@@ -9,15 +9,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.core.context import LINK_END, FoldContext
-from nurt.core.identity import HEIR, HELD, Touched, profile_id, resolve
-from nurt.core.ids import Ids
-from nurt.core.joined_links import join_links
+from nurt.columnar.ids import Ids
 from nurt.model.keys import Keys, words_of
-from nurt.operators import identity_stage
-from nurt.operators.identity_stage import IdentityStage
-from nurt.operators.profiles_stage import decode_touch
+from nurt.normalise.context import LINK_END, FoldContext
+from nurt.profiles import identity_stage
+from nurt.profiles.identity.links import join_links
+from nurt.profiles.identity.resolve import HEIR, HELD, Touched, profile_id, resolve
+from nurt.profiles.identity_stage import IdentityStage
+from nurt.profiles.profiles_stage import decode_touch
+from nurt.testing.memory_store import Memory, MemoryStore
 
 IDS = Ids(bytes(16))
 KEYS = Keys("t", 2)

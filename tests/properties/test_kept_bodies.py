@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.kept_bodies import Bodies, compare_kept
-from nurt.model.kept_profile import ERASED, LIVE, REDIRECT, KeptProfile, with_revision
-from nurt.model.values import Values
+from nurt.columnar.values import Values
+from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile, with_revision
+from nurt.profiles.golden_record.compare import Bodies, compare_kept
 
 RESTS = st.sampled_from([b"", b"one", b"two", b"\x80\x01one", b"onetwo" * 50])
 DAYS = st.sampled_from([-1, 20_000, 20_001])

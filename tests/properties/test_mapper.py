@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core.ids import Ids
-from nurt.core.mapper import HEAD, Problem, map_rows
-from nurt.core.mapping import TopicMapping, load_mapping
-from nurt.core.mapping_plan import faults
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import TopicMapping, load_mapping
+from nurt.mapping.plan import faults
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
+from nurt.translate.general_path import HEAD, Problem, map_rows
 
 IDS = Ids(b"0123456789abcdef")
 MAPPING = load_mapping(

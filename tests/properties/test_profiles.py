@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt import schemas
-from nurt.adapters.profile_reader import read_profile
-from nurt.core.choice import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY
-from nurt.core.context import RULES, FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, CODE, HEAD_PART
-from nurt.core.ids import Ids
-from nurt.core.profile import IDENTIFIERS, Profiles, write_redirects
-from nurt.core.profile_schema import check_schema
-from nurt.core.profile_slots import ADDRESS
-from nurt.core.tables import OWNER
+from nurt.columnar.ids import Ids
+from nurt.contracts import schemas
 from nurt.errors import ConfigurationError, StateTooNew
+from nurt.inspect.profile_reader import read_profile
+from nurt.normalise.context import RULES, FoldContext
+from nurt.profiles.golden_record.check_schema import check_schema
+from nurt.profiles.golden_record.survivorship import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY
+from nurt.profiles.golden_record.write import IDENTIFIERS, Profiles, write_redirects
+from nurt.profiles.golden_record.write_fields import ADDRESS
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, HEAD_PART
+from nurt.state.table import OWNER
 from tests.accounts import live_profiles, profile_id
 
 SCHEMA = fastavro.parse_schema(schemas.load(schemas.PROFILE_VALUE))

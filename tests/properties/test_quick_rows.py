@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from polars.testing import assert_frame_equal
 
-from nurt.core import table_translation
-from nurt.core.mapping import load_mapping
+from nurt.mapping.load import load_mapping
 from nurt.model.entity_frame import Translated
-from nurt.operators.translate import Translator
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.connector.schemas import SchemaBook
+from nurt.translate import topic as table_translation
+from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
 
 PLACEHOLDER = "__debezium_unavailable_value"

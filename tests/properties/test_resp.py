@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.connection import Connection
 
-from nurt.adapters.resp import Packed
-from nurt.model.change import Change
-from nurt.model.values import Values
+from nurt.adapters.redis.commands import Packed
+from nurt.columnar.values import Values
+from nurt.model.state_write import Change
 
 ARGUMENTS = st.binary(max_size=40) | st.integers(0, 3).map(lambda power: b"x" * 10**power)
 

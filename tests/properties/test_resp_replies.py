@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from nurt.adapters import resp_replies
-from nurt.adapters.resp_replies import ReplyParser
+from nurt.adapters.redis import replies as resp_replies
+from nurt.adapters.redis.replies import ReplyParser
 
 
 class Lines:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.texts import Texts, coded_texts, join_texts
+from nurt.columnar.texts import Texts, coded_texts, join_texts
 
 WORDS = st.text("aąz", max_size=2) | st.text(max_size=20)
 

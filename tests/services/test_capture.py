@@ -8,8 +8,8 @@ from typing import Any
 import fastavro
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.model.raw import RawBatch
 from tests.services.stack.connect import ConnectServer
 from tests.services.stack.databases import Database

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from nurt.settings import load_settings
-from nurt.simulate.columns import Table
-from nurt.simulate.tables import ERP_TABLES, SHOP_TABLES
+from nurt.simulate.company.tables import ERP_TABLES, SHOP_TABLES
+from nurt.simulate.connector.columns import Table
 from tests.command_line import Ran, run_nurt
 from tests.services.stack.connect import running_connect
 from tests.services.stack.databases import Database

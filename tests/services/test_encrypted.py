@@ -12,15 +12,15 @@ import duckdb
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from flows.profiles import profiles
-from nurt.adapters.confluent_registry import ConfluentRegistry
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.schema_registry import ConfluentRegistry
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.profiles import open_redis
+from nurt.app.running import run_here
 from nurt.errors import ConnectionFailed, NurtError
-from nurt.running import run_here
+from nurt.flows.profiles import profiles
 from nurt.settings import load_settings
-from nurt.simulate.targets import simulate_to_kafka
-from nurt.wiring import open_redis
+from nurt.simulate.connector.targets import simulate_to_kafka
 from tests.contracts.registry_stub import running_stub
 from tests.services.certificates import Certificates, make_certificates
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nurt.drilling import run
+from nurt.app.drill import run
 from tests.command_line import run_nurt
 from tests.services.stack.redis_server import RedisServer
 

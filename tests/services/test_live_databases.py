@@ -15,12 +15,12 @@ from bytewax.run import cli_main
 from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
-from flows.profiles import profiles
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.quarantine import Quarantine
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.app.profiles import Current, launch
+from nurt.flows.profiles import profiles
+from nurt.inspect.quarantine import Quarantine
 from nurt.model.keys import Keys
 from nurt.settings import KafkaInput, Settings
-from nurt.wiring import Current, launch
 from tests.services.live import erp, shop
 from tests.services.live.expected import CHOSEN, expect, rows_of_erp, rows_of_shop
 from tests.services.live.published import live_profiles, read_to_end

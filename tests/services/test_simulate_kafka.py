@@ -8,12 +8,12 @@ from datetime import date
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from nurt.adapters.kafka_settings import KafkaSettings
+from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.errors import ConfigurationError
-from nurt.simulate.messages import MemoryWriter
-from nurt.simulate.schemas import SchemaBook
-from nurt.simulate.shop import simulate
-from nurt.simulate.targets import KafkaWriter, simulate_to_kafka
+from nurt.simulate.company.shop import simulate
+from nurt.simulate.connector.messages import MemoryWriter
+from nurt.simulate.connector.schemas import SchemaBook
+from nurt.simulate.connector.targets import KafkaWriter, simulate_to_kafka
 from tests.services.stack.kafka import KafkaServer
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nurt.adapters.archive import ArchiveLog, ArchiveWriter
+from nurt.adapters.files.archive import ArchiveLog, ArchiveWriter
 from nurt.errors import ConfigurationError, OffsetLost
 from nurt.model.log import Committed
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch

@@ -10,8 +10,8 @@ import fastavro
 import pyarrow
 import pytest
 
-from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.avro_container import containers_in, place_of, schema_id_of, schema_of
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.files.avro_container import containers_in, place_of, schema_id_of, schema_of
 from nurt.errors import ConfigurationError
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 

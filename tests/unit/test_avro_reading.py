@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from nurt.core.avro import MEANINGS, Flaw, compile_reader, join, list_paths
-from nurt.core.avro import reader as reader_module
+from nurt.avro import MEANINGS, Flaw, compile_reader, join, list_paths
+from nurt.avro import reader as reader_module
 from nurt.errors import ConfigurationError
 
 CORPUS = Path(__file__).parents[1] / "corpus"

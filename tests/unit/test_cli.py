@@ -12,11 +12,11 @@ import pytest
 
 import nurt.cli
 from nurt import errors
-from nurt.adapters.kafka_topics import PartitionsChanged
-from nurt.cli.init import template
-from nurt.cli.quarantine import REMEDIES
-from nurt.core.mapping import load_mapping
+from nurt.adapters.kafka.topics import PartitionsChanged
+from nurt.cli.commands.init import template
+from nurt.cli.commands.quarantine import REMEDIES
 from nurt.errors import NurtError
+from nurt.mapping.load import load_mapping
 from nurt.model.refusal import Reason
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt

@@ -18,12 +18,12 @@ import duckdb
 import orjson
 import pytest
 
-from nurt.adapters.archive_lines import ArchiveWriter
-from nurt.adapters.embedded_state import embedded_state
-from nurt.adapters.read_model import ProfileView
+from nurt.adapters.files.archive_lines import ArchiveWriter
+from nurt.adapters.redis.embedded import embedded_state
+from nurt.cli.commands.profile import as_plain
 from nurt.cli.frame import opened_state
-from nurt.cli.profile import as_plain
 from nurt.errors import NurtError
+from nurt.inspect.profile_lookup import ProfileView
 from tests.command_line import Ran, run_nurt
 
 NURT = Path(sys.executable).with_name("nurt")

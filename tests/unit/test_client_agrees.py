@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core import ids as kernel
-from nurt.core.stock.said import sku_ids
-from nurt.core.stock.tokens import ledger_tokens
+from nurt.app.stock import stock_settings
+from nurt.columnar import ids as kernel
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
 from nurt.settings import Settings
-from nurt.wiring_stock import stock_settings
+from nurt.stock.from_rows import sku_ids
+from nurt.stock.matching.match_keys import ledger_tokens
 from nurt_client import keys
 from nurt_client.errors import ConfigurationError
 from nurt_client.ids import Ids, ledger_token, sku_id

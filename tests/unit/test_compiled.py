@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nurt import kernel_cache
-from nurt.adapters import compiled
+from nurt.runtime import compiled
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_what_was_compiled_is_not_compiled_again(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.ensure_compiled()
-    assert started == [["-m", "nurt.warm"]]
+    assert started == [["-m", "nurt.app.warm"]]
     folder = kernel_cache.current()
     assert folder is not None
     kernel_cache.note_complete(folder)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import fastavro
 import pytest
 
-from nurt.adapters import confluent_registry as module
-from nurt.adapters.confluent_registry import ConfluentRegistry
+from nurt.adapters.kafka import schema_registry as module
+from nurt.adapters.kafka.schema_registry import ConfluentRegistry
 from nurt.errors import ConfigurationError, ConnectionFailed
 from tests.contracts.registry_stub import Stub, running_stub
 

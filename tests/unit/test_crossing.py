@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-import nurt.operators.steps  # the flow's steps decide how frames are pickled
-from nurt.core.said import Contributions, Said, no_contributions
-from nurt.core.texts import Texts
+import nurt.runtime.profile_steps  # the flow's steps decide how frames are pickled
+from nurt.columnar.texts import Texts
 from nurt.model.entity_frame import EntityFrame, Translated, entity_columns
+from nurt.rows.contributions import Contributions, Said, no_contributions
 
-assert nurt.operators.steps
+assert nurt.runtime.profile_steps
 
 LETTERS = np.frombuffer(b"abc", dtype=np.uint8)
 FRAME = pl.DataFrame(

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import polars as pl
 from hypothesis import example, given
 
-from nurt.core.decimals import decimals_of, variable_decimals_of
+from nurt.debezium.decimals import decimals_of, variable_decimals_of
 from tests.envelopes import unscaled
 
 EXACT = Context(prec=1000)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from nurt import schemas
-from nurt.adapters.delivery_contracts import OwnSchemas
-from nurt.adapters.delivery_families import FAMILIES, ContractTables
-from nurt.core.delivery_notes import Message
-from nurt.core.delivery_tables import TableBatch
+from nurt.contracts import schemas
+from nurt.delivery.journal import Message
+from nurt.delivery.read.contracts import OwnSchemas
+from nurt.delivery.read.families import FAMILIES, ContractTables
+from nurt.delivery.table_family import TableBatch
 from nurt.errors import NurtError
 from tests.contracts.published_stock import rich_figure, rich_order, written
 

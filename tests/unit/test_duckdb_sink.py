@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from nurt.adapters.duckdb_sink import DuckdbSink
+from nurt.adapters.analytics.duckdb import DuckdbSink
 from nurt.errors import ConnectionFailed, StateTooNew
 from tests.contracts.published import Profile, batch, profile, redirect, rich
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from nurt.adapters import durable
-from nurt.adapters.file_register import FileRegister
+from nurt.adapters.files.control_log import FileRegister
 from nurt.errors import ConfigurationError
 
 APPENDING = """
 import sys
 from pathlib import Path
-from nurt.adapters.file_register import FileRegister
+from nurt.adapters.files.control_log import FileRegister
 register = FileRegister(Path(sys.argv[1]))
 for index in range(int(sys.argv[3])):
     print(register.append({"who": sys.argv[2], "index": index, "pad": "x" * 500}), flush=True)

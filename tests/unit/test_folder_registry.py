@@ -8,8 +8,8 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from nurt.adapters.avro_container import schema_id_of
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.avro_container import schema_id_of
+from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.errors import ConfigurationError
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -68,7 +68,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
 REGISTERING = """
 import sys
 from pathlib import Path
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.schema_registry import FolderRegistry
 registry = FolderRegistry(Path(sys.argv[1]))
 for index in range(15):
     fields = [{"name": f"{sys.argv[2]}{index}", "type": "long"}]

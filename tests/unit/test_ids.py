@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core.ids import Ids
+from nurt.columnar.ids import Ids
 
 SECRET = bytes(range(16))
 MASK = (1 << 64) - 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from nurt.adapters import kafka_drain
-from nurt.adapters.kafka_drain import Drain
+from nurt.adapters.kafka import drain as kafka_drain
+from nurt.adapters.kafka.drain import Drain
 
 
 class Lookalike:

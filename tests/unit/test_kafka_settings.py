@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer
 
-from nurt.adapters.kafka_settings import RESERVED, KafkaSettings
+from nurt.adapters.kafka.settings import RESERVED, KafkaSettings
 from nurt.errors import ConfigurationError
 
 

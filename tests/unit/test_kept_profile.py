@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt import schemas
-from nurt.adapters.profile_reader import read_profile
-from nurt.model.head import SEQUENCE_BITS, Head, owed_score, stamp
-from nurt.model.kept_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, KeptProfile, with_revision
+from nurt.contracts import schemas
+from nurt.inspect.profile_reader import read_profile
+from nurt.model.fence import SEQUENCE_BITS, Head, owed_score, stamp
+from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, KeptProfile, with_revision
 
 SCHEMA = fastavro.parse_schema(schemas.load(schemas.PROFILE_VALUE))
 

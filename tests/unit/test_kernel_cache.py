@@ -16,7 +16,7 @@ from nurt import kernel_cache
 CALLER = """
 import numba
 
-from nurt.core.some_callee import FACTOR, one
+from nurt.columnar.some_callee import FACTOR, one
 
 
 @numba.njit(cache=True)
@@ -33,7 +33,7 @@ FACTOR = {factor}
 def one():
     return {one}
 """
-ASK = "from nurt.core.some_caller import answer; print(answer(), sum(answer.stats.cache_hits.values()))"
+ASK = "from nurt.columnar.some_caller import answer; print(answer(), sum(answer.stats.cache_hits.values()))"
 
 
 @pytest.fixture
@@ -41,13 +41,13 @@ def package(tmp_path: Path) -> Path:
     """A copy of the package with a kernel that calls one of another file."""
     copy = tmp_path / "src" / "nurt"
     shutil.copytree(Path(nurt.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "core" / "some_caller.py").write_text(CALLER)
+    (copy / "columnar" / "some_caller.py").write_text(CALLER)
     return copy
 
 
 def write_callee(package: Path, factor: int, one: int) -> None:
     """Change a file behind the back of whoever looks at sizes and dates."""
-    file = package / "core" / "some_callee.py"
+    file = package / "columnar" / "some_callee.py"
     file.write_text(CALLEE.format(factor=factor, one=one))
     os.utime(file, (1e9, 1e9))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nurt.core.launch import (
+from nurt.control.launch import (
     CHECKPOINTS_KEPT,
     NEVER,
     Decision,
@@ -20,9 +20,9 @@ from nurt.core.launch import (
     earlier_workers,
     run_number,
 )
-from nurt.core.source_words import known_epochs
+from nurt.control.source_records import known_epochs
 from nurt.errors import ConfigurationError
-from nurt.model.head import Head, owed_score
+from nurt.model.fence import Head, owed_score
 from nurt.model.log import Committed
 
 DEPLOYMENT = Deployment(2, "fingerprint", ("eu",))

@@ -14,27 +14,32 @@ import numpy as np
 import polars as pl
 import pytest
 
-from nurt.core import contributions, identity, layouts
-from nurt.core.context import FoldContext
-from nurt.core.figures import order_figures
-from nurt.core.ids import Ids
-from nurt.core.joined_links import join_links
-from nurt.core.layout_changes import differences, digest, grown, listed, misread
-from nurt.core.memberships import read_members, read_own
-from nurt.core.plain_rows import unpack_rows
-from nurt.core.profile import Profiles
-from nurt.core.row_arrays import Layout, read_values
-from nurt.core.row_tables import ROW_TABLES
-from nurt.core.said import Contributions, no_ids, no_texts
-from nurt.core.slots import SLOT_COLUMNS, fold_slots
-from nurt.core.stock import papers, promise, said, told
-from nurt.core.sums import fold_sums
-from nurt.core.table_rows import Rows
-from nurt.core.tables import OWNER, VERSION, Table
-from nurt.core.varint import put_unsigned
+from nurt.columnar.ids import Ids
+from nurt.columnar.values import Values
+from nurt.columnar.varint import put_unsigned
+from nurt.contracts.schemas import first_layouts
 from nurt.errors import StateTooNew
-from nurt.model.values import Values
-from nurt.schemas import first_layouts
+from nurt.normalise.context import FoldContext
+from nurt.profiles.golden_record.aggregates import order_figures
+from nurt.profiles.golden_record.write import Profiles
+from nurt.profiles.identity import resolve as identity
+from nurt.profiles.identity.links import join_links
+from nurt.profiles.identity.memberships import read_members, read_own
+from nurt.profiles.sums import fold_sums
+from nurt.rows import child_tables as contributions
+from nurt.rows.child_slots import SLOT_COLUMNS, fold_slots
+from nurt.rows.contributions import Contributions, no_ids, no_texts
+from nurt.rows.layouts import ROW_TABLES
+from nurt.state import layouts
+from nurt.state.column_major import Rows
+from nurt.state.layout_changes import differences, digest, grown, listed, misread
+from nurt.state.python_rows import unpack_rows
+from nurt.state.row_major import Layout, read_values
+from nurt.state.table import OWNER, VERSION, Table
+from nurt.stock import from_rows as said
+from nurt.stock import holds as promise
+from nurt.stock import last_published as told
+from nurt.stock.matching import documents as papers
 from tests.accounts import live_profiles
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -151,7 +156,7 @@ ROW = (
 """A row of a customer with the highest position that it had, as it was written then."""
 
 NICKNAME = """
-from nurt.core import layouts
+from nurt.state import layouts
 from nurt.model.entities import ENTITIES, FieldType
 
 ENTITIES["customer"].fields["nickname"] = FieldType.STR
@@ -163,12 +168,12 @@ READ = """
 import json, sys
 import numpy as np
 import polars as pl
-from nurt.core.contributions import ACCOUNT_SLOTS
-from nurt.core.row_frames import read_frames
-from nurt.core.row_tables import ROW_LAYOUTS, ROW_TABLES
-from nurt.core.rows import fold_rows
+from nurt.rows.child_tables import ACCOUNT_SLOTS
+from nurt.rows.read_frames import read_frames
+from nurt.rows.layouts import ROW_LAYOUTS, ROW_TABLES
+from nurt.rows.fold import fold_rows
 from nurt.model.entity_frame import entity_columns
-from nurt.model.values import Values
+from nurt.columnar.values import Values
 
 def shown(table, value):
     rows = table.unpack([value]).drop("owner", "child", strict=False).iter_rows(named=True)
@@ -253,18 +258,18 @@ def test_a_row_with_a_new_field_is_refused_by_who_does_not_know_it(with_nickname
 @pytest.mark.parametrize(
     ("tables", "asked"),
     [
-        ([], 'add at the end of "row.customer" in nurt.core.layouts: ("nickname", 39, TEXT), and then run'),
-        (["row.customer"], 'add at the end of "account_slots" in nurt.core.layouts: ("nickname", 35, TEXT), and'),
+        ([], 'add at the end of "row.customer" in nurt.state.layouts: ("nickname", 39, TEXT), and then run'),
+        (["row.customer"], 'add at the end of "account_slots" in nurt.state.layouts: ("nickname", 35, TEXT), and'),
     ],
 )
 def test_a_field_without_a_column_is_refused_at_import_with_the_line_to_add(tables: list[str], asked: str) -> None:
-    done = _child(NICKNAME.format(tables=tables, type="TEXT") + "import nurt.core.row_tables, nurt.core.contributions")
+    done = _child(NICKNAME.format(tables=tables, type="TEXT") + "import nurt.rows.layouts, nurt.rows.child_tables")
     assert done.returncode == 1
     assert asked in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_field_of_another_type_is_refused_at_import() -> None:
-    done = _child(NICKNAME.format(tables=["row.customer"], type="INTEGER") + "import nurt.core.row_tables")
+    done = _child(NICKNAME.format(tables=["row.customer"], type="INTEGER") + "import nurt.rows.layouts")
     assert "row.customer: its column nickname is integer (needed: text)" in done.stderr.strip().splitlines()[-1]
 
 
@@ -278,7 +283,7 @@ def test_bits_with_a_gap_are_refused(columns: tuple[layouts.Column, ...], monkey
 
 
 def test_a_table_without_a_layout_is_refused() -> None:
-    with pytest.raises(ImportError, match=r'add a table "vouchers" in nurt.core.layouts: \("id", 0, BYTES\),'):
+    with pytest.raises(ImportError, match=r'add a table "vouchers" in nurt.state.layouts: \("id", 0, BYTES\),'):
         Table.stored("vouchers", {"id": pl.Binary()})
     with pytest.raises(ImportError, match="vouchers"):
         Table.stored("vouchers")

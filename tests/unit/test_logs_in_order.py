@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nurt.adapters.logs_in_order import Gate, LogsInOrder
+from nurt.delivery.read.logs_in_order import Gate, LogsInOrder
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 

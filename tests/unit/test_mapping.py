@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from nurt.core.mapping import join_mappings, load_mapping
 from nurt.errors import ConfigurationError
+from nurt.mapping.load import join_mappings, load_mapping
 
 SYSTEMS = """\
 systems:

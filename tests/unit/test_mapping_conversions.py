@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from nurt.core.ids import Ids
-from nurt.core.mapper import HEAD, map_rows
-from nurt.core.mapping import load_mapping
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import load_mapping
 from nurt.model.refusal import Reason
+from nurt.translate.general_path import HEAD, map_rows
 
 IDS = Ids(b"0123456789abcdef")
 FIELD = {"str": "order.number", "bool": "customer.email_verified", "ts": "order.placed_at", "day": "invoice.issued_on"}

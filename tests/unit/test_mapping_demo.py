@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 
 import nurt
-from nurt.core.ids import Ids
-from nurt.core.mapping import load_mapping
-from nurt.core.normalise import normalise_column
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import load_mapping
 from nurt.model.entities import ORDER_STATUSES, PROFILE_KINDS
-from nurt.operators.translate import Translator
-from nurt.simulate.messages import MemoryWriter, batches_of
-from nurt.simulate.shop import simulate
+from nurt.normalise.identifiers import normalise_column
+from nurt.simulate.company.shop import simulate
+from nurt.simulate.connector.messages import MemoryWriter, batches_of
+from nurt.translate.translator import Translator
 
 DEMO = Path(nurt.__file__).parent / "presets" / "demo.yaml"
 MAPPING = load_mapping(DEMO.read_text(), DEMO.name).narrowed(PROFILE_KINDS)

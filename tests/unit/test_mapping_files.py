@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 import nurt
-from nurt.core.mapping import load_mapping
-from nurt.core.mapping_meanings import ENTITY_MEANINGS, MEANINGS, entities_text, types_table
-from nurt.core.mapping_schema import mapping_json_schema
-from nurt.core.mapping_sql import FUNCTIONS, compile_expression
-from nurt.core.mapping_words import (
+from nurt.mapping.json_schema import mapping_json_schema
+from nurt.mapping.load import load_mapping
+from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, entities_text, types_table
+from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
+from nurt.mapping.words import (
     RULES,
     STOCK_CHANNEL_WORDS,
     STOCK_LOCATION_WORDS,

@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from nurt.core.mapping_sql import FUNCTIONS, BadExpression, compile_expression
+from nurt.mapping.sql.compile import FUNCTIONS, BadExpression, compile_expression
 
 ROWS = pl.DataFrame(
     {

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from nurt import metrics
-from nurt.adapters.read_figures import Count, Figures
 from nurt.errors import ConfigurationError, ConnectionFailed
-from nurt.model.head import Head
+from nurt.inspect import metrics
+from nurt.inspect.counters import Count, Figures
+from nurt.model.fence import Head
 
 COUNTS = [Count("shop/order", "folded", "", 7), Count("shop.public.orders", "quarantined", "row_without_key", 2)]
 FIGURES = Figures({"nurt{00}": Head(3, 9, 27)}, owed=1, due=5, quarantined=2, memory_bytes=4_096, keys=11)

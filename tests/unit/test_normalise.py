@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.core.normalise import DEFAULT_STEPS, normalise_column
-from nurt.core.normalise_phone import plain_pattern, to_e164
+from nurt.normalise.identifiers import DEFAULT_STEPS, normalise_column
+from nurt.normalise.phone import plain_pattern, to_e164
 
 KINDS = ("email", "phone", "tax_id", "loyalty_card", "plain", "shouted", "folded", "counted", "mixed")
 RULES = {

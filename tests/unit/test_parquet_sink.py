@@ -8,8 +8,8 @@ import duckdb
 import pyarrow.dataset
 import pytest
 
-from nurt.adapters.parquet_sink import ParquetSink
-from nurt.adapters.profile_tables import TABLES
+from nurt.adapters.analytics.parquet import ParquetSink
+from nurt.contracts.profile_tables import TABLES
 from nurt.errors import ConfigurationError, StateTooNew
 from tests.contracts.published import batch, id_of, rich
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.payloads import Payloads, SparseHeaders, int64s
-from nurt.core.wire import NOT_CONFLUENT, NULL, split_wire
+from nurt.debezium.payloads import Payloads, SparseHeaders, int64s
+from nurt.debezium.wire import NOT_CONFLUENT, NULL, split_wire
 from nurt.model.raw import RawBatch, RawRows, is_requeued
 
 messages = st.lists(st.none() | st.binary(max_size=40), max_size=8)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.normalise import _PLAIN_EMAIL, LOCAL_PART_LENGTH_MAX
-from nurt.core.normalise_phone import plain_numbers, plain_pattern
-from nurt.core.plain_identifiers import plain_emails, plain_phones
-from nurt.core.texts import Texts
+from nurt.columnar.texts import Texts
+from nurt.normalise.already_normal import plain_emails, plain_phones
+from nurt.normalise.identifiers import _PLAIN_EMAIL, LOCAL_PART_LENGTH_MAX
+from nurt.normalise.phone import plain_numbers, plain_pattern
 
 _EMAIL = re.compile(_PLAIN_EMAIL.removesuffix("$") + r"\Z")
 

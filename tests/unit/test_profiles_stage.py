@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from nurt import schemas
-from nurt.adapters.memory_store import Memory, MemoryStore
-from nurt.adapters.profile_reader import read_profile
-from nurt.core.context import FoldContext
-from nurt.core.identity import Touched, profile_id
-from nurt.core.ids import Ids
-from nurt.core.joined_links import join_links
-from nurt.model.kept_profile import HEAD_BYTES
+from nurt.columnar.ids import Ids
+from nurt.contracts import schemas
+from nurt.inspect.profile_reader import read_profile
 from nurt.model.keys import Keys, words_of
-from nurt.operators.identity_stage import IdentityStage
-from nurt.operators.profiles_stage import ProfilesStage
+from nurt.model.stored_profile import HEAD_BYTES
+from nurt.normalise.context import FoldContext
+from nurt.profiles.identity.links import join_links
+from nurt.profiles.identity.resolve import Touched, profile_id
+from nurt.profiles.identity_stage import IdentityStage
+from nurt.profiles.profiles_stage import ProfilesStage
+from nurt.testing.memory_store import Memory, MemoryStore
 
 IDS = Ids(bytes(16))
 KEYS = Keys("t", 2)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.sentinel import SentinelConnectionPool
 
-from nurt.adapters.redis_client import open_client, place_of, remedy_of
+from nurt.adapters.redis.client import open_client, place_of, remedy_of
 from nurt.errors import ConfigurationError
 
 

@@ -18,12 +18,12 @@ from bytewax.testing import TestingSource, cluster_main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.ids import Ids
-from nurt.core.said import Contributions, Said, no_ids, no_texts
+from nurt.columnar.ids import Ids
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys, realm_worker, shard_of
 from nurt.model.refusal import Reason, Refused
-from nurt.operators.routing import Routes, siphash13
+from nurt.rows.contributions import Contributions, Said, no_ids, no_texts
+from nurt.runtime.routing import Routes, siphash13
 
 IDS = Ids(bytes(16))
 SHARDS = 16

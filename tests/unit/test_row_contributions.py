@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nurt.core.context import FoldContext
-from nurt.core.contributions import ACCOUNT_SLOTS, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_SLOTS, SUMS
-from nurt.core.ids import Ids
-from nurt.core.row_contributions import said_by_rows
-from nurt.core.row_frames import read_frames
-from nurt.core.row_tables import ROW_LAYOUTS
-from nurt.core.rows import fold_rows
-from nurt.core.said import Contributions, Said
-from nurt.core.tables import Table
-from nurt.core.texts import Texts
+from nurt.columnar.ids import Ids
+from nurt.columnar.texts import Texts
+from nurt.columnar.values import no_values
 from nurt.model.entity_frame import DELETE, UPSERT, entity_columns
-from nurt.model.values import no_values
+from nurt.normalise.context import FoldContext
+from nurt.profiles.from_rows import said_by_rows
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_SLOTS, SUMS
+from nurt.rows.contributions import Contributions, Said
+from nurt.rows.fold import fold_rows
+from nurt.rows.layouts import ROW_LAYOUTS
+from nurt.rows.read_frames import read_frames
+from nurt.state.table import Table
 
 IDS = Ids(b"s" * 16)
 CONTEXT = FoldContext(IDS, country={"shop": "PL"}, currency={"shop": "PLN"})

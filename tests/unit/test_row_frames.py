@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.row_arrays import Layout, RowArrays
-from nurt.core.row_frames import read_columns, read_frames
-from nurt.core.row_tables import ROW_LAYOUTS, ROW_TABLES
-from nurt.core.rows import fold_rows
-from nurt.core.tables import Table
+from nurt.columnar.values import Values, no_values
 from nurt.errors import StateTooNew
 from nurt.model.entity_frame import UPSERT, entity_columns
-from nurt.model.values import Values, no_values
+from nurt.rows.fold import fold_rows
+from nurt.rows.layouts import ROW_LAYOUTS, ROW_TABLES
+from nurt.rows.read_frames import read_columns, read_frames
+from nurt.state.row_major import Layout, RowArrays
+from nurt.state.table import Table
 
 SOME = Layout(Table({"a": pl.String(), "n": pl.Int64(), "b": pl.Binary(), "yes": pl.Boolean()}))
 rows = st.lists(

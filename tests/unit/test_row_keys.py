@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from nurt.core.key_texts import decimal_text, fields_of
-from nurt.core.row_keys import KeyReader
+from nurt.debezium.message_keys import KeyReader
+from nurt.debezium.text_keys import decimal_text, fields_of
 from tests.envelopes import Topic, connect, decimal, entry, unscaled
 
 SCHEMAS: dict[int, Any] = {

@@ -9,13 +9,13 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.row_frames import Incoming, read_frames
-from nurt.core.row_places import Floor, at_or_before
-from nurt.core.row_tables import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
-from nurt.core.rows import fold_rows
-from nurt.core.tables import OWNER
+from nurt.columnar.values import Values
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
-from nurt.model.values import Values
+from nurt.rows.fold import fold_rows
+from nurt.rows.layouts import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
+from nurt.rows.positions import Floor, at_or_before
+from nurt.rows.read_frames import Incoming, read_frames
+from nurt.state.table import OWNER
 from tests.chaos.naive_rows import Placed
 from tests.oracle.final_row import Position
 from tests.oracle.places import highest_after, is_old_news, is_truncated

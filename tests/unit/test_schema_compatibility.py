@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nurt import schemas
-from nurt.core.schema_compatibility import why_unreadable
+from nurt.avro.compatibility import why_unreadable
+from nurt.contracts import schemas
 
 
 def record(*fields: dict[str, Any], name: str = "R") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from nurt import schemas
+from nurt.contracts import schemas
 from nurt.errors import ConfigurationError
 
 CHOSEN = ("email", "phone", "first_name", "last_name", "company", "tax_id", "loyalty_card", "birth_date", "gender")

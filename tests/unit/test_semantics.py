@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from nurt.core.avro import ColumnType, compile_reader, join
-from nurt.core.change_reader import ColumnReader
-from nurt.core.semantics import UNAVAILABLE, Given, meaning_of
-from nurt.core.timestamps import INSTANT
+from nurt.avro import ColumnType, compile_reader, join
+from nurt.debezium.change_reader import ColumnReader
+from nurt.debezium.semantics import UNAVAILABLE, Given, meaning_of
+from nurt.debezium.timestamps import INSTANT
 from tests.envelopes import Topic, connect, decimal, entry, unscaled
 
 WARSAW = "Europe/Warsaw"

@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from nurt.simulate.columns import (
+from nurt.simulate.connector.columns import (
     DATE,
     INT,
     LONG,
@@ -27,9 +27,9 @@ from nurt.simulate.columns import (
     decimal,
     zoned_timestamp,
 )
-from nurt.simulate.debezium import Connector
-from nurt.simulate.messages import MemoryWriter
-from nurt.simulate.schemas import (
+from nurt.simulate.connector.debezium import Connector
+from nurt.simulate.connector.messages import MemoryWriter
+from nurt.simulate.connector.schemas import (
     HEARTBEAT_KEY,
     HEARTBEAT_VALUE,
     TRANSACTION_KEY,

@@ -13,13 +13,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from benchmarks.load import produce
-from nurt.core.mapping import load_mapping
+from nurt.mapping.load import load_mapping
 from nurt.model.raw import RawBatch
-from nurt.simulate.bulk import ORDERS_MAPPING, orders_load
-from nurt.simulate.bulk_shop import mixed_load
-from nurt.simulate.bulk_stock import stock_load
-from nurt.simulate.messages import partition_of
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.bulk.envelopes import ORDERS_MAPPING, orders_load
+from nurt.simulate.bulk.shop import mixed_load
+from nurt.simulate.bulk.stock import stock_load
+from nurt.simulate.connector.messages import partition_of
+from nurt.simulate.connector.schemas import SchemaBook
 from tests.replay import Reader, position
 
 Load = Callable[..., Iterator[list[RawBatch]]]

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from nurt.simulate.columns import UNAVAILABLE
-from nurt.simulate.history import arrivals, final_rows, messages, tables_of, topic_of
-from nurt.simulate.history_random import Temper, random_history
-from nurt.simulate.messages import Message, batches_of
-from nurt.simulate.schemas import SchemaBook
+from nurt.simulate.connector.columns import UNAVAILABLE
+from nurt.simulate.connector.messages import Message, batches_of
+from nurt.simulate.connector.schemas import SchemaBook
+from nurt.simulate.histories.history import arrivals, final_rows, messages, tables_of, topic_of
+from nurt.simulate.histories.random import Temper, random_history
 from tests.replay import Reader, assert_same_rows, position, replay
 
 SEEDS = range(60)

@@ -13,15 +13,15 @@ import pytest
 from stdnum.de import vat
 from stdnum.pl import nip
 
-from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.registry import FolderRegistry
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.errors import ConfigurationError
-from nurt.simulate.messages import MemoryWriter, batches_of
-from nurt.simulate.people import invent_person, typed_card, typed_phone, typed_tax_id
-from nurt.simulate.schemas import SchemaBook
-from nurt.simulate.shop import Simulated, simulate
-from nurt.simulate.targets import simulate_to_archive
-from nurt.simulate.world import local_time
+from nurt.simulate.company.people import invent_person, typed_card, typed_phone, typed_tax_id
+from nurt.simulate.company.shop import Simulated, simulate
+from nurt.simulate.company.world import local_time
+from nurt.simulate.connector.messages import MemoryWriter, batches_of
+from nurt.simulate.connector.schemas import SchemaBook
+from nurt.simulate.connector.targets import simulate_to_archive
 from tests.replay import Reader, replay
 
 LAST_DAY = date(2026, 3, 31)

@@ -8,9 +8,9 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from nurt.core.positions import Family
-from nurt.core.source_epochs import Begin, Seen, SourceEpochs, Whose
-from nurt.core.source_watch import FALL_BACK_MAX, NoticeKind, SourceWatch
+from nurt.control.source_epochs import Begin, Seen, SourceEpochs, Whose
+from nurt.control.source_watch import FALL_BACK_MAX, NoticeKind, SourceWatch
+from nurt.debezium.positions import Family
 from nurt.model.entity_frame import FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED
 from nurt.model.raw import REQUEUED_HEADER
 from tests.envelopes import Topic, entry

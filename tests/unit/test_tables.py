@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.contributions import ACCOUNT_SLOTS, ORDER_SLOTS, SUMS
-from nurt.core.identity import COMPONENTS, MEMBERS, MEMBERSHIPS
-from nurt.core.plain_rows import pack_rows, unpack_rows
-from nurt.core.row_tables import ROW_TABLES
-from nurt.core.tables import OWNER, Table
 from nurt.errors import StateTooNew
+from nurt.profiles.identity.resolve import COMPONENTS, MEMBERS, MEMBERSHIPS
+from nurt.rows.child_tables import ACCOUNT_SLOTS, ORDER_SLOTS, SUMS
+from nurt.rows.layouts import ROW_TABLES
+from nurt.state.python_rows import pack_rows, unpack_rows
+from nurt.state.table import OWNER, Table
 
 COLUMNS: dict[str, pl.DataType] = {
     "number": pl.Int64(), "text": pl.String(), "yes": pl.Boolean(), "id": pl.Binary(), "last": pl.Int64()

@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from nurt.core.avro import compile_reader
-from nurt.core.change_reader import ColumnReader
-from nurt.core.semantics import Given
-from nurt.core.wire import split_wire
+from nurt.avro import compile_reader
+from nurt.debezium.change_reader import ColumnReader
+from nurt.debezium.semantics import Given
+from nurt.debezium.wire import split_wire
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT, Translated
 from tests.corpus_messages import IDS, MAPPING, batches, lines, schemas, translator

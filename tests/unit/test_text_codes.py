@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nurt.core.text_codes import codes_of
-from nurt.core.texts import Texts
+from nurt.columnar.text_codes import codes_of
+from nurt.columnar.texts import Texts
 
 texts = st.lists(st.sampled_from(["", "a", "b", "ab", "ż"]), max_size=20)
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from nurt.core.timestamps import dates_of, instants_of, parse_dates, parse_instants
+from nurt.debezium.timestamps import dates_of, instants_of, parse_dates, parse_instants
 
 EPOCH = datetime(1970, 1, 1)
 ZONES = ["Europe/Warsaw", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns", "UTC"]

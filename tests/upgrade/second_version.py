@@ -11,10 +11,10 @@ import numpy as np
 import orjson
 import pytest
 
-from nurt import schemas
-from nurt.core import profile_schema
-from nurt.core.kept_bodies import Bodies
-from nurt.operators.profiles_stage import ProfilesStage
+from nurt.contracts import schemas
+from nurt.profiles.golden_record import check_schema as profile_schema
+from nurt.profiles.golden_record.compare import Bodies
+from nurt.profiles.profiles_stage import ProfilesStage
 
 FIELD = {"name": "nickname", "type": ["null", "string"], "default": None, "doc": "What friends say."}
 NOBODY = b"\0"

@@ -12,10 +12,11 @@ import duckdb
 import polars as pl
 import pytest
 
-from nurt.adapters import profile_tables, stock_duckdb
-from nurt.adapters.duckdb_sink import DuckdbSink
-from nurt.adapters.parquet_sink import ParquetSink
-from nurt.adapters.stock_duckdb import DuckdbStockSink
+from nurt.adapters.analytics import duckdb_stock as stock_duckdb
+from nurt.adapters.analytics.duckdb import DuckdbSink
+from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
+from nurt.adapters.analytics.parquet import ParquetSink
+from nurt.contracts import profile_tables
 from nurt.errors import StateTooNew
 from nurt.ports import ProfileSink
 from tests.contracts.published import batch, rich

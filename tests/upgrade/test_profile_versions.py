@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from nurt import schemas
-from nurt.adapters.delivery_codec import pack_message, unpack_message
-from nurt.adapters.delivery_rows import Bodies as PublishedBodies
-from nurt.adapters.parquet_sink import ParquetSink
-from nurt.adapters.profile_reader import current_body, read_profile
-from nurt.adapters.published import _Heads
-from nurt.adapters.state_log import StateLog
-from nurt.core.delivery_notes import Message
-from nurt.core.kept_bodies import Bodies, compare_kept
-from nurt.core.strays import find_strays
+from nurt.adapters.analytics.parquet import ParquetSink
+from nurt.adapters.redis.delivery.codec import pack_message, unpack_message
+from nurt.adapters.redis.delivery.state_log import StateLog
+from nurt.columnar.values import Values
+from nurt.contracts import schemas
+from nurt.control.reconcile import find_strays
+from nurt.delivery.journal import Message
+from nurt.delivery.read.profiles import Bodies as PublishedBodies
 from nurt.errors import StateTooNew
-from nurt.model.head import Head, stamp
-from nurt.model.kept_profile import ERASED, LIVE, REDIRECT, KeptProfile
+from nurt.inspect.profile_reader import current_body, read_profile
+from nurt.inspect.published_back import _Heads
+from nurt.model.fence import Head, stamp
 from nurt.model.keys import Keys
-from nurt.model.values import Values
+from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile
+from nurt.profiles.golden_record.compare import Bodies, compare_kept
 from tests.contracts.published import batch, encode, id_of, rich
 from tests.unit.test_parquet_sink import crash
 from tests.unit.test_profiles_stage import IDS, KEYS, A, B, Stages

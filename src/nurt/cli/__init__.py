@@ -11,7 +11,20 @@ import typer
 from rich.text import Text
 
 import nurt
-from nurt.cli import check, deliver, demo, drill, init, profile, quarantine, run, simulate, source, stats, stock
+from nurt.cli.commands import (
+    check,
+    deliver,
+    demo,
+    drill,
+    init,
+    profile,
+    quarantine,
+    run,
+    simulate,
+    source,
+    stats,
+    stock,
+)
 from nurt.cli.frame import aside
 from nurt.errors import NurtError
 

@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nurt.adapters.embedded_state import EMBEDDED, embedded_state
-from nurt.adapters.quarantine import Quarantine
-from nurt.adapters.read_figures import Tally
-from nurt.adapters.read_model import ReadModel
-from nurt.adapters.redis_reading import naming_failures
-from nurt.core.contributions import GUEST
-from nurt.core.ids import Ids
+from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
+from nurt.adapters.redis.errors import naming_failures
+from nurt.app.profiles import fold_context, open_redis, read_mapping
+from nurt.app.stock import stock_settings
+from nurt.columnar.ids import Ids
 from nurt.errors import ConfigurationError
+from nurt.inspect.counters import Tally
+from nurt.inspect.profile_lookup import ReadModel
+from nurt.inspect.quarantine import Quarantine
 from nurt.model.keys import Keys
+from nurt.rows.child_tables import GUEST
 from nurt.settings import Settings, load_settings
-from nurt.wiring import fold_context, open_redis, read_mapping
-from nurt.wiring_stock import stock_settings
 
 Config = Annotated[
     Path,

@@ -14,9 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nurt.adapters.read_model import AccountView, ProfileView
 from nurt.cli.frame import page
-from nurt.core.profile import FIELDS
+from nurt.inspect.profile_lookup import AccountView, ProfileView
+from nurt.profiles.golden_record.write import FIELDS
 
 WHY = {
     "only": "the only value",

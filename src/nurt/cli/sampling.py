@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nurt.adapters.archive import ArchiveLog
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_outage import Outage
-from nurt.adapters.kafka_settings import KafkaSettings
-from nurt.adapters.kafka_topics import TopicFilter, list_partitions, open_admin
-from nurt.core.mapping import Mapping
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.outage import Outage
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
+from nurt.mapping.load import Mapping
 from nurt.model.raw import RawBatch
-from nurt.operators.translate import Translator
 from nurt.settings import KafkaInput, Settings
+from nurt.translate.translator import Translator
 
 POLL_ROWS = 5_000
 ARCHIVE_ROWS_MAX = 2_000_000

@@ -11,10 +11,10 @@ from contextlib import contextmanager, nullcontext
 from rich.logging import RichHandler
 from rich.status import Status
 
-from nurt.adapters.read_figures import Count, totals
 from nurt.cli.frame import State, aside, state_of
 from nurt.errors import ConnectionFailed
-from nurt.metrics import start_metrics
+from nurt.inspect.counters import Count, totals
+from nurt.inspect.metrics import start_metrics
 from nurt.settings import Settings
 
 LOOK_SECONDS = 1.0

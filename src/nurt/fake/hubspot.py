@@ -85,7 +85,7 @@ class FakeHubspot(Fake):
         if found is None or found.group(1) not in self.objects:
             return Told(404, {"status": "error", "message": "no such path"})
         kind, what = found.groups()
-        return getattr(self, "_" + what.replace("batch/", ""))(kind, body)  # type: ignore[no-any-return]
+        return getattr(self, "_" + what.replace("batch/", ""))(kind, body)
 
     def _properties(self, kind: str) -> Told:
         names = sorted(TYPES[kind])

@@ -1,7 +1,7 @@
 """The canonical entities: which fields each has, their types, and whose child it is.
 
 This table is the one place that says what a row can become. The mapping checker, the folds and the documentation all
-read it. Where a field lies in stored values is said by `core/layouts.py`: a field that has no column there is named at
+read it. Where a field lies in stored values is said by `state/layouts.py`: a field that has no column there is named at
 import, with the lines to add.
 """
 

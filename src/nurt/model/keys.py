@@ -71,8 +71,8 @@ from hashlib import blake2b
 
 import numpy as np
 
+from nurt.columnar.types import Bytes, KeyRows, Words
 from nurt.limits import SHARDS_MAX
-from nurt.model.types import Bytes, KeyRows, Words
 from nurt_client.keys import realm_place
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nurt.model.types import Int64s
+from nurt.columnar.types import Int64s
 
 Headers = list[tuple[str, bytes | None]]
 Numbers = list[int] | Int64s
@@ -16,8 +16,8 @@ Numbers = list[int] | Int64s
 class RawBatch:
     """Messages of one topic in the order they were read, as columns of one length.
 
-    Where there are many, the numbers are arrays, keys and values `core.payloads.Payloads`, headers sparse: what reads
-    all of them reads them so, and may ask for single ones. Whoever makes few may give lists.
+    Where there are many, the numbers are arrays, keys and values `debezium.payloads.Payloads`, headers sparse: what
+    reads all of them reads them so, and may ask for single ones. Whoever makes few may give lists.
 
     Messages of one partition are in offset order. `values[i] is None` is a tombstone. `schemas` names the archive
     that gave the schema ids their meaning; empty: the registry did.

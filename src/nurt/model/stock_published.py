@@ -18,7 +18,7 @@ class StockBatch:
     Attributes:
         revision: of everything in it; it grows.
         as_of_ms: the moment that it was computed for.
-        figures: a row for every sku, channel and market (see `core.stock.figures`), or without rows.
+        figures: a row for every sku, channel and market (see `stock.levels`), or without rows.
         orders: by id; None is a tombstone.
         events: each with an `id`: one that was published twice has the same.
         realm: of figures and orders.

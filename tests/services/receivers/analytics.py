@@ -16,13 +16,13 @@ import httpx2 as httpx
 import polars as pl
 import pytest
 
-from nurt.adapters.clickhouse_sink import ClickhouseSink
-from nurt.adapters.delivery_families import FAMILIES, ContractTables, tables_of
-from nurt.adapters.delta_sink import DeltaSink
-from nurt.adapters.iceberg_sink import IcebergSink
-from nurt.adapters.postgres_sink import PostgresSink
-from nurt.core.delivery_notes import Message
-from nurt.core.delivery_tables import Family, TableBatch
+from nurt.adapters.analytics.clickhouse import ClickhouseSink
+from nurt.adapters.analytics.delta import DeltaSink
+from nurt.adapters.analytics.iceberg import IcebergSink
+from nurt.adapters.analytics.postgres import PostgresSink
+from nurt.delivery.journal import Message
+from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
+from nurt.delivery.table_family import Family, TableBatch
 from nurt.model.delivery import PROFILES
 from nurt.ports import TableSink
 from tests.contracts.published import encode, id_of, profile, rich

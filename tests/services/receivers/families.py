@@ -10,13 +10,13 @@ from typing import Any
 
 from redis import Redis
 
-from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.hubspot import Hubspot
-from nurt.adapters.mailchimp import Mailchimp
-from nurt.adapters.marketing_cloud import MarketingCloud
-from nurt.adapters.salesforce import Salesforce
-from nurt.adapters.webhook import Webhook
-from nurt.core.delivery_mapping import DestinationMapping
+from nurt.adapters.receivers.dataverse import Dataverse
+from nurt.adapters.receivers.hubspot import Hubspot
+from nurt.adapters.receivers.mailchimp import Mailchimp
+from nurt.adapters.receivers.marketing_cloud import MarketingCloud
+from nurt.adapters.receivers.salesforce import Salesforce
+from nurt.adapters.receivers.webhook import Webhook
+from nurt.delivery.mapping import DestinationMapping
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.mailchimp import FakeMailchimp

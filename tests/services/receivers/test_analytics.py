@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from redis import Redis
 
-from nurt.adapters.delivery_store import DeliveryStore
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.delivery.run.batch import SWEEP
+from nurt.delivery.run.table_deliverer import Shelf, TableDeliverer
 from nurt.errors import Fenced
 from nurt.model.delivery import Life, Wish
 from nurt.model.keys import Keys
-from nurt.operators.deliver_batch import SWEEP
-from nurt.operators.deliver_tables import Shelf, TableDeliverer
 from tests.delivery.chaos import Killed
 from tests.services.receivers.analytics import MADE, Made, Target, World, opened, same
 
@@ -131,8 +131,8 @@ def test_cut_wires_and_an_outage_lose_nothing(
 ) -> None:
     wire = target.wire
     assert wire is not None
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.005)
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S_MAX", 0.3)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S", 0.005)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S_MAX", 0.3)
     world, random = World(made, 9), Random(9)
     world.live(target.rows // 3, target.rows)
     store = DeliveryStore(Redis.from_url(redis_url), Keys(f"a{time.time_ns()}", 4), "lake")

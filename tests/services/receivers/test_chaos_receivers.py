@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
+from nurt.delivery.run.clock import Pace
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import Op
-from nurt.operators.deliver_pace import Pace
 from tests.delivery.chaos import history, hurry, live_through
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
 

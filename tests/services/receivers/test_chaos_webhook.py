@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from redis import Redis
 
-from nurt.adapters.webhook import Webhook
+from nurt.adapters.receivers.webhook import Webhook
 from nurt.fake.server import Fake, running
 from nurt.fake.webhook import FakeWebhook
 from tests.delivery.chaos import history, hurry, live_through
@@ -97,8 +97,8 @@ def test_a_receiver_that_is_down_is_left_alone_and_gets_everything_when_it_is_ba
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr("nurt.core.delivery_breaker.OPEN_S", 0.2)
-    monkeypatch.setattr("nurt.core.delivery_breaker.OPEN_S_MAX", 0.5)
+    monkeypatch.setattr("nurt.delivery.breaker.OPEN_S", 0.2)
+    monkeypatch.setattr("nurt.delivery.breaker.OPEN_S_MAX", 0.5)
     random = Random(8)
     with running(FakeWebhook()) as fake:
         assert isinstance(fake, FakeWebhook)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.hubspot import Hubspot
-from nurt.cli.check import _misfits
-from nurt.delivering_config import read_preset
+from nurt.adapters.receivers.hubspot import Hubspot
+from nurt.app.delivery_config import read_preset
+from nurt.cli.commands.check import _misfits
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.server import Told, running
 from nurt.settings import Settings
@@ -86,7 +86,7 @@ def test_only_what_changed_is_sent_and_null_clears(fake: FakeHubspot, redis_url:
 def test_a_success_without_results_is_tried_again(
     fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S", 0.01)
     scene = _scene(fake, redis_url)
     fake.empty_answers = 2
     scene.deliverer().deliver([scene.say(1, email="a@x.pl")])
@@ -109,7 +109,7 @@ def test_a_merge_uses_the_receivers_own_and_a_split_takes_it_back(fake: FakeHubs
 def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
     fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S", 0.01)
     scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
     to = scene.deliverer()
     to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
@@ -130,7 +130,7 @@ def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
 def test_a_merge_waits_until_the_heir_is_there(
     fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nurt.core.delivery_attempts.PARK_S", 0.0)
+    monkeypatch.setattr("nurt.delivery.retry.PARK_S", 0.0)
     scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
     to = scene.deliverer()
     to.deliver([scene.say(2, email="b@x.pl")])
@@ -194,7 +194,7 @@ def test_an_address_passes_from_the_merged_contact_to_its_heir(fake: FakeHubspot
 def test_a_conflict_that_stays_is_parked_and_at_last_refused(
     fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nurt.core.delivery_attempts.PARK_S", 0.0)
+    monkeypatch.setattr("nurt.delivery.retry.PARK_S", 0.0)
     scene = _scene(fake, redis_url)
     to = scene.deliverer()
     to.deliver([scene.say(1, email="a@x.pl")])

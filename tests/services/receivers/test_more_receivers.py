@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.mailchimp import Mailchimp
-from nurt.adapters.marketing_cloud import MarketingCloud
-from nurt.core.delivery_mapping import DestinationMapping
-from nurt.delivering_config import read_preset
+from nurt.adapters.receivers.dataverse import Dataverse
+from nurt.adapters.receivers.mailchimp import Mailchimp
+from nurt.adapters.receivers.marketing_cloud import MarketingCloud
+from nurt.app.delivery_config import read_preset
+from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.mailchimp import FakeMailchimp
@@ -34,7 +34,7 @@ OPTIONS: Mapping[str, tuple[Callable[[DestinationMapping], Destination], str]] =
 
 @pytest.fixture
 def made(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Scene]]:
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S", 0.01)
     with ExitStack() as stack:
 
         def make(preset: str, fake: Fake, more: str = "{}") -> Scene:

@@ -11,21 +11,21 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.hubspot import Hubspot
-from nurt.adapters.salesforce import Salesforce
-from nurt.adapters.webhook import Webhook
-from nurt.core.delivery_mapping import DestinationMapping
-from nurt.core.delivery_notes import Message
-from nurt.delivering_config import read_presets
+from nurt.adapters.receivers.dataverse import Dataverse
+from nurt.adapters.receivers.hubspot import Hubspot
+from nurt.adapters.receivers.salesforce import Salesforce
+from nurt.adapters.receivers.webhook import Webhook
+from nurt.app.delivery_config import read_presets
+from nurt.delivery.journal import Message
+from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.run.deliverer import Deliverer
+from nurt.delivery.run.key_locks import Lanes
 from nurt.errors import ConfigurationError
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
 from nurt.fake.webhook import FakeWebhook
-from nurt.operators.deliver import Deliverer
-from nurt.operators.deliver_lanes import Lanes
 from nurt.ports import Destination
 from tests.delivery.chaos import Killed, hurry, settle
 from tests.delivery.scene import Scene, account, accounts, key_of, mapping_of, order_key

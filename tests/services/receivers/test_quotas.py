@@ -10,17 +10,17 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
-from nurt.adapters.dataverse import Dataverse
-from nurt.adapters.delivery_http import REST_S_MAX, retry_after_s
-from nurt.adapters.hubspot import Hubspot
-from nurt.adapters.salesforce import Salesforce
-from nurt.core.delivery_mapping import DestinationMapping
-from nurt.delivering_config import read_preset
+from nurt.adapters.receivers.dataverse import Dataverse
+from nurt.adapters.receivers.http import REST_S_MAX, retry_after_s
+from nurt.adapters.receivers.hubspot import Hubspot
+from nurt.adapters.receivers.salesforce import Salesforce
+from nurt.app.delivery_config import read_preset
+from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
-from nurt.operators.deliver import Deliverer
 from nurt.ports import Destination
 from tests.delivery.scene import Scene, mapping_of
 
@@ -44,7 +44,7 @@ def _deliver(scene: Scene, people: int) -> Deliverer:
 
 
 def _hubspot_whose_day_ends_soon(monkeypatch: pytest.MonkeyPatch, calls_left: int) -> FakeHubspot:
-    monkeypatch.setattr("nurt.adapters.hubspot.DAILY_WAIT_S", 0.8)
+    monkeypatch.setattr("nurt.adapters.receivers.hubspot.DAILY_WAIT_S", 0.8)
     fake = FakeHubspot()
     fake.daily_left = calls_left
     _later(0.5, fake, "daily_left", 1_000)
@@ -83,7 +83,7 @@ def test_hubspots_daily_refusal_rests_long_and_loses_nothing(redis_url: str, mon
 def test_dataverses_window_is_left_alone_when_little_remains_of_it(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr("nurt.adapters.dataverse.REST_S", 0.5)
+    monkeypatch.setattr("nurt.adapters.receivers.dataverse.REST_S", 0.5)
     fake = FakeDataverse()
     if what == "requests":
         fake.faults.windows = [(14, 1.0)]
@@ -110,7 +110,7 @@ def test_dataverses_refusals_by_any_of_its_three_limits_are_repeated(redis_url: 
 
 
 def test_salesforces_day_is_left_alone_when_nearly_all_is_used(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nurt.adapters.salesforce.USAGE_WAIT_S", 0.8)
+    monkeypatch.setattr("nurt.adapters.receivers.salesforce.USAGE_WAIT_S", 0.8)
     fake = FakeSalesforce()
     fake.counts_usage, fake.usage = True, (90, 100)
     _later(0.6, fake, "usage", (0, 15_000))

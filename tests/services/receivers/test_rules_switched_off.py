@@ -9,15 +9,15 @@ from random import Random
 import pytest
 from redis import Redis
 
-from nurt.adapters.delivery_store import DeliveryStore
-from nurt.adapters.webhook import Webhook
-from nurt.core.delivery_attempts import Attempt, Decision, decide
-from nurt.core.delivery_record import Record
+from nurt.adapters.receivers.webhook import Webhook
+from nurt.adapters.redis.delivery.store import DeliveryStore
+from nurt.delivery.last_known import Record
+from nurt.delivery.retry import Attempt, Decision, decide
+from nurt.delivery.run.clock import Pace
+from nurt.delivery.run.key_locks import Lanes
+from nurt.delivery.run.sender import Flight
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import Answer, Fate, Trouble, Verdict
-from nurt.operators.deliver_flight import Flight
-from nurt.operators.deliver_lanes import Lanes
-from nurt.operators.deliver_pace import Pace
 from tests.delivery.chaos import history, hurry, live_through
 from tests.delivery.scene import Scene, account, accounts, key_of, mapping_of, order_key
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
@@ -129,7 +129,7 @@ def _forget_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(DeliveryStore, "pause", lambda *_: None)
 
 
-DECIDE = "nurt.operators.deliver_flight.decide"
+DECIDE = "nurt.delivery.run.sender.decide"
 RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     "nothing in flight is believed": (
         _through_cuts_and_kills,
@@ -145,7 +145,7 @@ RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "a receiver that is down is left alone": (
         _through_an_outage,
-        lambda patch: patch.setattr("nurt.core.delivery_breaker.FAILURES_MAX", 10**9),
+        lambda patch: patch.setattr("nurt.delivery.breaker.FAILURES_MAX", 10**9),
     ),
     "a batch that is refused is halved": (
         _through_a_refused_batch,
@@ -158,7 +158,7 @@ RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     "Retry-After is obeyed": (_through_a_storm, _forget_waits),
     "a profile's orders are told of its accounts": (
         _through_a_merge,
-        lambda patch: patch.setattr("nurt.operators.deliver_batch.concerned", lambda *_: set()),
+        lambda patch: patch.setattr("nurt.delivery.run.batch.concerned", lambda *_: set()),
     ),
 }
 

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from redis import Redis
 
-from nurt.adapters.salesforce import Salesforce
-from nurt.delivering_config import read_preset
+from nurt.adapters.receivers.salesforce import Salesforce
+from nurt.app.delivery_config import read_preset
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Asked, Told, running
 from tests.delivery.scene import Scene, key_of, mapping_of
@@ -19,7 +19,7 @@ from tests.delivery.scene import Scene, key_of, mapping_of
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSalesforce]:
     monkeypatch.setenv("SF_SECRET", "secret")
-    monkeypatch.setattr("nurt.core.delivery_attempts.BACKOFF_S", 0.01)
+    monkeypatch.setattr("nurt.delivery.retry.BACKOFF_S", 0.01)
     with running(FakeSalesforce()) as fake:
         assert isinstance(fake, FakeSalesforce)
         yield fake
@@ -74,7 +74,7 @@ def test_jwt_bearer_logs_in(fake: FakeSalesforce, redis_url: str, monkeypatch: p
 
 
 def test_a_used_up_quota_rests(fake: FakeSalesforce, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nurt.adapters.salesforce.LIMIT_WAIT_S", 0.3)
+    monkeypatch.setattr("nurt.adapters.receivers.salesforce.LIMIT_WAIT_S", 0.3)
     fake.usage = (10, 10)
     scene = _scene(fake, redis_url)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.clickhouse_sink import ClickhouseSink
-from nurt.adapters.delivery_families import FAMILIES, tables_of
-from nurt.adapters.postgres_sink import PostgresSink
-from nurt.adapters.webhook import Webhook
-from nurt.core.delivery_notes import Message
+from nurt.adapters.analytics.clickhouse import ClickhouseSink
+from nurt.adapters.analytics.postgres import PostgresSink
+from nurt.adapters.receivers.webhook import Webhook
+from nurt.delivery.journal import Message
+from nurt.delivery.read.families import FAMILIES, tables_of
 from nurt.fake.server import Asked, Fake, Told, running
 from nurt.fake.webhook import FakeWebhook
 from nurt.model.delivery import Trouble
@@ -85,7 +85,7 @@ def test_a_clickhouse_that_hangs_is_given_up() -> None:
 def test_a_receiver_that_hangs_or_trickles_is_tried_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, drip_s: float
 ) -> None:
-    monkeypatch.setattr("nurt.adapters.delivery_http.WHOLE", 1.0)
+    monkeypatch.setattr("nurt.adapters.receivers.http.WHOLE", 1.0)
     fake = Trickling()
     with running(fake):
         fake.faults.drip_s, fake.faults.latency_s = drip_s, 0.0 if drip_s else 1.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from nurt.adapters.webhook import Webhook
+from nurt.adapters.receivers.webhook import Webhook
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
 from tests.delivery.scene import Scene, key_of, mapping_of
@@ -91,7 +91,7 @@ def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
     scene: Scene, fake: FakeWebhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", "wrong")
-    monkeypatch.setattr("nurt.operators.deliver_flight.AUTH_PAUSE_S", 0.3)
+    monkeypatch.setattr("nurt.delivery.run.sender.AUTH_PAUSE_S", 0.3)
     to = scene.deliverer()
     original = to._flight._to.refresh
 

@@ -1,0 +1,154 @@
+"""Profiles, stock or orders in ClickHouse over HTTP: a ReplacingMergeTree, and views of its newest revisions.
+
+A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and
+so on are views over `profiles_stored FINAL`, and so it is with `stock` and `orders`.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from nurt.adapters.receivers.http import Http, Reply, secret, trouble_of
+from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.table_family import Columns, Family, TableBatch
+from nurt.model.delivery import Answer, Trouble
+
+CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
+    pl.String(): "Nullable(String)",
+    pl.Int64(): "Nullable(Int64)",
+    pl.Date(): "Nullable(Date32)",
+    pl.Boolean(): "Nullable(Bool)",
+    pl.Datetime("us"): "Nullable(DateTime64(6))",
+    pl.Decimal(18, 4): "Nullable(Decimal(18, 4))",
+}
+REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
+"""Codes of errors that the rows cause: values that cannot be parsed, converted or held."""
+
+ERASED_MAX = 4_000
+"""Ids of one statement, which may have 256 KB."""
+
+CODE_HEADER = "x-clickhouse-exception-code"
+
+
+class ClickhouseSink:
+    """Implements ports.TableSink. Columns that a later nurt adds are added."""
+
+    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+        self._family = family
+        options, where = mapping.options, f"destinations.{mapping.name}"
+        headers = {}
+        if "user" in options:
+            headers["X-ClickHouse-User"] = secret(f"{where}.user", options["user"])
+        if "password" in options:
+            headers["X-ClickHouse-Key"] = secret(f"{where}.password", options["password"])
+        self._database = str(options.get("database", "nurt"))
+        self._http = Http(
+            secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=float(options.get("timeout_s", 120))
+        )
+        self._prepared = False
+
+    def write(self, batch: TableBatch) -> Answer:
+        """See ports.TableSink."""
+        if not self._prepared:
+            if (answer := self._prepare()) is not None:
+                return answer
+            self._prepared = True
+        rows = batch.nested.with_columns(is_deleted=pl.lit(0, dtype=pl.UInt8))
+        # an insert is one block, and a block is there whole or not at all
+        if rows.height and (answer := self._insert(rows)) is not None:
+            return answer
+        for at in range(0, len(batch.erased), ERASED_MAX):
+            if (answer := self._erase([id_ for id_, _ in batch.erased[at : at + ERASED_MAX]])) is not None:
+                return answer
+        return Answer()
+
+    def _erase(self, ids: Sequence[str]) -> Answer | None:
+        """Let rows go, whatever their revision: what was last noted of them may be older than what is stored.
+
+        Source: ClickHouse, ReplacingMergeTree: of rows of one version, the one that was inserted last stays.
+        """
+        table, listed = self._stored, ", ".join(f"'{id_}'" for id_ in ids)
+        query = (
+            f"INSERT INTO {table} (id, revision, is_deleted) "
+            f"SELECT id, max(revision), 1 FROM {table} WHERE id IN ({listed}) GROUP BY id"
+        )
+        return _answer(self._http.send("POST", "/", content=query.encode()))
+
+    def _insert(self, rows: pl.DataFrame) -> Answer | None:
+        out = io.BytesIO()
+        rows.with_columns(pl.col("revision").clip(lower_bound=0).cast(pl.UInt64)).write_parquet(out)
+        columns = ", ".join(f"`{name}`" for name in rows.columns)
+        query = f"INSERT INTO {self._stored} ({columns}) FORMAT Parquet"
+        return _answer(self._http.send("POST", "/", content=out.getvalue(), params={"query": query}))
+
+    @property
+    def _stored(self) -> str:
+        return f"{self._database}.{self._family.name}_stored"
+
+    def _prepare(self) -> Answer | None:
+        database, family = self._database, self._family
+        flat = {name: CLICKHOUSE_TYPES[kind] for name, kind in family.tables[family.name].items()}
+        flat |= {"id": "String", "revision": "UInt64"}
+        lists = {name: _array(family.items(table)) for name, table in family.lists().items()}
+        columns = {**flat, **lists, "is_deleted": "UInt8"}
+        listed = ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
+        statements = [
+            f"CREATE DATABASE IF NOT EXISTS {database}",
+            f"CREATE TABLE IF NOT EXISTS {self._stored} ({listed}) "
+            "ENGINE = ReplacingMergeTree(revision, is_deleted) ORDER BY id",
+        ]
+        statements += [
+            f"ALTER TABLE {self._stored} ADD COLUMN IF NOT EXISTS `{name}` {kind}" for name, kind in columns.items()
+        ]
+        newest = f"{self._stored} FINAL WHERE is_deleted = 0"
+        shown = ", ".join(f"`{name}`" for name in flat)
+        statements.append(f"CREATE OR REPLACE VIEW {database}.{family.name} AS SELECT {shown} FROM {newest}")
+        for name, table in family.lists().items():
+            statements.append(
+                f"CREATE OR REPLACE VIEW {database}.{table} AS SELECT {_shown(family.tables[table])} FROM "
+                f"(SELECT id, revision, `{name}` AS list_items FROM {newest}) "
+                "ARRAY JOIN list_items AS list_item, arrayEnumerate(list_items) AS list_rank"
+            )
+        for statement in statements:
+            answer = _answer(self._http.send("POST", "/", content=statement.encode()))
+            if answer is not None:
+                return Answer(trouble=Trouble.DOWN, code=answer.code) if answer.trouble is Trouble.REFUSED else answer
+        return None
+
+    def close(self) -> None:
+        """See ports.TableSink."""
+        self._http.close()
+
+
+def _array(items: Columns) -> str:
+    fields = ", ".join(f"`{name}` {CLICKHOUSE_TYPES[kind]}" for name, kind in items.items())
+    return f"Array(Tuple({fields}))"
+
+
+def _shown(columns: Columns) -> str:
+    parts = []
+    for name in columns:
+        if name in ("id", "revision"):
+            parts.append(name)
+        elif name == "rank":
+            parts.append("toInt64(list_rank) AS rank")
+        else:
+            parts.append(f"tupleElement(list_item, '{name}') AS `{name}`")
+    return ", ".join(parts)
+
+
+def _answer(reply: Reply | Answer) -> Answer | None:
+    """Say what an answer means; None: done."""
+    if isinstance(reply, Answer):
+        return reply
+    code = reply.headers.get(CODE_HEADER)
+    if reply.status == 200 and code is None:
+        return None
+    if code is not None and code.isdigit() and int(code) in REFUSES_ROWS:
+        return Answer(trouble=Trouble.REFUSED, code=f"clickhouse_{code}", words=reply.text[:2000])
+    if code in ("192", "193", "194", "516") or reply.status in (401, 403):
+        return Answer(trouble=Trouble.UNAUTHORISED, code=f"clickhouse_{code}")
+    return trouble_of(reply) or Answer(trouble=Trouble.DOWN, code=f"clickhouse_{code or reply.status}")

@@ -1,0 +1,201 @@
+"""Avro object container files as an archive: each record is a message whose body is the record's own bytes.
+
+Kafka Connect's S3, GCS and HDFS sinks write `<topic>+<partition>+<first offset>[+<last offset>].avro`: these name where
+a message came from. Any other file is one partition of the topic that its stem names, offsets from 0. Files of keys and
+headers (`.keys.avro`, `.headers.avro`) are not messages and are left alone.
+
+A message's value is `0x00`, a schema id, the record's bytes: Confluent's wire format, so that one decoder reads all.
+The id is made from the schema itself (bit 30 set, 30 bits of its SHA-256): equal at every start and on every worker
+without a place to keep it, and out of the way of a registry's ids, which count from 1.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import io
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fastavro
+import orjson
+import pyarrow
+
+from nurt.adapters.files.archive_lines import Entry, damaged
+from nurt.errors import ConfigurationError
+
+_MAGIC = b"Obj\x01"
+_SYNC_BYTES = 16
+_CONNECT_NAME = re.compile(r"(?P<topic>[\w.-]+)\+(?P<partition>\d+)\+(?P<first>\d+)(\+\d+)?")
+_NOT_MESSAGES = (".keys.avro", ".headers.avro")
+
+
+def containers_in(folder: Path) -> list[Path]:
+    """List the object container files of a folder, by topic, partition and first offset."""
+    return sorted((path for path in folder.glob("*.avro") if not path.name.endswith(_NOT_MESSAGES)), key=place_of)
+
+
+def place_of(path: Path) -> tuple[str, int, int]:
+    """Read topic, partition and first offset out of a file's name."""
+    match = _CONNECT_NAME.fullmatch(path.stem)
+    return (match["topic"], int(match["partition"]), int(match["first"])) if match else (path.stem, 0, 0)
+
+
+def schema_id_of(schema: Any) -> int:
+    """Make the id of a writer schema out of its content."""
+    content = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
+    return 1 << 30 | int.from_bytes(hashlib.sha256(content).digest()[:4], "big") >> 2
+
+
+def schema_of(path: Path) -> dict[str, Any]:
+    """Read the writer schema of a container file.
+
+    Raises ConfigurationError when it is no container file, or its codec is not one that nurt reads.
+    """
+    with path.open("rb") as file:
+        return _header(path, file)[0]
+
+
+class ContainerFile:
+    """Reads the records of one container file, in order, a block at a time.
+
+    A damaged block is handed on as it is, and reading goes on behind the next sync marker. Source: Avro 1.11
+    specification, "Object Container Files".
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.topic, self.partition, self._offset = place_of(path)
+        self._file = path.open("rb")
+        schema, self._codec, self._sync = _header(path, self._file)
+        self._wire = b"\0" + schema_id_of(schema).to_bytes(4, "big")
+        self._schema = fastavro.parse_schema(schema)
+        # Resolving into a record without fields makes fastavro skip everything: all we ask is where a record ends.
+        self._nothing = {
+            "type": "record",
+            "name": schema["name"],
+            "namespace": schema.get("namespace", ""),
+            "fields": [],
+        }
+        self._entries: list[Entry] = []  # of the block at hand, in reverse
+
+    def read(self, rows_max: int) -> list[Entry]:
+        """Read up to `rows_max` records; fewer means the end of a block, none the end of the file."""
+        if not self._entries and self.bytes_left():
+            self._entries = self._block()[::-1]
+        entries = self._entries[: -rows_max - 1 : -1]
+        del self._entries[-rows_max:]
+        return entries
+
+    def bytes_left(self) -> int:
+        """Return how much of the file has not been handed on: at least 1 while records of a block wait."""
+        return max(self.path.stat().st_size - self._file.tell(), len(self._entries))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _block(self) -> list[Entry]:
+        start = self._file.tell()
+        first = self._offset
+        try:
+            count, size = _read_long(self._file), _read_long(self._file)
+            if count < 0 or not 0 <= size <= self.path.stat().st_size:
+                raise ValueError
+            content = self._file.read(size)
+            if len(content) < size or self._file.read(_SYNC_BYTES) != self._sync:
+                raise ValueError
+            self._offset += count  # of a damaged block too: who comes behind keeps its number
+            return self._entries_of(self._codec(content), count, first, start)
+        except Exception:  # whatever a codec or a decoder says to bytes that are not what they should be
+            return [damaged(self.path, start, self._bytes_to_next_sync(start))]
+
+    def _entries_of(self, content: bytes, count: int, first: int, start: int) -> list[Entry]:
+        body = io.BytesIO(content)
+        entries: list[Entry] = []
+        begin = 0
+        for index in range(count):
+            fastavro.schemaless_reader(body, self._schema, self._nothing)
+            end = body.tell()
+            value = self._wire + content[begin:end]
+            entries.append((self.topic, self.partition, first + index, 0, None, value, None, start + index))
+            begin = end
+        if begin != len(content):
+            raise ValueError
+        return entries
+
+    def _bytes_to_next_sync(self, start: int) -> bytes:
+        self._file.seek(start)
+        rest = self._file.read()
+        found = rest.find(self._sync)
+        if found >= 0:
+            rest = rest[: found + _SYNC_BYTES]
+            self._file.seek(start + len(rest))
+        return rest
+
+
+def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], Callable[[bytes], bytes], bytes]:
+    try:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise ValueError
+        metadata = fastavro.schemaless_reader(file, {"type": "map", "values": "bytes"}, None)
+        sync = file.read(_SYNC_BYTES)
+        schema = orjson.loads(metadata["avro.schema"])
+        if len(sync) < _SYNC_BYTES or schema["type"] != "record":
+            raise ValueError
+    except (ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"reading archive {path}: {type(error).__name__} in its header (an Avro object container file of records); "
+            "restore the file, or move it out of the archive"
+        ) from error
+    codec = metadata.get("avro.codec", b"null").decode()
+    if codec not in _CODECS:
+        raise ConfigurationError(
+            f"reading archive {path}: its codec is {codec} (one of {', '.join(_CODECS)}); write it with one of these"
+        )
+    return schema, _CODECS[codec], sync
+
+
+def _read_long(file: BinaryIO) -> int:
+    value = shift = 0
+    while True:
+        byte = file.read(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value >> 1 ^ -(value & 1)
+        shift += 7
+        if shift > 63:
+            raise ValueError
+
+
+def _snappy(content: bytes) -> bytes:
+    size = shift = at = 0
+    while True:  # the uncompressed size leads, as a varint; a CRC-32 of the content trails
+        size |= (content[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if content[at - 1] < 0x80:
+            break
+    plain: bytes = pyarrow.decompress(content[:-4], decompressed_size=size, codec="snappy", asbytes=True)
+    if zlib.crc32(plain) != int.from_bytes(content[-4:], "big"):
+        raise ValueError
+    return plain
+
+
+def _zstandard(content: bytes) -> bytes:
+    plain: bytes = pyarrow.CompressedInputStream(io.BytesIO(content), "zstd").read()
+    return plain
+
+
+_CODECS: dict[str, Callable[[bytes], bytes]] = {
+    "null": bytes,
+    "deflate": lambda content: zlib.decompress(content, wbits=-15),
+    "bzip2": bz2.decompress,
+    "xz": lzma.decompress,
+    "snappy": _snappy,
+    "zstandard": _zstandard,
+}

@@ -1,0 +1,321 @@
+"""One worker's share of Kafka topics as a message log: assigned by us, read as columns, committed when done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from nurt.adapters.kafka.drain import Drain
+from nurt.adapters.kafka.messages import Messages, Tap
+from nurt.adapters.kafka.outage import AWAY, Outage, refuse
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.kafka.topics import (
+    REQUEST_TIMEOUT_S,
+    Partition,
+    PartitionsChanged,
+    PartitionWatch,
+    TopicFilter,
+    list_partitions,
+    offset_range,
+    open_admin,
+    share_of,
+)
+from nurt.debezium.payloads import int64s
+from nurt.errors import ConfigurationError, NurtError, OffsetLost
+from nurt.model.log import Committed, Offsets
+from nurt.model.raw import RawBatch
+
+Answer = TypeVar("Answer")
+
+FETCHER: dict[str, Any] = {
+    "queued.min.messages": 100_000,
+    "fetch.queue.backoff.ms": 5,
+}
+"""librdkafka pauses a partition past `queued.min.messages`, by default for a whole second: the reader then starves."""
+
+AHEAD = 20_000
+MESSAGE_BYTES = 400
+AHEAD_KBYTES_MIN = 4_096
+"""A micro-batch is fetched ahead, and the queue looked at every 5 ms; more would only take memory, three times over."""
+
+LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+FOREIGN_MEMBERS = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class KafkaLog:
+    """Reads the partitions that are this worker's, in their order, and commits what is done to `group`.
+
+    No consumer group membership: partitions are shared out by index over the sorted list, so a killed worker's
+    successor goes on at once. Every worker must be started with the same topics and `workers`.
+
+    Args:
+        topics: names, and patterns that begin with `^`.
+        stop_at_end: `exhausted` becomes true when every partition was read up to where it ended at `start`.
+        idle_wait_ms: how long an empty `poll` waits for the first message, once two in a row found nothing.
+        metadata_s: how often to look for new partitions.
+        ahead: about how many messages to fetch before they are asked for: a micro-batch.
+        drained: take messages out of librdkafka's queue in one go where that can be done (see `kafka_drain.py`).
+        answer_max_s: how long brokers may be silent at start before ConnectionFailed; afterwards nurt waits for ever.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        group: str,
+        *,
+        worker: int = 0,
+        workers: int = 1,
+        stop_at_end: bool = False,
+        idle_wait_ms: int = 5,
+        metadata_s: float = 10.0,
+        answer_max_s: float = 60.0,
+        ahead: int = AHEAD,
+        drained: bool = True,
+    ) -> None:
+        assert 0 <= worker < workers, "a worker's index lies below the number of workers"
+        self._settings = settings
+        self._group = group
+        self._worker = worker
+        self._workers = workers
+        self._stop_at_end = stop_at_end
+        self._idle_wait_ms = idle_wait_ms
+        self._outage = Outage(f"reading from Kafka (group {group})", settings.bootstrap)
+        own = {
+            **FETCHER,
+            "queued.max.messages.kbytes": max(AHEAD_KBYTES_MIN, ahead * MESSAGE_BYTES // 1024),
+            "error_cb": self._outage.on_error,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+        }
+        self._consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
+        self._tap: Tap = (Drain.of(self._consumer) if drained else None) or Messages(self._consumer)
+        self._admin = open_admin(settings, self._outage)
+        wanted = TopicFilter(topics)
+        known = self._ask(lambda: list_partitions(self._consumer, wanted), answer_max_s)
+        for missing in sorted(set(wanted.names) - {topic for topic, _ in known}):
+            _logger.warning("reading topic %s: it does not exist yet; nurt takes it in when it appears", missing)
+        self._share = share_of(known, worker, workers)
+        self._watch = PartitionWatch(settings, self._outage, wanted, known, metadata_s)
+        self._next: Offsets = {}
+        self._ends: Offsets = {}
+        self._committed: Offsets = {}
+        self._untouched: set[Partition] = set()
+        self._told: set[tuple[str, int, int]] = set()
+        self._idle = False
+        self._closed = False
+
+    def committed(self) -> Committed | None:
+        """Return the committed offsets of this share and the largest (run, epoch) among their metadata.
+
+        An offset without metadata of ours (an operator's reset) counts as run 0, epoch 0. One of an earlier run than
+        the largest is left out: a process that its successor has overtaken may have written it late.
+        """
+        asked = [TopicPartition(*partition) for partition in self._share]
+        if not asked:
+            return None
+        answered = self._ask(lambda: _each_answered(self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)))
+        found = [at for at in answered if at.offset >= 0]
+        if not found:
+            return None
+        run, epoch = max(_read_metadata(at.metadata) for at in found)
+        self._committed = {(at.topic, at.partition): at.offset for at in found}
+        believed = [at for at in found if _read_metadata(at.metadata)[0] in (0, run)]
+        return Committed({(at.topic, at.partition): at.offset for at in believed}, run, epoch)
+
+    def start(self, offsets: Offsets | None) -> None:
+        """Begin to read; what `offsets` does not name begins at its earliest message.
+
+        Raises OffsetLost when an offset is before the topic's first or behind its last message.
+        """
+        ranges = self._ask(lambda: offset_range(self._admin, self._share))
+        wanted = offsets or {}
+        self._next, self._untouched = {}, set()
+        for partition in self._share:
+            first, end = ranges[partition]
+            at = wanted.get(partition)
+            if at is not None and not first <= at <= end:
+                raise _lost(partition, at, first, end)
+            if at is None:
+                self._untouched.add(partition)
+            self._next[partition] = first if at is None else at
+            self._ends[partition] = end
+        self._tap.forward(self._share)
+        self._consumer.assign(
+            [
+                TopicPartition(topic, number, OFFSET_BEGINNING if (topic, number) in self._untouched else at)
+                for (topic, number), at in self._next.items()
+            ]
+        )
+        if not self._watch.is_alive():
+            self._watch.start()
+
+    def poll(self, rows_max: int) -> list[RawBatch]:
+        """Return what has arrived, one batch a topic; waits a few ms for it only when there was nothing before.
+
+        Raises OffsetLost when messages were deleted before they were read, PartitionsChanged when partitions appeared
+        and there are several workers (a single one takes them in at once).
+        """
+        if new := self._watch.take_new():
+            self._take_in(new)
+        batches, failed = self._tap.take(rows_max, self._idle_wait_ms if self._idle else 0)
+        self._idle = not batches and not failed
+        for batch in batches:
+            self._note(batch)
+        for message in failed:
+            self._take_error(message)
+        return batches
+
+    def offsets(self) -> Offsets:
+        """Return the next offset of every partition of this share."""
+        return dict(self._next)
+
+    def exhausted(self) -> bool:
+        """Say whether every partition was read up to its end at `start`; never, unless `stop_at_end`."""
+        return self._stop_at_end and self.caught_up()
+
+    def caught_up(self) -> bool:
+        """Say whether every partition was read up to its end at `start`."""
+        return all(self._next[partition] >= end for partition, end in self._ends.items())
+
+    def commit(self, committed: Committed) -> None:
+        """Store the offsets that moved, with "run:epoch" as metadata; returns when the broker has them.
+
+        One partition is stored even when none moved, so that (run, epoch) is never behind what the caller was told.
+        """
+        mine = {partition: at for partition, at in committed.offsets.items() if partition in self._next}
+        moved = [partition for partition, at in mine.items() if self._committed.get(partition) != at]
+        metadata = f"{committed.run}:{committed.epoch}"
+        stored = [TopicPartition(*partition, mine[partition], metadata) for partition in moved or list(mine)[:1]]
+        if not stored:
+            return
+        self._ask(lambda: _each_answered(self._consumer.commit(offsets=stored, asynchronous=False)))
+        self._committed.update(mine)
+
+    def lag(self) -> int:
+        """Return how many offsets lie between what was polled and the ends that the brokers last told.
+
+        A partition whose end no broker has told yet counts as one.
+        """
+        waiting = 0
+        for partition, at in self._next.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+            waiting += max(0, high - at) if high >= 0 else 1
+        return waiting
+
+    def close(self) -> None:
+        """Stop watching and let go of the connections; what was not committed is read again by the next run."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._watch.end()
+            self._tap.close()
+            self._consumer.close()
+        except Exception:
+            _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
+
+    def _ask(self, call: Callable[[], Answer], seconds_max: float | None = None) -> Answer:
+        try:
+            return self._outage.until_answered(call, seconds_max)
+        except KafkaException as failed:
+            error = failed.args[0]
+            if error.code() in FOREIGN_MEMBERS:
+                raise ConfigurationError(
+                    f"committing to group {self._group}: another program is a member of it "
+                    f"({error.name()}); give nurt a group of its own"
+                ) from None
+            raise NurtError(
+                f"reading from Kafka (group {self._group}): the broker answered {error.name()}; restart nurt"
+            ) from None
+
+    def _note(self, batch: RawBatch) -> None:
+        """Remember where each partition goes on."""
+        partitions, offsets = int64s(batch.partitions), int64s(batch.offsets)
+        for number in np.flatnonzero(np.bincount(partitions)).tolist():
+            partition = batch.topic, number
+            self._next[partition] = int(offsets[partitions == number][-1]) + 1
+            self._untouched.discard(partition)
+
+    def _take_error(self, message: Any) -> None:
+        error = message.error()
+        partition = (message.topic(), message.partition())
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._next[partition] = max(self._next[partition], message.offset())
+        elif error.code() in LOST:
+            self._go_on_or_raise(partition)
+        elif error.fatal():
+            raise NurtError(f"reading topic {message.topic()}: librdkafka cannot go on ({error.name()}); restart nurt")
+        else:
+            refuse(f"reading topic {message.topic()}", error)
+            if error.code() in AWAY:
+                self._outage.begin(error)
+            elif (*partition, error.code()) not in self._told:
+                self._told.add((*partition, error.code()))
+                _logger.warning("reading topic %s, partition %s: %s; nurt tries again", *partition, error.name())
+
+    def _go_on_or_raise(self, partition: Partition) -> None:
+        first, end = self._ask(lambda: offset_range(self._admin, [partition]))[partition]
+        if partition not in self._untouched:
+            raise _lost(partition, self._next[partition], first, end)
+        self._next[partition] = first
+        self._consumer.incremental_unassign([TopicPartition(*partition)])
+        self._tap.forward([partition])
+        self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING)])
+
+    def _take_in(self, new: list[Partition]) -> None:
+        names = ", ".join(f"{topic}/{number}" for topic, number in new)
+        if self._workers > 1:
+            raise PartitionsChanged(
+                f"reading topics: partitions {names} appeared (they must be shared out among "
+                f"{self._workers} workers); restart all workers, then they are read"
+            )
+        _logger.info("reading topics: partitions %s appeared; reading them from their start", names)
+        for partition in new:
+            self._share.append(partition)
+            self._next[partition] = 0
+            self._untouched.add(partition)
+        self._tap.forward(new)
+        self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING) for partition in new])
+
+
+def _each_answered(positions: list[Any]) -> list[Any]:
+    for at in positions:
+        if at.error is not None:
+            raise KafkaException(at.error)
+    return positions
+
+
+def _read_metadata(metadata: str | None) -> tuple[int, int]:
+    run, _, epoch = (metadata or "").partition(":")
+    return (int(run), int(epoch)) if run.isdigit() and epoch.isdigit() else (0, 0)
+
+
+def _lost(partition: Partition, at: int, first: int, end: int) -> OffsetLost:
+    topic, number = partition
+    found = f"offset {at} is gone, messages from {first} to {end} are there"
+    if at > end:
+        found = f"offset {at} is behind the end {end}, so the topic was made anew or cut"
+    return OffsetLost(
+        f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start "
+        "`nurt run --rebuild`, and keep the topic's messages longer than nurt may be down (retention.ms)"
+    )

@@ -1,0 +1,97 @@
+"""Messages out of a consumer by confluent_kafka's own means: an object for each, then columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+from confluent_kafka import KafkaError, Message
+
+from nurt.debezium.payloads import Payloads, SparseHeaders
+from nurt.model.raw import RawBatch
+
+CONSUME_MAX = 1_000_000
+"""More messages in one call are refused by the client library."""
+
+
+class Trouble(Protocol):
+    """An error of the consumer or of a partition."""
+
+    def error(self) -> KafkaError:
+        """Give the error."""
+        ...
+
+    def topic(self) -> str:
+        """Give the topic; empty where it is the consumer's."""
+        ...
+
+    def partition(self) -> int:
+        """Give the partition."""
+        ...
+
+    def offset(self) -> int:
+        """Give the offset."""
+        ...
+
+
+class Tap(Protocol):
+    """Where a consumer's messages come from."""
+
+    def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """Prepare for partitions, before they are assigned."""
+        ...
+
+    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[Trouble]]:
+        """Return what has come, one batch a topic, and what went wrong; waits for the first message, not for more.
+
+        The consumer's callbacks run in here.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go, before the consumer is closed."""
+        ...
+
+
+class Messages:
+    """Takes messages as the library gives them."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+
+    def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
+        """See Tap."""
+
+    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[Trouble]]:
+        """See Tap."""
+        rows_max = min(rows_max, CONSUME_MAX)
+        messages = self._consumer.consume(rows_max, 0)
+        if not messages and wait_ms:
+            messages = self._consumer.consume(1, wait_ms / 1000)
+            if messages and rows_max > 1:
+                messages += self._consumer.consume(rows_max - 1, 0)
+        failed = [message for message in messages if message.error() is not None]
+        if failed:
+            messages = [message for message in messages if message.error() is None]
+        by_topic: dict[str, list[Any]] = {}
+        for topic, run in groupby(messages, key=Message.topic):
+            by_topic.setdefault(topic, []).extend(run)
+        return [_batch(topic, some) for topic, some in by_topic.items()], failed
+
+    def close(self) -> None:
+        """See Tap."""
+
+
+def _batch(topic: str, messages: list[Any]) -> RawBatch:
+    headers = {row: held for row, held in enumerate(map(Message.headers, messages)) if held is not None}
+    return RawBatch(
+        topic,
+        np.array([message.partition() for message in messages], dtype=np.int64),
+        np.array([message.offset() for message in messages], dtype=np.int64),
+        np.array([message.timestamp()[1] for message in messages], dtype=np.int64),
+        Payloads.of([message.key() for message in messages]),
+        Payloads.of([message.value() for message in messages]),
+        SparseHeaders(len(messages), headers),
+    )

@@ -1,0 +1,200 @@
+"""Topics and partitions: which there are, which are a worker's share, and making those that nurt owns."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from nurt.adapters.kafka.outage import Outage
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.errors import ConfigurationError, NurtError
+
+Partition = tuple[str, int]
+
+REQUEST_TIMEOUT_S = 10.0
+
+_logger = logging.getLogger(__name__)
+
+
+class PartitionsChanged(NurtError):
+    """Partitions appeared that some worker must take in; a restart of all workers shares them out anew."""
+
+    exit_code = 7
+
+
+class TopicFilter:
+    """Decides which topics are input: names, and patterns that begin with `^` (as librdkafka writes them)."""
+
+    def __init__(self, topics: Sequence[str]) -> None:
+        self.names = [topic for topic in topics if not topic.startswith("^")]
+        self._patterns = [_compile(topic) for topic in topics if topic.startswith("^")]
+
+    def __call__(self, topic: str) -> bool:
+        """Say whether this topic is input; a pattern never takes Kafka's own topics."""
+        if topic in self.names:
+            return True
+        return not topic.startswith("__") and any(pattern.search(topic) for pattern in self._patterns)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as wrong:
+        raise ConfigurationError(
+            f"reading topic pattern {pattern}: {wrong} (expected a regular expression); correct it"
+        ) from None
+
+
+def list_partitions(client: Any, wanted: TopicFilter) -> list[Partition]:
+    """Return the partitions of all wanted topics that exist, sorted; raises KafkaException when nothing answers."""
+    topics = client.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+    found: list[Partition] = []
+    for name, topic in topics.items():
+        if wanted(name):
+            if topic.error is not None and topic.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaException(topic.error)
+            found += [(name, partition) for partition in topic.partitions]
+    return sorted(found)
+
+
+def share_of(partitions: Sequence[Partition], worker: int, workers: int) -> list[Partition]:
+    """Return one worker's share: every `workers`-th partition of the sorted list, beginning with its own index."""
+    return sorted(partitions)[worker::workers]
+
+
+def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+    """Return the first offset there is and the one after the last committed message, of each partition.
+
+    Raises KafkaException when nothing answers.
+    """
+    positions = [TopicPartition(*one) for one in partitions]
+    if not positions:
+        return {}
+    ends = []
+    for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
+        asked = admin.list_offsets(
+            dict.fromkeys(positions, spec),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        ends.append({(at.topic, at.partition): answer.result().offset for at, answer in asked.items()})
+    first, last = ends
+    return {partition: (offset, last[partition]) for partition, offset in first.items()}
+
+
+def open_admin(settings: KafkaSettings, outage: Outage) -> AdminClient:
+    """Make an admin client whose outages are reported through `outage`."""
+    return settings.open(AdminClient, "admin client", settings.client_options({"error_cb": outage.on_error}))
+
+
+def ensure_topic(
+    admin: AdminClient,
+    outage: Outage,
+    name: str,
+    partitions: int,
+    replication: int,
+    config: Mapping[str, str],
+    seconds_max: float | None = None,
+) -> int:
+    """Create the topic when it is not there, and return how many partitions it has.
+
+    An existing topic is left as it is; each setting of `config` that it does not have is logged.
+    Raises ConfigurationError when the broker refuses to create it.
+    """
+    new = NewTopic(name, partitions, replication, config=dict(config))
+
+    def create() -> None:
+        try:
+            admin.create_topics([new], request_timeout=REQUEST_TIMEOUT_S)[name].result()
+        except KafkaException as failed:
+            if failed.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    def count() -> int:
+        topic = admin.list_topics(name, timeout=REQUEST_TIMEOUT_S).topics[name]
+        if topic.error is not None or not topic.partitions:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return len(topic.partitions)
+
+    def exists() -> bool:
+        return name in admin.list_topics(timeout=REQUEST_TIMEOUT_S).topics
+
+    if not outage.until_answered(exists, seconds_max):
+        outage.until_answered(create, seconds_max)
+        return outage.until_answered(count, seconds_max)
+    for key, value in topic_config(admin, name).items():
+        if key in config and value != config[key]:
+            _logger.warning(
+                "topic %s exists with %s=%s (expected %s); set it, or readers will miss what it keeps",
+                name,
+                key,
+                value,
+                config[key],
+            )
+    return outage.until_answered(count, seconds_max)
+
+
+def topic_config(admin: AdminClient, name: str) -> dict[str, str]:
+    """Return the settings of a topic as the broker has them; {} when we may not read them or nothing answers."""
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
+    except KafkaException:
+        return {}
+    return {key: entry.value for key, entry in entries.items()}
+
+
+class PartitionWatch(threading.Thread):
+    """Looks every few seconds, beside the reading, whether partitions or topics have appeared.
+
+    The reader takes them with `take_new`; nothing here blocks it, and it blocks nothing here.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, outage: Outage, wanted: TopicFilter, known: Iterable[Partition], every_s: float
+    ) -> None:
+        super().__init__(name="nurt-kafka-partitions", daemon=True)
+        self._admin = open_admin(settings, outage)
+        self._outage = outage
+        self._wanted = wanted
+        self._known = set(known)
+        self._every_s = every_s
+        self._new: list[Partition] = []
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Look, until `end` is called; a broker that is away is the reader's to report."""
+        while not self._ended.wait(self._every_s):
+            try:
+                found = list_partitions(self._admin, self._wanted)
+            except KafkaException:
+                continue
+            except Exception:
+                _logger.exception("looking for new partitions: failed; nurt looks again in %.0f s", self._every_s)
+                continue
+            self._outage.end()
+            with self._lock:
+                new = [one for one in found if one not in self._known]
+                self._known.update(new)
+                self._new += new
+
+    def take_new(self) -> list[Partition]:
+        """Return the partitions that appeared since the last call, in order; usually []."""
+        if not self._new:
+            return []
+        with self._lock:
+            new, self._new = self._new, []
+        return new
+
+    def end(self) -> None:
+        """Stop looking; returns when the thread is done."""
+        self._ended.set()
+        if self.is_alive():
+            self.join(REQUEST_TIMEOUT_S + 1)

@@ -1,0 +1,297 @@
+"""Deliver to Microsoft Dataverse (Dynamics 365): UpsertMultiple by alternate key, `$batch` where one row spoils it.
+
+On standard tables UpsertMultiple is all or nothing, so a batch that is refused goes again as single requests in one
+`$batch`.
+
+Source: Dataverse Web API (UpsertMultiple, alternate keys, $batch, Merge, service protection limits); Entra.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx2 as httpx
+import orjson
+
+from nurt.adapters.receivers.http import (
+    WORDS_MAX,
+    Http,
+    Reply,
+    all_accepted,
+    dumps,
+    fetch_token,
+    refused,
+    secret,
+    trouble_of,
+)
+from nurt.adapters.receivers.webhook import limits_from
+from nurt.delivery.mapping import DestinationMapping, ObjectMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
+
+LOGIN = "https://login.microsoftonline.com"
+BASE = "/api/data/v9.2"
+ODATA = {"OData-Version": "4.0", "OData-MaxVersion": "4.0", "If-None-Match": "null"}
+LIMITS = Limits(rows_max=100, concurrency=4, rates=(RateLimit(6_000, 300.0),), one_row_ops=frozenset({Op.MERGE}))
+TRANSIENT = frozenset(
+    {
+        "0x80044151",  # SQL timed out
+        "0x80072321",
+        "0x80072322",
+        "0x80072326",
+    }
+)
+CONFLICTS = frozenset({"0x80040237", "0x80060892"})
+"""Another row has a value that must be unique, or was made just now."""
+
+REQUESTS_LEFT_MIN, TIME_LEFT_S_MIN, REST_S = 10.0, 10.0, 10.0
+"""With fewer requests, or seconds of execution, left in the window of five minutes, calls rest while it slides on."""
+
+MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
+_STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
+
+
+class Dataverse:
+    """Implements ports.Destination. An object's `type` is the table's logical name, `options.set` its entity set."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options = mapping.options
+        self._mapping = mapping
+        self._where = f"destinations.{mapping.name}"
+        for one in mapping.objects:
+            if one.plan.link:
+                raise ConfigurationError(
+                    f"reading {self._where}.objects.{one.name}: Dataverse has no `link`; "
+                    "write a field like `parentcustomerid_account@odata.bind`"
+                )
+        self._url = secret(f"{self._where}.url", options.get("url")).rstrip("/")
+        timeout_s = float(options.get("timeout_s", 120))
+        self._http = Http(self._url, self._login(), timeout_s=timeout_s, headers=ODATA, quota=_rest_s)
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
+        options, where = self._mapping.options, self._where
+
+        def log_in(client: httpx.Client) -> tuple[str, float]:
+            tenant = secret(f"{where}.tenant", options.get("tenant"))
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": secret(f"{where}.client_id", options.get("client_id")),
+                "client_secret": secret(f"{where}.client_secret", options.get("client_secret")),
+                "scope": f"{self._url}/.default",
+            }
+            given = fetch_token(client, f"{options.get('login_url', LOGIN)}/{tenant}/oauth2/v2.0/token", form)
+            return str(given["access_token"]), float(given.get("expires_in", 3600))
+
+        return log_in
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
+        one = self._mapping.object(call.object)
+        if call.op is Op.MERGE:
+            return self._merge(call, one)
+        if call.op is not Op.UPSERT:
+            return self._singly(call, one)
+        if len(call.writes) == 1:
+            return self._singly(call, one)
+        targets = [
+            {
+                "@odata.type": f"Microsoft.Dynamics.CRM.{one.type}",
+                "@odata.id": _at(one, write.key),
+                **self._bound(one, write),
+            }
+            for write in call.writes
+        ]
+        path = f"{BASE}/{_set(one)}/Microsoft.Dynamics.CRM.UpsertMultiple"
+        reply = self._http.send("POST", path, {"Targets": targets})
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status == 204 or (reply.status < 300 and isinstance(reply.json, dict)):
+            return all_accepted(call)
+        answer = _trouble(reply)
+        return (
+            self._singly(call, one) if answer is not None and answer.trouble is Trouble.REFUSED else answer or Answer()
+        )
+
+    def _singly(self, call: Call, one: ObjectMapping) -> Answer:
+        """Send every row as a request of its own, several of them in one `$batch`."""
+        requests = [self._request(call.op, one, write) for write in call.writes]
+        if len(requests) == 1:
+            method, path, body = requests[0]
+            reply = self._http.send(method, path, body)
+            if isinstance(reply, Answer):
+                return reply
+            answer = _trouble(reply)
+            if answer is not None and answer.trouble is not Trouble.REFUSED:
+                return answer
+            return Answer((_verdict(reply.status, reply.text, call.op),))
+        boundary = f"batch_{uuid.uuid4().hex}"
+        headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "Prefer": "odata.continue-on-error"}
+        reply = self._http.send("POST", f"{BASE}/$batch", content=_multipart(boundary, requests), headers=headers)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        return Answer(tuple(_verdict(status, text, call.op) for status, text in _parts(reply.text)))
+
+    def _request(self, op: Op, one: ObjectMapping, write: Write) -> tuple[str, str, Any]:
+        if op is Op.UPSERT:
+            return "PATCH", f"{BASE}/{_at(one, write.key)}", self._bound(one, write)
+        return "DELETE", f"{BASE}/{_at(one, write.key)}", None
+
+    def _bound(self, one: ObjectMapping, write: Write) -> dict[str, Any]:
+        """Name parents by their alternate key, as `@odata.bind` wants it."""
+        fields: dict[str, Any] = dict(write.fields)
+        for field, object_ in one.plan.parents:
+            if fields.get(field) is not None:
+                fields[field] = f"/{_at(self._mapping.object(object_), str(fields[field]))}"
+        return fields
+
+    def _merge(self, call: Call, one: ObjectMapping) -> Answer:
+        if one.type not in MERGEABLE:
+            return Answer(trouble=Trouble.REFUSED, code="table_cannot_be_merged")
+        (write,) = call.writes
+        (into,) = write.refs
+        ids = []
+        for key in (into.key, write.key):
+            reply = self._http.send("GET", f"{BASE}/{_at(one, key)}?$select={one.type}id,merged")
+            if isinstance(reply, Answer):
+                return reply
+            if reply.status == 404:
+                is_loser = key == write.key
+                return all_accepted(call) if is_loser else Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
+            if (answer := _trouble(reply)) is not None:
+                return answer
+            if key == write.key and reply.json.get("merged"):
+                return all_accepted(call)
+            ids.append(reply.json[f"{one.type}id"])
+        kind = f"Microsoft.Dynamics.CRM.{one.type}"
+        target, subordinate = ({"@odata.type": kind, f"{one.type}id": id_} for id_ in ids)
+        body = {"Target": target, "Subordinate": subordinate, "PerformParentingChecks": False}
+        reply = self._http.send("POST", f"{BASE}/Merge", body)
+        if isinstance(reply, Answer):
+            return reply
+        return _trouble(reply) or all_accepted(call)
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """Compare fields with the metadata of their tables."""
+        complaints = []
+        for one in self._mapping.objects:
+            base = f"{BASE}/EntityDefinitions(LogicalName='{one.type}')"
+            found = []
+            for what in ("/Attributes?$select=LogicalName,IsValidForUpdate", "/Keys?$select=KeyAttributes"):
+                reply = self._http.send("GET", base + what)
+                if isinstance(reply, Answer) or reply.status != 200:
+                    code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+                    complaints.append(f"{one.name}: the metadata of {one.type} cannot be read ({code})")
+                    break
+                found.append(reply.json["value"])
+            if len(found) < 2:
+                continue
+            attributes = {each["LogicalName"]: each for each in found[0]}
+            if [one.key_field] not in [each["KeyAttributes"] for each in found[1]]:
+                complaints.append(f"{one.name}: {one.type} has no alternate key over {one.key_field}; make one")
+            for name in one.written:
+                held = attributes.get(name)
+                if "@" not in name and held is None:
+                    complaints.append(f"{one.name}: {one.type} has no column {name}; create it, or take it out")
+                elif held is not None and not held.get("IsValidForUpdate", True):
+                    complaints.append(f"{one.name}: column {name} cannot be written; take it out")
+        return complaints
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _set(one: ObjectMapping) -> str:
+    return str(one.options.get("set", one.type + "s"))
+
+
+def _at(one: ObjectMapping, key: str) -> str:
+    """Name a row by its alternate key, in an address."""
+    text = key.replace("'", "''")
+    for raw, safe in (("%", "%25"), ("#", "%23"), ("?", "%3F"), ("&", "%26"), ("/", "%2F"), ("+", "%2B"), (" ", "%20")):
+        text = text.replace(raw, safe)
+    return f"{_set(one)}({one.key_field}='{text}')"
+
+
+def _multipart(boundary: str, requests: Sequence[tuple[str, str, Any]]) -> bytes:
+    out = []
+    for method, path, body in requests:
+        out.append(
+            f"--{boundary}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n".encode()
+        )
+        out.append(f"{method} {path} HTTP/1.1\r\nContent-Type: application/json; type=entry\r\n\r\n".encode())
+        out.append((dumps(body) if body is not None else b"") + b"\r\n")
+    out.append(f"--{boundary}--\r\n".encode())
+    return b"".join(out)
+
+
+def _parts(text: str) -> list[tuple[int, str]]:
+    """Read a batch's answer: (status, body) of each request, in order."""
+    boundary = text.lstrip().partition("\r\n")[0].strip()
+    found = []
+    for part in text.split(boundary)[1:]:
+        status = _STATUS.search(part)
+        if status is not None:
+            at = part.find("{")
+            found.append((int(status.group(1)), part[at:].strip() if at >= 0 else ""))
+    return found
+
+
+def _code(text: str) -> tuple[str, str]:
+    try:
+        error = orjson.loads(text)["error"]
+        return str(error.get("code", "")), str(error.get("message", ""))
+    except (ValueError, KeyError, TypeError):
+        return "", text
+
+
+def _verdict(status: int, text: str, op: Op) -> Verdict:
+    if 200 <= status < 300 or (status == 404 and op in (Op.DELETE, Op.ERASE)):
+        return Verdict(Fate.ACCEPTED)
+    code, words = _code(text)
+    if code.lower() in CONFLICTS:
+        return Verdict(Fate.CONFLICT, code, words[:WORDS_MAX])
+    is_transient = code.lower() in TRANSIENT or status in (408, 429) or status >= 500
+    return Verdict(Fate.TRANSIENT if is_transient else Fate.REFUSED, code or f"http_{status}", words[:WORDS_MAX])
+
+
+def _trouble(reply: Reply) -> Answer | None:
+    if reply.status < 300:
+        return None
+    code, _ = _code(reply.text)
+    if reply.status == 403:
+        return Answer(trouble=Trouble.UNAUTHORISED, code=code or "http_403")
+    return trouble_of(reply) or refused(reply, code)
+
+
+def _rest_s(headers: Mapping[str, str]) -> float | None:
+    """Rest when little is left of the window. Source: `x-ms-ratelimit-*-xrm-requests`, service protection limits."""
+    requests = _number(headers.get("x-ms-ratelimit-burst-remaining-xrm-requests"))
+    seconds = _number(headers.get("x-ms-ratelimit-time-remaining-xrm-requests"))
+    return REST_S if requests < REQUESTS_LEFT_MIN or seconds < TIME_LEFT_S_MIN else None
+
+
+def _number(text: str | None) -> float:
+    """Read a number that may have thousands' commas; infinity where there is none."""
+    try:
+        return float("inf" if text is None else text.replace(",", ""))
+    except ValueError:
+        return float("inf")

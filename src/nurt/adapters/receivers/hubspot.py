@@ -1,0 +1,305 @@
+"""Deliver to HubSpot: batch upserts by a unique property, associations, archive, merge and gdpr-delete.
+
+Source: HubSpot's CRM API v3 (objects, batch, merge, gdpr-delete, properties) and v4 (associations).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nurt.adapters.receivers.http import WORDS_MAX, Http, Reply, all_accepted, fixed_token, refused, text_of, trouble_of
+from nurt.adapters.receivers.webhook import limits_from
+from nurt.delivery.mapping import DestinationMapping, ObjectMapping
+from nurt.model.delivery import LINK_SIGN, Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
+
+URL = "https://api.hubapi.com"
+LIMITS = Limits(
+    rows_max=100,
+    concurrency=4,
+    rates=(RateLimit(100, 10.0), RateLimit(250_000, 86_400.0)),
+    one_row_ops=frozenset({Op.ERASE, Op.MERGE}),
+)
+DAILY_WAIT_S = 300.0
+FATES = {
+    **dict.fromkeys(("RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"), Fate.TRANSIENT),
+    "CONFLICT": Fate.CONFLICT,  # another contact has that address
+}
+"""Categories of errors that are no refusal for good."""
+
+EMPTYING_PAUSES_S = (0.2, 1.0, 3.0)
+GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
+
+_logger = logging.getLogger(__name__)
+
+
+class Hubspot:
+    """Implements ports.Destination."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options = mapping.options
+        self._mapping = mapping
+        token = fixed_token(f"destinations.{mapping.name}.token", options.get("token"))
+        self._http = Http(
+            str(options.get("url", URL)), token, timeout_s=float(options.get("timeout_s", 30)), quota=_rest_s
+        )
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
+        one = self._mapping.object(call.object)
+        if one.plan.link is not None:
+            return self._associate(call, one)
+        if call.op is Op.UPSERT:
+            return self._upsert(call, one)
+        if call.op is Op.MERGE:
+            return self._merge(call, one)
+        return self._remove(call, one)
+
+    def _upsert(self, call: Call, one: ObjectMapping) -> Answer:
+        inputs = [
+            {
+                "id": write.key,
+                "idProperty": one.key_field,
+                "objectWriteTraceId": str(at),
+                "properties": {name: text_of(value) for name, value in write.fields.items()}
+                | {one.key_field: write.key},
+            }
+            for at, write in enumerate(call.writes)
+        ]
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
+        return reply if isinstance(reply, Answer) else self._rows(call, one, reply)
+
+    def _rows(self, call: Call, one: ObjectMapping, reply: Reply) -> Answer:
+        """Match results and errors to rows by their trace id; a row of which nothing is said failed."""
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        said = reply.json if isinstance(reply.json, dict) else {}
+        verdicts: dict[str, Verdict] = {}
+        keys = {write.key.lower(): str(at) for at, write in enumerate(call.writes)}
+        for result in said.get("results", ()):
+            key = str(result.get("properties", {}).get(one.key_field, "")).lower()
+            trace = result.get("objectWriteTraceId") or keys.get(key, "")
+            verdicts[trace] = Verdict(Fate.ACCEPTED, receiver_id=str(result["id"]))
+        for error in said.get("errors", ()):
+            traces = (error.get("context") or {}).get("objectWriteTraceId") or ()
+            category = str(error.get("category", "error"))
+            fate = FATES.get(category, Fate.REFUSED)
+            for trace in traces:
+                verdicts[str(trace)] = Verdict(fate, category, str(error.get("message", "")))
+        if not verdicts:
+            return Answer()
+        unsaid = Verdict(Fate.TRANSIENT, "no_result_for_row")
+        rows = tuple(verdicts.get(str(at), unsaid) for at in range(len(call.writes)))
+        return Answer(rows)
+
+    def _merge(self, call: Call, one: ObjectMapping) -> Answer:
+        """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found.
+
+        HubSpot fills what is empty in the row that stays from the other one; that is emptied again, at once, for later
+        it may be a value that the profile has been given meanwhile.
+        """
+        (write,) = call.writes
+        (into,) = write.refs
+        known = [(write.key, write.receiver_id), (into.key, into.receiver_id)]
+        for wanted in (known, [(key, None) for key, _ in known]):
+            ids = self._ids(one, wanted)
+            if isinstance(ids, Answer):
+                return ids
+            gone, stays = ids.get(write.key), ids.get(into.key)
+            if gone is None or gone == stays:
+                break  # merged before
+            if stays is None:
+                return Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
+            empty = self._empty_fields(one, into.key)
+            if isinstance(empty, Answer):
+                return empty
+            body = {"primaryObjectId": stays, "objectIdToMerge": gone}
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
+            if isinstance(reply, Answer):
+                return reply
+            answer = _trouble(reply)
+            if answer is None:
+                self._empty(one, into.key, empty)
+                break
+            if answer.trouble is not Trouble.REFUSED or all(id_ is None for _, id_ in wanted):
+                return answer
+        return all_accepted(call)
+
+    def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | Answer:
+        """Say which mapped fields of a row are empty."""
+        body = {"idProperty": one.key_field, "properties": [*one.fields], "inputs": [{"id": key}]}
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        held: Mapping[str, Any] = next((one["properties"] for one in reply.json.get("results", ())), {})
+        return [name for name in one.fields if not held.get(name)]
+
+    def _empty(self, one: ObjectMapping, key: str, names: Sequence[str]) -> None:
+        """Empty fields of a row; tried a few times, then left to the row's next change."""
+        row = {"id": key, "idProperty": one.key_field, "objectWriteTraceId": "0"}
+        inputs = [{**row, "properties": dict.fromkeys(names, "")}]
+        for pause_s in EMPTYING_PAUSES_S if names else ():
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
+            if not isinstance(reply, Answer) and _trouble(reply) is None:
+                return
+            time.sleep(pause_s)
+        if names:
+            _logger.warning("merging at HubSpot: what it filled in could not be emptied again")
+
+    def _remove(self, call: Call, one: ObjectMapping) -> Answer:
+        ids = self._ids(one, [(write.key, write.receiver_id) for write in call.writes])
+        if isinstance(ids, Answer):
+            return ids
+        there = [write for write in call.writes if write.key in ids]
+        if not there:
+            return all_accepted(call)
+        if call.op is Op.ERASE and one.type in GDPR_TYPES:
+            reply = self._http.send("POST", "/crm/v3/objects/contacts/gdpr-delete", {"objectId": ids[there[0].key]})
+            return self._one(call, reply)
+        body = {"inputs": [{"id": ids[write.key]} for write in there]}
+        return self._one(call, self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/archive", body))
+
+    def _associate(self, call: Call, one: ObjectMapping) -> Answer:
+        assert one.plan.link is not None
+        ends = [self._mapping.object(name) for name in one.plan.link]
+        ids: list[dict[str, str]] = []
+        for at, end in enumerate(ends):
+            wanted = [_end(write, at) for write in call.writes]
+            found = self._ids(end, wanted)
+            if isinstance(found, Answer):
+                return found
+            ids.append(found)
+        pairs = [tuple(ids[at].get(_end(write, at)[0]) for at in (0, 1)) for write in call.writes]
+        kinds = f"/crm/v4/associations/{ends[0].type}/{ends[1].type}/batch"
+        some: list[dict[str, Any]]
+        if call.op is Op.LINK:
+            if any(None in pair for pair in pairs):
+                missing = Verdict(Fate.TRANSIENT, "end_of_link_not_found")
+                if len(call.writes) == 1:
+                    return Answer((missing,))
+                return Answer(trouble=Trouble.REFUSED, code="end_of_link_not_found")
+            some = [{"from": {"id": a}, "to": {"id": b}} for a, b in pairs]
+            reply = self._http.send("POST", f"{kinds}/associate/default", {"inputs": some})
+            if isinstance(reply, Answer):
+                return reply
+            if (failed := _trouble(reply) or _unlinked(call, reply)) is not None:
+                return failed
+            return Answer(tuple(Verdict(Fate.ACCEPTED, receiver_id=f"{a}{LINK_SIGN}{b}") for a, b in pairs))
+        some = [{"from": {"id": a}, "to": [{"id": b}]} for a, b in pairs if a and b]
+        if not some:
+            return all_accepted(call)
+        return self._one(call, self._http.send("POST", f"{kinds}/archive", {"inputs": some}))
+
+    def _one(self, call: Call, reply: Reply | Answer) -> Answer:
+        """Read an answer that concerns all rows alike; what is no more is as asked for."""
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status == 404:
+            return all_accepted(call)
+        return _trouble(reply) or all_accepted(call)
+
+    def _ids(self, one: ObjectMapping, wanted: Sequence[tuple[str, str | None]]) -> dict[str, str] | Answer:
+        """Find HubSpot's ids; keys that it does not know are left out."""
+        ids = {key: id_ for key, id_ in wanted if id_ is not None}
+        asked = list(dict.fromkeys(key for key, id_ in wanted if id_ is None))
+        if not asked:
+            return ids
+        body = {"idProperty": one.key_field, "inputs": [{"id": key} for key in asked], "properties": [one.key_field]}
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status != 404 and (answer := _trouble(reply)) is not None:
+            return answer
+        for result in (reply.json or {}).get("results", ()):
+            ids[str(result["properties"][one.key_field])] = str(result["id"])
+        return ids
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """Compare fields with HubSpot's properties."""
+        complaints = []
+        for one in self._mapping.objects:
+            if one.plan.link is not None:
+                continue
+            reply = self._http.send("GET", f"/crm/v3/properties/{one.type}")
+            if isinstance(reply, Answer) or reply.status != 200:
+                code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+                complaints.append(f"{one.name}: the properties of {one.type} cannot be read ({code})")
+                continue
+            known = {each["name"]: each for each in reply.json["results"]}
+            for name in (one.key_field, *one.written):
+                held = known.get(name)
+                if held is None:
+                    complaints.append(f"{one.name}: {one.type} has no property {name}; create it, or take it out")
+                elif (held.get("modificationMetadata") or {}).get("readOnlyValue"):
+                    complaints.append(f"{one.name}: property {name} is read-only; take it out")
+            key = known.get(one.key_field)
+            if key is not None and not key.get("hasUniqueValue") and one.key_field != "email":
+                complaints.append(f"{one.name}: property {one.key_field} is not unique; make one that is")
+        return complaints
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _rest_s(headers: Mapping[str, str]) -> float | None:
+    """Rest when the window's calls, or those of the day, are used up. Source: the headers `X-HubSpot-RateLimit-*`."""
+    if headers.get("x-hubspot-ratelimit-daily-remaining") == "0":
+        return DAILY_WAIT_S
+    if headers.get("x-hubspot-ratelimit-remaining") == "0":
+        return float(headers.get("x-hubspot-ratelimit-interval-milliseconds", "10000")) / 1000
+    return None
+
+
+def _unlinked(call: Call, reply: Reply) -> Answer | None:
+    """Find what a success says of pairs that could not be linked; several are halved until the guilty one is found."""
+    said = reply.json if isinstance(reply.json, dict) else {}
+    errors = said.get("errors") or ()
+    if not errors:
+        return None if said.get("results") else Answer()
+    category = str(errors[0].get("category", "error"))
+    words = str(errors[0].get("message", ""))[:WORDS_MAX]
+    if len(call.writes) > 1:
+        return Answer(trouble=Trouble.REFUSED, code=category, words=words)
+    return Answer((Verdict(FATES.get(category, Fate.REFUSED), category, words),))
+
+
+def _end(write: Write, at: int) -> tuple[str, str | None]:
+    if write.refs:
+        return write.refs[at].key, write.refs[at].receiver_id
+    key = write.key.split(LINK_SIGN)[at]
+    return key, write.receiver_id.split(LINK_SIGN)[at] if write.receiver_id else None
+
+
+def _trouble(reply: Reply) -> Answer | None:
+    if reply.status == 429:
+        policy = str((reply.json or {}).get("policyName", "")) if isinstance(reply.json, dict) else ""
+        answer = trouble_of(reply)
+        assert answer is not None
+        wait_s = DAILY_WAIT_S if policy == "DAILY" else answer.wait_s
+        return Answer(trouble=Trouble.THROTTLED, code=f"http_429_{policy.lower() or 'rate'}", wait_s=wait_s)
+    if (answer := trouble_of(reply)) is not None:
+        return answer
+    if reply.status == 403:
+        return Answer(trouble=Trouble.UNAUTHORISED, code="http_403_missing_scopes")
+    if reply.status >= 400:
+        category = reply.json.get("category", "") if isinstance(reply.json, dict) else ""
+        return refused(reply, str(category) or f"http_{reply.status}")
+    return None

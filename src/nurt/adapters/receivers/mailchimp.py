@@ -1,0 +1,269 @@
+"""Deliver to a Mailchimp audience: members by the MD5 of their address, tags, merge fields, and consent as status.
+
+Nobody who unsubscribed is subscribed again: `subscribed` is only ever said as `status_if_new`, which leaves the
+status of members that are there alone. `unsubscribed` is said as it is, in batches. A back-fill says `subscribed` in
+batches too, but never to whom Mailchimp listed as unsubscribed or cleaned a moment before; and whoever left by their
+own hand it refuses itself.
+
+Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscribe, member tags, delete permanent).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nurt.adapters.receivers.http import WORDS_MAX, Http, Reply, secret, text_of, trouble_of
+from nurt.adapters.receivers.webhook import limits_from
+from nurt.delivery.mapping import DestinationMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
+
+LIMITS = Limits(rows_max=50, bulk_rows_max=500, bulk_from=20, concurrency=8)
+"""At most 500 members a batch, and at most ten connections at once. Members that are put singly share calls of 50."""
+
+STATUS = "status"
+TAG = "tag:"
+UNSUBSCRIBED = frozenset({"unsubscribed", "cleaned"})
+LISTED_S = 60.0
+PAGE_ROWS = 1000
+NEW_STATUS = "transactional"
+"""Of members whose consent is not known."""
+
+
+class Mailchimp:
+    """Implements ports.Destination. The external id is the address."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        from base64 import b64encode
+
+        options, where = mapping.options, f"destinations.{mapping.name}"
+        self._mapping = mapping
+        key = secret(f"{where}.api_key", options.get("api_key"))
+        url = options.get("url") or f"https://{key.rpartition('-')[2]}.api.mailchimp.com"
+        if not isinstance(options.get("audience"), str):
+            raise ConfigurationError(f"reading {where}.audience: it is missing; name the audience's id")
+        self._list = f"/3.0/lists/{options['audience']}"
+
+        def basic(_client: Any) -> tuple[str, float]:
+            text = secret(f"{where}.api_key", options.get("api_key"))
+            return b64encode(f"nurt:{text}".encode()).decode(), 3600.0
+
+        self._http = Http(
+            secret(f"{where}.url", url), basic, scheme="Basic", timeout_s=float(options.get("timeout_s", 30))
+        )
+        self._lock = threading.Lock()
+        self._listed: frozenset[str] = frozenset()
+        self._listed_until_s = 0.0
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
+        if call.op is not Op.UPSERT:
+            return self._each(call, self._remove)
+        leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
+        if call.bulk:
+            listed = self._unsubscribed()
+            if isinstance(listed, Answer):
+                return listed
+            there = {id(write) for write in leaving}
+            leaving += [
+                write
+                for write in call.writes
+                if id(write) not in there
+                and STATUS in write.fields
+                and write.key.lower() not in listed
+                and write.is_new
+                and not any(tag["status"] == "active" for tag in _tags(write))
+            ]
+        verdicts: dict[str, Verdict] = {}
+        if leaving:
+            answer = self._batch(leaving, verdicts)
+            if answer is not None:
+                return answer
+        rest = tuple(write for write in call.writes if write.key not in verdicts)
+        answer = self._each(Call(call.object, call.op, rest), self._put)
+        if answer.trouble is not None:
+            return answer
+        verdicts |= {write.key: verdict for write, verdict in zip(rest, answer.verdicts, strict=True)}
+        return Answer(tuple(verdicts[write.key] for write in call.writes), wait_s=answer.wait_s)
+
+    def _batch(self, writes: list[Write], verdicts: dict[str, Verdict]) -> Answer | None:
+        """Send members in one call; their errors are matched by address."""
+        members = [{"email_address": write.key, "status": _status(write), **_merge(write)} for write in writes]
+        body = {"members": members, "update_existing": True}
+        reply = self._http.send("POST", f"{self._list}?skip_merge_validation=true", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer if answer.trouble is not Trouble.REFUSED or len(writes) == 1 else None
+        said = reply.json or {}
+        done = {
+            str(one["email_address"]).lower()
+            for name in ("new_members", "updated_members")
+            for one in said.get(name, ())
+        }
+        errors = {str(one.get("email_address", "")).lower(): one for one in said.get("errors", ())}
+        for write in writes:
+            address = write.key.lower()
+            if address in errors:
+                error = errors[address]
+                verdicts[write.key] = Verdict(
+                    Fate.REFUSED, str(error.get("error_code", "")), str(error.get("error", ""))
+                )
+            elif address in done:
+                verdicts[write.key] = Verdict(Fate.ACCEPTED)
+            else:
+                verdicts[write.key] = Verdict(Fate.TRANSIENT, "no_result_for_row")
+        return None
+
+    def _unsubscribed(self) -> frozenset[str] | Answer:
+        """List who must not be subscribed again; kept for a minute."""
+        with self._lock:
+            if time.monotonic() < self._listed_until_s:
+                return self._listed
+            found: set[str] = set()
+            for status in sorted(UNSUBSCRIBED):
+                offset, total = 0, 1
+                while offset < total:
+                    params = {"status": status, "count": str(PAGE_ROWS), "offset": str(offset)}
+                    params["fields"] = "members.email_address,total_items"
+                    reply = self._http.send("GET", f"{self._list}/members", params=params)
+                    if isinstance(reply, Answer):
+                        return reply
+                    if (answer := _trouble(reply)) is not None:
+                        return answer
+                    found |= {str(one["email_address"]).lower() for one in reply.json["members"]}
+                    total, offset = int(reply.json["total_items"]), offset + PAGE_ROWS
+            self._listed, self._listed_until_s = frozenset(found), time.monotonic() + LISTED_S
+            return self._listed
+
+    def _each(self, call: Call, do: Callable[[Write, Op], Answer]) -> Answer:
+        """Send rows one after the other; after trouble the others are tried again later."""
+        verdicts: list[Verdict] = []
+        for at, write in enumerate(call.writes):
+            answer = do(write, call.op)
+            if answer.trouble is None:
+                verdicts += answer.verdicts
+            elif answer.trouble is Trouble.REFUSED:
+                verdicts.append(Verdict(Fate.REFUSED, answer.code, answer.words))
+            elif not verdicts:
+                return answer
+            else:
+                rest = Verdict(Fate.TRANSIENT, answer.code)
+                return Answer((*verdicts, *(rest for _ in call.writes[at:])), wait_s=answer.wait_s)
+        return Answer(tuple(verdicts))
+
+    def _put(self, write: Write, _op: Op) -> Answer:
+        status, tags = write.fields.get(STATUS), _tags(write)
+        body: dict[str, Any] = {"email_address": write.key, "status_if_new": status or NEW_STATUS, **_merge(write)}
+        if status in UNSUBSCRIBED:
+            body["status"] = "unsubscribed"
+        path = f"{self._list}/members/{_hash(write.key)}"
+        reply = self._http.send("PUT", f"{path}?skip_merge_validation=true", body)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        if not isinstance(reply.json, dict) or "email_address" not in reply.json:
+            return Answer(trouble=Trouble.DOWN, code="answer_without_member")
+        # from a member that is new to us no tag is taken away: it would be somebody else's
+        if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
+            tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
+            if isinstance(tagged, Answer):
+                return tagged
+            if (answer := _trouble(tagged)) is not None:
+                return answer
+        return Answer((Verdict(Fate.ACCEPTED, receiver_id=_hash(write.key)),))
+
+    def _remove(self, write: Write, op: Op) -> Answer:
+        """Archive a member, or forget it for ever; who has left stays, for an archived member's status is forgotten."""
+        path = f"{self._list}/members/{_hash(write.key)}"
+        if op is not Op.ERASE:
+            found = self._http.send("GET", path, params={"fields": "status"})
+            if isinstance(found, Answer):
+                return found
+            if found.status == 404:
+                return Answer((Verdict(Fate.ACCEPTED),))
+            if (answer := _trouble(found)) is not None:
+                return answer
+            if isinstance(found.json, dict) and found.json.get("status") in UNSUBSCRIBED:
+                return Answer((Verdict(Fate.ACCEPTED),))
+        reply = (
+            self._http.send("POST", f"{path}/actions/delete-permanent")
+            if op is Op.ERASE
+            else self._http.send("DELETE", path)
+        )
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status in (404, 405):  # not there; archived before
+            return Answer((Verdict(Fate.ACCEPTED),))
+        return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """Compare fields with the audience's merge fields."""
+        reply = self._http.send("GET", f"{self._list}/merge-fields?count=1000")
+        if isinstance(reply, Answer) or reply.status != 200:
+            code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+            return [f"the audience's merge fields cannot be read ({code})"]
+        known = {one["tag"] for one in reply.json["merge_fields"]}
+        return [
+            f"{one.name}: the audience has no merge field {name}; create it, or take it out"
+            for one in self._mapping.objects
+            for name in one.fields
+            if name != STATUS and not name.startswith(TAG) and name not in known
+        ]
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _hash(address: str) -> str:
+    return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+
+
+def _status(write: Write) -> str:
+    status = write.fields.get(STATUS)
+    return "unsubscribed" if status in UNSUBSCRIBED else str(status or NEW_STATUS)
+
+
+def _merge(write: Write) -> dict[str, Mapping[str, Any]]:
+    fields = {n: text_of(v) for n, v in write.fields.items() if n != STATUS and not n.startswith(TAG)}
+    return {"merge_fields": fields} if fields else {}
+
+
+def _tags(write: Write) -> list[dict[str, str]]:
+    return [
+        {"name": name.removeprefix(TAG), "status": "active" if value else "inactive"}
+        for name, value in write.fields.items()
+        if name.startswith(TAG)
+    ]
+
+
+def _trouble(reply: Reply) -> Answer | None:
+    if reply.status < 300:
+        return None
+    title = str(reply.json.get("title", "")) if isinstance(reply.json, dict) else ""
+    if reply.status == 403:
+        return Answer(trouble=Trouble.UNAUTHORISED, code="http_403")
+    if reply.status == 404:
+        return Answer(trouble=Trouble.DOWN, code="http_404_no_such_audience")
+    return trouble_of(reply) or Answer(
+        trouble=Trouble.REFUSED, code=title or f"http_{reply.status}", words=reply.text[:WORDS_MAX]
+    )

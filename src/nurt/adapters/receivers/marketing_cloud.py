@@ -1,0 +1,107 @@
+"""Deliver to Salesforce Marketing Cloud: rows of data extensions, and the contact deletion for erasures.
+
+Source: Marketing Cloud REST API (v2/token, hub/v1/dataevents rowset, contacts/v1 delete).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import httpx2 as httpx
+
+from nurt.adapters.receivers.http import Http, all_accepted, fetch_token, refused, secret, text_of, trouble_of
+from nurt.adapters.receivers.webhook import limits_from
+from nurt.delivery.diff import Parting
+from nurt.delivery.mapping import DestinationMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict
+
+LIMITS = Limits(rows_max=50, bytes_max=4_000_000, concurrency=4, whole_rows=True)
+"""Marketing Cloud recommends at most 50 rows a call, and refuses more than 5 MB."""
+NO_DELETION = "its REST API deletes contacts for good, and no rows"
+
+
+class MarketingCloud:
+    """Implements ports.Destination. An object's `type` is the external key of its data extension."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options = mapping.options
+        self._mapping = mapping
+        self._where = f"destinations.{mapping.name}"
+        timeout_s = float(options.get("timeout_s", 60))
+        self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+        for one in mapping.objects:
+            policies = {one.plan.when_gone, one.plan.when_merged, one.plan.when_erased}
+            if taken := policies & {Parting.DELETE, Parting.MERGE}:
+                raise ConfigurationError(
+                    f"reading {self._where}.objects.{one.name}: `{min(taken)}`: {NO_DELETION}; choose keep or archive, "
+                    "and erase for erasures"
+                )
+
+    def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
+        options, where = self._mapping.options, self._where
+
+        def log_in(client: httpx.Client) -> tuple[str, float]:
+            form = {
+                "grant_type": "client_credentials",
+                "client_id": secret(f"{where}.client_id", options.get("client_id")),
+                "client_secret": secret(f"{where}.client_secret", options.get("client_secret")),
+            }
+            if "account_id" in options:
+                form["account_id"] = str(options["account_id"])
+            url = secret(f"{where}.auth_url", options.get("auth_url")).rstrip("/")
+            given = fetch_token(client, f"{url}/v2/token", form, as_json=True)
+            return str(given["access_token"]), float(given.get("expires_in", 1079))
+
+        return log_in
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
+        one = self._mapping.object(call.object)
+        if call.op is Op.UPSERT:
+            path = f"/hub/v1/dataevents/key:{quote(one.type, safe='')}/rowset"
+            rows = [{"keys": {one.key_field: write.key}, "values": _values(write.fields)} for write in call.writes]
+            reply = self._http.send("POST", path, rows)
+        elif call.op is not Op.ERASE:
+            return Answer(tuple(Verdict(Fate.REFUSED, "no_deletion_of_rows", NO_DELETION) for _ in call.writes))
+        else:
+            body = {"values": [write.key for write in call.writes], "deleteOperationType": "ContactAndAttributes"}
+            reply = self._http.send("POST", "/contacts/v1/contacts/actions/delete?type=keys", body)
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status in (403, 404):
+            return Answer(
+                trouble=Trouble.UNAUTHORISED if reply.status == 403 else Trouble.DOWN, code=f"http_{reply.status}"
+            )
+        if reply.status >= 300:
+            return trouble_of(reply) or refused(reply)
+        if call.op is Op.UPSERT and (not isinstance(reply.json, list) or len(reply.json) != len(call.writes)):
+            return Answer()
+        return all_accepted(call)
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """See ports.Destination; its REST API does not describe data extensions."""
+        return []
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _values(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {name: text_of(value) for name, value in fields.items()}

@@ -1,0 +1,411 @@
+"""Deliver to Salesforce: sObject collections by external id, Bulk API 2.0 for many rows, both ways to log in.
+
+Source: Salesforce REST API (sObject Collections, describe, OAuth 2.0 flows) and Bulk API 2.0 (ingest jobs).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import httpx2 as httpx
+
+from nurt.adapters.receivers.http import (
+    Http,
+    Reply,
+    all_accepted,
+    dumps,
+    fetch_token,
+    refused,
+    secret,
+    text_of,
+    trouble_of,
+)
+from nurt.adapters.receivers.salesforce_login import jwt_assertion
+from nurt.adapters.receivers.webhook import limits_from
+from nurt.delivery.diff import Parting
+from nurt.delivery.mapping import DestinationMapping, ObjectMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
+
+VERSION = "v62.0"
+LIMITS = Limits(rows_max=200, bytes_max=3_000_000, bulk_rows_max=10_000, concurrency=3)
+TRANSIENT = frozenset(
+    {
+        *(
+            "UNABLE_TO_LOCK_ROW",
+            "SERVER_UNAVAILABLE",
+            "QUERY_TIMEOUT",
+            "UNKNOWN_EXCEPTION",
+            "TXN_SECURITY_METERING_ERROR",
+        ),
+        *("REQUEST_LIMIT_EXCEEDED", "CONCURRENT_PER_ORG_LONG_TXN_LIMIT_EXCEEDED", "STORAGE_LIMIT_EXCEEDED"),
+    }
+)
+CONFLICTS = frozenset({"DUPLICATE_VALUE", "DUPLICATES_DETECTED", "DUPLICATE_EXTERNAL_ID"})
+GONE = frozenset({"ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND", "MALFORMED_ID"})
+UNDONE = frozenset({"Open", "UploadComplete", "InProgress"})
+LIMIT_WAIT_S = 60.0
+USAGE_SHARE_MAX = 0.95
+USAGE_WAIT_S = 30.0
+TOKEN_GOOD_S = 1800.0
+BULK_POLL_S = 2.0
+BULK_S_MAX = 1800.0
+_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+
+
+class Salesforce:
+    """Implements ports.Destination."""
+
+    def __init__(self, mapping: DestinationMapping) -> None:
+        options = mapping.options
+        self._mapping = mapping
+        self._where = f"destinations.{mapping.name}"
+        for one in mapping.objects:
+            if Parting.MERGE in (one.plan.when_merged, one.plan.when_gone, one.plan.when_erased) or one.plan.link:
+                raise ConfigurationError(
+                    f"reading {self._where}.objects.{one.name}: Salesforce's REST API has neither merges nor links; "
+                    "use `archive` or `delete`, and a relationship field like `Account.Nurt_Id__c`"
+                )
+        url = secret(f"{self._where}.url", options.get("url"))
+        self._http = Http(url, self._login(url), timeout_s=float(options.get("timeout_s", 60)), quota=_usage_wait_s)
+        self._base = f"/services/data/{options.get('version', VERSION)}"
+        self._poll_s = float(options.get("bulk_poll_s", BULK_POLL_S))
+        self._lock = threading.Lock()
+        self._is_alone = False
+        self.bucket = str(options.get("bucket", mapping.name))
+        self.limits = limits_from(options, LIMITS)
+
+    def _login(self, url: str) -> Callable[[httpx.Client], tuple[str, float]]:
+        options, where = self._mapping.options, self._where
+
+        def log_in(client: httpx.Client) -> tuple[str, float]:
+            client_id = secret(f"{where}.client_id", options.get("client_id"))
+            if "private_key" in options:
+                key, user = (
+                    secret(f"{where}.private_key", options["private_key"]),
+                    secret(f"{where}.user", options.get("user")),
+                )
+                audience = str(options.get("audience", url))
+                grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+                form = {"grant_type": grant, "assertion": jwt_assertion(key, client_id, user, audience)}
+            else:
+                text = secret(f"{where}.client_secret", options.get("client_secret"))
+                form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": text}
+            return str(fetch_token(client, "/services/oauth2/token", form)["access_token"]), TOKEN_GOOD_S
+
+        return log_in
+
+    def send(self, call: Call) -> Answer:
+        """See ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    def _send(self, call: Call) -> Answer:
+        if (answer := self._end_jobs()) is not None:
+            return answer
+        one = self._mapping.object(call.object)
+        if call.op is not Op.UPSERT:
+            return self._delete(call, one)
+        ready = self._with_ids(call, one)
+        if isinstance(ready, Answer):
+            return ready
+        return self._jobs(ready, one) if call.bulk else self._upsert(ready, one)
+
+    def _with_ids(self, call: Call, one: ObjectMapping) -> Call | Answer:
+        """Put Salesforce's own ids into fields like `WhoId`, which take no external id."""
+        parents = {field: object_ for field, object_ in one.plan.parents if "." not in field}
+        if not parents:
+            return call
+        writes = []
+        for write in call.writes:
+            fields = dict(write.fields)
+            for field, object_ in parents.items():
+                key = fields.get(field)
+                if key is None:
+                    continue
+                ref = next((ref for ref in write.refs if (ref.object, ref.key) == (object_, key)), None)
+                end = Write(write.subject, write.revision, object_, Op.UPSERT, str(key))
+                id_ = (ref.receiver_id if ref else None) or self._find(self._mapping.object(object_), end)
+                if isinstance(id_, Answer):
+                    return id_
+                fields[field] = id_
+            writes.append(replace(write, fields=fields))
+        return replace(call, writes=tuple(writes))
+
+    def _upsert(self, call: Call, one: ObjectMapping) -> Answer:
+        records = [
+            {"attributes": {"type": one.type}, one.key_field: write.key, **_nested(write.fields)}
+            for write in call.writes
+        ]
+        path = f"{self._base}/composite/sobjects/{one.type}/{one.key_field}"
+        reply = self._http.send("PATCH", path, {"allOrNone": False, "records": records})
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        results = reply.json if isinstance(reply.json, list) else []
+        return Answer(tuple(map(_verdict, results)))
+
+    def _delete(self, call: Call, one: ObjectMapping) -> Answer:
+        found: list[str | None] = []
+        for write in call.writes:
+            id_ = write.receiver_id or self._find(one, write)
+            if isinstance(id_, Answer):
+                return id_
+            found.append(id_)
+        ids = list(dict.fromkeys(id_ for id_ in found if id_))
+        if not ids:
+            return all_accepted(call)
+        params = {"ids": ",".join(ids), "allOrNone": "false"}
+        reply = self._http.send("DELETE", f"{self._base}/composite/sobjects", params=params)
+        if isinstance(reply, Answer):
+            return reply
+        if (answer := _trouble(reply)) is not None:
+            return answer
+        said = dict(zip(ids, map(_verdict, reply.json or ()), strict=False))
+        if len(said) != len(ids):
+            return Answer()
+        verdicts = [said[id_] if id_ else Verdict(Fate.ACCEPTED) for id_ in found]
+        return Answer(tuple(Verdict(Fate.ACCEPTED) if each.code in GONE else each for each in verdicts))
+
+    def _find(self, one: ObjectMapping, write: Write) -> str | Answer | None:
+        reply = self._http.send(
+            "GET", f"{self._base}/sobjects/{one.type}/{one.key_field}/{quote(write.key, safe='')}?fields=Id"
+        )
+        if isinstance(reply, Answer):
+            return reply
+        if reply.status == 404:
+            return None
+        return _trouble(reply) or str(reply.json["Id"])
+
+    def _jobs(self, call: Call, one: ObjectMapping) -> Answer:
+        """Run a job for the rows that take the same references away: one file names a reference in one way only."""
+        verdicts: dict[str, Verdict] = {}
+        groups: dict[frozenset[str], list[Write]] = {}
+        for write in call.writes:
+            cleared = frozenset(name for name, value in write.fields.items() if "." in name and value is None)
+            groups.setdefault(cleared, []).append(write)
+        for writes in groups.values():
+            answer = self._bulk(replace(call, writes=tuple(writes)), one)
+            if answer.trouble is not None or len(answer.verdicts) != len(writes):
+                return answer
+            verdicts |= {write.key: verdict for write, verdict in zip(writes, answer.verdicts, strict=True)}
+        return Answer(tuple(verdicts[write.key] for write in call.writes))
+
+    def _bulk(self, call: Call, one: ObjectMapping) -> Answer:
+        """Run one ingest job. A job whose fate is unknown is aborted, lest it overtakes what is sent later."""
+        job = {
+            "object": one.type,
+            "externalIdFieldName": one.key_field,
+            "contentType": "CSV",
+            "operation": "upsert",
+            "lineEnding": "LF",
+        }
+        made = self._http.send("POST", f"{self._base}/jobs/ingest", job)
+        if isinstance(made, Answer):
+            return made
+        if (answer := _trouble(made)) is not None:
+            return answer
+        path = f"{self._base}/jobs/ingest/{made.json['id']}"
+        content = _csv(one.key_field, call.writes)
+        for method, where, body, sent in (
+            ("PUT", f"{path}/batches", content, "text/csv"),
+            ("PATCH", path, dumps({"state": "UploadComplete"}), "application/json"),
+        ):
+            reply = self._http.send(method, where, content=body, headers={"Content-Type": sent})
+            answer = reply if isinstance(reply, Answer) else _trouble(reply)
+            if answer is not None:
+                self._abort(path)
+                return answer
+        return self._results(call, one, path)
+
+    def _results(self, call: Call, one: ObjectMapping, path: str) -> Answer:
+        until_s = time.monotonic() + BULK_S_MAX
+        state = ""
+        while state not in ("JobComplete", "Failed", "Aborted"):
+            if time.monotonic() > until_s:
+                self._abort(path)
+                return Answer(trouble=Trouble.DOWN, code="bulk_job_took_too_long")
+            time.sleep(self._poll_s)
+            reply = self._http.send("GET", path)
+            if isinstance(reply, Reply) and reply.status == 200:
+                state = reply.json["state"]
+            elif isinstance(reply, Reply) and reply.status == 401:
+                self._http.refresh()  # a session ends while a job goes on
+        verdicts: dict[str, Verdict] = {}
+        for what in ("successfulResults", "failedResults", "unprocessedrecords"):
+            rows = self._rows(f"{path}/{what}")
+            if isinstance(rows, Answer):
+                return rows
+            for row in rows:
+                verdicts[row.get(one.key_field, "")] = _bulk_verdict(what, row)
+        unsaid = Verdict(Fate.TRANSIENT, f"bulk_job_{state.lower()}")
+        return Answer(tuple(verdicts.get(write.key, unsaid) for write in call.writes))
+
+    def _rows(self, path: str) -> list[dict[str, str]] | Answer:
+        reply = self._http.send("GET", path, headers={"Accept": "text/csv"})
+        if isinstance(reply, Answer):
+            return reply
+        return _trouble(reply) or list(csv.DictReader(io.StringIO(reply.text)))
+
+    def _end_jobs(self) -> Answer | None:
+        """Abort, before the first call, jobs that a run which was killed left behind: they would overtake this one."""
+        with self._lock:
+            ours = {(one.type, one.key_field) for one in self._mapping.objects}
+            path = "" if self._is_alone else f"{self._base}/jobs/ingest?jobType=V2Ingest"
+            while path:
+                reply = self._http.send("GET", path)
+                answer = reply if isinstance(reply, Answer) else trouble_of(reply)
+                if isinstance(reply, Answer) or answer is not None:
+                    return answer
+                said = reply.json if reply.status == 200 and isinstance(reply.json, dict) else {}
+                for job in said.get("records", ()):
+                    if job["state"] in UNDONE and job["object"] in {type_ for type_, _ in ours}:
+                        held = self._http.send("GET", where := f"{self._base}/jobs/ingest/{job['id']}")
+                        if isinstance(held, Answer):
+                            return held
+                        if (
+                            isinstance(held.json, dict)
+                            and (job["object"], held.json.get("externalIdFieldName")) in ours
+                        ):
+                            self._abort(where)
+                path = str(said.get("nextRecordsUrl") or "")
+            self._is_alone = True
+        return None
+
+    def _abort(self, path: str) -> None:
+        self._http.send("PATCH", path, {"state": "Aborted"})
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See ports.Destination."""
+        self._http.refresh()
+
+    def verify(self) -> list[str]:
+        """Compare fields with Salesforce's describe."""
+        complaints = []
+        for one in self._mapping.objects:
+            reply = self._http.send("GET", f"{self._base}/sobjects/{one.type}/describe")
+            if isinstance(reply, Answer) or reply.status != 200:
+                code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+                complaints.append(f"{one.name}: {one.type} cannot be described ({code})")
+                continue
+            fields = {each["name"]: each for each in reply.json["fields"]}
+            relations = {each["relationshipName"] for each in fields.values() if each.get("relationshipName")}
+            key = fields.get(one.key_field)
+            if key is None or not (key.get("externalId") or key.get("idLookup")):
+                complaints.append(f"{one.name}: {one.type}.{one.key_field} is no external id; make a field that is")
+            for name in one.written:
+                base = name.partition(".")[0]
+                if "." in name and base not in relations:
+                    complaints.append(f"{one.name}: {one.type} has no relationship {base}")
+                elif "." not in name and name not in fields:
+                    complaints.append(f"{one.name}: {one.type} has no field {name}; create it, or take it out")
+                elif "." not in name and not fields[name].get("updateable", True):
+                    complaints.append(f"{one.name}: {one.type}.{name} cannot be written; take it out")
+        return complaints
+
+    def close(self) -> None:
+        """See ports.Destination."""
+        self._http.close()
+
+
+def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `Account.Nurt_Id__c` as a reference by external id; null takes the reference away."""
+    out: dict[str, Any] = {}
+    for name, value in fields.items():
+        relation, _, inner = name.partition(".")
+        if not inner:
+            out[name] = value
+        elif value is None:
+            out[_reference(relation)] = None
+        else:
+            out[relation] = {inner: value}
+    return out
+
+
+def _reference(relation: str) -> str:
+    return relation[:-1] + "c" if relation.endswith("__r") else relation + "Id"
+
+
+def _csv(key_field: str, writes: Sequence[Write]) -> bytes:
+    """Write rows; where none is named, a reference is taken away by its own field, for `#N/A` is no external id."""
+    rows = [
+        {
+            (_reference(name.partition(".")[0]) if "." in name and value is None else name): _cell(value)
+            for name, value in write.fields.items()
+        }
+        for write in writes
+    ]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([key_field, *names])
+    writer.writerows(
+        [write.key, *(row.get(name, "") for name in names)] for write, row in zip(writes, rows, strict=True)
+    )
+    return out.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    """Write a value for the Bulk API, where an empty cell leaves a field alone and `#N/A` clears it."""
+    return "#N/A" if value is None or value == "" else text_of(value)
+
+
+def _bulk_verdict(what: str, row: Mapping[str, str]) -> Verdict:
+    if what == "successfulResults":
+        return Verdict(Fate.ACCEPTED, receiver_id=row.get("sf__Id"))
+    if what == "unprocessedrecords":
+        return Verdict(Fate.TRANSIENT, "unprocessed")
+    words = row.get("sf__Error", "")
+    code = words.partition(":")[0]
+    return Verdict(_fate(code), code, words)
+
+
+def _fate(code: str) -> Fate:
+    if code in CONFLICTS:
+        return Fate.CONFLICT
+    return Fate.TRANSIENT if code in TRANSIENT else Fate.REFUSED
+
+
+def _verdict(result: Mapping[str, Any]) -> Verdict:
+    if result.get("success"):
+        return Verdict(Fate.ACCEPTED, receiver_id=result.get("id"))
+    errors = result.get("errors") or [{}]
+    code = str(errors[0].get("statusCode", "UNKNOWN"))
+    words = "; ".join(str(error.get("message", "")) for error in errors)
+    return Verdict(_fate(code), code, words)
+
+
+def _trouble(reply: Reply) -> Answer | None:
+    if reply.status < 300:
+        return None
+    errors = reply.json if isinstance(reply.json, list) and reply.json else [{}]
+    code = str(errors[0].get("errorCode", f"http_{reply.status}"))
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        return Answer(trouble=Trouble.THROTTLED, code=code, wait_s=LIMIT_WAIT_S)
+    if code == "INVALID_SESSION_ID":
+        return Answer(trouble=Trouble.UNAUTHORISED, code=code)
+    if code in TRANSIENT:
+        return Answer(trouble=Trouble.DOWN, code=code)
+    if reply.status == 403:
+        return Answer(trouble=Trouble.UNAUTHORISED, code=code)
+    return trouble_of(reply) or refused(reply, code)
+
+
+def _usage_wait_s(headers: Mapping[str, str]) -> float | None:
+    """Rest when nearly all calls of the day are used up. Source: the header `Sforce-Limit-Info`."""
+    found = _USAGE.search(headers.get("sforce-limit-info", ""))
+    if found is None or int(found.group(1)) < USAGE_SHARE_MAX * int(found.group(2)):
+        return None
+    return USAGE_WAIT_S

@@ -1,0 +1,50 @@
+"""Figures and orders kept in Redis, in the realm's place: what deliveries read where there is no topic.
+
+The first run that keeps them says everything once, so that they are whole; a mark tells later runs that they are.
+"""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from nurt.adapters.redis.delivery.kept_topic import KeptTopic
+from nurt.contracts.stock_messages import ORDERS, STOCK, StockMessages
+from nurt.model.keys import Keys
+from nurt.model.stock_published import StockBatch
+
+
+class KeptStockSink:
+    """Keeps what is published; implements `ports.StockSink`. `client` gives bytes."""
+
+    def __init__(self, client: Redis, keys: Keys, names: tuple[str, ...] = (STOCK, ORDERS)) -> None:
+        self._client, self._keys = client, keys
+        self._messages = [StockMessages(name) for name in names]
+        self._topics: dict[tuple[str, str], KeptTopic] = {}
+
+    @property
+    def mark(self) -> bytes:
+        """See stock.stages.backlog.Keeper: a newer contract is said anew."""
+        return ",".join(f"{one.name}.v{one.version}" for one in self._messages).encode()
+
+    def clear(self, realm: str) -> None:
+        """See stock.stages.backlog.Keeper."""
+        for messages in self._messages:
+            self._topic(realm, messages.name).clear()
+
+    def write(self, batch: StockBatch) -> None:
+        """See ports.StockSink."""
+        if not batch.realm:
+            return  # events only
+        for messages in self._messages:
+            told = messages.of(batch)
+            if len(told):
+                self._topic(batch.realm, messages.name).append(told, messages.version)
+
+    def _topic(self, realm: str, name: str) -> KeptTopic:
+        if (realm, name) not in self._topics:
+            self._topics[realm, name] = KeptTopic(self._client, self._keys.realm_place(realm), name)
+        return self._topics[realm, name]
+
+    def close(self) -> None:
+        """See ports.StockSink."""
+        self._client.close()

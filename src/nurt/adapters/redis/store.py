@@ -1,0 +1,378 @@
+"""Keyed state in Redis or Valkey: fenced by heads, two exchanges a stage, of which only the read is waited for."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from redis import Redis
+from redis.exceptions import RedisError, WatchError
+
+from nurt.adapters.redis.commands import Packed
+from nurt.adapters.redis.outage import AWAY, patiently, walk
+from nurt.adapters.redis.pipeline import Wire, raise_errors
+from nurt.columnar.types import KeyRows
+from nurt.columnar.values import Values
+from nurt.errors import Fenced
+from nurt.model.fence import Head, stamp
+from nurt.model.keys import Keys
+from nurt.model.refusal import Refused
+from nurt.model.state_write import Change
+from nurt.model.units import Day, Millis
+from nurt_client.ledger import LEDGER_SCRIPT
+
+Answer = TypeVar("Answer")
+
+SCAN_COUNT = 5_000
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unconfirmed:
+    """A write that was sent and whose replies nobody has seen: the heads before it, the head with it, its commands."""
+
+    before: Head
+    head: Head
+    packed: Packed
+
+
+class RedisStore:
+    """Implements ports.Store for the places of one worker.
+
+    A write is one MULTI with the new heads, followed at once by WATCH and a look at the heads, so that a head that
+    changes before the next write refuses that. A write is sent and not waited for: its replies are collected before
+    those of the next exchange, so at most one is unconfirmed, and `settle` waits for it. When the connection breaks
+    meanwhile, the heads tell whether it was done; if it was not, it is sent again.
+
+    Args:
+        client: not decoding replies; its pool is asked for one connection, and for a second by `scan`.
+        keys: of the deployment.
+        run: that claimed the heads (see `claim`).
+        places: of this worker.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, run: int, places: Sequence[bytes]) -> None:
+        self.run = run
+        self.places: Sequence[bytes] = list(places)
+        self._off_path: Any = client  # redis-py as it is; its replies are bytes, its annotations do not say so
+        self._keys = keys
+        self._wire = Wire(client)
+        self._head = Head(run, 0, 0)
+        self._heads = [place + b"h" for place in self.places]
+        self._watching = False
+        self._unconfirmed: _Unconfirmed | None = None
+
+    @property
+    def round_trips(self) -> int:
+        """How many exchanges with the server there have been."""
+        return self._wire.round_trips
+
+    def next_stamp(self) -> int:
+        """See ports.Store."""
+        return stamp(self.run, self._head.sequence + 1)
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See ports.Store."""
+        asked = Packed()
+        asked.add_keys(b"MGET", keys)
+        return [value for reply in self._ask(asked, lambda: self._receive(asked.replies)) for value in reply]
+
+    def _receive(self, count: int) -> list[Any]:
+        replies = self._wire.receive(count)
+        raise_errors(replies)
+        return replies
+
+    def load(self, keys: Sequence[KeyRows]) -> list[Values]:
+        """See ports.Store."""
+        asked = Packed()
+        replies = [asked.add_key_rows(b"MGET", block) for block in keys]
+        sizes = [len(block) for block in keys]
+        return self._ask(asked, lambda: self._wire.receive_values(replies, sizes))
+
+    def _ask(self, asked: Packed, receive: Callable[[], Answer]) -> Answer:
+        """Send some reads behind a look at the heads, and receive what they tell."""
+        while True:
+            try:
+                packed = Packed()
+                if not self._watching and self._unconfirmed is None:
+                    packed.add(b"WATCH", *self._heads)
+                packed.add(b"MGET", *self._heads)
+                before = packed.replies
+                packed.chunks += asked.chunks
+                self._wire.send(packed)
+                self._confirm()
+                heads = self._wire.receive(before)
+                answer = receive()
+            except AWAY:
+                self._decide()
+                continue
+            raise_errors(heads)
+            self._watching = True
+            self._check(heads[-1], self._head)
+            return answer
+
+    def _check(self, values: Sequence[bytes | None], expected: Head) -> None:
+        for place, value in zip(self.places, values, strict=True):
+            head = Head.decode(value)
+            if head != expected:
+                raise _lost(place, head, self.run)
+
+    def write(self, change: Change) -> None:
+        """See ports.Store."""
+        packed = Packed()
+        packed.add(b"MULTI")
+        _add_change(packed, change, self._keys)
+        self._commit(packed, Head(self.run, self._head.epoch, self._head.sequence + 1))
+
+    def lift(self, epoch: int, horizon: int) -> None:
+        """See ports.Store."""
+        packed = Packed()
+        packed.add(b"MULTI")
+        for place in self.places:
+            packed.add(b"ZREMRANGEBYSCORE", place + b"w", b"-inf", f"({horizon}")
+        self._commit(packed, Head(self.run, epoch, self._head.sequence + 1))
+        self.settle()
+
+    def _commit(self, packed: Packed, head: Head) -> None:
+        """Send a transaction that ends with the new heads."""
+        self.settle()
+        if not self._watching:
+            self.read([])
+        packed.add_pairs(b"MSET", dict.fromkeys(self._heads, head.encode()))
+        packed.add(b"EXEC")
+        packed.add(b"WATCH", *self._heads)
+        packed.add(b"MGET", *self._heads)
+        self._unconfirmed = _Unconfirmed(self._head, head, packed)
+        self._head = head
+        self._watching = False
+        try:
+            self._wire.send(packed)
+        except AWAY:
+            self._decide()
+
+    def settle(self) -> None:
+        """See ports.Store."""
+        try:
+            self._confirm()
+        except AWAY:
+            self._decide()
+
+    def _confirm(self) -> None:
+        """Collect the replies of the write that is unconfirmed, if one is.
+
+        Raises one of AWAY when they do not tell that it was done: then `_decide` finds out.
+        """
+        if self._unconfirmed is None or self._is_done(self._wire.receive(self._unconfirmed.packed.replies)):
+            return
+        self._wire.drop()  # the replies of a read may be on their way
+        raise ConnectionAbortedError("a write was refused")
+
+    def _is_done(self, replies: list[Any]) -> bool:
+        """Judge the unconfirmed write by its replies; False: a head had changed since it was watched."""
+        *_, done, _, heads = replies
+        errors = [reply for reply in (*replies, *(done if isinstance(done, list) else ())) if _is_error(reply)]
+        if errors:
+            self._unconfirmed = None
+            self._wire.drop()
+            self._watching = False
+            raise_errors(errors)
+        if done is not None:
+            self._unconfirmed = None
+            self._wire.wrote()
+            self._check(heads, self._head)
+            self._watching = True
+        return done is not None
+
+    def _decide(self) -> None:
+        """See by the heads whether the unconfirmed write was done; else do it.
+
+        Nobody else writes its head, so wherever that stands the write was done: also when the server finished it long
+        after the connection that asked for it had broken.
+        """
+        self._watching = False
+        while (write := self._unconfirmed) is not None:
+            self._unconfirmed = None
+            heads = self._watch_heads()
+            if any(Head.decode(value) != write.head for value in heads):
+                self._check(heads, write.before)
+                self._unconfirmed = write
+                self._watching = False
+                with suppress(*AWAY):
+                    self._is_done(self._wire.exchange(write.packed))
+
+    def _watch_heads(self) -> list[bytes | None]:
+        packed = Packed()
+        packed.add(b"WATCH", *self._heads)
+        packed.add(b"MGET", *self._heads)
+        while True:
+            with suppress(*AWAY):
+                replies = self._wire.exchange(packed)
+                raise_errors(replies)
+                self._watching = True
+                return list(replies[-1])
+
+    def owed(self) -> dict[bytes, list[bytes]]:
+        """See ports.Store."""
+        found = self._apart(lambda pipe, place: pipe.zrange(place + b"w", 0, -1))
+        return {place: list(members) for place, members in found.items()}
+
+    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+        """See ports.Store."""
+
+        def ask(pipe: Any, place: bytes) -> None:
+            pipe.zrange(place + b"u", "-inf", by, byscore=True, offset=0, num=rows_max, withscores=True)
+
+        found = [(score, member) for members in self._apart(ask).values() for member, score in members]
+        return [member for _, member in sorted(found)[:rows_max]]
+
+    def floors(self) -> dict[bytes, bytes]:
+        """See ports.Store."""
+        found = self._apart(lambda pipe, place: pipe.hgetall(place + b"t"))
+        return {table: floor for held in found.values() for table, floor in held.items()}
+
+    def counted(self) -> dict[bytes, dict[str, int]]:
+        """See ports.Store."""
+        found = self._apart(lambda pipe, place: pipe.hgetall(place + b"n"))
+        return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found.items()}
+
+    def _apart(self, add: Callable[[Any, bytes], object]) -> dict[bytes, Any]:
+        """Ask for something of every place on another connection, when all that was written is done."""
+        self.settle()
+
+        def ask() -> list[Any]:
+            with self._off_path.pipeline(transaction=False) as pipe:
+                for place in self.places:
+                    add(pipe, place)
+                return list(pipe.execute())
+
+        return dict(zip(self.places, patiently(self._off_path, ask), strict=True))
+
+    def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
+        """See ports.Store."""
+        self.settle()
+        for one in self.places if place is None else [place]:
+            start = one + kind
+            some: list[bytes] = []
+            for keys in walk(self._off_path, start + b"*", SCAN_COUNT):
+                some += [key[len(start) :] for key in keys]
+                if len(some) >= SCAN_COUNT:
+                    yield some
+                    some = []
+            if some:
+                yield some
+
+    def close(self) -> None:
+        """See ports.Store."""
+        try:
+            self._confirm()
+        except (Fenced, RedisError, OSError) as error:
+            _logger.warning("closing state: the last write is not confirmed (%s)", type(error).__name__)
+        self._wire.drop()
+
+
+def claim(client: Any, run: int, places: Sequence[bytes]) -> None:
+    """Take all heads for a run, before any of its workers starts.
+
+    Raises Fenced when a later run holds one.
+    """
+    names = [place + b"h" for place in places]
+    while True:
+        with client.pipeline() as pipe, suppress(WatchError):  # an older run still writes: it will hear of it
+            pipe.watch(*names)
+            for head in map(Head.decode, pipe.mget(names)):
+                if head is not None and head.run >= run:
+                    raise Fenced(
+                        f"claiming state: run {head.run} holds it (this is run {run}); another cluster uses the same "
+                        "Redis with another register: give one of them a prefix of its own"
+                    )
+            pipe.multi()
+            pipe.mset({name: Head(run, 0, 0).encode() for name in names})
+            pipe.execute()
+            return
+
+
+def read_heads(client: Any, places: Sequence[bytes]) -> dict[bytes, Head | None]:
+    """Read the head of every place."""
+    values = client.mget([place + b"h" for place in places])
+    return dict(zip(places, map(Head.decode, values), strict=True))
+
+
+def read_counted(client: Any, place: bytes) -> dict[str, int]:
+    """Read what one shard has counted; see `control/counted_offsets.py`."""
+    return {name.decode(): int(offset) for name, offset in client.hgetall(place + b"n").items()}
+
+
+def forget_counts(client: Any, keys: Keys) -> None:
+    """Begin the message counts from zero: everything is to be read from its earliest message."""
+    client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
+
+
+def _is_error(reply: Any) -> bool:
+    return isinstance(reply, Exception)
+
+
+def _lost(place: bytes, head: Head | None, run: int) -> Fenced:
+    found = "nothing" if head is None else f"run {head.run}"
+    return Fenced(
+        f"using state {place.decode()}: its head is of {found} and not what run {run} wrote last; another cluster took "
+        "over or the server came back older: this run stops; start nurt again, once"
+    )
+
+
+def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
+    for block in change.blocks:
+        packed.add_block(b"MSET", block)
+    for keys_gone in change.gone:
+        packed.add_key_rows(b"DEL", keys_gone)
+    packed.add_pairs(b"MSET", change.put)
+    packed.add_keys(b"DEL", change.drop)
+    for place, owed in change.owed.items():
+        _add_members(packed, place + b"w", owed)
+    for place, days in change.due.items():
+        _add_members(packed, place + b"u", {member: day for member, day in days.items() if day is not None})
+        gone = [member for member, day in days.items() if day is None]
+        if gone:
+            packed.add(b"ZREM", place + b"u", *gone)
+    for place, floors in change.floors.items():
+        packed.add(b"HSET", place + b"t", *[item for pair in floors.items() for item in pair])
+    for place, offsets in change.counted.items():
+        packed.add(b"HSET", place + b"n", *[item for pair in offsets.items() for item in pair])
+    counts = keys.named("counts")
+    for counted, messages in change.counts.items():
+        packed.add(b"HINCRBY", counts, "\x1f".join(counted), messages)
+    for refused in change.refused:
+        name = f"{refused.topic}:{refused.partition}:{refused.offset}"
+        packed.add(b"SET", keys.named(f"q{name}"), _encode_refused(refused))
+        packed.add(b"ZADD", keys.named("quarantine"), refused.timestamp_ms, name)
+
+    for call in change.calls:
+        now: bytes | int = b"" if call.now_ms is None else call.now_ms
+        packed.add(b"EVAL", LEDGER_SCRIPT, 1, call.place, call.what, now, *call.arguments)
+
+
+def _add_members(packed: Packed, key: bytes, scores: Mapping[bytes, int]) -> None:
+    if scores:
+        packed.add(b"ZADD", key, *[item for member, score in scores.items() for item in (score, member)])
+
+
+def _encode_refused(refused: Refused) -> bytes:
+    def text(value: bytes | None) -> str | None:
+        return None if value is None else b64encode(value).decode()
+
+    shown: dict[str, Any] = {
+        "topic": refused.topic,
+        "partition": refused.partition,
+        "offset": refused.offset,
+        "timestamp_ms": refused.timestamp_ms,
+        "key_b64": text(refused.key),
+        "value_b64": text(refused.value),
+        "headers_b64": None if refused.headers is None else [[name, text(value)] for name, value in refused.headers],
+        "reason": str(refused.reason),
+        "detail": refused.detail,
+    }
+    return orjson.dumps(shown)

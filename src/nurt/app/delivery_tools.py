@@ -1,0 +1,120 @@
+"""What can be asked of a delivery beside running it: a preview, another chance, a check against the receiver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nurt.app.delivery import open_store
+from nurt.app.delivery_config import KINDS, TABLE_KINDS, reader_of, rules_of, wishes_of
+from nurt.app.delivery_input import DeliveryInput
+from nurt.delivery.journal import Message
+from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.read.families import FAMILIES
+from nurt.delivery.run.batch import RETRY, SWEEP
+from nurt.delivery.run.deliverer import Deliverer
+from nurt.delivery.run.table_deliverer import TableDeliverer
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Life, Op, Wish, Write
+from nurt.settings import Settings
+
+PREVIEW_MESSAGES_MAX = 100_000
+READ_ROWS = 5_000
+
+
+def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write], int, int]:
+    """Read what waits, and say what would be written; nothing is committed, sent or changed.
+
+    Returns: the writes, how many messages were read, and how many rows could not be mapped.
+    """
+    log = DeliveryInput(settings, mapping, ends=True, looks=True).open()
+    read_messages, wishes = reader_of(settings, mapping), wishes_of(settings, mapping)
+    messages: dict[str, Message] = {}
+    read = 0
+    try:
+        committed = log.committed()
+        log.start(committed.offsets if committed else None)
+        while not log.exhausted() and read < PREVIEW_MESSAGES_MAX:
+            for batch in log.poll(READ_ROWS):
+                read += len(batch)
+                messages.update({message.subject: message for message in read_messages(batch)})
+    finally:
+        log.close()
+    store = open_store(settings, mapping.name)
+    generation = (store.get("generation") or {"number": 0})["number"]
+    if mapping.kind in TABLE_KINDS:
+        fresh, records = TableDeliverer({}, store, generation).fresh(list(messages.values()))
+        return [_whole(one, records[one.subject].revision) for one in fresh], read, 0
+    to = KINDS[mapping.kind](mapping)
+    deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, wishes)
+    try:
+        some = list(messages.values())
+        return deliverer.plan(some), read, len(wishes.of(some).failed)
+    finally:
+        deliverer.close()
+        to.close()
+
+
+def _whole(message: Message, revision: int) -> Write:
+    """Say what an analytics store is told by a message."""
+    op = Op.ERASE if message.body is None else Op.UPSERT
+    return Write(message.subject, revision, FAMILIES[message.of].one, op, message.subject)
+
+
+def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:
+    """Make due, by the mapping of today, what a destination has in quarantine; returns how many subjects that is."""
+    store = open_store(settings, mapping.name)
+    subjects = sorted({refusal.subject for refusal in store.refusals()})
+    kept = store.kept(subjects)
+    store.ask_again([Wish(one, None, kept[one].place, Life.LIVE, of=kept[one].of) for one in kept], RETRY)
+    return len(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep takes away: how many profiles, orders or figures no message told, and their rows by object."""
+
+    subjects: int
+    rows: dict[str, int]
+
+
+def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swept:
+    """Let go at the receiver what the last back-fill did not tell; by its ordinary deletion, never the final one.
+
+    Args:
+        dry_run: only say what would go.
+    Raises ConfigurationError before a back-fill is done.
+    """
+    store = open_store(settings, mapping.name)
+    generation = store.get("generation") or {"number": 0, "done": True}
+    if not generation["number"] or not generation["done"]:
+        found = "there was no back-fill yet" if not generation["number"] else "the back-fill is not done yet"
+        raise ConfigurationError(
+            f"sweeping {mapping.name}: {found}; run `nurt deliver {mapping.name} --from-scratch`, then sweep"
+        )
+    subjects, rows = 0, dict.fromkeys((one.name for one in mapping.objects), 0)
+    is_table = mapping.kind in TABLE_KINDS
+    some: list[Wish] = []
+    for subject, record in store.left_over(int(generation["number"])):
+        if not record.held and not is_table:
+            continue
+        subjects += 1
+        for name in [held.object for held in record.held] or [record.of]:
+            rows[name] = rows.get(name, 0) + 1
+        some.append(Wish(subject, None, record.place, Life.SWEPT, of=record.of))
+        if len(some) >= READ_ROWS and not dry_run:
+            store.ask_again(some, SWEEP)
+            some = []
+    if not dry_run:
+        store.ask_again(some, SWEEP)
+    return Swept(subjects, {name: count for name, count in rows.items() if count})
+
+
+def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:
+    """Compare a mapping with the receiver's description of itself."""
+    if mapping.kind not in KINDS:
+        return []
+    to = KINDS[mapping.kind](mapping)
+    try:
+        return to.verify()
+    finally:
+        to.close()

@@ -1,0 +1,264 @@
+"""Run a flow: in this process, or as a cluster of processes that live and die together.
+
+SIGINT and SIGTERM ask for an end: nothing more is read, what was read is finished and committed, then the run ends. A
+second signal ends it at once; that loses nothing either, the next run repeats what was not committed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+
+from nurt.app.profiles import Current, Launched, launch
+from nurt.app.stock import StockCurrent, close_reservations, launch_stock, stock_settings
+from nurt.control.launch import Decision
+from nurt.errors import Fenced, NurtError
+from nurt.runtime.failures import failures
+from nurt.runtime.process_memory import keep_memory_small
+from nurt.settings import Settings, load_settings
+
+KILL_AFTER_S = 10.0
+LAST_WORDS_S = 3.0
+NEW_OBJECTS = 200_000
+"""So many new objects later the garbage collector looks at them."""
+LookOn = Callable[[], None]
+Layout = Callable[[Any], Dataflow]
+
+_logger = logging.getLogger(__name__)
+
+
+def run_here(
+    layout: Callable[[Current], Dataflow],
+    settings: Settings,
+    rebuild: bool = False,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run a flow in this process, one thread a worker, until its input ends or `stop` is set.
+
+    Raises the NurtError that a stage, the source or a sink raised.
+    """
+    keep_memory_small()
+    current = Current(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
+    _run(layout, current, workers_per_process=settings.workers)
+
+
+def run_stock_here(
+    layout: Callable[[StockCurrent], Dataflow],
+    settings: Settings,
+    rebuild: bool = False,
+    stop: threading.Event | None = None,
+) -> None:
+    """Run the flow of stock in this process; as `run_here`."""
+    keep_memory_small()
+    settings = stock_settings(settings)
+    current = StockCurrent(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
+    with _closing_reservations(current):
+        _run(layout, current, workers_per_process=settings.workers)
+
+
+@contextmanager
+def _closing_reservations(current: StockCurrent) -> Iterator[None]:
+    """Have shops refused as soon as a worker sees that the state is not what it wrote."""
+    try:
+        yield
+    except Fenced:
+        close_reservations(current.settings, current.run)
+        raise
+
+
+def _run(layout: Layout, current: Current, **place: Any) -> None:
+    failures.clear()
+    _collect_seldom()
+    try:
+        cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failed:  # a worker thread's panic is no Exception
+        raise failures.first() or cause_of(failed) from failed
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector leave alone what is there before the first message, and look seldom at what comes.
+
+    A micro-batch makes tens of thousands of ids and keys, and no cycles: looking through them cost 0.5 us an event.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS, 20, 20)
+
+
+def cause_of(failed: BaseException) -> BaseException:
+    """Find the failure of ours that Bytewax has wrapped; else give back what came."""
+    cause: BaseException | None = failed
+    while cause is not None:
+        if isinstance(cause, NurtError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return failed
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[threading.Event]:
+    """Set the event on the first SIGINT or SIGTERM; the second one ends the process."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        _logger.warning("ending: finishing what was read; once more ends at once, and loses nothing")
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_cluster(
+    config: Path, workers: int, rebuild: bool, look_on: LookOn = lambda: None, flow: str = "profiles"
+) -> int:
+    """Run one process a worker; when one ends in failure all are ended. Returns the exit code.
+
+    Bytewax takes a whole cluster down with any of its processes, so they are started anew together or not at all.
+    """
+    settings = replace(load_settings(config), workers=workers)
+    launched = launch_stock(stock_settings(settings), rebuild) if flow == "stock" else launch(settings, rebuild)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
+    environment = {**os.environ, "NURT_LAUNCHED": _encode(launched), "NURT_ADDRESSES": addresses, "NURT_FLOW": flow}
+    command = [sys.executable, "-m", "nurt.app.running", str(config)]
+    with stopping_on_signals() as stop:
+        children = [
+            subprocess.Popen([*command, str(index)], env=environment, start_new_session=True)
+            for index in range(workers)
+        ]
+        return _supervise(children, stop, look_on)
+
+
+def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
+    told = False
+    while True:
+        codes = [child.poll() for child in children]
+        failed = [code for code in codes if code not in (None, 0)]
+        if failed or None not in codes:
+            _let_end(children)
+            _end(children)
+            return _telling([child.returncode for child in children])
+        if stop.is_set() and not told:
+            told = True
+            for child in children:
+                child.terminate()
+        look_on()
+        time.sleep(0.1)
+
+
+def _let_end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Wait a little for processes that end by themselves: whoever knows why is not always the first to go."""
+    deadline = time.monotonic() + LAST_WORDS_S
+    while time.monotonic() < deadline and any(child.poll() is None for child in children):
+        time.sleep(0.05)
+
+
+def _telling(codes: Sequence[int]) -> int:
+    """Choose the exit code that says what happened: a peer of a failed process dies with 1, or by a signal."""
+    failed = [code for code in codes if code != 0]
+    return next((code for code in failed if code > 1), failed[0] if failed else 0)
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + KILL_AFTER_S
+    for child in children:
+        try:
+            child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _encode(launched: Launched) -> str:
+    decision = asdict(launched.decision)
+    offsets = launched.decision.offsets
+    decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
+    return json.dumps({"run": launched.run, "fence_workers": launched.fence_workers, "decision": decision})
+
+
+def _decode(text: str) -> Launched:
+    held = json.loads(text)
+    decision = held["decision"]
+    offsets = decision["offsets"]
+    decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
+    decision["after"] = tuple(decision["after"])
+    decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
+    return Launched(held["run"], Decision(**decision), held["fence_workers"])
+
+
+def _child(config: Path, index: int) -> int:
+    """Be one process of a cluster."""
+    from nurt.flows.profiles import profiles
+    from nurt.flows.stock import stock
+
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    addresses = os.environ["NURT_ADDRESSES"].split(";")
+    settings = replace(load_settings(config), workers=len(addresses))
+    keep_memory_small()
+    with stopping_on_signals() as stop:
+        launched = _decode(os.environ["NURT_LAUNCHED"])
+        try:
+            if os.environ.get("NURT_FLOW") == "stock":
+                of_stock = StockCurrent(stock_settings(settings), launched, stop=stop)
+                with _closing_reservations(of_stock):
+                    _run(stock, of_stock, process_id=index, addresses=addresses)
+            else:
+                _run(profiles, Current(settings, launched, stop=stop), process_id=index, addresses=addresses)
+        except NurtError as failed:
+            _logger.error("%s", failed)
+            return failed.exit_code
+        except BaseException as failed:
+            if type(failed).__name__ != "PanicException":
+                raise
+            _logger.error("ending: another process of this cluster has ended; its log says why")
+            return 1
+    return 0
+
+
+def _end_with(code: int) -> NoReturn:
+    """End this process; a failure at once, for threads of libraries may abort a Python that is being taken down."""
+    if code:
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    _end_with(_child(Path(sys.argv[1]), int(sys.argv[2])))

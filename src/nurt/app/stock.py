@@ -1,0 +1,187 @@
+"""Put the flow of stock together: its own prefix, register, commits and outputs, beside the flow of profiles."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from nurt.adapters.kafka.stock_sink import KafkaStockSink
+from nurt.adapters.redis.delivery.stock_sink import KeptStockSink
+from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.store import RedisStore, read_heads
+from nurt.app.profiles import Current, Launched, SystemClock, fold_context, launch, open_redis, read_mapping
+from nurt.errors import ConfigurationError, NurtError
+from nurt.model.entities import STOCK_KINDS
+from nurt.model.keys import Keys
+from nurt.ports import MomentClock, StockSink
+from nurt.rows.sweeps import ordered_sweeps
+from nurt.runtime.source import Topics
+from nurt.runtime.stock_steps import PublishedStock, StockStep
+from nurt.settings import Settings
+from nurt.stock.routes import compile_routes
+from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt_client import Stock
+from nurt_client.keys import stock_prefix
+
+_logger = logging.getLogger(__name__)
+
+
+def stock_settings(settings: Settings) -> Settings:
+    """Derive the settings of the flow of stock: the same input, state of its own, none of the profiles' outputs."""
+    source = settings.kafka_input
+    return replace(
+        settings,
+        secret=settings.ids_secret().hex(),
+        prefix=stock_prefix(settings.prefix),
+        data=settings.data / "stock",
+        kafka_input=None if source is None else replace(source, group=f"{source.group}-stock"),
+        control_topic=f"{settings.control_topic}-stock",
+        topic=None,
+        duckdb=None,
+        parquet=None,
+    )
+
+
+def open_shop(settings: Settings, realm: str = "default") -> Stock:
+    """Open a deployment's stock as a shop does.
+
+    Args:
+        settings: of the deployment.
+
+    Raises ConfigurationError when the mapping has no such realm.
+    """
+    realms = {system.realm for system in read_mapping(settings).systems.values()}
+    if realm not in realms:
+        raise ConfigurationError(
+            f"opening stock of realm {realm!r}: the mapping has no system of it (expected one of "
+            f"{', '.join(sorted(realms))}); name one"
+        )
+    return Stock(open_redis(settings), settings.ids_secret(), settings.prefix, realm)
+
+
+def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
+    """Begin a run of stock; reservations wait until what must be read again has been read.
+
+    Args:
+        settings: as `stock_settings` derives them.
+    """
+    launched = launch(settings, rebuild)
+    if launched.decision.rewound or launched.decision.offsets is None:
+        with closing(open_redis(settings)) as client, naming_failures(client):
+            client.delete(*(place + b"o" for place in _realm_places(settings)))
+    return launched
+
+
+def close_reservations(settings: Settings, run: int) -> None:
+    """Let nothing be reserved from now on when the server came back older: it has lost reservations. Never raises.
+
+    The next run opens again when it has caught up. When a later run has taken over, its answer counts.
+    """
+    places = _realm_places(settings)
+    try:
+        with closing(open_redis(settings)) as client:
+            if all(head is None or head.run <= run for head in read_heads(client, places).values()):
+                client.delete(*(place + b"o" for place in places))
+                _logger.warning("reservations are refused until the next run of stock has caught up")
+    except (NurtError, RedisError) as failed:
+        # it closes by itself when the worker was not seen for a minute
+        _logger.warning("closing the ledger of reservations: %s", type(failed).__name__)
+
+
+def _realm_places(settings: Settings) -> list[bytes]:
+    keys = Keys(settings.prefix, settings.shards)
+    return [keys.realm_place(realm) for realm in {one.realm for one in read_mapping(settings).systems.values()}]
+
+
+class StockCurrent(Current):
+    """The pieces of one deployment's flow of stock; one process of a run.
+
+    Args:
+        settings: as `stock_settings` derives them.
+    """
+
+    KINDS = STOCK_KINDS
+
+    def __init__(
+        self,
+        settings: Settings,
+        launched: Launched,
+        clock: MomentClock | None = None,
+        stop: threading.Event | None = None,
+        threads: int = 1,
+    ) -> None:
+        super().__init__(settings, launched, None, stop, threads)
+        self._moments = clock or SystemClock()
+        if self.mapping.stock is None:
+            raise ConfigurationError(
+                f"reading the mapping {self.mapping.file_name}: it has no section `stock` (expected locations and "
+                'channels); docs/mapping.md, "Stock", says what to write'
+            )
+        self._plan = compile_routes(self.mapping.stock)
+        self._of: dict[int, StockSteps] = {}
+        self._kept: dict[int, KeptStockSink] = {}
+
+    def topics(self) -> Topics[Any]:
+        """Make the source of all topics, in the flow's unit of time."""
+        return Topics(self._reading(self._moments.now))
+
+    def step(self, name: str) -> Callable[[object], StockStep]:
+        """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""
+        return lambda _resume_state: StockStep(name, self._stock_of)
+
+    def outputs(self) -> PublishedStock:
+        """Make the sink of everything that is published of stock."""
+        return PublishedStock(self._open_outputs)
+
+    def _stock_of(self, index: int) -> StockSteps:
+        with self._lock:
+            if index not in self._of:
+                context = fold_context(self.mapping, self.ids)
+                realms = tuple(sorted(set(context.realm.values())))
+                places = self.routes.places(index, realms, self.keys)
+                store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
+                sweeps = ordered_sweeps(self.register().records())
+                worker = StockWorker(store, self.keys, context, self._plan, sweeps, self._kept_of(index))
+                self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
+            return self._of[index]
+
+    def _kept_of(self, index: int) -> KeptStockSink | None:
+        """Open what a worker keeps, once: its stages begin it anew, its output writes it."""
+        with self._lock:
+            names = self.settings.stock_kept()
+            if names and index not in self._kept:
+                self._kept[index] = KeptStockSink(open_redis(self.settings), self.keys, names)
+            return self._kept.get(index)
+
+    def _open_outputs(self, index: int) -> list[StockSink]:
+        settings, wanted = self.settings, self.settings.stock
+        sinks: list[StockSink] = []
+        if wanted.topic or wanted.orders_topic or wanted.events_topic:
+            assert settings.kafka is not None
+            sinks.append(
+                KafkaStockSink(
+                    settings.kafka,
+                    self.registry(),
+                    wanted.topic,
+                    wanted.orders_topic,
+                    wanted.events_topic,
+                    deployment=settings.prefix,
+                    worker=index,
+                    workers=settings.workers,
+                    fence_workers=self._launched.fence_workers,
+                    partitions=settings.partitions,
+                )
+            )
+        if (kept := self._kept_of(index)) is not None:
+            sinks.append(kept)
+        if wanted.duckdb is not None:
+            from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
+
+            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self._threads == settings.workers))
+        return sinks

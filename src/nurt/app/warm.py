@@ -1,0 +1,68 @@
+"""Compile every kernel once, so that the first start and the first test need not: `python -m nurt.app.warm`.
+
+numba compiles for the types that it meets (`kernel_cache` says where it keeps the result). So the surest way to meet
+the real ones is a small real run: a few simulated people, from their bytes to their profiles.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+
+from nurt import kernel_cache
+from nurt.errors import ConfigurationError
+
+PEOPLE, DAYS, LAST_DAY = 12, 20, date(2026, 3, 31)
+ROWS_MAX = 300  # so that later micro-batches meet what earlier ones stored
+
+
+def warm() -> int:
+    """Carry a few simulated people from bytes to profiles; return how many messages that took.
+
+    Raises ConfigurationError where there is no embedded Valkey for this machine.
+    """
+    # here, so that a second start, which has nothing to compile, need not load all of it
+    from nurt.adapters.redis.embedded import embedded_state
+    from nurt.app.running import run_here
+    from nurt.flows.profiles import profiles
+    from nurt.settings import Settings
+    from nurt.simulate.connector.targets import simulate_to_archive
+
+    with tempfile.TemporaryDirectory(prefix="nurt-warm-") as name:
+        folder = Path(name)
+        archive, mapping = folder / "archive", folder / "mapping.yaml"
+        simulated = simulate_to_archive(archive, seed=1, customers=PEOPLE, days=DAYS, last_day=LAST_DAY)
+        mapping.write_bytes((files("nurt") / "presets" / "demo.yaml").read_bytes())
+        with embedded_state(folder / "valkey") as url:
+            run_here(
+                profiles, Settings(mapping, folder / "data", url, shards=2, rows_max=ROWS_MAX, archives=(archive,))
+            )
+    return simulated.total
+
+
+def main() -> None:
+    """Warm, unless that was done for these sources, and say so on stderr.
+
+    Where it cannot be done, kernels compile when they are first used.
+    """
+    folder = kernel_cache.current()
+    if folder is not None and kernel_cache.is_complete(folder):
+        return
+    began = time.monotonic()
+    print("nurt: compiling kernels (half a minute the first time)", file=sys.stderr, flush=True)
+    try:
+        warm()
+    except ConfigurationError as failed:
+        print(f"nurt: not compiled ahead: {failed}", file=sys.stderr, flush=True)
+        return
+    if folder is not None:
+        kernel_cache.note_complete(folder)
+    print(f"nurt: compiled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Avro by compiled loops: a schema becomes a small program once, then runs over whole batches.
+
+`schema` reads a schema, `compile` makes the reading program (`opcodes` are its instructions), `decode_loop` runs it
+and `reader` is the door: messages in, columns out. `writer` compiles and `encode_loop` runs the other way. `scan` and
+`primitives` are the few forms that Avro's bytes consist of; `errors` says why one message could not be read;
+`raw_column` is a column as the loop left it; `compatibility` decides the rule BACKWARD.
+
+What may come in: what is true of Avro for everybody. What Debezium puts into Avro belongs to `nurt.debezium`.
+"""
+
+from nurt.avro.compile import ColumnType
+from nurt.avro.decimals import decimal_to_amount
+from nurt.avro.errors import MEANINGS, Flaw
+from nurt.avro.reader import Joined, Reader, ReadFrame, compile_reader, join, list_paths
+from nurt.avro.writer import Writer, compile_writer
+
+__all__ = [
+    "MEANINGS",
+    "ColumnType",
+    "Flaw",
+    "Joined",
+    "ReadFrame",
+    "Reader",
+    "Writer",
+    "compile_reader",
+    "compile_writer",
+    "decimal_to_amount",
+    "join",
+    "list_paths",
+]

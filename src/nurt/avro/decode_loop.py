@@ -1,0 +1,246 @@
+"""Run a compiled program over a batch of messages: one loop for every schema, for the program is an argument."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nurt.avro import opcodes as op
+from nurt.avro.errors import Flaw
+from nurt.avro.scan import ENDS_EARLY, is_utf8, put_view, read_length
+from nurt.columnar.memory import load_byte, load_float_as_word, load_word
+from nurt.columnar.varint import read_unsigned_checked, skip_checked
+
+BYTES_LEFT_OVER, NO_SUCH_BRANCH = int(Flaw.BYTES_LEFT_OVER), int(Flaw.NO_SUCH_BRANCH)
+NO_SUCH_SYMBOL, NOT_UTF8, NOT_BOOLEAN = int(Flaw.NO_SUCH_SYMBOL), int(Flaw.NOT_UTF8), int(Flaw.NOT_BOOLEAN)
+TOO_DEEP, WRONG_BLOCK_SIZE = int(Flaw.TOO_DEEP), int(Flaw.WRONG_BLOCK_SIZE)
+
+_ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
+
+
+@njit(nogil=True, cache=True)
+def run(  # type: ignore[no-untyped-def]
+    data, starts, ends, program, targets, enums, symbols, words, views, flags, valid, bad
+):
+    """Read message i, `data[starts[i]:ends[i]]`, into row i of every column, or say in `bad[i]` what is wrong with it.
+
+    words (w, n) uint64 numbers, views (v, n, 2) uint64 Arrow views, flags (f, bytes) and valid (columns, bytes)
+    bitmaps, all zero before. enums (e, 2): where an enum's symbols begin in `symbols` (s, 2) and how many they are.
+    """
+    stack = np.empty((op.DEPTH_MAX, 2), dtype=np.int64)
+    for i in range(starts.shape[0]):
+        at, end = starts[i], ends[i]
+        byte_of_bit, bit = i >> 3, np.uint8(1 << (i & 7))
+        pc, depth = 0, 0
+        if at > end:
+            at = -ENDS_EARLY
+        while at >= 0:  # a negative place is a flaw
+            if program[pc, op.OPTIONAL] != 0:
+                if at >= end:
+                    at = -ENDS_EARLY
+                    break
+                branch = load_byte(data, at)
+                if branch < 128:
+                    at += 1
+                else:
+                    long_branch, at = read_unsigned_checked(data, at, end)
+                    if at < 0:
+                        break
+                    branch = np.int64(min(long_branch, np.uint64(1 << 32)))
+                if branch == program[pc, op.NULL]:
+                    pc = program[pc, op.JUMP]
+                    continue
+                if branch != program[pc, op.PRESENT]:
+                    at = -NO_SUCH_BRANCH
+                    break
+            code = program[pc, op.OP]
+            a = program[pc, op.A]
+            if code == op.SKIP_VARINTS:
+                for _ in range(a):
+                    at = skip_checked(data, at, end)
+                    if at < 0:
+                        break
+                pc += 1
+            elif code == op.SKIP_TEXTS:
+                for _ in range(a):
+                    size, at = read_length(data, at, end)
+                    if at < 0:
+                        break
+                    at += size
+                pc += 1
+            elif code == op.SKIP_BYTES:
+                at = at + a if a <= end - at else -ENDS_EARLY
+                pc += 1
+            elif code == op.SKIP_OPTIONAL_VARINTS or code == op.SKIP_OPTIONAL_TEXTS:
+                null, present = program[pc, op.NULL], program[pc, op.PRESENT]
+                for _ in range(a):
+                    raw, at = read_unsigned_checked(data, at, end)
+                    if at < 0:
+                        break
+                    if raw > _TWO:
+                        at = -NO_SUCH_BRANCH
+                        break
+                    if np.int64(raw) == null:
+                        continue
+                    if np.int64(raw) != present:
+                        at = -NO_SUCH_BRANCH
+                        break
+                    if code == op.SKIP_OPTIONAL_VARINTS:
+                        at = skip_checked(data, at, end)
+                    else:
+                        size, at = read_length(data, at, end)
+                        at = at + size
+                    if at < 0:
+                        break
+                pc += 1
+            elif code == op.READ_LONG:
+                raw, at = read_unsigned_checked(data, at, end)
+                words[a, i] = (raw >> _ONE) ^ (_ZERO - (raw & _ONE))
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                pc += 1
+            elif code == op.READ_TEXT:
+                size, at = read_length(data, at, end)
+                if at < 0:
+                    break
+                if not is_utf8(data, at, size):
+                    at = -NOT_UTF8
+                    break
+                put_view(data, at, size, views[a, i])
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += size
+                pc += 1
+            elif code == op.READ_BYTES:
+                size, at = read_length(data, at, end)
+                if at < 0:
+                    break
+                put_view(data, at, size, views[a, i])
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += size
+                pc += 1
+            elif code == op.ENTER:
+                if a >= 0:
+                    flags[a, byte_of_bit] |= bit
+                pc += 1
+            elif code == op.READ_BOOLEAN:
+                if at >= end:
+                    at = -ENDS_EARLY
+                    break
+                byte = load_byte(data, at)
+                if byte > 1:
+                    at = -NOT_BOOLEAN
+                    break
+                if byte == 1:
+                    flags[a, byte_of_bit] |= bit
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += 1
+                pc += 1
+            elif code == op.READ_DOUBLE:
+                if end - at < 8:
+                    at = -ENDS_EARLY
+                    break
+                words[a, i] = load_word(data, at)
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += 8
+                pc += 1
+            elif code == op.READ_FLOAT:
+                if end - at < 4:
+                    at = -ENDS_EARLY
+                    break
+                words[a, i] = load_float_as_word(data, at)
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += 4
+                pc += 1
+            elif code == op.READ_FIXED:
+                size = program[pc, op.SPARE]
+                if end - at < size:
+                    at = -ENDS_EARLY
+                    break
+                put_view(data, at, size, views[a, i])
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                at += size
+                pc += 1
+            elif code == op.READ_ENUM:
+                raw, at = read_unsigned_checked(data, at, end)
+                if at < 0:
+                    break
+                enum = program[pc, op.SPARE]
+                if raw & _ONE or np.int64(raw >> _ONE) >= enums[enum, 1]:
+                    at = -NO_SUCH_SYMBOL
+                    break
+                symbol = enums[enum, 0] + np.int64(raw >> _ONE)
+                views[a, i, 0] = symbols[symbol, 0]
+                views[a, i, 1] = symbols[symbol, 1]
+                valid[program[pc, op.B], byte_of_bit] |= bit
+                pc += 1
+            elif code == op.SKIP_ENUM:
+                raw, at = read_unsigned_checked(data, at, end)
+                if at < 0:
+                    break
+                if raw & _ONE or np.int64(raw >> _ONE) >= a:
+                    at = -NO_SUCH_SYMBOL
+                pc += 1
+            elif code == op.END:
+                if at != end:
+                    at = -BYTES_LEFT_OVER
+                break
+            elif code == op.CALL:
+                if depth == op.DEPTH_MAX:
+                    at = -TOO_DEEP
+                    break
+                stack[depth, 0] = pc + 1
+                depth += 1
+                pc = a
+            elif code == op.RETURN:
+                depth -= 1
+                pc = stack[depth, 0]
+            elif code == op.UNION:
+                raw, at = read_unsigned_checked(data, at, end)
+                if at < 0:
+                    break
+                if raw & _ONE or np.int64(raw >> _ONE) >= a:
+                    at = -NO_SUCH_BRANCH
+                    break
+                pc = targets[program[pc, op.B] + np.int64(raw >> _ONE)]
+            elif code == op.GOTO:
+                pc = a
+            elif code == op.REPEAT:
+                stack[depth - 1, 0] -= 1
+                if stack[depth - 1, 0] > 0:
+                    pc = a + 1
+                else:
+                    depth -= 1
+                    if stack[depth, 1] >= 0 and stack[depth, 1] != at:
+                        at = -WRONG_BLOCK_SIZE
+                    pc = a
+            else:  # LOOP, LOOP_EMPTY
+                raw, at = read_unsigned_checked(data, at, end)
+                if at < 0:
+                    break
+                if raw == _ZERO:
+                    pc = program[pc, op.JUMP]
+                    continue
+                count = np.int64((raw >> _ONE) ^ (_ZERO - (raw & _ONE)))
+                block_end = -1
+                if count < 0:
+                    count = -count
+                    size, at = read_length(data, at, end)
+                    if at < 0:
+                        break
+                    block_end = at + size
+                if code == op.LOOP_EMPTY:
+                    if block_end >= 0 and block_end != at:
+                        at = -WRONG_BLOCK_SIZE
+                    continue
+                if count < 0 or count > end - at:  # an item takes a byte at least
+                    at = -ENDS_EARLY
+                elif depth == op.DEPTH_MAX:
+                    at = -TOO_DEEP
+                else:
+                    stack[depth, 0] = count
+                    stack[depth, 1] = block_end
+                    depth += 1
+                    pc += 1
+        if at < 0:
+            bad[i] = -at
+            for column in range(valid.shape[0]):
+                valid[column, byte_of_bit] &= ~bit

@@ -1,0 +1,38 @@
+"""Why one message could not be read: small codes that a column holds, and what each means."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from nurt.columnar import varint
+
+
+class Flaw(IntEnum):
+    """What is wrong with a message's bytes; 0 is nothing."""
+
+    NONE = 0
+    ENDS_EARLY = varint.ENDS_EARLY
+    VARINT_TOO_LONG = varint.TOO_LONG
+    NEGATIVE_LENGTH = 3
+    BYTES_LEFT_OVER = 4
+    NO_SUCH_BRANCH = 5
+    NO_SUCH_SYMBOL = 6
+    NOT_UTF8 = 7
+    NOT_BOOLEAN = 8
+    TOO_DEEP = 9
+    WRONG_BLOCK_SIZE = 10
+
+
+MEANINGS: dict[int, str] = {
+    Flaw.NONE: "fine",
+    Flaw.ENDS_EARLY: "the message ends before its schema does",
+    Flaw.VARINT_TOO_LONG: "a number takes more than 64 bits",
+    Flaw.NEGATIVE_LENGTH: "a length is negative",
+    Flaw.BYTES_LEFT_OVER: "bytes are left over behind the value",
+    Flaw.NO_SUCH_BRANCH: "a union has no such branch",
+    Flaw.NO_SUCH_SYMBOL: "an enum has no such symbol",
+    Flaw.NOT_UTF8: "a text is not UTF-8",
+    Flaw.NOT_BOOLEAN: "a boolean is neither 0 nor 1",
+    Flaw.TOO_DEEP: "values are nested too deep",
+    Flaw.WRONG_BLOCK_SIZE: "a block's size disagrees with its items",
+}

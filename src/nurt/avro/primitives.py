@@ -1,0 +1,105 @@
+"""Write what many schemas share, to an address: ids in hex and days as texts, optional numbers. For compiled loops."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from nurt.avro.encode_loop import put_text
+from nurt.columnar.digits import poke_padded
+from nurt.columnar.memory import peek_half, poke_byte, poke_word
+from nurt.columnar.types import ID_TEXT_BYTES
+from nurt.columnar.varint import poke_zigzag
+
+DATE_BYTES_MAX = 32
+
+_NIBBLES, _ONES = np.uint64(0x000F000F000F000F), np.uint64(0x0101010101010101)
+_ZEROS, _SIXES = np.uint64(0x3030303030303030), np.uint64(0x0606060606060606)
+_LETTERS = np.uint64(ord("a") - ord("0") - 10)
+_4, _8, _16 = np.uint64(4), np.uint64(8), np.uint64(16)
+
+
+@njit(nogil=True, cache=True)
+def put_id(to, one):  # type: ignore[no-untyped-def]
+    """Write the 16 bytes at an address as a string of 32 hex digits."""
+    poke_byte(to, 64)
+    put_hex(to + 1, one)
+    return to + ID_TEXT_BYTES
+
+
+@njit(nogil=True, cache=True)
+def put_hex(to, one):  # type: ignore[no-untyped-def]
+    """Write the 16 bytes at an address as 32 hex digits."""
+    for part in range(4):
+        raw = np.uint64(peek_half(one + 4 * part))
+        # a byte in every 16 bits, then a nibble in every 8, the high one first
+        raw = (raw & np.uint64(0xFFFF)) | ((raw & np.uint64(0xFFFF0000)) << _16)
+        raw = (raw & np.uint64(0x000000FF000000FF)) | ((raw & np.uint64(0x0000FF000000FF00)) << _8)
+        digits = ((raw >> _4) & _NIBBLES) | ((raw & _NIBBLES) << _8)
+        beyond_nine = ((digits + _SIXES) >> _4) & _ONES
+        poke_word(to + 8 * part, digits + _ZEROS + beyond_nine * _LETTERS)
+
+
+@njit(nogil=True, cache=True)
+def put_string(to, text, size):  # type: ignore[no-untyped-def]
+    """Write the text at an address as a string."""
+    return put_text(poke_zigzag(to, size), text, size)
+
+
+@njit(nogil=True, cache=True)
+def put_optional_string(to, known, text, size):  # type: ignore[no-untyped-def]
+    """Write a union of null and a string."""
+    if not known:
+        poke_byte(to, 0)
+        return to + 1
+    poke_byte(to, 2)
+    return put_string(to + 1, text, size)
+
+
+@njit(nogil=True, cache=True)
+def put_optional_long(to, known, number):  # type: ignore[no-untyped-def]
+    """Write a union of null and an integer."""
+    if not known:
+        poke_byte(to, 0)
+        return to + 1
+    poke_byte(to, 2)
+    return poke_zigzag(to + 1, number)
+
+
+@njit(nogil=True, cache=True)
+def put_nothing(to, count):  # type: ignore[no-untyped-def]
+    """Write nulls, or empty arrays."""
+    for at in range(count):
+        poke_byte(to + at, 0)
+    return to + count
+
+
+@njit(nogil=True, cache=True)
+def put_date(to, day):  # type: ignore[no-untyped-def]
+    """Write a day since 1970 as a string in ISO 8601; years beyond four digits have a sign.
+
+    Source: H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
+    """
+    shifted = day + 719468
+    era = shifted // 146097
+    of_era = shifted - era * 146097
+    year_of_era = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
+    of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    march = (5 * of_year + 2) // 153
+    day_of_month = of_year - (153 * march + 2) // 5 + 1
+    month = march + 3 if march < 10 else march - 9
+    year = year_of_era + era * 400 + (1 if month <= 2 else 0)
+    size = 4
+    while size < 18 and abs(year) >= 10**size:
+        size += 1
+    signed = 1 if year < 0 or year > 9999 else 0
+    to = poke_zigzag(to, signed + size + 6)
+    if signed:
+        poke_byte(to, ord("-") if year < 0 else ord("+"))
+    poke_padded(to + signed, abs(year), size)
+    to += signed + size
+    poke_byte(to, ord("-"))
+    poke_padded(to + 1, month, 2)
+    poke_byte(to + 3, ord("-"))
+    poke_padded(to + 4, day_of_month, 2)
+    return to + 6

@@ -1,0 +1,132 @@
+"""`nurt check`: does everything that the settings name answer, and would its rows be understood?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.status import Status
+from rich.text import Text
+
+from nurt.app.profiles import open_registry, read_mapping
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
+from nurt.cli.sampling import Sampled, samples, tried
+from nurt.columnar.ids import Ids
+from nurt.errors import ConfigurationError
+from nurt.mapping.load import Mapping
+from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
+from nurt.settings import Settings
+from nurt.translate.translator import Translator
+
+
+def check(
+    rows_max: Annotated[
+        int, typer.Option("--sample", help="How many messages of each topic to try; 0: only look at names.", min=0)
+    ] = 500,
+    as_json: AsJson = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Try the settings and the mapping on real messages; changes nothing and commits nothing.
+
+    Reads the settings and the mapping, asks the state, the topics and the registry, then translates some messages of
+    every topic and says what would become of them. Exit code 1: some would go to quarantine.
+
+    [bold]Examples[/bold]
+
+    nurt check
+
+    nurt check --sample 0  [dim]# names only: which topics match which entry of the mapping[/dim]
+
+    nurt check --json | jq '.topics[] | select(.refused > 0)'
+    """
+    with opened_state(config) as state:
+        mapping = read_mapping(state.settings)
+        facts = _facts(state, mapping)
+        found = _sampled(state.settings, mapping, rows_max)
+        misfits = _misfits(state.settings)
+    unused = _unused(mapping, found)
+    if as_json:
+        topics = [asdict(one) for one in found]
+        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits})
+    else:
+        _print(facts, found, unused)
+        for name, complaints in misfits.items():
+            fits = "fits the receiver's own description"
+            page.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+    if any(one.refused for one in found) or any(misfits.values()):
+        raise typer.Exit(1)
+
+
+def _misfits(settings: Settings) -> dict[str, list[str]]:
+    """Compare the destinations with their receivers, where credentials are there."""
+    if not settings.destinations.exists():
+        return {}
+    from nurt.app.delivery_config import read_destinations
+    from nurt.app.delivery_tools import verify
+
+    found = {}
+    for name, mapping in read_destinations(settings).items():
+        try:
+            found[name] = verify(settings, mapping)
+        except ConfigurationError as missing:
+            found[name] = [str(missing)]
+    return found
+
+
+def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
+    figures = state.tally.figures()
+    settings = state.settings
+    newest = max(figures.heads.values(), default=None)
+    was = f"run {newest.run} was here" if newest else "empty"
+    return {
+        "mapping": f"{len(mapping.systems)} systems, {len(mapping.topics)} entries for topics",
+        "state": f"answers; {was}, prefix {settings.prefix}, {settings.shards} shards",
+        "input": f"Kafka at {settings.kafka.bootstrap}" if settings.kafka_input and settings.kafka else "archives",
+        "registry": "Confluent's protocol" if settings.registry_url else "folders",
+    }
+
+
+def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sampled]:
+    translator = Translator(mapping, open_registry(settings), Ids(settings.ids_secret()))
+    found = []
+    with Status("listing topics", console=aside) as status:
+        for topic, batches in samples(settings, rows_max):
+            status.update(f"trying {topic}")
+            found.append(tried(mapping, translator, topic, batches))
+    if not found:
+        raise ConfigurationError(
+            "checking the input: no topic is there (expected those of `input`); check the names and the connectors"
+        )
+    return found
+
+
+def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
+    """Name entries of the mapping that no topic comes to."""
+    used = {(one.file_name, one.line) for one in found}
+    for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of a kind that it knows
+        narrow = mapping.narrowed(kinds)
+        entries = [narrow.for_topic(one.topic) for one in found]
+        used |= {(entry.file_name, entry.line) for entry in entries if entry is not None}
+    return [
+        f"{rule.mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
+        for rule in mapping.topics
+        if (rule.mapping.file_name, rule.mapping.line) not in used
+    ]
+
+
+def _print(facts: dict[str, Any], found: list[Sampled], unused: list[str]) -> None:
+    print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
+    page.print()
+    rows = [
+        (one.topic, one.becomes, one.messages, one.rows or "", one.not_ours or "", one.refused or "", one.why)
+        for one in found
+    ]
+    print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
+    for entry in unused:
+        page.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
+    refused = sum(one.refused for one in found)
+    if refused:
+        page.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+    else:
+        page.print("\n[green]Everything that was tried is understood.[/green]")

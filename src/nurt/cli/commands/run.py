@@ -1,0 +1,88 @@
+"""`nurt run`: the flow, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from nurt.adapters.redis.embedded import EMBEDDED
+from nurt.app.profiles import read_mapping
+from nurt.app.running import run_cluster, run_here, run_stock_here, stopping_on_signals
+from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
+from nurt.cli.watching import log_to_stderr, watching
+from nurt.runtime.compiled import ensure_compiled
+from nurt.settings import Settings, load_settings
+
+
+def run(
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", help="Processes (threads with --until-end or embedded state).", min=1, max=256),
+    ] = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="End when everything that was there at the start is done.")
+    ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Read all topics from the beginning and say everything again.")
+    ] = False,
+    flow: Annotated[
+        str, typer.Option("--flow", help="profiles: customers; stock: what can be sold. Run both, each by itself.")
+    ] = "profiles",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Fold change streams into live customer profiles.
+
+    Goes on until Ctrl-C or SIGTERM, which finish what was read; killing it loses nothing either, the next run repeats
+    what was not committed. Archives end by themselves unless they are followed.
+
+    [bold]Examples[/bold]
+
+    nurt run  [dim]# the deployment in ./nurt.yaml[/dim]
+
+    nurt run --workers 4  [dim]# four processes; they live and die together[/dim]
+
+    nurt run --until-end  [dim]# catch up, then end: for jobs and tests[/dim]
+
+    nurt run --flow stock  [dim]# what can be sold, instead of customers[/dim]
+
+    OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
+    """
+    if flow not in ("profiles", "stock"):
+        raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
+    log_to_stderr(logging.WARNING if quiet else logging.INFO)
+    told = load_settings(config)
+    read_mapping(told)  # so that a mistake is said at once, not after half a minute of compiling
+    ensure_compiled()
+    with deployment(config) as settings:
+        many = workers or settings.workers
+        if many == 1 or told.redis_url == EMBEDDED or until_end:
+            _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
+            return
+        with watching(settings):
+            code = run_cluster(config, many, rebuild, flow=flow)
+    raise typer.Exit(code)
+
+
+def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None:
+    from nurt.flows.profiles import profiles
+    from nurt.flows.stock import stock
+
+    with stopping_on_signals() as stop, watching(settings):
+        if flow == "stock":
+            run_stock_here(stock, settings, rebuild, stop)
+        else:
+            run_here(profiles, settings, rebuild, stop)
+
+
+def _ending(settings: Settings, until_end: bool) -> Settings:
+    if not until_end:
+        return settings
+    if settings.kafka_input is not None:
+        return replace(settings, kafka_input=replace(settings.kafka_input, stop_at_end=True))
+    if settings.archives:
+        return replace(settings, follow=False)
+    raise refuse("running until the end", "there is no input", "name topics or archives under `input`")

@@ -1,0 +1,115 @@
+"""`nurt stats`: where every message ended, and what is stored."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.status import Status
+from rich.text import Text
+
+from nurt.cli.frame import (
+    DEFAULT_CONFIG,
+    AsJson,
+    Config,
+    Flow,
+    State,
+    aside,
+    opened_state,
+    page,
+    print_json,
+    print_table,
+)
+from nurt.inspect.counters import LACKING, OUTCOMES, REQUEUED, Count, Figures, totals
+
+
+def stats(
+    count: Annotated[
+        bool, typer.Option("--count", help="Count profiles, accounts, rows ... too; walks over all keys.")
+    ] = False,
+    as_json: AsJson = False,
+    flow: Flow = "profiles",
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show where every message ended, and what is stored.
+
+    Every message that was read ends in exactly one place: folded in, old news (a repeat, or late), not ours (a
+    heartbeat, a tombstone, a table without mapping), or in quarantine. The columns add up to the messages read:
+    what is read again after a crash does not count again; a rebuild begins to count anew.
+
+    [bold]Examples[/bold]
+
+    nurt stats  [dim]# by topic, outcome and reason[/dim]
+
+    nurt stats --count  [dim]# and how many profiles, accounts, orders ... there are[/dim]
+
+    nurt stats --json | jq .totals.quarantined
+    """
+    with opened_state(config, flow) as state:
+        counts = state.tally.counts()
+        figures = state.tally.figures()
+        kinds = _kinds(state) if count else None
+    if as_json:
+        print_json(_plain(counts, figures, kinds))
+        return
+    print_counts(counts)
+    _print_figures(figures, kinds)
+
+
+def _kinds(state: State) -> dict[str, int]:
+    with Status("counting keys", console=aside) as status:
+        return state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
+
+
+def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | None) -> dict[str, Any]:
+    plain = {"counts": [asdict(count) for count in counts], "totals": totals(counts), "state": asdict(figures)}
+    return plain if kinds is None else {**plain, "stored": kinds}
+
+
+def print_counts(counts: Sequence[Count]) -> None:
+    """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
+    cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for count in counts:
+        cells[count.topic][count.outcome] += count.messages
+    rows: list[tuple[object, ...]] = []
+    for topic, by_outcome in sorted(cells.items()):
+        rows.append((topic, *(by_outcome[name] or "" for name in OUTCOMES), sum(by_outcome[name] for name in OUTCOMES)))
+    summed = totals(counts)
+    rows.append((Text("all", "bold"), *(summed[name] for name in OUTCOMES), summed["messages"]))
+    titles = [name.replace("_", " ") + ">" for name in OUTCOMES]
+    print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
+    reasons: dict[tuple[str, str], int] = defaultdict(int)
+    for count in counts:
+        if count.reason and count.outcome != LACKING:
+            reasons[count.outcome, count.reason] += count.messages
+    if reasons:
+        page.print()
+        listed = [
+            (outcome.replace("_", " "), reason, messages) for (outcome, reason), messages in sorted(reasons.items())
+        ]
+        print_table("Why not folded", ("", "reason", "messages>"), listed)
+    if summed.get(LACKING):
+        page.print(
+            f"\n{summed[LACKING]:,} times a row came without a large value that nobody knows (the log names the rows): "
+            "set REPLICA IDENTITY FULL on these tables, then update the rows."
+        )
+    if summed.get(REQUEUED):
+        page.print(f"\n{summed[REQUEUED]:,} messages of the quarantined were requeued; they count again above.")
+
+
+def _print_figures(figures: Figures, kinds: dict[str, int] | None) -> None:
+    page.print()
+    newest = max(figures.heads.values(), default=None)
+    where = f"run {newest.run}, epoch {newest.epoch:,}" if newest else "no run yet"
+    rows: list[tuple[str, object]] = [
+        ("state", f"{where}; {len(figures.heads)} places"),
+        ("in quarantine", figures.quarantined),
+        ("profiles that the clock will change", figures.due),
+        ("profiles to say again at the next start", figures.owed),
+        ("memory of the server", f"{figures.memory_bytes / 1e6:,.1f} MB in {figures.keys:,} keys"),
+    ]
+    rows += [(kind.replace("_", " "), number) for kind, number in (kinds or {}).items()]
+    print_table("State", ("", ">"), rows)

@@ -1,0 +1,95 @@
+"""Put entries in order of a number and two texts, and tell equal ones. Hot path, for kernels.
+
+An entry is a row of int64: a number, two texts' addresses and sizes, and what it stands for. Two cells more hold the
+order that they were put in: the first entry's of it says which comes first.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import peek_byte
+from nurt.state.cells import compare_texts
+
+NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
+WIDTH = 8
+NOTHING = np.int64(0)
+"""A number or text that an entry does without; of one type for numba, whatever stands beside it."""
+
+_RUN = 8
+"""Runs of so many entries are sorted by insertion before they are merged."""
+
+
+@numba.njit(nogil=True, cache=True)
+def entries_of(count):  # type: ignore[no-untyped-def]
+    """Make room for entries."""
+    return np.empty((count, WIDTH), dtype=np.int64)
+
+
+FIRST_BYTES = 7
+
+
+@numba.njit(nogil=True, cache=True)
+def first_bytes(text, size):  # type: ignore[no-untyped-def]
+    """Give a text's first bytes as a number; such numbers never order otherwise than their texts."""
+    number = np.int64(0)
+    for i in range(FIRST_BYTES):
+        number = number << 8 | (peek_byte(text + i) if i < size else 0)
+    return number
+
+
+@numba.njit(nogil=True, cache=True)
+def put_entry(entries, count, number, first, first_size, second, second_size, what):  # type: ignore[no-untyped-def]
+    """Add an entry; returns how many there are."""
+    entries[count, NUMBER] = number
+    entries[count, FIRST] = first
+    entries[count, FIRST_SIZE] = first_size
+    entries[count, SECOND] = second
+    entries[count, SECOND_SIZE] = second_size
+    entries[count, WHAT] = what
+    return count + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def compare_entries(entries, a, b):  # type: ignore[no-untyped-def]
+    """Order two entries: negative, 0 or positive."""
+    if entries[a, NUMBER] != entries[b, NUMBER]:
+        return -1 if entries[a, NUMBER] < entries[b, NUMBER] else 1
+    found = compare_first(entries, a, b)
+    if found == 0:
+        found = compare_texts(entries[a, SECOND], entries[a, SECOND_SIZE], entries[b, SECOND], entries[b, SECOND_SIZE])
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def compare_first(entries, a, b):  # type: ignore[no-untyped-def]
+    """Order two entries by their first text alone."""
+    return compare_texts(entries[a, FIRST], entries[a, FIRST_SIZE], entries[b, FIRST], entries[b, FIRST_SIZE])
+
+
+@numba.njit(nogil=True, cache=True)
+def sort_entries(entries, count):  # type: ignore[no-untyped-def]
+    """Say in the cells ORDER which entry comes first, second, and so on; equal ones stay as they came."""
+    for low in range(0, count, _RUN):
+        for at in range(low, min(low + _RUN, count)):
+            to = at
+            while to > low and compare_entries(entries, at, entries[to - 1, ORDER]) < 0:
+                entries[to, ORDER] = entries[to - 1, ORDER]
+                to -= 1
+            entries[to, ORDER] = at
+    width = _RUN
+    while width < count:
+        for low in range(0, count, 2 * width):
+            middle, high = min(low + width, count), min(low + 2 * width, count)
+            a, b = low, middle
+            for to in range(low, high):
+                if a < middle and (b >= high or compare_entries(entries, entries[b, ORDER], entries[a, ORDER]) >= 0):
+                    entries[to, SPARE] = entries[a, ORDER]
+                    a += 1
+                else:
+                    entries[to, SPARE] = entries[b, ORDER]
+                    b += 1
+        for at in range(count):
+            entries[at, ORDER] = entries[at, SPARE]
+        width *= 2

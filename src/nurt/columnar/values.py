@@ -1,0 +1,70 @@
+"""Values of many keys as one array: how stages read state and write it. Hot path, nothing per value but numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from nurt.columnar.types import Bools, Bytes, Int64s
+
+PADDING_BYTES = 16
+"""May be read behind the last value, for compiled loops load whole words."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """Value i is `body[cuts[i]:cuts[i + 1]]`; an empty one is absent, for nothing that is stored is empty.
+
+    Attributes:
+        body: bytes of these values, and maybe of others; PADDING_BYTES may be read behind the last.
+        cuts: shape (n + 1,).
+    """
+
+    body: Bytes
+    cuts: Int64s
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.cuts) - 1
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None]) -> Values:
+        """Join values; None is absent."""
+        held = [value or b"" for value in values]
+        cuts = np.zeros(len(held) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, held), dtype=np.int64, count=len(held)), out=cuts[1:])
+        held.append(bytes(PADDING_BYTES))
+        return cls(np.frombuffer(bytearray().join(held), dtype=np.uint8), cuts)
+
+    @property
+    def there(self) -> Bools:
+        """Say which are not absent."""
+        found: Bools = self.cuts[1:] > self.cuts[:-1]
+        return found
+
+    @property
+    def size_bytes(self) -> int:
+        """Add up their sizes."""
+        return int(self.cuts[-1] - self.cuts[0])
+
+    def part(self, first: int, stop: int) -> Values:
+        """Give those from `first` on, before `stop`, where they lie."""
+        return Values(self.body, self.cuts[first : stop + 1])
+
+    def one(self, row: int) -> bytes | None:
+        """Cut one out. Not for the hot path."""
+        return self.body[self.cuts[row] : self.cuts[row + 1]].tobytes() or None
+
+    def plain(self) -> list[bytes | None]:
+        """Cut them out one by one. Not for the hot path."""
+        first = int(self.cuts[0])
+        whole = self.body[first : self.cuts[-1]].tobytes()
+        return [whole[a:b] if b > a else None for a, b in pairwise((self.cuts - first).tolist())]
+
+
+def no_values(count: int) -> Values:
+    """Make values that are all absent."""
+    return Values(np.zeros(PADDING_BYTES, dtype=np.uint8), np.zeros(count + 1, dtype=np.int64))

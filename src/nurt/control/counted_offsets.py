@@ -1,0 +1,100 @@
+"""Remember which messages are counted, so that those read again after a crash do not count again.
+
+Hot path. Each place keeps, by topic and partition, the highest offset that it has counted, stored in the same write as
+what it counted. A place's messages of one partition come in the order of their offsets, so none below is uncounted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from nurt.columnar.types import Bools, Int64s
+
+Place = tuple[str, int]
+"""(topic, partition)."""
+
+_NOTHING = -1
+
+
+class Marks:
+    """The highest counted offset of every partition, by shard.
+
+    Args:
+        shards: how many there are.
+    """
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self._marks: dict[str, Int64s] = {}  # topic -> by partition * shards + shard
+
+    def load(self, shard: int, stored: Mapping[Place, int]) -> None:
+        """Take over what a shard has counted."""
+        for (topic, partition), offset in stored.items():
+            self._of(topic, partition)[partition * self._shards + shard] = offset
+
+    def count(
+        self, topic: str, partitions: Int64s, offsets: Int64s, shards: Int64s
+    ) -> tuple[Bools, list[tuple[int, int, int]]]:
+        """Say which messages of a topic are not counted yet, and count them.
+
+        Returns the mask, and (shard, partition, highest offset) of every mark that rose.
+        """
+        marks = self._of(topic, int(partitions.max(initial=0)))
+        at = partitions * self._shards + shards
+        fresh = offsets > marks[at]
+        if not fresh.all():
+            at, offsets = at[fresh], offsets[fresh]
+        np.maximum.at(marks, at, offsets)
+        risen = np.flatnonzero(np.bincount(at, minlength=1)) if len(at) else at
+        return fresh, [(*divmod(one, self._shards)[::-1], int(marks[one])) for one in risen.tolist()]
+
+    def count_one(self, topic: str, partition: int, offset: int) -> bool:
+        """Count one message in shard 0; False: it is counted already."""
+        marks = self._of(topic, partition)
+        at = partition * self._shards
+        if offset <= marks[at]:
+            return False
+        marks[at] = offset
+        return True
+
+    def _of(self, topic: str, partition: int) -> Int64s:
+        marks = self._marks.get(topic)
+        room = (partition + 1) * self._shards
+        if marks is None or len(marks) < room:
+            grown = np.full(room, _NOTHING, dtype=np.int64)
+            if marks is not None:
+                grown[: len(marks)] = marks
+            self._marks[topic] = marks = grown
+        return marks
+
+
+class Passed:
+    """Messages without a row that an earlier run has counted: until those are passed, a batch may hold some.
+
+    Args:
+        stored: the highest counted offset of each partition.
+    """
+
+    def __init__(self, stored: Mapping[Place, int] | None = None) -> None:
+        self._left: dict[str, dict[int, int]] = {}
+        for (topic, partition), offset in (stored or {}).items():
+            self._left.setdefault(topic, {})[partition] = offset
+
+    def fresh(self, topic: str, partitions: Sequence[int] | Int64s, offsets: Sequence[int] | Int64s) -> Bools | None:
+        """Say which messages are not counted yet; None: all of them, as ever once the replay is over."""
+        left = self._left.get(topic)
+        if left is None:
+            return None
+        at = np.asarray(partitions, dtype=np.int64)
+        until = np.full(int(at.max(initial=0)) + 1, _NOTHING, dtype=np.int64)
+        for partition, offset in left.items():
+            if partition < len(until):
+                until[partition] = offset
+        fresh: Bools = np.asarray(offsets, dtype=np.int64) > until[at]
+        for partition in np.unique(at[fresh]).tolist():
+            left.pop(partition, None)
+        if not left:
+            del self._left[topic]
+        return None if fresh.all() else fresh

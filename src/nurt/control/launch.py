@@ -1,0 +1,200 @@
+"""Decide where a run begins: at what was committed, or, when state came back older, at a checkpoint before it.
+
+Pure: the register's records, the commits and the heads come in; one decision for all workers comes out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nurt.errors import ConfigurationError
+from nurt.limits import CHECKPOINTS_KEPT
+from nurt.model.fence import Head, owed_score
+from nurt.model.log import Committed, Offsets
+
+Records = Sequence[tuple[int, dict[str, Any]]]
+Moment = tuple[int, int]
+"""(run, epoch): everything up to the end of this epoch was done."""
+NEVER: Moment = (0, -1)
+"""Before every moment: nothing needs to have been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the stored state depends on; it must be the same in every run.
+
+    Attributes:
+        secret: a fingerprint of the ids' secret, never the secret.
+    """
+
+    shards: int
+    secret: str
+    realms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where to begin.
+
+    Attributes:
+        offsets: None: everything from the earliest message.
+        after: what state must have done for the offsets to be right; true of the state that was found.
+        rewound: state is older than what was committed; checkpoints after this place are void.
+        kept: (run, epoch) of the checkpoints that stay valid.
+        horizon: owed_score before which nothing can be rewound to.
+        why: for the log.
+    """
+
+    offsets: Offsets | None
+    after: Moment
+    rewound: bool
+    kept: tuple[Moment, ...]
+    horizon: int
+    why: str
+
+
+def run_number(records: Records, mine: int) -> int:
+    """Count start records up to the one numbered `mine`: the run's number, unlike any other's."""
+    return sum(1 for number, record in records if record["kind"] == "start" and number <= mine)
+
+
+def check_deployment(records: Records, deployment: Deployment) -> None:
+    """Refuse to touch state that was written under another secret or number of shards.
+
+    Raises ConfigurationError with the remedy.
+    """
+    for _, record in records:
+        if record["kind"] != "begin":
+            continue
+        for name, now in (("shards", deployment.shards), ("secret", deployment.secret)):
+            if record[name] != now:
+                raise ConfigurationError(
+                    f"starting with state of an earlier run: its {name} is another (state keys depend on it); "
+                    f"set `{name}` back, or give this deployment a prefix and a register of its own"
+                )
+        return
+
+
+def begin_record(run: int, workers: int, deployment: Deployment, decision: Decision) -> dict[str, Any]:
+    """Write a decision down, before the first head of the run is written."""
+    return {
+        "kind": "begin",
+        "run": run,
+        "workers": workers,
+        "shards": deployment.shards,
+        "secret": deployment.secret,
+        "realms": list(deployment.realms),
+        "offsets": None if decision.offsets is None else _listed(decision.offsets),
+        "after": list(decision.after),
+        "rewound": decision.rewound,
+        "kept": [list(moment) for moment in decision.kept],
+    }
+
+
+def checkpoint_record(run: int, epoch: int, part: int, parts: int, offsets: Offsets) -> dict[str, Any]:
+    """Write one worker's share of a checkpoint; it counts when all parts of (run, epoch) are there."""
+    listed = _listed(offsets)
+    return {"kind": "checkpoint", "run": run, "epoch": epoch, "part": part, "parts": parts, "offsets": listed}
+
+
+def earlier_workers(records: Records) -> int:
+    """Return the largest number of workers that any run had."""
+    return max((record["workers"] for _, record in records if record["kind"] == "begin"), default=0)
+
+
+def decide(
+    records: Records,
+    commits: Iterable[Committed],
+    heads: Mapping[str, Head | None],
+    rebuild: bool = False,
+) -> Decision:
+    """Choose where to begin.
+
+    A head (run, e) vouches for all epochs of its run before e, so state is as new as a moment when every head is
+    above it. Only commits of the last run that began are believed: one that an older run's zombie made later is not.
+    A run that committed nothing (epoch 0 only restates where it began) stands where it began: state must be as new as
+    it had to be then, whether or not the run has claimed a head.
+
+    Args:
+        records: of the register, oldest first.
+        commits: of all shares.
+        heads: of every place that the last run had, by name.
+        rebuild: begin at the earliest message whatever the state says.
+    """
+    last, checkpoints = _replay(records)
+    if last is None or rebuild:
+        why = "rebuilding from the earliest message" if last else "first start"
+        return Decision(None, NEVER, last is not None, (), 0, why)
+    moment = _after(last)
+    offsets = None if last["offsets"] is None else _offsets(last["offsets"])
+    for committed in commits:
+        if committed.run == last["run"]:
+            offsets = (offsets or {}) | committed.offsets
+            if committed.epoch > 0:
+                moment = max(moment, (committed.run, committed.epoch))
+    state = min((_moment(head) for name, head in heads.items() if _known(name, last)), default=(0, 0))
+    kept = tuple(sorted(checkpoints))[-CHECKPOINTS_KEPT:]
+    horizon = _horizon(kept)
+    if state > moment:
+        why = f"going on after run {moment[0]}, epoch {moment[1]}" if moment > NEVER else "beginning again"
+        return Decision(offsets, moment, False, kept, horizon, why)
+    for index in range(len(kept) - 1, -1, -1):
+        if state > kept[index]:
+            why = f"state is of run {state[0]}, epoch {state[1]}, older than what was committed: rewinding"
+            return Decision(checkpoints[kept[index]], kept[index], True, kept[: index + 1], horizon, why)
+    why = "state is lost or older than every checkpoint: rebuilding from the earliest message"
+    return Decision(None, NEVER, True, (), 0, why)
+
+
+def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
+    """Follow the register: the last run that began, and the checkpoints that are valid after it, oldest first."""
+    last: dict[str, Any] | None = None
+    valid: dict[Moment, Offsets] = {}
+    parts: dict[Moment, dict[int, Offsets]] = defaultdict(dict)
+    for _, record in records:
+        if record["kind"] == "begin":
+            last = record
+            if record["rewound"]:
+                kept = {(run, epoch) for run, epoch in record["kept"]}
+                valid = {moment: offsets for moment, offsets in valid.items() if moment in kept}
+            if record["offsets"] is not None:
+                # the same moment however often a run begins there, lest crashes at start push checkpoints out
+                valid[_after(record)] = _offsets(record["offsets"])
+        elif record["kind"] == "checkpoint" and last is not None and record["run"] == last["run"]:
+            moment = (record["run"], record["epoch"])
+            parts[moment][record["part"]] = _offsets(record["offsets"])
+            if len(parts[moment]) == record["parts"]:
+                valid[moment] = {place: at for share in parts[moment].values() for place, at in share.items()}
+    return last, valid
+
+
+def _known(name: str, last: dict[str, Any]) -> bool:
+    """Say whether the last run had this place; a realm that is new has no head yet."""
+    return not name.startswith("r:") or name[2:] in last["realms"]
+
+
+def _after(begin: Mapping[str, Any]) -> Moment:
+    run, epoch = begin["after"]
+    return run, epoch
+
+
+def _moment(head: Head | None) -> Moment:
+    return (0, 0) if head is None else (head.run, head.epoch)
+
+
+def _horizon(kept: tuple[Moment, ...]) -> int:
+    if len(kept) < CHECKPOINTS_KEPT:
+        return 0
+    run, epoch = kept[0]
+    return owed_score(run, max(0, epoch))
+
+
+def _listed(offsets: Offsets) -> list[list[Any]]:
+    return [[topic, partition, at] for (topic, partition), at in sorted(offsets.items())]
+
+
+def _offsets(listed: list[list[Any]]) -> Offsets:
+    return {(topic, partition): at for topic, partition, at in listed}

@@ -1,0 +1,223 @@
+"""Number the stretches of a source within which its positions can be compared.
+
+After a failover, a restore or a new snapshot a source's order starts again. A full snapshot says so by itself: each
+partition of a topic goes through snapshot, stream, snapshot, stream, ... and every change of phase begins a new source
+epoch: even ones are snapshots, odd ones streams. Where one begins is kept (in the register) before the batch
+that saw it is used, so that a replay, which cannot see what came before its first message, numbers alike.
+
+What a source does not say, a changed server or a log that falls back far, `source_watch` reports: to go on would drop
+new changes as old news. An operator's word begins a source epoch there, of the same phase.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numba
+import numpy as np
+
+from nurt.columnar.types import Bools, Int8s, Int64s
+from nurt.control.source_watch import Notice, Rows, Sight, SourceWatch
+from nurt.debezium.positions import Family
+from nurt.model.entity_frame import FULL_SNAPSHOT
+
+Begin = tuple[str, int, int, int]
+"""(topic, partition, offset, epoch): from this offset on, this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Rows of one topic in the order they were read; arrays have one length."""
+
+    partitions: Int64s
+    offsets: Int64s  # ascending within a partition
+    snapshot: Int8s  # STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What is known of one partition; `offsets[i]` begins `epochs[i]`, both ascending."""
+
+    offsets: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        return self.epochs[-1] if self.epochs else 0
+
+
+class SourceEpochs:
+    """The source epochs of all partitions that a worker reads. Not for several threads at once.
+
+    `persisted` are the begins that the register holds, in any order; they are facts, and rows before the
+    newest of them are numbered by them alone.
+    """
+
+    def __init__(self, persisted: Iterable[Begin] = (), watch: SourceWatch | None = None) -> None:
+        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self._begun: list[Begin] = []
+        self._words: dict[tuple[str, int, int], int] = {}
+        self._watch = watch if watch is not None else SourceWatch()
+        for topic, partition, offset, epoch in sorted(persisted, key=lambda begin: (begin[2], begin[3])):
+            self._add(topic, partition, offset, epoch)
+
+    def epoch_of(self, topic: str, partition: int, offsets: Int64s) -> Int64s:
+        """Return the epoch of every offset of one partition, as far as known."""
+        known = self._partitions.get((topic, partition))
+        if known is None or not known.offsets:
+            return np.zeros(len(offsets), dtype=np.int64)
+        at = np.searchsorted(np.array(known.offsets, dtype=np.int64), offsets, side="right")
+        return np.array([0, *known.epochs], dtype=np.int64)[at]
+
+    def observe(self, topic: str, seen: Seen) -> Int64s:
+        """Return the epoch of every row of a batch of one topic, and note the epochs that it begins."""
+        if not len(seen.partitions):
+            return np.zeros(0, dtype=np.int64)
+        survey = np.zeros((int(seen.partitions.max()) + 1, 3), dtype=np.int64)
+        _survey_phases(seen.partitions, seen.offsets, seen.snapshot, survey)
+        settled = np.zeros(len(survey), dtype=np.int64)  # the epoch of a partition whose rows all have one
+        others = []
+        for partition, (count, first, full) in enumerate(survey.tolist()):
+            if not count:
+                continue
+            state = self._of((topic, partition))
+            same_phase = full == 0 if state.epoch % 2 == 1 else full == count
+            if same_phase and first >= (state.offsets[-1] if state.offsets else 0):
+                settled[partition] = state.epoch
+            else:
+                others.append(partition)
+        epochs = settled[seen.partitions]
+        for partition in others:
+            rows = np.flatnonzero(seen.partitions == partition)
+            epochs[rows] = self._observe_one(topic, partition, seen.offsets[rows], seen.snapshot[rows] == FULL_SNAPSHOT)
+        return epochs
+
+    def watch(self, seen: Seen, whose: Whose, first_parts: Int64s, known: Bools, servers: Int64s | None) -> None:
+        """Note a server never seen before, and a first position part far behind its partition's highest.
+
+        Args:
+            seen: rows of one topic, as for `observe`.
+            first_parts: p0 of each row.
+            known: whether it has one.
+            servers: `source.server_id`, 0 for unknown; None when the source has none.
+        """
+        for partition in np.flatnonzero(np.bincount(seen.partitions)) if len(seen.partitions) else ():
+            mine = np.flatnonzero((seen.partitions == partition) & known)
+            if not len(mine):
+                continue
+            place = (whose.topic, int(partition))
+            if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
+                self._watch.forget(place)
+                continue
+            rows = Rows(seen.offsets[mine], first_parts[mine], None if servers is None else servers[mine])
+            excused = partial(_ask, whose.is_excused, mine)
+            for offset, word in self._watch.watch(place, whose.family, whose.source, rows, excused):
+                self._words[(*place, offset)] = word
+                self._begin(*place, offset, self._of(place).epoch + 2)
+
+    def word_of(self, begin: Begin) -> int:
+        """Return the operator's word that began an epoch; 0: the source said so itself."""
+        return self._words.get(begin[:3], 0)
+
+    def begun(self) -> list[Begin]:
+        """Give the begins that are new since the last call; the caller makes them durable before using the batch."""
+        begun, self._begun = self._begun, []
+        return begun
+
+    def notices(self) -> list[Notice]:
+        """Give the notices that are new since the last call."""
+        return self._watch.notices()
+
+    def sights(self) -> list[Sight]:
+        """Give how far partitions were watched, as far as the register should know and does not yet."""
+        return self._watch.sights()
+
+    def _of(self, place: tuple[str, int]) -> _Partition:
+        return self._partitions.setdefault(place, _Partition())
+
+    def _observe_one(self, topic: str, partition: int, offsets: Int64s, full: Bools) -> Int64s:
+        state = self._of((topic, partition))
+        streams = state.epoch % 2 == 1
+        if offsets[0] >= (state.offsets[-1] if state.offsets else 0):
+            beyond = 0
+        else:  # a replay: what the register knows is not concluded again
+            beyond = int(np.searchsorted(offsets, state.offsets[-1]))
+        if beyond == 0 and not (full.any() if streams else not full.all()):
+            return np.full(len(offsets), state.epoch, dtype=np.int64)
+        for row in _changes(full[beyond:], snapshot_now=not streams):
+            self._begin(topic, partition, int(offsets[beyond + row]), state.epoch + 1)
+        return self.epoch_of(topic, partition, offsets)
+
+    def _begin(self, topic: str, partition: int, offset: int, epoch: int) -> None:
+        self._add(topic, partition, offset, epoch)
+        self._begun.append((topic, partition, offset, epoch))
+
+    def _add(self, topic: str, partition: int, offset: int, epoch: int) -> None:
+        state = self._of((topic, partition))
+        if epoch > state.epoch:  # two registers' records of one begin, or a later begin of a lower epoch, add nothing
+            state.offsets.append(offset)
+            state.epochs.append(epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose rows are watched.
+
+    Attributes:
+        source: as the operator names it.
+        is_excused: says of a row (its index) that we put it there again, so that it may be old.
+    """
+
+    topic: str
+    family: Family
+    source: str
+    is_excused: Callable[[int], bool] = lambda _row: False
+
+
+def _ask(is_excused: Callable[[int], bool], rows: Int64s, row: int) -> bool:
+    return is_excused(int(rows[row]))
+
+
+def _changes(full: Bools, snapshot_now: bool) -> list[int]:
+    """List the rows at which snapshot rows give way to streamed ones or the other way round."""
+    if not len(full):
+        return []
+    return [int(row) for row in np.flatnonzero(np.diff(full.astype(np.int8), prepend=np.int8(snapshot_now)))]
+
+
+_SURVEYED = 7
+_NO_SERVERS = np.zeros(0, dtype=np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-untyped-def]
+    """Count by partition: rows, the first one's offset, rows of full snapshots."""
+    for row in range(len(partitions)):
+        partition = partitions[row]
+        if survey[partition, 0] == 0:
+            survey[partition, 1] = offsets[row]
+        survey[partition, 0] += 1
+        survey[partition, 2] += snapshot[row] == FULL_SNAPSHOT
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey_positions(partitions, snapshot, parts, known, servers, survey):  # type: ignore[no-untyped-def]
+    """Say by partition of known rows: how many, of full snapshots, lowest and highest part, how far one lies behind an
+    earlier one, the server and whether there are several."""
+    for row in range(len(partitions)):
+        if not known[row]:
+            continue
+        partition, part = partitions[row], parts[row]
+        found = survey[partition]
+        if found[0] == 0 or part < found[2]:
+            found[2] = part
+        if found[0] == 0 or part > found[3]:
+            found[3] = part
+        found[4] = max(found[4], found[3] - part)
+        found[0] += 1
+        found[1] += snapshot[row] == FULL_SNAPSHOT
+        if len(servers) and servers[row] != 0:
+            found[6] |= found[5] != 0 and found[5] != servers[row]
+            found[5] = servers[row]

@@ -1,0 +1,100 @@
+"""What the register says of sources: epochs, how far they were watched, which are halted, and the operator's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nurt.control.source_epochs import Begin, SourceEpochs
+from nurt.control.source_watch import Notice, NoticeKind, Sight, SourceWatch
+from nurt.errors import SourceHalted
+
+Records = Sequence[tuple[int, Mapping[str, Any]]]
+
+_SHOWN = {
+    NoticeKind.SERVER_CHANGED: "another database server wrote it",
+    NoticeKind.FELL_BACK: "its log position fell back far",
+}
+
+
+def epoch_record(begin: Begin, word: int) -> dict[str, Any]:
+    """Write down that a source epoch begins, and by which of the operator's words (0: by none)."""
+    topic, partition, offset, epoch = begin
+    record = {"kind": "source_epoch", "topic": topic, "partition": partition, "offset": offset, "epoch": epoch}
+    return {**record, "word": word} if word else record
+
+
+def sights_record(sights: Sequence[Sight]) -> dict[str, Any]:
+    """Write down how far partitions were watched."""
+    listed = [[one.topic, one.partition, one.offset, one.highest, list(one.servers)] for one in sights]
+    return {"kind": "source_seen", "seen": listed}
+
+
+def halted_record(notice: Notice) -> dict[str, Any]:
+    """Write down that a source is halted until there is a word of the operator."""
+    return {
+        "kind": "source_halted",
+        "source": notice.source,
+        "topic": notice.topic,
+        "partition": notice.partition,
+        "offset": notice.offset,
+        "why": str(notice.kind),
+        "detail": notice.detail,
+    }
+
+
+def accepted_record(source: str) -> dict[str, Any]:
+    """Write down the operator's word that the order of a source has started again."""
+    return {"kind": "source_accepted", "source": source}
+
+
+def halts(records: Records) -> dict[str, Notice]:
+    """List the sources that wait for the operator's word, with the first message that told of it."""
+    waiting: dict[str, Notice] = {}
+    for _, record in records:
+        if record["kind"] == "source_halted":
+            place = record["topic"], record["partition"], record["offset"]
+            notice = Notice(NoticeKind(record["why"]), record["source"], *place, record["detail"])
+            waiting.setdefault(record["source"], notice)
+        elif record["kind"] == "source_accepted":
+            waiting.pop(record["source"], None)
+    return waiting
+
+
+def check_halts(records: Records) -> None:
+    """Refuse to begin a run while a source is halted. Raises SourceHalted with the remedy."""
+    for notice in halts(records).values():
+        raise halted_by(notice)
+
+
+def halted_by(notice: Notice) -> SourceHalted:
+    """Say why a source is halted, and which command lets it go on."""
+    return SourceHalted(
+        f"reading topic {notice.topic}, partition {notice.partition}, offset {notice.offset}: {_SHOWN[notice.kind]} "
+        f"({notice.detail}), and no snapshot came before it; its changes would pass for old news. Nothing of it was "
+        f"folded. If the database was restored or failed over, say so with `nurt source accept {notice.source}` and "
+        "start again; if not, find out what writes to this topic"
+    )
+
+
+def known_epochs(records: Records) -> SourceEpochs:
+    """Number epochs and watch on from what the register knows."""
+    begins: list[Begin] = []
+    newest: dict[tuple[str, int], int] = {}
+    sights: dict[tuple[str, int], Sight] = {}
+    used: dict[tuple[str, int], int] = {}
+    words: dict[str, int] = {}
+    for number, record in records:
+        if record["kind"] == "source_epoch":
+            place = record["topic"], record["partition"]
+            begins.append((*place, record["offset"], record["epoch"]))
+            newest[place] = max(newest.get(place, 0), record["offset"])
+            used[place] = max(used.get(place, 0), record.get("word", 0))
+        elif record["kind"] == "source_seen":
+            for topic, partition, offset, highest, servers in record["seen"]:
+                sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
+        elif record["kind"] == "source_accepted":
+            words[record["source"]] = number
+    # what was seen before an epoch began says nothing of its order
+    kept = [sight for place, sight in sights.items() if sight.offset >= newest.get(place, 0)]
+    return SourceEpochs(begins, SourceWatch(kept, words, used))

@@ -1,1 +1,0 @@
-"""Decisions: pure functions over values. No clock, no I/O, no logging, no environment."""

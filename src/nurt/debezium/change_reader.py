@@ -1,0 +1,192 @@
+"""Read what messages of one writer's schema say about rows of one table, as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from nurt.avro import ColumnType, Joined, Reader, compile_reader
+from nurt.avro.raw_column import RawColumn
+from nurt.columnar.types import Bytes, Int8s, Int64s
+from nurt.debezium.envelope import Anatomy, Form
+from nurt.debezium.operations import Times, read_operations, read_snapshots, read_times
+from nurt.debezium.positions import Family, Positions, read_positions
+from nurt.debezium.semantics import Given, Meaning, meaning_of
+
+
+class Changes:
+    """What messages say; arrays and series have one entry a message, in order.
+
+    Attributes:
+        bad: Flaw of a message that does not follow its schema; everything else is meaningless there.
+        op: UPSERT, DELETE, TRUNCATE, LOGICAL, UNKNOWN or ROWLESS.
+        snapshot: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT.
+        position: p0 to p3.
+        times: the source's commit time, else the envelope's; None: no message has one.
+        servers: MySQL's `server_id`, 0 for unknown.
+        raw: the row's columns as they were read, by path; nothing where there is no row.
+    """
+
+    __slots__ = ("_give", "_given", "bad", "op", "position", "raw", "servers", "snapshot", "times")
+
+    def __init__(
+        self,
+        bad: Bytes,
+        op: Int8s,
+        snapshot: Int8s,
+        position: Positions,
+        times: Times | None = None,
+        servers: Int64s | None = None,
+        raw: Mapping[str, RawColumn] | None = None,
+        give: Callable[[], dict[str, Given]] = dict,
+    ) -> None:
+        self.bad, self.op, self.snapshot, self.position = bad, op, snapshot, position
+        self.times, self.servers, self.raw = times, servers, raw or {}
+        self._give = give
+        self._given: dict[str, Given] | None = None
+
+    @property
+    def given(self) -> Mapping[str, Given]:
+        """Give the row's columns by name, with their declared meaning; made when first asked for."""
+        if self._given is None:
+            self._given = self._give()
+        return self._given
+
+
+class ColumnReader:
+    """Reads some columns of one record in a schema, with their declared meaning.
+
+    Attributes:
+        types: what the writer says of each column that is there.
+        unholdable: columns that are there but that nothing columnar can hold, with what they are.
+        paths: what must be read for them.
+    """
+
+    __slots__ = ("_meanings", "_prefix", "_zone", "paths", "types", "unholdable")
+
+    def __init__(self, schema: Any, prefix: str, columns: Sequence[str], zone: str) -> None:
+        self._prefix, self._zone = prefix, zone
+        reader = compile_reader(schema, [prefix + name for name in columns])
+        self.types: dict[str, ColumnType] = {}
+        self.unholdable: dict[str, str] = {}
+        self._meanings: dict[str, Meaning] = {}
+        self.paths: list[str] = []
+        for name in columns:
+            path = prefix + name
+            if path in reader.not_columnar:
+                self.unholdable[name] = "a list, a map or one of several types"
+            elif path in reader.types:
+                self._add(name, path, reader.types[path])
+
+    def give(self, columns: Mapping[str, RawColumn]) -> dict[str, Given]:
+        """Take the columns from those that were read of `paths`."""
+        return {name: self.give_one(name, columns) for name in self._meanings}
+
+    def give_one(self, name: str, columns: Mapping[str, RawColumn]) -> Given:
+        """Take one column."""
+        meaning, path = self._meanings[name], self._prefix + name
+        raw = tuple(columns[f"{path}.{part}"].series("") for part in meaning.parts) or (columns[path].series(name),)
+        return meaning.convert(raw, self.types[name], self._zone)
+
+    def meaning(self, name: str) -> Meaning:
+        """Say how a column is read that is there."""
+        return self._meanings[name]
+
+    def raw(self, name: str, columns: Mapping[str, RawColumn]) -> RawColumn:
+        """Choose a column of one part as it was read."""
+        return columns[self._prefix + name]
+
+    @property
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """Say of which type each column comes out."""
+        return {name: meaning.dtype for name, meaning in self._meanings.items()}
+
+    def empty(self) -> dict[str, pl.Series]:
+        """Give the columns without rows."""
+        return {name: pl.Series(name, [], dtype=meaning.dtype) for name, meaning in self._meanings.items()}
+
+    def _add(self, name: str, path: str, type_: ColumnType) -> None:
+        meaning = meaning_of(type_)
+        if meaning is None:
+            self.unholdable[name] = f"a record ({type_.connect_name or type_.avro})"
+            return
+        self.types[name] = type_
+        self._meanings[name] = meaning
+        self.paths.extend([f"{path}.{part}" for part in meaning.parts] or [path])
+
+
+class ChangeReader:
+    """Reads the changes that one schema's messages hold; compiled once for a table's wanted columns.
+
+    Attributes:
+        anatomy: where the parts of the messages lie.
+        wanted: reads the row's columns.
+    """
+
+    __slots__ = ("_old", "_old_reader", "_reader", "anatomy", "wanted")
+
+    def __init__(self, schema: Any, anatomy: Anatomy, columns: Sequence[str], key: Sequence[str], zone: str) -> None:
+        """Compile for `columns`, `key` among them; `zone` is where readings without offset were made."""
+        self.anatomy = anatomy
+        prefix = f"{anatomy.row}." if anatomy.row else ""
+        self.wanted = ColumnReader(schema, prefix, columns, zone)
+        head = [anatomy.op, anatomy.deleted, anatomy.snapshot, anatomy.row, *anatomy.times, anatomy.server]
+        paths = [path for path in [*head, *anatomy.position.values()] if path]
+        self._reader: Reader = compile_reader(schema, [*paths, *self.wanted.paths])
+        self._old = ColumnReader(schema, "before.", key, zone) if anatomy.before else None
+        self._old_reader = compile_reader(schema, self._old.paths) if self._old is not None else None
+
+    @property
+    def unholdable(self) -> Mapping[str, str]:
+        """Name the wanted columns that no column can hold, and what they are."""
+        return self.wanted.unholdable
+
+    @property
+    def types(self) -> Mapping[str, ColumnType]:
+        """Say what the writer declares of each wanted column."""
+        return self.wanted.types
+
+    def read(self, joined: Joined, rows: Int64s) -> Changes:
+        """Read the messages that stand at `rows`."""
+        read = self._reader.read_joined(joined, rows)
+        columns, anatomy, height = read.columns, self.anatomy, len(rows)
+        position = read_positions(
+            anatomy.family,
+            {name: columns[path] for name, path in anatomy.position.items() if path in columns},
+            height,
+        )
+        if read.bad.any():
+            position.known[:, read.bad != 0] = False
+        return Changes(
+            read.bad,
+            read_operations(
+                columns.get(anatomy.op),
+                columns.get(anatomy.deleted),
+                columns.get(anatomy.row) if anatomy.row else None,
+                height,
+                anatomy.form is Form.FLATTENED,
+            ),
+            read_snapshots(columns.get(anatomy.snapshot), height),
+            position,
+            read_times([columns.get(path) for path in anatomy.times]),
+            self._servers(columns),
+            columns,
+            lambda: self.wanted.give(columns),
+        )
+
+    def read_old_key(self, joined: Joined, rows: Int64s) -> dict[str, pl.Series]:
+        """Read the key columns as the old row has them; off the hot path, for deletes whose own key lacks some."""
+        if self._old is None or self._old_reader is None:
+            return {}
+        read = self._old_reader.read_joined(joined, rows)
+        return {name: given.column for name, given in self._old.give(read.columns).items()}
+
+    def _servers(self, columns: Mapping[str, RawColumn]) -> Int64s | None:
+        column = columns.get(self.anatomy.server)
+        if column is None or not column.is_integer or self.anatomy.family is not Family.MYSQL:
+            return None
+        known = column.known()
+        return column.numbers() if known is None else np.where(known, column.numbers(), 0)

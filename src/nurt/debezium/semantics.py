@@ -1,0 +1,240 @@
+"""Give raw Avro columns the meaning that their writer declared: instants, dates, exact decimals, texts.
+
+The declared meaning is the schema's `connect.name`, else its Avro logical type. What comes out is what mapping
+expressions see: Int64, String, Boolean, Float64, Decimal(38, s), Datetime("us", UTC), Date, and Int64 microseconds
+for a time of day. A value without meaning in its type (infinity, a year that no datetime holds, NaN) is null.
+An unsigned 64-bit integer above 2^63 - 1 has already wrapped to a negative number in the connector's default mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import polars as pl
+
+from nurt.avro import ColumnType
+from nurt.columnar.types import Bools
+from nurt.debezium.decimals import decimals_of, variable_decimals_of
+from nurt.debezium.timestamps import INSTANT, dates_of, instants_of, parse_dates, parse_instants
+
+UNAVAILABLE = "__debezium_unavailable_value"
+"""What stands for a column that the source did not send since it had not changed.
+
+Source: Debezium `unavailable.value.placeholder`, its default; PostgreSQL's TOAST, Oracle's LOBs.
+"""
+
+_UNAVAILABLE_BYTES = pl.Series([UNAVAILABLE.encode()], dtype=pl.Binary)  # polars takes plain bytes for a sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One column with its meaning; arrays have the column's length, None stands for all False.
+
+    Attributes:
+        column: typed, in the same order.
+        unavailable: where the source did not send the value; null in `column`.
+        unfit: where a value is there that the type cannot hold; null in `column`.
+    """
+
+    column: pl.Series
+    unavailable: Bools | None = None
+    unfit: Bools | None = None
+
+
+Raw = tuple[pl.Series, ...]
+Converter = Callable[[Raw, ColumnType, str], Given]
+"""(columns as read, what the writer says of them, time zone) -> meaning."""
+
+
+class Form(StrEnum):
+    """What a column is, for those whose meaning compiled loops know too."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    DAY = "day"  # days since 1970
+    READING = "reading"  # of a wall clock, counted as if it were UTC
+    INSTANT = "instant"  # counted since 1970 UTC
+    ZONED = "zoned"  # text of an instant
+    DECIMAL = "decimal"  # unscaled big-endian bytes
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """How a column of one Avro type is to be read.
+
+    Attributes:
+        parts: paths below the column's own that must be read instead of it, for records that mean one value.
+        dtype: what comes out.
+        convert: makes it, from the column or its parts.
+        form: what it is, for loops over the raw column.
+        unit: a READING's or INSTANT's units per second, a DECIMAL's scale.
+    """
+
+    parts: tuple[str, ...]
+    dtype: pl.DataType
+    convert: Converter
+    form: Form = Form.OTHER
+    unit: int = 0
+
+
+def meaning_of(type_: ColumnType) -> Meaning | None:
+    """Say how a column is read; None when no column can hold it, as arrays, maps and geometries."""
+    by_name = _BY_CONNECT_NAME.get(type_.connect_name or "")
+    if by_name is not None and type_.avro in by_name[0]:
+        return by_name[1](type_)
+    by_logical = _BY_LOGICAL.get(type_.logical or "")
+    if by_logical is not None and type_.avro in by_logical[0]:
+        return by_logical[1](type_)
+    plain = _PLAIN.get(type_.avro)
+    return plain(type_) if plain is not None else None
+
+
+def _plain(dtype: pl.DataType, form: Form = Form.OTHER) -> Callable[[ColumnType], Meaning]:
+    meaning = Meaning((), dtype, lambda raw, _type, _zone: Given(raw[0].cast(dtype)), form)
+    return lambda _type: meaning
+
+
+def _converted(
+    dtype: pl.DataType, convert: Callable[[pl.Series, str], pl.Series], form: Form = Form.OTHER, unit: int = 0
+) -> Callable[[ColumnType], Meaning]:
+    meaning = Meaning((), dtype, lambda raw, _type, zone: Given(convert(raw[0], zone)), form, unit)
+    return lambda _type: meaning
+
+
+def _text(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+    column = raw[0]
+    held_back = column == UNAVAILABLE
+    if not held_back.any():
+        return Given(column)
+    held_back = held_back.fill_null(False)
+    return Given(column.set(held_back, None), held_back.to_numpy())
+
+
+def _bytes(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+    column, held_back = _held_back_bytes(raw[0])
+    return Given(column, held_back)
+
+
+def _held_back_bytes(column: pl.Series) -> tuple[pl.Series, Bools | None]:
+    held_back = (column == _UNAVAILABLE_BYTES).fill_null(False)
+    if not held_back.any():
+        return column, None
+    return column.to_frame().select(pl.when(~held_back).then(pl.first())).to_series(), held_back.to_numpy()
+
+
+def _floats(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+    column = raw[0].cast(pl.Float64)
+    strange = column.is_not_nan() & column.is_finite()
+    return Given(column if strange.all() else column.set(~strange, None))
+
+
+def _decimal(raw: Raw, type_: ColumnType, _zone: str) -> Given:
+    column, unfit = decimals_of(raw[0], type_.scale or 0)
+    return _without_held_back(raw[0], column, unfit)
+
+
+def _variable_decimal(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+    column, unfit = variable_decimals_of(raw[0], raw[1])
+    return _without_held_back(raw[1], column, unfit)
+
+
+def _without_held_back(raw: pl.Series, column: pl.Series, unfit: Bools) -> Given:
+    if not unfit.any():
+        return Given(column)
+    _, held_back = _held_back_bytes(raw)  # the placeholder is a number of 28 bytes: it is always among the unfit
+    return Given(column, held_back, unfit if held_back is None else unfit & ~held_back)
+
+
+def _bits(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+    """Read little-endian bits as an integer; columns of more than 63 bits do not fit where a higher one is set."""
+    column, held_back = _held_back_bytes(raw[0])
+    numbers = [None if bits is None else int.from_bytes(bits, "little") for bits in column]
+    fits = [number if number is None or number < 1 << 63 else None for number in numbers]
+    unfit = np.array([a is not b for a, b in zip(numbers, fits, strict=True)], dtype=np.bool_)
+    return Given(pl.Series(column.name, fits, dtype=pl.Int64), held_back, unfit if unfit.any() else None)
+
+
+def _decimal_meaning(type_: ColumnType) -> Meaning:
+    scale = type_.scale or 0
+    return Meaning((), pl.Decimal(38, scale if 0 <= scale <= 38 else 18), _decimal, Form.DECIMAL, scale)
+
+
+def _naive(units_per_second: int) -> Callable[[ColumnType], Meaning]:
+    return _converted(
+        INSTANT, lambda column, zone: instants_of(column, units_per_second, zone), Form.READING, units_per_second
+    )
+
+
+def _instant(units_per_second: int) -> Callable[[ColumnType], Meaning]:
+    return _converted(
+        INSTANT, lambda column, _zone: instants_of(column, units_per_second, None), Form.INSTANT, units_per_second
+    )
+
+
+_INTS, _TEXTS = frozenset({"int", "long"}), frozenset({"string", "enum"})
+_INT64, _STRING = pl.Int64(), pl.String()
+_MS, _US, _NS = 1_000, 1_000_000, 1_000_000_000
+
+_days = _converted(pl.Date(), lambda column, _zone: dates_of(column), Form.DAY)
+_times_of_ms = _converted(_INT64, lambda column, _zone: column * 1_000)
+_times_of_us = _plain(_INT64, Form.INTEGER)
+_times_of_ns = _converted(_INT64, lambda column, _zone: column // 1_000)
+_texts = lambda _type: Meaning((), _STRING, _text, Form.TEXT)  # noqa: E731
+_zoned = _converted(INSTANT, lambda column, zone: parse_instants(column, zone), Form.ZONED)
+
+_Table = dict[str, tuple[frozenset[str], Callable[[ColumnType], Meaning]]]
+
+_BY_CONNECT_NAME: _Table = {
+    "io.debezium.time.Date": (_INTS, _days),
+    "io.debezium.time.Timestamp": (_INTS, _naive(_MS)),
+    "io.debezium.time.MicroTimestamp": (_INTS, _naive(_US)),
+    "io.debezium.time.NanoTimestamp": (_INTS, _naive(_NS)),
+    "io.debezium.time.Time": (_INTS, _times_of_ms),
+    "io.debezium.time.MicroTime": (_INTS, _times_of_us),
+    "io.debezium.time.NanoTime": (_INTS, _times_of_ns),
+    "io.debezium.time.ZonedTimestamp": (_TEXTS, _zoned),
+    "io.debezium.time.IsoTimestamp": (_TEXTS, _zoned),
+    "io.debezium.time.IsoDate": (_TEXTS, _converted(pl.Date(), lambda column, _zone: parse_dates(column))),
+    "org.apache.kafka.connect.data.Date": (_INTS, _days),
+    "org.apache.kafka.connect.data.Timestamp": (_INTS, _naive(_MS)),
+    "org.apache.kafka.connect.data.Time": (_INTS, _times_of_ms),
+    "org.apache.kafka.connect.data.Decimal": (frozenset({"bytes", "fixed"}), _decimal_meaning),
+    "io.debezium.data.VariableScaleDecimal": (
+        frozenset({"record"}),
+        lambda _type: Meaning(("scale", "value"), pl.Decimal(38, 18), _variable_decimal),
+    ),
+    "io.debezium.data.Bits": (frozenset({"bytes", "fixed"}), lambda _type: Meaning((), _INT64, _bits)),
+}
+"""connect.name -> (Avro types, meaning). Names that are not here mean what their Avro type says: Json, Uuid, Xml,
+Enum, EnumSet, ZonedTime, IsoTime, Interval and Ltree are texts, Year and MicroDuration integers."""
+
+_BY_LOGICAL: _Table = {
+    "decimal": (frozenset({"bytes", "fixed"}), _decimal_meaning),
+    "date": (_INTS, _days),
+    "timestamp-millis": (_INTS, _instant(_MS)),
+    "timestamp-micros": (_INTS, _instant(_US)),
+    "timestamp-nanos": (_INTS, _instant(_NS)),
+    "local-timestamp-millis": (_INTS, _naive(_MS)),
+    "local-timestamp-micros": (_INTS, _naive(_US)),
+    "local-timestamp-nanos": (_INTS, _naive(_NS)),
+    "time-millis": (_INTS, _times_of_ms),
+    "time-micros": (_INTS, _times_of_us),
+}
+
+_PLAIN: dict[str, Callable[[ColumnType], Meaning]] = {
+    "boolean": _plain(pl.Boolean(), Form.BOOLEAN),
+    "int": _plain(_INT64, Form.INTEGER),
+    "long": _plain(_INT64, Form.INTEGER),
+    "float": lambda _type: Meaning((), pl.Float64(), _floats),
+    "double": lambda _type: Meaning((), pl.Float64(), _floats),
+    "string": _texts,
+    "enum": _texts,
+    "bytes": lambda _type: Meaning((), pl.Binary(), _bytes),
+    "fixed": lambda _type: Meaning((), pl.Binary(), _bytes),
+    "null": _plain(pl.Null()),
+}

@@ -1,0 +1,70 @@
+"""What goes in and out of a delivery's steps: messages read, rows mapped, and what is written down together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nurt.delivery.last_known import Record
+from nurt.delivery.mapping import Unmapped
+from nurt.model.delivery import PROFILES, Refusal, Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One published profile, order or figure: id in hex, where it stood on the topic, and its body; None: a tombstone.
+
+    `revision` is given where a tombstone has one.
+    """
+
+    subject: str
+    place: tuple[int, int]
+    revision: int | None
+    body: bytes | None
+    of: str = PROFILES
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """Wishes, and rows that could not be mapped: (profile, revision, object and fields concerned)."""
+
+    wishes: list[Wish]
+    failed: list[tuple[str, int, Unmapped]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A wish that waits for another try."""
+
+    wish: Wish
+    times: int
+    code: str
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, owners.
+
+    Attributes:
+        kept: messages to be mapped again one day; None: no more.
+        claims: (account, profile): true when it has the account, false when not any more.
+        listed: (account, order): true when it belongs there, false when not any more.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    parked: dict[str, tuple[Parked, float]] = field(default_factory=dict)
+    unparked: set[str] = field(default_factory=set)
+    refused: list[Refusal] = field(default_factory=list)
+    cured: set[str] = field(default_factory=set)
+    owners: dict[str, str | None] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, Message | None] = field(default_factory=dict)
+    claims: dict[tuple[str, str], bool] = field(default_factory=dict)
+    listed: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Count something."""
+        self.counts[what] = self.counts.get(what, 0) + number
+
+    def __bool__(self) -> bool:
+        some = (self.records, self.parked, self.unparked, self.refused, self.cured, self.owners, self.counts)
+        return any((*some, self.kept, self.claims, self.listed))

@@ -1,0 +1,346 @@
+"""Read what a destination is told: its objects, their keys and fields as SQL expressions over profiles.
+
+A preset gives the objects of a known receiver; what is written beside it replaces objects, fields and policies by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from nurt.delivery.diff import ObjectPlan, Parting
+from nurt.errors import ConfigurationError
+from nurt.mapping.sql.compile import BadExpression, compile_expression
+from nurt.mapping.sql.evaluate import evaluate, result_type, spread, wanted
+from nurt.mapping.types import Expression
+from nurt.mapping.yaml_lines import meant
+from nurt.model.delivery import LINK_SIGN, PROFILES, Fields, Row
+
+OBJECT_WORDS = (
+    *("type", "of", "key", "when", "each", "fields", "archived", "link", "parent", "needs_parent", "once", "options"),
+)
+POLICIES = ("when_gone", "when_merged", "when_erased")
+FAILED = "mapping_expression_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMapping:
+    """One object of a destination.
+
+    Attributes:
+        type: the receiver's name for it.
+        key_field: the receiver's field that holds the external id.
+        each: the list of a profile that gives a row an entry; None: one row a profile.
+        archived: fields of a row whose profile was merged, under the policy `archive`.
+        options: what only the destination's kind knows.
+    """
+
+    plan: ObjectPlan
+    type: str
+    key_field: str
+    key: Expression
+    when: Expression | None
+    each: str | None
+    fields: Mapping[str, Expression]
+    archived: Mapping[str, Expression]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its name in the mapping."""
+        return self.plan.name
+
+    @property
+    def written(self) -> list[str]:
+        """Name the receiver's fields that are written, without the key."""
+        return [*self.fields, *(name for name, _ in self.plan.parents)]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationMapping:
+    """One destination, as its section says; `options` are for its kind.
+
+    Attributes:
+        of: what an analytics store is told whole; empty where `objects` say it.
+    """
+
+    name: str
+    kind: str
+    objects: tuple[ObjectMapping, ...]
+    options: Mapping[str, Any]
+    of: tuple[str, ...] = ()
+
+    def object(self, name: str) -> ObjectMapping:
+        """Find an object."""
+        return next(one for one in self.objects if one.name == name)
+
+    def kinds(self) -> set[str]:
+        """Say what its objects are told: profiles, stock, orders."""
+        return {one.plan.of for one in self.objects}
+
+    def columns(self) -> set[str]:
+        """Name the columns of profiles that expressions speak of."""
+        own = [one for one in self.objects if one.plan.of == PROFILES]
+        return {name for one in own for each in _expressions(one) for name in each.columns}
+
+
+Schemas = Mapping[str | None, Mapping[str, pl.DataType]]
+"""By `each` (None: the profile itself): columns that an expression may name, with their types."""
+
+
+class Reader:
+    """Reads sections of one file and complains with the path of what is wrong.
+
+    Args:
+        kinds: by what objects are told, what their expressions may name.
+        prefixes: beginnings of columns of profiles that exist under any name, with their type.
+        of: what objects are told unless they say otherwise.
+    """
+
+    def __init__(
+        self,
+        file_name: str,
+        kinds: Mapping[str, Schemas],
+        prefixes: Mapping[str, pl.DataType],
+        of: str = PROFILES,
+    ) -> None:
+        self._file = file_name
+        self._of = of
+        self._kinds = kinds
+        self._prefixes = {PROFILES: prefixes}
+
+    def destination(self, name: str, written: Any, preset: Mapping[str, Any]) -> DestinationMapping:
+        """Read one destination, over what its preset says. Raises ConfigurationError."""
+        where = f"destinations.{name}"
+        section = self._section(written, where)
+        kind = section.get("kind") or preset.get("kind")
+        if not isinstance(kind, str):
+            raise self._wrong(where, "`kind` is missing", "name the receiver, for example `kind: webhook`")
+        objects: dict[str, dict[str, Any]] = {key: dict(value) for key, value in preset.get("objects", {}).items()}
+        for key, value in self._section(section.get("objects") or {}, f"{where}.objects").items():
+            if value is None:
+                objects.pop(key, None)
+                continue
+            own = self._section(value, f"{where}.objects.{key}")
+            before = objects.get(key, {})
+            merged = {**before, **own}
+            for part in ("fields", "archived", "options"):
+                both = {**before.get(part, {}), **(own.get(part) or {})}
+                merged[part] = {key: value for key, value in both.items() if value is not None}
+            objects[key] = merged
+        own_options = {key: value for key, value in section.items() if key not in ("kind", "preset", "objects")}
+        options = {**{k: v for k, v in preset.items() if k not in ("kind", "objects")}, **own_options}
+        kinds = {key: str(value.get("of", self._of)) for key, value in objects.items()}
+        mapped = tuple(self._object(key, value, f"{where}.objects.{key}", kinds) for key, value in objects.items())
+        return DestinationMapping(name, kind, mapped, options)
+
+    def _object(self, name: str, section: Mapping[str, Any], where: str, kinds: Mapping[str, str]) -> ObjectMapping:
+        known = (*OBJECT_WORDS, *POLICIES)
+        for word in section:
+            if word not in known:
+                raise self._wrong(where, f"unknown key `{word}`", f"known are {', '.join(known)}{meant(word, known)}")
+        of, names = kinds[name], list(kinds)
+        if of not in self._kinds:
+            raise self._wrong(where, f"`of: {of}`", f"choose one of {', '.join(self._kinds)}{meant(of, self._kinds)}")
+        schemas = self._kinds[of]
+        each = section.get("each")
+        if each not in schemas:
+            lists = [one for one in schemas if one]
+            raise self._wrong(where, f"`each: {each}`", f"name one of {', '.join(lists)}{meant(str(each), lists)}")
+        link = section.get("link")
+        if link is not None and (not isinstance(link, list) or len(link) != 2 or not {*link} <= {*names}):
+            raise self._wrong(where, "`link` joins no two objects", f"write `link: [a, b]` of {', '.join(names)}")
+        key = section.get("key")
+        if isinstance(key, str):
+            key = {"": key}
+        if link is not None and key is None:
+            key = {"": "id"}
+        if not isinstance(key, dict) or len(key) != 1:
+            raise self._wrong(where, "`key` is missing", "write `key: {receiver_field: expression}`")
+        ((key_field, key_text),) = key.items()
+        parents = self._parents(section.get("parent") or {}, name, f"{where}.parent", kinds)
+        far = self._far(link, name, where, kinds)
+        gone, merged, erased = (self._parting(section, policy, where, bool(link)) for policy in POLICIES)
+        plan = ObjectPlan(
+            name,
+            (link[0], link[1]) if link else None,
+            bool(section.get("once", False)),
+            str(key_text).strip() != "id" and not link,
+            gone,
+            merged,
+            erased,
+            of=of,
+            parents=parents,
+            needs_parent=bool(section.get("needs_parent", False)),
+            far=far,
+        )
+        scope = of, each
+        mapped = ObjectMapping(
+            plan,
+            str(section.get("type", name)),
+            key_field,
+            self._expression(key_text, scope, f"{where}.key"),
+            None if section.get("when") is None else self._expression(section["when"], scope, f"{where}.when"),
+            each,
+            self._expressions(section.get("fields") or {}, scope, f"{where}.fields"),
+            self._expressions(section.get("archived") or {}, (of, None), f"{where}.archived"),
+            section.get("options") or {},
+        )
+        if missing := [one for one in mapped.archived if one not in mapped.fields]:
+            raise self._wrong(
+                f"{where}.archived",
+                f"`{missing[0]}` is not among `fields`",
+                "give its value for live profiles there, so that a split takes it back",
+            )
+        return mapped
+
+    def _parents(self, section: Any, name: str, where: str, kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        written = self._section(section, where)
+        names = list(kinds)
+        before = [one for one in names[: names.index(name)] if kinds[one] == PROFILES]
+        for field_name, object_ in written.items():
+            if kinds[name] == PROFILES or object_ not in before:
+                raise self._wrong(
+                    f"{where}.{field_name}",
+                    f"{object_} is no row of the profile that {name} belongs to",
+                    f"under an object with `of: orders`, name one that stands before it: {', '.join(before) or 'none'}",
+                )
+        return tuple((str(field_name), str(object_)) for field_name, object_ in written.items())
+
+    def _far(self, link: Sequence[str] | None, name: str, where: str, kinds: Mapping[str, str]) -> str | None:
+        """Find the end of a link that is a row of the order's profile."""
+        if link is None or kinds[link[0]] == kinds[link[1]] == kinds[name]:
+            return None
+        if kinds[link[1]] != PROFILES or kinds[link[0]] != kinds[name] or kinds[name] == PROFILES:
+            raise self._wrong(
+                where, "`link` joins rows that do not hang together", "write `of: orders` and [order, contact]"
+            )
+        return link[1]
+
+    def _parting(self, section: Mapping[str, Any], policy: str, where: str, is_link: bool) -> Parting:
+        if is_link:
+            default = Parting.DELETE if policy == "when_gone" else Parting.KEEP
+        elif policy == "when_merged":
+            default = Parting.ARCHIVE if section.get("archived") else Parting.DELETE
+        else:
+            default = Parting.ERASE if policy == "when_erased" else Parting.KEEP
+        word = section.get(policy, default)
+        try:
+            return Parting(word)
+        except ValueError:
+            kinds = ", ".join(Parting)
+            raise self._wrong(where, f"`{policy}: {word}`", f"choose one of {kinds}{meant(str(word), kinds)}") from None
+
+    def _expressions(self, section: Any, scope: tuple[str, str | None], where: str) -> dict[str, Expression]:
+        fields = self._section(section, where)
+        return {str(name): self._expression(text, scope, f"{where}.{name}") for name, text in fields.items()}
+
+    def _expression(self, text: Any, scope: tuple[str, str | None], where: str) -> Expression:
+        try:
+            expression = compile_expression("true" if text is True else "false" if text is False else str(text))
+        except BadExpression as bad:
+            raise self._wrong(where, str(bad), "correct the expression") from None
+        of, each = scope
+        schema = dict(self._kinds[of][each])
+        prefixes = self._prefixes.get(of, {})
+        for name in sorted(expression.columns):
+            kind = schema.get(name) or next((t for p, t in prefixes.items() if name.startswith(p)), None)
+            if kind is None:
+                raise self._wrong(
+                    where, f"no column `{name}`", f"name one of {', '.join(sorted(schema))}{meant(name, schema)}"
+                )
+            schema[name] = kind
+        if result_type(spread(expression), pl.Schema(schema)) is None:
+            raise self._wrong(where, f"{text!r} cannot be evaluated over {of}", "check the types it compares")
+        return expression
+
+    def _section(self, written: Any, where: str) -> dict[str, Any]:
+        if not isinstance(written, dict):
+            raise self._wrong(where, f"it is {type(written).__name__}", "write a section of `key: value` lines")
+        return written
+
+    def _wrong(self, where: str, found: str, remedy: str) -> ConfigurationError:
+        return ConfigurationError(f"reading {self._file}: {where}: {found}; {remedy}")
+
+
+def _expressions(one: ObjectMapping) -> Iterable[Expression]:
+    yield one.key
+    if one.when is not None:
+        yield one.when
+    yield from one.fields.values()
+    yield from one.archived.values()
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """A row that an expression failed for: the profile's place in the frame, the object, the fields concerned."""
+
+    index: int
+    object: str
+    fields: tuple[str, ...]
+
+
+def map_rows(
+    mapping: DestinationMapping,
+    frames: Mapping[str | None, pl.DataFrame],
+    count: int,
+    archived: bool = False,
+    of: str = PROFILES,
+) -> tuple[list[list[Row]], list[Unmapped]]:
+    """Evaluate a destination's objects over profiles.
+
+    Args:
+        frames: by `each`; the column `index` says which profile a row is of.
+        archived: over merged profiles, what their archived rows hold (keys empty).
+        of: whose objects: of profiles, stock or orders.
+    Returns: for each of `count` profiles its rows in the order of the objects; and what could not be evaluated.
+    """
+    rows: list[list[Row]] = [[] for _ in range(count)]
+    failed: list[Unmapped] = []
+    for one in mapping.objects:
+        fields = one.archived if archived else one.fields
+        frame = frames.get(None if archived else one.each)
+        if frame is None or not frame.height or (archived and not fields) or one.plan.of != of or one.plan.far:
+            continue
+        if one.plan.link is not None and archived:
+            continue
+        for index, key, values, wrong in _evaluated(one, fields, frame, archived):
+            if wrong:
+                failed.append(Unmapped(index, one.name, wrong))
+            elif one.plan.link is not None:
+                ends = [next((row for row in rows[index] if row.object == end), None) for end in one.plan.link]
+                if all(ends):
+                    joined = LINK_SIGN.join(end.key for end in ends if end is not None)
+                    rows[index].append(Row(one.name, joined, {"linked": True}))
+            elif archived or key not in (None, ""):
+                rows[index].append(Row(one.name, key or "", values))
+    return rows, failed
+
+
+def _evaluated(
+    one: ObjectMapping, fields: Mapping[str, Expression], frame: pl.DataFrame, archived: bool
+) -> Iterable[tuple[int, str | None, Fields, tuple[str, ...]]]:
+    asked = [wanted(f"f:{name}", expression, pl.Null()) for name, expression in fields.items()]
+    if not archived:
+        asked.append(wanted("key", one.key, pl.Null()))
+        if one.when is not None:
+            asked.append(wanted("when", one.when, pl.Boolean()))
+    columns, failures = evaluate(frame, asked)
+    wrong: dict[int, list[str]] = {}
+    for name, guilty in failures.items():
+        for at in guilty:
+            wrong.setdefault(at, []).append(name.removeprefix("f:"))
+    keys = [None] * frame.height if archived else columns["key"].cast(pl.String).to_list()
+    passes = [True] * frame.height if archived or one.when is None else columns["when"].to_list()
+    names = list(fields)
+    values = (
+        zip(*(columns[f"f:{name}"].to_list() for name in names), strict=True) if names else iter([()] * frame.height)
+    )
+    for at, (index, key, passed, held) in enumerate(zip(frame["index"].to_list(), keys, passes, values, strict=True)):
+        if at in wrong:
+            yield index, None, {}, tuple(wrong[at])
+        elif passed:
+            yield index, key, dict(zip(names, held, strict=True)), ()

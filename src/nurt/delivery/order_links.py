@@ -1,0 +1,109 @@
+"""Orders and the profiles that they belong to: which row of which profile an order's row names, and since when.
+
+An order names its account, a profile its accounts; so merges and splits move accounts, and with them orders. Whoever
+says something writes it first and looks afterwards: an order lists itself under its account, then looks who has the
+account; a profile claims its accounts, then looks who is listed there. So one of the two sees the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from nurt.delivery.diff import ObjectPlan, Rules
+from nurt.delivery.last_known import Record
+from nurt.model.delivery import LINK_SIGN, Life, Row, Wish
+
+NOT_THERE = "parent_not_there_yet"
+WAITS_MAX = 7
+"""Times that a new order waits for its profile's row, before it goes without; a row that needs it waits on."""
+
+WAIT_S = 0.25
+WAIT_S_MAX = 600.0
+
+NOBODY = Record(revision=0)
+"""Stands for the profile of an order that belongs to no account."""
+
+
+def kinds_of_kin(plans: Iterable[ObjectPlan]) -> frozenset[str]:
+    """Say of what there are rows that name rows of profiles: orders, or nothing."""
+    return frozenset(plan.of for plan in plans if plan.parents or plan.far)
+
+
+def wait_s(times: int) -> float:
+    """Return how long an order waits for its profile's row, that waited so many times."""
+    return float(min(WAIT_S_MAX, WAIT_S * 2**times))
+
+
+def heads_of(wish: Wish, plans: Sequence[ObjectPlan]) -> dict[str, str]:
+    """Say by object which row of a profile its orders name: the first one."""
+    if wish.life is not Life.LIVE:
+        return {}
+    named = {object_ for plan in plans for _, object_ in plan.parents} | {plan.far for plan in plans if plan.far}
+    heads: dict[str, str] = {}
+    for row in wish.rows:
+        if row.object in named:
+            heads.setdefault(row.object, row.key)
+    return heads
+
+
+def concerned(record: Record, wish: Wish, heads: Mapping[str, str]) -> set[str]:
+    """Say whose orders must be looked at: all, when a row that they name changes or comes to be; else what moves."""
+    before, now = {*record.accounts}, {*wish.accounts} if wish.life is Life.LIVE else set()
+    if record.owing or heads != record.heads or any(_comes(record, *head) for head in heads.items()):
+        return before | now
+    return before ^ now
+
+
+def _comes(record: Record, object_: str, key: str) -> bool:
+    held = record.find(object_, key)
+    return held is None or not held.marks
+
+
+def complete(wish: Wish, rules: Rules, own: Record, parent: Record | None) -> tuple[Wish, bool]:
+    """Put into an order's rows what they name of its profile.
+
+    A row that is on its way keeps the orders that name it already, and gets no new ones before it is accepted.
+
+    Args:
+        own: what the receiver holds of the order.
+        parent: what it holds of the profile; None: it is not known whose the order is.
+    Returns: the wish, and whether a row that it should name may be there soon.
+    """
+    if wish.life is not Life.LIVE:
+        return wish, False
+    plans = {plan.name: plan for plan in rules.objects}
+    rows: list[Row] = []
+    waits = False
+    for row in wish.rows:
+        plan = plans[row.object]
+        held = own.find(row.object, row.key)
+        named: dict[str, str | None] = {}
+        for field, object_ in plan.parents:
+            key, is_there = head(parent, object_)
+            is_named = key is not None and held is not None and held.marks.get(field) == rules.marks.of(key)
+            named[field] = key if is_there or is_named else None
+            waits |= parent is None or (key is not None and named[field] is None)
+        if plan.needs_parent and None in named.values():
+            continue
+        rows.append(replace(row, fields={**row.fields, **named}) if named else row)
+    for plan in rules.objects:
+        if plan.far is None or plan.link is None or plan.of != wish.of:
+            continue
+        near = next((row for row in rows if row.object == plan.link[0]), None)
+        if near is None:
+            continue
+        key, is_there = head(parent, plan.far)
+        joined = None if key is None else near.key + LINK_SIGN + key
+        if joined is not None and (is_there or own.find(plan.name, joined) is not None):
+            rows.append(Row(plan.name, joined, {"linked": True}))
+        else:
+            waits |= parent is None or key is not None
+    return replace(wish, rows=tuple(rows)), waits
+
+
+def head(parent: Record | None, object_: str) -> tuple[str | None, bool]:
+    """Say which row orders name, and whether the receiver has accepted it."""
+    key = None if parent is None else parent.heads.get(object_)
+    held = parent.find(object_, key) if parent is not None and key is not None else None
+    return key, held is not None and bool(held.marks)

@@ -1,0 +1,163 @@
+"""Deliveries of what is not a profile: figures of stock and orders, read by their contracts.
+
+Every field of a contract is a column; a list of records is what `each` may name. A message is alive, a tombstone
+erases.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import fastavro
+import polars as pl
+
+from nurt.contracts import schemas
+from nurt.contracts.stock_messages import value_contract
+from nurt.delivery.journal import Mapped, Message
+from nurt.delivery.mapping import DestinationMapping, Schemas, map_rows
+from nurt.delivery.order_links import kinds_of_kin
+from nurt.delivery.read.bodies import WIRE_BYTES, OwnBodies, WriterSchemas
+from nurt.model.delivery import Life, Wish
+from nurt.model.raw import RawBatch
+from nurt.ports import WishReader
+
+CONTRACTS: Mapping[str, str] = {of: value_contract(f"nurt.{of}") for of in ("stock", "orders")}
+"""By the word of `of`."""
+
+ID = "id"
+ORDERS = "orders"
+FAILED_DELIVERIES = "failed_deliveries"
+FAILED = frozenset({"failed", "delivery_failed", "undelivered"})
+"""What shipments are called that did not reach anybody; an order's column says how many there are."""
+
+KINDS: Mapping[str, pl.DataType] = {
+    "string": pl.String(),
+    "long": pl.Int64(),
+    "int": pl.Int64(),
+    "boolean": pl.Boolean(),
+    "double": pl.Float64(),
+    "decimal": pl.Decimal(18, 4),
+    "timestamp-millis": pl.Datetime("us", "UTC"),
+    "timestamp-micros": pl.Datetime("us", "UTC"),
+    "date": pl.Date(),
+}
+
+
+def columns_of(of: str) -> Schemas:
+    """Say what expressions may name: fields of the record, and by `each` those of its lists beside them.
+
+    `id` is there always: an order's own, or one that is made of a figure's key.
+    """
+    fields = {field["name"]: field["type"] for field in schemas.load(CONTRACTS[of])["fields"]}
+    flat: dict[str, pl.DataType] = {ID: pl.String()}
+    if of == ORDERS:
+        flat[FAILED_DELIVERIES] = pl.Int64()
+    lists: dict[str | None, dict[str, pl.DataType]] = {}
+    for name, written in fields.items():
+        item = written.get("items") if isinstance(written, dict) else None
+        if isinstance(item, dict) and item.get("type") == "record":
+            lists[name] = {one["name"]: kind for one in item["fields"] if (kind := kind_of(one["type"])) is not None}
+        elif (kind := kind_of(written)) is not None:
+            flat[name] = kind
+    return {None: flat, **{name: {**flat, **columns} for name, columns in lists.items()}}
+
+
+def kind_of(written: Any) -> pl.DataType | None:
+    """Say what type a field of a contract has as a column; None: a list or a record."""
+    if isinstance(written, list):
+        return next((kind_of(branch) for branch in written if branch != "null"), None)
+    word = written.get("logicalType") or written.get("type") if isinstance(written, dict) else written
+    return KINDS.get(word) if isinstance(word, str) else None
+
+
+class ContractBodies:
+    """Reads messages of one contract; a body stays in its wire format."""
+
+    def __init__(self, of: str) -> None:
+        self._of = of
+
+    def messages(self, batch: RawBatch) -> list[Message]:
+        """Read a batch; whoever has no id of its own is named by the hash of its key."""
+        rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
+        return [
+            Message(self._subject(key[WIRE_BYTES:]), (int(partition), int(offset)), None, value or None, self._of)
+            for partition, offset, key, value in rows
+            if key is not None
+        ]
+
+    def _subject(self, key: bytes) -> str:
+        return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
+
+
+class OwnSchemas:
+    """Schemas of one contract by its version, as messages that are kept in Redis name it."""
+
+    def __init__(self, contract: str) -> None:
+        self._contract = contract
+
+    def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
+        """See ports.SchemaRegistry."""
+        return schemas.load(f"{self._contract}-value.v{schema_id}")
+
+
+class ContractWishes:
+    """Says what messages of a contract ask of one destination; implements ports.WishReader."""
+
+    def __init__(self, mapping: DestinationMapping, of: str, writers: WriterSchemas | None) -> None:
+        self._mapping = mapping
+        self._columns = columns_of(of)
+        self._bodies = OwnBodies(CONTRACTS[of], writers)
+        self._schema = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
+        self._of = of
+        self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == of}
+        self._kin = of in kinds_of_kin([one.plan for one in mapping.objects])
+
+    def of(self, messages: Sequence[Message]) -> Mapped:
+        """See ports.WishReader."""
+        newest = list({message.subject: message for message in messages}.values())
+        said = [message for message in newest if message.body is not None]
+        gone = [one for one in newest if one.body is None]
+        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED, of=self._of) for one in gone]
+        records = [{**self._read(one.body or b""), ID: one.subject} for one in said]
+        if self._of == ORDERS:
+            for record in records:
+                record[FAILED_DELIVERIES] = sum(one["status"] in FAILED for one in record["shipments"])
+        flat = pl.DataFrame(records, schema=dict(self._columns[None]), strict=False).with_row_index("index")
+        frames: dict[str | None, pl.DataFrame] = {None: flat.with_columns(pl.col("index").cast(pl.Int64))}
+        for name in self._lists:
+            assert name is not None
+            own = {column: kind for column, kind in self._columns[name].items() if column not in self._columns[None]}
+            items = [{**item, "index": at} for at, record in enumerate(records) for item in record[name]]
+            child = pl.DataFrame(items, schema={**own, "index": pl.Int64}, strict=False)
+            frames[name] = child.join(frames[None], on="index", how="inner", maintain_order="left")
+        rows, failed = map_rows(self._mapping, frames, len(said), of=self._of)
+        skipped = {one.index for one in failed}
+        for at, (message, record) in enumerate(zip(said, records, strict=True)):
+            if at not in skipped:
+                accounts = (record["account"],) if self._kin and record.get("account") else ()
+                who = (message.subject, record["revision"], message.place, Life.LIVE)
+                wishes.append(Wish(*who, tuple(rows[at]), of=self._of, accounts=accounts))
+        return Mapped(wishes, [(said[one.index].subject, records[one.index]["revision"], one) for one in failed])
+
+    def _read(self, value: bytes) -> dict[str, Any]:
+        record: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self._bodies.body(value)), self._schema)
+        return record
+
+
+class MixedWishes:
+    """Says what messages of several kinds ask of one destination; implements ports.WishReader."""
+
+    def __init__(self, readers: Mapping[str, WishReader]) -> None:
+        self._readers = readers
+
+    def of(self, messages: Sequence[Message]) -> Mapped:
+        """See ports.WishReader."""
+        mapped = Mapped([], [])
+        for kind, reader in self._readers.items():
+            some = reader.of([message for message in messages if message.of == kind])
+            mapped.wishes.extend(some.wishes)
+            mapped.failed.extend(some.failed)
+        return mapped

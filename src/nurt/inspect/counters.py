@@ -1,0 +1,141 @@
+"""Count what is stored: message counts, the heads of all places, what waits, how many things of each kind there are.
+
+Reads only, and nothing personal: names of topics and systems, outcomes, reasons, numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from nurt.adapters.redis.errors import naming_failures
+from nurt.model.entities import BY_CODE
+from nurt.model.fence import Head
+from nurt.model.keys import Keys
+
+SCAN_COUNT = 2_000
+OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
+"""Where a message ends; every message that was read ends in exactly one of them."""
+
+LACKING = "lacking"
+"""Outcome of rows, counted as folded, too, that lack a value which their source did not send again."""
+REQUEUED = "requeued"
+"""An outcome beside the others: taken out of quarantine and read again, as a message of its own."""
+
+_KINDS: Mapping[bytes, str] = {
+    b"o": "orders",
+    b"a": "accounts",
+    b"m": "memberships",
+    b"d": "identifiers",
+    b"g": "components",
+    b"p": "profile_members",
+    b"f": "profiles",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many messages of a topic (once folded: of a system's entity) ended in one place."""
+
+    topic: str
+    outcome: str
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far the state is and what waits in it.
+
+    Attributes:
+        heads: place -> head, for every place that has one.
+        owed: profiles to be said again should the next run begin now.
+        due: profiles that the clock changes some day.
+        quarantined: messages in quarantine.
+        memory_bytes: of the whole server.
+        keys: of the whole server's database.
+    """
+
+    heads: Mapping[str, Head]
+    owed: int
+    due: int
+    quarantined: int
+    memory_bytes: int
+    keys: int
+
+
+def totals(counts: Sequence[Count]) -> dict[str, int]:
+    """Add counts up by outcome; `messages` is the sum of those in which a message ends."""
+    by_outcome = dict.fromkeys(OUTCOMES, 0)
+    for count in counts:
+        by_outcome[count.outcome] = by_outcome.get(count.outcome, 0) + count.messages
+    return {"messages": sum(by_outcome[outcome] for outcome in OUTCOMES), **by_outcome}
+
+
+class Tally:
+    """Reads one deployment's figures; `client` gives bytes. A server that is away is a ConnectionFailed."""
+
+    def __init__(self, client: Redis, keys: Keys, realms: Sequence[str]) -> None:
+        self._client = client
+        self._keys = keys
+        shards = [keys.shard_place(shard) for shard in range(keys.shards)]
+        self._places = [*shards, *[keys.realm_place(realm) for realm in realms]]
+
+    def counts(self) -> list[Count]:
+        """Read the message counts, in order of topic, outcome and reason."""
+        with naming_failures(self._client):
+            held: Any = self._client.hgetall(self._keys.named("counts"))
+        counts = []
+        for name, messages in held.items():
+            topic, outcome, reason = name.decode().split("\x1f")
+            counts.append(Count(topic, outcome, reason, int(messages)))
+        return sorted(counts, key=lambda count: (count.topic, count.outcome, count.reason))
+
+    def figures(self) -> Figures:
+        """Read heads, what is owed and due, and what the server says of its memory."""
+        pipe = self._client.pipeline(transaction=False)
+        for place in self._places:
+            pipe.get(place + b"h")
+            pipe.zcard(place + b"w")
+            pipe.zcard(place + b"u")
+        pipe.zcard(self._keys.named("quarantine"))
+        with naming_failures(self._client):
+            *replies, quarantined = pipe.execute()
+            memory: Any = self._client.info("memory")
+            keys = int(self._client.dbsize())
+        heads = {place.decode(): Head.decode(value) for place, value in zip(self._places, replies[::3], strict=True)}
+        return Figures(
+            {place: head for place, head in heads.items() if head is not None},
+            sum(replies[1::3]),
+            sum(replies[2::3]),
+            quarantined,
+            int(memory["used_memory"]),
+            keys,
+        )
+
+    def kinds(self, told: Callable[[int], None] = lambda _keys: None) -> dict[str, int]:
+        """Count things of each kind by walking over every key of the deployment; slow where there are many.
+
+        `told` hears how many keys were seen.
+        """
+        names = [*(f"rows_{entity.kind}" for entity in BY_CODE.values()), *_KINDS.values()]
+        found: dict[str, int] = dict.fromkeys(names, 0)
+        with naming_failures(self._client):
+            for seen, key in enumerate(self._client.scan_iter(match=self._keys.prefix + b"{*", count=SCAN_COUNT), 1):
+                if (kind := _kind(key)) is not None:
+                    found[kind] += 1
+                if seen % SCAN_COUNT == 0:
+                    told(seen)
+        return {kind: number for kind, number in found.items() if number}
+
+
+def _kind(key: bytes) -> str | None:
+    """Read the kind of a key: `<prefix>{<place>}<kind><16 bytes>`; None for what is no thing of ours."""
+    rest = key[key.index(b"}") + 1 :]
+    if rest[:1] == b"r" and len(rest) == 18:
+        entity = BY_CODE.get(rest[1])
+        return None if entity is None else f"rows_{entity.kind}"
+    return _KINDS.get(rest[:1]) if len(rest) == 17 else None

@@ -1,0 +1,229 @@
+"""Look at what is stored: a profile by anything that points at it, and why its accounts are one customer.
+
+Off the hot path, reads only, and from any process: the folds go on meanwhile, so what two reads give may lie a
+micro-batch apart.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+from redis import Redis
+
+from nurt.inspect.profile_reader import read_profile
+from nurt.model.keys import Keys
+from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile
+from nurt.model.units import Day
+from nurt.normalise.context import KIND_END, FoldContext
+from nurt.normalise.identifiers import normalise_column
+from nurt.profiles.golden_record.aggregates import order_figures
+from nurt.profiles.golden_record.write import IDENTIFIERS
+from nurt.profiles.identity.resolve import COMPONENTS, HELD, MEMBER, MEMBERS, MEMBERSHIPS, split_links
+from nurt.rows.child_tables import ACCOUNT_SLOTS, HEAD_PART
+from nurt.state.table import OWNER, Table
+
+STATES = {LIVE: "live", REDIRECT: "redirect", ERASED: "erased"}
+REDIRECTS_MAX = 1_000
+"""How far redirects are followed; each merge adds one, and a circle is no answer."""
+
+EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """A normalised value that points at a person or firm, with the realm in which it does."""
+
+    realm: str
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One identifier, and the accounts that hold it: what makes them one customer when they are several."""
+
+    kind: str
+    value: str
+    accounts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One system's view of the customer, with its own figures (one for every currency and market)."""
+
+    account: bytes
+    system: str
+    entity: str
+    key: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    orders: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileView:
+    """A profile as it is kept, and why.
+
+    Attributes:
+        trail: profiles that were asked for or passed on the way here, oldest first; empty when it was found at once.
+        state: live, redirect (its heir is not there yet) or erased.
+        due: the next day that the clock changes it.
+        content: as published; empty when erased.
+        accounts: in the order of their ids; the first is the anchor that the profile is named after.
+        links: every identifier of the accounts; those of several accounts first.
+    """
+
+    profile: bytes
+    trail: tuple[bytes, ...]
+    state: str
+    revision: int
+    due: date | None
+    content: Mapping[str, Any]
+    accounts: tuple[AccountView, ...]
+    links: tuple[Link, ...]
+
+
+class ReadModel:
+    """Reads one deployment's state.
+
+    Args:
+        client: gives bytes.
+        keys: of the deployment.
+        context: of the deployment; its realms are where identifiers are looked for.
+    """
+
+    def __init__(self, client: Redis, keys: Keys, context: FoldContext) -> None:
+        self._client = client
+        self._keys = keys
+        self._context = context
+        self._realms = sorted(set(context.realm.values()) | {"default"})
+
+    def profile(self, profile: bytes) -> ProfileView | None:
+        """Find a profile by its id, following redirects; None when there never was one."""
+        trail: list[bytes] = []
+        while True:
+            kept = KeptProfile.decode(self._get(self._keys.of(b"f", [profile]))[0])
+            content = read_profile(kept.body, kept.version) if kept is not None and kept.body else {}
+            heir = content.get("redirect_to")
+            if heir is None or bytes.fromhex(heir) in trail or len(trail) == REDIRECTS_MAX:
+                break
+            trail.append(profile)
+            profile = bytes.fromhex(heir)
+        if kept is None:
+            return None
+        due = date.fromordinal(EPOCH_DAY + kept.due) if kept.due >= 0 else None
+        accounts = self._accounts(content, profile) if kept.state == LIVE else ()
+        return ProfileView(
+            profile, tuple(trail), STATES[kept.state], kept.revision, due, content, accounts, shared_links(accounts)
+        )
+
+    def profile_of_account(self, account: bytes) -> bytes | None:
+        """Find the profile that an account is in."""
+        values = self._get([key for realm in self._realms for key in self._keys.in_realm(b"m", realm, [account])])
+        rows = MEMBERSHIPS.unpack(values)
+        found = rows.filter(pl.col("part") == MEMBER)["profile"].to_list()
+        return found[0] if found else None
+
+    def profiles_of_key(self, system: str, entity: str, key: Sequence[str]) -> list[bytes]:
+        """Find the profile of a system's native key."""
+        found = self.profile_of_account(self._context.ids.one("\x1f".join((system, entity, *key))))
+        return [] if found is None else [found]
+
+    def profiles_of_identifier(self, text: str, kind: str | None = None) -> list[tuple[bytes, Identifier]]:
+        """Find the profiles that an identifier points at, read as every kind (or one) and in every realm.
+
+        A phone or tax id without a country is tried in the country of every system. A profile is named once.
+        """
+        candidates = [
+            Identifier(realm, each, value) for each, value in self.readings(text, kind) for realm in self._realms
+        ]
+        if not candidates:
+            return []
+        names = [f"identifier\x1f{one.realm}\x1f{one.kind}\x1f{one.value}" for one in candidates]
+        ids = self._context.ids.of(pl.Series(names, dtype=pl.String)).to_list()
+        keys = [
+            key
+            for one, named in zip(candidates, ids, strict=True)
+            for key in self._keys.in_realm(b"d", one.realm, [named])
+        ]
+        found: dict[bytes, Identifier] = {}
+        for one, value in zip(candidates, self._get(keys), strict=True):
+            if value is not None:
+                found.setdefault(value[16:32], one)
+        return list(found.items())
+
+    def readings(self, text: str, kind: str | None = None) -> list[tuple[str, str]]:
+        """Say what a text is when it is read as an identifier: (kind, normalised value), each once."""
+        kinds = [kind] if kind is not None else [*IDENTIFIERS, *self._context.identifier_rules]
+        countries = pl.Series([None, *sorted(set(self._context.country.values()))], dtype=pl.String)
+        texts = pl.Series([text] * len(countries), dtype=pl.String)
+        return [
+            (each, value)
+            for each in dict.fromkeys(kinds)
+            for value in dict.fromkeys(normalise_column(each, texts, countries, self._context.identifier_rules))
+            if value is not None
+        ]
+
+    def _accounts(self, content: Mapping[str, Any], profile: bytes) -> tuple[AccountView, ...]:
+        realm = content.get("realm", "default")
+        members = _rows(MEMBERS, self._get(self._keys.in_realm(b"p", realm, [profile])))
+        accounts: list[bytes] = [row["id"] for row in members if row["part"] == HELD]
+        if not accounts:
+            return ()
+        links = self._links_of(realm, accounts[0])
+        values = self._get([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
+        slots = ACCOUNT_SLOTS.unpack(values[: len(accounts)])
+        heads = {row[OWNER]: row for row in slots.filter(pl.col("part") == HEAD_PART).iter_rows(named=True)}
+        as_of = Day(content["as_of"].toordinal() - EPOCH_DAY)
+        figures = order_figures(values[len(accounts) :], as_of)
+        return tuple(
+            AccountView(
+                account,
+                heads[owner]["system"] if owner in heads else "",
+                (heads[owner]["entity"] or "") if owner in heads else "",
+                tuple((heads[owner]["key"] or "").split("\x1f")) if owner in heads else (),
+                links.get(account, ()),
+                tuple(figures[owner]),
+            )
+            for owner, account in enumerate(accounts)
+        )
+
+    def _links_of(self, realm: str, anchor: bytes) -> dict[bytes, tuple[tuple[str, str], ...]]:
+        """Read the links of every account in the component of one."""
+        membership = _rows(MEMBERSHIPS, self._get(self._keys.in_realm(b"m", realm, [anchor])))
+        components = [row["component"] for row in membership if row["part"] == MEMBER]
+        if not components:
+            return {}
+        rows = _rows(COMPONENTS, self._get(self._keys.in_realm(b"g", realm, components)))
+        return {row["account"]: _pairs(row["links"]) for row in rows}
+
+    def _get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Read keys of any place; a pipeline of MGETs would be refused by a Cluster, single GETs are not."""
+        pipe = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipe.get(key)
+        values: list[bytes | None] = pipe.execute()
+        return values
+
+
+def shared_links(accounts: Iterable[AccountView]) -> tuple[Link, ...]:
+    """List the identifiers of accounts: those that join most accounts first."""
+    holders: dict[tuple[str, str], list[bytes]] = defaultdict(list)
+    for account in accounts:
+        for link in account.links:
+            holders[link].append(account.account)
+    links = [Link(kind, value, tuple(held)) for (kind, value), held in holders.items()]
+    return tuple(sorted(links, key=lambda link: (-len(link.accounts), link.kind, link.value)))
+
+
+def _pairs(text: str | None) -> tuple[tuple[str, str], ...]:
+    cut = (link.partition(KIND_END) for link in split_links(text or ""))
+    return tuple((kind, value) for kind, _, value in cut)
+
+
+def _rows(table: Table, values: Sequence[bytes | None]) -> list[dict[str, Any]]:
+    return list(table.unpack(values).iter_rows(named=True))

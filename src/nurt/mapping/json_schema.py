@@ -1,0 +1,154 @@
+"""Write the JSON Schema of mapping files, for editors, from the tables that the checker reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, TYPE_MEANINGS
+from nurt.mapping.sections import KIND_WORD
+from nurt.mapping.topics import PARTS_MAX
+from nurt.mapping.words import (
+    CHOSEN_FIELDS,
+    FILE_WORDS,
+    IDENTIFIER_WORDS,
+    PROFILE_WORDS,
+    RULES,
+    STEPS,
+    STOCK_CHANNEL_WORDS,
+    STOCK_LOCATION_WORDS,
+    STOCK_MARKET_WORDS,
+    STOCK_WORDS,
+    SYSTEM_WORDS,
+    TOPIC_WORDS,
+    Shape,
+    Word,
+)
+from nurt.model.entities import ENTITIES, Entity
+
+Schema = dict[str, Any]
+
+_SQL: Schema = {"type": ["string", "number", "boolean"], "description": "An SQL expression over the row's columns."}
+_PART: Schema = {
+    "anyOf": [
+        {"type": "string", "description": "A column."},
+        {"type": "object", "properties": {"sql": _SQL}, "required": ["sql"], "additionalProperties": False},
+    ]
+}
+_TEXT: Schema = {"type": ["string", "number"]}
+
+
+def mapping_json_schema() -> Schema:
+    """Return the schema of a mapping file (JSON Schema, draft 2020-12)."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "nurt mapping",
+        "description": "What the tables of the source systems mean. The manual is docs/mapping.md.",
+        **_section(
+            FILE_WORDS,
+            {
+                "systems": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/system"}},
+                "topics": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/topic"}},
+                "profile": _section(PROFILE_WORDS, {"rules": _rules()}),
+                "identifiers": {
+                    "type": "object",
+                    "propertyNames": {"pattern": f"^{KIND_WORD.pattern}$"},
+                    "additionalProperties": _section(IDENTIFIER_WORDS, {"normalise": _names(STEPS)}),
+                },
+                "stock": _stock(),
+            },
+        ),
+        "patternProperties": {"^x-": {"description": "Not read: a place for YAML anchors."}},
+        "$defs": {
+            "reference": {"anyOf": [_PART, {"type": "array", "items": _PART, "minItems": 1, "maxItems": PARTS_MAX}]},
+            "system": _section(SYSTEM_WORDS, {"priority": {"type": "integer", "minimum": 0}}),
+            "topic": _topic(),
+        },
+    }
+
+
+def _section(words: dict[str, Word], shapes: dict[str, Schema]) -> Schema:
+    """Describe a section of these words; a word without a shape of its own is text."""
+    properties: Schema = {}
+    for name, word in words.items():
+        shape = dict(shapes.get(name, _TEXT))
+        if word.pattern is not None:
+            shape = {"type": "string", "pattern": f"^{word.pattern}$"}
+        properties[name] = {**shape, "description": word.meaning}
+    section: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    required = [name for name, word in words.items() if word.required]
+    return {**section, "required": required} if required else section
+
+
+def _stock() -> Schema:
+    shapes: dict[Shape, Schema] = {
+        Shape.TEXT: _TEXT,
+        Shape.NUMBER: {"type": "integer", "minimum": 0},
+        Shape.QUANTITY: {"type": "number", "minimum": 0},
+        Shape.LIST: {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+    }
+
+    def of(words: dict[str, Word], sections: dict[str, Schema]) -> Schema:
+        return _section(words, {name: shapes.get(word.shape, {}) for name, word in words.items()} | sections)
+
+    parts = {"locations": STOCK_LOCATION_WORDS, "channels": STOCK_CHANNEL_WORDS, "markets": STOCK_MARKET_WORDS}
+    return of(STOCK_WORDS, {name: {"type": "object", "additionalProperties": of(w, {})} for name, w in parts.items()})
+
+
+def _topic() -> Schema:
+    columns: Schema = {"type": "string"}
+    section = _section(
+        TOPIC_WORDS,
+        {
+            "match": {"type": "string"},
+            "entity": {"enum": list(ENTITIES)},
+            "key": {"$ref": "#/$defs/reference"},
+            "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
+            "where": _SQL,
+            "fields": {"type": "object", "additionalProperties": _SQL},
+            "identifiers": {
+                "type": "object",
+                "propertyNames": {"pattern": f"^{KIND_WORD.pattern}$"},
+                "additionalProperties": {"anyOf": [_SQL, {"type": "array", "items": _SQL}]},
+            },
+            "optional": {"anyOf": [columns, {"type": "array", "items": columns}]},
+        },
+    )
+    return {**section, "allOf": [_of_kind(entity) for entity in ENTITIES.values()]}
+
+
+def _of_kind(entity: Entity) -> Schema:
+    """Describe what a topic has when its entity is this one."""
+    fields = {
+        name: {**_SQL, "description": f"{MEANINGS[entity.kind][name]} ({TYPE_MEANINGS[field_type]})"}
+        for name, field_type in entity.fields.items()
+    }
+    properties: Schema = {
+        "fields": {
+            "type": "object",
+            "description": ENTITY_MEANINGS[entity.kind],
+            "properties": fields,
+            "additionalProperties": False,
+        }
+    }
+    if not entity.parents:
+        properties["parent"] = False
+    if entity.kind != "customer":
+        properties["identifiers"] = False
+    then: Schema = {"properties": properties}
+    if entity.parent_required:
+        then["required"] = ["parent"]
+    return {"if": {"properties": {"entity": {"const": entity.kind}}, "required": ["entity"]}, "then": then}
+
+
+def _rules() -> Schema:
+    return {
+        "type": "object",
+        "properties": {name: _names(RULES) for name in CHOSEN_FIELDS},
+        "additionalProperties": False,
+    }
+
+
+def _names(meanings: dict[str, str]) -> Schema:
+    """Describe a name, or a list of names, out of a table."""
+    one: Schema = {"anyOf": [{"const": name, "description": meaning} for name, meaning in meanings.items()]}
+    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}

@@ -1,0 +1,91 @@
+"""Read a mapping: what the tables of the source systems mean.
+
+The text comes in and checked values come out; reading the file is the caller's. docs/mapping.md is the manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Of
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from nurt.errors import ConfigurationError
+from nurt.mapping.sections import read_identifier_rules, read_rules, read_systems
+from nurt.mapping.stock import read_stock
+from nurt.mapping.topics import read_topics
+from nurt.mapping.types import Expression, Mapping, Parent, Reference, System, TopicMapping
+from nurt.mapping.words import CHOSEN_FIELDS, DEFAULT_RULES, FILE_WORDS
+from nurt.mapping.yaml_lines import Complaints, compose, section
+from nurt.model.stock_plan import StockPlan
+
+__all__ = ["Expression", "Mapping", "Parent", "Reference", "System", "TopicMapping", "join_mappings", "load_mapping"]
+
+T = TypeVar("T")
+
+
+def load_mapping(text: str, file_name: str) -> Mapping:
+    """Check and compile the text of a mapping file; `file_name` is only for messages.
+
+    Raises ConfigurationError that lists every mistake as `file:line: what was found (what was expected)`.
+    """
+    complaints = Complaints(file_name)
+    node = compose(text, complaints)
+    values = section(node, "mapping", FILE_WORDS, complaints, ignored="x-") if node is not None else {}
+    systems = read_systems(values["systems"], complaints) if "systems" in values else {}
+    rules = read_rules(values.get("profile"), complaints)
+    identifier_rules = read_identifier_rules(values.get("identifiers"), complaints)
+    topics = read_topics(values["topics"], systems, set(identifier_rules), complaints) if "topics" in values else ()
+    stock = read_stock(values.get("stock"), complaints)
+    complaints.raise_all()
+    topics = tuple(replace(rule, mapping=replace(rule.mapping, file_name=file_name)) for rule in topics)
+    return Mapping(file_name, systems, topics, rules, identifier_rules, stock)
+
+
+def join_mappings(mappings: Sequence[Mapping]) -> Mapping:
+    """Make one mapping of several files, each of which stands by itself; topics are matched in their order.
+
+    Raises ConfigurationError when two files say different things of one name.
+    """
+    first, *others = mappings
+    joined = first
+    for other in others:
+        joined = replace(
+            joined,
+            file_name=f"{joined.file_name}, {other.file_name}",
+            systems=_united(joined, other, "systems", joined.systems, other.systems),
+            topics=(*joined.topics, *other.topics),
+            rules=_united(joined, other, "profile rules", _said(joined.rules), _said(other.rules), DEFAULT_RULES_OF),
+            identifier_rules=_united(joined, other, "identifiers", joined.identifier_rules, other.identifier_rules),
+            stock=_either(joined, other),
+            _known={},
+        )
+    return joined
+
+
+DEFAULT_RULES_OF = dict.fromkeys(CHOSEN_FIELDS, DEFAULT_RULES)
+
+
+def _said(rules: Of[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    return {name: chosen for name, chosen in rules.items() if chosen != DEFAULT_RULES}
+
+
+def _united(
+    one: Mapping, other: Mapping, what: str, left: Of[str, T], right: Of[str, T], default: Of[str, T] | None = None
+) -> dict[str, T]:
+    for name in left.keys() & right.keys():
+        if left[name] != right[name]:
+            raise ConfigurationError(
+                f"reading the mappings {one.file_name} and {other.file_name}: `{what}` says two things of {name!r} "
+                "(expected one); say it in one file, or the same in both"
+            )
+    return {**(default or {}), **left, **right}
+
+
+def _either(one: Mapping, other: Mapping) -> StockPlan | None:
+    if one.stock is not None and other.stock is not None and one.stock != other.stock:
+        raise ConfigurationError(
+            f"reading the mappings {one.file_name} and {other.file_name}: both have `stock` (expected one of them); "
+            "say it in one file"
+        )
+    return one.stock if one.stock is not None else other.stock

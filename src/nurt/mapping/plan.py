@@ -1,0 +1,225 @@
+"""Compile a topic's mapping for rows of one schema: what to evaluate, how to convert it, and what cannot work there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import polars as pl
+
+from nurt.mapping.convert import Conversion, conversion, plain_text
+from nurt.mapping.sql.evaluate import Wanted, result_type, spread, wanted
+from nurt.mapping.types import Expression, Reference, TopicMapping
+from nurt.model.entities import ENTITIES, FieldType
+
+PLANS_MAX = 4096
+"""Compiled plans that are kept: topics times writer schemas."""
+
+KEY_SEPARATOR = "\x1f"
+WHERE = "where"
+IDENTIFIER = "identifier "
+
+_STAND_INS = (pl.Null(), pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Datetime("us", "UTC"), pl.Date())
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One expression to evaluate and convert: a field, `where`, or an extra identifier."""
+
+    name: str
+    wanted: Wanted
+    convert: Conversion
+    value: pl.Expr | None  # over the result, both under the step's name; None: the result is the value
+    columns: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyText:
+    """A native key as text: parts joined by U+001F, null when any part is null."""
+
+    parts: tuple[Wanted, ...]
+    text: pl.Expr  # over the evaluated parts, named key
+    id_text: pl.Expr  # over the text: what the row's id is made of
+    id_prefix: bytes  # what stands before the text there
+    refused: pl.Expr | None  # over the evaluated parts: a part that is no key
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is the same for all rows of one topic and schema."""
+
+    key: KeyText | None
+    parents: tuple[KeyText, ...]
+    where: Step | None
+    steps: tuple[Step, ...]
+    stand_ins: dict[str, pl.DataType]  # optional columns that these rows lack, with the type that they are null of
+    broken_key: str | None  # why no row can be read
+    broken: tuple[str, ...]  # why no upsert can be read
+
+
+@lru_cache(maxsize=PLANS_MAX)
+def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) -> Plan:
+    """Compile a topic's mapping for rows with these columns."""
+    schema = pl.Schema(columns)
+    stand_ins = _stand_ins(topic, schema)
+    schema = pl.Schema({**schema, **stand_ins})
+    zone = topic.system.timezone
+    broken: list[str] = []
+    key_broken: list[str] = []
+    owner = topic.system.name
+    key = _key_text("key", topic.key, (owner, topic.name), schema, key_broken)
+    parents = [
+        _key_text(f"parent {parent.name}", parent.reference, (owner, parent.name), schema, broken)
+        for parent in topic.parents
+    ]
+    where = None
+    if topic.where is not None:
+        where = _step(WHERE, topic.where, FieldType.BOOL, schema, zone, broken)
+    types = ENTITIES[topic.kind].fields
+    steps = [_step(name, expression, types[name], schema, zone, broken) for name, expression in topic.fields.items()]
+    for number, (kind, expression) in enumerate(topic.identifiers):
+        name = f"{IDENTIFIER}{number} {kind}"
+        steps.append(_step(name, expression, FieldType.STR, schema, zone, broken))
+    return Plan(
+        key,
+        tuple(parent for parent in parents if parent is not None),
+        where,
+        tuple(step for step in steps if step is not None),
+        stand_ins,
+        key_broken[0] if key_broken else None,
+        tuple(broken),
+    )
+
+
+def faults(topic: TopicMapping, schema: Mapping[str, pl.DataType]) -> list[str]:
+    """Say what of a topic's mapping cannot work for rows with these columns; [] when all of it can."""
+    plan = plan_for(topic, tuple(schema.items()))
+    always = [f"{step_title}: {detail}" for step_title, detail in _always_refused(plan)]
+    return [*([plan.broken_key] if plan.broken_key is not None else []), *plan.broken, *always]
+
+
+def _always_refused(plan: Plan) -> Iterable[tuple[str, str]]:
+    """Name the steps whose type can never become the field's."""
+    for step in (*((plan.where,) if plan.where is not None else ()), *plan.steps):
+        if step.convert.never:
+            yield title(step), step.convert.detail
+
+
+def _stand_ins(topic: TopicMapping, schema: pl.Schema) -> dict[str, pl.DataType]:
+    """Choose for each lacking optional column a type under which most expressions can be evaluated."""
+    stand_ins: dict[str, pl.DataType] = {name: pl.Null() for name in sorted(topic.optional - set(schema))}
+    expressions = list(_expressions(topic))
+    for name in stand_ins:
+        concerned = [expression for expression in expressions if name in expression.columns]
+
+        def failures(dtype: pl.DataType, name: str = name, concerned: list[Expression] = concerned) -> int:
+            whole = pl.Schema({**schema, **stand_ins, name: dtype})
+            return sum(result_type(spread(expression), whole) is None for expression in concerned)
+
+        stand_ins[name] = min(_STAND_INS, key=failures)
+    return stand_ins
+
+
+def _expressions(topic: TopicMapping) -> Iterable[Expression]:
+    yield from topic.fields.values()
+    yield from (expression for _, expression in topic.identifiers)
+    for parent in topic.parents:
+        yield from parent.reference.parts
+    if topic.where is not None:
+        yield topic.where
+
+
+def _typed(what: str, expression: Expression, schema: pl.Schema, broken: list[str]) -> pl.DataType | None:
+    """Return the expression's type over the schema; else say what is wrong."""
+    lacking = sorted(expression.columns - set(schema))
+    if lacking:
+        broken.append(
+            f"{what}: column {', '.join(lacking)} is not among the columns that the message's schema offers "
+            "(correct the name, or list it under `optional`)"
+        )
+        return None
+    dtype = result_type(spread(expression), schema)
+    if dtype is None:
+        broken.append(f"{what}: the expression cannot be evaluated over {_described(expression.columns, schema)}")
+    return dtype
+
+
+def described(columns: Iterable[str], rows: pl.DataFrame) -> str:
+    """Name columns with their types, for details that must not show values."""
+    return _described(columns, rows.schema)
+
+
+def _described(columns: Iterable[str], schema: pl.Schema) -> str:
+    return ", ".join(f"{name} ({schema[name]})" for name in sorted(columns) if name in schema) or "no column"
+
+
+def _step(
+    name: str, expression: Expression, field_type: FieldType, schema: pl.Schema, zone: str, broken: list[str]
+) -> Step | None:
+    dtype = _typed(_title(name), expression, schema, broken)
+    if dtype is None:
+        return None
+    convert = conversion(field_type, dtype, zone, expression.rounded)
+    value = None if convert.as_it_is else convert.value(pl.col(name)).alias(name)
+    return Step(name, wanted(name, expression, dtype), convert, value, expression.columns)
+
+
+def _title(name: str) -> str:
+    if name == WHERE:
+        return name
+    return f"identifier {name.split(' ', 2)[2]}" if name.startswith(IDENTIFIER) else f"field {name}"
+
+
+def title(step: Step) -> str:
+    """Name a step as the mapping file does."""
+    return _title(step.name)
+
+
+def _key_text(
+    what: str, reference: Reference, table: tuple[str, str], schema: pl.Schema, broken: list[str]
+) -> KeyText | None:
+    """Compile a key of a table (system, entity); None when it cannot be read from rows of this schema."""
+    parts: list[Wanted] = []
+    texts: list[pl.Expr] = []
+    refused: list[pl.Expr] = []
+    for number, part in enumerate(reference.parts):
+        dtype = _typed(what, part, schema, broken)
+        if dtype is None:
+            return None
+        name = f"{what} {number}"
+        text = _part_text(pl.col(name), dtype)
+        if text is None:
+            broken.append(f"{what}: {dtype} cannot be a key")
+            return None
+        parts.append(wanted(name, part, dtype))
+        texts.append(text)
+        if dtype.is_float():
+            refused.append(text.is_null() & pl.col(name).is_not_null())
+        elif dtype == pl.String and len(reference.parts) > 1:
+            refused.append(pl.col(name).str.contains(KEY_SEPARATOR, literal=True))
+    whole = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator=KEY_SEPARATOR)
+    bad = pl.any_horizontal(refused).fill_null(False) if refused else None
+    prefix = KEY_SEPARATOR.join(table) + KEY_SEPARATOR
+    id_text = pl.format(prefix.replace("{", "{{").replace("}", "}}") + "{}", "key")
+    return KeyText(tuple(parts), whole.alias("key"), id_text, prefix.encode(), bad, reference.columns)
+
+
+def _part_text(part: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
+    """Write one key part as text, alike for all types that may hold the same key; None where no key can be."""
+    text = plain_text(part, dtype)
+    if text is not None:
+        return text
+    if dtype == pl.Boolean:
+        return part.cast(pl.String)
+    if dtype == pl.Binary:
+        return part.bin.encode("hex")
+    if dtype == pl.Date or isinstance(dtype, pl.Datetime):
+        return part.dt.to_string("iso")
+    if dtype.is_float():
+        whole = pl.when(part.is_finite() & (part == part.round(0)) & (part.abs() < 2.0**53)).then(part)
+        return whole.cast(pl.Int64).cast(pl.String)
+    if dtype == pl.Null:
+        return pl.lit(None, pl.String)
+    return None

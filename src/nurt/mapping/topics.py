@@ -1,0 +1,236 @@
+"""Check the section `topics` of a mapping file: what the rows of each topic are."""
+
+from __future__ import annotations
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from nurt.mapping.sections import (
+    DEFAULT_PRIORITY,
+    DEFAULT_REALM,
+    DEFAULT_TIMEZONE,
+    KIND_WORD,
+    read_columns,
+    read_expression,
+    read_pattern,
+    read_system_name,
+    reference_items,
+)
+from nurt.mapping.sql.compile import column
+from nurt.mapping.types import Expression, Parent, Reference, System, TopicMapping, TopicRule
+from nurt.mapping.words import TOPIC_WORDS, Shape, Word
+from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
+from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
+
+PARTS_MAX = 8
+"""How many parts a key may have."""
+
+_SQL_PART = {"sql": Word(Shape.SQL, "An expression over key columns.", True)}
+_NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT_TIMEZONE)
+
+
+def read_topics(
+    node: Node, systems: dict[str, System], identifier_kinds: set[str], complaints: Complaints
+) -> tuple[TopicRule, ...]:
+    """Read every entry, then what holds between them: patterns, names and keys."""
+    if not isinstance(node, SequenceNode) or not node.value:
+        complaints.add(node, "topics: no entries (expected a list, each beginning with `- match: ...`)")
+        return ()
+    names = _names_of_kinds(node, complaints)
+    rules: list[TopicRule] = []
+    for number, item in enumerate(node.value, 1):
+        rule = _read_topic(item, number, names, systems, identifier_kinds, complaints)
+        if rule is not None:
+            rules.append(rule)
+    _check_between(rules, complaints)
+    return tuple(rules)
+
+
+def _names_of_kinds(topics: SequenceNode, complaints: Complaints) -> dict[str, str]:
+    """Map every entity name that the file uses to its kind; the kinds themselves are always names."""
+    names = {kind: kind for kind in ENTITIES}
+    for item in topics.value:
+        if not isinstance(item, MappingNode):
+            continue
+        values = {key.value: value for key, value in item.value if isinstance(key, ScalarNode)}
+        kind, name = values.get("entity"), values.get("name")
+        if not isinstance(kind, ScalarNode) or not isinstance(name, ScalarNode) or kind.value not in ENTITIES:
+            continue
+        if names.setdefault(name.value, kind.value) != kind.value:
+            complaints.add(
+                name,
+                f"name: {name.value!r} is the name of a {names[name.value]} already (expected one kind for a name); "
+                "choose another",
+            )
+    return names
+
+
+def _read_topic(
+    node: Node,
+    number: int,
+    names: dict[str, str],
+    systems: dict[str, System],
+    identifier_kinds: set[str],
+    complaints: Complaints,
+) -> TopicRule | None:
+    what = f"topic {number}"
+    values = section(node, what, TOPIC_WORDS, complaints)
+    if isinstance(values.get("match"), ScalarNode):
+        what = f"topic '{values['match'].value}'"
+    pattern = read_pattern(values["match"], f"{what}: match", complaints) if "match" in values else None
+    system = (
+        read_system_name(values["system"], f"{what}: system", pattern, systems, complaints)
+        if "system" in values
+        else None
+    )
+    kind = text_of(values["entity"], f"{what}: entity", complaints) if "entity" in values else None
+    if kind is not None and kind not in ENTITIES:
+        complaints.add(values["entity"], f"{what}: unknown entity {kind!r} {nearest(kind, ENTITIES)}")
+        kind = None
+    name = text_of(values["name"], f"{what}: name", complaints, TOPIC_WORDS["name"]) if "name" in values else kind
+    key = _read_reference(values["key"], f"{what}: key", complaints) if "key" in values else None
+    where = read_expression(values["where"], f"{what}: where", complaints) if "where" in values else None
+    optional = (
+        read_columns(values["optional"], f"{what}: optional", complaints) if "optional" in values else frozenset()
+    )
+    if kind is None:
+        return None
+    entity = ENTITIES[kind]
+    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints)
+    fields = _read_fields(values.get("fields"), what, entity, complaints)
+    extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
+    if pattern is None or system is None or name is None or key is None:
+        return None
+    mapping = TopicMapping(
+        pattern.pattern, line_of(node), _NOWHERE, kind, name, key, parents, where, fields, extras, optional
+    )
+    if idle := optional - mapping.columns:
+        complaints.add(
+            values["optional"],
+            f"{what}: optional: {', '.join(sorted(idle))} is in no expression (expected columns in use)",
+        )
+    if blind := optional & frozenset(key.columns):
+        complaints.add(
+            values["optional"], f"{what}: optional: {', '.join(sorted(blind))} is in the key (expected in every row)"
+        )
+    return TopicRule(pattern, system, mapping)
+
+
+def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference | None:
+    parts: list[Expression] = []
+    items = reference_items(node)
+    if not 1 <= len(items) <= PARTS_MAX:
+        complaints.add(node, f"{what}: {len(items)} parts (expected 1 to {PARTS_MAX})")
+    for item in items:
+        if isinstance(item, MappingNode):
+            inner = section(item, what, _SQL_PART, complaints).get("sql")
+            part = read_expression(inner, what, complaints) if inner is not None else None
+            if part is not None and not part.columns:
+                complaints.add(item, f"{what}: {part.text!r} names no column (expected at least one)")
+        else:
+            name = text_of(item, what, complaints)
+            if name is not None and any(sign in name for sign in "(' "):
+                complaints.add(
+                    item, f"{what}: {name!r} is no column (expected a column's name, or {{sql: ...}} for an expression)"
+                )
+                name = None
+            part = column(name) if name is not None else None
+        if part is not None:
+            parts.append(part)
+    return Reference(tuple(parts)) if parts and len(parts) == len(items) else None
+
+
+def _read_parents(
+    topic: Node, node: Node | None, what: str, entity: Entity, names: dict[str, str], complaints: Complaints
+) -> tuple[Parent, ...]:
+    fitting = [name for name, kind in names.items() if kind in entity.parents]
+    if node is None:
+        if entity.parent_required:
+            complaints.add(
+                topic,
+                f"{what}: `parent` is missing (expected one of {', '.join(fitting)}); "
+                f"say whose child this {entity.kind} is",
+            )
+        return ()
+    if not entity.parents:
+        complaints.add(node, f"{what}: a {entity.kind} has no parent (expected none); remove `parent`")
+        return ()
+    parents: list[Parent] = []
+    found = pairs(node, f"{what}: parent", complaints)
+    if found is not None and not found:
+        complaints.add(node, f"{what}: parent: nothing (expected one of {', '.join(fitting)})")
+    for key, value in found or []:
+        reference = _read_reference(value, f"{what}: parent {key.value}", complaints)
+        if names.get(key.value) not in entity.parents:
+            complaints.add(
+                key, f"{what}: {key.value!r} cannot be the parent of a {entity.kind} {nearest(key.value, fitting)}"
+            )
+        elif reference is not None:
+            parents.append(Parent(names[key.value], key.value, reference))
+    return tuple(parents)
+
+
+def _read_fields(node: Node | None, what: str, entity: Entity, complaints: Complaints) -> dict[str, Expression]:
+    found: dict[str, Expression] = {}
+    for key, value in (pairs(node, f"{what}: fields", complaints) or []) if node is not None else []:
+        expression = read_expression(value, f"{what}: field {key.value}", complaints)
+        if key.value not in entity.fields:
+            complaints.add(
+                key, f"{what}: unknown field {key.value!r} of {entity.kind} {nearest(key.value, entity.fields)}"
+            )
+        elif expression is not None:
+            found[key.value] = expression
+    return {name: found[name] for name in entity.fields if name in found}
+
+
+def _read_identifiers(
+    node: Node | None, what: str, entity: Entity, identifier_kinds: set[str], complaints: Complaints
+) -> tuple[tuple[str, Expression], ...]:
+    if node is None:
+        return ()
+    if entity.kind != "customer":
+        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for customers); remove them")
+        return ()
+    found: list[tuple[str, Expression]] = []
+    for key, value in pairs(node, f"{what}: identifiers", complaints) or []:
+        if key.value not in identifier_kinds:
+            text_of(key, f"{what}: identifiers", complaints, KIND_WORD)
+        for item in items_of(value, f"{what}: identifier {key.value}", complaints):
+            expression = read_expression(item, f"{what}: identifier {key.value}", complaints)
+            if expression is not None:
+                found.append((key.value, expression))
+    return tuple(found)
+
+
+def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
+    """Complain about what only two entries together can have wrong."""
+    patterns: dict[tuple[str, bool], int] = {}
+    tables: dict[tuple[str, str], int] = {}
+    parts: dict[tuple[str, str], tuple[int, int]] = {}
+    for rule in rules:
+        mapping = rule.mapping
+        flows = [kinds for kinds in (PROFILE_KINDS, STOCK_KINDS) if mapping.kind in kinds]
+        firsts = [patterns.setdefault((mapping.pattern, kinds is STOCK_KINDS), mapping.line) for kinds in flows]
+        first = min(firsts)
+        if first != mapping.line:
+            complaints.add(
+                mapping.line,
+                f"topic '{mapping.pattern}': the same `match` as in line {first} (expected one entry a topic and flow)",
+            )
+            continue
+        first = tables.setdefault((rule.system, mapping.name), mapping.line)
+        if first != mapping.line:
+            complaints.add(
+                mapping.line,
+                f"topic '{mapping.pattern}': system {rule.system!r} has an entity {mapping.name!r} in line {first} "
+                "already, and their keys would be taken for one (expected one table a name); give this one a `name:`",
+            )
+        parts.setdefault((rule.system, mapping.name), (len(mapping.key.parts), mapping.line))
+    for rule in rules:
+        for parent in rule.mapping.parents:
+            count, line = parts.get((rule.system, parent.name), (len(parent.reference.parts), 0))
+            if count != len(parent.reference.parts):
+                complaints.add(
+                    rule.mapping.line,
+                    f"topic '{rule.mapping.pattern}': parent {parent.name}: {len(parent.reference.parts)} parts "
+                    f"(expected {count}, as the key in line {line}, in its order)",
+                )

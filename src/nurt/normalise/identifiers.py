@@ -1,0 +1,128 @@
+"""Normalise identifiers, so that equal people have equal values.
+
+What does not normalise is null and identifies nobody: a false match joins two strangers, a missed one only waits.
+Every function here is idempotent and never raises, whatever the values are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import polars as pl
+
+from nurt.normalise.phone import phones_to_e164
+from nurt.normalise.tax_id import tax_ids_with_country
+
+EMAIL_LENGTH_MAX = 254  # characters; RFC 5321, 4.5.3.1
+LOCAL_PART_LENGTH_MAX = 64  # characters
+IDENTIFIER_LENGTH_MAX = 256  # characters, of loyalty cards and extra kinds
+ROUNDS_MAX = 4
+"""How often steps are repeated over text beyond ASCII until it no longer changes."""
+
+DEFAULT_STEPS = ("strip",)
+
+_EMAIL = (
+    rf"^[^\s@\x00-\x1f\x7f\"(),:;<>\[\]\\]{{1,{LOCAL_PART_LENGTH_MAX}}}"
+    r"@(?:[\p{L}\p{N}\p{M}](?:[\p{L}\p{N}\p{M}_\-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{M}][\p{L}\p{N}\p{M}\-]{0,61}[\p{L}\p{N}\p{M}]$"
+)
+_PLAIN_EMAIL = (
+    r"^[a-z0-9_+\-]+(?:\.[a-z0-9_+\-]+)*@(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)+[a-z][a-z]+$"  # fits _EMAIL, found fast
+)
+_CONTROL = r"[\x00-\x1f\x7f]"
+_CARD_FILLER = r"[\s\-\u2010-\u2015\u2212]"
+
+
+def normalise_column(
+    kind: str, values: pl.Series, countries: pl.Series, rules: Mapping[str, Sequence[str]]
+) -> pl.Series:
+    """Return the normalised values of one kind of identifier, null where a value does not normalise.
+
+    `values` and `countries` (ISO 3166 alpha-2 or null, the row's, else the system's) have one length; the result keeps
+    it, and the order. `rules` are the mapping's steps of extra kinds: `Mapping.identifier_rules`.
+    """
+    known = _BUILT_IN.get(kind)
+    if known is not None:
+        return known(values, countries).alias(values.name)
+    return _stepped(values, rules.get(kind, DEFAULT_STEPS)).alias(values.name)
+
+
+def _emails(values: pl.Series, countries: pl.Series) -> pl.Series:
+    """Trim, NFKC, lower case; then it must look like an address: one @, a domain with a dot."""
+    ascii_only = pl.col("v").str.len_bytes() == pl.col("v").str.len_chars()
+    lowered = pl.col("v").str.strip_chars().str.to_lowercase()
+    frame = pl.DataFrame({"v": values}).select(lowered.alias("v"), ascii_only.alias("ascii"))
+    found = frame["v"]
+    if not frame["ascii"].all():
+        found = _settled(found, _fold_email)
+    plain = found.str.contains(_PLAIN_EMAIL) & (found.str.len_bytes() <= LOCAL_PART_LENGTH_MAX)
+    if plain.all():
+        return found
+    rest = _where(found, ~plain)
+    fits = rest.str.contains(_EMAIL) & (rest.str.len_chars() <= EMAIL_LENGTH_MAX) & ~rest.str.contains(r"\.\.|^\.|\.@")
+    return _where(found, plain | fits.fill_null(False))
+
+
+def _fold_email(texts: pl.Series) -> pl.Series:
+    return texts.str.normalize("NFKC").str.to_lowercase().str.normalize("NFKC").str.strip_chars()
+
+
+def _loyalty_cards(values: pl.Series, countries: pl.Series) -> pl.Series:
+    """Drop spaces and dashes, upper case; nothing but zeros is no card."""
+    found = _settled(values, lambda texts: texts.str.replace_all(_CARD_FILLER, "").str.to_uppercase())
+    return _where(found, _short_and_visible(found) & ~found.str.contains("^0*$"))
+
+
+def _stepped(values: pl.Series, steps: Sequence[str]) -> pl.Series:
+    """Apply the configured steps in order; what is empty or has control characters then is none."""
+
+    def apply(texts: pl.Series) -> pl.Series:
+        for step in steps:
+            texts = _STEPS[step](texts)
+        return texts
+
+    found = _settled(values, apply)
+    return _where(found, _short_and_visible(found))
+
+
+def _settled(texts: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Repeat a change until nothing changes, so that doing it again changes nothing; what never settles is null.
+
+    One round is enough for nearly all text; upper and lower case of some letters take another.
+    """
+    found = change(texts)
+    for _ in range(ROUNDS_MAX):
+        again = change(found)
+        moved = (again != found).fill_null(False)
+        if not moved.any():
+            return found
+        found = again
+    return _where(found, ~moved)
+
+
+def _short_and_visible(texts: pl.Series) -> pl.Series:
+    size = texts.str.len_chars()
+    return (size > 0) & (size <= IDENTIFIER_LENGTH_MAX) & ~texts.str.contains(_CONTROL)
+
+
+def _where(texts: pl.Series, fits: pl.Series) -> pl.Series:
+    return pl.select(pl.when(fits).then(texts)).to_series()
+
+
+def _casefold(texts: pl.Series) -> pl.Series:
+    distinct = {text: text.casefold() for text in texts.drop_nulls().unique().to_list()}
+    return texts.replace_strict(distinct, default=None, return_dtype=pl.String)
+
+
+_STEPS: dict[str, Callable[[pl.Series], pl.Series]] = {
+    "strip": lambda texts: texts.str.strip_chars(),
+    "upper": lambda texts: texts.str.to_uppercase(),
+    "lower": lambda texts: texts.str.to_lowercase(),
+    "casefold": _casefold,
+    "digits": lambda texts: texts.str.replace_all("[^0-9]", ""),
+}
+_BUILT_IN: dict[str, Callable[[pl.Series, pl.Series], pl.Series]] = {
+    "email": _emails,
+    "phone": phones_to_e164,
+    "tax_id": tax_ids_with_country,
+    "loyalty_card": _loyalty_cards,
+}

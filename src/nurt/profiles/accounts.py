@@ -1,0 +1,153 @@
+"""Fold contributions into accounts: slots for the few, sums for the many.
+
+Hot path. The sums are those of all children: a child's old share is taken away and its new one added, so whatever
+was counted can be uncounted. A child's share lies beside the account under (account, child); an account with ten
+million orders never loads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nurt.columnar.distinct import distinct, newest
+from nurt.columnar.text_codes import few_texts
+from nurt.columnar.texts import Texts
+from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.values import Values
+from nurt.profiles.identity.links import Joined
+from nurt.profiles.identity.write_links import write_links
+from nurt.profiles.sums import SumsFolded, fold_sums
+from nurt.rows.child_slots import SlotsFolded, fold_slots
+from nurt.rows.child_tables import ACCOUNT_SLOTS, HEAD_PART
+from nurt.rows.contributions import Contributions, join_contributions, no_texts
+from nurt.state.write_rows import pack_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The newest share of each (account, child) pair of a batch.
+
+    Attributes:
+        owner: by pair: index of the account.
+        said: by pair.
+    """
+
+    owner: Int64s
+    said: Contributions
+
+
+def newest_shares(owner: Int64s, said: Contributions) -> Shares:
+    """Keep the newest share of each (owner, child).
+
+    Args:
+        owner: by contribution.
+        said: in order.
+    """
+    codes, firsts = distinct(np.column_stack((owner.view(np.uint64), said.child)))
+    if len(firsts) == len(owner):
+        return Shares(owner, said)
+    winners = newest(codes, said.stamp, len(firsts))
+    return Shares(owner[winners], said.take(winners))
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsFolded:
+    """Accounts after a fold.
+
+    Attributes:
+        slots: values of ACCOUNT_SLOTS by owner.
+        alive: by owner: False: the account is no more, whatever its slots say.
+        sums: of all children, and each child's share.
+        system: by owner: index into `systems`; it tells the realm.
+        systems: names.
+        links: texts of links by owner; None for an account that is no more.
+        moved_to: owner -> id of the account that its key was changed into.
+    """
+
+    slots: SlotsFolded
+    alive: Bools
+    sums: SumsFolded
+    system: Int64s
+    systems: list[str]
+    links: Joined
+    moved_to: dict[int, bytes]
+
+
+def fold_accounts(
+    owner: Int64s,
+    said: Contributions,
+    shares: Shares,
+    stored_slots: Values,
+    stored_sums: Values,
+    stored_shares: Values,
+) -> AccountsFolded:
+    """Fold slots and shares into accounts.
+
+    Args:
+        owner: by contribution: index of its account.
+        said: slots.
+        shares: of this batch, newest by pair.
+        stored_slots, stored_sums: values by owner, as read.
+        stored_shares: values by pair, as read.
+    """
+    accounts = len(stored_slots)
+    speakers = join_contributions([said, shares.said])
+    spoken = np.concatenate((owner, shares.owner))
+    new = _new_heads(spoken, speakers, stored_slots.there)
+    folded = fold_slots(
+        ACCOUNT_SLOTS,
+        stored_slots,
+        np.concatenate((new.owner, owner)),
+        join_contributions([new.said, said]),
+        mark=HEAD_PART,
+    )
+    sums = fold_sums(shares.owner, shares.said, stored_sums, stored_shares)
+    alive = folded.held | np.where(sums.same, stored_sums.there, sums.sums.there)
+    system, systems = _systems(spoken, speakers.system, accounts)
+    links = write_links(folded.values, alive)
+    return AccountsFolded(folded, alive, sums, system, systems, links, _moved(owner, said))
+
+
+def _systems(owner: Int64s, names: Texts, accounts: int) -> tuple[Int64s, list[str]]:
+    """Find each account's system; whoever speaks to it names one."""
+    first = _first(owner, np.flatnonzero(names.stops > names.starts), accounts)
+    return few_texts(names.take(first))
+
+
+def _first(owner: Int64s, rows: Int64s, accounts: int) -> Int64s:
+    """Find each owner's first of these rows; owners without one get the first of all."""
+    first = np.zeros(accounts, dtype=np.int64)
+    backwards = rows[::-1]
+    first[owner[backwards]] = backwards
+    return first
+
+
+def _new_heads(owner: Int64s, said: Contributions, known: Bools) -> Shares:
+    """Make the heads of accounts that are new: what their ids were made of.
+
+    Who only says that it is gone knows the system, which tells the realm, and not the rest.
+    """
+    spoken = np.flatnonzero(~known[owner] & (said.entity.stops > said.entity.starts))
+    owners, at = np.unique(owner[spoken], return_index=True)
+    new = said.take(spoken[at])
+    zeros = np.zeros(len(owners), dtype=np.int64)
+    ids = np.ascontiguousarray(new.to).view(np.uint8).reshape(-1)
+    starts = np.arange(len(owners), dtype=np.int64) * 16
+    body = pack_columns(
+        ACCOUNT_SLOTS,
+        {"part": zeros + HEAD_PART, "stamp": zeros},
+        {"child": Texts(starts, starts + 16, ids), "system": new.system, "entity": new.entity, "key": new.key},
+    )
+    none = no_texts(len(owners))
+    heads = Contributions(
+        *(new.to, new.to, zeros, zeros + HEAD_PART, np.zeros(len(owners), dtype=np.bool_), body),
+        *(none, none, none, np.zeros_like(new.moved_to)),
+    )
+    return Shares(owners, heads)
+
+
+def _moved(owner: Int64s, said: Contributions) -> dict[int, bytes]:
+    rows = np.flatnonzero(said.gone & said.moved_to.any(axis=1))
+    return {int(owner[row]): said.moved_to[row].tobytes() for row in rows.tolist()}

@@ -1,0 +1,267 @@
+"""What a profile adds up: orders by currency and market, products, categories, invoices, the last interaction.
+
+Hot path, for kernels that look at one profile after another. Accounts keep day buckets and never change with time;
+windows are computed here for an explicit day `as_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+
+from nurt.columnar.sorting import (
+    FIRST,
+    FIRST_BYTES,
+    FIRST_SIZE,
+    NOTHING,
+    NUMBER,
+    ORDER,
+    SECOND,
+    SECOND_SIZE,
+    WHAT,
+    compare_entries,
+    compare_first,
+    entries_of,
+    first_bytes,
+    put_entry,
+    sort_entries,
+)
+from nurt.columnar.types import Bytes
+from nurt.columnar.values import Values
+from nurt.model.units import Day
+from nurt.rows.child_tables import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.state.cells import cells_of, has, read_rows, text_mask, too_new
+from nurt.state.table import VERSION
+
+WINDOWS_DAYS = (30, 90, 365)
+TOP = 10
+"""How many products and categories a profile shows."""
+
+NEVER = np.iinfo(np.int64).max
+LONG_AGO = np.iinfo(np.int64).min
+
+# a line of figures begins with one or two texts (an address, a size); then for orders
+COUNT, GROSS, AVERAGE, FIRST_ON, LAST_ON, CANCELLED, RETURNED, OPEN, IN_WINDOWS = range(4, 13)
+# for products and categories
+QUANTITY = 4
+# and for invoices
+OPEN_COUNT, OPEN_AMOUNT, OVERDUE_COUNT, OVERDUE_AMOUNT = range(4, 8)
+LINE_WIDTH = IN_WINDOWS + 2 * len(WINDOWS_DAYS)
+
+_INDEX = {name: np.int64(index) for index, name in enumerate(SUMS.columns)}
+_METRIC, _K1, _K2, _DAY = (_INDEX[name] for name in ("metric", "k1", "k2", "day"))
+_COUNT, _AMOUNT = _INDEX["count"], _INDEX["amount"]
+_METRIC_SHIFT = 8 * FIRST_BYTES
+SUMS_TEXTS = text_mask(SUMS)
+_CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["open"]
+
+
+@numba.njit(nogil=True, cache=True)
+def list_sums(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
+    """Make entries of the sums that are shown by text: (metric, k1, k2); returns how many there are.
+
+    An entry's number begins with the metric, and goes on with the first bytes of k1: they mostly decide.
+    """
+    count = NOTHING
+    for row in range(rows):
+        metric = cells[row, _METRIC]
+        if ORDERS <= metric <= INVOICE:
+            k1, k1_size = cells[row, _K1], cells[row, columns + _K1]
+            number = (metric << _METRIC_SHIFT) | first_bytes(k1, k1_size)
+            count = put_entry(entries, count, number, k1, k1_size, cells[row, _K2], cells[row, columns + _K2], row)
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def part_end(entries, low, count, metric):  # type: ignore[no-untyped-def]
+    """Find where the entries of a metric end that begin at `low`; they come by metric."""
+    while low < count and entries[entries[low, ORDER], NUMBER] >> _METRIC_SHIFT == metric:
+        low += 1
+    return low
+
+
+@numba.njit(nogil=True, cache=True)
+def _begin_line(lines, line, entries, entry):  # type: ignore[no-untyped-def]
+    for k in range(4, LINE_WIDTH):
+        lines[line, k] = 0
+    lines[line, 0], lines[line, 1] = entries[entry, FIRST], entries[entry, FIRST_SIZE]
+    lines[line, 2], lines[line, 3] = entries[entry, SECOND], entries[entry, SECOND_SIZE]
+
+
+@numba.njit(nogil=True, cache=True)
+def sum_orders(cells, columns, entries, low, high, as_of, lines):  # type: ignore[no-untyped-def]
+    """Sum orders by (currency, market), in that order, into lines; returns how many there are.
+
+    A day d lies in a window of n days when as_of - n < d <= as_of.
+    """
+    count = 0
+    for place in range(low, high):
+        entry = entries[place, ORDER]
+        if place == low or compare_entries(entries, entries[place - 1, ORDER], entry) != 0:
+            _begin_line(lines, count, entries, entry)
+            lines[count, FIRST_ON], lines[count, LAST_ON] = NEVER, LONG_AGO
+            count += 1
+        line, row = count - 1, entries[entry, WHAT]
+        orders, amount, day = cells[row, _COUNT], cells[row, _AMOUNT], cells[row, _DAY]
+        lines[line, COUNT] += orders
+        lines[line, GROSS] += amount
+        lines[line, CANCELLED] += cells[row, _CANCELLED]
+        lines[line, RETURNED] += cells[row, _RETURNED]
+        lines[line, OPEN] += cells[row, _OPEN]
+        if not has(cells, row, columns, _DAY):
+            continue
+        if orders > 0:
+            lines[line, FIRST_ON] = min(lines[line, FIRST_ON], day)
+            lines[line, LAST_ON] = max(lines[line, LAST_ON], day)
+        for k in range(len(WINDOWS_DAYS)):
+            if as_of - WINDOWS_DAYS[k] < day <= as_of:
+                lines[line, IN_WINDOWS + 2 * k] += orders
+                lines[line, IN_WINDOWS + 2 * k + 1] += amount
+    for at in range(count):
+        if lines[at, COUNT] > 0:
+            lines[at, AVERAGE] = _average(lines[at, GROSS], lines[at, COUNT])
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _average(gross, count):  # type: ignore[no-untyped-def]
+    """Divide exactly, half to even; the count is positive."""
+    whole, rest = gross // count, gross % count
+    twice = 2 * rest
+    if twice > count or (twice == count and whole % 2 != 0):
+        whole += 1
+    return whole
+
+
+@numba.njit(nogil=True, cache=True)
+def list_most_bought(cells, entries, low, high, lines):  # type: ignore[no-untyped-def]
+    """List the largest quantities, largest first, of equals the first in the alphabet; at most TOP.
+
+    Returns how many there are. The lines have room for one more.
+    """
+    count = 0
+    while low < high:
+        entry = entries[low, ORDER]
+        quantity = np.int64(0)
+        while low < high and compare_first(entries, entry, entries[low, ORDER]) == 0:
+            quantity += cells[entries[entries[low, ORDER], WHAT], _AMOUNT]
+            low += 1
+        if quantity == 0 or (count == TOP and -lines[TOP - 1, QUANTITY] <= -quantity):
+            continue
+        to = min(count, TOP - 1)
+        while to > 0 and -lines[to - 1, QUANTITY] > -quantity:
+            for k in range(QUANTITY + 1):
+                lines[to, k] = lines[to - 1, k]
+            to -= 1
+        _begin_line(lines, to, entries, entry)
+        lines[to, QUANTITY] = quantity
+        count = min(count + 1, TOP)
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def sum_invoices(cells, columns, entries, low, high, as_of, lines):  # type: ignore[no-untyped-def]
+    """Sum open and overdue invoices by currency; overdue: due before `as_of`. Returns how many lines there are."""
+    count = 0
+    while low < high:
+        entry = entries[low, ORDER]
+        _begin_line(lines, count, entries, entry)
+        while low < high and compare_first(entries, entry, entries[low, ORDER]) == 0:
+            row = entries[entries[low, ORDER], WHAT]
+            lines[count, OPEN_COUNT] += cells[row, _COUNT]
+            lines[count, OPEN_AMOUNT] += cells[row, _AMOUNT]
+            if has(cells, row, columns, _DAY) and cells[row, _DAY] < as_of:
+                lines[count, OVERDUE_COUNT] += cells[row, _COUNT]
+                lines[count, OVERDUE_AMOUNT] += cells[row, _AMOUNT]
+            low += 1
+        if lines[count, OPEN_COUNT] != 0:
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def find_last_interaction(cells, rows, columns):  # type: ignore[no-untyped-def]
+    """Find the last day with an interaction; LONG_AGO: there is none."""
+    last = LONG_AGO
+    for row in range(rows):
+        if cells[row, _METRIC] == INTERACTION and cells[row, _COUNT] > 0 and has(cells, row, columns, _DAY):
+            last = max(last, cells[row, _DAY])
+    return last
+
+
+@numba.njit(nogil=True, cache=True)
+def next_change(cells, rows, columns, as_of):  # type: ignore[no-untyped-def]
+    """Find the next day on which figures change by the clock alone; -1: none."""
+    due = NEVER
+    for row in range(rows):
+        metric, day = cells[row, _METRIC], cells[row, _DAY]
+        if not has(cells, row, columns, _DAY):
+            continue
+        if metric == ORDERS and cells[row, _COUNT] > 0:
+            if day > as_of:
+                due = min(due, day)
+            for k in range(len(WINDOWS_DAYS)):
+                if day + WINDOWS_DAYS[k] > as_of:
+                    due = min(due, day + WINDOWS_DAYS[k])
+        elif metric == INVOICE and day + 1 > as_of:
+            due = min(due, day + 1)
+    return -1 if due == NEVER else due
+
+
+def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[str, Any]]]:
+    """Sum each account's orders by (currency, market), in that order: for a look at some accounts.
+
+    Args:
+        values: of SUMS, by account.
+        as_of: the day that windows end with.
+
+    Raises:
+        StateTooNew: a value was written by a later version.
+    """
+    found = []
+    for value in values:
+        held = Values.of([value])
+        body, cuts = held.body, held.cuts
+        rows_max = len(body)  # a row has some bytes
+        cells, lines = cells_of(rows_max, len(SUMS.columns)), np.empty((rows_max, LINE_WIDTH), dtype=np.int64)
+        base = body.ctypes.data
+        count = _sum_account(body, cuts[1], len(SUMS.columns), SUMS_TEXTS, as_of, cells, lines)
+        if count < 0:
+            raise too_new("sums")
+        found.append([_shown(body, base, line) for line in lines[:count].tolist()])
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_account(body, size, columns, texts, as_of, cells, lines):  # type: ignore[no-untyped-def]
+    base = np.int64(body.ctypes.data)
+    rows = read_rows(base, base + size, VERSION, columns, texts, cells, 0)
+    if rows < 0:
+        return rows
+    entries = entries_of(rows)
+    count = list_sums(cells, rows, columns, entries)
+    sort_entries(entries, count)
+    return sum_orders(cells, columns, entries, 0, part_end(entries, NOTHING, count, np.int64(ORDERS)), as_of, lines)
+
+
+def _shown(body: Bytes, base: int, line: list[int]) -> dict[str, Any]:
+    """Name a line of order figures as the published schema does."""
+
+    def text(at: int) -> str:
+        return body[line[at] - base : line[at] - base + line[at + 1]].tobytes().decode()
+
+    counted = line[FIRST_ON] != NEVER
+    shown: dict[str, Any] = {"currency": text(0), "market": text(2), "count": line[COUNT], "gross": line[GROSS]}
+    shown |= {"average": line[AVERAGE] if line[COUNT] > 0 else None}
+    shown |= {"first_on": line[FIRST_ON] if counted else None, "last_on": line[LAST_ON] if counted else None}
+    shown |= {"cancelled": line[CANCELLED], "returned": line[RETURNED], "open": line[OPEN]}
+    for at, window in enumerate(WINDOWS_DAYS):
+        shown[f"last_{window}_count"] = line[IN_WINDOWS + 2 * at]
+        shown[f"last_{window}_gross"] = line[IN_WINDOWS + 2 * at + 1]
+    return shown
+
+
+assert (ORDERS, PRODUCT, CATEGORY, INVOICE) == (1, 2, 3, 4), "sums that are shown by text come one after another"

@@ -1,0 +1,195 @@
+"""Choose one value of many for a profile's field, and say which rule chose it. Hot path, for kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.sorting import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
+from nurt.columnar.types import Int64s
+from nurt.normalise.context import RULES, FoldContext
+from nurt.rows.child_tables import ACCOUNT_SLOTS
+from nurt.state.cells import compare_texts, has
+
+FIELDS = (
+    *("email", "phone", "first_name", "last_name", "company", "tax_id", "loyalty_card"),
+    *("birth_date", "gender", "language", "country", "market"),
+)
+VERIFIED_BY = {"email": "email_verified", "phone": "phone_verified"}
+ONLY, ROW = "only", "row"
+"""What stands for the rule when all candidates hold one value, and when nothing but the row's id decided."""
+
+LAST_PRIORITY = 1_000_000
+"""Priority of a system that the mapping gives none: after all others."""
+
+_BY_VERIFIED, _BY_FREQUENCY, _BY_PRIORITY, _BY_TIME = range(4)
+_RULE_CODES = {"verified_first": _BY_VERIFIED, "most_frequent": _BY_FREQUENCY, "source_priority": _BY_PRIORITY}
+# free cells behind a row's own
+_PRIORITY, _UPDATED, _OFTEN, _PERSON = 1, 2, 3, 4
+
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_CHILD, _SYSTEM, _TS_MS = (_INDEX[name] for name in ("child", "system", "ts_ms"))
+_UPDATED_AT, _BIRTH_DATE = _INDEX["updated_at"], _INDEX["birth_date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How values are chosen, as kernels read it; texts lie in `texts`.
+
+    Attributes:
+        texts: all names, one after another.
+        steps: shape (fields, most rules): codes of a field's rules; -1 behind the last.
+        names: shape (fields, most rules + 2, 2): where each rule's name begins and its size; behind a field's last rule
+            those of ROW and ONLY.
+        columns: shape (fields, 2): a field's column, and the one that says that it is verified (-1: none).
+        systems: shape (systems, 3): where a system's name begins, its size, and its priority.
+    """
+
+    texts: bytes
+    steps: Int64s
+    names: Int64s
+    columns: Int64s
+    systems: Int64s
+
+
+def compile_rules(context: FoldContext, before: bytes = b"") -> Rules:
+    """Compile a mapping's rules; texts lie behind those `before`."""
+    texts = bytearray(before)
+
+    def add(name: str) -> tuple[int, int]:
+        encoded = name.encode()
+        texts.extend(encoded)
+        return len(texts) - len(encoded), len(encoded)
+
+    rules = [_rules_of(context, name) for name in FIELDS]
+    most = max(map(len, rules))
+    steps = np.full((len(FIELDS), most), -1, dtype=np.int64)
+    names = np.zeros((len(FIELDS), most + 2, 2), dtype=np.int64)
+    for field, some in enumerate(rules):
+        steps[field, : len(some)] = [_RULE_CODES.get(rule, _BY_TIME) for rule in some]
+        names[field, : len(some) + 2] = [add(rule) for rule in (*some, ROW, ONLY)]
+    columns = [(_INDEX[name], _INDEX[VERIFIED_BY[name]] if name in VERIFIED_BY else -1) for name in FIELDS]
+    systems = [(*add(name), priority) for name, priority in context.priority.items()]
+    return Rules(
+        bytes(texts), steps, names, np.array(columns), np.array(systems, dtype=np.int64).reshape(len(systems), 3)
+    )
+
+
+def _rules_of(context: FoldContext, name: str) -> Sequence[str]:
+    return [rule for rule in context.rules.get(name, RULES) if rule != "verified_first" or name in VERIFIED_BY]
+
+
+@numba.njit(nogil=True, cache=True)
+def note_person(cells, columns, row, place, systems):  # type: ignore[no-untyped-def]
+    """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time."""
+    free = 2 * columns
+    cells[place, free + _PERSON] = row
+    at, size = cells[row, _SYSTEM], cells[row, columns + _SYSTEM]
+    cells[row, free + _PRIORITY] = LAST_PRIORITY
+    for k in range(len(systems)):
+        if systems[k, 1] == size and compare_texts(systems[k, 0], size, at, size) == 0:
+            cells[row, free + _PRIORITY] = systems[k, 2]
+            break
+    known = has(cells, row, columns, _UPDATED_AT)
+    cells[row, free + _UPDATED] = cells[row, _UPDATED_AT] if known else cells[row, _TS_MS] * 1000
+
+
+@numba.njit(nogil=True, cache=True)
+def person(cells, columns, place):  # type: ignore[no-untyped-def]
+    """Find the row that was noted at a place."""
+    return cells[place, 2 * columns + _PERSON]
+
+
+@numba.njit(nogil=True, cache=True)
+def choose(cells, columns, people, field, steps, fields, entries):  # type: ignore[no-untyped-def]
+    """Choose a field's value among the rows of one profile that speak of a person.
+
+    Returns:
+        The winning row (-1: there is none), whose keys are smallest, the first rule counting most and the row's id
+        deciding between equals; and the first rule that told it from a row of another value, by its place in `names`.
+    """
+    column, verified = fields[field, 0], fields[field, 1]
+    rules = 0
+    while rules < steps.shape[1] and steps[field, rules] >= 0:
+        if steps[field, rules] == _BY_FREQUENCY:
+            _count_values(cells, columns, people, column, entries)
+        rules += 1
+    winner = -1
+    held = 0
+    for place in range(people):
+        row = cells[place, 2 * columns + _PERSON]
+        if (cells[row, 2 * columns] >> column) & 1 == 0:
+            continue
+        held += 1
+        if winner < 0 or _is_before(cells, columns, row, winner, field, steps, rules, verified):
+            winner = row
+    rule = rules + 1
+    if held < 2:
+        return winner, rule
+    for place in range(people):
+        row = cells[place, 2 * columns + _PERSON]
+        if row == winner or (cells[row, 2 * columns] >> column) & 1 == 0:
+            continue
+        if _is_same(cells, columns, row, winner, column):
+            continue
+        k = 0
+        while k < rules and _key(cells, columns, row, steps[field, k], verified) == _key(
+            cells, columns, winner, steps[field, k], verified
+        ):
+            k += 1
+        rule = min(rule, k)
+    return winner, rule
+
+
+@numba.njit(nogil=True, cache=True)
+def _key(cells, columns, row, step, verified):  # type: ignore[no-untyped-def]
+    free = 2 * columns
+    if step == _BY_VERIFIED:
+        return 1 - cells[row, verified]
+    if step == _BY_FREQUENCY:
+        return -cells[row, free + _OFTEN]
+    return cells[row, free + _PRIORITY] if step == _BY_PRIORITY else -cells[row, free + _UPDATED]
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_before(cells, columns, a, b, field, steps, rules, verified):  # type: ignore[no-untyped-def]
+    for k in range(rules):
+        one = _key(cells, columns, a, steps[field, k], verified)
+        other = _key(cells, columns, b, steps[field, k], verified)
+        if one != other:
+            return one < other
+    return compare_texts(cells[a, _CHILD], 16, cells[b, _CHILD], 16) < 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_same(cells, columns, a, b, column):  # type: ignore[no-untyped-def]
+    """Say whether two rows hold one value."""
+    if column == _BIRTH_DATE:
+        return cells[a, column] == cells[b, column]
+    a_size, b_size = cells[a, columns + column], cells[b, columns + column]
+    return a_size == b_size and compare_texts(cells[a, column], a_size, cells[b, column], a_size) == 0
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_values(cells, columns, people, column, entries):  # type: ignore[no-untyped-def]
+    """Note, in a free cell of every row with a value, how many hold it."""
+    held = NOTHING
+    for place in range(people):
+        row = cells[place, 2 * columns + _PERSON]
+        if has(cells, row, columns, column):
+            number = cells[row, column] if column == _BIRTH_DATE else NOTHING  # a number's size is 0
+            held = put_entry(
+                entries, held, number, cells[row, column], cells[row, columns + column], NOTHING, NOTHING, row
+            )
+    sort_entries(entries, held)
+    low = 0
+    while low < held:
+        high = low + 1
+        while high < held and compare_entries(entries, entries[low, ORDER], entries[high, ORDER]) == 0:
+            high += 1
+        for at in range(low, high):
+            cells[entries[entries[at, ORDER], WHAT], 2 * columns + _OFTEN] = high - low
+        low = high

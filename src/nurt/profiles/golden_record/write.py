@@ -1,0 +1,308 @@
+"""Recompute profiles from their accounts: nothing is kept but the result, so a split is as easy as a merge.
+
+Hot path: one kernel goes from the packed values of accounts to Avro bodies, a profile at a time, through a few cells
+that stay in the processor's cache. What it writes is `schemas/nurt.profiles-value`, field by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from nurt.avro.primitives import put_id, put_nothing, put_optional_long, put_string
+from nurt.columnar.sorting import entries_of, sort_entries
+from nurt.columnar.types import Bytes, Int64s
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.varint import poke_zigzag
+from nurt.model.units import Day
+from nurt.normalise.context import FoldContext
+from nurt.profiles.golden_record.aggregates import (
+    LINE_WIDTH,
+    LONG_AGO,
+    SUMS_TEXTS,
+    find_last_interaction,
+    list_most_bought,
+    list_sums,
+    next_change,
+    part_end,
+    sum_invoices,
+    sum_orders,
+)
+from nurt.profiles.golden_record.survivorship import FIELDS, compile_rules, note_person
+from nurt.profiles.golden_record.write_aggregates import put_invoices, put_most_bought, put_orders
+from nurt.profiles.golden_record.write_fields import (
+    CUSTOMER,
+    GUEST_ORDER,
+    IDENTIFIERS,
+    list_identifiers,
+    put_accounts,
+    put_addresses,
+    put_chosen,
+    put_consents,
+    put_identifiers,
+)
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CATEGORY, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.state.cells import NO_ROOM, cells_of, read_rows, text_mask, too_new
+from nurt.state.table import VERSION
+
+__all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
+
+_DAY_MAX = 2**31 - 1
+_ORDERS, _PRODUCT, _CATEGORY, _INVOICE = (np.int64(metric) for metric in (ORDERS, PRODUCT, CATEGORY, INVOICE))
+_SLOTS = len(ACCOUNT_SLOTS.columns), text_mask(ACCOUNT_SLOTS)
+_SUMS = len(SUMS.columns), SUMS_TEXTS
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Profiles as computed.
+
+    Attributes:
+        joined: their bodies, written with revision 0.
+        places: where each begins (n + 1).
+        due: the next day that the clock alone changes it; -1: none.
+    """
+
+    joined: Bytes
+    places: Int64s
+    due: Int64s
+
+
+class Profiles:
+    """Computes and writes profiles under a mapping's rules."""
+
+    def __init__(self, context: FoldContext) -> None:
+        kinds = "".join(IDENTIFIERS).encode()
+        ends = np.cumsum([0, *map(len, IDENTIFIERS)], dtype=np.int64)
+        self._kinds = np.column_stack((ends[:-1], np.diff(ends)))
+        self._rules = compile_rules(context, kinds)
+
+    def live(
+        self,
+        profile_ids: Sequence[bytes],
+        realms: Sequence[str],
+        firsts: Int64s,
+        slots: Values,
+        sums: Values,
+        as_of: Day,
+    ) -> Live:
+        """Compute profiles from the values of their accounts.
+
+        Args:
+            profile_ids: ids of the profiles.
+            realms: theirs.
+            firsts: where the accounts of each profile begin among all accounts (n + 1).
+            slots, sums: of ACCOUNT_SLOTS and of SUMS, by account.
+            as_of: the day that windows end with.
+
+        Raises:
+            StateTooNew: a value was written by a later version.
+        """
+        assert 0 <= as_of <= _DAY_MAX, "a day is an int of the schema"
+        rules = self._rules
+        constants, realm_texts = _add_realms(rules.texts, realms)
+        texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
+        ids = np.frombuffer(b"".join(profile_ids), dtype=np.uint8)
+        places = np.empty(len(profile_ids) + 1, dtype=np.int64)
+        due = np.empty(len(profile_ids), dtype=np.int64)
+        room_bytes = slots.size_bytes + sums.size_bytes + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
+        out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
+        code, joined = _write_live(
+            slots.body,
+            slots.cuts,
+            sums.body,
+            sums.cuts,
+            firsts,
+            ids,
+            _at_addresses(realm_texts, texts),
+            as_of,
+            _SLOTS,
+            _SUMS,
+            _at_addresses(self._kinds, texts),
+            rules.steps,
+            _at_addresses(rules.names, texts),
+            rules.columns,
+            _at_addresses(rules.systems, texts),
+            out,
+            places,
+            due,
+        )
+        if code < 0:
+            raise too_new("accounts")
+        return Live(joined[: places[-1]], places, due)
+
+
+def write_redirects(
+    profile_ids: Sequence[bytes], realms: Sequence[str], heirs: Sequence[bytes]
+) -> tuple[Bytes, Int64s]:
+    """Write profiles that went into others: they say where, and nothing else. Returns bodies and places (n + 1)."""
+    constants, realm_texts = _add_realms(b"", realms)
+    texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
+    ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, heirs))
+    places = np.empty(len(profile_ids) + 1, dtype=np.int64)
+    out = np.empty(len(profile_ids) * (_REDIRECT_BYTES + len(constants)), dtype=np.uint8)
+    _write_redirects(ids, targets, _at_addresses(realm_texts, texts), out, places)
+    return out[: places[-1]], places
+
+
+def _add_realms(texts: bytes, realms: Sequence[str]) -> tuple[bytes, Int64s]:
+    """Add the names of realms to some texts; returns them, and by profile where its realm begins and its size."""
+    names = {name: name.encode() for name in dict.fromkeys(realms)}
+    place: dict[str, tuple[int, int]] = {}
+    for name, encoded in names.items():
+        place[name] = len(texts), len(encoded)
+        texts += encoded
+    if len(names) == 1:
+        return texts, np.full((len(realms), 2), next(iter(place.values())), dtype=np.int64)
+    return texts, np.array([place[name] for name in realms], dtype=np.int64).reshape(len(realms), 2)
+
+
+def _at_addresses(places: Int64s, body: Bytes) -> Int64s:
+    """Turn places of texts in a body, the first of each last axis, into addresses."""
+    found = places.copy()
+    found[..., 0] += body.ctypes.data
+    return found
+
+
+_PROFILE_BYTES = 1024
+"""A profile has about so many bytes besides its texts."""
+_SPARE_PROFILES = 64
+_REDIRECT_BYTES = 128
+_FIXED_BYTES, _ROW_BYTES = 4096, 512
+"""At most so many bytes besides texts: of a profile, of a row."""
+_SHOWN = len(FIELDS) + 4
+"""How often a text is shown at most."""
+_CELLS_ROWS = 64
+_LISTS = 8
+_NULL_FIELDS = len(FIELDS) + _LISTS + 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_redirects(ids, heirs, realms, out, places):  # type: ignore[no-untyped-def]
+    begin = np.int64(out.ctypes.data)
+    to = begin
+    for profile in range(len(places) - 1):
+        places[profile] = to - begin
+        to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
+        to = poke_zigzag(poke_zigzag(to, 0), 1)
+        to = put_id(poke_zigzag(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
+        to = put_string(to, realms[profile, 0], realms[profile, 1])
+        to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
+    places[len(places) - 1] = to - begin
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_accounts(base, cuts, first, end, columns, texts, cells):  # type: ignore[no-untyped-def]
+    """Read the values from `first` to `end`; returns how many rows there are, and the cells: wider ones if need be."""
+    row = 0
+    value = first
+    while value < end:
+        read = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, cells, row)
+        if read == NO_ROOM:
+            wider = cells_of(2 * len(cells), columns)
+            wider[:row] = cells[:row]
+            cells = wider
+            continue
+        if read < 0:
+            return read, cells
+        row = read
+        value += 1
+    return row, cells
+
+
+@numba.njit(nogil=True, cache=True)
+def _note_people(cells, rows, columns, systems):  # type: ignore[no-untyped-def]
+    """Note the rows that speak of a person; returns how many there are."""
+    people = 0
+    for row in range(rows):
+        if cells[row, 0] == CUSTOMER or cells[row, 0] == GUEST_ORDER:
+            note_person(cells, columns, row, people, systems)
+            people += 1
+    return people
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[no-untyped-def]
+    """Write orders, products, categories and invoices."""
+    held = list_sums(sums, count, columns, entries)
+    sort_entries(entries, held)
+    low = part_end(entries, np.int64(0), held, _ORDERS)
+    to = put_orders(to, lines, sum_orders(sums, columns, entries, 0, low, as_of, lines))
+    high = part_end(entries, low, held, _PRODUCT)
+    to = put_most_bought(to, lines, list_most_bought(sums, entries, low, high, lines))
+    low = part_end(entries, high, held, _CATEGORY)
+    to = put_most_bought(to, lines, list_most_bought(sums, entries, high, low, lines))
+    high = part_end(entries, low, held, _INVOICE)
+    return put_invoices(to, lines, sum_invoices(sums, columns, entries, low, high, as_of, lines))
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_live(  # type: ignore[no-untyped-def]
+    body,
+    cuts,
+    sums_body,
+    sums_cuts,
+    firsts,
+    ids,
+    realms,
+    as_of,
+    slots,
+    sold,
+    kinds,
+    steps,
+    names,
+    fields,
+    systems,
+    out,
+    places,
+    due,
+):
+    base, sums_base, begin = np.int64(body.ctypes.data), np.int64(sums_body.ctypes.data), np.int64(out.ctypes.data)
+    (columns, texts), (sums_columns, sums_texts) = slots, sold
+    cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)
+    entries = entries_of(4 * _CELLS_ROWS)
+    lines = np.empty((_CELLS_ROWS, LINE_WIDTH), np.int64)
+    to = begin
+    for profile in range(len(due)):
+        first, end = firsts[profile], firsts[profile + 1]
+        rows, cells = _read_accounts(base, cuts, first, end, columns, texts, cells)
+        count, sums = _read_accounts(sums_base, sums_cuts, first, end, sums_columns, sums_texts, sums)
+        if rows < 0 or count < 0:
+            return -1, out
+        if count > len(lines):
+            lines = np.empty((len(sums), LINE_WIDTH), np.int64)
+        if max(rows, count) > len(entries):
+            entries = entries_of(2 * max(rows, count))
+        sizes = cuts[end] - cuts[first], sums_cuts[end] - sums_cuts[first]
+        room = _FIXED_BYTES + _ROW_BYTES * (rows + count) + _SHOWN * sizes[0] + sizes[1] + realms[profile, 1]
+        if to - begin + room > len(out):
+            more = np.empty(2 * (to - begin + room), np.uint8)
+            more[: to - begin] = out[: to - begin]
+            to += np.int64(more.ctypes.data) - begin
+            out, begin = more, np.int64(more.ctypes.data)
+        people = _note_people(cells, rows, columns, systems)
+        places[profile] = to - begin
+        to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
+        to = put_nothing(to, 3)  # revision, live, no redirect
+        to = put_string(to, realms[profile, 0], realms[profile, 1])
+        to = poke_zigzag(to, as_of)
+        to = put_chosen(to, cells, columns, people, steps, names, fields, entries)
+        found = list_identifiers(cells, columns, people, kinds, entries)
+        while found == NO_ROOM:
+            entries = entries_of(2 * len(entries))
+            found = list_identifiers(cells, columns, people, kinds, entries)
+        to = put_identifiers(to, entries, found)
+        to = put_addresses(to, cells, columns, rows, entries)
+        to = put_accounts(to, cells, columns, rows, entries)
+        to = _put_sums(to, sums, count, sums_columns, as_of, entries, lines)
+        to = put_consents(to, cells, columns, rows, entries)
+        last = find_last_interaction(sums, count, sums_columns)
+        to = put_optional_long(to, last != LONG_AGO, last)
+        due[profile] = next_change(sums, count, sums_columns, as_of)
+    places[len(due)] = to - begin
+    return 0, out

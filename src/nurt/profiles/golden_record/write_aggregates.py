@@ -1,0 +1,86 @@
+"""Write what a profile's sums say as Avro: orders, products, categories, invoices. For kernels.
+
+Source: schemas/nurt.profiles-value.
+"""
+
+from __future__ import annotations
+
+import numba
+
+from nurt.avro.encode_loop import put_avro_decimal
+from nurt.avro.primitives import put_nothing, put_optional_long, put_string
+from nurt.columnar.memory import poke_byte
+from nurt.columnar.varint import poke_zigzag
+from nurt.profiles.golden_record.aggregates import (
+    AVERAGE,
+    CANCELLED,
+    COUNT,
+    FIRST_ON,
+    GROSS,
+    IN_WINDOWS,
+    LAST_ON,
+    LINE_WIDTH,
+    LONG_AGO,
+    NEVER,
+    OPEN,
+    OPEN_AMOUNT,
+    OPEN_COUNT,
+    OVERDUE_AMOUNT,
+    OVERDUE_COUNT,
+    QUANTITY,
+    RETURNED,
+)
+
+
+@numba.njit(nogil=True, cache=True)
+def put_orders(to, lines, count):  # type: ignore[no-untyped-def]
+    """Write lines of order figures."""
+    if count == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, count)
+    for at in range(count):
+        to = put_string(to, lines[at, 0], lines[at, 1])
+        to = put_string(to, lines[at, 2], lines[at, 3])
+        to = poke_zigzag(to, lines[at, COUNT])
+        to = put_avro_decimal(to, lines[at, GROSS])
+        if lines[at, COUNT] > 0:
+            poke_byte(to, 2)
+            to = put_avro_decimal(to + 1, lines[at, AVERAGE])
+        else:
+            to = put_nothing(to, 1)
+        to = put_optional_long(to, lines[at, FIRST_ON] != NEVER, lines[at, FIRST_ON])
+        to = put_optional_long(to, lines[at, LAST_ON] != LONG_AGO, lines[at, LAST_ON])
+        to = poke_zigzag(to, lines[at, CANCELLED])
+        to = poke_zigzag(to, lines[at, RETURNED])
+        to = poke_zigzag(to, lines[at, OPEN])
+        for k in range(IN_WINDOWS, LINE_WIDTH, 2):
+            to = poke_zigzag(to, lines[at, k])
+            to = put_avro_decimal(to, lines[at, k + 1])
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def put_most_bought(to, lines, count):  # type: ignore[no-untyped-def]
+    """Write lines of quantities."""
+    if count == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, count)
+    for at in range(count):
+        to = put_string(to, lines[at, 0], lines[at, 1])
+        to = put_avro_decimal(to, lines[at, QUANTITY])
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def put_invoices(to, lines, count):  # type: ignore[no-untyped-def]
+    """Write lines of invoice figures."""
+    if count == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, count)
+    for at in range(count):
+        to = put_string(to, lines[at, 0], lines[at, 1])
+        to = poke_zigzag(to, lines[at, OPEN_COUNT])
+        to = put_avro_decimal(to, lines[at, OPEN_AMOUNT])
+        to = poke_zigzag(to, lines[at, OVERDUE_COUNT])
+        to = put_avro_decimal(to, lines[at, OVERDUE_AMOUNT])
+    return put_nothing(to, 1)

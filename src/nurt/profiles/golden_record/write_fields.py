@@ -1,0 +1,207 @@
+"""Write what a profile's slots say as Avro: chosen fields, identifiers, addresses, accounts, consents. For kernels.
+
+Source: schemas/nurt.profiles-value.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nurt.avro.primitives import put_date, put_id, put_nothing, put_optional_long, put_optional_string, put_string
+from nurt.columnar.memory import poke_byte
+from nurt.columnar.sorting import (
+    FIRST,
+    FIRST_SIZE,
+    NOTHING,
+    ORDER,
+    SECOND,
+    SECOND_SIZE,
+    WHAT,
+    compare_entries,
+    put_entry,
+    sort_entries,
+)
+from nurt.columnar.types import ID_BYTES
+from nurt.columnar.varint import poke_zigzag
+from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
+from nurt.profiles.identity.cut_links import cut_links
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, HEAD_PART
+from nurt.state.cells import NO_ROOM, compare_texts, has
+
+IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
+ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
+
+CUSTOMER, GUEST_ORDER, ADDRESS_PART, CONSENT = (
+    np.int64(CODE[kind]) for kind in ("customer", "order", "address", "consent")
+)
+
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (
+    _INDEX[name] for name in ("part", "child", "system", "entity", "key", "position")
+)
+_BIRTH_DATE, _LINKS = _INDEX["birth_date"], _INDEX["identifiers"]
+_PURPOSE, _GRANTED, _AT = _INDEX["purpose"], _INDEX["granted"], _INDEX["at"]
+_IDENTIFIERS = tuple(_INDEX[name] for name in IDENTIFIERS)
+_ADDRESS = tuple(_INDEX[name] for name in ADDRESS)
+_FIELDS_COUNT = len(FIELDS)
+_ID_SIZE, _HEAD = np.int64(ID_BYTES), np.int64(HEAD_PART)
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_cell(to, cells, row, columns, column):  # type: ignore[no-untyped-def]
+    """Write a row's text as a string; an absent one is empty."""
+    return put_string(to, cells[row, column], cells[row, columns + column])
+
+
+@numba.njit(nogil=True, cache=True)
+def put_chosen(to, cells, columns, people, steps, names, fields, entries):  # type: ignore[no-untyped-def]
+    """Write every chosen field: the value, and which row said it by which rule; or null."""
+    for field in range(_FIELDS_COUNT):
+        row, rule = choose(cells, columns, people, field, steps, fields, entries)
+        if row < 0:
+            to = put_nothing(to, 1)
+            continue
+        poke_byte(to, 2)
+        column = fields[field, 0]
+        if column == _BIRTH_DATE:
+            to = put_date(to + 1, cells[row, column])
+        else:
+            to = _put_cell(to + 1, cells, row, columns, column)
+        to = _put_cell(to, cells, row, columns, _SYSTEM)
+        to = put_id(to, cells[row, _CHILD])
+        to = _put_cell(to, cells, row, columns, _POSITION)
+        to = put_string(to, names[field, rule, 0], names[field, rule, 1])
+    return to
+
+
+@numba.njit(nogil=True, cache=True)
+def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no-untyped-def]
+    """Make an entry (kind, value) of every identifier; returns how many there are, or NO_ROOM."""
+    found = NOTHING
+    for place in range(people):
+        row = person(cells, columns, place)
+        if found + len(_IDENTIFIERS) > len(entries):
+            return NO_ROOM
+        for k in range(len(_IDENTIFIERS)):
+            column = _IDENTIFIERS[k]
+            if has(cells, row, columns, column):
+                at, size = cells[row, column], cells[row, columns + column]
+                found = put_entry(entries, found, NOTHING, kinds[k, 0], kinds[k, 1], at, size, row)
+        if has(cells, row, columns, _LINKS):
+            start = cells[row, _LINKS]
+            found = cut_links(start, start + cells[row, columns + _LINKS], entries, found)
+            if found < 0:
+                return NO_ROOM
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def put_identifiers(to, entries, count):  # type: ignore[no-untyped-def]
+    """Write every distinct (kind, value), in order."""
+    sort_entries(entries, count)
+    distinct = 0
+    for place in range(count):
+        if distinct == 0 or compare_entries(entries, entries[distinct - 1, ORDER], entries[place, ORDER]) != 0:
+            entries[distinct, ORDER] = entries[place, ORDER]
+            distinct += 1
+    if distinct == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, distinct)
+    for place in range(distinct):
+        entry = entries[place, ORDER]
+        to = put_string(to, entries[entry, FIRST], entries[entry, FIRST_SIZE])
+        to = put_string(to, entries[entry, SECOND], entries[entry, SECOND_SIZE])
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
+    """Put the rows of a part in order of their ids; returns how many there are."""
+    count = NOTHING
+    for row in range(rows):
+        if cells[row, _PART] == part:
+            count = put_entry(entries, count, NOTHING, cells[row, _CHILD], _ID_SIZE, NOTHING, NOTHING, row)
+    sort_entries(entries, count)
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def put_addresses(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
+    """Write every address, sorted by row."""
+    count = _sort_part(cells, rows, ADDRESS_PART, entries)
+    if count == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, count)
+    for place in range(count):
+        row = entries[entries[place, ORDER], WHAT]
+        to = _put_cell(to, cells, row, columns, _SYSTEM)
+        to = put_id(to, cells[row, _CHILD])
+        for k in range(len(_ADDRESS)):
+            column = _ADDRESS[k]
+            known = has(cells, row, columns, column)
+            to = put_optional_string(to, known, cells[row, column], cells[row, columns + column])
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
+    """Write every account, sorted by its id."""
+    count = _sort_part(cells, rows, _HEAD, entries)
+    if count == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, count)
+    for place in range(count):
+        row = entries[entries[place, ORDER], WHAT]
+        to = put_id(to, cells[row, _CHILD])
+        to = _put_cell(to, cells, row, columns, _SYSTEM)
+        to = _put_cell(to, cells, row, columns, _ENTITY)
+        to = _put_cell(to, cells, row, columns, _KEY)
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def put_consents(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
+    """Write the latest consent of each purpose: by time, an unknown time first, then by row."""
+    count = NOTHING
+    for row in range(rows):
+        if cells[row, _PART] == CONSENT and has(cells, row, columns, _PURPOSE):
+            purpose, size = cells[row, _PURPOSE], cells[row, columns + _PURPOSE]
+            count = put_entry(entries, count, NOTHING, purpose, size, NOTHING, NOTHING, row)
+    sort_entries(entries, count)
+    latest = 0
+    for place in range(count):
+        if latest == 0 or compare_entries(entries, entries[latest - 1, ORDER], entries[place, ORDER]) != 0:
+            entries[latest, ORDER] = entries[place, ORDER]
+            latest += 1
+        elif not _is_later(
+            cells, columns, entries[entries[latest - 1, ORDER], WHAT], entries[entries[place, ORDER], WHAT]
+        ):
+            entries[latest - 1, ORDER] = entries[place, ORDER]
+    if latest == 0:
+        return put_nothing(to, 1)
+    to = poke_zigzag(to, latest)
+    for place in range(latest):
+        row = entries[entries[place, ORDER], WHAT]
+        to = _put_cell(to, cells, row, columns, _PURPOSE)
+        if has(cells, row, columns, _GRANTED):
+            poke_byte(to, 2)
+            poke_byte(to + 1, 1 if cells[row, _GRANTED] != 0 else 0)
+            to += 2
+        else:
+            to = put_nothing(to, 1)
+        to = put_optional_long(to, has(cells, row, columns, _AT), cells[row, _AT])
+        to = _put_cell(to, cells, row, columns, _SYSTEM)
+        to = put_id(to, cells[row, _CHILD])
+    return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_later(cells, columns, a, b):  # type: ignore[no-untyped-def]
+    """Say whether consent a is later than b; of equal ones the one that came last is."""
+    known, other = has(cells, a, columns, _AT), has(cells, b, columns, _AT)
+    if known != other:
+        return known
+    if cells[a, _AT] != cells[b, _AT]:
+        return cells[a, _AT] > cells[b, _AT]
+    return compare_texts(cells[a, _CHILD], 16, cells[b, _CHILD], 16) > 0

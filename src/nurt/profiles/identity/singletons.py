@@ -1,0 +1,210 @@
+"""Who shares nothing with anybody is a profile of its own: whole batches of new accounts, without resolving.
+
+Hot path. Most accounts are new once, and alone then; what is written of them equals what `identity.difference` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.avro.primitives import put_hex
+from nurt.columnar.distinct import distinct, id_list
+from nurt.columnar.ids import Ids
+from nurt.columnar.memory import copy_bytes, peek_byte
+from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.varint import put_unsigned
+from nurt.normalise.context import LINK_END
+from nurt.profiles.identity.cut_links import link_end
+from nurt.profiles.identity.links import Joined, join_links
+from nurt.profiles.identity.resolve import HELD, MEMBER
+from nurt.state.table import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Links of some accounts, one a row.
+
+    Attributes:
+        account: index of its account.
+        code: index into `ids`.
+        ids: ids of the distinct identifiers.
+    """
+
+    account: Int64s
+    code: Int64s
+    ids: Words
+
+
+def list_links(realm: str, texts: Joined, accounts: Int64s, ids: Ids) -> Links:
+    """Cut some accounts' texts of links (None: none) into identifiers."""
+    prefix = np.frombuffer(_prefix(realm), dtype=np.uint8)
+    count, size = _count_links(texts.body, texts.cuts, accounts)
+    account, cuts = np.empty(count, dtype=np.int64), np.empty(count + 1, dtype=np.int64)
+    body = np.empty(size + count * len(prefix), dtype=np.uint8)
+    _cut_links(texts.body, texts.cuts, accounts, prefix, account, body, cuts)
+    pairs = ids.of_joined(body, cuts)
+    codes, firsts = distinct(pairs)
+    return Links(account, codes, pairs[firsts])
+
+
+def identifier_ids(realm: str, links: Sequence[str], ids: Ids) -> list[bytes]:
+    """Name the identifiers of some links, each without LINK_END."""
+    prefix = _prefix(realm).decode()
+    joined = join_links([prefix + link for link in links])
+    return id_list(ids.of_joined(joined.body, joined.cuts))
+
+
+def _prefix(realm: str) -> bytes:
+    """Give what an identifier's id is hashed from, before its link."""
+    return f"identifier\x1f{realm}\x1f".encode()
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_links(body, cuts, accounts):  # type: ignore[no-untyped-def]
+    """Count links and their bytes."""
+    base = np.int64(body.ctypes.data)
+    count, size = 0, 0
+    for account in accounts:
+        at, stop = base + cuts[account], base + cuts[account + 1]
+        if at == stop:
+            continue
+        count += 1
+        size += stop - at
+        while at < stop:
+            if peek_byte(at) == _LINK_END:
+                count += 1
+                size -= 1
+            at += 1
+    return count, size
+
+
+_LINK_END = ord(LINK_END)
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ignore[no-untyped-def]
+    """Write every link behind the prefix, and note whose it is and where it begins."""
+    base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
+    before, before_size = np.int64(prefix.ctypes.data), len(prefix)
+    count = 0
+    to = begin
+    places[0] = 0
+    for row in range(len(accounts)):
+        at, stop = base + cuts[accounts[row]], base + cuts[accounts[row] + 1]
+        if at == stop:
+            continue
+        while at <= stop:
+            end = link_end(at, stop)
+            copy_bytes(to, before, before_size)
+            copy_bytes(to + before_size, at, end - at)
+            to += before_size + end - at
+            account[count] = row
+            count += 1
+            places[count] = to - begin
+            at = end + 1
+
+
+def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
+    """Say by account whether one of its links is held already, or twice in the batch.
+
+    Args:
+        links: of the accounts.
+        stored: by identifier: what is stored of it.
+        accounts: how many there are.
+    """
+    shared = stored.there
+    shared |= np.bincount(links.code, minlength=len(stored)) > 1
+    sharing: Bools = np.zeros(accounts, dtype=np.bool_)
+    sharing[links.account[shared[links.code]]] = True
+    return sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Lonely:
+    """What is stored of accounts that are alone.
+
+    Attributes:
+        profiles: ids of their profiles, by account.
+        values: three by account: of MEMBERSHIPS, of COMPONENTS, and the profile's of MEMBERS.
+    """
+
+    profiles: Words
+    values: Values
+
+
+def settle_lonely(accounts: Words, links: Joined, rows: Int64s, ids: Ids) -> Lonely:
+    """Make each account a component and a profile of its own.
+
+    Args:
+        accounts: their ids.
+        links: texts of links, of more accounts.
+        rows: by account: which of these texts is its.
+    """
+    count = len(accounts)
+    joined = np.ascontiguousarray(accounts).view(np.uint8).reshape(-1)
+    anchors = np.empty(count * _ANCHOR_BYTES, dtype=np.uint8)
+    _write_anchors(joined, np.frombuffer(_ANCHOR, dtype=np.uint8), anchors)
+    profiles = ids.of_joined(anchors, np.arange(0, len(anchors) + 1, _ANCHOR_BYTES, dtype=np.int64))
+    letters = int((links.cuts[rows + 1] - links.cuts[rows]).sum())
+    out = np.empty(count * _VALUES_BYTES + 2 * letters + PADDING_BYTES, dtype=np.uint8)
+    ends = np.zeros(3 * count + 1, dtype=np.int64)
+    _pack_lonely(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
+    return Lonely(profiles, Values(out, ends))
+
+
+_ANCHOR = b"profile\x1f"
+_ANCHOR_BYTES = len(_ANCHOR) + 32
+"""What a profile's id is hashed from: this and its anchor in hex; see `identity.profile_id`."""
+_VALUES_BYTES = 160
+"""More than the three values of an account take besides its links."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_anchors(accounts, before, out):  # type: ignore[no-untyped-def]
+    to, size = np.int64(out.ctypes.data), len(before)
+    for at in range(0, len(accounts), 16):
+        copy_bytes(to, np.int64(before.ctypes.data), size)
+        put_hex(to + size, np.int64(accounts.ctypes.data) + at)
+        to += size + 32
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_id(out, to, ids, row):  # type: ignore[no-untyped-def]
+    out[to] = 16
+    for i in range(16):
+        out[to + 1 + i] = ids[16 * row + i]
+    return to + 17
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_links(out, to, body, start, stop):  # type: ignore[no-untyped-def]
+    to = put_unsigned(out, to, stop - start)
+    for i in range(stop - start):
+        out[to + i] = body[start + i]
+    return to + stop - start
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack_lonely(accounts, profiles, body, cuts, rows, out, ends):  # type: ignore[no-untyped-def]
+    """Pack, for each account, a row of MEMBERSHIPS, of COMPONENTS and of MEMBERS, as their tables would."""
+    to = 0
+    for row in range(len(rows)):
+        start, stop = cuts[rows[row]], cuts[rows[row] + 1]
+        out[to], out[to + 1], out[to + 2] = VERSION, 0b1111, 2 * MEMBER
+        to = _put_id(out, to + 3, accounts, row)
+        to = _put_id(out, to, profiles, row)
+        to = _put_links(out, to, body, start, stop)
+        ends[3 * row + 1] = to
+        out[to], out[to + 1] = VERSION, 0b111
+        to = _put_id(out, to + 2, accounts, row)
+        to = _put_id(out, to, profiles, row)
+        to = _put_links(out, to, body, start, stop)
+        ends[3 * row + 2] = to
+        out[to], out[to + 1], out[to + 2] = VERSION, 0b11, 2 * HELD
+        to = _put_id(out, to + 3, accounts, row)
+        ends[3 * row + 3] = to

@@ -1,0 +1,64 @@
+"""Write the links of accounts as text: `kind U+001F value`, joined by U+001E. Hot path, one kernel."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nurt.columnar.types import Bools
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.normalise.context import KIND_END, LINK_END
+from nurt.profiles.identity.links import Joined
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE
+from nurt.state.column_major import Rows
+
+_KINDS = ("email", "loyalty_card", "phone", "tax_id")
+_COLUMNS = ("part", *_KINDS, "identifiers")
+_PEOPLE = (CODE["customer"], CODE["order"])
+_PREFIXES = [kind.encode() + KIND_END.encode() for kind in _KINDS] + [b""]
+_PREFIX = np.frombuffer(b"".join(_PREFIXES), dtype=np.uint8).copy()
+_PREFIX_ENDS = np.cumsum([0, *map(len, _PREFIXES)])
+_LINK_END = ord(LINK_END)
+
+
+def write_links(values: Values, alive: Bools) -> Joined:
+    """Write the links of each account, sorted by kind; None where it is no more.
+
+    Args:
+        values: of ACCOUNT_SLOTS.
+        alive: by account.
+    """
+    body = values.body
+    rows = Rows(ACCOUNT_SLOTS, ACCOUNT_SLOTS.locate(body, values.cuts, _COLUMNS), _COLUMNS)
+    person = np.full(len(alive), -1, dtype=np.int64)
+    found = np.flatnonzero(np.isin(rows.number("part"), _PEOPLE))
+    person[rows.raw.owner[found]] = found
+    room_bytes = int((rows.raw.stops - rows.raw.starts).sum()) + len(found) * (len(_PREFIX) + len(_PREFIXES))
+    out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
+    ends = np.zeros(len(alive) + 1, dtype=np.int64)
+    present = np.stack([rows.present(name) for name in _COLUMNS[1:]])
+    _write(person, alive, present, rows.raw.starts, rows.raw.stops, body, out, ends)
+    return Joined(out, ends, alive)
+
+
+@numba.njit(nogil=True, cache=True)
+def _write(person, alive, present, starts, stops, body, out, ends):  # type: ignore[no-untyped-def]
+    to = 0
+    for one in range(len(person)):
+        row = person[one]
+        begun = False
+        if row >= 0 and alive[one]:
+            for kind in range(len(present)):
+                if not present[kind, row]:
+                    continue
+                if begun:
+                    out[to] = _LINK_END
+                    to += 1
+                begun = True
+                for i in range(_PREFIX_ENDS[kind], _PREFIX_ENDS[kind + 1]):
+                    out[to] = _PREFIX[i]
+                    to += 1
+                for i in range(starts[kind, row], stops[kind, row]):
+                    out[to] = body[i]
+                    to += 1
+        ends[one + 1] = to

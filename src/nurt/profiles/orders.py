@@ -1,0 +1,272 @@
+"""Fold an order's rows into the order, and say what it adds to its account.
+
+Hot path. An order without its own row adds nothing yet: lines may come first. An order that names no customer is a
+guest's: its account is the order itself, and the order's email, phone and names speak as a customer row would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nurt.columnar.text_codes import few_texts
+from nurt.columnar.texts import Texts, coded_texts, join_texts
+from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.values import Values
+from nurt.model.entities import ENTITIES
+from nurt.normalise.context import FoldContext
+from nurt.profiles.order_shares import Sold, pack_shares
+from nurt.rows.child_slots import SlotsFolded, fold_slots
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_SLOTS
+from nurt.rows.contributions import (
+    Contributions,
+    Said,
+    join_contributions,
+    no_contributions,
+    no_ids,
+    no_texts,
+    nothing_said,
+)
+from nurt.state.column_major import Rows
+from nurt.state.write_rows import pack_columns, pack_value
+
+_ORDER = CODE["order"]
+_ACCOUNT = ("part", "account", "system", "account_entity", "account_key")
+_READ = (
+    *(*_ACCOUNT, "currency", "market", "gross", "status", "placed_at"),
+    *("sku", "category", "quantity", "returned_quantity", "amount", "open_amount", "due_on"),
+)
+"""What an order's contribution is made of."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersFolded:
+    """Orders after a fold, and what they say to accounts.
+
+    Attributes:
+        values: by owner, to be stored; absent: nothing is left of it.
+        changed: by owner: whether it is not as stored.
+        said: shares, and guests' slots.
+    """
+
+    values: Values
+    changed: Bools
+    said: Said
+
+
+def fold_orders(
+    owner: Int64s,
+    said: Contributions,
+    stored: Values,
+    order_ids: Words,
+    stamp: int,
+    context: FoldContext,
+) -> OrdersFolded:
+    """Fold contributions into orders and say each order's whole current contribution.
+
+    Args:
+        owner: by contribution: index of its order.
+        said: what rows said.
+        stored: values of ORDER_SLOTS, by owner, as read.
+        order_ids: id of each owner.
+        stamp: given to the orders' contributions.
+        context: what systems' orders mean when they name no currency or market.
+    """
+    folded = fold_slots(ORDER_SLOTS, stored, owner, said, drop=LEFT_PART)
+    rows = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
+    own = _own_rows(rows, len(stored))
+    left = _left_accounts(stored, rows, own)
+    values = _note_left(folded.values, left, stamp) if left else folded.values
+    shares = _shares(rows, own, order_ids, stamp, context)
+    slots = _guests(rows, own, folded, order_ids, stamp)
+    if left:
+        gone = _gone(left, order_ids, stamp)
+        shares, slots = join_contributions([gone, shares]), join_contributions([gone, slots])
+    changed = folded.changed
+    changed[[one.owner for one in left]] = True
+    return OrdersFolded(values, changed, Said(nothing_said().to_orders, slots, shares))
+
+
+def _own_rows(rows: Rows, owners: int) -> Int64s:
+    """Find, by owner, the order's own row; -1: it is not there."""
+    own = np.full(owners, -1, dtype=np.int64)
+    found = np.flatnonzero(rows.number("part") == _ORDER)
+    own[rows.raw.owner[found]] = found
+    return own
+
+
+def _shares(rows: Rows, own: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
+    """Say what every order adds to its account."""
+    owners = np.flatnonzero(own >= 0)
+    if not len(owners):
+        return no_contributions()
+    system = rows.texts("system")
+    sold = Sold(
+        rows.raw.owner,
+        rows.number("part"),
+        _filled(rows, "currency", context.currency, NO_CURRENCY),
+        _filled(rows, "market", context.market, ""),
+        rows.texts("status"),
+        rows.texts("sku"),
+        rows.present("sku"),
+        rows.texts("category"),
+        rows.present("category"),
+        rows.number("gross"),
+        rows.number("placed_at"),
+        rows.present("placed_at"),
+        rows.number("quantity") - rows.number("returned_quantity"),
+        np.where(rows.present("open_amount"), rows.number("open_amount"), rows.number("amount")),
+        rows.number("due_on"),
+        rows.present("due_on"),
+    )
+    at = own[owners]
+    return Contributions(
+        rows.ids("account", at).byteswap(),
+        order_ids[owners],
+        np.full(len(owners), stamp, dtype=np.int64),
+        np.full(len(owners), _ORDER, dtype=np.int64),
+        np.zeros(len(owners), dtype=np.bool_),
+        pack_shares(sold, own, owners),
+        system.take(at),
+        rows.texts("account_entity").take(at),
+        rows.texts("account_key").take(at),
+        no_ids(len(owners)),
+    )
+
+
+def _filled(rows: Rows, name: str, known: Mapping[str, str], last: str) -> Texts:
+    """Fill absent currencies or markets of orders from their system, then with `last`."""
+    texts, absent = rows.texts(name), ~rows.present(name) & (rows.number("part") == _ORDER)
+    missing = np.flatnonzero(absent)
+    if not len(missing):
+        return texts
+    codes, systems = few_texts(rows.texts("system").take(missing))
+    choices = [known.get(system, last) for system in systems]
+    joined = join_texts([texts, coded_texts(codes, choices)])
+    count = len(texts.starts)
+    starts, stops = joined.starts[:count], joined.stops[:count]
+    starts[missing], stops[missing] = joined.starts[count:], joined.stops[count:]
+    return Texts(starts, stops, joined.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """An account at which an order was and is no longer: it hears so as often as it takes until it need not."""
+
+    owner: int
+    account: bytes
+    system: bytes
+    entity: bytes
+    key: bytes
+
+
+def _left_accounts(stored: Values, rows: Rows, own: Int64s) -> list[_Left]:
+    """List the accounts that orders left, now or earlier; few orders ever leave one."""
+    before = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
+    part, owner = before.number("part"), before.raw.owner
+    some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
+    there = own[owner[some]]
+    now = rows.ids("account", np.maximum(there, 0)) if len(rows.raw.owner) else no_ids(len(some))
+    some = some[(there < 0) | (before.ids("account", some) != now).any(axis=1)]
+    columns = [before.texts(name).take(some).plain() for name in _ACCOUNT[1:]]
+    left: dict[tuple[int, bytes], _Left] = {}
+    for one, account, *names in zip(owner[some].tolist(), *columns, strict=True):
+        left[one, account] = _Left(one, account, *names)
+    return list(left.values())
+
+
+def _note_left(values: Values, left: Sequence[_Left], stamp: int) -> Values:
+    """Store the accounts that were left with their orders. Off the hot path: few orders ever leave one."""
+    noted = values.plain()
+    for one in left:
+        fields: dict[str, int | bytes] = {"part": LEFT_PART, "child": one.account, "stamp": stamp, "system": one.system}
+        fields |= {"account": one.account, "account_entity": one.entity, "account_key": one.key}
+        mark = pack_value(ORDER_SLOTS, fields)
+        held = noted[one.owner]
+        noted[one.owner] = mark if held is None else held + mark[1:]  # without a second version byte
+    return Values.of(noted)
+
+
+def _gone(left: Sequence[_Left], order_ids: Words, stamp: int) -> Contributions:
+    """Say to accounts that orders are no longer theirs."""
+    rows = len(left)
+    return Contributions(
+        np.frombuffer(b"".join(one.account for one in left), dtype=np.uint64).reshape(-1, 2),
+        order_ids[[one.owner for one in left]],
+        np.full(rows, stamp, dtype=np.int64),
+        np.full(rows, _ORDER, dtype=np.int64),
+        np.ones(rows, dtype=np.bool_),
+        no_texts(rows),
+        _texts([one.system for one in left]),
+        _texts([one.entity for one in left]),
+        _texts([one.key for one in left]),
+        no_ids(rows),
+    )
+
+
+def _texts(some: Sequence[bytes]) -> Texts:
+    ends = np.cumsum([0, *map(len, some)], dtype=np.int64)
+    return Texts(ends[:-1], ends[1:], np.frombuffer(b"".join(some), dtype=np.uint8))
+
+
+_SPOKEN = (
+    *("system", "entity", "key", "position", "ts_ms"),
+    *(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns),
+)
+"""What a guest's order says of the person."""
+
+
+def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stamp: int) -> Contributions:
+    """Make the slots with which guests' orders speak as customers."""
+    owners = np.flatnonzero(own >= 0)
+    owners = owners[_equal(rows.texts("account_entity").take(own[owners]), GUEST.encode())]
+    if not len(owners):
+        return no_contributions()
+    held = folded.values
+    sizes = held.cuts[owners + 1] - held.cuts[owners]
+    cuts = np.zeros(len(owners) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=cuts[1:])
+    body = np.concatenate([held.body[held.cuts[one] : held.cuts[one + 1]] for one in owners.tolist()])
+    columns = ("part", *_ACCOUNT[1:2], "account_entity", "account_key", *_SPOKEN)
+    whole = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, columns), columns)
+    at = np.flatnonzero(whole.number("part") == _ORDER)
+    count = len(owners)
+    child = order_ids[owners]
+    numbers = {"part": np.full(count, _ORDER, dtype=np.int64), "stamp": np.full(count, stamp, dtype=np.int64)}
+    texts = {"child": _id_texts(child)}
+    present: dict[str, Bools] = {}
+    for name in _SPOKEN:
+        present[name] = whole.present(name)[at]
+        if ACCOUNT_SLOTS.is_text[ACCOUNT_SLOTS.index[name]]:
+            texts[name] = whole.texts(name).take(at)
+        else:
+            numbers[name] = whole.number(name)[at]
+    return Contributions(
+        whole.ids("account", at).byteswap(),
+        child,
+        numbers["stamp"],
+        numbers["part"],
+        np.zeros(count, dtype=np.bool_),
+        pack_columns(ACCOUNT_SLOTS, numbers, texts, present),
+        whole.texts("system").take(at),
+        whole.texts("account_entity").take(at),
+        whole.texts("account_key").take(at),
+        no_ids(count),
+    )
+
+
+def _equal(texts: Texts, one: bytes) -> Bools:
+    """Say which texts are this one."""
+    same = texts.stops - texts.starts == len(one)
+    for i, letter in enumerate(one):
+        some = np.flatnonzero(same)
+        same[some] = texts.body[texts.starts[some] + i] == letter
+    return same
+
+
+def _id_texts(ids: Words) -> Texts:
+    body = np.ascontiguousarray(ids).view(np.uint8).reshape(-1)
+    starts = np.arange(len(ids), dtype=np.int64) * 16
+    return Texts(starts, starts + 16, body)

@@ -1,0 +1,34 @@
+"""The second stage: what rows say of an order into the order, and what the order says to its account. Hot path."""
+
+from __future__ import annotations
+
+from nurt.columnar.distinct import distinct
+from nurt.model.keys import Keys
+from nurt.model.state_write import Change
+from nurt.normalise.context import FoldContext
+from nurt.ports import Store
+from nurt.profiles.orders import fold_orders
+from nurt.rows.contributions import Contributions, Said, nothing_said
+
+
+class OrdersStage:
+    """Owns the orders of a worker's shards."""
+
+    def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
+        self._store = store
+        self._keys = keys
+        self._context = context
+
+    def fold(self, said: Contributions) -> Said:
+        """Fold contributions, in order, and say each order's whole contribution to accounts."""
+        if not len(said):
+            return nothing_said()
+        owner, firsts = distinct(said.to)
+        ids = said.to[firsts]
+        keys = self._keys.rows_of(b"o", ids)
+        (stored,) = self._store.load([keys])
+        folded = fold_orders(owner, said, stored, ids, self._store.next_stamp(), self._context)
+        change = Change()
+        change.keep(keys, folded.values, folded.changed)
+        self._store.write(change)
+        return folded.said

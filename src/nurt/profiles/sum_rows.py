@@ -1,0 +1,110 @@
+"""Read and write packed rows of SUMS one by one, in kernels. Hot path; `sums.py` and `order_shares.py` call them.
+
+A zero and an empty text are left out. The encoding is that of `tables.py`.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import copy_bytes
+from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_unsigned, put_unsigned, put_zigzag, skip_at
+from nurt.rows.child_tables import BUCKET_SUMS, SUMS
+
+NUMBERS = len(BUCKET_SUMS)
+KEY_COLUMNS = len(SUMS.columns) - NUMBERS
+assert list(SUMS.columns) == ["metric", "k1", "k2", "day", *BUCKET_SUMS], "the kernels read this order"
+KEY_BITS = (1 << KEY_COLUMNS) - 1
+_METRIC, _K1, _K2, _DAY, _FIRST_SUM = (1 << SUMS.index[name] for name in ("metric", "k1", "k2", "day", BUCKET_SUMS[0]))
+
+ROW_BYTES_MAX = VARINT_BYTES_MAX * (1 + len(SUMS.columns))
+"""Of a row without its texts: a bitmap, and a number or a length for every column."""
+
+
+@numba.njit(nogil=True, cache=True)
+def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums):  # type: ignore[no-untyped-def]
+    """Write a row of SUMS: zeros and empty texts are left out. Returns where the next one goes."""
+    bitmap = _METRIC
+    if k1_end > k1:
+        bitmap |= _K1
+    if k2_end > k2:
+        bitmap |= _K2
+    if has_day:
+        bitmap |= _DAY
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            bitmap |= _FIRST_SUM << k
+    at = put_unsigned(out, at, bitmap)
+    at = put_zigzag(out, at, metric)
+    if k1_end > k1:
+        at = put_unsigned(out, at, k1_end - k1)
+        for i in range(k1, k1_end):
+            out[at] = body[i]
+            at += 1
+    if k2_end > k2:
+        at = put_unsigned(out, at, k2_end - k2)
+        for i in range(k2, k2_end):
+            out[at] = body[i]
+            at += 1
+    if has_day:
+        at = put_zigzag(out, at, day)
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            at = put_zigzag(out, at, sums[k])
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def put_sums(out, at, flags, key, size, sums):  # type: ignore[no-untyped-def]
+    """Write a row whose packed key lies at an address; `flags` are its bits. Returns where the next one goes."""
+    bitmap = flags
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            bitmap |= _FIRST_SUM << k
+    at = put_unsigned(out, at, bitmap)
+    copy_bytes(out.ctypes.data + at, key, size)
+    at += size
+    for k in range(NUMBERS):
+        if sums[k] != 0:
+            at = put_zigzag(out, at, sums[k])
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def locate_row(at):  # type: ignore[no-untyped-def]
+    """Walk over the row at an address: its bitmap, where its key begins, where its sums do, and where the next row is.
+
+    Keys are equal where their bits and bytes are. The last is -1 when the row has columns that are not known.
+    """
+    word, at = peek_unsigned(at)
+    bitmap = np.int64(word)
+    if bitmap >> (KEY_COLUMNS + NUMBERS):
+        return bitmap, at, at, np.int64(-1)
+    key = at
+    if bitmap & _METRIC:
+        at = skip_at(at)
+    if bitmap & _K1:
+        size, at = peek_unsigned(at)
+        at += np.int64(size)
+    if bitmap & _K2:
+        size, at = peek_unsigned(at)
+        at += np.int64(size)
+    if bitmap & _DAY:
+        at = skip_at(at)
+    numbers = at
+    rest = bitmap >> KEY_COLUMNS
+    while rest:
+        at = skip_at(at)
+        rest &= rest - 1
+    return bitmap, key, numbers, at
+
+
+@numba.njit(nogil=True, cache=True)
+def read_sums(at, bitmap, sums):  # type: ignore[no-untyped-def]
+    """Read the sums of a row, which lie at an address."""
+    for k in range(NUMBERS):
+        sums[k] = 0
+        if (bitmap >> (KEY_COLUMNS + k)) & 1:
+            number, at = peek_unsigned(at)
+            sums[k] = from_zigzag(number)

@@ -1,0 +1,307 @@
+"""Keep an account's sums: what all its children add up to, each child's share taken away and added anew.
+
+Hot path, one kernel over packed rows. A share and the sums are rows of SUMS; rows of one key (metric, k1, k2, day) are
+added up, and what has become zero is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import copy_bytes, peek_byte, peek_word
+from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.errors import StateTooNew
+from nurt.profiles.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
+from nurt.rows.child_tables import STAMP
+from nurt.rows.contributions import Contributions
+from nurt.state.cells import are_equal
+from nurt.state.table import VERSION
+
+_FEW = 8
+"""So many differences of an account are compared one by one; more are looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class SumsFolded:
+    """Values after a fold.
+
+    Attributes:
+        sums: by account; absent: it has no children, or nothing changed.
+        same: by account: nothing changed.
+        shares: by pair; absent: the child is gone, or a later share is stored.
+        fresh: by pair: no later share is stored.
+    """
+
+    sums: Values
+    same: Bools
+    shares: Values
+    fresh: Bools
+
+
+def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) -> SumsFolded:
+    """Replace children's shares in accounts' sums; a share that is older than the stored one changes nothing.
+
+    Args:
+        owner: by pair: index of its account.
+        said: by pair, the newest of the batch; bodies are rows of SUMS.
+        sums: stored sums, by account.
+        shares: stored shares, by pair; the first row of one is its stamp.
+
+    Raises:
+        StateTooNew: stored by a later version of nurt.
+    """
+    starts, stops = said.body.starts, said.body.stops
+    accounts, pairs = len(sums), len(shares)
+    new_bytes = int((stops - starts).sum())
+    rows = _count_rows(shares.body, shares.cuts[:-1], shares.cuts[1:], 1, 0)
+    rows = _count_rows(said.body.body, starts, stops, 0, rows)
+    old_bytes = sums.size_bytes + shares.size_bytes
+    sums_out = np.empty(old_bytes + new_bytes + max(rows, 0) * ROW_BYTES_MAX + accounts + PADDING_BYTES, dtype=np.uint8)
+    shares_out = np.empty(new_bytes + pairs * _SHARE_HEAD_BYTES + PADDING_BYTES, dtype=np.uint8)
+    sums_ends, shares_ends = np.zeros(accounts + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
+    fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(accounts, dtype=np.bool_)
+    known = rows >= 0 and _fold(
+        *(sums.body, sums.cuts, shares.body, shares.cuts, said.body.body, starts, stops),
+        *(owner, said.stamp, said.gone, rows, VERSION),
+        *(sums_out, sums_ends, same, shares_out, shares_ends, fresh),
+    )
+    if not known:
+        raise StateTooNew(
+            "reading sums: a value has an encoding that this version does not know; run the version of nurt that wrote "
+            "it, or a later one"
+        )
+    return SumsFolded(Values(sums_out, sums_ends), same, Values(shares_out, shares_ends), fresh)
+
+
+_SHARE_HEAD_BYTES = 32
+"""A version, and the row that holds the stamp."""
+_FLAGS, _KEY, _KEY_BYTES = range(3)
+_ENTRY_CELLS = 3
+"""Cells of an entry: which columns its key has, where the key lies, and its size."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_rows(body, starts, stops, skip, rows):  # type: ignore[no-untyped-def]
+    """Add the rows of some values, behind `skip` bytes of each, to a count; -1: there is one that is not known."""
+    if rows < 0:
+        return rows
+    base = body.ctypes.data
+    for one in range(len(starts)):
+        if stops[one] == starts[one]:
+            continue
+        at, stop = base + starts[one] + skip, base + stops[one]
+        while at < stop:
+            _, _, _, at = locate_row(at)
+            if at < 0:
+                return -1
+            rows += 1
+    return rows
+
+
+@numba.njit(nogil=True, cache=True)
+def _hash(owner, flags, key, size):  # type: ignore[no-untyped-def]
+    mixed = np.uint64(owner) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(flags)
+    i = 0
+    while i + 8 <= size:
+        mixed = (mixed ^ peek_word(key + i)) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(29)
+        i += 8
+    while i < size:
+        mixed = (mixed ^ np.uint64(peek_byte(key + i))) * np.uint64(0x100000001B3)
+        i += 1
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_key(entry, flags, key, size):  # type: ignore[no-untyped-def]
+    return entry[_FLAGS] == flags and entry[_KEY_BYTES] == size and are_equal(entry[_KEY], key, size)
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignore[no-untyped-def]
+    """Find the place in the table of an entry of this owner and key, or of the free place for it."""
+    mask = np.uint64(len(table) - 1)
+    at = _hash(owner, flags, key, size) & mask
+    while True:
+        entry = table[np.int64(at)]
+        if entry < 0 or (owners[entry] == owner and _is_key(entries[entry], flags, key, size)):
+            return np.int64(at)
+        at = (at + np.uint64(1)) & mask
+
+
+@numba.njit(nogil=True, cache=True)
+def _add_rows(owner, sign, at, stop, table, owners, entries, totals, count, sums):  # type: ignore[no-untyped-def]
+    """Add rows to an account's differences, one entry a key; returns how many entries there are; -1: not known."""
+    while at < stop:
+        bitmap, key, numbers, end = locate_row(at)
+        if end < 0:
+            return -1
+        flags, size = bitmap & KEY_BITS, numbers - key
+        place = _find_entry(owner, flags, key, size, table, owners, entries)
+        entry = table[place]
+        if entry < 0:
+            entry = count
+            table[place] = entry
+            owners[entry] = owner
+            entries[entry, _FLAGS], entries[entry, _KEY], entries[entry, _KEY_BYTES] = flags, key, size
+            totals[entry, :] = 0
+            count += 1
+        read_sums(numbers, bitmap, sums)
+        for k in range(NUMBERS):
+            totals[entry, k] += sign * sums[k]
+        at = end
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _is_zero(sums):  # type: ignore[no-untyped-def]
+    for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
+        if sums[k] != 0:
+            return False
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_share(stamp, start, size, version, out, to, sums):  # type: ignore[no-untyped-def]
+    """Write what is kept of a pair: its stamp, then what it said."""
+    for k in range(NUMBERS):
+        sums[k] = 0
+    sums[0] = stamp
+    out[to] = version
+    to = put_row(out, to + 1, STAMP, out, 0, 0, 0, 0, False, 0, sums)
+    copy_bytes(out.ctypes.data + to, start, size)
+    return to + size
+
+
+@numba.njit(nogil=True, cache=True)
+def _fold(  # type: ignore[no-untyped-def]
+    held_body,
+    held_cuts,
+    old_body,
+    old_cuts,
+    body,
+    starts,
+    stops,
+    owner,
+    stamp,
+    gone,
+    rows,
+    version,
+    sums_out,
+    sums_ends,
+    same,
+    shares_out,
+    shares_ends,
+    fresh,
+):
+    """First find what is different, by account and key; then copy each account's sums, with the differences added.
+
+    Returns False where a value is of a later version.
+    """
+    held_base, old_base, base = held_body.ctypes.data, old_body.ctypes.data, body.ctypes.data
+    size = 16
+    while size < rows * 2:
+        size *= 2
+    table = np.full(size, -1, dtype=np.int64)
+    owners = np.empty(rows, dtype=np.int64)
+    entries = np.empty((rows, _ENTRY_CELLS), dtype=np.int64)
+    totals = np.empty((rows, NUMBERS), dtype=np.int64)
+    sums = np.zeros(NUMBERS, dtype=np.int64)
+    count = 0
+    to = 0
+    for pair in range(len(owner)):
+        shares_ends[pair] = to
+        at, end = old_base + old_cuts[pair], old_base + old_cuts[pair + 1]
+        fresh[pair] = True
+        if at < end:
+            if peek_byte(at) != version:
+                return False
+            bitmap, _, numbers, at = locate_row(at + 1)
+            if at < 0:
+                return False
+            read_sums(numbers, bitmap, sums)
+            fresh[pair] = stamp[pair] >= sums[0]
+        if not fresh[pair]:
+            continue
+        start = base + starts[pair]
+        said = 0 if gone[pair] else stops[pair] - starts[pair]
+        if end - at != said or not are_equal(at, start, said):
+            count = _add_rows(owner[pair], -1, at, end, table, owners, entries, totals, count, sums)
+            if count >= 0:
+                count = _add_rows(owner[pair], 1, start, start + said, table, owners, entries, totals, count, sums)
+            if count < 0:
+                return False
+        if not gone[pair]:
+            to = _put_share(stamp[pair], start, said, version, shares_out, to, sums)
+    shares_ends[len(owner)] = to
+    accounts = len(held_cuts) - 1
+    places = np.zeros(accounts + 1, dtype=np.int64)  # differences in order of their accounts
+    for entry in range(count):
+        if not _is_zero(totals[entry]):
+            places[owners[entry] + 1] += 1
+    for one in range(accounts):
+        places[one + 1] += places[one]
+    found = np.empty(places[accounts], dtype=np.int64)
+    next_ = places.copy()
+    for entry in range(count):
+        if not _is_zero(totals[entry]):
+            found[next_[owners[entry]]] = entry
+            next_[owners[entry]] += 1
+    used = np.zeros(count, dtype=np.bool_)
+    to = 0
+    into = sums_out.ctypes.data
+    for one in range(accounts):
+        sums_ends[one] = to
+        first, last = places[one], places[one + 1]
+        same[one] = first == last
+        if same[one]:
+            continue
+        start = to
+        sums_out[to] = version
+        to += 1
+        at, end = held_base + held_cuts[one], held_base + held_cuts[one + 1]
+        if at < end:
+            if peek_byte(at) != version:
+                return False
+            at += 1
+        run = at
+        while at < end:
+            here = at
+            bitmap, key, numbers, at = locate_row(at)
+            if at < 0:
+                return False
+            flags, key_bytes = bitmap & KEY_BITS, numbers - key
+            entry = -1
+            if last - first > _FEW:
+                entry = table[_find_entry(one, flags, key, key_bytes, table, owners, entries)]
+            else:
+                for k in range(first, last):
+                    if _is_key(entries[found[k]], flags, key, key_bytes):
+                        entry = found[k]
+                        break
+            if entry < 0:
+                continue
+            copy_bytes(into + to, run, here - run)
+            to += here - run
+            run = at
+            used[entry] = True
+            read_sums(numbers, bitmap, sums)
+            for k in range(NUMBERS):
+                sums[k] += totals[entry, k]
+            if not _is_zero(sums):
+                to = put_sums(sums_out, to, flags, key, key_bytes, sums)
+        copy_bytes(into + to, run, end - run)
+        to += end - run
+        for k in range(first, last):
+            entry = found[k]
+            if not used[entry]:
+                key = entries[entry]
+                to = put_sums(sums_out, to, key[_FLAGS], key[_KEY], key[_KEY_BYTES], totals[entry])
+        if to == start + 1:  # nothing is left
+            to = start
+    sums_ends[accounts] = to
+    return True

@@ -1,0 +1,242 @@
+"""Fold contributions into a parent's slots: the newest of each child stays, a child that is gone leaves.
+
+Hot path; the same for orders and accounts. Slots are compared and copied as packed bytes: of each row only its first
+three columns are read (part, child, stamp), so what a slot says costs a copy, not a decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import copy_bytes
+from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.varint import get_unsigned
+from nurt.errors import StateTooNew
+from nurt.rows.contributions import Contributions
+from nurt.state.cells import are_equal
+from nurt.state.table import VERSION, Table
+
+SLOT_COLUMNS = ("part", "child", "stamp")
+"""What every table of slots begins with; never null."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsFolded:
+    """Parents' values after a fold.
+
+    Attributes:
+        values: by owner; absent: no slots are left.
+        held: by owner: whether a slot is left whose part is not `mark`.
+        changed: by owner: whether the value is not as stored.
+    """
+
+    values: Values
+    held: Bools
+    changed: Bools
+
+
+def fold_slots(
+    table: Table,
+    values: Values,
+    owner: Int64s,
+    said: Contributions,
+    mark: int = -1,
+    drop: int = -1,
+) -> SlotsFolded:
+    """Return parents' values after contributions; within a parent slots keep the order of their first arrival.
+
+    Args:
+        table: of the values; begins with SLOT_COLUMNS.
+        values: by owner, as read.
+        owner: by contribution: index of its parent.
+        said: contributions; one replaces a slot of the same part and child when its stamp is not smaller.
+        mark: a part that does not count as a slot that is held.
+        drop: a part whose stored rows are left out.
+    """
+    stored, cuts = values.body, values.cuts
+    found = _find(table, values, drop)
+    held, changed = np.zeros(len(values), dtype=np.bool_), np.zeros(len(values), dtype=np.bool_)
+    limits = np.zeros(len(values) + 1, dtype=np.int64)
+    room_bytes = values.size_bytes + int((said.body.stops - said.body.starts).sum()) + len(values)
+    out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
+    _fold(
+        *(found.owner, found.part, found.child, found.stamp, found.starts, found.ends, stored, cuts),
+        *(owner, said.part, said.child, said.stamp, said.gone, said.body.starts, said.body.stops, said.body.body),
+        *(mark, VERSION, out, limits, held, changed),
+    )
+    return SlotsFolded(Values(out, limits), held, changed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    owner: Int64s
+    part: Int64s
+    child: Words
+    stamp: Int64s
+    starts: Int64s
+    ends: Int64s
+
+
+def _find(table: Table, values: Values, drop: int) -> _Found:
+    body, cuts = values.body, values.cuts
+    most = values.size_bytes // _ROW_BYTES_MIN + 1
+    owner, part, stamp, starts, ends = (np.empty(most, dtype=np.int64) for _ in range(5))
+    child = np.empty((most, ID_BYTES), dtype=np.uint8)
+    rows = _find_rows(body, cuts, table.is_text, VERSION, drop, owner, part, stamp, starts, ends, child)
+    if rows < 0:
+        raise StateTooNew(
+            "reading slots: a value has an encoding that this version does not know; run the version of nurt that "
+            "wrote it, or a later one"
+        )
+    ids = child.view(np.uint64)
+    return _Found(owner[:rows], part[:rows], ids[:rows], stamp[:rows], starts[:rows], ends[:rows])
+
+
+_ROW_BYTES_MIN = 20
+"""A row has a bitmap, a part, a child of 16 bytes with its length, and a stamp."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, ends, child):  # type: ignore[no-untyped-def]
+    row = 0
+    columns = len(is_text)
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        if body[at] != version:
+            return -1
+        at += 1
+        while at < end:
+            start = at
+            bitmap, at = get_unsigned(body, at)
+            if bitmap >> np.uint64(columns):
+                return -1
+            for column in range(columns):
+                if not (bitmap >> np.uint64(column)) & np.uint64(1):
+                    continue
+                number, at = get_unsigned(body, at)
+                if column == 0:
+                    part[row] = np.int64(number >> np.uint64(1))
+                elif column == 1:
+                    for i in range(ID_BYTES):
+                        child[row, i] = body[at + i]
+                elif column == 2:
+                    stamp[row] = np.int64(number >> np.uint64(1))
+                if is_text[column]:
+                    at += np.int64(number)
+            if part[row] != drop:
+                owner[row] = value
+                starts[row] = start
+                ends[row] = at
+                row += 1
+    return row
+
+
+@numba.njit(nogil=True, cache=True)
+def _fold(  # type: ignore[no-untyped-def]
+    s_owner,
+    s_part,
+    s_child,
+    s_stamp,
+    s_starts,
+    s_ends,
+    s_body,
+    s_cuts,
+    owner,
+    part,
+    child,
+    stamp,
+    gone,
+    starts,
+    stops,
+    body,
+    mark,
+    version,
+    out,
+    limits,
+    held,
+    changed,
+):
+    """Find the newest row of every (owner, part, child), and write those that are not gone, owner by owner.
+
+    Rows below `len(s_owner)` are stored ones. The part is in the key, for an account's head and its customer row bear
+    one id.
+    """
+    first = len(s_owner)
+    rows = first + len(owner)
+    size = 16
+    while size < rows * 2:
+        size *= 2
+    table = np.full(size, -1, dtype=np.int64)
+    mask = np.uint64(size - 1)
+    winner = np.empty(rows, dtype=np.int64)  # by code: codes are in order of first arrival
+    counts = np.zeros(len(limits), dtype=np.int64)
+    count = 0
+    for row in range(rows):
+        if row < first:
+            o, p, a, b = s_owner[row], s_part[row], s_child[row, 0], s_child[row, 1]
+        else:
+            i = row - first
+            o, p, a, b = owner[i], part[i], child[i, 0], child[i, 1]
+        at = (a ^ (np.uint64(o) * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(p)) & mask
+        while True:
+            code = table[np.int64(at)]
+            if code < 0:
+                table[np.int64(at)] = count
+                winner[count] = row
+                counts[o + 1] += 1
+                count += 1
+                break
+            w = winner[code]
+            if w < first:
+                same = s_owner[w] == o and s_part[w] == p and s_child[w, 0] == a and s_child[w, 1] == b
+            else:
+                j = w - first
+                same = owner[j] == o and part[j] == p and child[j, 0] == a and child[j, 1] == b
+            if same:
+                if row >= first and stamp[row - first] >= (s_stamp[w] if w < first else stamp[w - first]):
+                    winner[code] = row
+                break
+            at = (at + np.uint64(1)) & mask
+    for one in range(1, len(counts)):
+        counts[one] += counts[one - 1]
+    order = np.empty(count, dtype=np.int64)
+    next_ = counts.copy()
+    for code in range(count):
+        w = winner[code]
+        o = s_owner[w] if w < first else owner[w - first]
+        order[next_[o]] = w
+        next_[o] += 1
+    to = 0
+    out_at, s_at, i_at = out.ctypes.data, s_body.ctypes.data, body.ctypes.data
+    for one in range(len(limits) - 1):
+        limits[one] = to
+        begun = False
+        for k in range(counts[one], counts[one + 1]):
+            w = order[k]
+            if w >= first and gone[w - first]:
+                continue
+            if not begun:
+                out[to] = version
+                to += 1
+                begun = True
+            if w < first:
+                length = s_ends[w] - s_starts[w]
+                copy_bytes(out_at + to, s_at + s_starts[w], length)
+                which = s_part[w]
+            else:
+                length = stops[w - first] - starts[w - first]
+                copy_bytes(out_at + to, i_at + starts[w - first], length)
+                which = part[w - first]
+            to += length
+            if which != mark:
+                held[one] = True
+        before = s_cuts[one + 1] - s_cuts[one]
+        changed[one] = to - limits[one] != before or not are_equal(out_at + limits[one], s_at + s_cuts[one], before)
+    limits[len(limits) - 1] = to

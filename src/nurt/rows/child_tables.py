@@ -1,0 +1,61 @@
+"""How what a child says lies in its parent: the tables of orders and accounts, and the codes in them.
+
+Rows speak to orders and accounts, orders speak to accounts (see `said.py`). Small children (a line, an address) lie as
+*slots* in the parent's value. Children that may be many and only add up (orders, invoices, interactions of an account)
+speak in *buckets*: rows of numbers under a key, which can be added and taken away again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from nurt.model.entities import ENTITIES, STOCK_ORDER_FIELDS
+from nurt.model.entity_frame import POLARS_TYPES
+from nurt.state.table import Table
+
+CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
+HEAD_PART = 0
+"""`part` of the account's own head: the system, entity and key that its id was made of."""
+LEFT_PART = 100
+"""`part` of a parent that was left: it is told "gone" until the telling is behind the rewind horizon."""
+
+STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
+"""Metrics of a bucket: what its numbers count. STAMP marks, in a child's stored share, the stamp it was said with."""
+
+BUCKET_SUMS = ("count", "amount", "cancelled", "returned", "open")
+
+SUMS = Table.stored("sums", dict.fromkeys(BUCKET_SUMS, pl.Int64()))
+"""An account's sums, and one child's stored share in them."""
+
+
+def _fields(kind: str, names: Iterable[str]) -> dict[str, pl.DataType]:
+    return {name: POLARS_TYPES[ENTITIES[kind].fields[name]] for name in names}
+
+
+ORDER_SLOTS = Table.stored(
+    "order_slots",
+    _fields("order", [name for name in ENTITIES["order"].fields if name not in STOCK_ORDER_FIELDS])
+    | _fields("order_line", ("sku", "category", "quantity", "returned_quantity"))
+    | _fields("invoice", ("amount", "open_amount", "due_on"))
+    | _fields("shipment", ("tracking", "shipped_at", "delivered_at"))
+    | _fields("payment", ("amount", "paid_at")),
+)
+"""An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left."""
+
+ACCOUNT_SLOTS = Table.stored(
+    "account_slots",
+    _fields("customer", ENTITIES["customer"].fields)
+    | _fields("address", ENTITIES["address"].fields)
+    | _fields("consent", ENTITIES["consent"].fields),
+)
+"""An account's value: its head, its customer row or guest order, its addresses and consents."""
+
+GUEST = "guest"
+"""The entity of an account that is one guest order; its key is the order's entity and key."""
+
+DAY_US = 86_400_000_000
+
+NO_CURRENCY = "XXX"
+"""What stands for a currency that neither the row nor its system names. Source: ISO 4217, "no currency"."""

@@ -1,0 +1,158 @@
+"""What children say to their parents, as plain arrays: what flows between the stages that fold.
+
+Hot path: no frame, no dictionary, nothing per row. A contribution is the child's current one and its stamp, never a
+delta; who is `gone` is taken away from the parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import copy_bytes
+from nurt.columnar.texts import Texts, join_texts
+from nurt.columnar.types import Bools, Int64s, Words
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """Contributions, one a row, in order.
+
+    Attributes:
+        to: ids of the parents.
+        child: ids of the children.
+        stamp: when it was said; of two the larger counts.
+        part: what the child is to the parent: code of its entity.
+        gone: the child is no more, or left the parent; it says nothing then.
+        body: what it says: a row of ORDER_SLOTS or ACCOUNT_SLOTS, or rows of SUMS, packed, without a version byte.
+        system, entity, key: what the parent's id was made of where that is an account; empty: not known.
+        moved_to: id of the account that the parent became when its key changed; zeros: it did not.
+    """
+
+    to: Words
+    child: Words
+    stamp: Int64s
+    part: Int64s
+    gone: Bools
+    body: Texts
+    system: Texts
+    entity: Texts
+    key: Texts
+    moved_to: Words
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.stamp)
+
+    def take(self, rows: Bools | Int64s) -> Contributions:
+        """Choose rows, by index or mask; texts stay where they are."""
+        return Contributions(
+            self.to[rows],
+            self.child[rows],
+            self.stamp[rows],
+            self.part[rows],
+            self.gone[rows],
+            self.body.take(rows),
+            self.system.take(rows),
+            self.entity.take(rows),
+            self.key.take(rows),
+            self.moved_to[rows],
+        )
+
+    def compact(self) -> Contributions:
+        """Copy texts out of the bodies that they share with others: before they cross to another worker."""
+        body, system, entity, key = map(compact, (self.body, self.system, self.entity, self.key))
+        return Contributions(
+            self.to, self.child, self.stamp, self.part, self.gone, body, system, entity, key, self.moved_to
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Contributions on their way up.
+
+    Attributes:
+        to_orders: slots of orders.
+        slots: slots of accounts.
+        shares: what adds up in accounts: orders, invoices, interactions.
+    """
+
+    to_orders: Contributions
+    slots: Contributions
+    shares: Contributions
+
+
+def no_texts(rows: int) -> Texts:
+    """Make texts that are all empty."""
+    zeros = np.zeros(rows, dtype=np.int64)
+    return Texts(zeros, zeros, np.empty(0, dtype=np.uint8))
+
+
+def no_ids(rows: int) -> Words:
+    """Make ids that are none."""
+    return np.zeros((rows, 2), dtype=np.uint64)
+
+
+def no_contributions() -> Contributions:
+    """Make contributions of nobody."""
+    zeros, none = np.zeros(0, dtype=np.int64), no_texts(0)
+    return Contributions(no_ids(0), no_ids(0), zeros, zeros, zeros.astype(np.bool_), none, none, none, none, no_ids(0))
+
+
+def nothing_said() -> Said:
+    """Make a Said without rows."""
+    none = no_contributions()
+    return Said(none, none, none)
+
+
+def join_contributions(many: Sequence[Contributions]) -> Contributions:
+    """Put contributions one after another, in order."""
+    many = [one for one in many if len(one)]
+    if len(many) < 2:
+        return many[0] if many else no_contributions()
+    # the names of one stage's contributions lie in one body: it is held once
+    rows = sum(len(one) for one in many)
+    names = join_texts([*(one.system for one in many), *(one.entity for one in many), *(one.key for one in many)])
+    system, entity, key = (names.take(np.arange(at, at + rows)) for at in range(0, 3 * rows, rows))
+    return Contributions(
+        np.concatenate([one.to for one in many]),
+        np.concatenate([one.child for one in many]),
+        np.concatenate([one.stamp for one in many]),
+        np.concatenate([one.part for one in many]),
+        np.concatenate([one.gone for one in many]),
+        join_texts([one.body for one in many]),
+        system,
+        entity,
+        key,
+        np.concatenate([one.moved_to for one in many]),
+    )
+
+
+def join_said(many: Sequence[Said]) -> Said:
+    """Put what was said one after another, in order."""
+    if len(many) == 1:
+        return many[0]
+    return Said(
+        join_contributions([said.to_orders for said in many]),
+        join_contributions([said.slots for said in many]),
+        join_contributions([said.shares for said in many]),
+    )
+
+
+def compact(texts: Texts) -> Texts:
+    """Copy texts into a body of their own, one after another."""
+    ends = np.zeros(len(texts.starts) + 1, dtype=np.int64)
+    np.cumsum(texts.stops - texts.starts, out=ends[1:])
+    body = np.empty(int(ends[-1]), dtype=np.uint8)
+    gather(texts.starts, texts.body, ends, body)
+    return Texts(ends[:-1], ends[1:], body)
+
+
+@numba.njit(nogil=True, cache=True)
+def gather(starts, body, ends, out):  # type: ignore[no-untyped-def]
+    """Copy texts that begin at `starts` in a body to where `ends` (n + 1) says in another."""
+    for row in range(len(starts)):
+        copy_bytes(out.ctypes.data + ends[row], body.ctypes.data + starts[row], ends[row + 1] - ends[row])

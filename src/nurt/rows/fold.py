@@ -1,0 +1,264 @@
+"""Fold change events into rows.
+
+Hot path: plain arrays, a few kernel calls for an entity kind. A row's state is its newest event, and the parents that
+it left. Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the
+parents it left, for a replay must say again what a crash swallowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import polars as pl
+
+from nurt.columnar.distinct import distinct
+from nurt.columnar.memory import copy_bytes, trailing_zeros
+from nurt.columnar.types import ID_BYTES, Bools, Int64s
+from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
+from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.rows.layouts import (
+    HIGHEST,
+    HIGHEST_AT,
+    LEFT,
+    LEFT_BITS,
+    OP,
+    PARENT,
+    PARENT_BIT,
+    PARENT_COLUMNS,
+    PARENT_KIND,
+    PART,
+    POSITION,
+    ROOTS,
+    ROW,
+    ROW_LAYOUTS,
+    field_names,
+)
+from nurt.rows.positions import settle
+from nurt.rows.read_frames import Incoming
+from nurt.state.row_major import Layout, RowArrays, join_rows, letters_of, put_text, read_values
+from nurt.state.table import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFolded:
+    """Rows after a fold: every row as it is now, and the parents it left, sorted by owner.
+
+    Attributes:
+        layout: of the kind's stored rows.
+        rows: what was stored, and what came; the rows of the state are among them.
+        at: which of `rows` they are.
+        owner: whose.
+        left: this is a parent that the owner left: of the row only its parent, parent's kind and system count.
+        accepted: for each incoming event, whether it was news.
+        changed: by owner: whether there is something new to store.
+        lacking: by owner: bits of the columns that its newest event did not bring and that nobody knows; None: none.
+    """
+
+    layout: Layout
+    rows: RowArrays
+    at: Int64s
+    owner: Int64s
+    left: Bools
+    accepted: Bools
+    changed: Bools
+    lacking: Int64s | None = None
+
+    def values(self) -> Values:
+        """Pack what is to be stored, by owner; absent where nothing changed."""
+        return self._packed(self.changed)
+
+    def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Give the state as a frame: columns of the stored row (or only these), and owner. Not for the hot path."""
+        whole = self._packed(np.ones(len(self.changed), dtype=np.bool_))
+        return self.layout.table.unpack(whole.plain(), columns)
+
+    def _packed(self, owners: Bools) -> Values:
+        chosen = owners[self.owner]
+        at, owner, left = self.at, self.owner, self.left
+        if not chosen.all():
+            at, owner, left = at[chosen], owner[chosen], left[chosen]
+        rows, layout = self.rows, self.layout
+        row_bytes_max = 1 + VARINT_BYTES_MAX * (1 + len(layout.is_text))
+        room_bytes = len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops)
+        out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
+        ends = np.zeros(len(owners) + 1, dtype=np.int64)
+        _pack(
+            at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION,
+            rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, out, ends,
+        )  # fmt: skip
+        return Values(out, ends)
+
+
+def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
+    """Apply events to rows in arrival order; an event strictly older than its row is old news.
+
+    Args:
+        kind: the entity kind.
+        incoming: events, each with its owner.
+        values: by owner, as read.
+    Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
+        the Kafka offset within one partition, which has a row's events in order.
+    """
+    stored, owners = read_values(ROW_LAYOUTS[kind], values), len(values)
+    rows = join_rows(stored, incoming.rows)
+    winner = np.full(owners, -1, dtype=np.int64)
+    highest = np.full(owners, -1, dtype=np.int64)
+    accepted = np.zeros(len(rows), dtype=np.bool_)
+    settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], winner, accepted, highest)
+    changed, news = winner >= len(stored), accepted[len(stored) :]
+    lacking: Int64s | None = None
+    anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
+    if incoming.held is not None or anew.any():
+        state = rows.take(winner)
+        if incoming.held is not None:
+            lacking = _hold(
+                kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.held))
+            )
+        _raise_highest(kind, state, rows, np.flatnonzero(anew), highest[anew])
+        winner = np.arange(owners) + len(rows)
+        rows = join_rows(rows, state)
+        accepted = np.concatenate((accepted, np.zeros(owners, dtype=np.bool_)))
+    at, owner = winner, np.arange(owners)
+    left = np.zeros(owners, dtype=np.bool_)
+    if kind not in ROOTS:
+        gone = _left_parents(rows, accepted, winner)
+        if len(gone):
+            at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
+            left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
+            order = np.argsort(owner, kind="stable")
+            at, owner, left = at[order], owner[order], left[order]
+    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, lacking)
+
+
+def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> Int64s | None:
+    """Take each unavailable column from the event before; off the hot path, since TOAST columns are rare.
+
+    Returns, by owner, the columns for which there is none: the row was re-keyed, or deleted by flag and came back.
+
+    Source: Debezium `__debezium_unavailable_value`.
+    """
+    layout = ROW_LAYOUTS[kind]
+    groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
+    groups.append((HELD_PARENT_BIT, PARENT_COLUMNS))
+    lacking = np.zeros(len(state), dtype=np.int64)
+    alive = state.numbers[:, OP] != DELETE
+    for bit, names in groups:
+        keeps = (masks >> bit) & 1 == 1
+        if not (keeps & accepted).any():
+            continue
+        source = np.full(len(state), -1, dtype=np.int64)
+        takes = np.flatnonzero(accepted & ~keeps)
+        source[rows.owner[takes]] = takes  # the last one wins: rows are in arrival order
+        # a row whose every event lacks the column has nothing to hold: it stays null
+        known = source >= 0
+        asked = np.zeros(len(state), dtype=np.bool_)
+        asked[rows.owner[keeps & accepted]] = True
+        gone = known & (rows.numbers[source, OP] == DELETE)
+        lacking[asked & alive & (~known | gone)] |= np.int64(1 << bit)
+        for name in names:
+            column, place = layout.column(name), layout.place(name)
+            mark = np.uint64(1 << column)
+            there = known & rows.has(column, source)
+            state.bits[:] = np.where(there, state.bits | mark, state.bits & ~mark)
+            if layout.is_text[column]:
+                state.starts[:, place] = np.where(there, rows.starts[source, place], 0)
+                state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
+            else:
+                state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
+    return lacking if lacking.any() else None
+
+
+def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s, highest: Int64s) -> None:
+    """Keep, beside positions that lack a part, the highest that the row is known to have had."""
+    layout = ROW_LAYOUTS[kind]
+    own = highest < len(rows)
+    source = np.where(own, highest, highest - len(rows))
+    for position, name in zip(POSITION, HIGHEST, strict=True):
+        there = np.where(own, rows.has(layout.column(position), source), rows.has(layout.column(name), source))
+        found = [rows.numbers[source, layout.place(one)] for one in (position, name)]
+        mark = np.uint64(1 << layout.column(name))
+        state.bits[owners] = np.where(there, state.bits[owners] | mark, state.bits[owners] & ~mark)
+        state.numbers[owners, layout.place(name)] = np.where(there, np.where(own, *found), 0)
+
+
+def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
+    """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
+    found = np.empty(len(rows), dtype=np.int64)
+    keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)
+    held = rows.bits, rows.numbers, rows.starts, rows.stops, rows.body
+    count = _find_left(rows.owner, *held, accepted, winner, found, keys)
+    if not count:
+        return found[:0]
+    return found[distinct(keys[:count])[1]]
+
+
+_KEY_WORDS = 4
+"""Owner, parent (16 bytes), and the first letters of its kind."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, found, keys):  # type: ignore[no-untyped-def]
+    """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart."""
+    count = 0
+    has = np.uint64(1) << np.uint64(PARENT_BIT)
+    for passed in range(2):
+        for row in range(len(owner)):
+            was_left = numbers[row, PART] == LEFT
+            if passed == was_left or not (was_left or accepted[row]) or not bits[row] & has:
+                continue
+            now = winner[owner[row]]
+            start = starts[row, PARENT]
+            if bits[now] & has:
+                same = True
+                at = starts[now, PARENT]
+                for i in range(ID_BYTES):
+                    same = same and body[start + i] == body[at + i]
+                if same:
+                    continue
+            found[count] = row
+            keys[count, 0] = owner[row]
+            keys[count, 3] = 0
+            to_address = keys.ctypes.data + 8 * _KEY_WORDS * count
+            copy_bytes(to_address + 8, body.ctypes.data + start, ID_BYTES)
+            kind = starts[row, PARENT_KIND]
+            copy_bytes(to_address + 24, body.ctypes.data + kind, min(8, stops[row, PARENT_KIND] - kind))
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack(  # type: ignore[no-untyped-def]
+    rows, owner, left, left_bits, is_text, slot, version, bits, numbers, starts, stops, body, out, ends
+):
+    """Pack rows, sorted by owner, into a value an owner; fills `ends`, where each ends."""
+    at = 0
+    value = 0
+    to_address, address = out.ctypes.data, body.ctypes.data
+    for one in range(len(rows)):
+        if one == 0 or owner[one] != owner[one - 1]:
+            while value < owner[one]:
+                value += 1
+                ends[value] = at
+            out[at] = version
+            at += 1
+        row = rows[one]
+        shown = bits[row]
+        if left[one]:
+            shown &= np.uint64(left_bits)
+        at = put_unsigned(out, at, shown)
+        while shown:
+            column = trailing_zeros(shown)
+            shown &= shown - np.uint64(1)
+            place = slot[column]
+            if is_text[column]:
+                start = starts[row, place]
+                at = put_text(out, at, to_address, address, start, stops[row, place] - start)
+            else:
+                number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
+                at = put_zigzag(out, at, number)
+    for rest in range(value + 1, len(ends)):
+        ends[rest] = at

@@ -1,0 +1,57 @@
+"""How rows are stored: the table of every entity kind, and where its columns lie in arrays."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import entity_columns
+from nurt.state.row_major import Layout
+from nurt.state.table import Table
+
+ROOTS = frozenset({"customer", "order", "product", "document"})
+"""Kinds whose row says itself to the level that bears its own id; they leave no parent here."""
+
+ROW, LEFT = 0, 1
+"""Values of the column `part`: the row itself, and a parent that it left."""
+
+POSITION = ("p0", "p1", "p2", "p3")
+HIGHEST = ("h0", "h1", "h2", "h3")
+"""The highest position that a row is known to have had, where its newest event's own lacks a part; else null."""
+
+PARENT_COLUMNS = ("parent_kind", "parent", "parent_entity", "parent_key")
+
+_STORED = (
+    *("system", "entity", "key", "op", "source_epoch", *POSITION, "partition", "offset", "ts_ms"),
+    *(*PARENT_COLUMNS, "moved_to"),
+)
+
+
+def row_table(kind: str) -> Table:
+    """Make the table of the stored rows of one entity kind, which has a column for each of its fields."""
+    columns = entity_columns(kind)
+    needs: dict[str, pl.DataType] = {"part": pl.Int64()}
+    for name in (*_STORED, *field_names(kind)):
+        needs[name] = pl.Int64() if columns[name].is_integer() else columns[name]
+    return Table.stored(f"row.{kind}", needs | dict.fromkeys(HIGHEST, pl.Int64()))
+
+
+def field_names(kind: str) -> list[str]:
+    """Name the columns that hold what a row of this kind says, extra identifiers included."""
+    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
+
+
+ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
+ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TABLES.items()}
+
+# every kind's columns begin alike: where the kernels find them
+_FIRST = ROW_LAYOUTS["order"]
+assert all([*one.columns][: 1 + len(_STORED)] == ["part", *_STORED] for one in ROW_TABLES.values())
+PART, OP = _FIRST.place("part"), _FIRST.place("op")
+EPOCH, PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
+P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
+PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
+HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}
+"""By kind, the bit and the place of h0; h1 to h3 follow it."""
+LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
+"""What is stored of a parent that was left."""

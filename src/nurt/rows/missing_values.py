@@ -1,0 +1,54 @@
+"""Say which rows lack a value that their source did not send again and that nobody knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nurt.columnar.types import Bools, Int64s
+from nurt.model.entity_frame import HELD_PARENT_BIT, EntityFrame
+from nurt.rows.layouts import OFFSET, PARTITION, field_names
+from nurt.rows.read_frames import Incoming
+
+_logger = logging.getLogger(__name__)
+
+
+def tell_lacking(
+    kind: str, parts: Sequence[EntityFrame], events: Incoming, lacking: Int64s, owner: Int64s, kept: Bools
+) -> Iterator[str]:
+    """Name each such row in the log, with the remedy; give the topic of each.
+
+    PostgreSQL does not send an unchanged large value again, so nobody has it when the row's key changed, or when the
+    mapping's `where` had left the row out before.
+
+    Args:
+        parts: what the events were read from, one after another.
+        events: of all parts.
+        lacking: by owner: bits of columns, as in `held`.
+        owner: of each event that was folded.
+        kept: which events were folded.
+    Source: Debezium PostgreSQL connector, "Toasted values".
+    """
+    assert events.held is not None, "who lacks a value was asked to keep it"
+    mine = (lacking[owner] & events.held[kept]) != 0
+    last = dict(zip(owner[mine].tolist(), np.flatnonzero(kept)[mine].tolist(), strict=True))
+    ends = np.cumsum([part.frame.height for part in parts])
+    for one, place in last.items():
+        topic = parts[int(np.searchsorted(ends, place, side="right"))].topic
+        _logger.warning(
+            "folding %s, partition %d, offset %d: row %s has no %s: a large value that its source did not send again; "
+            "set REPLICA IDENTITY FULL on the table, then update the row",
+            topic,
+            int(events.rows.numbers[place, PARTITION]),
+            int(events.rows.numbers[place, OFFSET]),
+            events.ids[place].tobytes().hex(),
+            ", ".join(_names(kind, int(lacking[one]))),
+        )
+        yield topic
+
+
+def _names(kind: str, bits: int) -> list[str]:
+    names = [name for bit, name in enumerate(field_names(kind)) if bits >> bit & 1]
+    return [*names, "parent"] if bits >> HELD_PARENT_BIT & 1 else names

@@ -1,0 +1,136 @@
+"""Compare the places of events in their sources: which of a row's events is its newest, and what a truncate takes.
+
+Hot path, kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.types import Bools
+from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
+from nurt.state.row_major import RowArrays
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The place of a table's last truncate: rows at or before it are gone and their events are old news."""
+
+    source_epoch: int
+    position: tuple[int | None, int | None, int | None, int | None]
+    partition: int
+    offset: int
+
+
+def at_or_before(rows: RowArrays, floor: Floor) -> Bools:
+    """Say of each event or row whether it stands at or before a truncate of its table.
+
+    A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
+    part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
+    Source epochs are counted by partition, so they say nothing of two partitions.
+    """
+    found = np.zeros(len(rows), dtype=np.bool_)
+    limits = np.array([part or 0 for part in floor.position], dtype=np.int64)
+    known = np.array([part is not None for part in floor.position], dtype=np.bool_)
+    _compare_floor(rows.bits, rows.numbers, floor.source_epoch, limits, known, floor.partition, floor.offset, found)
+    return found
+
+
+@numba.njit(nogil=True, cache=True)
+def _part(bits, numbers, h0, one, k):  # type: ignore[no-untyped-def]
+    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part.
+
+    h0: (bit, place) of the highest one's first part; the others follow it.
+    """
+    events = len(bits)
+    if one < events:
+        return bits[one] >> np.uint64(P0_BIT + k) & np.uint64(1) == 1, numbers[one, P0 + k]
+    row = one - events
+    return bits[row] >> np.uint64(h0[0] + k) & np.uint64(1) == 1, numbers[row, h0[1] + k]
+
+
+@numba.njit(nogil=True, cache=True)
+def _compare(bits, numbers, h0, one, other):  # type: ignore[no-untyped-def]
+    """Compare two positions as far as both are known: -1, 0, 1."""
+    for k in range(4):
+        known, part = _part(bits, numbers, h0, one, k)
+        other_known, other_part = _part(bits, numbers, h0, other, k)
+        if not (known and other_known):
+            return 0
+        if part != other_part:
+            return -1 if part < other_part else 1
+    return 0
+
+
+@numba.njit(nogil=True, cache=True)
+def settle(owner, bits, numbers, h0, winner, accepted, highest):  # type: ignore[no-untyped-def]
+    """Find each owner's newest event, which events were news, and whose position is the row's highest.
+
+    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
+    the newest event's own position says all. Who comes later wins unless it is strictly older. h0: see `_part`.
+    """
+    events = len(owner)
+    whole = np.uint64(15) << np.uint64(P0_BIT)
+    for row in range(events):
+        if numbers[row, PART] != ROW:
+            continue
+        at = owner[row]
+        held = winner[at]
+        if held < 0:
+            winner[at] = row
+            accepted[row] = True
+            if _part(bits, numbers, h0, events + row, 0)[0]:
+                highest[at] = events + row
+            continue
+        same = numbers[row, PARTITION] == numbers[held, PARTITION]
+        begins = same and numbers[row, EPOCH] != numbers[held, EPOCH]
+        older = begins and numbers[row, EPOCH] < numbers[held, EPOCH]
+        decided = begins
+        known = bits[row] & bits[held]
+        k = 0
+        while not decided and k < 4:
+            if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
+                if same:
+                    break
+            elif numbers[row, P0 + k] != numbers[held, P0 + k]:
+                older = numbers[row, P0 + k] < numbers[held, P0 + k]
+                decided = True
+            k += 1
+        if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
+            older = True  # what it stands behind was replaced by an event that does not say where it stands
+            decided = True
+        if not decided and same:
+            older = numbers[row, OFFSET] < numbers[held, OFFSET]
+        if older:
+            continue
+        winner[at] = row
+        accepted[row] = True
+        if bits[row] & whole == whole or begins:
+            highest[at] = -1
+            continue
+        best = highest[at] if highest[at] >= 0 else held
+        is_best = _part(bits, numbers, h0, best, 0)[0] and _compare(bits, numbers, h0, row, best) <= 0
+        highest[at] = best if is_best else -1
+
+
+@numba.njit(nogil=True, cache=True)
+def _compare_floor(bits, numbers, epoch, limits, known, partition, offset, found):  # type: ignore[no-untyped-def]
+    for row in range(len(bits)):
+        same = numbers[row, PARTITION] == partition
+        if same and numbers[row, EPOCH] != epoch:
+            found[row] = numbers[row, EPOCH] < epoch
+            continue
+        decided = False
+        for k in range(4):
+            if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
+                if same:
+                    break
+            elif numbers[row, P0 + k] != limits[k]:
+                found[row] = numbers[row, P0 + k] < limits[k]
+                decided = True
+                break
+        if not decided:
+            found[row] = same and numbers[row, OFFSET] <= offset

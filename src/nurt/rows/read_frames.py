@@ -1,0 +1,245 @@
+"""Rows that arrive, from the frames of the translator into plain arrays.
+
+Hot path: all columns of a frame in one kernel call, which reads them where polars holds them. Nothing is cast or
+gathered by polars, whose operations cost some tens of microseconds a column however few rows there are.
+
+Source: Arrow columnar format, variable-size binary view layout and validity bitmaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
+from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bools, Int64s, Words
+from nurt.model.entity_frame import DELETE
+from nurt.state.row_major import Layout, RowArrays, room
+
+_LONG, _BYTE, _BIT, _TEXT, _ID, _HELD = range(6)
+"""What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts; rows' ids and what is held."""
+
+_BLOCK_ROWS = 256
+"""Columns are read so many rows at a time: what is written stays in the cache meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Events in arrival order.
+
+    Attributes:
+        rows: what they say, by columns of the stored row; `part` is there and 0.
+        ids: of the rows that they are of, two words each.
+        held: by event, the columns that keep their value; None: no event holds any.
+    """
+
+    rows: RowArrays
+    ids: Words
+    held: Int64s | None
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.rows)
+
+    def take(self, chosen: Bools) -> Incoming:
+        """Choose events."""
+        return Incoming(self.rows.take(chosen), self.ids[chosen], None if self.held is None else self.held[chosen])
+
+    def of(self, owner: Int64s) -> Incoming:
+        """Say which stored value each is for."""
+        return replace(self, rows=replace(self.rows, owner=owner))
+
+
+def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
+    """Read events from frames of `entity_columns(kind)`, one after another.
+
+    Args:
+        layout: of the stored row: columns of the frames under the same names, and `part`.
+        frames: as translated.
+    """
+    height = sum(frame.height for frame in frames)
+    ids = np.empty((height, 2), dtype=np.uint64)
+    held = np.zeros(height, dtype=np.int64)
+    rows = _filled(layout, frames, height, ids, held)
+    rows.bits[:] |= np.uint64(1 << layout.column("part"))
+    return Incoming(rows, ids, held if held.any() else None)
+
+
+def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:
+    """Read columns of a layout from frames, one after another; those that frames lack are null."""
+    height = sum(frame.height for frame in frames)
+    return _filled(layout, frames, height, np.empty((0, 2), dtype=np.uint64), np.empty(0, dtype=np.int64))
+
+
+def _filled(layout: Layout, frames: Sequence[pl.DataFrame], height: int, ids: Words, held: Int64s) -> RowArrays:
+    chunks = [_addressed(layout, batch) for frame in frames for batch in _batches(frame)]
+    letters = sum(_letters(chunk.columns, chunk.rows) for chunk in chunks)
+    into = room(layout, height, letters)
+    row = at = 0
+    for chunk in chunks:
+        at = _read(
+            chunk.columns, chunk.bodies, chunk.rows, row, at,
+            into.bits, into.numbers, into.starts, into.stops, into.body, ids, held,
+        )  # fmt: skip
+        row += chunk.rows
+    return into
+
+
+def deletes_of(layout: Layout, rows: RowArrays, ids: Words) -> Incoming:
+    """Make deletes, at their own places, of rows that are stored."""
+    numbers, stops = np.zeros_like(rows.numbers), rows.starts.copy()
+    bits = np.zeros_like(rows.bits)
+    for name in _KEPT:
+        column, place = layout.column(name), layout.place(name)
+        bits |= rows.bits & np.uint64(1 << column)
+        if layout.is_text[column]:
+            stops[:, place] = rows.stops[:, place]
+        else:
+            numbers[:, place] = rows.numbers[:, place]
+    numbers[:, layout.place("op")] = DELETE
+    return Incoming(replace(rows, bits=bits, numbers=numbers, stops=stops), ids, None)
+
+
+_KEPT = (
+    *("part", "system", "entity", "key", "op", "source_epoch", "p0", "p1", "p2", "p3"),
+    *("partition", "offset", "ts_ms"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Columns of some rows in memory.
+
+    Attributes:
+        rows: how many.
+        columns: a row each: what it holds, its bit and its place in the layout, first row, addresses of the validity
+            and of the values, first of its bodies; what has no validity has no nulls.
+        bodies: addresses of the bodies of texts.
+        keeps: what must live as long as the addresses are used.
+    """
+
+    rows: int
+    columns: Int64s
+    bodies: Int64s
+    keeps: Any
+
+
+def _batches(frame: pl.DataFrame) -> Iterator[Any]:
+    if frame.height:
+        yield from pa.RecordBatchReader.from_stream(frame)
+
+
+def _addressed(layout: Layout, batch: Any) -> _Chunk:
+    columns: list[tuple[int, ...]] = []
+    bodies: list[int] = []
+    for found, array in zip(_plan(layout, batch.schema), batch.columns, strict=True):
+        if found is not None:
+            valid, values, *texts = array.buffers()
+            here = 0 if valid is None else valid.address
+            columns.append((*found, array.offset, here, values.address, len(bodies)))
+            for text in texts:
+                bodies.append(text.address)
+    shape = len(columns), _COLUMN_WIDTH
+    return _Chunk(
+        len(batch), np.array(columns, dtype=np.int64).reshape(shape), np.array(bodies or [0], dtype=np.int64), batch
+    )
+
+
+def _plan(layout: Layout, schema: Any) -> Sequence[tuple[int, int, int] | None]:
+    """Say of every column what it holds and where it goes; None: nowhere. Frames of one layout are mostly alike."""
+    known = _plans.get(layout)
+    if known is None or not known[0].equals(schema):
+        known = _plans[layout] = schema, [_planned(layout, field) for field in schema]
+    return known[1]
+
+
+_plans: dict[Layout, tuple[Any, list[tuple[int, int, int] | None]]] = {}
+
+
+def _planned(layout: Layout, field: Any) -> tuple[int, int, int] | None:
+    if field.name in ("row", "held"):
+        return (_ID if field.name == "row" else _HELD), 0, 0
+    if field.name not in layout:
+        return None
+    return _WHAT[field.type], layout.column(field.name), layout.place(field.name)
+
+
+_COLUMN_WIDTH = 7
+_WHAT = {
+    pa.int64(): _LONG,
+    pa.int8(): _BYTE,
+    pa.bool_(): _BIT,
+    pa.string_view(): _TEXT,
+    pa.binary_view(): _TEXT,
+}
+
+
+@numba.njit(nogil=True, inline="always")
+def _is_valid(address, at):  # type: ignore[no-untyped-def]
+    return address == 0 or peek_byte(address + (at >> 3)) >> (at & 7) & 1 == 1
+
+
+@numba.njit(nogil=True, inline="always")
+def _text_at(view, size, bodies, first):  # type: ignore[no-untyped-def]
+    """Find the address of the text that a view at an address shows."""
+    if size <= INLINE_BYTES:
+        return view + 4
+    return bodies[first + peek_half(view + 8)] + peek_half(view + 12)
+
+
+@numba.njit(nogil=True, cache=True)
+def _letters(columns, rows):  # type: ignore[no-untyped-def]
+    total = 0
+    for column in range(len(columns)):
+        if columns[column, 0] != _TEXT:
+            continue
+        first, valid, address = columns[column, 3], columns[column, 4], columns[column, 5]
+        for at in range(first, first + rows):
+            if _is_valid(valid, at):
+                total += peek_half(address + VIEW_BYTES * at)
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _read(columns, bodies, rows, to, end, bits, numbers, starts, stops, body, ids, held):  # type: ignore[no-untyped-def]
+    """Read columns of `rows` rows into arrays from row `to` on, texts into `body` from `end` on; returns its end."""
+    body_address, ids_address = body.ctypes.data, ids.ctypes.data
+    for block in range(0, rows, _BLOCK_ROWS):
+        some = min(_BLOCK_ROWS, rows - block)
+        for column in range(len(columns)):
+            what, bit, place = columns[column, 0], columns[column, 1], columns[column, 2]
+            first, valid, address = columns[column, 3] + block, columns[column, 4], columns[column, 5]
+            text_bodies = columns[column, 6]
+            mark = np.uint64(1) << np.uint64(bit)
+            for row in range(to + block, to + block + some):
+                at = first + row - to - block
+                if not _is_valid(valid, at):
+                    continue
+                if what == _TEXT:
+                    size = peek_half(address + VIEW_BYTES * at)
+                    text = _text_at(address + VIEW_BYTES * at, size, bodies, text_bodies)
+                    copy_bytes(body_address + end, text, size)
+                    starts[row, place] = end
+                    end += size
+                    stops[row, place] = end
+                elif what == _LONG:
+                    numbers[row, place] = np.int64(peek_word(address + 8 * at))
+                elif what == _BYTE:
+                    numbers[row, place] = np.int8(peek_byte(address + at))
+                elif what == _BIT:
+                    numbers[row, place] = peek_byte(address + (at >> 3)) >> (at & 7) & 1
+                elif what == _ID:
+                    text = _text_at(address + VIEW_BYTES * at, ID_BYTES, bodies, text_bodies)
+                    copy_bytes(ids_address + ID_BYTES * row, text, ID_BYTES)
+                    continue
+                else:
+                    held[row] = np.int64(peek_word(address + 8 * at))
+                    continue
+                bits[row] |= mark
+    return end

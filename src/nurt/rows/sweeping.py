@@ -1,0 +1,97 @@
+"""Find the rows that the operator's sweeps take, some at a time, until the state knows that a sweep is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nurt.columnar.text_codes import codes_of
+from nurt.columnar.types import Bools
+from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
+from nurt.model.entities import ENTITIES
+from nurt.model.keys import Keys, words_of
+from nurt.model.state_write import Change
+from nurt.ports import Store
+from nurt.rows.counting import counted_of, mark_of
+from nurt.rows.layouts import PART, ROW, ROW_LAYOUTS
+from nurt.rows.read_frames import Incoming, deletes_of
+from nurt.rows.sweeps import Sweep, Table
+from nurt.state.row_major import read_values
+
+SWEPT = "swept"
+"""Under what the shards mark the sweeps that are done, beside the messages that are counted."""
+
+
+class Sweeping:
+    """The sweeps that a worker's shards still owe."""
+
+    def __init__(self, sweeps: Sequence[Sweep], store: Store, keys: Keys) -> None:
+        self._sweeps, self._store, self._keys = sweeps, store, keys
+        self._left: Iterator[tuple[str, Incoming]] | None = None
+        self._owed: list[Sweep] = []
+        self._ended: int | None = None  # the epoch in which the last of them was said
+
+    def some(self, epoch: int) -> Iterator[tuple[str, Incoming]]:
+        """Give deletes of rows, by kind, that are to be folded in this epoch."""
+        if not self._sweeps:
+            return
+        if self._left is None:
+            self._owed = self._still_owed()
+            self._left = self._deletes()
+        if self._ended is not None:
+            if self._owed and epoch > self._ended:
+                self._mark()
+            return
+        for _ in range(SWEEP_WRITES_MAX):
+            found = next(self._left, None)
+            if found is None:
+                self._ended = epoch
+                return
+            yield found
+
+    def _still_owed(self) -> list[Sweep]:
+        shards = {self._keys.shard_place(shard) for shard in range(self._keys.shards)}
+        known = [counted_of(SWEPT, marks) for place, marks in self._store.counted().items() if place in shards]
+        return [one for one in self._sweeps if any(marks.get(_place(one.table), 0) < one.number for marks in known)]
+
+    def _mark(self) -> None:
+        marks = {mark_of(SWEPT, *_place(one.table)): one.number for one in self._owed}
+        shards = {self._keys.shard_place(shard) for shard in range(self._keys.shards)}
+        self._store.write(Change(counted={place: marks for place in self._store.places if place in shards}))
+        self._owed = []
+
+    def _deletes(self) -> Iterator[tuple[str, Incoming]]:
+        for sweep in self._owed:
+            kind = sweep.table.kind
+            for ids in self._store.scan(row_kind(kind)):
+                for at in range(0, len(ids), SWEEP_ROWS_MAX):
+                    yield kind, self._taken(sweep, ids[at : at + SWEEP_ROWS_MAX])
+
+    def _taken(self, sweep: Sweep, ids: list[bytes]) -> Incoming:
+        """Turn the stored rows that a sweep takes into deletes at their places; tombstones are said again, too."""
+        kind = sweep.table.kind
+        layout = ROW_LAYOUTS[kind]
+        words = words_of(ids)
+        (values,) = self._store.load([self._keys.rows_of(row_kind(kind), words)])
+        stored = read_values(layout, values)
+        rows = deletes_of(layout, stored, words[stored.owner])
+        mine = is_of(kind, rows, sweep.table.system, sweep.table.entity)
+        return rows.take((stored.numbers[:, PART] == ROW) & mine & sweep.takes(stored))
+
+
+def is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
+    """Say which events are of rows of one table."""
+    layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
+    texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
+    found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)
+    return found
+
+
+def row_kind(kind: str) -> bytes:
+    """Name the key kind of an entity's rows: `r` and the entity's code, so that a table can be swept."""
+    return b"r%c" % ENTITIES[kind].code
+
+
+def _place(table: Table) -> tuple[str, int]:
+    return f"{table.kind} {table.system} {table.entity}", 0

@@ -1,0 +1,112 @@
+"""Sweep what a full snapshot did not see: rows that were deleted while nobody told.
+
+A full snapshot begins a source epoch in every partition that it writes to. When it is complete, and on the operator's
+word, a table's rows that stand in an earlier epoch of such a partition go. The word is kept in the register: a run that
+replays what came before treats it as old news, and sweeps again what a state that came back older still holds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nurt.columnar.types import Bools
+from nurt.rows.layouts import EPOCH, PARTITION
+from nurt.state.row_major import RowArrays
+
+Records = Sequence[tuple[int, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of one topic."""
+
+    kind: str
+    system: str
+    entity: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What is to go of a table.
+
+    Attributes:
+        number: of the operator's word; 0: it has not been given.
+        fences: partition -> source epoch of its snapshot: rows of earlier ones go.
+    """
+
+    table: Table
+    number: int
+    fences: Mapping[int, int]
+
+    def takes(self, rows: RowArrays) -> Bools:
+        """Say which rows or events of the table stand before its snapshot."""
+        found = np.zeros(len(rows), dtype=np.bool_)
+        for partition, epoch in self.fences.items():
+            found |= (rows.numbers[:, PARTITION] == partition) & (rows.numbers[:, EPOCH] < epoch)
+        return found
+
+
+def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
+    """Write down the operator's word."""
+    tables = [
+        {
+            "kind": one.table.kind,
+            "system": one.table.system,
+            "entity": one.table.entity,
+            "topic": one.table.topic,
+            "fences": [list(fence) for fence in one.fences.items()],
+        }
+        for one in sweeps
+    ]
+    return {"kind": "sweep", "tables": tables}
+
+
+def ordered_sweeps(records: Records) -> list[Sweep]:
+    """List the sweeps that the operator ordered; of several of one table the latest fence of each partition."""
+    found: dict[Table, Sweep] = {}
+    for number, record in records:
+        for told in record["tables"] if record["kind"] == "sweep" else ():
+            table = Table(told["kind"], told["system"], told["entity"], told["topic"])
+            before = found[table].fences if table in found else {}
+            fences = {partition: max(epoch, before.get(partition, 0)) for partition, epoch in told["fences"]}
+            found[table] = Sweep(table, number, {**before, **fences})
+    return list(found.values())
+
+
+def possible_sweeps(records: Records, table_of: Callable[[str], Table | None]) -> list[Sweep]:
+    """List the tables that a full snapshot has been through, with the newest one that is complete in each partition.
+
+    It is complete where streamed changes came behind it, in that partition or in any other of its system: a connector
+    streams when all of its snapshot is written. What was ordered already is left out.
+    """
+    begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    for number, record in records:
+        if record["kind"] == "source_epoch":
+            begun[record["topic"], record["partition"]].append((record["epoch"], number))
+    streams: dict[str, int] = {}
+    for (topic, _), epochs in begun.items():
+        epoch, number = max(epochs)
+        if (table := table_of(topic)) is not None and epoch % 2 == 1:
+            streams[table.system] = max(number, streams.get(table.system, 0))
+    ordered = {one.table: one.fences for one in ordered_sweeps(records)}
+    fences: dict[Table, dict[int, int]] = defaultdict(dict)
+    for (topic, partition), epochs in sorted(begun.items()):
+        table = table_of(topic)
+        if table is None:
+            continue
+        newest, _ = max(epochs)
+        complete = [
+            epoch
+            for epoch, number in epochs
+            if epoch % 2 == 0 and (epoch < newest or number < streams.get(table.system, 0))
+        ]
+        epoch = max(complete, default=0)
+        if epoch > ordered.get(table, {}).get(partition, 0):
+            fences[table][partition] = epoch
+    return [Sweep(table, 0, some) for table, some in fences.items()]

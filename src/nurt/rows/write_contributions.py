@@ -1,0 +1,279 @@
+"""Pack what rows say: slots, column by column from the arrays of the rows, and shares of two rows of sums.
+
+Hot path, kernels. The encoding is that of `tables.py`, without a version byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from nurt.columnar.digits import DECIMAL_BYTES_MAX, put_decimal
+from nurt.columnar.memory import copy_bytes
+from nurt.columnar.texts import Texts, join_texts
+from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
+from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
+from nurt.rows.child_tables import CHILDREN, SUMS
+from nurt.rows.layouts import OFFSET, P0, P0_BIT, POSITION
+from nurt.state.row_major import Layout, RowArrays, letters_of, put_text
+
+_PART, _CHILD, _STAMP = -1, -2, -3
+"""Sources of a slot's first columns, which no row holds."""
+
+_GIVEN = 1 << 10
+"""From here on, a source is one of the columns that are given beside the rows."""
+
+_PARTS = len(POSITION)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A column of a slot that is not said as the row holds it; where not valid, null."""
+
+    texts: Texts
+    valid: Bools
+
+
+class SlotPlan:
+    """Which column of a row, or of what is given beside it, becomes which column of a slot.
+
+    Args:
+        slots: of the parent's value.
+        rows: of the children.
+        renamed: column of a slot -> column of the row; None: it stays null.
+        given: columns that are given, in order.
+    """
+
+    __slots__ = ("dest", "row", "slots", "source")
+
+    def __init__(
+        self, slots: Layout, rows: Layout, renamed: Mapping[str, str | None] | None = None, given: Sequence[str] = ()
+    ) -> None:
+        self.slots, self.row = slots, rows
+        own = {"part": _PART, "child": _CHILD, "stamp": _STAMP}
+        own |= {name: _GIVEN + index for index, name in enumerate(given)}
+        found: list[tuple[int, int]] = []
+        for name in slots.table.columns:
+            held = (renamed or {}).get(name, name)
+            if name in own:
+                found.append((slots.column(name), own[name]))
+            elif held is not None and held in rows:
+                dtype, other = slots.table.columns[name], rows.table.columns[held]
+                assert dtype == other, f"a row's {held} ({other}) cannot be a slot's {name} ({dtype})"
+                found.append((slots.column(name), rows.column(held)))
+        self.dest, self.source = np.array(found, dtype=np.int64).T.copy()
+
+
+def pack_slots(
+    plan: SlotPlan,
+    rows: RowArrays,
+    at: Int64s,
+    gone: Bools,
+    child: Words,
+    code: int,
+    stamp: int,
+    given: Sequence[Given] = (),
+) -> Texts:
+    """Pack a slot for every row; who is gone says nothing.
+
+    Args:
+        plan: where its columns come from.
+        rows: of one kind.
+        at: which of them.
+        gone: by slot.
+        child: id of each row.
+        code: of the kind.
+        stamp: when it is said.
+        given: as the plan says, by slot.
+    """
+    shape = len(given), len(at)
+    valid, starts, stops = np.zeros(shape, np.bool_), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    texts = np.empty(0, dtype=np.uint8)
+    if given:
+        joined = join_texts([one.texts for one in given])
+        starts, stops, texts = joined.starts.reshape(shape), joined.stops.reshape(shape), joined.body
+        for index, one in enumerate(given):
+            valid[index] = one.valid
+    letters = letters_of(at, rows.starts, rows.stops) + int((stops - starts).sum())
+    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + ID_BYTES) + letters, dtype=np.uint8)
+    ends = np.zeros(len(at) + 1, dtype=np.int64)
+    _pack_slots(
+        at, gone, np.ascontiguousarray(child).view(np.uint8).reshape(-1), code, stamp,
+        plan.dest, plan.source, plan.row.is_text, plan.row.slot,
+        rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, valid, starts, stops, texts, out, ends,
+    )  # fmt: skip
+    return Texts(ends[:-1], ends[1:], out[: ends[-1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """What children add up to in their parent, one bucket each.
+
+    Attributes:
+        metric: what is counted.
+        there: the child has a bucket.
+        k1: first text of its key.
+        day: of its key; where not has_day, none.
+        has_day: whether it has a day.
+        amount: what it adds, besides one.
+    """
+
+    metric: int
+    there: Bools
+    k1: Texts
+    day: Int64s
+    has_day: Bools
+    amount: Int64s
+
+
+def pack_shares(gone: Bools, buckets: Buckets) -> Texts:
+    """Pack every child's share: a one for itself, then its bucket; who is gone says nothing."""
+    k1 = buckets.k1
+    room_bytes = len(gone) * _SHARE_BYTES_MAX + int((k1.stops - k1.starts).sum())
+    out = np.empty(room_bytes, dtype=np.uint8)
+    ends = np.zeros(len(gone) + 1, dtype=np.int64)
+    _pack_shares(
+        gone, buckets.metric, buckets.there, k1.starts, k1.stops, k1.body, buckets.day, buckets.has_day,
+        buckets.amount, out, ends,
+    )  # fmt: skip
+    return Texts(ends[:-1], ends[1:], out[: ends[-1]])
+
+
+_SUMS = Layout(SUMS)
+_METRIC, _K1, _DAY, _COUNT, _AMOUNT = (_SUMS.column(name) for name in ("metric", "k1", "day", "count", "amount"))
+_SHARE_BYTES_MAX = 9 * VARINT_BYTES_MAX
+assert _METRIC < _K1 < _DAY < _COUNT < _AMOUNT, "columns are packed in their order"
+
+
+def position_texts(rows: RowArrays, at: Int64s) -> Texts:
+    """Write rows' positions as provenance shows them: `p0:p1:p2:p3@offset`, empty where unknown."""
+    out = np.empty(len(at) * (_PARTS + 1) * (DECIMAL_BYTES_MAX + 1), dtype=np.uint8)
+    ends = np.zeros(len(at) + 1, dtype=np.int64)
+    _put_positions(at, rows.bits, rows.numbers, out, ends)
+    return Texts(ends[:-1], ends[1:], out[: ends[-1]])
+
+
+def join_letters(columns: Sequence[Texts], separator: bytes) -> tuple[Int64s, Texts]:
+    """Join columns row by row, with a letter between; returns where each row begins (n + 1), and the texts."""
+    joined = join_texts(columns)
+    shape = len(columns), len(columns[0].starts)
+    starts, stops = joined.starts.reshape(shape), joined.stops.reshape(shape)
+    out = np.empty(int((stops - starts).sum()) + shape[0] * shape[1], dtype=np.uint8)
+    ends = np.zeros(shape[1] + 1, dtype=np.int64)
+    _join_letters(starts, stops, joined.body, separator[0], out, ends)
+    return ends, Texts(ends[:-1], ends[1:], out[: ends[-1]])
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack_slots(  # type: ignore[no-untyped-def]
+    rows, gone, child, code, stamp, dest, source, is_text, slot,
+    bits, numbers, starts, stops, body, valid, given_starts, given_stops, given_body, out, ends,
+):  # fmt: skip
+    at = 0
+    to_address, address = out.ctypes.data, body.ctypes.data
+    given_address, child_address = given_body.ctypes.data, child.ctypes.data
+    for one in range(len(rows)):
+        if gone[one]:
+            ends[one + 1] = at
+            continue
+        row = rows[one]
+        bitmap = np.uint64(0)
+        for column in range(len(dest)):
+            of = source[column]
+            if of >= _GIVEN:
+                there = valid[of - _GIVEN, one]
+            elif of >= 0:
+                there = bits[row] >> np.uint64(of) & np.uint64(1) == 1
+            else:
+                there = True
+            if there:
+                bitmap |= np.uint64(1) << np.uint64(dest[column])
+        at = put_unsigned(out, at, bitmap)
+        for column in range(len(dest)):
+            if not bitmap >> np.uint64(dest[column]) & np.uint64(1):
+                continue
+            of = source[column]
+            text = np.int64(0)  # where a text lies
+            size = np.int64(-1)
+            number = np.int64(0)
+            if of >= _GIVEN:
+                start = given_starts[of - _GIVEN, one]
+                text, size = given_address + start, given_stops[of - _GIVEN, one] - start
+            elif of >= 0:
+                place = slot[of]
+                if is_text[of]:
+                    start = starts[row, place]
+                    text, size = address + start, stops[row, place] - start
+                else:
+                    number = numbers[row, place]
+            elif of == _CHILD:
+                text, size = child_address + ID_BYTES * one, np.int64(ID_BYTES)
+            else:
+                number = np.int64(code if of == _PART else stamp)
+            if size >= 0:  # noqa: SIM108 - both are inlined
+                at = put_text(out, at, to_address, text, 0, size)
+            else:
+                at = put_zigzag(out, at, number)
+        ends[one + 1] = at
+
+
+@numba.njit(nogil=True, cache=True)
+def _pack_shares(gone, metric, there, k1_starts, k1_stops, k1_body, day, has_day, amount, out, ends):  # type: ignore[no-untyped-def]
+    at = 0
+    for row in range(len(gone)):
+        if not gone[row]:
+            at = put_unsigned(out, at, 1 << _METRIC | 1 << _COUNT)
+            at = put_zigzag(out, at, CHILDREN)
+            at = put_zigzag(out, at, 1)
+        if there[row] and not gone[row]:
+            size = k1_stops[row] - k1_starts[row]
+            bitmap = 1 << _METRIC | 1 << _COUNT
+            if size:
+                bitmap |= 1 << _K1
+            if has_day[row]:
+                bitmap |= 1 << _DAY
+            if amount[row]:
+                bitmap |= 1 << _AMOUNT
+            at = put_unsigned(out, at, bitmap)
+            at = put_zigzag(out, at, metric)
+            if size:
+                at = put_text(out, at, out.ctypes.data, k1_body.ctypes.data, k1_starts[row], size)
+            if has_day[row]:
+                at = put_zigzag(out, at, day[row])
+            at = put_zigzag(out, at, 1)
+            if amount[row]:
+                at = put_zigzag(out, at, amount[row])
+        ends[row + 1] = at
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_positions(rows, bits, numbers, out, ends):  # type: ignore[no-untyped-def]
+    at = 0
+    for one in range(len(rows)):
+        row = rows[one]
+        for k in range(_PARTS):
+            if k:
+                out[at] = 58
+                at += 1
+            if bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1):
+                at = put_decimal(out, at, numbers[row, P0 + k])
+        out[at] = 64
+        at = put_decimal(out, at + 1, numbers[row, OFFSET])
+        ends[one + 1] = at
+
+
+@numba.njit(nogil=True, cache=True)
+def _join_letters(starts, stops, body, separator, out, ends):  # type: ignore[no-untyped-def]
+    at = 0
+    for row in range(starts.shape[1]):
+        for column in range(starts.shape[0]):
+            if column:
+                out[at] = separator
+                at += 1
+            size = stops[column, row] - starts[column, row]
+            copy_bytes(out.ctypes.data + at, body.ctypes.data + starts[column, row], size)
+            at += size
+        ends[row + 1] = at

@@ -1,0 +1,78 @@
+"""The Bytewax sink of a delivery: it returns when everything it was given is settled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+
+from nurt.delivery.journal import Message
+from nurt.delivery.run.key_locks import Stopping
+from nurt.model.raw import RawBatch
+from nurt.runtime.deliver_source import Work
+
+BACKLOG_ROWS = 2_000
+"""Live messages at once from which a bulk interface is taken too: a first start, or one after a long rest."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Delivers(Protocol):
+    """What settles messages: rows call by call, or tables batch by batch."""
+
+    def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
+        """Settle what messages ask for."""
+        ...
+
+    def retry_parked(self, rows_max: int = 500) -> int:
+        """Try again what was set aside and is due."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; never raises."""
+        ...
+
+
+class Delivered(DynamicSink[Work]):
+    """One delivering part a worker."""
+
+    def __init__(self, open_delivers: Callable[[int], Delivers], read: Callable[[RawBatch], list[Message]]) -> None:
+        self._open = open_delivers
+        self._read = read
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> DeliveredPart:
+        """Open a worker's part."""
+        try:
+            return DeliveredPart(self._open(worker_index), self._read)
+        except Exception:
+            _logger.exception("opening the destination: failed; this run stops")
+            raise
+
+
+class DeliveredPart(StatelessSinkPartition[Work]):
+    """Delivers for one worker; live changes go before a back-fill's."""
+
+    def __init__(self, to: Delivers, read: Callable[[RawBatch], list[Message]]) -> None:
+        self._to = to
+        self._read = read
+
+    def write_batch(self, items: list[Work]) -> None:
+        """Settle all items. Bytewax shows no text of an exception, so it is logged here."""
+        try:
+            for backfill in (False, True):
+                works = [item for item in items if item.is_backfill is backfill]
+                messages = [one for work in works for batch in work.batches for one in self._read(batch)]
+                if messages:
+                    self._to.deliver(messages, bulk=backfill or len(messages) >= BACKLOG_ROWS)
+            self._to.retry_parked()
+        except Stopping:
+            raise
+        except Exception:
+            _logger.exception("delivering: failed; this run stops")
+            raise
+
+    def close(self) -> None:
+        """Let go of the destination."""
+        self._to.close()

@@ -1,0 +1,133 @@
+"""Which worker owns what, and the routing keys that reach it. Hot path only with several workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from nurt.columnar.distinct import words
+from nurt.columnar.types import Int64s, Words
+from nurt.model.entity_frame import EntityFrame, Translated
+from nurt.model.keys import Keys, realm_worker
+from nurt.profiles.profiles_stage import Touch
+from nurt.rows.contributions import Contributions, Said
+
+_MASK = (1 << 64) - 1
+
+
+class Routes:
+    """One routing key a worker: a key is a call of its own with its own round trips, so fewer is faster."""
+
+    def __init__(self, shards: int, workers: int) -> None:
+        assert workers <= shards, "every worker owns a shard"
+        self.workers = workers
+        self._shards = shards
+        self.keys = [_key_of(worker, workers) for worker in range(workers)]
+
+    def places(self, worker: int, realms: tuple[str, ...], keys: Keys) -> list[bytes]:
+        """List the places of a worker: shards and realms."""
+        shards = [keys.shard_place(shard) for shard in range(worker, self._shards, self.workers)]
+        return shards + [keys.realm_place(realm) for realm in realms if realm_worker(realm, self.workers) == worker]
+
+    def of_id(self, one: bytes) -> int:
+        """Name the worker of an id's shard."""
+        return one[0] % self._shards % self.workers
+
+    def _of_words(self, ids: Words) -> Int64s:
+        first = (ids[:, 0] & np.uint64(255)).astype(np.int64)
+        return first % self._shards % self.workers
+
+    def _parts(self, frame: pl.DataFrame, by: str) -> list[pl.DataFrame]:
+        if not frame.height:
+            return [frame] * self.workers
+        worker = self._of_words(words(frame[by]))
+        return [frame.filter(pl.Series(worker == index)) for index in range(self.workers)]
+
+    def split_translated(self, translated: Translated, home: int) -> list[tuple[int, Translated]]:
+        """Give rows to their owners, a truncate to everybody, and what is not a row to `home`."""
+        if self.workers == 1:
+            return [(0, translated)]
+        parts = [(one.kind, one.topic, self._parts(one.frame, "row")) for one in translated.entities]
+        split = []
+        for worker in range(self.workers):
+            mine = Translated(
+                [EntityFrame(kind, frames[worker], topic) for kind, topic, frames in parts if frames[worker].height],
+                translated.truncated,
+                translated.refused if worker == home else [],
+                translated.not_ours if worker == home else {},
+                translated.passed if worker == home else {},
+            )
+            if mine.entities or mine.truncated or mine.refused or mine.not_ours:
+                split.append((worker, mine))
+        return split
+
+    def split_said(self, said: Said) -> list[tuple[int, Said]]:
+        """Give contributions to the owners of the parents that they are for."""
+        if self.workers == 1:
+            return [(0, said)]
+        parts = [self._split(some) for some in (said.to_orders, said.slots, said.shares)]
+        split = [(worker, Said(*[part[worker] for part in parts])) for worker in range(self.workers)]
+        return [(worker, one) for worker, one in split if len(one.to_orders) or len(one.slots) or len(one.shares)]
+
+    def _split(self, said: Contributions) -> list[Contributions]:
+        if not len(said):
+            return [said] * self.workers
+        worker = self._of_words(said.to)
+        return [said.take(worker == index).compact() for index in range(self.workers)]
+
+    def split_touches(self, touches: list[Touch]) -> list[tuple[int, list[Touch]]]:
+        """Give touches to the owners of the profiles."""
+        if self.workers == 1:
+            return [(0, touches)] if touches else []
+        split: dict[int, list[Touch]] = {}
+        for touch in touches:
+            split.setdefault(self.of_id(touch[1]), []).append(touch)
+        return list(split.items())
+
+    def of_realm(self, realm: str) -> int:
+        """Name the worker of a realm."""
+        return realm_worker(realm, self.workers)
+
+
+def _key_of(worker: int, workers: int) -> str:
+    """Search a key that Bytewax's exchange sends to this worker.
+
+    Source: bytewax 0.21.1 `src/timely.rs`: SipHash-1-3 of the key's bytes and 0xFF with a zero key, modulo workers.
+    """
+    number = 0
+    while siphash13(f"worker-{worker}-{number}".encode() + b"\xff") % workers != worker:
+        number += 1
+    return f"worker-{worker}-{number}"
+
+
+def siphash13(message: bytes) -> int:
+    """Hash bytes with SipHash-1-3 under a zero key."""
+    state = [0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573]
+    whole = len(message) - len(message) % 8
+    blocks = [int.from_bytes(message[at : at + 8], "little") for at in range(0, whole, 8)]
+    blocks.append(len(message) % 256 << 56 | int.from_bytes(message[whole:], "little"))
+    for block in blocks:
+        state[3] ^= block
+        _round(state)
+        state[0] ^= block
+    state[2] ^= 0xFF
+    for _ in range(3):
+        _round(state)
+    return state[0] ^ state[1] ^ state[2] ^ state[3]
+
+
+def _round(v: list[int]) -> None:
+    v[0] = (v[0] + v[1]) & _MASK
+    v[1] = _turn(v[1], 13) ^ v[0]
+    v[0] = _turn(v[0], 32)
+    v[2] = (v[2] + v[3]) & _MASK
+    v[3] = _turn(v[3], 16) ^ v[2]
+    v[0] = (v[0] + v[3]) & _MASK
+    v[3] = _turn(v[3], 21) ^ v[0]
+    v[2] = (v[2] + v[1]) & _MASK
+    v[1] = _turn(v[1], 17) ^ v[2]
+    v[2] = _turn(v[2], 32)
+
+
+def _turn(word: int, bits: int) -> int:
+    return ((word << bits) | (word >> (64 - bits))) & _MASK

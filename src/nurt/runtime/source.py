@@ -1,0 +1,158 @@
+"""The Bytewax source over any message log: micro-batches, epochs, and commits when everything is done.
+
+Bytewax closes an epoch by `snapshot`, and does not ask for more before every output of that epoch, on every worker,
+is done. So the first `next_batch` after the n-th snapshot knows that epoch n is done. Its offsets are committed one
+epoch later, when all heads are above it: a head vouches only for epochs before its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from nurt.control.launch import checkpoint_record
+from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
+from nurt.model.fence import owed_score
+from nurt.model.log import Committed, Offsets
+from nurt.model.raw import RawBatch
+from nurt.model.units import Now
+from nurt.ports import MessageLog, Register
+from nurt.profiles.worker import Tick
+from nurt.runtime.failures import failures
+
+IDLE = timedelta(milliseconds=5)
+NEAR_ROWS = 5_000
+"""Messages behind which a share is near the end of its input, though more keep coming."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[Now]):
+    """How the input of one run is read.
+
+    Attributes:
+        open_log: opens one worker's share, by index.
+        offsets: where the launch decided to begin.
+        horizon: what the launch knows of the rewind horizon.
+        now: tells what the flow calls now.
+        stopping: says whether the run was asked to end.
+    """
+
+    run: int
+    workers: int
+    rows_max: int
+    open_log: Callable[[int], MessageLog]
+    offsets: Offsets | None
+    horizon: int
+    register: Register
+    now: Callable[[], Now]
+    stopping: Callable[[], bool]
+
+
+class Topics(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
+    """One part a worker; each part reads a share of all topics."""
+
+    def __init__(self, reading: Reading[Now]) -> None:
+        self._reading: Reading[Now] = reading
+
+    def list_parts(self) -> list[str]:
+        """Name one part a worker."""
+        return [f"{index:04d}" for index in range(self._reading.workers)]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share[Now]:
+        """Open a worker's share of the log."""
+        with failures.noting():
+            return Share(self._reading, int(for_part))
+
+
+class Share(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
+    """Reads one share, and begins every epoch with a Tick for all workers.
+
+    Every part does, for a part may end before the others, whose epochs the heads must go on to vouch for.
+    """
+
+    def __init__(self, reading: Reading[Now], index: int) -> None:
+        self._reading: Reading[Now] = reading
+        self._index = index
+        self._log = reading.open_log(index)
+        self._log.start(reading.offsets)
+        self._log.commit(Committed(self._log.offsets(), reading.run, 0))
+        self._epoch = 1  # the one that runs now
+        self._closed: list[tuple[int, Offsets]] = []  # epochs whose snapshot was taken, oldest first
+        self._fresh = True  # nothing of this epoch has been said yet
+        self._last_committed = self._log.offsets()
+        self._horizon = reading.horizon
+        self._checkpoints: list[int] = []
+        self._empty_epochs = 0
+        self._awake: datetime | None = None
+
+    def next_batch(self) -> list[RawBatch | Tick[Now]]:
+        """Commit what is done, then hand on what is there; ends when everything is read and committed."""
+        with failures.noting():
+            return self._next_batch()
+
+    def _next_batch(self) -> list[RawBatch | Tick[Now]]:
+        items: list[RawBatch | Tick[Now]] = []
+        if self._fresh:
+            self._settle()
+            self._fresh = False
+            now, near = self._reading.now(), self._log.exhausted() or self._log.lag() <= NEAR_ROWS
+            place = self._index, self._reading.workers
+            items.append(Tick(self._epoch, now, self._horizon, self._caught_up(), near, *place))
+        ending = self._reading.stopping() or self._log.exhausted()
+        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN:
+            raise StopIteration
+        batches = [] if ending else self._log.poll(self._reading.rows_max)
+        if batches:
+            self._empty_epochs = -1
+        items += batches
+        self._awake = None if batches else datetime.now(UTC) + IDLE
+        return items
+
+    def _caught_up(self) -> bool:
+        return self._empty_epochs > 0 and (self._log.exhausted() or self._log.lag() == 0)
+
+    def next_awake(self) -> datetime | None:
+        """Say when to look again."""
+        return self._awake
+
+    def snapshot(self) -> None:
+        """Close the epoch: note where it ended. Its last batch may still be under way."""
+        self._closed.append((self._epoch, self._log.offsets()))
+        self._epoch += 1
+        self._fresh = True
+        self._empty_epochs += 1
+
+    def _settle(self) -> None:
+        """Commit every epoch but the newest closed one; all closed ones are done."""
+        done = self._closed[:-1]
+        self._closed = self._closed[-1:]
+        if not done:
+            return
+        epoch, offsets = done[-1]
+        if offsets != self._last_committed:
+            self._log.commit(Committed(offsets, self._reading.run, epoch))
+            self._last_committed = offsets
+        if epoch % CHECKPOINT_EPOCHS == 0:
+            self._checkpoint(epoch, offsets)
+
+    def _checkpoint(self, epoch: int, offsets: Offsets) -> None:
+        reading = self._reading
+        reading.register.append(checkpoint_record(reading.run, epoch, self._index, reading.workers, offsets))
+        self._checkpoints = [*self._checkpoints, epoch][-CHECKPOINTS_KEPT:]
+        if len(self._checkpoints) == CHECKPOINTS_KEPT:
+            self._horizon = owed_score(reading.run, self._checkpoints[0])
+
+    def close(self) -> None:
+        """Let go of the log; never raises."""
+        self._log.close()
+
+
+EPOCHS_TO_DRAIN = 3
+"""Epochs without input after which the last one with input is committed: its own, the lifting one, the commit's."""

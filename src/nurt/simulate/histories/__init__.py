@@ -1,0 +1,1 @@
+"""Random adversarial histories for property tests: `random` draws them, `history` plays them."""

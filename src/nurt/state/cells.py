@@ -1,0 +1,108 @@
+"""Read the packed rows of a value where they lie: what kernels need that look at one parent after another.
+
+Hot path. Nothing is copied but numbers and addresses, into cells that the next parent's rows overwrite, so they stay in
+the processor's cache. Texts are known by address, for an array that is passed to a function is counted each time. The
+caller keeps them alive. The encoding is that of `tables.py`.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from nurt.columnar.memory import peek_byte, peek_word
+from nurt.columnar.varint import from_zigzag, peek_unsigned
+from nurt.errors import StateTooNew
+from nurt.state.table import Table
+
+TOO_NEW, NO_ROOM = -1, -2
+"""What `read_rows` says instead of a count: the value is of a later version, or there are too few cells."""
+
+
+def too_new(what: str) -> StateTooNew:
+    """Say that a value was written by a later version."""
+    return StateTooNew(
+        f"reading {what}: a value has an encoding that this version does not know; run the version of nurt that wrote "
+        "it, or a later one"
+    )
+
+
+def text_mask(table: Table) -> int:
+    """Say in bits which columns are texts."""
+    return sum(1 << index for index, is_text in enumerate(table.is_text.tolist()) if is_text)
+
+
+@numba.njit(nogil=True, cache=True)
+def cells_of(rows, columns):  # type: ignore[no-untyped-def]
+    """Make room for rows: by column a number or a text's address, by column a text's size, then the bitmap.
+
+    Four cells behind them are free for whoever reads the rows.
+    """
+    return np.empty((rows, 2 * columns + 5), dtype=np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no-untyped-def]
+    """Read the value between two addresses into cells from `row` on; returns the row behind the last.
+
+    An absent column is 0; an absent text is empty, and its address can be read.
+    columns, texts: how many, and which (`text_mask`).
+    """
+    if at == stop:
+        return row
+    if peek_byte(at) != version:
+        return TOO_NEW
+    at += 1
+    while at < stop:
+        if row >= len(cells):
+            return NO_ROOM
+        bitmap, at = peek_unsigned(at)
+        if bitmap >> np.uint64(columns):
+            return TOO_NEW
+        cells[row, 2 * columns] = np.int64(bitmap)
+        for column in range(columns):
+            if not (bitmap >> np.uint64(column)) & np.uint64(1):
+                cells[row, column] = at if (texts >> column) & 1 else 0
+                cells[row, columns + column] = 0
+                continue
+            number, at = peek_unsigned(at)
+            if (texts >> column) & 1:
+                cells[row, column] = at
+                cells[row, columns + column] = np.int64(number)
+                at += np.int64(number)
+            else:
+                cells[row, column] = from_zigzag(number)
+                cells[row, columns + column] = 0
+        row += 1
+    return row
+
+
+@numba.njit(nogil=True, cache=True)
+def has(cells, row, columns, column):  # type: ignore[no-untyped-def]
+    """Say whether a row has a column."""
+    return (cells[row, 2 * columns] >> column) & 1 != 0
+
+
+@numba.njit(nogil=True, cache=True)
+def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
+    """Order two texts at addresses by their bytes, the order of their characters: negative, 0 or positive."""
+    for i in range(min(a_size, b_size)):
+        one, other = peek_byte(a + i), peek_byte(b + i)
+        if one != other:
+            return one - other
+    return a_size - b_size
+
+
+@numba.njit(nogil=True, cache=True)
+def are_equal(a, b, size):  # type: ignore[no-untyped-def]
+    """Compare bytes at two addresses, eight at a time."""
+    i = 0
+    while i + 8 <= size:
+        if peek_word(a + i) != peek_word(b + i):
+            return False
+        i += 8
+    while i < size:
+        if peek_byte(a + i) != peek_byte(b + i):
+            return False
+        i += 1
+    return True

@@ -1,0 +1,179 @@
+"""Pack rows of arrays into bytes and back; texts between polars and plain buffers.
+
+Hot path: the kernels behind `tables.py`, where the encoding is described.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from nurt.columnar.types import Bools, Bytes, Int64s
+from nurt.columnar.varint import from_zigzag, get_unsigned, put_unsigned, put_zigzag
+
+
+def text_buffers(series: pl.Series) -> tuple[Int64s, Bytes]:
+    """Return offsets (n + 1) and joined bytes of a String or Binary series; a null has length 0."""
+    wide = pa.large_string() if series.dtype == pl.String else pa.large_binary()
+    array = series.to_arrow()
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if array.type != wide:
+        array = array.cast(wide)
+    _, offsets, body = array.buffers()
+    rows = len(array)
+    cuts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + rows + 1]
+    held = np.frombuffer(body, dtype=np.uint8) if body is not None else np.empty(0, dtype=np.uint8)
+    first, last = int(cuts[0]), int(cuts[-1])
+    return cuts - first, held[first:last]
+
+
+def text_series(name: str, offsets: Int64s, body: Bytes, valid: Bools, dtype: pl.DataType) -> pl.Series:
+    """Make a String or Binary series over offsets (n + 1) and bytes; rows that are not valid are null."""
+    wide = pa.large_string() if dtype == pl.String else pa.large_binary()
+    nulls = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    array = pa.Array.from_buffers(wide, len(valid), [nulls, pa.py_buffer(offsets), pa.py_buffer(body)])
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series.alias(name)
+
+
+@numba.njit(nogil=True, cache=True)
+def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, out, ends):  # type: ignore[no-untyped-def]
+    """Pack rows, sorted by owner, behind a version byte an owner unless negative; fills `ends`, returns the length."""
+    at = 0
+    current = -1
+    columns = len(is_text)
+    for row in range(len(owner)):
+        if owner[row] != current:
+            for skipped in range(current + 1, owner[row] + 1):
+                ends[skipped] = at
+            current = owner[row]
+            if version >= 0:
+                out[at] = version
+                at += 1
+        bitmap = np.uint64(0)
+        for column in range(columns):
+            if present[column, row]:
+                bitmap |= np.uint64(1) << np.uint64(column)
+        at = put_unsigned(out, at, bitmap)
+        for column in range(columns):
+            if not present[column, row]:
+                continue
+            where = slot[column]
+            if is_text[column]:
+                start = starts[where, row]
+                end = stops[where, row]
+                at = put_unsigned(out, at, end - start)
+                for i in range(start, end):
+                    out[at] = body[i]
+                    at += 1
+            else:
+                value = numbers[where, row]
+                at = put_zigzag(out, at, value)
+    for skipped in range(current + 1, len(ends)):
+        ends[skipped] = at
+    return at
+
+
+@numba.njit(nogil=True, cache=True)
+def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyped-def]
+    """Count rows, and the bytes of each wanted text column into `sizes`; -1: another version, or unknown columns."""
+    rows = 0
+    columns = len(is_text)
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        if body[at] != version:
+            return -1
+        at += 1
+        while at < end:
+            bitmap, at = get_unsigned(body, at)
+            if bitmap >> np.uint64(columns):
+                return -1
+            for column in range(columns):
+                if not (bitmap >> np.uint64(column)) & np.uint64(1):
+                    continue
+                number, at = get_unsigned(body, at)
+                if is_text[column]:
+                    if slot[column] >= 0:
+                        sizes[slot[column]] += np.int64(number)
+                    at += np.int64(number)
+            rows += 1
+    return rows
+
+
+@numba.njit(nogil=True, cache=True)
+def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  # type: ignore[no-untyped-def]
+    """Unpack rows into arrays like `unpack`, but leave texts where they are: they are found in `body` itself."""
+    row = 0
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        at += 1
+        while at < end:
+            owner[row] = value
+            bitmap, at = get_unsigned(body, at)
+            column = 0
+            while bitmap:
+                if bitmap & np.uint64(1):
+                    where = slot[column]
+                    number, at = get_unsigned(body, at)
+                    if is_text[column]:
+                        length = np.int64(number)
+                        if where >= 0:
+                            starts[where, row] = at
+                            stops[where, row] = at + length
+                            present[column, row] = True
+                        at += length
+                    elif where >= 0:
+                        numbers[where, row] = from_zigzag(number)
+                        present[column, row] = True
+                bitmap >>= np.uint64(1)
+                column += 1
+            row += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, bases, texts):  # type: ignore[no-untyped-def]
+    """Unpack rows into arrays; `bases` says where each text column begins in `texts`, and is used up."""
+    row = 0
+    columns = len(is_text)
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        at += 1
+        while at < end:
+            owner[row] = value
+            bitmap, at = get_unsigned(body, at)
+            for column in range(columns):
+                where = slot[column]
+                if not (bitmap >> np.uint64(column)) & np.uint64(1):
+                    if where >= 0 and is_text[column]:
+                        starts[where, row] = bases[where]
+                        stops[where, row] = bases[where]
+                    continue
+                number, at = get_unsigned(body, at)
+                if is_text[column]:
+                    length = np.int64(number)
+                    if where >= 0:
+                        into = bases[where]
+                        for i in range(length):
+                            texts[into + i] = body[at + i]
+                        starts[where, row] = into
+                        bases[where] = into + length
+                        stops[where, row] = bases[where]
+                    at += length
+                elif where >= 0:
+                    numbers[where, row] = from_zigzag(number)
+                if where >= 0:
+                    present[column, row] = True
+            row += 1

@@ -1,0 +1,224 @@
+"""Rows of one entity kind as plain arrays: stored ones where they lie in their values, and those that arrive.
+
+Hot path. Arrays are row-major, for every kernel looks at one row after another; no text of a stored row is copied
+until it is written anew. The encoding of values is that of `tables.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from nurt.columnar.memory import copy_bytes, trailing_zeros
+from nurt.columnar.texts import Texts
+from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
+from nurt.columnar.values import Values
+from nurt.columnar.varint import from_zigzag, get_unsigned, put_unsigned
+from nurt.errors import StateTooNew
+from nurt.state.table import VERSION, Table
+
+_SPARE_ROWS = 64
+"""Room for parents that rows left; few rows ever leave one."""
+
+
+class Layout:
+    """Where the columns of a table lie in arrays of rows.
+
+    Attributes:
+        table: that it lays out.
+        is_text: by column.
+        slot: by column: its place among the numbers or among the texts.
+        numbers, texts: how many columns of each there are.
+    """
+
+    __slots__ = ("_index", "is_text", "numbers", "slot", "table", "texts")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.is_text = table.is_text
+        self.slot = np.where(self.is_text, np.cumsum(self.is_text), np.cumsum(~self.is_text)).astype(np.int64) - 1
+        self.texts = int(self.is_text.sum())
+        self.numbers = len(self.is_text) - self.texts
+        self._index = {name: index for index, name in enumerate(table.columns)}
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether the table has a column."""
+        return name in self._index
+
+    def column(self, name: str) -> int:
+        """Give the number of a column, which is that of its bit."""
+        return self._index[name]
+
+    def place(self, name: str) -> int:
+        """Give a column's place among the numbers or among the texts."""
+        return int(self.slot[self._index[name]])
+
+
+@dataclass(frozen=True, slots=True)
+class RowArrays:
+    """Rows of one layout.
+
+    Attributes:
+        owner: index of the value that a row belongs to.
+        bits: bit i: column i is not null.
+        numbers: shape (rows, number columns); 0 where absent.
+        starts, stops: shape (rows, text columns): where each text lies in `body`.
+        body: the texts.
+    """
+
+    owner: Int64s
+    bits: Bits
+    numbers: Int64s
+    starts: Int64s
+    stops: Int64s
+    body: Bytes
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self.owner)
+
+    def take(self, rows: npt.NDArray[Any]) -> RowArrays:
+        """Choose rows, by index or mask; texts stay where they are."""
+        return RowArrays(
+            self.owner[rows], self.bits[rows], self.numbers[rows], self.starts[rows], self.stops[rows], self.body
+        )
+
+    def has(self, column: int, rows: Int64s) -> Bools:
+        """Say where a column is not null."""
+        found: Bools = (self.bits[rows] >> np.uint64(column)) & np.uint64(1) == 1
+        return found
+
+    def text(self, place: int, rows: Int64s) -> Texts:
+        """Give a column of texts, by its place among them; empty where absent."""
+        return Texts(self.starts[rows, place], self.stops[rows, place], self.body)
+
+    def ids(self, place: int, rows: Int64s) -> Words:
+        """Give a column of 16-byte ids as two words each, in the order of memory; zeros where absent."""
+        found = np.zeros((len(rows), 2), dtype=np.uint64)
+        _read_ids(self.starts, self.stops, self.body, place, rows, found.view(np.uint8).reshape(-1))
+        return found
+
+
+def room(layout: Layout, rows: int, letters: int) -> RowArrays:
+    """Make arrays to be filled; numbers are 0 and texts empty."""
+    return RowArrays(
+        np.zeros(rows, dtype=np.int64),
+        np.zeros(rows, dtype=np.uint64),
+        np.zeros((rows, layout.numbers), dtype=np.int64),
+        np.zeros((rows, layout.texts), dtype=np.int64),
+        np.zeros((rows, layout.texts), dtype=np.int64),
+        np.empty(letters, dtype=np.uint8),
+    )
+
+
+def join_rows(first: RowArrays, second: RowArrays) -> RowArrays:
+    """Put rows one after another."""
+    if not len(first):
+        return second
+    if not len(second):
+        return first
+    shift = 0 if first.body is second.body else len(first.body)
+    return RowArrays(
+        np.concatenate((first.owner, second.owner)),
+        np.concatenate((first.bits, second.bits)),
+        np.concatenate((first.numbers, second.numbers)),
+        np.concatenate((first.starts, second.starts + shift)),
+        np.concatenate((first.stops, second.stops + shift)),
+        np.concatenate((first.body, second.body)) if shift else first.body,
+    )
+
+
+def read_values(layout: Layout, values: Values) -> RowArrays:
+    """Read values into arrays; their rows keep their order, their texts stay where they are.
+
+    Raises:
+        StateTooNew: a value was written by a version of nurt with more columns or another encoding.
+    """
+    body, cuts = values.body, values.cuts
+    rows = int(values.there.sum()) + _SPARE_ROWS if values.size_bytes else 0
+    while True:
+        into = room(layout, rows, 0)
+        found = 0
+        if rows:
+            found = _read(
+                body, cuts, VERSION, layout.is_text, layout.slot, into.owner, into.bits, into.numbers, into.starts,
+                into.stops,
+            )  # fmt: skip
+        if found != _FULL:
+            break
+        rows *= 2
+    if found < 0:
+        raise StateTooNew(
+            "reading rows: a value has an encoding that this version does not know (version 1 and at most "
+            f"{len(layout.is_text)} columns); run the version of nurt that wrote it, or a later one"
+        )
+    return RowArrays(
+        into.owner[:found], into.bits[:found], into.numbers[:found], into.starts[:found], into.stops[:found], body
+    )
+
+
+_UNKNOWN, _FULL = -1, -2
+
+
+@numba.njit(nogil=True, cache=True)
+def _read(body, cuts, version, is_text, slot, owner, bits, numbers, starts, stops):  # type: ignore[no-untyped-def]
+    row = 0
+    for value in range(len(cuts) - 1):
+        at = cuts[value]
+        end = cuts[value + 1]
+        if at == end:
+            continue
+        if body[at] != version:
+            return _UNKNOWN
+        at += 1
+        while at < end:
+            bitmap, at = get_unsigned(body, at)
+            if bitmap >> np.uint64(len(is_text)):
+                return _UNKNOWN
+            if row == len(owner):
+                return _FULL
+            owner[row] = value
+            bits[row] = bitmap
+            while bitmap:
+                column = trailing_zeros(bitmap)
+                bitmap &= bitmap - np.uint64(1)
+                number, at = get_unsigned(body, at)
+                if is_text[column]:
+                    starts[row, slot[column]] = at
+                    at += np.int64(number)
+                    stops[row, slot[column]] = at
+                else:
+                    numbers[row, slot[column]] = from_zigzag(number)
+            row += 1
+    return row
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_ids(starts, stops, body, place, rows, ids):  # type: ignore[no-untyped-def]
+    to_address, address = ids.ctypes.data, body.ctypes.data
+    for to in range(len(rows)):
+        row = rows[to]
+        start = starts[row, place]
+        copy_bytes(to_address + ID_BYTES * to, address + start, stops[row, place] - start)
+
+
+@numba.njit(nogil=True, inline="always")  # a call with arrays costs as much as twenty bytes written
+def put_text(out, at, to_address, address, start, size):  # type: ignore[no-untyped-def]
+    """Write a text's size and its bytes, `to_address` being that of `out`; returns where the next one goes."""
+    at = put_unsigned(out, at, size)
+    copy_bytes(to_address + at, address + start, size)
+    return at + size
+
+
+@numba.njit(nogil=True, cache=True)
+def letters_of(rows, starts, stops):  # type: ignore[no-untyped-def]
+    """Add up the sizes of all texts of some rows."""
+    total = 0
+    for row in rows:
+        for place in range(starts.shape[1]):
+            total += stops[row, place] - starts[row, place]
+    return total

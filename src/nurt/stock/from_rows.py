@@ -1,0 +1,239 @@
+"""What rows say to papers and shelves. Hot path.
+
+A *paper* is an order, an ERP document or a shipment with its lines; a *shelf* is all that is known of one sku: stock
+levels, supplies, the parts of a kit. A row says its stored contribution to its paper or shelf; one that names another
+paper or sku than before says "gone" to the one that it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from nurt.columnar.distinct import id_list
+from nurt.columnar.ids import Ids
+from nurt.columnar.text_codes import codes_of
+from nurt.columnar.texts import Texts, coded_texts, join_texts
+from nurt.columnar.types import Bools, Int64s, Words
+from nurt.model.entities import ENTITIES
+from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.stock_plan import UNIT
+from nurt.normalise.context import FoldContext
+from nurt.rows.child_tables import GUEST
+from nurt.rows.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
+from nurt.rows.fold import RowsFolded
+from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
+from nurt.rows.write_contributions import Given, SlotPlan, join_letters, pack_slots
+from nurt.state.row_major import Layout, RowArrays
+from nurt.state.table import Table
+from nurt.stock.frames import packed_rows
+
+PAPERS = Table.stored("papers")
+"""A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""
+
+SHELVES = Table.stored("shelves")
+"""A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces."""
+
+CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
+ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
+DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"], CODE["shipment_line"]
+SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
+
+_HEADERS = ("order", "document", "shipment")
+_LINES = ("order_line", "document_line", "shipment_line")
+_SHELVES = ("stock_level", "supply", "kit_part")
+_PIECES = ("quantity", "cancelled_quantity", "returned_quantity", "reserved_quantity", "received_quantity")
+
+
+@dataclass(frozen=True, slots=True)
+class StockSaid:
+    """Contributions on their way up; `system` says whose realm they are for."""
+
+    papers: Contributions
+    shelves: Contributions
+
+    def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockSaid]:
+        """Part what is said by the realms of its systems; one whose system is not known is of the default realm."""
+        systems = list(realm_of)
+        names = sorted({"default", *realm_of.values()})
+        if len({*realm_of.values()}) == 1:
+            return {next(iter(realm_of.values())): self} if len(self.papers) or len(self.shelves) else {}
+        of_system = np.array([*(names.index(realm_of[one]) for one in systems), names.index("default")])
+        realms = [of_system[codes_of(one.system, systems)] for one in (self.papers, self.shelves)]
+        parts = {
+            name: StockSaid(self.papers.take(realms[0] == at).compact(), self.shelves.take(realms[1] == at).compact())
+            for at, name in enumerate(names)
+        }
+        return {name: part for name, part in parts.items() if len(part.papers) or len(part.shelves)}
+
+
+def nothing() -> StockSaid:
+    """Make a StockSaid without rows."""
+    return StockSaid(no_contributions(), no_contributions())
+
+
+def join_said(many: Sequence[StockSaid]) -> StockSaid:
+    """Put contributions one after another, in order."""
+    if len(many) == 1:
+        return many[0]
+    return StockSaid(
+        join_contributions([said.papers for said in many]), join_contributions([said.shelves for said in many])
+    )
+
+
+def sku_ids(ids: Ids, skus: pl.Series) -> pl.Series:
+    """Name the shelves of skus; null to null."""
+    return ids.of(pl.select(pl.lit("sku\x1f") + skus).to_series())
+
+
+class StockVoice:
+    """Says rows to papers and shelves; implements rows.stage.Voice."""
+
+    def __init__(self, context: FoldContext) -> None:
+        self._context = context
+
+    def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Make the shelf of its sku the parent of a level, supply or kit part."""
+        if kind not in _SHELVES:
+            return frame
+        name = "kit" if kind == "kit_part" else "sku"
+        skus, bit = frame[name], field_names(kind).index(name)
+        return frame.with_columns(
+            sku_ids(self._context.ids, skus).alias("parent"),
+            pl.when(skus.is_not_null()).then(pl.lit("sku")).alias("parent_kind"),
+            skus.alias("parent_key"),
+            # a row whose sku did not come keeps its shelf
+            (pl.col("held") | ((pl.col("held") & (1 << bit)) * (1 << (HELD_PARENT_BIT - bit)))).alias("held"),
+        )
+
+    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:
+        """See Voice."""
+        layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
+        header = kind in _HEADERS
+        speaks = ~gone if header else rows.has(PARENT_BIT, at)
+        whole = bool(speaks.all())
+        if not whole:
+            at, owner, gone = at[speaks], owner[speaks], gone[speaks]
+        child = ids[owner]
+        if header:
+            gone = rows.numbers[at, OP] == DELETE
+        to = child if header else rows.ids(PARENT, at)
+        if kind not in _PLANS or ("pack_size" in layout and rows.has(layout.column("pack_size"), at).any()):
+            frame = folded.frame(_read_of(kind))
+            body = self._body(kind, frame if whole else frame.filter(pl.Series(speaks)), child, gone, stamp)
+        else:
+            given = self._given_of_orders(rows, at) if kind == "order" else ()
+            body = pack_slots(_PLANS[kind], rows, at, gone, child, CODE[kind], stamp, given)
+        none = no_texts(len(at))
+        said = Contributions(
+            to, child, np.full(len(at), stamp), np.full(len(at), CODE[kind]), gone,
+            body, rows.text(layout.place("system"), at), none, none, no_ids(len(at)),
+        )  # fmt: skip
+        nobody = no_contributions()
+        return StockSaid(nobody, said) if kind in _SHELVES else StockSaid(said, nobody)
+
+    def join(self, many: list[StockSaid]) -> StockSaid:
+        """See Voice."""
+        return join_said(many)
+
+    def _given_of_orders(self, rows: RowArrays, at: Int64s) -> list[Given]:
+        """Say market and sales channel of orders, from their systems where they name none."""
+        layout, everywhere = ROW_LAYOUTS["order"], np.ones(len(at), dtype=np.bool_)
+        system = rows.text(layout.place("system"), at)
+        systems = list(self._context.market)
+        usual = coded_texts(codes_of(system, systems), [*map(self._context.market.__getitem__, systems), ""])
+        account = rows.text(PARENT, at)
+        if not (has := rows.has(PARENT_BIT, at)).all():
+            account = _filled(account, has, self._guests(rows, at, system))
+        texts = [
+            _filled(rows.text(layout.place(name), at), rows.has(layout.column(name), at), instead)
+            for name, instead in (("market", usual), ("sales_channel", system))
+        ]
+        return [Given(one, everywhere) for one in (*texts, account)]
+
+    def _guests(self, rows: RowArrays, at: Int64s, system: Texts) -> Texts:
+        """Name the accounts that guests' orders are, as in `profiles.from_rows`."""
+        layout = ROW_LAYOUTS["order"]
+        guest = coded_texts(np.zeros(len(at), dtype=np.int64), [GUEST])
+        entity, key = (rows.text(layout.place(name), at) for name in ("entity", "key"))
+        cuts, names = join_letters([system, guest, entity, key], b"\x1f")
+        starts = np.arange(len(at)) * 16
+        return Texts(starts, starts + 16, self._context.ids.of_joined(names.body, cuts).view(np.uint8).reshape(-1))
+
+    def _body(self, kind: str, frame: pl.DataFrame, child: Words, gone: Bools, stamp: int) -> Texts:
+        """Pack slots of kinds that need more than their columns: off the hot path."""
+        said = self._plain(
+            kind,
+            frame.with_columns(
+                pl.Series("child", id_list(child), dtype=pl.Binary),
+                pl.lit(stamp, pl.Int64).alias("stamp"),
+                pl.lit(CODE[kind], pl.Int64).alias("part"),
+            ),
+        )
+        packed, ends = packed_rows(SHELVES if kind in _SHELVES else PAPERS, said)
+        return Texts(ends[:-1], np.where(gone, ends[:-1], ends[1:]), packed)
+
+    def _plain(self, kind: str, said: pl.DataFrame) -> pl.DataFrame:
+        """Name the columns as papers and shelves do, and count in pieces."""
+        said = _in_pieces(said)
+        if kind == "document":
+            said = said.with_columns(pl.col("booked_at").alias("at"))
+        elif kind == "shipment":
+            said = said.with_columns(pl.col("shipped_at").alias("at"), pl.col("parent").alias("order"))
+        elif kind == "supply":
+            closed = pl.col("status").is_in(["cancelled", "complete"]).fill_null(False)
+            left = pl.col("quantity").fill_null(0) - pl.col("received_quantity").fill_null(0)
+            said = said.with_columns(pl.when(closed).then(0).otherwise(left.clip(0)).alias("quantity"))
+        elif kind == "kit_part":
+            said = said.with_columns(
+                pl.col("sku").alias("of"), pl.col("kit").alias("sku"), pl.col("quantity").fill_null(UNIT)
+            )
+        return said
+
+
+def _filled(own: Texts, has: Bools, instead: Texts) -> Texts:
+    if has.all():
+        return own
+    return join_texts([own, instead]).take(np.arange(len(has)) + np.where(has, 0, len(has)))
+
+
+_PLANS = {
+    kind: SlotPlan(Layout(SHELVES if kind in _SHELVES else PAPERS), ROW_LAYOUTS[kind], renamed, given)
+    for kind, renamed, given in (
+        ("stock_level", {"of": None}, ()),
+        ("order", {"at": "placed_at"}, ("market", "sales_channel", "account")),
+        ("order_line", None, ()),
+        ("document", {"at": "booked_at"}, ()),
+        ("document_line", None, ()),
+        ("shipment", {"at": "shipped_at", "order": "parent"}, ()),
+        ("shipment_line", None, ()),
+    )
+}
+"""Kinds whose rows are packed column by column, unless they come in packs."""
+
+
+_NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "parent_entity", "parent_key", "moved_to"))
+
+
+@cache
+def _read_of(kind: str) -> tuple[str, ...]:
+    """Name the columns of a stored row that papers and shelves are told."""
+    known = {*PAPERS.columns, *SHELVES.columns, "pack_size", "op", "parent", "received_quantity", "kit"}
+    known |= {"placed_at", "booked_at", "shipped_at"}
+    return tuple(name for name in ROW_TABLES[kind].columns if name in known and name not in _NOT_READ)
+
+
+def _in_pieces(said: pl.DataFrame) -> pl.DataFrame:
+    """Multiply quantities by their pack size; what leaves 64 bits counts as nothing."""
+    if "pack_size" not in said.columns or said["pack_size"].null_count() == said.height:
+        return said
+    pack = pl.col("pack_size").fill_null(UNIT).cast(pl.Int128)
+    return said.with_columns(
+        (pl.col(name).cast(pl.Int128) * pack // UNIT).cast(pl.Int64, strict=False).alias(name)
+        for name in _PIECES
+        if name in said.columns
+    )

@@ -1,0 +1,107 @@
+"""What is said of skus, and which thresholds it crossed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from nurt.columnar.types import Int64s
+from nurt.model.stock_plan import UNIT, StockPlan
+from nurt.state.table import OWNER
+from nurt.stock.holds import Weighed
+from nurt.stock.routes import Routes
+
+OK, LOW, OUT = 0, 1, 2
+EVENTS = {(OK, LOW): "low_stock", (OK, OUT): "out_of_stock", (LOW, OUT): "out_of_stock"}
+BACK = "back_in_stock"
+
+
+def free_of_kits(free: Int64s, owner: Int64s, part: Int64s, pieces: Int64s, parts: Int64s) -> None:
+    """Set what can be sold of kits: as often as the scarcest part allows; (skus, routes), in place.
+
+    Args:
+        owner, part, pieces: sorted by owner: a kit, an index into `parts`, how much of it is in one kit.
+        parts: (parts, routes) what is free of them.
+    """
+    if not len(owner):
+        return
+    most = np.where(pieces[:, None] > 0, parts[part] // np.maximum(pieces, 1)[:, None], 2**40)
+    kits, starts = np.unique(owner, return_index=True)
+    free[kits] = np.minimum.reduceat(most, starts, axis=0) * UNIT
+
+
+NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Figures:
+    """What can be sold of skus, and its arithmetic: (skus, routes that are sold) each.
+
+    Attributes:
+        oversold: (skus,) how much more is held than there is.
+    """
+
+    available: Int64s
+    on_hand: Int64s
+    inbound: Int64s
+    held: Int64s
+    reserved: Int64s
+    buffer: Int64s
+    oversold: Int64s
+
+    def frame(self, routes: Routes, skus: Sequence[str]) -> pl.DataFrame:
+        """Lay out a row for every sku and route: owner, sku, channel, market, the numbers, oversold."""
+        count, sold = len(skus), routes.sold
+        owner = pl.Series(np.repeat(np.arange(count), sold))
+        names = [pl.Series(names, dtype=pl.String) for names in zip(*routes.names[:sold], strict=True)]
+        route = pl.Series(np.tile(np.arange(sold), count))
+        return pl.DataFrame(
+            {
+                OWNER: owner,
+                "sku": pl.Series(skus, dtype=pl.String).gather(owner),
+                "channel": names[0].gather(route),
+                "market": names[1].gather(route),
+                **{name: np.ascontiguousarray(getattr(self, name)).reshape(-1) for name in NUMBERS},
+                "oversold": np.repeat(self.oversold, sold),
+            }
+        )
+
+
+def figures_of(routes: Routes, weighed: Weighed, free: Int64s, ledger: Int64s, oversold: Int64s) -> Figures:
+    """Sum up, for every route that is sold, what its promise is made of."""
+    sold, places = routes.sold, len(routes.locations)
+    in_route = np.array(
+        [[routes.bins[route] >> at & 1 for at in range(places * (1 + len(routes.horizons)))] for route in range(sold)],
+        dtype=np.int64,
+    ).reshape(sold, places * (1 + len(routes.horizons)))
+    touching = np.array(
+        [[int(routes.bins[a] & routes.bins[b] != 0) for b in range(len(routes.names))] for a in range(sold)],
+        dtype=np.int64,
+    ).reshape(sold, len(routes.names))
+    buffer = routes.buffers[:sold] + (in_route[:, :places] @ weighed.buffer)
+    return Figures(
+        free[:, :sold],
+        weighed.on_hand @ in_route[:, :places].T,
+        weighed.inbound @ in_route[:, places:].T,
+        weighed.held @ touching.T + weighed.located @ in_route[:, :places].T,
+        ledger @ touching.T,
+        np.broadcast_to(buffer, (len(free), sold)),
+        oversold,
+    )
+
+
+def levels_of(plan: StockPlan, available: Int64s, before: Int64s) -> Int64s:
+    """Say on which side of the thresholds figures are: a threshold is only crossed back past the hysteresis."""
+    out = (available <= 0) | ((before == OUT) & (available < plan.hysteresis))
+    low = (available <= plan.low) | ((before >= LOW) & (available < plan.low + plan.hysteresis))
+    return np.where(out, OUT, np.where(low & (plan.low > 0), LOW, OK))
+
+
+def crossing(before: int | None, now: int) -> str | None:
+    """Name the event of a crossing; the first figure of a sku crosses nothing."""
+    if before is None or before == now:
+        return None
+    return EVENTS.get((before, now), BACK if before == OUT else None)

@@ -1,0 +1,187 @@
+"""Shelves of a worker's realms: folded, given what orders and kits hold of them, weighed. Hot path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from nurt.columnar.distinct import distinct, id_list
+from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.values import Values
+from nurt.model.keys import Keys, words_of
+from nurt.model.state_write import Change
+from nurt.model.units import Millis
+from nurt.normalise.context import FoldContext
+from nurt.ports import Store
+from nurt.rows.child_slots import fold_slots
+from nurt.rows.contributions import Contributions
+from nurt.state.row_major import read_values
+from nurt.state.table import OWNER
+from nurt.stock.atp import SHELF as LAYOUT
+from nurt.stock.atp import Scales, newest_news, owners_with, promise_texts
+from nurt.stock.deltas import apply_deltas, deltas_of_kits
+from nurt.stock.feeds import Feeds
+from nurt.stock.from_rows import KIT_PART, SHELVES, SUPPLY
+from nurt.stock.holds import BOOKING, DAY_MS, HOLDS
+from nurt.stock.kits import below
+from nurt.stock.routes import Routes
+from nurt.stock.stages.kit_holds import HELD, holds_with_kits, overlaid
+from nurt.stock.stages.kits import Kits
+from nurt.stock.stages.view import FEEDS, PROMISE, SHELF
+from nurt_client.ids import sku_id
+
+PROMISE_MAX = 9_000_000_000_000_000
+"""What the ledger's script, whose numbers are doubles, can count; more is not promised."""
+
+
+class ShelvesStage:
+    """Owns the shelves of a worker's realms.
+
+    Args:
+        feeds_of: what is known of a realm's feeds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        context: FoldContext,
+        routes: Routes,
+        kits: Kits,
+        feeds_of: Callable[[str], Feeds],
+    ) -> None:
+        self._store, self._keys, self._context, self._routes = store, keys, context, routes
+        self._kits, self._feeds_of = kits, feeds_of
+        self._scales = Scales(routes, context.priority)
+
+    def fold(
+        self,
+        realm: str,
+        said: Contributions,
+        due: list[bytes],
+        deltas: pl.DataFrame,
+        change: Change,
+        as_of_ms: Millis,
+    ) -> list[bytes]:
+        """Fold shelves, give them what papers and kits hold otherwise, and weigh those that changed; returns all."""
+        outer: list[bytes] = []
+        if (said.part == KIT_PART).any():
+            of_kits, outer = self._change_kits(realm, said)
+            deltas = pl.concat([deltas, of_kits])
+        told = [*deltas["shelf"].to_list(), *due, *outer]
+        words = np.concatenate([said.to, words_of(told)]) if told else said.to
+        if not len(words):
+            return []
+        codes, firsts = distinct(words)
+        words, more = self._with_parts(realm, words[firsts])
+        shelf, held = self._load(realm, words)
+        folded = fold_slots(SHELVES, shelf, codes[: len(said)], said)
+        change.keep(self._keys.rows_in(SHELF, realm, words), folded.values, folded.changed)
+        anew = folded.changed.copy()
+        anew[more] = True
+        if told:
+            asked = np.unique(codes[len(said) :])
+            anew[asked] = True
+            held = self._apply(realm, words, held, asked, deltas, change, as_of_ms)
+        return self._weigh(realm, words, folded.values, held, anew, frozenset(due), change, as_of_ms)
+
+    def _load(self, realm: str, words: Words) -> tuple[Values, Values]:
+        shelf, held = self._store.load([self._keys.rows_in(kind, realm, words) for kind in (SHELF, HELD)])
+        return shelf, held
+
+    def _change_kits(self, realm: str, said: Contributions) -> tuple[pl.DataFrame, list[bytes]]:
+        """Note how kits are made up now.
+
+        Returns what that changes on the shelves of parts, and the kits that these are within.
+        """
+        some = said.take(said.part == KIT_PART)
+        codes, firsts = distinct(some.to)
+        words = some.to[firsts]
+        shelf, _ = self._load(realm, words)
+        before, after = shelf.plain(), fold_slots(SHELVES, shelf, codes, some).values.plain()
+        outer = self._kits.note(realm, id_list(words), after)
+        return deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(after), self._context.ids), outer
+
+    def _with_parts(self, realm: str, words: Words) -> tuple[Words, Int64s]:
+        """Add the parts of kits, whose orders hold them; returns all, and where these are."""
+        kits, none = self._kits.of(realm), np.zeros(0, dtype=np.int64)
+        if not kits:
+            return words, none
+        ids = id_list(words)
+        parts = [part for one in ids if one in kits for part in below(one, kits.get)]
+        if not parts:
+            return words, none
+        codes, firsts = distinct(np.concatenate([words, words_of(parts)]))
+        every = np.concatenate([words, words_of(parts)])[firsts]
+        return every, np.unique(codes[len(words) :])
+
+    def _apply(
+        self,
+        realm: str,
+        words: Words,
+        held: Values,
+        asked: Int64s,
+        deltas: pl.DataFrame,
+        change: Change,
+        as_of_ms: Millis,
+    ) -> Values:
+        """Give shelves what is held otherwise; returns what is held of all."""
+        every = held.plain()
+        ids = id_list(words[asked])
+        at = pl.DataFrame({"shelf": pl.Series(ids, dtype=pl.Binary), OWNER: pl.Series(range(len(ids)), dtype=pl.Int64)})
+        holds = HOLDS.unpack([every[one] for one in asked])
+        now = apply_deltas(holds, deltas.join(at, on="shelf", maintain_order="left"), as_of_ms)
+        values = HOLDS.pack(now, len(ids))
+        change.keep(self._keys.rows_in(HELD, realm, words[asked]), Values.of(values))
+        return overlaid(every, asked.tolist(), values)
+
+    def _weigh(
+        self,
+        realm: str,
+        words: Words,
+        shelf: Values,
+        held: Values,
+        anew: Bools,
+        looked_at: frozenset[bytes],
+        change: Change,
+        as_of_ms: Millis,
+    ) -> list[bytes]:
+        """Write what can be promised, and when the clock changes it; returns all shelves, and kits that use them."""
+        place, rows = self._keys.realm_place(realm), read_values(LAYOUT, shelf)
+        feeds = self._feeds_of(realm)
+        if feeds.watches(self._routes.plan) and feeds.hear(
+            self._routes.plan, newest_news(rows, self._routes.locations)
+        ):
+            change.put[place + FEEDS] = feeds.encode()
+        held, kits = holds_with_kits(held, realm, self._context, self._keys, self._store.load)
+        weighed = self._scales.weigh(shelf, held, as_of_ms, feeds.stale)
+        ids, made = id_list(words), np.unique(rows.owner[owners_with(rows, KIT_PART)]).tolist()
+        kits_here = self._kits.of(realm)
+        texts = promise_texts(
+            self._routes.version,
+            weighed.slack.clip(-PROMISE_MAX, PROMISE_MAX),
+            {at: self._kits.text(realm, ids[at]) for at in made if ids[at] in kits_here},
+        )
+        change.keep(self._keys.rows_in(PROMISE, realm, words), texts, anew)
+        moments = self._moments(rows.owner[owners_with(rows, SUPPLY)], held, as_of_ms)
+        if moments or looked_at:
+            due, tail = change.due.setdefault(place, {}), realm.encode()
+            for at, one in enumerate(ids):
+                if at in moments or one in looked_at:
+                    due[b"S" + one + tail] = moments.get(at)
+        return ids + [sku_id(self._context.ids, kit) for kit in kits]
+
+    def _moments(self, supplied: Int64s, held: Values, as_of_ms: Millis) -> dict[int, int]:
+        """Say when the clock changes a shelf next: a booking's grace ends, a supply comes nearer."""
+        found: dict[int, int] = {}
+        if self._routes.horizons:
+            found = dict.fromkeys(supplied.tolist(), (as_of_ms // DAY_MS + 1) * DAY_MS)
+        if held.size_bytes:
+            holds = HOLDS.locate(held.body, held.cuts, ("part", "due_ms"))
+            part, due_ms = holds.numbers
+            soon = np.flatnonzero((part == BOOKING) & (due_ms > as_of_ms))
+            for owner, due in zip(holds.owner[soon].tolist(), due_ms[soon].tolist(), strict=True):
+                found[owner] = min(due, found.get(owner, due))
+        return found

@@ -1,0 +1,196 @@
+"""State in memory, for tests and rehearsals: the same contract as Redis, with crashes on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from nurt.columnar.types import KeyRows
+from nurt.columnar.values import Values
+from nurt.errors import Fenced
+from nurt.model.fence import Head, stamp
+from nurt.model.refusal import Refused
+from nurt.model.state_write import Change, cut_keys
+from nurt.model.units import NO_TIME, Day, Millis
+from nurt.stock.ledger import Ledger
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a server would hold; several stores may share one."""
+
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    heads: dict[bytes, Head] = field(default_factory=dict)
+    owed: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    due: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
+    refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
+    reservations: dict[bytes, dict[bytes, Any]] = field(default_factory=dict)
+    now_ms: Millis = NO_TIME
+    """What the server's clock says."""
+
+    def ledger(self, place: bytes) -> Ledger:
+        """Open the ledger of a place."""
+        due, orders = self.due.setdefault(place, {}), self.reservations.setdefault(place, {})
+        return Ledger(place, self.values, due, orders)
+
+    def claim(self, run: int, places: Sequence[bytes]) -> None:
+        """Take all heads for a run; raises Fenced when a later run holds one."""
+        for place in places:
+            held = self.heads.get(place)
+            if held is not None and held.run >= run:
+                raise Fenced(
+                    f"claiming state: run {held.run} holds it (this is run {run}); stop one of the two clusters"
+                )
+        for place in places:
+            self.heads[place] = Head(run, 0, 0)
+
+    def copy(self) -> Memory:
+        """Take a snapshot, as a server's dump would be."""
+        return Memory(
+            dict(self.values),
+            dict(self.heads),
+            {place: dict(members) for place, members in self.owed.items()},
+            {place: dict(members) for place, members in self.due.items()},
+            {place: dict(floors) for place, floors in self.floors.items()},
+            dict(self.counts),
+            {place: dict(offsets) for place, offsets in self.counted.items()},
+            dict(self.refused),
+            deepcopy(self.reservations),
+            self.now_ms,
+        )
+
+
+class MemoryStore:
+    """Implements ports.Store over a Memory."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        run: int,
+        places: Sequence[bytes],
+        before_write: Callable[[], None] = lambda: None,
+        after_write: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.run = run
+        self.round_trips = 0
+        self._memory = memory
+        self.places: Sequence[bytes] = list(places)
+        self._before_write = before_write
+        self._after_write = after_write
+        self._head = Head(run, 0, 0)
+
+    def next_stamp(self) -> int:
+        """See ports.Store."""
+        return stamp(self.run, self._head.sequence + 1)
+
+    def _check(self) -> None:
+        for place in self.places:
+            if self._memory.heads.get(place) != self._head:
+                raise Fenced(
+                    f"writing state: the head of {place.decode()} is not what this run wrote last; "
+                    "another cluster took over or the store came back older: this run stops, start it anew"
+                )
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._check()
+        return [self._memory.values.get(key) for key in keys]
+
+    def load(self, keys: Sequence[KeyRows]) -> list[Values]:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._check()
+        held = self._memory.values
+        return [Values.of([held.get(key) for key in cut_keys(block)]) for block in keys]
+
+    def write(self, change: Change) -> None:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._before_write()
+        self._check()
+        memory = self._memory
+        change.flatten()
+        for key in change.drop:
+            memory.values.pop(key, None)
+        memory.values.update(change.put)
+        for place, owed in change.owed.items():
+            memory.owed.setdefault(place, {}).update(owed)
+        for place, days in change.due.items():
+            index = memory.due.setdefault(place, {})
+            for member, day in days.items():
+                if day is None:
+                    index.pop(member, None)
+                else:
+                    index[member] = day
+        for place, floors in change.floors.items():
+            memory.floors.setdefault(place, {}).update(floors)
+        for place, offsets in change.counted.items():
+            memory.counted.setdefault(place, {}).update(offsets)
+        for counted, messages in change.counts.items():
+            memory.counts[counted] = memory.counts.get(counted, 0) + messages
+        for refused in change.refused:
+            memory.refused[refused.topic, refused.partition, refused.offset] = refused
+        for call in change.calls:
+            now_ms = memory.now_ms if call.now_ms is None else call.now_ms
+            memory.ledger(call.place).call(call.what, call.arguments, now_ms)
+        self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))
+        self._after_write()
+
+    def settle(self) -> None:
+        """See ports.Store."""
+
+    def _put_heads(self, head: Head) -> None:
+        self._head = head
+        for place in self.places:
+            self._memory.heads[place] = head
+
+    def lift(self, epoch: int, horizon: int) -> None:
+        """See ports.Store."""
+        self.round_trips += 1
+        self._before_write()
+        self._check()
+        self._put_heads(Head(self.run, epoch, self._head.sequence + 1))
+        for place in self.places:
+            owed = self._memory.owed.get(place, {})
+            for member in [member for member, score in owed.items() if score < horizon]:
+                del owed[member]
+        self._after_write()
+
+    def owed(self) -> dict[bytes, list[bytes]]:
+        """See ports.Store."""
+        return {place: sorted(self._memory.owed.get(place, {})) for place in self.places}
+
+    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+        """See ports.Store."""
+        found = [
+            (when, member)
+            for place in self.places
+            for member, when in self._memory.due.get(place, {}).items()
+            if when <= by
+        ]
+        return [member for _, member in sorted(found)[:rows_max]]
+
+    def floors(self) -> dict[bytes, bytes]:
+        """See ports.Store."""
+        return {table: floor for place in self.places for table, floor in self._memory.floors.get(place, {}).items()}
+
+    def counted(self) -> dict[bytes, dict[str, int]]:
+        """See ports.Store."""
+        return {place: dict(self._memory.counted.get(place, {})) for place in self.places}
+
+    def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
+        """See ports.Store."""
+        for one in self.places if place is None else [place]:
+            start = one + kind
+            ids = [key[len(start) :] for key in list(self._memory.values) if key.startswith(start)]
+            if ids:
+                yield ids
+
+    def close(self) -> None:
+        """See ports.Store."""

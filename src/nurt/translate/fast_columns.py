@@ -1,0 +1,222 @@
+"""Make canonical fields straight from raw columns, for the pairs of meaning and field that nearly every mapping has.
+
+Hot path. An operation of polars costs some tenths of a millisecond however few rows there are; these cost
+microseconds. They say exactly what `semantics` and `mapping_convert` say; a row for which they cannot is marked odd,
+and those two decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from nurt.avro.raw_column import RawColumn, unpack_bits
+from nurt.columnar.digits import DECIMAL_BYTES_MAX, decimal_size, poke_decimal
+from nurt.columnar.memory import load_byte, peek_byte, poke_byte, poke_half
+from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
+from nurt.debezium.semantics import UNAVAILABLE, Form, Meaning
+from nurt.debezium.timestamps import FIRST_DAY, LAST_DAY, micros_of, parse_micros
+from nurt.mapping.convert import AMOUNT_DECIMALS, AMOUNT_UNIT, INT64_MAX
+from nurt.model.entities import FieldType
+
+Array = Any
+"""A pyarrow array."""
+
+Maker = Callable[[RawColumn, Meaning, str, Bools], Array]
+"""(column, its meaning, time zone of readings, odd rows: to be added to) -> the field."""
+
+_PLACEHOLDER = np.frombuffer(UNAVAILABLE.encode(), dtype=np.uint8)
+
+
+def maker_of(meaning: Meaning, field_type: FieldType) -> Maker | None:
+    """Choose how a column alone becomes a field; None where compiled loops cannot say."""
+    if meaning.form is Form.DECIMAL and not 0 <= meaning.unit <= AMOUNT_DECIMALS:
+        return None
+    return _MAKERS.get((meaning.form, field_type))
+
+
+def mark_odd_texts(column: RawColumn, odd: Bools) -> Bools | None:
+    """Mark where the connector sent no value; return where text is blank, None: nowhere."""
+    assert column.views is not None and column.text is not None, "only texts are looked at"
+    blank = np.zeros(column.rows, dtype=np.bool_)
+    bitmap = _EMPTY if column.bitmap is None else column.bitmap
+    found = _survey(column.views, column.text.address, bitmap, _PLACEHOLDER, blank, odd)
+    return blank if found else None
+
+
+def number_views(numbers: Int64s) -> tuple[Words, Any]:
+    """Write numbers as texts: Arrow views, and the buffer that holds those of more than 12 characters."""
+    views = np.zeros((len(numbers), 2), dtype=np.uint64)
+    body = np.empty(DECIMAL_BYTES_MAX * len(numbers) + 1, dtype=np.uint8)
+    used = _write_numbers(numbers, views, body)
+    return views, pa.py_buffer(body[: max(1, used)])
+
+
+def text_array(views: Words, body: Any, bitmap: Bytes | None) -> Array:
+    """Wrap views over one buffer as texts."""
+    buffers = [None if bitmap is None else pa.py_buffer(bitmap), pa.py_buffer(views), body]
+    return pa.Array.from_buffers(pa.string_view(), len(views), buffers)
+
+
+def number_array(numbers: Int64s, bitmap: Bytes | None) -> Array:
+    """Wrap numbers; where the bitmap has no bit, null."""
+    buffers = [None if bitmap is None else pa.py_buffer(bitmap), pa.py_buffer(np.ascontiguousarray(numbers))]
+    return pa.Array.from_buffers(pa.int64(), len(numbers), buffers)
+
+
+def bitmap_of(known: Bools | None) -> Bytes | None:
+    """Turn booleans into a bitmap; None where all are true."""
+    return None if known is None or known.all() else np.packbits(known, bitorder="little")
+
+
+def _text(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
+    blank = mark_odd_texts(column, odd)
+    if blank is None:
+        return column.array()
+    known = column.known()
+    assert column.views is not None
+    return text_array(column.views, column.text, bitmap_of(~blank if known is None else known & ~blank))
+
+
+def _text_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+    return text_array(*number_views(column.numbers()), column.bitmap)
+
+
+def _boolean(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+    return column.array()
+
+
+def _boolean_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
+    numbers, known = column.numbers(), column.known()
+    other = (numbers != 0) & (numbers != 1)
+    odd |= other if known is None else other & known
+    buffers = [None if column.bitmap is None else pa.py_buffer(column.bitmap)]
+    buffers.append(pa.py_buffer(np.packbits(numbers == 1, bitorder="little")))
+    return pa.Array.from_buffers(pa.bool_(), column.rows, buffers)
+
+
+def _instant(column: RawColumn, meaning: Meaning, zone: str, _odd: Bools) -> Array:
+    micros, outside = micros_of(column.numbers(), meaning.unit, zone if meaning.form is Form.READING else None)
+    return number_array(micros, _without(column, outside))
+
+
+def _zoned(column: RawColumn, _meaning: Meaning, zone: str, _odd: Bools) -> Array:
+    micros, unread = parse_micros(*column.texts(), zone)
+    return number_array(micros, _without(column, unread))
+
+
+def _day(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+    days = column.numbers()
+    outside = (days < FIRST_DAY) | (days > LAST_DAY)
+    return number_array(days, _without(column, outside if outside.any() else None))
+
+
+def _amount(column: RawColumn, meaning: Meaning, _zone: str, odd: Bools) -> Array:
+    offsets, body = column.texts()
+    amounts = np.zeros(column.rows, dtype=np.int64)
+    _read_decimals(offsets, body, 10 ** (AMOUNT_DECIMALS - meaning.unit), amounts, odd)
+    return number_array(amounts, column.bitmap)
+
+
+def _amount_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
+    numbers, known, units_max = column.numbers(), column.known(), INT64_MAX // AMOUNT_UNIT
+    beyond = (numbers < -units_max) | (numbers > units_max)
+    odd |= beyond if known is None else beyond & known
+    return number_array(numbers * AMOUNT_UNIT, column.bitmap)
+
+
+_MAKERS: dict[tuple[Form, FieldType], Maker] = {
+    (Form.TEXT, FieldType.STR): _text,
+    (Form.INTEGER, FieldType.STR): _text_of_integer,
+    (Form.BOOLEAN, FieldType.BOOL): _boolean,
+    (Form.INTEGER, FieldType.BOOL): _boolean_of_integer,
+    (Form.READING, FieldType.TS): _instant,
+    (Form.INSTANT, FieldType.TS): _instant,
+    (Form.ZONED, FieldType.TS): _zoned,
+    (Form.DAY, FieldType.DAY): _day,
+    (Form.DECIMAL, FieldType.AMOUNT): _amount,
+    (Form.INTEGER, FieldType.AMOUNT): _amount_of_integer,
+}
+
+_EMPTY: Bytes = np.zeros(0, dtype=np.uint8)
+
+
+def _without(column: RawColumn, gone: Bools | None) -> Bytes | None:
+    if gone is None:
+        return column.bitmap
+    return bitmap_of(~gone if column.bitmap is None else ~gone & unpack_bits(column.bitmap, column.rows))
+
+
+@numba.njit(nogil=True, cache=True)
+def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-untyped-def]
+    """Find blank texts (none, or nothing but bytes up to 32) and placeholders; returns how many are blank."""
+    here = views.ctypes.data
+    blanks = 0
+    for row in range(len(views)):
+        if len(bitmap) and not (bitmap[row >> 3] >> np.uint8(row & 7)) & np.uint8(1):
+            continue
+        size = np.int64(views[row, 0] & np.uint64(0xFFFFFFFF))
+        source = here + 16 * row + 4
+        if size > INLINE_BYTES:
+            source = text + np.int64(views[row, 1] >> np.uint64(32))
+        first = peek_byte(source) if size else np.int64(0)
+        if first <= 32:
+            at = 0
+            while at < size and peek_byte(source + at) <= 32:
+                at += 1
+            if at == size:
+                blank[row] = True
+                blanks += 1
+        elif size == len(placeholder) and first == np.int64(placeholder[0]):
+            at = 1
+            while at < size and peek_byte(source + at) == np.int64(placeholder[at]):
+                at += 1
+            if at == size:
+                odd[row] = True
+    return blanks
+
+
+@numba.njit(nogil=True, cache=True)
+def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
+    here, to = views.ctypes.data, body.ctypes.data
+    used = np.int64(0)
+    for row in range(len(numbers)):
+        number = numbers[row]
+        size = decimal_size(number)
+        target = here + 16 * row + 4
+        if size > INLINE_BYTES:
+            target = to + used
+        poke_decimal(target, number, size)
+        poke_half(here + 16 * row, size)
+        if size > INLINE_BYTES:
+            for i in range(4):
+                poke_byte(here + 16 * row + 4 + i, peek_byte(target + i))
+            poke_half(here + 16 * row + 12, used)
+            used += size
+    return used
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_decimals(offsets, body, factor, amounts, odd):  # type: ignore[no-untyped-def]
+    """Read big-endian numbers of at most 8 bytes and multiply them; any other, or too large a product, is odd."""
+    limit = INT64_MAX // factor
+    for row in range(len(amounts)):
+        start, end = offsets[row], offsets[row + 1]
+        if end - start > 8:
+            odd[row] = True
+            continue
+        if start == end:
+            continue
+        number = load_byte(body, start)
+        if number >= 128:
+            number -= 256
+        for at in range(start + 1, end):
+            number = (number << 8) | load_byte(body, at)
+        if number < -limit or number > limit:
+            odd[row] = True
+            continue
+        amounts[row] = number * factor

@@ -1,0 +1,109 @@
+"""Write native keys as text, and their ids, straight from raw columns: hot path, see `quick_columns`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from nurt.avro.raw_column import RawColumn
+from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
+from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Words
+from nurt.state.packing import text_buffers
+from nurt.translate.fast_columns import bitmap_of, number_views, text_array
+
+_SEPARATOR = 31  # U+001F, as `mapping_plan.KEY_SEPARATOR`
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts as Arrow views over one buffer; where not `known` (None: everywhere), null."""
+
+    views: Words
+    body: Any
+    known: Bools | None
+
+    def array(self) -> Any:
+        """Wrap as Arrow."""
+        return text_array(self.views, self.body, self.bitmap)
+
+    @property
+    def bitmap(self) -> Bytes | None:
+        """Say where there is a text; None: everywhere."""
+        return bitmap_of(self.known)
+
+
+def texts_of_column(column: RawColumn) -> Texts:
+    """Write a column of texts or integers."""
+    if column.views is not None:
+        return Texts(column.views, column.text, column.known())
+    return Texts(*number_views(column.numbers()), column.known())
+
+
+def texts_of_series(series: pl.Series) -> Texts:
+    """Take texts that polars made."""
+    offsets, body = text_buffers(series)
+    views = np.zeros((len(series), 2), dtype=np.uint64)
+    held = np.append(body, np.uint8(0))  # never empty, so that it has an address
+    _view(offsets, held, views)
+    return Texts(views, pa.py_buffer(held), series.is_not_null().to_numpy() if series.null_count() else None)
+
+
+def joined_texts(parts: Sequence[Texts], odd: Bools) -> Texts:
+    """Join parts by U+001F, null where any part is; a part with that character is odd."""
+    rows = len(parts[0].views)
+    known: Bools | None = None
+    for part in parts:
+        if part.known is not None:
+            known = part.known if known is None else known & part.known
+    sources = np.array([[part.views.ctypes.data, part.body.address] for part in parts], dtype=np.int64)
+    size = sum(int((part.views[:, 0] & np.uint64(0xFFFFFFFF)).sum()) for part in parts) + rows * len(parts)
+    body = np.empty(size + 1, dtype=np.uint8)
+    views = np.zeros((rows, 2), dtype=np.uint64)
+    _join(sources, views, body, odd)
+    return Texts(views, pa.py_buffer(body), known)
+
+
+@numba.njit(nogil=True, cache=True)
+def _view(offsets, body, views):  # type: ignore[no-untyped-def]
+    here, text = views.ctypes.data, body.ctypes.data
+    for row in range(len(views)):
+        size = offsets[row + 1] - offsets[row]
+        _put_view(here + 16 * row, text, offsets[row], size)
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_view(view, text, start, size):  # type: ignore[no-untyped-def]
+    """Write the Arrow view of some bytes of a text; the view is all zeros before."""
+    poke_half(view, size)
+    if size <= INLINE_BYTES:
+        copy_bytes(view + 4, text + start, size)
+    else:
+        copy_bytes(view + 4, text + start, 4)
+        poke_half(view + 12, start)
+
+
+@numba.njit(nogil=True, cache=True)
+def _join(sources, views, body, odd):  # type: ignore[no-untyped-def]
+    here, to = views.ctypes.data, body.ctypes.data
+    at = np.int64(0)
+    for row in range(len(views)):
+        start = at
+        for part in range(len(sources)):
+            if part:
+                poke_byte(to + at, _SEPARATOR)
+                at += 1
+            view = sources[part, 0] + 16 * row
+            size = peek_half(view)
+            source = view + 4 if size <= INLINE_BYTES else sources[part, 1] + peek_half(view + 12)
+            for i in range(size):
+                if peek_byte(source + i) == _SEPARATOR:
+                    odd[row] = True
+            copy_bytes(to + at, source, size)
+            at += size
+        _put_view(here + 16 * row, to, start, at - start)
