@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import polars as pl
 
+from nurt.columnar.hash_table import mask_of, next_place, table_for
 from nurt.columnar.types import ID_BYTES, Int64s, Words
 from nurt.state.packing import text_buffers
 
@@ -44,11 +45,8 @@ def newest(codes: Int64s, stamps: Int64s, count: int) -> Int64s:
 @numba.njit(nogil=True, cache=True)
 def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
     rows, width = keys.shape
-    size = 16
-    while size < rows * 2:
-        size *= 2
-    table = np.full(size, -1, dtype=np.int64)
-    mask = np.uint64(size - 1)
+    table = table_for(rows)
+    mask = mask_of(table)
     count = 0
     for row in range(rows):
         mixed = np.uint64(0)
@@ -72,7 +70,7 @@ def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
             if same:
                 codes[row] = code
                 break
-            at = (at + np.uint64(1)) & mask
+            at = next_place(at, mask)
     return count
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from nurt.columnar.hash_table import mask_of, next_place, table_for
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_word
 from nurt.columnar.types import Bools, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
@@ -124,13 +125,13 @@ def _is_key(entry, flags, key, size):  # type: ignore[no-untyped-def]
 @numba.njit(nogil=True, cache=True)
 def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignore[no-untyped-def]
     """Find the place in the table of an entry of this owner and key, or of the free place for it."""
-    mask = np.uint64(len(table) - 1)
+    mask = mask_of(table)
     at = _hash(owner, flags, key, size) & mask
     while True:
         entry = table[np.int64(at)]
         if entry < 0 or (owners[entry] == owner and _is_key(entries[entry], flags, key, size)):
             return np.int64(at)
-        at = (at + np.uint64(1)) & mask
+        at = next_place(at, mask)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -203,10 +204,7 @@ def _fold(  # type: ignore[no-untyped-def]
     Returns False where a value is of a later version.
     """
     held_base, old_base, base = held_body.ctypes.data, old_body.ctypes.data, body.ctypes.data
-    size = 16
-    while size < rows * 2:
-        size *= 2
-    table = np.full(size, -1, dtype=np.int64)
+    table = table_for(rows)
     owners = np.empty(rows, dtype=np.int64)
     entries = np.empty((rows, _ENTRY_CELLS), dtype=np.int64)
     totals = np.empty((rows, NUMBERS), dtype=np.int64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from nurt.columnar.hash_table import mask_of, next_place, table_for
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
@@ -170,11 +171,8 @@ def _fold(  # type: ignore[no-untyped-def]
     """
     first = len(s_owner)
     rows = first + len(owner)
-    size = 16
-    while size < rows * 2:
-        size *= 2
-    table = np.full(size, -1, dtype=np.int64)
-    mask = np.uint64(size - 1)
+    table = table_for(rows)
+    mask = mask_of(table)
     winner = np.empty(rows, dtype=np.int64)  # by code: codes are in order of first arrival
     counts = np.zeros(len(limits), dtype=np.int64)
     count = 0
@@ -203,7 +201,7 @@ def _fold(  # type: ignore[no-untyped-def]
                 if row >= first and stamp[row - first] >= (s_stamp[w] if w < first else stamp[w - first]):
                     winner[code] = row
                 break
-            at = (at + np.uint64(1)) & mask
+            at = next_place(at, mask)
     for one in range(1, len(counts)):
         counts[one] += counts[one - 1]
     order = np.empty(count, dtype=np.int64)
