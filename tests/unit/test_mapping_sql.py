@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -9,6 +11,8 @@ import polars as pl
 import pytest
 
 from nurt.mapping.sql.compile import FUNCTIONS, BadExpression, compile_expression
+from nurt.mapping.sql.evaluate import evaluate, wanted
+from nurt.mapping.sql.syntax import checked
 
 ROWS = pl.DataFrame(
     {
@@ -126,7 +130,16 @@ def test_a_constant_names_no_column(text: str) -> None:
         "SUM(n)", "max(n)", "COUNT(*)", "FIRST(a)", "ROW_NUMBER() OVER (ORDER BY n)", "n OVER ()",
         "LAG(n) OVER (ORDER BY n)", "NOW()", "RANDOM()", "DATE(s)", "(SELECT 1)", "n IN (SELECT 1)",
         "EXISTS (SELECT 1)", "UNNEST(a)", "MD5(a)", "COLUMNS('a')", "*", "a, n", "a n", "a AS n", "t.a", '"^.*$"', "",
-        "(", "'open", "a; n", "CASE WHEN", "STRPTIME(s)", "$1",
+        "(", "'open", "a; n", "a;", "CASE WHEN", "STRPTIME(s)", "$1", "?", ":x", "@x", "a[1]", "(a, n)", "()", "-- a",
+        "[a]", "n > ANY(n)", "n >= ALL (n)", "n = SOME (n)", "a LIKE ANY ('x')", '"sum"(n)', "`max`(n)", '"count"(n)',
+        '"first"(a)', 'n - "max"(n)', 'ABS("Sum" (n))', '"ABS"(n)', "ſum(n)", "ABS(n) OVER ()",
+        "ABS(n) FILTER (WHERE n > 1)", "LEAST(*)", "COALESCE(DISTINCT n)", "COALESCE(n ORDER BY n)",
+        "COALESCE(n) IGNORE NULLS", "COALESCE(a AS n)", "f(x -> x)", "a -> 'b'", "a ->> 'b'", "n IN n", "n IN ()",
+        "n IN (1, (SELECT 1))", "a 'b'", "'a' 'b'", "a COLLATE x", "ARRAY[n]", "t AT TIME ZONE 'UTC'",
+        "current_date > t", "CAST(n AS INT[])", "CAST(n AS STRUCT<a INT>)", "CAST(a AS JSON)",
+        "CAST(a AS DATE FORMAT 'x')", "INTERVAL '1 fortnight' + t", "t + INTERVAL '1i'", "a LIKE 'x' ESCAPE '!'",
+        "1e3", "CEIL(n, 2)", "n BETWEEN SYMMETRIC 1 AND 2", "EXTRACT(x FROM t)", '"*"', "a.*", "x.ABS(n)", "SELECT a",
+        "a UNION SELECT n",
     ],
 )  # fmt: skip
 def test_what_looks_beyond_one_row_or_is_no_expression_is_refused(text: str) -> None:
@@ -137,6 +150,55 @@ def test_what_looks_beyond_one_row_or_is_no_expression_is_refused(text: str) -> 
 
 def test_words_within_strings_quotes_and_comments_are_not_functions() -> None:
     assert compile_expression("a || 'sum(x) over '' (select)' || \"max(y)\" -- count(*)\n").columns == {"a", "max(y)"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["n IS NULL = TRUE", "a LIKE 'x' = TRUE", "n = 1 = NOT TRUE", "a IS DISTINCT FROM s AND n = 1"],
+)
+def test_operators_that_are_read_in_more_ways_than_one_need_parentheses(text: str) -> None:
+    with pytest.raises(BadExpression, match="expected parentheses around one"):
+        compile_expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a||'it''s \\n'  -- a comment", """"a" || 'it''s \\n'"""),
+        ('"a""b" /* sum(n) */ = `c"d`', '"a""b" = "c""d"'),
+        ("n::bigint", 'CAST("n" AS BIGINT)'),
+        ("- -n", '- - "n"'),
+        ("a not like '%x' and not n in (1,2)", """"a" NOT LIKE '%x' AND "n" NOT IN (1, 2)"""),
+        ("cast(n as Decimal ( 18 , 4 ))", 'CAST("n" AS DECIMAL(18, 4))'),
+        ("Upper(order)", 'UPPER("order")'),
+        ("n = 1 is not true", '"n" = 1 IS NOT TRUE'),
+    ],
+)
+def test_what_polars_is_given_is_written_from_the_tree(text: str, written: str) -> None:
+    assert checked(text)[0] == written
+    assert compile_expression(text).expr.meta.eq(pl.sql_expr(written))
+
+
+def test_an_expression_may_be_long_and_not_endlessly_deep() -> None:
+    long = compile_expression(" || ".join(["a"] * 300)).expr
+    assert ROWS.select(long.str.len_chars())[1, 0] == 300
+    assert compile_expression("(" * 20 + "n + 1" + ")" * 20).columns == {"n"}
+    with pytest.raises(BadExpression):
+        compile_expression("(" * 2000 + "n + 1" + ")" * 2000)
+
+
+def test_all_rows_have_a_value_where_all_choose_alike() -> None:
+    expression = compile_expression("NULLIF('', NULLIF('', a))")
+    rows = pl.DataFrame({"a": ["x", "y", "z"]})
+    assert evaluate(rows, [wanted("r", expression, pl.String())])[0]["r"].to_list() == [None] * 3
+
+
+def test_a_mapping_of_columns_does_without_the_parser() -> None:
+    code = (
+        "import sys, nurt.cli; from nurt.mapping.sql.compile import compile_expression; compile_expression('email');"
+        "sys.exit('sqlglot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def evaluate(rows: pl.DataFrame, all_wanted: Sequence[Wanted]) -> tuple[dict[str
         return found, failed
     try:
         evaluated = rows.select_seq(each.expr for each in rest)
-        found.update((each.name, evaluated[each.name]) for each in rest)
+        found.update((each.name, _a_value_a_row(evaluated[each.name], rows)) for each in rest)
     except FAILURES:
         for each in rest:
             guilty: list[int] = []
@@ -69,11 +69,16 @@ def evaluate(rows: pl.DataFrame, all_wanted: Sequence[Wanted]) -> tuple[dict[str
     return found, failed
 
 
+def _a_value_a_row(column: pl.Series, rows: pl.DataFrame) -> pl.Series:
+    """Repeat a value that polars gives once: nested choices between constants, where all rows choose alike."""
+    return column if column.len() == rows.height else column.new_from_index(0, rows.height)
+
+
 def _bisect(
     rows: pl.DataFrame, expr: pl.Expr, name: str, dtype: pl.DataType, first: int, guilty: list[int]
 ) -> pl.Series:
     try:
-        return rows.select_seq(expr)[name].cast(dtype)
+        return _a_value_a_row(rows.select_seq(expr)[name], rows).cast(dtype)
     except FAILURES:
         if rows.height <= 1:
             guilty.extend(range(first, first + rows.height))
