@@ -3,12 +3,12 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
-# two at a time, a file of tests stays together; `make test PYTEST_ARGS=tests/unit` for a part
+# two at a time, the longest files first; `make test PYTEST_ARGS=tests/unit` for a part
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup warm demo test check lint format types imports layouts drawing lock up down clean
+.PHONY: help setup warm demo quick test services check lint format types imports layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -25,7 +25,14 @@ warm: $(STAMP) # it looks itself whether these sources were compiled
 demo: warm ## Two shops, an ERP and genuine change events become live profiles, on this machine alone
 	@$(BIN)/nurt demo
 
-test: warm ## All tests; services that are not there are skipped at a desk and fail in CI
+quick: warm ## Tests without any service, in about a minute: what to run before each commit
+	@NURT_HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n 2 --dist loadfile \
+		-m "not services and not chaos and not slow"
+
+services: $(STAMP)
+	@./tools/services.sh
+
+test: warm services ## All tests; services that are not there are skipped at a desk and fail in CI
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint types imports ## What CI checks besides the tests

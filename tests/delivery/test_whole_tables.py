@@ -25,9 +25,9 @@ from nurt.model.delivery import Op
 from nurt.settings import KafkaSettings, Settings, StockSettings
 from tests.contracts.published_stock import rich_figure, rich_order
 from tests.delivery.test_stock_and_orders import _tell
-from tests.delivery.test_without_topics import fake, settings
+from tests.delivery.test_without_topics import settings
 
-__all__ = ["fake", "settings"]
+__all__ = ["settings"]
 
 DELIVERY = """
 destinations:

@@ -25,11 +25,11 @@ PARTITIONS = 6
 
 
 @pytest.fixture(scope="module")
-def simulated(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def simulated(kafka_alone: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Produce a small shop and ERP once; yields the folder whose schemas are the registry."""
     home = tmp_path_factory.mktemp("registry")
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
-    simulate_to_kafka(KafkaSettings(kafka), FolderRegistry(home), 7, 40, 30, last_day=yesterday)
+    simulate_to_kafka(KafkaSettings(kafka_alone), FolderRegistry(home), 7, 40, 30, last_day=yesterday)
     yield home
 
 
@@ -89,12 +89,12 @@ def in_duckdb(settings: Settings) -> dict[str, tuple[object, ...]]:
 
 
 def test_topic_and_analytics_say_the_same_and_a_restart_repeats_nothing(
-    kafka: str, redis_url: str, simulated: Path, tmp_path: Path
+    kafka_alone: str, redis_url: str, simulated: Path, tmp_path: Path
 ) -> None:
-    settings = settings_for(kafka, redis_url, simulated, tmp_path)
+    settings = settings_for(kafka_alone, redis_url, simulated, tmp_path)
     run_here(profiles, settings)
     assert settings.topic is not None
-    said = newest_on_topic(kafka, settings.topic)
+    said = newest_on_topic(kafka_alone, settings.topic)
     stored = in_duckdb(settings)
     assert len(stored) > 30
     live = {str(one["id"]): one for one in said.values() if one is not None}
@@ -102,18 +102,18 @@ def test_topic_and_analytics_say_the_same_and_a_restart_repeats_nothing(
         name: row[:2] for name, row in stored.items()
     }
     run_here(profiles, settings)
-    assert newest_on_topic(kafka, settings.topic) == said
+    assert newest_on_topic(kafka_alone, settings.topic) == said
 
 
 def test_lingering_publishes_less_and_ends_the_same(
-    kafka: str, redis_url: str, simulated: Path, tmp_path: Path
+    kafka_alone: str, redis_url: str, simulated: Path, tmp_path: Path
 ) -> None:
-    settings = replace(settings_for(kafka, redis_url, simulated, tmp_path), rows_max=200, linger_ms=60_000)
+    settings = replace(settings_for(kafka_alone, redis_url, simulated, tmp_path), rows_max=200, linger_ms=60_000)
     run_here(profiles, settings)
     lingered = in_duckdb(settings)
     prompt_home = tmp_path / "prompt"
     prompt_home.mkdir()
-    prompt = settings_for(kafka, redis_url, simulated, prompt_home)
+    prompt = settings_for(kafka_alone, redis_url, simulated, prompt_home)
     prompt = replace(prompt, rows_max=200, secret=(settings.data / "secret").read_text())
     run_here(profiles, prompt)
 
@@ -123,4 +123,4 @@ def test_lingering_publishes_less_and_ends_the_same(
     assert emails(lingered) == emails(in_duckdb(prompt))
     assert settings.topic is not None
     assert prompt.topic is not None
-    assert places_on_topic(kafka, settings.topic) < places_on_topic(kafka, prompt.topic)
+    assert places_on_topic(kafka_alone, settings.topic) < places_on_topic(kafka_alone, prompt.topic)

@@ -28,6 +28,7 @@ from nurt.translate.translator import Translator
 from tests.corpus_messages import IDS, MAPPING, Schemas, batches, lines, schemas, select
 from tests.corpus_messages import _mapping as mapping_of
 from tests.flows.book import Book, a_hard_life, new_engine, play, play_rest
+from tests.hypothesis_profiles import examples
 
 KEYS = Keys("t", 4)
 SYSTEMS = ("pg", "my", "erp")
@@ -87,7 +88,7 @@ def in_pieces(folder: str, size: int) -> list[RawBatch]:
 runs = st.tuples(st.integers(1, 40), st.integers(1, 4), st.integers(0, 60))  # messages a batch, workers, writes
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.sampled_from(["postgres", "mariadb"]), st.lists(runs, max_size=3), st.integers(1, 4))
 def test_every_message_of_the_corpus_counts_once_whatever_crashes(
     folder: str, crashes: list[tuple[int, int, int]], workers: int

@@ -36,14 +36,14 @@ class Counted:
 
 
 @pytest.fixture(scope="module")
-def counted(kafka: str) -> Counted:
+def counted(kafka_alone: str) -> Counted:
     from benchmarks.load import make_topics
 
     book = SchemaBook()
     chunks = list(orders_load(EVENTS, book, customers=5_000, partitions=PARTITIONS, chunk_rows=CHUNK))
-    make_topics(kafka, [TOPIC], PARTITIONS)
-    assert produce(iter(chunks), kafka) == EVENTS
-    expected = Counted(kafka, dict(book.schemas))
+    make_topics(kafka_alone, [TOPIC], PARTITIONS)
+    assert produce(iter(chunks), kafka_alone) == EVENTS
+    expected = Counted(kafka_alone, dict(book.schemas))
     for chunk in chunks:
         for batch in chunk:
             count(batch, expected)

@@ -22,8 +22,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.test_stock_kills import expected_of, shown
 from tests.contracts.test_profile_sink_kafka import read_all
 from tests.contracts.test_stock_sinks import body
-from tests.services.stack.absence import ServiceAbsent, skip_or_fail
-from tests.services.stack.kafka import running_kafka
+from tests.services.stack.kafka import KafkaServer
 from tests.services.stack.redis_server import RedisServer
 
 SEED, CUSTOMERS, DAYS, LAST_DAY = 6, 60, 20, date(2026, 3, 31)
@@ -40,15 +39,11 @@ stock: {{topic: nurt.stock, orders_topic: nurt.orders, events_topic: nurt.stock-
 
 
 @pytest.fixture
-def own_kafka() -> Iterator[str]:
-    """Run a broker whose topics nobody else writes to."""
+def own_kafka(kafka_server: KafkaServer) -> Iterator[str]:
+    """A broker whose topics nobody else writes to."""
     with ExitStack() as stack:
-        try:
-            bootstrap = stack.enter_context(running_kafka())
-        except ServiceAbsent as absent:
-            skip_or_fail(absent)
         stack.callback(Cluster.end_all)
-        yield bootstrap
+        yield kafka_server.bootstrap
 
 
 def newest(bootstrap: str, topic: str, schema: str) -> dict[tuple[Any, ...], dict[str, Any]]:

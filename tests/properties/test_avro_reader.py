@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nurt.avro import Flaw, compile_reader, list_paths
+from tests.hypothesis_profiles import examples
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 SCALARS = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
@@ -189,7 +190,7 @@ def assert_agrees(schema: Any, messages: list[bytes], paths: list[str], intact: 
 # -- claims
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(seed=st.integers(0, 2**40), share=st.sampled_from([1.0, 0.5, 0.1, 0.0]))
 def test_any_value_of_any_schema_reads_as_fastavro_reads_it(seed: int, share: float) -> None:
     schema, messages = generate(seed, 9)
@@ -235,7 +236,7 @@ def takes_no_bytes(schema: Any) -> bool:
     return kind == "null" or (kind == "record" and all(takes_no_bytes(f["type"]) for f in schema["fields"]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(seed=st.integers(0, 2**40))
 def test_a_damaged_message_is_bad_or_reads_as_fastavro_reads_it_and_neighbours_are_unharmed(seed: int) -> None:
     schema, messages = generate(seed, 6)

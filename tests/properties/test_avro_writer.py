@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from nurt.avro import compile_writer
 from nurt.errors import ConfigurationError
+from tests.hypothesis_profiles import examples
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 19, "scale": 4}
 DAY = {"type": "int", "logicalType": "date"}
@@ -121,7 +122,7 @@ def with_fastavro(schema: Any, value: Any) -> bytes:
     return stream.getvalue()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(seed=st.integers(0, 2**40), rows=st.integers(1, 9), cut=st.booleans())
 def test_any_frame_is_written_byte_for_byte_as_fastavro_writes_it(seed: int, rows: int, cut: bool) -> None:
     made = Made(random.Random(seed))
@@ -173,7 +174,7 @@ def expand(schema: Any, named: dict[str, Any]) -> Any:
     return schema
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(seed=st.integers(0, 2**40))
 def test_profiles_are_written_byte_for_byte_as_fastavro_writes_them(seed: int) -> None:
     schema = profile_schema()

@@ -18,6 +18,7 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
 from nurt.translate.general_path import HEAD, Problem, map_rows
+from tests.hypothesis_profiles import examples
 
 IDS = Ids(b"0123456789abcdef")
 MAPPING = load_mapping(
@@ -159,7 +160,7 @@ def expected(row: Row) -> dict[str, Any] | Reason:
 
 
 @given(rows_strategy)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_batch_is_mapped_as_its_rows_are_one_by_one(rows: list[Row]) -> None:
     frame, problems = run("orders", rows)
     found: dict[int, Any] = {problem.row: problem.reason for problem in problems}
@@ -177,7 +178,7 @@ def test_a_batch_is_mapped_as_its_rows_are_one_by_one(rows: list[Row]) -> None:
 
 
 @given(rows_strategy)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_the_frame_has_the_entitys_columns_whatever_came_in(rows: list[Row]) -> None:
     frame, problems = run("orders", rows)
     assert dict(frame.schema) == entity_columns("order")
@@ -187,7 +188,7 @@ def test_the_frame_has_the_entitys_columns_whatever_came_in(rows: list[Row]) -> 
 
 
 @given(rows_strategy)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_problem_names_columns_and_types_but_no_values(rows: list[Row]) -> None:
     _, problems = run("orders", rows)
     for problem in problems:

@@ -17,6 +17,7 @@ from nurt.simulate.connector.schemas import SchemaBook
 from nurt.translate import topic as table_translation
 from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
+from tests.hypothesis_profiles import examples
 
 PLACEHOLDER = "__debezium_unavailable_value"
 
@@ -131,7 +132,9 @@ def assert_same(quick: Translated, slow: Translated) -> None:
 @pytest.mark.parametrize("mapping", MAPPINGS.values(), ids=MAPPINGS)
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Warsaw"])
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.DataObject) -> None:
     topic = Topic(COLUMNS, key=("id", "line"), kind="mysql")
     usual = data.draw(st.lists(rows, min_size=1, max_size=3))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from nurt.model.stock_plan import UNIT
 from nurt_client.ids import ledger_token
+from tests.hypothesis_profiles import examples
 from tests.oracle.frames import batch_of
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS
@@ -15,7 +16,7 @@ from tests.oracle.stock_engine import StockEngine, moment_of
 from tests.oracle.stock_histories import SKUS, SYSTEMS, StockHistory, stock_histories
 from tests.oracle.values import TODAY
 
-slowly = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=40)
+slowly = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=examples(40))
 
 
 def judge(history: StockHistory, engine: StockEngine, as_of: int) -> list[str]:

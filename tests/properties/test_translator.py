@@ -21,6 +21,7 @@ from tests.corpus_messages import (
     translator,
     with_value,
 )
+from tests.hypothesis_profiles import examples
 from tests.naive_translator import Naive
 
 TOPICS = [(folder, topic) for folder in FOLDERS for topic in batches(folder) if topic in TABLES]
@@ -58,7 +59,7 @@ def damages(draw: st.DrawFn) -> tuple[str, RawBatch, int]:
 
 
 @given(damages())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_damage_to_one_message_leaves_the_others_as_they_were(case: tuple[str, RawBatch, int]) -> None:
     folder, damaged, row = case
     translated = translator(folder).translate(damaged)
@@ -73,7 +74,7 @@ def test_damage_to_one_message_leaves_the_others_as_they_were(case: tuple[str, R
 
 
 @given(damages())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_a_damaged_message_is_refused_or_means_what_a_naive_reading_says(case: tuple[str, RawBatch, int]) -> None:
     folder, damaged, row = case
     (end,) = outcomes(one := select(damaged, [row]), translator(folder).translate(one))
@@ -105,7 +106,7 @@ headers = st.one_of(
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_garbage_is_accounted_for(data: st.DataObject) -> None:
     folder = data.draw(st.sampled_from(FOLDERS))
     ids = [b"\0" + id_.to_bytes(4, "big") for id_ in schemas(folder)]
@@ -131,7 +132,7 @@ def test_garbage_is_accounted_for(data: st.DataObject) -> None:
 
 
 @given(st.sampled_from(TOPICS), st.randoms(use_true_random=False), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_captured_messages_spread_over_partitions_mean_the_same(
     place: tuple[str, str], random: Any, width: int
 ) -> None:

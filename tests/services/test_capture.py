@@ -55,7 +55,7 @@ def test_changes_in_postgres_arrive_as_debezium_writes_them(
     read_topic(kafka, "pg1", "pg1.public.customer", 1)  # the snapshot is done
     postgres.execute("update customer set email = 'b@x' where id = 1; delete from customer where id = 1;")
     batches = read_topic(kafka, "pg1", "pg1.public.customer", 4)
-    read, updated, deleted, tombstone = envelopes(connect.registry_url, batches, "pg1.public.customer")
+    read, updated, deleted, tombstone = envelopes(connect.registry.url, batches, "pg1.public.customer")
     assert read is not None and updated is not None and deleted is not None and tombstone is None
     assert [event["op"] for event in (read, updated, deleted)] == ["r", "u", "d"]
     assert updated["after"] == {"id": 1, "email": "b@x"}
@@ -74,7 +74,7 @@ def test_changes_in_mariadb_arrive_as_debezium_writes_them(
     read_topic(kafka, "my1", topic, 1)  # the snapshot is done
     mariadb.execute("update customer_entity set email = 'b@x' where entity_id = 1;")
     batches = read_topic(kafka, "my1", topic, 2)
-    read, updated = envelopes(connect.registry_url, batches, topic)
+    read, updated = envelopes(connect.registry.url, batches, topic)
     assert read is not None and updated is not None
     assert (read["op"], read["after"]["email"]) == ("r", "łódź@x")
     assert (updated["op"], updated["after"]["email"]) == ("u", "b@x")

@@ -17,10 +17,8 @@ from nurt.settings import load_settings
 from nurt.simulate.company.tables import ERP_TABLES, SHOP_TABLES
 from nurt.simulate.connector.columns import Table
 from tests.command_line import Ran, run_nurt
-from tests.services.stack.connect import running_connect
+from tests.services.stack.connect import ConnectServer
 from tests.services.stack.databases import Database
-from tests.services.stack.kafka import KafkaServer
-from tests.services.stack.registry import running_registry_server
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -126,33 +124,32 @@ def _connector(name: str, database: Database, bootstrap: str, registry: str) -> 
 def test_the_stacks_databases_become_the_customers_that_its_manual_promises(
     shop: Database,
     erp: Database,
-    kafka_server: KafkaServer,
+    connect: ConnectServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    bootstrap = kafka_server.bootstrap
+    bootstrap, registry = connect.bootstrap, connect.registry
     (tmp_path / "mapping.yaml").write_text((ROOT / "src" / "nurt" / "presets" / "demo.yaml").read_text())
     settings = yaml.safe_load((DOCKER / "nurt.yaml").read_text())
-    with running_registry_server() as registry, running_connect(bootstrap, registry) as connect:
-        settings |= {"data": "data", "state": {"url": "embedded"}, "kafka": {"bootstrap": bootstrap}}
-        settings |= {"registry": {"url": registry.url}}
-        settings["output"] |= {"duckdb": "profiles.duckdb", "partitions": 1}
-        (tmp_path / "nurt.yaml").write_text(yaml.safe_dump(settings))
-        for name, database in (("shop_pl", shop), ("erp", erp)):
-            connect.create(name, _connector(name, database, bootstrap, registry.core_url))
+    settings |= {"data": "data", "state": {"url": "embedded"}, "kafka": {"bootstrap": bootstrap}}
+    settings |= {"registry": {"url": registry.url}}
+    settings["output"] |= {"duckdb": "profiles.duckdb", "partitions": 1}
+    (tmp_path / "nurt.yaml").write_text(yaml.safe_dump(settings))
+    for name, database in (("shop_pl", shop), ("erp", erp)):
+        connect.create(name, _connector(name, database, bootstrap, registry.core_url))
 
-        def nurt(*arguments: str) -> Ran:
-            return run_nurt(monkeypatch, capfd, *arguments, "--config", str(tmp_path / "nurt.yaml"))
+    def nurt(*arguments: str) -> Ran:
+        return run_nurt(monkeypatch, capfd, *arguments, "--config", str(tmp_path / "nurt.yaml"))
 
-        _wait_for_rows(nurt)
-        checked = nurt("check")
-        assert checked.code == 0, checked.out + checked.err
-        assert "no topic matches" not in checked.out
-        ran = nurt("run", "--until-end", "--quiet")
-        assert ran.code == 0, ran.err
-        anna = json.loads(nurt("profile", "anna.kowalska@example.pl", "--json").out)
-        jan = json.loads(nurt("profile", "erp/702", "--json").out)
+    _wait_for_rows(nurt)
+    checked = nurt("check")
+    assert checked.code == 0, checked.out + checked.err
+    assert "no topic matches" not in checked.out
+    ran = nurt("run", "--until-end", "--quiet")
+    assert ran.code == 0, ran.err
+    anna = json.loads(nurt("profile", "anna.kowalska@example.pl", "--json").out)
+    jan = json.loads(nurt("profile", "erp/702", "--json").out)
     accounts = {"/".join((one["system"], one["entity"], *one["key"])) for one in anna["accounts"]}
     assert accounts == {"shop_pl/customer/1", "shop_pl/customer/3", "shop_pl/guest/order/3", "erp/customer/701"}
     assert [(row["count"], row["gross"]) for row in anna["content"]["orders"]] == [(2, "248.9000")]

@@ -68,17 +68,17 @@ class Deployment:
         deadline, before = time.monotonic() + 90, -1
         while True:
             ends = self._ends()
-            arrived = ends.get("erp.public.koniec", 0) >= number and ends.get("sklep.nurt.wp_end", 0) >= number
+            arrived = ends.get("firma.public.koniec", 0) >= number and ends.get("sklep.nurt.wp_end", 0) >= number
             if arrived and sum(ends.values()) == before:
                 return
-            assert time.monotonic() < deadline, (self.connect.status("erp"), self.connect.status("sklep"), ends)
+            assert time.monotonic() < deadline, (self.connect.status("firma"), self.connect.status("sklep"), ends)
             before = sum(ends.values())
             time.sleep(0.5)
 
     def _ends(self) -> dict[str, int]:
         consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": "ends"})
         try:
-            topics = [name for name in consumer.list_topics(timeout=20).topics if name.startswith(("erp.", "sklep."))]
+            topics = [name for name in consumer.list_topics(timeout=20).topics if name.startswith(("firma.", "sklep."))]
             return {name: consumer.get_watermark_offsets(TopicPartition(name, 0), 20)[1] for name in topics}
         finally:
             consumer.close()
@@ -96,7 +96,7 @@ class Deployment:
     def assert_file_agrees(self) -> None:
         """Compare the DuckDB file's profiles and sums with the topic's."""
         assert self.settings.duckdb is not None and self.settings.topic is not None
-        found = live_profiles(self.kafka, self.connect.registry_url, self.settings.topic)
+        found = live_profiles(self.kafka, self.connect.registry.url, self.settings.topic)
         sums: dict[tuple[str, str], tuple[int, Decimal]] = {}
         for profile in found.values():
             for order in profile["orders"]:
@@ -115,7 +115,7 @@ class Deployment:
         """Compare every published profile with what SQL says of the databases."""
         expected = _expected(expect(rows_of_erp(self.postgres), rows_of_shop(self.mariadb), day))
         assert self.settings.topic is not None
-        published = live_profiles(self.kafka, self.connect.registry_url, self.settings.topic).values()
+        published = live_profiles(self.kafka, self.connect.registry.url, self.settings.topic).values()
         found = {_accounts(profile): profile for profile in published}
         assert set(found) == set(expected)
         wrong = []
@@ -209,9 +209,9 @@ def deployment(
         redis_url=redis_url,
         prefix="live",
         kafka=KafkaSettings(kafka),
-        kafka_input=KafkaInput((r"^erp\.public\.", r"^sklep\.nurt\."), "live", stop_at_end=True),
-        registry_url=connect.registry_url,
-        topic="nurt.profiles",
+        kafka_input=KafkaInput((r"^firma\.public\.", r"^sklep\.nurt\."), "live", stop_at_end=True),
+        registry_url=connect.registry.url,
+        topic="live.profiles",
         control_topic="live.control",
         duckdb=tmp_path / "profiles.duckdb",
         secret="0123456789abcdef" * 2,
@@ -224,7 +224,7 @@ def test_profiles_are_what_sql_says_of_the_databases(deployment: Deployment) -> 
     postgres.execute(erp.TABLES + erp.first_rows(TODAY.isoformat()))
     mariadb.execute(shop.TABLES + shop.first_rows(TODAY.isoformat()))
     options = {"poll_interval_ms": "50", "skipped_operations": "none"}
-    connect.capture_postgres(postgres, "erp", **options)
+    connect.capture_postgres(postgres, "firma", **options)
     connect.capture_mariadb(mariadb, "sklep", **options)
     history = [("", ""), (erp.CHANGES, shop.CHANGES), (erp.MORE_CHANGES, shop.MORE_CHANGES)]
     for number, (in_erp, in_shop) in enumerate(history, 1):
@@ -234,7 +234,7 @@ def test_profiles_are_what_sql_says_of_the_databases(deployment: Deployment) -> 
         deployment.run(TODAY)
         deployment.assert_nothing_refused()
         deployment.assert_agrees(TODAY)
-    assert deployment.came_without_value("erp.public.kontrahenci") >= 4
+    assert deployment.came_without_value("firma.public.kontrahenci") >= 4
 
     for days in (1, 30):  # nothing comes but the days
         deployment.run(TODAY + timedelta(days=days))

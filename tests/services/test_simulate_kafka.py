@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from datetime import date
 
@@ -44,7 +45,8 @@ def test_kafka_holds_the_simulation_in_partition_order(kafka_server: KafkaServer
     assert simulated.total == len(writer.messages)
 
 
-def test_too_few_partitions_are_refused_by_name(kafka_server: KafkaServer) -> None:
-    KafkaWriter(KafkaSettings(kafka_server.bootstrap), 1).write("shop.db.t", 0, b"k", b"v", [], 0)
-    with pytest.raises(ConfigurationError, match=r"shop\.db\.t.* 1 partitions"):
-        KafkaWriter(KafkaSettings(kafka_server.bootstrap), 4).write("shop.db.t", 3, b"k", b"v", [], 0)
+def test_too_few_partitions_are_refused_by_name(kafka: str) -> None:
+    name = f"shop-{uuid.uuid4().hex[:8]}"
+    KafkaWriter(KafkaSettings(kafka), 1).write(name, 0, b"k", b"v", [], 0)
+    with pytest.raises(ConfigurationError, match=f"{name}.* 1 partitions"):
+        KafkaWriter(KafkaSettings(kafka), 4).write(name, 3, b"k", b"v", [], 0)

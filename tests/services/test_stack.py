@@ -65,7 +65,7 @@ import sys, time
 from tests.services.stack.redis_server import running_redis
 with running_redis() as server:
     print(server.pid, server.folder, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -79,13 +79,50 @@ def test_servers_end_with_whoever_started_them(how: signal.Signals) -> None:
     server = int(pid)
     os.kill(server, 0)
     starter.send_signal(how)
-    starter.wait(20)
+    starter.wait(180)
     starter.stdout.close()
-    for _ in range(200):
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
         if not _lives(server) and not Path(folder).exists():
             return
         time.sleep(0.05)
     pytest.fail(f"server {server} or its folder {folder} outlived the starter")
+
+
+SHARER = """
+import sys
+from pathlib import Path
+from tests.services.stack.shared import shared
+with shared("valkey", Path(sys.argv[1])) as pid:
+    print(pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def _sharer(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SHARER, str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
+
+
+def test_workers_share_one_server_and_it_ends_with_the_last_of_them(tmp_path: Path) -> None:
+    first, second = _sharer(tmp_path), _sharer(tmp_path)
+    assert first.stdout and second.stdout
+    (pid,) = {int(one.stdout.readline()) for one in (first, second) if one.stdout}
+    first.kill()
+    first.wait(180)
+    third = _sharer(tmp_path)  # comes while the second alone holds it
+    assert third.stdout and int(third.stdout.readline()) == pid
+    second.communicate("")  # ends in order
+    assert _lives(pid)
+    third.kill()
+    third.wait(180)
+    deadline = time.monotonic() + 180
+    while _lives(pid):
+        assert time.monotonic() < deadline, "the shared server outlived all workers"
+        time.sleep(0.05)
+    fourth = _sharer(tmp_path)
+    assert fourth.stdout and int(fourth.stdout.readline()) != pid, "who comes later starts another one"
+    fourth.communicate("")
 
 
 def _lives(pid: int) -> bool:

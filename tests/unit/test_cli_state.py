@@ -30,6 +30,7 @@ NURT = Path(sys.executable).with_name("nurt")
 STRANGE_ID = 9_999
 GENUINE_REFUSED = 2
 """Amounts with six decimals in the corpus."""
+pytestmark = pytest.mark.services  # the demo starts a Valkey of its own
 ENVIRONMENT = {**os.environ, "COLUMNS": "160"}
 
 

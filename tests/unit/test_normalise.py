@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nurt.normalise.identifiers import DEFAULT_STEPS, normalise_column
 from nurt.normalise.phone import plain_pattern, to_e164
+from tests.hypothesis_profiles import examples
 
 KINDS = ("email", "phone", "tax_id", "loyalty_card", "plain", "shouted", "folded", "counted", "mixed")
 RULES = {
@@ -151,7 +152,7 @@ SHAPED = st.one_of(
 
 
 @given(st.sampled_from(KINDS), st.lists(st.none() | SHAPED, max_size=8), COUNTRIES, COUNTRIES)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 def test_normalising_again_anywhere_changes_nothing(
     kind: str, values: list[str | None], here: str | None, there: str | None
 ) -> None:
@@ -160,7 +161,7 @@ def test_normalising_again_anywhere_changes_nothing(
 
 
 @given(st.lists(st.tuples(st.none() | SHAPED, COUNTRIES), min_size=1, max_size=8), st.sampled_from(KINDS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_value_does_not_depend_on_its_neighbours(rows: list[tuple[str | None, str | None]], kind: str) -> None:
     values, countries = (pl.Series(column, dtype=pl.String) for column in zip(*rows, strict=True))
     together = normalise_column(kind, values, countries, RULES).to_list()
@@ -170,7 +171,7 @@ def test_a_value_does_not_depend_on_its_neighbours(rows: list[tuple[str | None, 
 @given(
     st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)), st.text("0123456789", min_size=3, max_size=13)
 )
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 def test_what_passes_for_plain_e164_is_what_the_library_makes_of_it(code: int, national: str) -> None:
     text = f"+{code}{national}"
     if pl.Series([text]).str.contains(plain_pattern())[0]:

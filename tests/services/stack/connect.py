@@ -15,7 +15,7 @@ from typing import Any
 from tests.services.stack.daemon import Daemon, fetch_text, free_ports, scratch
 from tests.services.stack.databases import Database
 from tests.services.stack.java import jars, java
-from tests.services.stack.registry import RegistryServer
+from tests.services.stack.registry import RegistryUrls
 
 PLUGINS = ("connect-postgres", "connect-mariadb", "connect-avro")
 
@@ -53,12 +53,11 @@ CONVERTER = {
 class ConnectServer:
     """A Connect worker: connectors are created, watched and deleted through its REST interface."""
 
-    def __init__(self, daemon: Daemon, port: int, bootstrap: str, registry: RegistryServer) -> None:
-        self._daemon = daemon
+    def __init__(self, port: int, bootstrap: str, registry: RegistryUrls) -> None:
         self._url = f"http://127.0.0.1:{port}"
-        self._bootstrap = bootstrap
-        self._registry = registry.core_url
-        self.registry_url = registry.url
+        self.bootstrap = bootstrap
+        self.registry = registry
+        self._created: list[str] = []
 
     def capture_postgres(self, database: Database, prefix: str, **options: str) -> None:
         """Stream all tables of schema `public`: topics `<prefix>.public.<table>`."""
@@ -90,7 +89,7 @@ class ConnectServer:
                     "database.include.list": "nurt",
                     "database.server.id": "4712",
                     "database.ssl.mode": "disable",
-                    "schema.history.internal.kafka.bootstrap.servers": self._bootstrap,
+                    "schema.history.internal.kafka.bootstrap.servers": self.bootstrap,
                     "schema.history.internal.kafka.topic": f"{prefix}.schema-history",
                 },
                 options,
@@ -100,6 +99,7 @@ class ConnectServer:
     def create(self, name: str, config: Mapping[str, str], seconds: float = 120) -> None:
         """Create a connector and wait until its task runs; `config` is Connect's."""
         self._ask("POST", "/connectors", {"name": name, "config": dict(config)})
+        self._created.append(name)
         deadline = time.monotonic() + seconds
         while (status := self.status(name)) != "RUNNING":
             if status.startswith("FAILED") or time.monotonic() > deadline:
@@ -112,12 +112,10 @@ class ConnectServer:
         tasks = json.loads(found)["tasks"] if found else []
         return f"{tasks[0]['state']} {tasks[0].get('trace', '')}".strip() if tasks else "ABSENT"
 
-    def delete(self, name: str) -> None:
-        self._ask("DELETE", f"/connectors/{name}", None)
-
-    def kill(self) -> None:
-        """End the worker at once, as a crash would."""
-        self._daemon.kill()
+    def delete_all(self) -> None:
+        """Delete every connector that was created here."""
+        while self._created:
+            self._ask("DELETE", f"/connectors/{self._created.pop()}", None)
 
     def _options(
         self, database: Database, prefix: str, own: Mapping[str, str], more: Mapping[str, str]
@@ -135,7 +133,7 @@ class ConnectServer:
         }
         for side in ("key.converter", "value.converter"):
             options[side] = "io.apicurio.registry.utils.converter.AvroConverter"
-            options[f"{side}.apicurio.registry.url"] = self._registry
+            options[f"{side}.apicurio.registry.url"] = self.registry.core_url
             options |= {f"{side}.{name}": value for name, value in CONVERTER.items()}
         return {**options, **own, **{name.replace("_", "."): value for name, value in more.items()}}
 
@@ -153,8 +151,8 @@ class ConnectServer:
 
 
 @contextlib.contextmanager
-def running_connect(bootstrap: str, registry: RegistryServer) -> Iterator[ConnectServer]:
-    """Run a worker against a broker and a registry."""
+def running_connect_port(bootstrap: str) -> Iterator[int]:
+    """Run a worker against a broker; yields the port of its REST interface."""
     with scratch("connect") as folder:
         plugins = folder / "plugins"
         plugins.mkdir()
@@ -178,4 +176,4 @@ def running_connect(bootstrap: str, registry: RegistryServer) -> Iterator[Connec
         with contextlib.ExitStack() as stack:
             stack.callback(daemon.kill)
             daemon.wait_until(lambda: fetch_text(f"http://127.0.0.1:{port}/connectors") is not None, seconds=240)
-            yield ConnectServer(daemon, port, bootstrap, registry)
+            yield port

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 
 class Leash:
@@ -43,6 +44,9 @@ class Leash:
 class Daemon:
     """One server: a session of its own, its output in a file, a leash that kills it when this interpreter ends."""
 
+    allowed: ClassVar[bool] = True
+    """Whether a server may be started now; pytest forbids it to tests that are not marked `services`."""
+
     def __init__(
         self,
         name: str,
@@ -52,6 +56,8 @@ class Daemon:
         cwd: Path | None = None,
         more_environment: Mapping[str, str] | None = None,
     ) -> None:
+        if not self.allowed:
+            raise RuntimeError(f"starting {name}: the test is not marked `services`; mark it with pytest.mark.services")
         self.name = name
         self.log = log
         with log.open("ab") as output:

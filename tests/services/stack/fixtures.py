@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,25 +12,47 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail
-from tests.services.stack.connect import ConnectServer, running_connect
+from tests.services.stack.connect import ConnectServer
 from tests.services.stack.databases import Database, running_mariadb, running_postgres
-from tests.services.stack.kafka import KafkaServer, running_kafka, running_kafka_server
+from tests.services.stack.kafka import KafkaServer, running_kafka_server
 from tests.services.stack.redis_server import KINDS, Kind, RedisServer, running_redis, running_redis_url
-from tests.services.stack.registry import RegistryServer, running_registry, running_registry_server
+from tests.services.stack.registry import RegistryServer, RegistryUrls, running_registry_server
+from tests.services.stack.shared import shared, shared_registry
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[str]:
-    """Bootstrap address of one broker for the whole session; use `topic` for topics of one's own."""
-    with _or_skip(), running_kafka() as bootstrap:
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder by which all workers of this run find the servers that they share."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+
+
+@pytest.fixture(scope="session")
+def kafka(together: Path) -> Iterator[str]:
+    """Bootstrap address of one broker for the whole run; use `topic` for topics of one's own."""
+    with _or_skip(), shared("kafka", together) as bootstrap:
         yield bootstrap
 
 
-@pytest.fixture
-def kafka_server() -> Iterator[KafkaServer]:
-    """A broker of one's own, to kill and restart."""
+@pytest.fixture(scope="session")
+def spare_kafka() -> Iterator[KafkaServer]:
+    """A broker beside the shared one, for one test at a time; see `kafka_server`."""
     with _or_skip(), running_kafka_server() as server:
         yield server
+
+
+@pytest.fixture
+def kafka_server(spare_kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker of one's own without any topic, to kill, freeze and restart."""
+    yield spare_kafka
+    spare_kafka.clear()
+
+
+@pytest.fixture(scope="module")
+def kafka_alone(spare_kafka: KafkaServer) -> Iterator[str]:
+    """Bootstrap address of a broker whose topics are those of one file."""
+    yield spare_kafka.bootstrap
+    spare_kafka.clear()
 
 
 @pytest.fixture
@@ -85,10 +108,17 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def registry_url() -> Iterator[str]:
-    """URL (Confluent's API) of one schema registry for the whole session; use subjects of one's own."""
-    with _or_skip(), running_registry() as url:
-        yield url
+def registry_urls(together: Path) -> Iterator[RegistryUrls]:
+    """One schema registry for the whole run; use subjects of one's own."""
+    with _or_skip(), shared_registry(together) as urls:
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def registry_url(request: pytest.FixtureRequest) -> str:
+    """URL (Confluent's API) of the run's registry, or of the one that NURT_TEST_REGISTRY names."""
+    borrowed = os.environ.get("NURT_TEST_REGISTRY")
+    return borrowed or str(request.getfixturevalue("registry_urls").url)
 
 
 @pytest.fixture
@@ -113,10 +143,18 @@ def mariadb() -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def connect(kafka: str) -> Iterator[ConnectServer]:
-    """A Debezium worker on the session's broker, with a registry of its own (`connect.registry_url`)."""
-    with _or_skip(), running_registry_server() as registry, running_connect(kafka, registry) as server:
-        yield server
+def connect_port(kafka: str, together: Path) -> Iterator[int]:
+    """Port of one Debezium worker for the whole run."""
+    with _or_skip(), shared("connect", together, kafka) as port:
+        yield port
+
+
+@pytest.fixture
+def connect(connect_port: int, kafka: str, registry_urls: RegistryUrls) -> Iterator[ConnectServer]:
+    """A Debezium worker on the shared broker and registry; whatever was created ends with the test."""
+    server = ConnectServer(connect_port, kafka, registry_urls)
+    yield server
+    server.delete_all()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Java and the pinned jars that the services run from: fetched once by Maven, checked by SHA-256, kept in a cache."""
+"""Java and the pinned jars that the services run from: fetched once by Maven, checked by SHA-256, kept in a cache.
+
+`python -m tests.services.stack.java` fetches what is not cached; with names of poms it pins them.
+"""
 
 from __future__ import annotations
 
@@ -130,6 +133,18 @@ def pin(name: str) -> None:
     shutil.rmtree(folder)
 
 
+def fetch_all() -> None:
+    """Fetch the jars of every pom that the cache does not have; says what cannot be had and goes on."""
+    for name in sorted(pom.stem for pom in POMS.glob("*.xml")):
+        try:
+            jars(name)
+        except ServiceAbsent as absent:
+            print(f"nurt tests: {absent}", file=sys.stderr, flush=True)
+            return
+
+
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
         pin(wanted)
+    if not sys.argv[1:]:
+        fetch_all()

@@ -138,6 +138,16 @@ class KafkaServer:
     def resume(self) -> None:
         self._running().resume()
 
+    def clear(self) -> None:
+        """Make sure that the broker serves, and delete every topic but its own."""
+        if self._daemon is None or not self._daemon.alive():
+            self.start()
+        self.resume()
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        topics = [name for name in admin.list_topics(timeout=60).topics if not name.startswith("__")]
+        for deleted in admin.delete_topics(topics, operation_timeout=60).values() if topics else ():
+            deleted.result()
+
     def _running(self) -> Daemon:
         assert self._daemon is not None, "the broker has not been started"
         return self._daemon

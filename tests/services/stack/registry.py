@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.services.stack.daemon import Daemon, fetch_text, free_ports, scratch
 from tests.services.stack.java import jars, java
+
+
+class RegistryUrls(NamedTuple):
+    """Both doors of a registry: Confluent's API, and Apicurio's own."""
+
+    url: str
+    core_url: str
 
 
 class RegistryServer:
@@ -91,13 +98,3 @@ def running_registry_server() -> Iterator[RegistryServer]:
             yield server
         finally:
             server.kill()
-
-
-@contextlib.contextmanager
-def running_registry() -> Iterator[str]:
-    """Run a registry, or borrow the one that NURT_TEST_REGISTRY names; yields the URL of Confluent's API."""
-    if borrowed := os.environ.get("NURT_TEST_REGISTRY"):
-        yield borrowed
-        return
-    with running_registry_server() as server:
-        yield server.url
