@@ -140,6 +140,7 @@ def test_a_constant_names_no_column(text: str) -> None:
         "CAST(a AS DATE FORMAT 'x')", "INTERVAL '1 fortnight' + t", "t + INTERVAL '1i'", "a LIKE 'x' ESCAPE '!'",
         "1e3", "CEIL(n, 2)", "n BETWEEN SYMMETRIC 1 AND 2", "EXTRACT(x FROM t)", '"*"', "a.*", "x.ABS(n)", "SELECT a",
         "a UNION SELECT n",
+        "REPLACE(a, s, '')",
     ],
 )  # fmt: skip
 def test_what_looks_beyond_one_row_or_is_no_expression_is_refused(text: str) -> None:
