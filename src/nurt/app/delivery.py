@@ -92,7 +92,6 @@ class Delivery:
         self._backfills: list[MessageLog] = []
         self._destination: Destination | None = None
         self._lock = threading.Lock()
-        self._totals: dict[int, int] = {}
         self._filled = 0
         self._tell_of_mapping(from_scratch)
         self.start = self._begin(from_scratch)

@@ -8,7 +8,6 @@ from typing import Any, Generic
 
 from nurt.control.reconcile import STRAYS, decode_strays
 from nurt.limits import DUE_PROFILES_MAX
-from nurt.model.entity_frame import Translated
 from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
@@ -17,7 +16,6 @@ from nurt.model.units import Day, Now
 from nurt.normalise.context import FoldContext
 from nurt.ports import Store
 from nurt.profiles.accounts_stage import AccountsStage
-from nurt.profiles.identity.resolve import Touched
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import ProfilesStage, Touch, decode_touch, encode_touch
@@ -137,36 +135,6 @@ class Worker:
         """Recompute some of the profiles that the clock changed; the others wait for the next tick."""
         due = [decode_touch(member) for member in self.store.due(self.as_of, DUE_PROFILES_MAX)]
         return self.profiles.materialise(due, owed=True)
-
-
-class Chain:
-    """All stages of a single worker, one after another: the flow without Bytewax."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
-        """Carry a micro-batch from translated messages to profiles."""
-        worker = self.worker
-        said = worker.rows.fold(batches)
-        touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
-        return worker.profiles.materialise(touches)
-
-    def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
-        """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
-        worker = self.worker
-        worker.begin_epoch(tick)
-        out = list(worker.profiles.materialise_owed(dict.fromkeys(worker.owed_touches())))
-        while len(batch := worker.due_profiles()):
-            out.append(batch)
-        return out
-
-    def _touch(self, touched: dict[str, list[Touched]]) -> list[Touch]:
-        return [
-            (realm, profile)
-            for realm, accounts in touched.items()
-            for profile in self.worker.identity.resolve(realm, accounts)
-        ]
 
 
 def merged(rows: Said, orders: Said) -> Said:

@@ -127,12 +127,6 @@ class Table:
             return [None] * owners
         return self.pack_raw(self.raw(frame), owners)
 
-    def pack_rows(self, frame: pl.DataFrame) -> pl.Series:
-        """Pack each row by itself, without a version: what `join_rows` makes values of. Returns Binary."""
-        raw = self.raw(frame.with_columns(pl.lit(0, pl.Int64).alias(OWNER)) if OWNER not in frame.columns else frame)
-        body, ends = self._packed(raw, len(raw.owner), by_row=True)
-        return text_series("slot", ends, body, np.ones(len(raw.owner), dtype=np.bool_), pl.Binary())
-
     def raw(self, frame: pl.DataFrame) -> Raw:
         """Turn a frame into arrays; columns that it lacks are absent from every row."""
         rows = frame.height

@@ -14,7 +14,7 @@ from nurt.model.fence import Head, stamp
 from nurt.model.refusal import Refused
 from nurt.model.state_write import Change, cut_keys
 from nurt.model.units import NO_TIME, Day, Millis
-from nurt.stock.ledger import Ledger
+from nurt.testing.ledger import Ledger
 
 
 @dataclass(slots=True)
