@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from nurt.mapping.sql.compile import FUNCTIONS, BadExpression, compile_expression
-from nurt.mapping.sql.evaluate import evaluate, wanted
+from nurt.mapping.sql.evaluate import evaluate, result_type, wanted
 from nurt.mapping.sql.syntax import checked
 
 ROWS = pl.DataFrame(
@@ -192,6 +192,11 @@ def test_all_rows_have_a_value_where_all_choose_alike() -> None:
     expression = compile_expression("NULLIF('', NULLIF('', a))")
     rows = pl.DataFrame({"a": ["x", "y", "z"]})
     assert evaluate(rows, [wanted("r", expression, pl.String())])[0]["r"].to_list() == [None] * 3
+
+
+def test_an_operator_that_no_value_of_a_type_has_is_known_before_any_row_comes() -> None:
+    assert result_type(compile_expression("n % 5").expr, ROWS.schema) == pl.Int64
+    assert result_type(compile_expression("CASE WHEN n = 1 THEN d % 5 END").expr, ROWS.schema) is None
 
 
 def test_a_mapping_of_columns_does_without_the_parser() -> None:
