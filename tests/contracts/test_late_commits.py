@@ -36,7 +36,7 @@ def topic(kafka: str, topic: Callable[..., str]) -> OpenLog:
     return lambda: KafkaLog(KafkaSettings(kafka), [name], "late-commits")
 
 
-@pytest.mark.parametrize("source", ["archive", "topic"])
+@pytest.mark.parametrize("source", ["archive", pytest.param("topic", marks=pytest.mark.services)])
 def test_only_the_newest_runs_commits_are_believed(source: str, request: pytest.FixtureRequest) -> None:
     open_log: OpenLog = request.getfixturevalue(source)
     overtaken, successor = open_log(), open_log()

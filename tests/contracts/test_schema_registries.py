@@ -18,7 +18,7 @@ from nurt.ports import SchemaRegistry
 Open = Callable[[], SchemaRegistry]
 
 
-@pytest.fixture(params=["folder", "confluent"])
+@pytest.fixture(params=["folder", pytest.param("confluent", marks=pytest.mark.services)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "folder":
         yield lambda: FolderRegistry(tmp_path)

@@ -34,7 +34,7 @@ def running() -> Iterator[Callable[[Kind], RedisServer]]:
         yield run
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.services) for kind in KINDS)])
 def server(request: pytest.FixtureRequest, running: Callable[[Kind], RedisServer]) -> Server:
     return InMemory() if request.param == "memory" else OnServer(running(request.param))
 
