@@ -31,12 +31,13 @@ from nurt.app.delivery_input import DeliveryInput
 from nurt.app.profiles import open_redis
 from nurt.app.running import cause_of
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.delivery.run.key_locks import Lanes, Stopping
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
-from nurt.ports import Destination, MessageLog
+from nurt.ports.log import MessageLog
 from nurt.runtime.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.runtime.deliver_steps import Delivered, Delivers
 from nurt.settings import Settings

@@ -15,7 +15,7 @@ from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.read.logs_in_order import Gate, LogsInOrder
 from nurt.model.delivery import PROFILES
 from nurt.model.keys import Keys
-from nurt.ports import MessageLog
+from nurt.ports.log import MessageLog
 from nurt.settings import Settings
 
 GROUP = "nurt-deliver"

@@ -25,12 +25,13 @@ from nurt.columnar.ids import Ids
 from nurt.model.entity_frame import UPSERT, EntityFrame, Translated, entity_columns
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
-from nurt.profiles.worker import Tick
+from nurt.model.tick import Tick
 from nurt.runtime.routing import Routes
+from nurt.runtime.stock_steps import StockSteps
 from nurt.settings import Settings
 from nurt.simulate.company.flash_sale import MAPPING, buyers, skus
 from nurt.stock.routes import compile_routes
-from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt.stock.stages.worker import StockWorker
 from nurt_client import Line, Stock
 
 EXPIRES_S = 2.0

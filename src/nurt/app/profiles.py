@@ -50,10 +50,14 @@ from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch
 from nurt.model.stored_profile import KeptProfile
+from nurt.model.tick import Tick
 from nurt.model.units import Day, Millis, Now, day_of
 from nurt.normalise.context import FoldContext
-from nurt.ports import DayClock, MessageLog, ProfileSink, Register, SchemaRegistry
-from nurt.profiles.worker import Tick, Worker
+from nurt.ports.clock import DayClock
+from nurt.ports.log import MessageLog, Register
+from nurt.ports.registry import SchemaRegistry
+from nurt.ports.sinks import ProfileSink
+from nurt.profiles.worker import Worker
 from nurt.rows.counting import NOT_OURS, counted_of
 from nurt.rows.sweeps import ordered_sweeps
 from nurt.runtime.profile_steps import Parcel, Published, Stage, Steps, Translate
@@ -71,14 +75,14 @@ _logger = logging.getLogger(__name__)
 
 
 class SystemClock:
-    """The machine's clock, in UTC; implements ports.DayClock and ports.MomentClock."""
+    """The machine's clock, in UTC; implements ports.clock.DayClock and ports.clock.MomentClock."""
 
     def today(self) -> Day:
-        """See ports.DayClock."""
+        """See ports.clock.DayClock."""
         return day_of(self.now())
 
     def now(self) -> Millis:
-        """See ports.MomentClock."""
+        """See ports.clock.MomentClock."""
         return Millis(time.time_ns() // 1_000_000)
 
 

@@ -19,13 +19,14 @@ from nurt.app.profiles import Current, Launched, SystemClock, fold_context, laun
 from nurt.errors import ConfigurationError, NurtError
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
-from nurt.ports import MomentClock, StockSink
+from nurt.ports.clock import MomentClock
+from nurt.ports.sinks import StockSink
 from nurt.rows.sweeps import ordered_sweeps
 from nurt.runtime.source import Topics
-from nurt.runtime.stock_steps import PublishedStock, StockStep
+from nurt.runtime.stock_steps import PublishedStock, StockStep, StockSteps
 from nurt.settings import Settings
 from nurt.stock.routes import compile_routes
-from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt.stock.stages.worker import StockWorker
 from nurt_client import Stock
 from nurt_client.keys import stock_prefix
 

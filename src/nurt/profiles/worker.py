@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 from nurt.control.reconcile import STRAYS, decode_strays
 from nurt.limits import DUE_PROFILES_MAX
@@ -13,42 +12,22 @@ from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
 from nurt.model.state_write import Change
-from nurt.model.units import Day, Now
+from nurt.model.tick import Tick
+from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.accounts_stage import AccountsStage
+from nurt.profiles.from_rows import ProfileVoice
 from nurt.profiles.identity.resolve import Touched
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import ProfilesStage, Touch, decode_touch, encode_touch
 from nurt.rows.contributions import Said, join_said
-from nurt.rows.stage import ProfileVoice, RowsStage
+from nurt.rows.stage import RowsStage
 from nurt.rows.sweeps import Sweep
 
 OWED_MAX = 10_000
 """How many touches of an earlier run one write owes again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick(Generic[Now]):
-    """The first item of an epoch, for every stage of every worker.
-
-    Attributes:
-        epoch: that begins now; all before it are done.
-        as_of: what the flow calls now.
-        horizon: owed_score below which nothing can be rewound to.
-        caught_up: nothing waits to be read.
-        near: hardly anything waits to be read by the part that says so.
-        part, parts: which part of the input says so, and of how many.
-    """
-
-    epoch: int
-    as_of: Now
-    horizon: int
-    caught_up: bool = False
-    near: bool = False
-    part: int = 0
-    parts: int = 1
 
 
 class Worker:

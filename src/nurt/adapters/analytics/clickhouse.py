@@ -34,7 +34,7 @@ CODE_HEADER = "x-clickhouse-exception-code"
 
 
 class ClickhouseSink:
-    """Implements ports.TableSink. Columns that a later nurt adds are added."""
+    """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
 
     def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         self._family = family
@@ -51,7 +51,7 @@ class ClickhouseSink:
         self._prepared = False
 
     def write(self, batch: TableBatch) -> Answer:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         if not self._prepared:
             if (answer := self._prepare()) is not None:
                 return answer
@@ -119,7 +119,7 @@ class ClickhouseSink:
         return None
 
     def close(self) -> None:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         self._http.close()
 
 

@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ConfluentRegistry:
-    """A schema registry over HTTP; implements `ports.SchemaRegistry`.
+    """A schema registry over HTTP; implements `ports.registry.SchemaRegistry`.
 
     A registry that is away is waited for, with growing pauses, and the log says so once and once when it is back.
     """

@@ -55,7 +55,10 @@ _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
 
 
 class Dataverse:
-    """Implements ports.Destination. An object's `type` is the table's logical name, `options.set` its entity set."""
+    """Implements delivery.ports.Destination.
+
+    An object's `type` is the table's logical name, `options.set` its entity set.
+    """
 
     def __init__(self, mapping: DestinationMapping) -> None:
         options = mapping.options
@@ -90,7 +93,7 @@ class Dataverse:
         return log_in
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -181,11 +184,11 @@ class Dataverse:
         return _trouble(reply) or all_accepted(call)
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.refresh()
 
     def verify(self) -> list[str]:
@@ -215,7 +218,7 @@ class Dataverse:
         return complaints
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 

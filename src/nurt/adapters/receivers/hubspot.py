@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Hubspot:
-    """Implements ports.Destination."""
+    """Implements delivery.ports.Destination."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         options = mapping.options
@@ -49,7 +49,7 @@ class Hubspot:
         self.limits = limits_from(options, LIMITS)
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -224,11 +224,11 @@ class Hubspot:
         return ids
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.refresh()
 
     def verify(self) -> list[str]:
@@ -255,7 +255,7 @@ class Hubspot:
         return complaints
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 

@@ -35,7 +35,7 @@ NEW_STATUS = "transactional"
 
 
 class Mailchimp:
-    """Implements ports.Destination. The external id is the address."""
+    """Implements delivery.ports.Destination. The external id is the address."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         from base64 import b64encode
@@ -62,7 +62,7 @@ class Mailchimp:
         self.limits = limits_from(options, LIMITS)
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -208,11 +208,11 @@ class Mailchimp:
         return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.refresh()
 
     def verify(self) -> list[str]:
@@ -230,7 +230,7 @@ class Mailchimp:
         ]
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 

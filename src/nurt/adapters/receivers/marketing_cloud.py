@@ -24,7 +24,7 @@ NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
 class MarketingCloud:
-    """Implements ports.Destination. An object's `type` is the external key of its data extension."""
+    """Implements delivery.ports.Destination. An object's `type` is the external key of its data extension."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         options = mapping.options
@@ -60,7 +60,7 @@ class MarketingCloud:
         return log_in
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -87,19 +87,19 @@ class MarketingCloud:
         return all_accepted(call)
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.refresh()
 
     def verify(self) -> list[str]:
-        """See ports.Destination; its REST API does not describe data extensions."""
+        """See delivery.ports.Destination; its REST API does not describe data extensions."""
         return []
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 

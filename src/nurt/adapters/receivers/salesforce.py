@@ -62,7 +62,7 @@ _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
 class Salesforce:
-    """Implements ports.Destination."""
+    """Implements delivery.ports.Destination."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         options = mapping.options
@@ -104,7 +104,7 @@ class Salesforce:
         return log_in
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -284,11 +284,11 @@ class Salesforce:
         self._http.send("PATCH", path, {"state": "Aborted"})
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.refresh()
 
     def verify(self) -> list[str]:
@@ -316,7 +316,7 @@ class Salesforce:
         return complaints
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 

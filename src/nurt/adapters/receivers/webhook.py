@@ -23,7 +23,7 @@ REFUSES_ROWS = frozenset({400, 413, 422})
 
 
 class Webhook:
-    """Posts batches of events; implements ports.Destination.
+    """Posts batches of events; implements delivery.ports.Destination.
 
     A 2xx accepts the batch; 400, 413 and 422 refuse it (it is halved until the guilty event is found);
     everything else is tried again.
@@ -45,7 +45,7 @@ class Webhook:
         self.limits = limits_from(options, Limits(rows_max=100, whole_rows=True, concurrency=4))
 
     def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
@@ -91,20 +91,20 @@ class Webhook:
         }
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.spend = spend
 
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         if self._secret is not None:
             self._secret = secret(f"{self._where}.secret", self._secret_text).encode()
 
     def verify(self) -> list[str]:
-        """See ports.Destination; an endpoint does not describe itself."""
+        """See delivery.ports.Destination; an endpoint does not describe itself."""
         return []
 
     def close(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         self._http.close()
 
 
