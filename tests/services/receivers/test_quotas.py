@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
+from nurt.adapters.http import REST_S_MAX, retry_after_s
 from nurt.adapters.receivers.dataverse import Dataverse
-from nurt.adapters.receivers.http import REST_S_MAX, retry_after_s
 from nurt.adapters.receivers.hubspot import Hubspot
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.app.delivery_config import read_preset

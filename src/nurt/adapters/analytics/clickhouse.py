@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from nurt.adapters.receivers.http import Http, Reply, secret, trouble_of
+from nurt.adapters.http import Http, Reply, trouble_of
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Columns, Family, TableBatch
 from nurt.model.delivery import Answer, Trouble

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.adapters.receivers.http import secret
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.errors import ConfigurationError
