@@ -152,7 +152,7 @@ class StockSteps:
         for realm, said in by_realm.items():
             self._wait(realm, worker.stage.fold(realm, join_said(said)))
         if ticks:
-            worker.sweep(None if self._server_clock else worker.as_of_ms)
+            worker.sweep(None if self._server_clock else worker.as_of)
             for realm, touched in worker.due().items():
                 self._wait(realm, worker.stage.fold(realm, nothing(), touched))
             for realm in worker.realms:
@@ -161,9 +161,9 @@ class StockSteps:
                 events += told
             self._take_backlog()
             if worker.near:
-                worker.open(None if self._server_clock else worker.as_of_ms)
+                worker.open(None if self._server_clock else worker.as_of)
         if events:
-            yield StockBatch(worker.store.next_stamp(), worker.as_of_ms, events=tuple(events))
+            yield StockBatch(worker.store.next_stamp(), worker.as_of, events=tuple(events))
         yield from self._publish(worker.near)
 
     def flush(self) -> Iterator[StockBatch]:

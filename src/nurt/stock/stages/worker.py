@@ -9,15 +9,14 @@ import orjson
 
 from nurt.columnar.types import ID_BYTES
 from nurt.limits import DUE_PROFILES_MAX
-from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
-from nurt.rows.stage import RowsStage
 from nurt.rows.sweeps import Sweep
+from nurt.rows.worker import OWED_MAX, RowsWorker
 from nurt.stock.from_rows import StockSaid, StockVoice, nothing
 from nurt.stock.ledger import open_call, sweep_call
 from nurt.stock.routes import Routes as StockRoutes
@@ -26,11 +25,10 @@ from nurt.stock.stages.publisher import StockPublisher
 from nurt.stock.stages.stage import StockStage, Touched, read_touched
 from nurt.stock.stages.view import SHELF
 
-OWED_MAX = 10_000
 PLAN = b"f"
 
 
-class StockWorker:
+class StockWorker(RowsWorker[StockSaid, Millis]):
     """Rows, papers and shelves, and what is published, of one worker."""
 
     def __init__(
@@ -42,20 +40,17 @@ class StockWorker:
         sweeps: Sequence[Sweep] = (),
         keeper: Keeper | None = None,
     ) -> None:
-        self.store, self.keys = store, keys
-        self.epoch = 0
-        self.as_of_ms = Millis(0)
+        super().__init__(store, keys, StockVoice(context), sweeps, Millis)
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )
-        self.rows = RowsStage[StockSaid](store, keys, StockVoice(context), sweeps)
         self.stage = StockStage(store, keys, context, routes, self.moment)
         self.publisher = StockPublisher(
             store, keys, context, routes, self.moment, self._stale, lambda: self.near, self.stage.recent
         )
         self._routes, self.realm_of = routes, context.realm
         self.backlog = Backlog(store, keys, self.stage, self.realms, keeper)
-        self._resumed = self._knows_day = self._opened = False
+        self._opened = False
         self._near: dict[int, bool] = {}
         self._parts = 0
 
@@ -64,7 +59,7 @@ class StockWorker:
 
     def moment(self) -> tuple[int, Millis]:
         """Tell the epoch, and the moment that it is computed for."""
-        return self.epoch, self.as_of_ms
+        return self.epoch, self.as_of
 
     def hear(self, tick: Tick[Millis]) -> None:
         """Note how near the end of the input each part of it is."""
@@ -76,37 +71,14 @@ class StockWorker:
         """Say whether every part of the input is near its end."""
         return len(self._near) == self._parts and all(self._near.values())
 
-    def begin_epoch(self, tick: Tick[Millis]) -> bool:
-        """Lift the heads, let the time come. False: the epoch has begun already."""
-        if tick.epoch <= self.epoch:
-            return False
-        self.epoch = tick.epoch
-        self.store.lift(tick.epoch, tick.horizon if self._resumed else 0)
-        names = [self.keys.day_of(place) for place in self.store.places]
-        if not self._knows_day:
-            self._knows_day = True
-            self.as_of_ms = max(
-                (Millis(int(value)) for value in self.store.read(names) if value is not None), default=Millis(0)
-            )
-        if tick.as_of > self.as_of_ms:
-            self.as_of_ms = tick.as_of
-            self.store.write(Change(put=dict.fromkeys(names, str(tick.as_of).encode())))
-        return True
-
     def resume(self) -> tuple[dict[str, Touched], list[dict[str, Any]]]:
         """Return, once a run, what earlier runs owed: shelves and papers by realm, and events; it is owed again.
 
         The plan is written down for the ledger's script; when it is another than before, all shelves are weighed anew.
         """
-        if self._resumed:
+        everything = self.owe_again()
+        if everything is None:
             return {}, []
-        self._resumed = True
-        owed = {place: members for place, members in self.store.owed().items() if members}
-        score = owed_score(self.store.run, self.epoch)
-        for place, members in owed.items():
-            for at in range(0, len(members), OWED_MAX):
-                self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
-        everything = [member for members in owed.values() for member in members]
         touched = read_touched(everything)
         self.backlog.begin()
         for realm, more in self._weigh_anew().items():
@@ -131,7 +103,7 @@ class StockWorker:
 
     def due(self) -> dict[str, Touched]:
         """Say what the clock, or a reservation, has changed: some of it, the rest waits for the next tick."""
-        return read_touched(self.store.due(self.as_of_ms, DUE_PROFILES_MAX))
+        return read_touched(self.store.due(self.as_of, DUE_PROFILES_MAX))
 
     def sweep(self, now_ms: Millis | None) -> None:
         """End reservations that have expired."""
