@@ -12,7 +12,7 @@ from nurt.adapters.files.archive import ArchiveLog, ArchiveWriter
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.model.log import Committed
-from nurt.ports import MessageLog
+from nurt.ports.log import MessageLog
 
 OpenLog = Callable[[], MessageLog]
 TOPIC = "late-commits"

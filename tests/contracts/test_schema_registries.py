@@ -13,7 +13,7 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.schema_registry import ConfluentRegistry
 from nurt.contracts import schemas
 from nurt.errors import ConfigurationError
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 Open = Callable[[], SchemaRegistry]
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 import pytest
 from redis import Redis
 
-from nurt.adapters.redis.outage import Patience
 from nurt.adapters.redis.layouts import agree
+from nurt.adapters.redis.outage import Patience
 from nurt.adapters.redis.store import RedisStore, claim, read_heads
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
 from nurt.model.fence import Head

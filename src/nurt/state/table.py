@@ -15,12 +15,13 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
+from nurt.columnar.series import text_buffers, text_series
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
 from nurt.state import layouts
-from nurt.state.packing import locate, measure, pack, text_buffers, text_series, unpack
+from nurt.state.packing import locate, measure, pack, unpack
 
 VERSION = 1
 _TYPES: Mapping[str, pl.DataType] = {

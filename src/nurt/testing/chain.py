@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
+from nurt.model.tick import Tick
 from nurt.model.units import Day
 from nurt.profiles.identity.resolve import Touched
 from nurt.profiles.profiles_stage import Touch
-from nurt.profiles.worker import Tick, Worker, merged
+from nurt.profiles.worker import Worker, merged
 
 
 class Chain:

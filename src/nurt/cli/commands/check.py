@@ -9,12 +9,12 @@ import typer
 from rich.status import Status
 from rich.text import Text
 
-from nurt.app.profiles import open_registry, read_mapping
+from nurt.app.profiles import open_registry
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
 from nurt.cli.sampling import Sampled, samples, tried
 from nurt.columnar.ids import Ids
 from nurt.errors import ConfigurationError
-from nurt.mapping.load import Mapping
+from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 from nurt.settings import Settings
 from nurt.translate.translator import Translator
@@ -41,7 +41,7 @@ def check(
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
     with opened_state(config) as state:
-        mapping = read_mapping(state.settings)
+        mapping = read_mapping(state.settings.mapping_files)
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
         misfits = _misfits(state.settings)

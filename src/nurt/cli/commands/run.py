@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from nurt.adapters.redis.embedded import EMBEDDED
-from nurt.app.profiles import read_mapping
 from nurt.app.running import run_cluster, run_here, run_stock_here, stopping_on_signals
 from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
 from nurt.cli.watching import log_to_stderr, watching
+from nurt.mapping.load import read_mapping
 from nurt.runtime.compiled import ensure_compiled
 from nurt.settings import Settings, load_settings
 
@@ -55,7 +55,7 @@ def run(
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     log_to_stderr(logging.WARNING if quiet else logging.INFO)
     told = load_settings(config)
-    read_mapping(told)  # so that a mistake is said at once, not after half a minute of compiling
+    read_mapping(told.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers

@@ -9,18 +9,19 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from nurt.app.profiles import open_redis, open_register, read_mapping
-from nurt.app.stock import stock_settings
+from nurt.adapters.redis.client import open_redis
+from nurt.app.profiles import open_register
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, deployment, page, print_json, print_table, refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.control.source_records import accepted_record, halts
 from nurt.inspect.row_scan import stored_rows
+from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Keys
 from nurt.rows.layouts import OP, PART, ROW, ROW_LAYOUTS
 from nurt.rows.sweeps import Sweep, Table, possible_sweeps, sweep_record
-from nurt.settings import Settings, load_settings
+from nurt.settings import Settings, load_settings, stock_settings
 
 app = typer.Typer(
     help="Say what only an operator knows of a source: that its order has started again, that rows are gone.",
@@ -32,7 +33,7 @@ app = typer.Typer(
 def _flows(settings: Settings) -> dict[str, Settings]:
     """Return every flow that reads this deployment's sources, each with a register of its own."""
     flows = {"profiles": settings}
-    if read_mapping(settings).stock is not None:
+    if read_mapping(settings.mapping_files).stock is not None:
         flows["stock"] = stock_settings(settings)
     return flows
 
@@ -75,7 +76,7 @@ def accept(
     nurt source accept shop_pl && nurt run
     """
     settings = load_settings(config)
-    systems = read_mapping(settings).systems
+    systems = read_mapping(settings.mapping_files).systems
     if source not in systems:
         raise refuse(
             f"accepting {source}", "the mapping has no such system", f"name one of {', '.join(sorted(systems))}"
@@ -151,7 +152,7 @@ def sweep(
 
 
 def _possible(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
-    mapping = read_mapping(settings)
+    mapping = read_mapping(settings.mapping_files)
     if flow == "stock":
         mapping = mapping.narrowed(STOCK_KINDS)
     if source is not None and source not in mapping.systems:
@@ -175,7 +176,7 @@ def _possible(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
 
 
 def _counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
-    client, table = open_redis(settings), sweep.table
+    client, table = open_redis(settings.redis_url), sweep.table
     layout = ROW_LAYOUTS[table.kind]
     go = stay = unreached = 0
     for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
