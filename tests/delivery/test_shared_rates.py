@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from nurt.adapters import delivery_store
-from nurt.core import delivery_rate
+from nurt.adapters.redis.delivery import store as delivery_store
+from nurt.delivery import rate_limit as delivery_rate
 from nurt.model.delivery import RateLimit
 
 BEGAN_US = 1_700_000_000_000_000

@@ -91,8 +91,9 @@ def test_the_flow_runs_over_encrypted_kafka_and_redis(
 
 
 def test_a_wrong_password_of_kafka_is_said_without_it(
-    secure_kafka: KafkaServer, certificates: Certificates, tmp_path: Path
+    secure_kafka: KafkaServer, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nurt.simulate.connector.targets.FLUSH_SECONDS_MAX", 5.0)
     options = {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
