@@ -9,7 +9,7 @@ import typer
 from rich.status import Status
 from rich.text import Text
 
-from nurt.app.profiles import open_registry
+from nurt.app.opening import open_registry
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
 from nurt.cli.sampling import Sampled, samples, tried
 from nurt.columnar.ids import Ids

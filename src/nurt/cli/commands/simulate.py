@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nurt.app.profiles import open_registry
+from nurt.app.opening import open_registry
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, page, print_json, print_table, refuse
 from nurt.settings import load_settings
 from nurt.simulate.company.shop import Simulated

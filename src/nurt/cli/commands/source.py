@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from nurt.adapters.redis.client import open_redis
-from nurt.app.profiles import open_register
+from nurt.app.opening import open_register
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, deployment, page, print_json, print_table, refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.control.source_records import accepted_record, halts

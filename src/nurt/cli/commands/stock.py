@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from nurt.adapters.clock import SystemClock
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
-from nurt.app.profiles import SystemClock, fold_context
+from nurt.app.opening import fold_context
 from nurt.app.stock import open_shop
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, deployment, page, print_json, print_table, refuse
 from nurt.columnar.ids import Ids
