@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from nurt.adapters.analytics.duckdb_reading import ProfileTables
 from nurt.app.running import run_here, run_stock_here, stopping_on_signals
 from nurt.cli.commands.simulate import day_bar
 from nurt.cli.commands.stock import orders_of, show_stock, view_of
@@ -28,7 +29,6 @@ from nurt.cli.frame import State, aside, deployment, page, print_table, refuse, 
 from nurt.cli.profile_page import print_profile
 from nurt.cli.watching import log_to_stderr, watching
 from nurt.inspect.counters import OUTCOMES, Count, totals
-from nurt.inspect.duckdb_tables import ProfileTables
 from nurt.settings import ROWS_MAX, Settings
 from nurt.simulate.connector.corpus import copy_corpus
 from nurt.simulate.connector.targets import simulate_to_archive

@@ -11,6 +11,8 @@ import typer
 from rich.progress import Progress
 from rich.text import Text
 
+from nurt.adapters.files.requeue import requeue_to_archive
+from nurt.adapters.kafka.requeue import requeue_to_kafka
 from nurt.cli.frame import (
     DEFAULT_CONFIG,
     AsJson,
@@ -26,8 +28,7 @@ from nurt.cli.frame import (
 )
 from nurt.errors import ConfigurationError, NurtError
 from nurt.inspect.quarantine import Place, Quarantine, Wanted, place_of
-from nurt.inspect.requeue import can_requeue, requeue_to_archive, requeue_to_kafka
-from nurt.model.refusal import Reason, Refused
+from nurt.model.refusal import Reason, Refused, can_requeue
 from nurt.settings import Settings
 
 BATCH_ROWS = 500
