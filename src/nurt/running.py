@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.http_logs import silence_http_clients
 from nurt.adapters.process_memory import keep_memory_small
 from nurt.core.launch import Decision
 from nurt.errors import Fenced, NurtError
@@ -229,6 +230,7 @@ def _child(config: Path, index: int) -> int:
     from flows.stock import stock
 
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    silence_http_clients()
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))
     keep_memory_small()
