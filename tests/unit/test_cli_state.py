@@ -21,7 +21,7 @@ import pytest
 from nurt.adapters.archive_lines import ArchiveWriter
 from nurt.adapters.embedded_state import embedded_state
 from nurt.adapters.read_model import ProfileView
-from nurt.cli.frame import opened_state
+from nurt.cli.opening import opened_state
 from nurt.cli.profile import as_plain
 from nurt.errors import NurtError
 from tests.command_line import Ran, run_nurt

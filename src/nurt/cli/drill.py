@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from nurt.adapters.embedded_state import embedded_state
 from nurt.cli.frame import AsJson, aside, page, print_json, print_table
-from nurt.drilling import Outcome, run
+
+if TYPE_CHECKING:
+    from nurt.drilling import Outcome
 
 FAILED = 1
 
@@ -39,6 +40,9 @@ def drill(
 
     nurt drill --attempts 100000 --processes 8 --skus 1 --lag 60  [dim]# one hot sku, an ERP a minute behind[/dim]
     """
+    from nurt.adapters.embedded_state import embedded_state
+    from nurt.drilling import run
+
     with tempfile.TemporaryDirectory(prefix="nurt-drill-") as folder, embedded_state(Path(folder)) as url:
         if not as_json:
             aside.print(f"{attempts:,} buyers, {processes} shop processes; this takes some seconds more than the sale")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nurt.adapters.compiled import ensure_compiled
-from nurt.adapters.embedded_state import EMBEDDED
-from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
-from nurt.cli.watching import log_to_stderr, watching
-from nurt.running import run_cluster, run_here, run_stock_here, stopping_on_signals
-from nurt.settings import Settings, load_settings
-from nurt.wiring import read_mapping
+from nurt.cli.frame import DEFAULT_CONFIG, Config, refuse
+
+if TYPE_CHECKING:
+    from nurt.settings import Settings
 
 
 def run(
@@ -51,6 +48,14 @@ def run(
 
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
+    from nurt.adapters.compiled import ensure_compiled
+    from nurt.adapters.embedded_state import EMBEDDED
+    from nurt.cli.opening import deployment
+    from nurt.cli.watching import log_to_stderr, watching
+    from nurt.running import run_cluster
+    from nurt.settings import load_settings
+    from nurt.wiring import read_mapping
+
     if flow not in ("profiles", "stock"):
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     log_to_stderr(logging.WARNING if quiet else logging.INFO)
@@ -70,6 +75,8 @@ def run(
 def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None:
     from flows.profiles import profiles
     from flows.stock import stock
+    from nurt.cli.watching import watching
+    from nurt.running import run_here, run_stock_here, stopping_on_signals
 
     with stopping_on_signals() as stop, watching(settings):
         if flow == "stock":
