@@ -44,6 +44,7 @@ def _commands() -> list[list[str]]:
         for group in app.registered_groups
         if group.typer_instance is not None
         for command in group.typer_instance.registered_commands
+        if not command.hidden
     ]
     return [[], *alone, *grouped]
 

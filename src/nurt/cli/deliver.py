@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, refuse
 
-FORMER = "NAME"
-"""What the hidden command of the former way to write is called: so its usage reads `nurt deliver NAME`."""
+FORMER = " "
+"""What the hidden command of the former way to write is called: nobody types it, and its usage reads as it did."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A destination of delivery.yaml.", show_default=False)]
 RowsMax = Annotated[int, typer.Option("--limit", "-n", help="How many rows to show.")]
@@ -26,7 +26,7 @@ class _Deliveries(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first, *more = args or [""]
-        known = first in self.list_commands(ctx) and first != FORMER
+        known = first in self.list_commands(ctx)
         two_words = not first.startswith("-") and bool(more) and not more[0].startswith("-")  # a command, misspelt
         if not (known or two_words or first in ("-h", "--help")):
             args = [FORMER, *args]
@@ -185,7 +185,7 @@ def sweep(
 
 @app.command(FORMER, hidden=True)
 def former(
-    destination: Annotated[str, typer.Argument(metavar="", show_default=False, hidden=True)] = "status",
+    destination: Annotated[str, typer.Argument(metavar="NAME", show_default=False)] = "status",
     from_scratch: FromScratch = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Now `nurt deliver preview NAME`.")] = False,
     values: Annotated[bool, typer.Option("--values", help="With --dry-run: show values, too.")] = False,

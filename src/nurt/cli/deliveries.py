@@ -168,7 +168,8 @@ def preview(settings: Settings, name: str, rows_max: int, values: bool, as_json:
         )
         return
     page.print(f"{messages:,} messages wait; {len(writes):,} rows would be sent, {failed:,} could not be mapped")
-    print_table("", ("object", "", "rows>"), [(object_, op, rows) for (object_, op), rows in by_kind.items()])
+    if by_kind:
+        print_table("", ("object", "", "rows>"), [(object_, op, rows) for (object_, op), rows in by_kind.items()])
     _print_writes(writes[:rows_max], values)
 
 
