@@ -25,6 +25,8 @@ class _Deliveries(TyperGroup):
     """A group that still takes `nurt deliver NAME --option`, the way to write before it had commands of its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # a shell asks for completion
+            return super().parse_args(ctx, args)
         first, *more = args or [""]
         known = first in self.list_commands(ctx)
         two_words = not first.startswith("-") and bool(more) and not more[0].startswith("-")  # a command, misspelt
