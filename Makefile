@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup warm demo quick test services check lint format types imports layouts drawing lock up down clean
+.PHONY: help setup warm demo quick test services check lint format types imports dead layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -35,7 +35,7 @@ services: $(STAMP)
 test: warm services ## All tests; services that are not there are skipped at a desk and fail in CI
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: lint types imports ## What CI checks besides the tests
+check: lint types imports dead ## What CI checks besides the tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff check
@@ -53,6 +53,10 @@ imports: $(STAMP) # the link nurt/flows is followed by a copy: the linter does n
 
 drawing: $(STAMP) ## Draw docs/flow.svg again, out of the flows
 	@$(BIN)/python tools/draw_flow.py
+
+dead: $(STAMP) # code that nothing calls; packages that are imported and not declared, or the other way round
+	@$(BIN)/vulture
+	@$(BIN)/deptry src client/src tools
 
 layouts: $(STAMP) ## Add new columns of stored tables to schemas/state-v1.json
 	@$(BIN)/python tools/layouts.py

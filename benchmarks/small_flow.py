@@ -42,8 +42,8 @@ from nurt.model.keys import Keys
 from nurt.model.log import Offsets
 from nurt.model.raw import RawBatch
 from nurt.model.state_write import Change
-from nurt.ports import MessageLog
-from nurt.profiles.worker import Tick
+from nurt.model.tick import Tick
+from nurt.ports.log import MessageLog
 from nurt.runtime.routing import Routes
 from nurt.runtime.source import Reading, Topics
 

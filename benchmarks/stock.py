@@ -131,9 +131,9 @@ def delay(place: dict[str, str], seconds_s: float = 20.0) -> dict[str, float]:
     from redis import Redis
 
     from nurt.app.running import run_stock_here
-    from nurt.app.stock import stock_settings
     from nurt.columnar.ids import Ids
     from nurt.flows.stock import stock
+    from nurt.settings import stock_settings
 
     book = SchemaBook()
     first = next(stock_load(2000, book, skus=500, partitions=PARTITIONS, chunk_rows=2000))

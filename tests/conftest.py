@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 SERVICES = frozenset(
     {
         *("kafka", "kafka_server", "topic", "registry_url", "registry_server", "connect", "postgres", "mariadb"),
-        *("redis_server", "shared_redis", "start_redis", "redis_url"),
+        *("redis_server", "shared_redis", "start_redis", "redis_url", "spare_kafka", "registry_urls"),
     }
 )
 """Fixtures that start a server: whatever uses one is marked `services`."""

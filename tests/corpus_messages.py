@@ -96,7 +96,7 @@ topics:
 
 
 class Schemas:
-    """Schemas by id; implements the reading half of ports.SchemaRegistry."""
+    """Schemas by id; implements the reading half of ports.registry.SchemaRegistry."""
 
     def __init__(self, schemas: abc.Mapping[int, Any]) -> None:
         self.schemas = dict(schemas)

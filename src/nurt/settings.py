@@ -7,15 +7,17 @@ import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nurt.adapters.kafka.settings import KafkaSettings, Option, fill_in
+from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError
+from nurt_client.keys import stock_prefix
 
 SECRET_BYTES = 16
 SECRET_WAIT_S = 2.0
@@ -92,6 +94,11 @@ class Settings:
     stock: StockSettings = StockSettings()
     mappings: tuple[Path, ...] = ()
 
+    @property
+    def mapping_files(self) -> tuple[Path, ...]:
+        """The mapping files, in order."""
+        return (self.mapping, *self.mappings)
+
     def stock_kept(self) -> tuple[str, ...]:
         """Say which contracts of stock are kept in Redis because no topic takes them."""
         wanted = self.kafka is None if self.stock.kept is None else self.stock.kept
@@ -104,7 +111,7 @@ class Settings:
         Raises ConfigurationError when it has not 32 hex digits.
         """
         own = self.data / "secret"
-        text = _shared_secret(own) if self.secret is None else str(fill_in("secret", self.secret))
+        text = _shared_secret(own) if self.secret is None else str(fill_in("`secret`", self.secret))
         try:
             secret = bytes.fromhex(text)
         except ValueError:
@@ -112,6 +119,22 @@ class Settings:
         if len(secret) != SECRET_BYTES:
             raise ConfigurationError("reading `secret`: it is not 32 hex digits; make one with `openssl rand -hex 16`")
         return secret
+
+
+def stock_settings(settings: Settings) -> Settings:
+    """Derive the settings of the flow of stock: the same input, state of its own, none of the profiles' outputs."""
+    source = settings.kafka_input
+    return replace(
+        settings,
+        secret=settings.ids_secret().hex(),
+        prefix=stock_prefix(settings.prefix),
+        data=settings.data / "stock",
+        kafka_input=None if source is None else replace(source, group=f"{source.group}-stock"),
+        control_topic=f"{settings.control_topic}-stock",
+        topic=None,
+        duckdb=None,
+        parquet=None,
+    )
 
 
 def _shared_secret(path: Path) -> str:

@@ -6,7 +6,7 @@ prevails, what a held column holds and what a truncate takes is decided here, by
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import abc, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,11 @@ from nurt.mapping.load import Mapping
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, Truncated
 from nurt.translate.translator import Translator
-from tests.oracle.final_row import FinalRow, Position
-from tests.oracle.places import highest_after, is_old_news, is_truncated
+from tests.oracle.final_row import FinalRow
+from tests.oracle.newest_event import Newest, Place, newest
+from tests.oracle.places import is_truncated
 
 _PARENT = ("parent_kind", "parent_entity", "parent_key")
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where an event stands."""
-
-    source_epoch: int
-    position: Position
-    partition: int
-    offset: int
 
 
 @dataclass(slots=True)
@@ -51,8 +42,8 @@ def read_archive(folder: Path, mapping: Mapping, ids: Ids) -> Archive:
     """Read a whole archive."""
     log, translator = ArchiveLog([folder]), Translator(mapping, FolderRegistry(folder), ids)
     log.start(None)
-    held: dict[bytes, tuple[str, Placed, dict[str, Any]]] = {}
-    floors: dict[tuple[str, str, str], list[Placed]] = defaultdict(list)
+    held: dict[bytes, tuple[str, Newest]] = {}
+    floors: dict[tuple[str, str, str], list[Place]] = defaultdict(list)
     messages: dict[str, int] = defaultdict(int)
     while not log.exhausted():
         for batch in log.poll(20_000):
@@ -68,34 +59,30 @@ def read_archive(folder: Path, mapping: Mapping, ids: Ids) -> Archive:
                 floors[truncated.kind, truncated.system, truncated.entity].append(_floor(truncated))
     log.close()
     rows: dict[str, list[FinalRow]] = defaultdict(list)
-    for kind, place, event in held.values():
+    for kind, row in held.values():
+        place, event = row.place, row.columns
         taken = any(is_truncated(place, floor) for floor in floors[kind, event["system"], event["entity"]])
         if event["op"] != DELETE and not taken:
             rows[kind].append(_final(kind, place, event))
     return Archive(dict(rows), dict(messages))
 
 
-def _take(kind: str, event: dict[str, Any], held: dict[bytes, tuple[str, Placed, dict[str, Any]]]) -> None:
+def _take(kind: str, event: dict[str, Any], held: dict[bytes, tuple[str, Newest]]) -> None:
     position = (event["p0"], event["p1"], event["p2"], event["p3"])
-    place = Placed(event["source_epoch"], position, event["partition"], event["offset"])
+    place = Place(event["source_epoch"], position, event["partition"], event["offset"])
+    says_nothing_of = [name for bit, name in enumerate(ENTITIES[kind].fields) if event["held"] >> bit & 1]
+    says_nothing_of += _PARENT if event["held"] >> HELD_PARENT_BIT & 1 else ()
     before = held.get(event["row"])
-    if before is not None:
-        if is_old_news(place, before[1], before[2].get("highest")):
-            return
-        event["highest"] = highest_after(place, before[1], before[2].get("highest"))
-    for bit, name in enumerate(ENTITIES[kind].fields):
-        if event["held"] >> bit & 1:
-            event[name] = None if before is None else before[2][name]
-    if event["held"] >> HELD_PARENT_BIT & 1:
-        event |= {name: None if before is None else before[2][name] for name in _PARENT}
-    held[event["row"]] = (kind, place, event)
+    after = newest(before and before[1], place, event, says_nothing_of)
+    if after is not None:
+        held[event["row"]] = (kind, after)
 
 
-def _floor(truncated: Truncated) -> Placed:
-    return Placed(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
+def _floor(truncated: Truncated) -> Place:
+    return Place(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
 
 
-def _final(kind: str, place: Placed, event: dict[str, Any]) -> FinalRow:
+def _final(kind: str, place: Place, event: abc.Mapping[str, Any]) -> FinalRow:
     return FinalRow(
         kind=kind,
         row=event["row"],

@@ -10,7 +10,7 @@ from nurt.adapters.redis.store import RedisStore, claim, read_heads
 from nurt.model.fence import Head
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.services.stack.redis_server import RedisServer
 

@@ -12,7 +12,7 @@ from nurt.adapters.files.archive import ArchiveLog, ArchiveWriter
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.model.log import Committed
-from nurt.ports import MessageLog
+from nurt.ports.log import MessageLog
 
 OpenLog = Callable[[], MessageLog]
 TOPIC = "late-commits"
@@ -36,7 +36,7 @@ def topic(kafka: str, topic: Callable[..., str]) -> OpenLog:
     return lambda: KafkaLog(KafkaSettings(kafka), [name], "late-commits")
 
 
-@pytest.mark.parametrize("source", ["archive", "topic"])
+@pytest.mark.parametrize("source", ["archive", pytest.param("topic", marks=pytest.mark.services)])
 def test_only_the_newest_runs_commits_are_believed(source: str, request: pytest.FixtureRequest) -> None:
     open_log: OpenLog = request.getfixturevalue(source)
     overtaken, successor = open_log(), open_log()

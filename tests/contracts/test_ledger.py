@@ -9,8 +9,8 @@ import pytest
 
 from nurt.cli.commands.stock import REFUSED
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
-from nurt.stock.ledger import Ledger
 from nurt.stock.routes import compile_routes
+from nurt.testing.ledger import Ledger
 from nurt_client.ledger import LEDGER_SCRIPT, read_held
 from tests.services.stack.redis_server import RedisServer
 

@@ -387,7 +387,10 @@ def test_a_group_that_another_program_uses_is_refused(
     member.close()
 
 
-def test_brokers_that_never_answer_end_the_start_with_what_to_check(open_log: MakeLog) -> None:
+def test_brokers_that_never_answer_end_the_start_with_what_to_check(
+    open_log: MakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nurt.adapters.kafka.topics.REQUEST_TIMEOUT_S", 1.0)
     with pytest.raises(ConnectionFailed, match=r"reading from Kafka .* at 127\.0\.0\.1:1: no answer for \d+ s"):
         open_log(["any"], bootstrap="127.0.0.1:1", answer_max_s=1)
 

@@ -17,7 +17,7 @@ from nurt.adapters.analytics.duckdb import DuckdbSink
 from nurt.adapters.analytics.parquet import ParquetSink
 from nurt.contracts.profile_tables import TABLES
 from nurt.model.published import PublishedBatch
-from nurt.ports import ProfileSink
+from nurt.ports.sinks import ProfileSink
 from tests.contracts.published import Profile, batch, flat, id_of, profile, redirect, rich
 
 

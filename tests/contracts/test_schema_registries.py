@@ -13,12 +13,12 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.schema_registry import ConfluentRegistry
 from nurt.contracts import schemas
 from nurt.errors import ConfigurationError
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 Open = Callable[[], SchemaRegistry]
 
 
-@pytest.fixture(params=["folder", "confluent"])
+@pytest.fixture(params=["folder", pytest.param("confluent", marks=pytest.mark.services)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     if request.param == "folder":
         yield lambda: FolderRegistry(tmp_path)

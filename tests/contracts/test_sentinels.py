@@ -14,6 +14,7 @@ from nurt.adapters.redis.outage import patiently, walk
 from nurt.errors import ConfigurationError, ConnectionFailed
 from tests.services.stack.sentinels import Guarded, guarded, wait_until
 
+pytestmark = pytest.mark.services
 SERVERS, SENTINELS = "p@ss/word", "s?cret"
 
 

@@ -13,7 +13,7 @@ from nurt.errors import Fenced
 from nurt.model.fence import SEQUENCE_BITS, Head, owed_score
 from nurt.model.refusal import Reason, Refused
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 from tests.contracts.store_servers import OTHER_PLACES, PLACES, A, B, C, InMemory, OnServer, Server
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail
 from tests.services.stack.redis_server import KINDS, Kind, RedisServer, running_redis
@@ -34,7 +34,7 @@ def running() -> Iterator[Callable[[Kind], RedisServer]]:
         yield run
 
 
-@pytest.fixture(params=["memory", *KINDS])
+@pytest.fixture(params=["memory", *(pytest.param(kind, marks=pytest.mark.services) for kind in KINDS)])
 def server(request: pytest.FixtureRequest, running: Callable[[Kind], RedisServer]) -> Server:
     return InMemory() if request.param == "memory" else OnServer(running(request.param))
 

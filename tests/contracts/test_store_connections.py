@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.redis.layouts import agree
+from nurt.adapters.redis.outage import Patience
 from nurt.adapters.redis.store import RedisStore, claim, read_heads
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
 from nurt.model.fence import Head
@@ -209,8 +210,9 @@ def test_a_server_that_stays_away_is_named_after_a_while(start_redis: Callable[.
     server = start_redis("valkey")
     with server.client() as client:
         claim(client, 1, PLACES)
-    store = RedisStore(Redis.from_url(server.url, protocol=2, retry=None), KEYS, 1, PLACES)
-    store._wire._away_max_s = 0.5
+    away = Redis.from_url(server.url, protocol=2, retry=None)
+    store = RedisStore(away, KEYS, 1, PLACES)
+    store._wire._patience = Patience(away, away_max_s=0.5)
     store.write(Change(put={A: b"1"}))
     server.kill()
     with pytest.raises(ConnectionFailed, match="reaching Redis"):

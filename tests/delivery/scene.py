@@ -18,12 +18,12 @@ from nurt.delivery.diff import Rules
 from nurt.delivery.journal import Message
 from nurt.delivery.last_known import Marks
 from nurt.delivery.mapping import DestinationMapping, Reader
+from nurt.delivery.ports import Destination, WishReader
 from nurt.delivery.read.bodies import WIRE_BYTES
 from nurt.delivery.read.contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
 from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, Wishes
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.model.keys import Keys
-from nurt.ports import Destination, WishReader
 from tests.contracts.published import encode, id_of, profile
 
 SECRET = b"0123456789abcdef"

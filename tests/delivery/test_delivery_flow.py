@@ -15,10 +15,10 @@ from redis import Redis
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.profile_sink import KafkaProfileSink
 from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.redis.client import open_redis
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named
 from nurt.app.delivery_tools import Swept, preview, refusals_again, sweep
-from nurt.app.profiles import open_redis
 from nurt.contracts.schemas import PROFILE_KEY, PROFILE_VALUE, load
 from nurt.delivery.journal import Notes, Parked
 from nurt.delivery.order_links import NOT_THERE, WAITS_MAX
@@ -85,7 +85,7 @@ class State:
     """Profiles written into the state, as the profiles stage does."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = open_redis(settings)
+        self._client = open_redis(settings.redis_url)
         self._keys = Keys(settings.prefix, settings.shards)
 
     def publish(self, *told: tuple[int, int, str | None]) -> None:

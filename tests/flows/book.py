@@ -16,7 +16,7 @@ from nurt.model.entity_frame import FULL_SNAPSHOT, UPSERT
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
 from nurt.rows.sweeps import Sweep, Table
 from tests.oracle.agreement import differences

@@ -20,8 +20,9 @@ from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
+from nurt.profiles.from_rows import ProfileVoice
 from nurt.rows.counting import LACKING, NOT_OURS, counted_of
-from nurt.rows.stage import ProfileVoice, RowsStage
+from nurt.rows.stage import RowsStage
 from nurt.runtime.routing import Routes
 from nurt.testing.memory_store import Memory, MemoryStore
 from nurt.translate.translator import Translator

@@ -10,7 +10,7 @@ import pytest
 from nurt.model.entities import BY_CODE
 from nurt.model.entity_frame import DELETE
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.rows.layouts import ROW_TABLES
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong
 from tests.oracle.histories import History

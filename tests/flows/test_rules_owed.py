@@ -9,9 +9,10 @@ from nurt.control.launch import CHECKPOINTS_KEPT
 from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
+from nurt.model.tick import Tick
 from nurt.normalise.context import FoldContext
 from nurt.profiles.profiles_stage import encode_touch
-from nurt.profiles.worker import Tick, Worker
+from nurt.profiles.worker import Worker
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.flows.book import IDS, Book, Wrapped, new_engine, play, wrong, wrong_crashes
 from tests.oracle.deployment import Killed

@@ -11,7 +11,7 @@ from nurt.model.entities import BY_CODE
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
 from nurt.rows.child_tables import LEFT_PART, ORDER_SLOTS
 from nurt.rows.contributions import nothing_said

@@ -18,8 +18,10 @@ from nurt.columnar.ids import SECRET_BYTES, Ids
 from nurt.contracts import schemas
 from nurt.mapping.load import load_mapping
 from nurt.model.keys import Keys
-from nurt.profiles.worker import Chain, Tick, Worker
+from nurt.model.tick import Tick
+from nurt.profiles.worker import Worker
 from nurt.simulate.connector.targets import simulate_to_archive
+from nurt.testing.chain import Chain
 from nurt.translate.translator import Translator
 from tests.services.stack.redis_server import RedisServer
 

@@ -14,7 +14,7 @@ from nurt.contracts import schemas
 from nurt.flows.profiles import profiles
 from nurt.model.keys import Keys
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
 from nurt.rows import sweeping
 from nurt.rows.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record

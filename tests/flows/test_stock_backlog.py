@@ -9,7 +9,7 @@ from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT, StockPlan
 from nurt.model.stock_published import StockBatch
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.stock.routes import compile_routes
 from nurt.stock.stages.worker import StockWorker
 from tests.flows.test_stock_rules import Told, plan

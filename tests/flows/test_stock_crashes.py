@@ -14,7 +14,7 @@ import pytest
 from nurt.model.entities import ENTITIES
 from nurt.model.state_write import Change
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.rows import sweeping
 from nurt.rows.sweeps import Sweep, sweep_record
 from nurt.stock import atp as scales

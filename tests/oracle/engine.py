@@ -24,10 +24,11 @@ from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
 from nurt.model.published import PublishedBatch
 from nurt.model.stored_profile import KeptProfile
+from nurt.model.tick import Tick
 from nurt.normalise.context import FoldContext
 from nurt.normalise.identifiers import normalise_column
-from nurt.ports import Store
-from nurt.profiles.worker import Tick, Worker
+from nurt.ports.store import Store
+from nurt.profiles.worker import Worker
 from nurt.runtime.profile_steps import Steps
 from nurt.runtime.routing import Routes
 from nurt.testing.memory_store import Memory, MemoryStore

@@ -20,7 +20,8 @@ from nurt.control.launch import Deployment, begin_record, decide, run_number
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
-from nurt.profiles.worker import Tick, Worker
+from nurt.model.tick import Tick
+from nurt.profiles.worker import Worker
 from nurt.runtime import source
 from nurt.runtime.profile_steps import Steps
 from nurt.runtime.routing import Routes
@@ -36,7 +37,7 @@ EPOCHS_TO_DRAIN = 4
 
 
 class PushedLog:
-    """Gives the source what a harness pushes; implements ports.MessageLog. Its commits outlive a run."""
+    """Gives the source what a harness pushes; implements ports.log.MessageLog. Its commits outlive a run."""
 
     def __init__(self, commits: list[Committed]) -> None:
         self.commits = commits

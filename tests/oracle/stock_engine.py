@@ -11,10 +11,11 @@ from nurt.model.keys import Keys
 from nurt.model.stock_plan import StockPlan
 from nurt.model.stock_published import StockBatch
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.rows.sweeps import ordered_sweeps
+from nurt.runtime.stock_steps import StockSteps
 from nurt.stock.routes import compile_routes
-from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt.stock.stages.worker import StockWorker
 from tests.oracle.engine import Engine
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.stock_histories import BASE_MS, SYSTEMS

@@ -108,7 +108,7 @@ def kinds(inside: bool) -> tuple[st.SearchStrategy[str], ...]:
         *(call(name, x) for name in ("TRIM", "LTRIM", "RTRIM", "UPPER", "LOWER", "INITCAP", "REVERSE", "NORMALIZE")),
         *(call(name, x, small) for name in ("LEFT", "RIGHT", "SUBSTR", "LPAD")),
         call("SUBSTRING", x, small, st.sampled_from(["0", "2", "n"])),
-        call("REPLACE", x, st.sampled_from(["'a'", "'.'", "a"]), st.sampled_from(["''", "'$1'"])),
+        call("REPLACE", x, st.sampled_from(["'a'", "'.'", "UPPER('a')"]), st.sampled_from(["''", "'$1'"])),
         call("SPLIT_PART", x, st.just("','"), small),
         call("COALESCE", x, x, x),
         call("NULLIF", x, x),

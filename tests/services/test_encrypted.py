@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.schema_registry import ConfluentRegistry
 from nurt.adapters.kafka.settings import KafkaSettings
-from nurt.app.profiles import open_redis
+from nurt.adapters.redis.client import open_redis
 from nurt.app.running import run_here
 from nurt.errors import ConnectionFailed, NurtError
 from nurt.flows.profiles import profiles
@@ -91,8 +91,9 @@ def test_the_flow_runs_over_encrypted_kafka_and_redis(
 
 
 def test_a_wrong_password_of_kafka_is_said_without_it(
-    secure_kafka: KafkaServer, certificates: Certificates, tmp_path: Path
+    secure_kafka: KafkaServer, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("nurt.simulate.connector.targets.FLUSH_SECONDS_MAX", 5.0)
     options = {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-512",
@@ -129,4 +130,4 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     config = tmp_path / "nurt.yaml"
     config.write_text(f"mapping: m\nstate: {{url: '{secure_redis.partition('?')[0]}'}}\ninput: {{archives: [a]}}\n")
     with pytest.raises(Exception, match="certificate verify failed"):
-        open_redis(load_settings(config)).ping()
+        open_redis(load_settings(config).redis_url).ping()

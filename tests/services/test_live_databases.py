@@ -37,7 +37,7 @@ Whole = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FixedDay:
-    """A clock that stands still; implements ports.DayClock."""
+    """A clock that stands still; implements ports.clock.DayClock."""
 
     day: date
 

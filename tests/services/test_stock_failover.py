@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from nurt.app.drill import SECRET, Sale, settings_of
-from nurt.app.stock import close_reservations, stock_settings
+from nurt.app.stock import close_reservations
 from nurt.errors import ConnectionFailed, Fenced
+from nurt.settings import stock_settings
 from nurt_client import Held, Line
 from tests.services.shops import SHOPS, Shop
 from tests.services.stack.sentinels import Guarded, guarded, wait_until

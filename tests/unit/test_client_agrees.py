@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.app.stock import stock_settings
 from nurt.columnar import ids as kernel
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
-from nurt.settings import Settings
+from nurt.settings import Settings, stock_settings
 from nurt.stock.from_rows import sku_ids
 from nurt.stock.matching.match_keys import ledger_tokens
 from nurt_client import keys

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from nurt.mapping.sql.compile import FUNCTIONS, BadExpression, compile_expression
-from nurt.mapping.sql.evaluate import evaluate, wanted
+from nurt.mapping.sql.evaluate import evaluate, result_type, wanted
 from nurt.mapping.sql.syntax import checked
 
 ROWS = pl.DataFrame(
@@ -140,6 +140,7 @@ def test_a_constant_names_no_column(text: str) -> None:
         "CAST(a AS DATE FORMAT 'x')", "INTERVAL '1 fortnight' + t", "t + INTERVAL '1i'", "a LIKE 'x' ESCAPE '!'",
         "1e3", "CEIL(n, 2)", "n BETWEEN SYMMETRIC 1 AND 2", "EXTRACT(x FROM t)", '"*"', "a.*", "x.ABS(n)", "SELECT a",
         "a UNION SELECT n",
+        "REPLACE(a, s, '')",
     ],
 )  # fmt: skip
 def test_what_looks_beyond_one_row_or_is_no_expression_is_refused(text: str) -> None:
@@ -191,6 +192,11 @@ def test_all_rows_have_a_value_where_all_choose_alike() -> None:
     expression = compile_expression("NULLIF('', NULLIF('', a))")
     rows = pl.DataFrame({"a": ["x", "y", "z"]})
     assert evaluate(rows, [wanted("r", expression, pl.String())])[0]["r"].to_list() == [None] * 3
+
+
+def test_an_operator_that_no_value_of_a_type_has_is_known_before_any_row_comes() -> None:
+    assert result_type(compile_expression("n % 5").expr, ROWS.schema) == pl.Int64
+    assert result_type(compile_expression("CASE WHEN n = 1 THEN d % 5 END").expr, ROWS.schema) is None
 
 
 def test_a_mapping_of_columns_does_without_the_parser() -> None:

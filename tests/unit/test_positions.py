@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 
+from nurt.columnar.series import text_buffers
 from nurt.debezium import positions
 from nurt.debezium.positions import Family, Positions, family_of
-from nurt.state.packing import text_buffers
 
 
 @dataclass

@@ -16,15 +16,15 @@ from nurt.rows.layouts import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
 from nurt.rows.positions import Floor, at_or_before
 from nurt.rows.read_frames import Incoming, read_frames
 from nurt.state.table import OWNER
-from tests.chaos.naive_rows import Placed
 from tests.oracle.final_row import Position
-from tests.oracle.places import highest_after, is_old_news, is_truncated
+from tests.oracle.newest_event import Newest, Place, newest
+from tests.oracle.places import is_truncated
 
 KIND = "order_line"
 SKU_BIT = 0
 parts = st.sampled_from([None, 0, 1, 2])
 places = st.builds(
-    Placed,
+    Place,
     st.sampled_from([0, 0, 1]),
     st.tuples(parts, parts, st.just(0), parts),
     st.sampled_from([0, 1]),
@@ -70,28 +70,22 @@ def frame_of(some: list[Any]) -> pl.DataFrame:
 
 
 class Naive:
-    """One row, an event at a time."""
+    """One row, an event at a time, and every parent that it was at."""
 
     def __init__(self) -> None:
-        self.place: Placed | None = None
-        self.highest: Position | None = None
-        self.op: int | None = None
-        self.sku: str | None = None
-        self.parent: bytes | None = None
+        self.row: Newest | None = None
         self.been: set[bytes] = set()
 
-    def take(self, place: Placed, op: int, sku: str | None, parent: bytes | None, held: int) -> bool:
-        if self.place is not None:
-            if is_old_news(place, self.place, self.highest):
-                return False
-            self.highest = highest_after(place, self.place, self.highest)
-        if op == DELETE:
-            held, sku, parent = 0, None, None
-        self.place, self.op = place, op
-        self.sku = self.sku if held >> SKU_BIT & 1 else sku
-        self.parent = self.parent if held >> HELD_PARENT_BIT & 1 else parent
-        if self.parent is not None:
-            self.been.add(self.parent)
+    def take(self, place: Place, op: int, sku: str | None, parent: bytes | None, held: int) -> bool:
+        says_nothing_of = [name for name, bit in (("sku", SKU_BIT), ("parent", HELD_PARENT_BIT)) if held >> bit & 1]
+        gone = op == DELETE
+        says = {"op": op, "sku": None if gone else sku, "parent": None if gone else parent}
+        after = newest(self.row, place, says, () if gone else says_nothing_of)
+        if after is None:
+            return False
+        self.row = after
+        if after.columns["parent"] is not None:
+            self.been.add(after.columns["parent"])
         return True
 
 
@@ -120,22 +114,24 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
     for number, one in enumerate(naive):
         mine = state.filter(pl.col(OWNER) == number)
         rows = mine.filter(pl.col("part") == ROW).to_dicts()
-        assert len(rows) == (one.place is not None)
-        if one.place is None:
+        assert len(rows) == (one.row is not None)
+        if one.row is None:
             continue
         row = rows[0]
-        place = Placed(
+        place = Place(
             row["source_epoch"], (row["p0"], row["p1"], row["p2"], row["p3"]), row["partition"], row["offset"]
         )
         highest = (row["h0"], row["h1"], row["h2"], row["h3"])
-        assert highest == (one.highest or (None,) * 4)
-        assert (place, row["op"], row["sku"], row["parent"]) == (one.place, one.op, one.sku, one.parent)
+        assert highest == (one.row.highest or (None,) * 4)
+        assert (place, {name: row[name] for name in ("op", "sku", "parent")}) == (one.row.place, one.row.columns)
         left = mine.filter(pl.col("part") == LEFT)["parent"].to_list()
-        assert sorted(left) == sorted(one.been - {one.parent}), "every parent that it was at, once, but where it is"
+        assert sorted(left) == sorted(one.been - {one.row.columns["parent"]}), (
+            "every parent that it was at, once, but where it is"
+        )
 
 
 @given(st.lists(places, min_size=1, max_size=8), places)
-def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Placed], truncate: Placed) -> None:
+def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Place], truncate: Place) -> None:
     events = events_of([(0, place, UPSERT, None, None, 0) for place in some])
     floor = Floor(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
     assert at_or_before(events.rows, floor).tolist() == [is_truncated(place, truncate) for place in some]
@@ -155,7 +151,7 @@ def _fold(*batches: list[Any]) -> list[list[bool]]:
 
 
 def _event(position: Position, offset: int, sku: str, epoch: int = 1) -> Any:
-    return 0, Placed(epoch, position, 0, offset), UPSERT, sku, None, 0
+    return 0, Place(epoch, position, 0, offset), UPSERT, sku, None, 0
 
 
 def test_a_lone_redelivery_from_before_is_old_news_though_the_newest_event_has_no_position() -> None:
@@ -185,7 +181,7 @@ def test_a_row_that_keeps_what_nobody_knows_says_so() -> None:
         return None if folded.lacking is None else folded.lacking.tolist()
 
     def event(offset: int, op: int, keeps: int = 0) -> Any:
-        return 0, Placed(1, (1, offset, 0, 0), 0, offset), op, "A", None, keeps
+        return 0, Place(1, (1, offset, 0, 0), 0, offset), op, "A", None, keeps
 
     assert fold(event(1, UPSERT, held)) == [held], "the first that is heard of it"
     assert fold(event(1, UPSERT, held)) is None, "a replay has nothing new to say"

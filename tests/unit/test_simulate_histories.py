@@ -8,8 +8,8 @@ from dataclasses import replace
 from nurt.simulate.connector.columns import UNAVAILABLE
 from nurt.simulate.connector.messages import Message, batches_of
 from nurt.simulate.connector.schemas import SchemaBook
-from nurt.simulate.histories.history import History, arrivals, final_rows, messages, tables_of, topic_of
-from nurt.simulate.histories.random import Temper, random_history
+from nurt.testing.histories.history import History, arrivals, final_rows, messages, tables_of, topic_of
+from nurt.testing.histories.random import Temper, random_history
 from tests.replay import Reader, assert_same_rows, position, replay
 
 SEEDS = range(60)

@@ -18,7 +18,7 @@ from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
 from nurt.adapters.analytics.parquet import ParquetSink
 from nurt.contracts import profile_tables
 from nurt.errors import StateTooNew
-from nurt.ports import ProfileSink
+from nurt.ports.sinks import ProfileSink
 from tests.contracts.published import batch, rich
 from tests.contracts.test_stock_sinks import published
 

@@ -16,6 +16,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.app.delivery_config import (
     KINDS,
@@ -28,15 +29,15 @@ from nurt.app.delivery_config import (
     wishes_of,
 )
 from nurt.app.delivery_input import DeliveryInput
-from nurt.app.profiles import open_redis
 from nurt.app.running import cause_of
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.delivery.run.key_locks import Lanes, Stopping
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
-from nurt.ports import Destination, MessageLog
+from nurt.ports.log import MessageLog
 from nurt.runtime.deliver_source import DeliveryReading, DeliverySource, Share
 from nurt.runtime.deliver_steps import Delivered, Delivers
 from nurt.settings import Settings
@@ -51,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 def open_store(settings: Settings, name: str, part: int = 0) -> DeliveryStore:
     """Open a destination's memory, for looking at it or for a worker of a run."""
-    return DeliveryStore(open_redis(settings), Keys(settings.prefix, settings.shards), name, part)
+    return DeliveryStore(open_redis(settings.redis_url), Keys(settings.prefix, settings.shards), name, part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,6 @@ class Delivery:
         self._backfills: list[MessageLog] = []
         self._destination: Destination | None = None
         self._lock = threading.Lock()
-        self._totals: dict[int, int] = {}
         self._filled = 0
         self._tell_of_mapping(from_scratch)
         self.start = self._begin(from_scratch)

@@ -25,6 +25,7 @@ from nurt.delivery.diff import Rules
 from nurt.delivery.journal import Message
 from nurt.delivery.last_known import Marks
 from nurt.delivery.mapping import DestinationMapping, Reader
+from nurt.delivery.ports import Destination, TableSink, WishReader
 from nurt.delivery.read.bodies import WriterSchemas
 from nurt.delivery.read.contracts import CONTRACTS, ContractBodies, ContractWishes, MixedWishes, OwnSchemas, columns_of
 from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
@@ -35,7 +36,6 @@ from nurt.errors import ConfigurationError
 from nurt.mapping.yaml_lines import meant
 from nurt.model.delivery import PROFILES
 from nurt.model.raw import RawBatch
-from nurt.ports import Destination, TableSink, WishReader
 from nurt.settings import Settings
 
 KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {

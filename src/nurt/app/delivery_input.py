@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.delivery.kept_log import KeptLog
 from nurt.adapters.redis.delivery.state_log import StateLog
 from nurt.app.delivery_config import Input, inputs_of
-from nurt.app.profiles import open_redis, read_mapping
-from nurt.app.stock import stock_settings
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.read.logs_in_order import Gate, LogsInOrder
+from nurt.mapping.load import read_mapping
 from nurt.model.delivery import PROFILES
 from nurt.model.keys import Keys
-from nurt.ports import MessageLog
-from nurt.settings import Settings
+from nurt.ports.log import MessageLog
+from nurt.settings import Settings, stock_settings
 
 GROUP = "nurt-deliver"
 
@@ -71,14 +71,14 @@ class DeliveryInput:
         return KafkaLog(settings.kafka, names, group, worker=worker, workers=self._workers, stop_at_end=self._ends)
 
     def _state(self, worker: int) -> StateLog:
-        client, keys = open_redis(self._settings), self._keys(self._settings)
+        client, keys = open_redis(self._settings.redis_url), self._keys(self._settings)
         return StateLog(client, keys, self._group, worker=worker, workers=self._workers, stop_at_end=self._ends)
 
     def _kept(self, names: Sequence[str], worker: int) -> KeptLog:
         settings = self._settings
-        realms = {system.realm for system in read_mapping(settings).systems.values()}
+        realms = {system.realm for system in read_mapping(settings.mapping_files).systems.values()}
         return KeptLog(
-            open_redis(settings),
+            open_redis(settings.redis_url),
             self._keys(stock_settings(settings)),
             sorted(realms),
             names,

@@ -18,19 +18,22 @@ from typing import Any
 
 import polars as pl
 
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.store import RedisStore, claim
-from nurt.app.profiles import SystemClock, fold_context, open_redis, read_mapping
-from nurt.app.stock import open_shop, stock_settings
+from nurt.app.profiles import SystemClock, fold_context
+from nurt.app.stock import open_shop
 from nurt.columnar.ids import Ids
+from nurt.mapping.load import read_mapping
 from nurt.model.entity_frame import UPSERT, EntityFrame, Translated, entity_columns
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
-from nurt.profiles.worker import Tick
+from nurt.model.tick import Tick
 from nurt.runtime.routing import Routes
-from nurt.settings import Settings
+from nurt.runtime.stock_steps import StockSteps
+from nurt.settings import Settings, stock_settings
 from nurt.simulate.company.flash_sale import MAPPING, buyers, skus
 from nurt.stock.routes import compile_routes
-from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt.stock.stages.worker import StockWorker
 from nurt_client import Line, Stock
 
 EXPIRES_S = 2.0
@@ -103,17 +106,17 @@ class Sale:
 
     def __init__(self, settings: Settings) -> None:
         own = stock_settings(settings)
-        self.context = fold_context(read_mapping(own), Ids(own.ids_secret()))
+        self.context = fold_context(read_mapping(own.mapping_files), Ids(own.ids_secret()))
         self.ids = Ids(own.ids_secret())
         keys = Keys(own.prefix, own.shards)
         self.routes = Routes(own.shards, 1)
-        plan = read_mapping(own).stock
+        plan = read_mapping(own.mapping_files).stock
         assert plan is not None
         places = self.routes.places(0, ("default",), keys)
-        self.client: Any = open_redis(own)
+        self.client: Any = open_redis(own.redis_url)
         claim(self.client, 1, places)
         self.place = keys.realm_place("default")
-        store = RedisStore(open_redis(own), keys, 1, places)
+        store = RedisStore(open_redis(own.redis_url), keys, 1, places)
         self.steps = StockSteps(StockWorker(store, keys, self.context, compile_routes(plan)), self.routes, 0, 250)
         self.epoch = self.position = 0
         self.tick(True)

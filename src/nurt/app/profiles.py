@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -20,8 +19,7 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.control_log import KafkaRegister
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.profile_sink import KafkaProfileSink
-from nurt.adapters.kafka.settings import fill_in
-from nurt.adapters.redis.client import open_client
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import patiently
@@ -40,20 +38,23 @@ from nurt.control.launch import (
 )
 from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.control.source_records import check_halts, known_epochs
-from nurt.errors import ConfigurationError
 from nurt.inspect.profile_reader import read_profile
 from nurt.inspect.published_back import Published as PublishedProfiles
 from nurt.inspect.published_back import published_in_duckdb, published_on_topic
-from nurt.mapping.load import Mapping, join_mappings, load_mapping
+from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import PROFILE_KINDS
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.raw import RawBatch
 from nurt.model.stored_profile import KeptProfile
+from nurt.model.tick import Tick
 from nurt.model.units import Day, Millis, Now, day_of
 from nurt.normalise.context import FoldContext
-from nurt.ports import DayClock, MessageLog, ProfileSink, Register, SchemaRegistry
-from nurt.profiles.worker import Tick, Worker
+from nurt.ports.clock import DayClock
+from nurt.ports.log import MessageLog, Register
+from nurt.ports.registry import SchemaRegistry
+from nurt.ports.sinks import ProfileSink
+from nurt.profiles.worker import Worker
 from nurt.rows.counting import NOT_OURS, counted_of
 from nurt.rows.sweeps import ordered_sweeps
 from nurt.runtime.profile_steps import Parcel, Published, Stage, Steps, Translate
@@ -71,14 +72,14 @@ _logger = logging.getLogger(__name__)
 
 
 class SystemClock:
-    """The machine's clock, in UTC; implements ports.DayClock and ports.MomentClock."""
+    """The machine's clock, in UTC; implements ports.clock.DayClock and ports.clock.MomentClock."""
 
     def today(self) -> Day:
-        """See ports.DayClock."""
+        """See ports.clock.DayClock."""
         return day_of(self.now())
 
     def now(self) -> Millis:
-        """See ports.MomentClock."""
+        """See ports.clock.MomentClock."""
         return Millis(time.time_ns() // 1_000_000)
 
 
@@ -111,7 +112,7 @@ class Current:
         threads: int = 1,
     ) -> None:
         self.settings = settings
-        self.mapping = read_mapping(settings).narrowed(self.KINDS)
+        self.mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
         self.routes = Routes(settings.shards, settings.workers)
@@ -157,7 +158,7 @@ class Current:
         """
         translates: dict[int, Translate] = {}
         records = self.register().records()
-        with closing(open_redis(self.settings)) as client:
+        with closing(open_redis(self.settings.redis_url)) as client:
             held = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
         passed = counted_of(NOT_OURS, held)
 
@@ -201,7 +202,7 @@ class Current:
         with self._lock:
             if index not in self._steps:
                 places = self.routes.places(index, tuple(sorted(set(self._context.realm.values()))), self.keys)
-                store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
+                store = RedisStore(open_redis(self.settings.redis_url), self.keys, self._launched.run, places)
                 sweeps = ordered_sweeps(self.register().records())
                 worker = Worker(store, self.keys, self._context, load(PROFILE_VALUE), sweeps)
                 self._steps[index] = Steps(worker, self.routes, index, self.settings.linger_ms)
@@ -247,21 +248,6 @@ class Current:
             return list(self._files)
 
 
-def read_mapping(settings: Settings) -> Mapping:
-    """Read and check the mapping files."""
-    return join_mappings([_read_mapping(path) for path in (settings.mapping, *settings.mappings)])
-
-
-def _read_mapping(path: Path) -> Mapping:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as failed:
-        raise ConfigurationError(
-            f"reading mapping {path}: {failed.strerror}; correct `mapping` in the settings"
-        ) from None
-    return load_mapping(text, str(path))
-
-
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Take from a mapping what the folds need."""
     systems = mapping.systems.values()
@@ -275,11 +261,6 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
     )
-
-
-def open_redis(settings: Settings) -> Redis:
-    """Open a client that gives bytes."""
-    return open_client(str(fill_in("state.url", settings.redis_url)))
 
 
 def open_register(settings: Settings) -> Register:
@@ -324,14 +305,14 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     Waits while Redis is away for a moment. Raises Fenced when a later run holds the state, ConfigurationError when the
     state was written otherwise, ConnectionFailed when Redis does not answer.
     """
-    with closing(open_redis(settings)) as client, naming_failures(client):
+    with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
         patiently(client, client.ping, START_AWAY_MAX_S)
         return _launch(settings, client, rebuild)
 
 
 def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
     settings.data.mkdir(parents=True, exist_ok=True)
-    context = fold_context(read_mapping(settings), Ids(settings.ids_secret()))
+    context = fold_context(read_mapping(settings.mapping_files), Ids(settings.ids_secret()))
     realms = tuple(sorted(set(context.realm.values())))
     secret = fingerprint(settings.ids_secret())
     deployment = Deployment(settings.shards, secret, realms)

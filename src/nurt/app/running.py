@@ -28,12 +28,12 @@ from bytewax.run import cli_main
 
 from nurt.adapters.http_logs import silence_http_clients
 from nurt.app.profiles import Current, Launched, launch
-from nurt.app.stock import StockCurrent, close_reservations, launch_stock, stock_settings
+from nurt.app.stock import StockCurrent, close_reservations, launch_stock
 from nurt.control.launch import Decision
 from nurt.errors import Fenced, NurtError
 from nurt.runtime.failures import failures
 from nurt.runtime.process_memory import keep_memory_small
-from nurt.settings import Settings, load_settings
+from nurt.settings import Settings, load_settings, stock_settings
 
 KILL_AFTER_S = 10.0
 LAST_WORDS_S = 3.0

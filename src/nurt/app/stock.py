@@ -6,46 +6,31 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.delivery.stock_sink import KeptStockSink
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.store import RedisStore, read_heads
-from nurt.app.profiles import Current, Launched, SystemClock, fold_context, launch, open_redis, read_mapping
+from nurt.app.profiles import Current, Launched, SystemClock, fold_context, launch
 from nurt.errors import ConfigurationError, NurtError
+from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
-from nurt.ports import MomentClock, StockSink
+from nurt.ports.clock import MomentClock
+from nurt.ports.sinks import StockSink
 from nurt.rows.sweeps import ordered_sweeps
 from nurt.runtime.source import Topics
-from nurt.runtime.stock_steps import PublishedStock, StockStep
+from nurt.runtime.stock_steps import PublishedStock, StockStep, StockSteps
 from nurt.settings import Settings
 from nurt.stock.routes import compile_routes
-from nurt.stock.stages.worker import StockSteps, StockWorker
+from nurt.stock.stages.worker import StockWorker
 from nurt_client import Stock
-from nurt_client.keys import stock_prefix
 
 _logger = logging.getLogger(__name__)
-
-
-def stock_settings(settings: Settings) -> Settings:
-    """Derive the settings of the flow of stock: the same input, state of its own, none of the profiles' outputs."""
-    source = settings.kafka_input
-    return replace(
-        settings,
-        secret=settings.ids_secret().hex(),
-        prefix=stock_prefix(settings.prefix),
-        data=settings.data / "stock",
-        kafka_input=None if source is None else replace(source, group=f"{source.group}-stock"),
-        control_topic=f"{settings.control_topic}-stock",
-        topic=None,
-        duckdb=None,
-        parquet=None,
-    )
 
 
 def open_shop(settings: Settings, realm: str = "default") -> Stock:
@@ -56,13 +41,13 @@ def open_shop(settings: Settings, realm: str = "default") -> Stock:
 
     Raises ConfigurationError when the mapping has no such realm.
     """
-    realms = {system.realm for system in read_mapping(settings).systems.values()}
+    realms = {system.realm for system in read_mapping(settings.mapping_files).systems.values()}
     if realm not in realms:
         raise ConfigurationError(
             f"opening stock of realm {realm!r}: the mapping has no system of it (expected one of "
             f"{', '.join(sorted(realms))}); name one"
         )
-    return Stock(open_redis(settings), settings.ids_secret(), settings.prefix, realm)
+    return Stock(open_redis(settings.redis_url), settings.ids_secret(), settings.prefix, realm)
 
 
 def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
@@ -73,7 +58,7 @@ def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
     """
     launched = launch(settings, rebuild)
     if launched.decision.rewound or launched.decision.offsets is None:
-        with closing(open_redis(settings)) as client, naming_failures(client):
+        with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
             client.delete(*(place + b"o" for place in _realm_places(settings)))
     return launched
 
@@ -85,7 +70,7 @@ def close_reservations(settings: Settings, run: int) -> None:
     """
     places = _realm_places(settings)
     try:
-        with closing(open_redis(settings)) as client:
+        with closing(open_redis(settings.redis_url)) as client:
             if all(head is None or head.run <= run for head in read_heads(client, places).values()):
                 client.delete(*(place + b"o" for place in places))
                 _logger.warning("reservations are refused until the next run of stock has caught up")
@@ -96,7 +81,10 @@ def close_reservations(settings: Settings, run: int) -> None:
 
 def _realm_places(settings: Settings) -> list[bytes]:
     keys = Keys(settings.prefix, settings.shards)
-    return [keys.realm_place(realm) for realm in {one.realm for one in read_mapping(settings).systems.values()}]
+    return [
+        keys.realm_place(realm)
+        for realm in {one.realm for one in read_mapping(settings.mapping_files).systems.values()}
+    ]
 
 
 class StockCurrent(Current):
@@ -145,7 +133,7 @@ class StockCurrent(Current):
                 context = fold_context(self.mapping, self.ids)
                 realms = tuple(sorted(set(context.realm.values())))
                 places = self.routes.places(index, realms, self.keys)
-                store = RedisStore(open_redis(self.settings), self.keys, self._launched.run, places)
+                store = RedisStore(open_redis(self.settings.redis_url), self.keys, self._launched.run, places)
                 sweeps = ordered_sweeps(self.register().records())
                 worker = StockWorker(store, self.keys, context, self._plan, sweeps, self._kept_of(index))
                 self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
@@ -156,7 +144,7 @@ class StockCurrent(Current):
         with self._lock:
             names = self.settings.stock_kept()
             if names and index not in self._kept:
-                self._kept[index] = KeptStockSink(open_redis(self.settings), self.keys, names)
+                self._kept[index] = KeptStockSink(open_redis(self.settings.redis_url), self.keys, names)
             return self._kept.get(index)
 
     def _open_outputs(self, index: int) -> list[StockSink]:

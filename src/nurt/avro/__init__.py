@@ -9,7 +9,6 @@ What may come in: what is true of Avro for everybody. What Debezium puts into Av
 """
 
 from nurt.avro.compile import ColumnType
-from nurt.avro.decimals import decimal_to_amount
 from nurt.avro.errors import MEANINGS, Flaw
 from nurt.avro.reader import Joined, Reader, ReadFrame, compile_reader, join, list_paths
 from nurt.avro.writer import Writer, compile_writer
@@ -24,7 +23,6 @@ __all__ = [
     "Writer",
     "compile_reader",
     "compile_writer",
-    "decimal_to_amount",
     "join",
     "list_paths",
 ]

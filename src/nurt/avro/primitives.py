@@ -11,8 +11,6 @@ from nurt.columnar.memory import peek_half, poke_byte, poke_word
 from nurt.columnar.types import ID_TEXT_BYTES
 from nurt.columnar.varint import poke_zigzag
 
-DATE_BYTES_MAX = 32
-
 _NIBBLES, _ONES = np.uint64(0x000F000F000F000F), np.uint64(0x0101010101010101)
 _ZEROS, _SIXES = np.uint64(0x3030303030303030), np.uint64(0x0606060606060606)
 _LETTERS = np.uint64(ord("a") - ord("0") - 10)

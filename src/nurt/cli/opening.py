@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
 from nurt.adapters.redis.errors import naming_failures
-from nurt.app.profiles import fold_context, open_redis, read_mapping
-from nurt.app.stock import stock_settings
+from nurt.app.profiles import fold_context
 from nurt.cli.frame import FLOWS, refuse
 from nurt.columnar.ids import Ids
 from nurt.inspect.counters import Tally
 from nurt.inspect.profile_lookup import ReadModel
 from nurt.inspect.quarantine import Quarantine
+from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.rows.child_tables import GUEST
-from nurt.settings import Settings, load_settings
+from nurt.settings import Settings, load_settings, stock_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,12 @@ def opened_state(config: Path, flow: str = "profiles") -> Iterator[State]:
 @contextmanager
 def state_of(settings: Settings) -> Iterator[State]:
     """Open a deployment's state for reading."""
-    mapping = read_mapping(settings)
+    mapping = read_mapping(settings.mapping_files)
     context = fold_context(mapping, Ids(settings.ids_secret()))
     names = {GUEST, *(rule.mapping.name for rule in mapping.topics if rule.mapping.kind == "customer")}
     keys = Keys(settings.prefix, settings.shards)
     realms = tuple(sorted({*context.realm.values(), "default"}))
-    client = open_redis(settings)
+    client = open_redis(settings.redis_url)
     systems = dict.fromkeys(mapping.systems, frozenset(names))
     with naming_failures(client):
         yield State(

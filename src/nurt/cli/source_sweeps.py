@@ -7,23 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nurt.app.profiles import open_redis, open_register, read_mapping
-from nurt.app.stock import stock_settings
+from nurt.adapters.redis.client import open_redis
+from nurt.app.profiles import open_register
 from nurt.cli.frame import refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.inspect.row_scan import stored_rows
+from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Keys
 from nurt.rows.layouts import OP, PART, ROW, ROW_LAYOUTS
 from nurt.rows.sweeps import Sweep, Table, possible_sweeps
-from nurt.settings import Settings
+from nurt.settings import Settings, stock_settings
 
 
 def flows_of(settings: Settings) -> dict[str, Settings]:
     """Return every flow that reads this deployment's sources, each with a register of its own."""
     flows = {"profiles": settings}
-    if read_mapping(settings).stock is not None:
+    if read_mapping(settings.mapping_files).stock is not None:
         flows["stock"] = stock_settings(settings)
     return flows
 
@@ -51,7 +52,7 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
 
     Raises ConfigurationError when there is no such source, or several topics hold one table.
     """
-    mapping = read_mapping(settings)
+    mapping = read_mapping(settings.mapping_files)
     if flow == "stock":
         mapping = mapping.narrowed(STOCK_KINDS)
     if source is not None and source not in mapping.systems:
@@ -76,7 +77,7 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
 
 def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     """Count what a sweep would do to its table."""
-    client, table = open_redis(settings), sweep.table
+    client, table = open_redis(settings.redis_url), sweep.table
     layout = ROW_LAYOUTS[table.kind]
     go = stay = unreached = 0
     for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):

@@ -10,17 +10,18 @@ from typing import Any
 
 from rich.text import Text
 
+from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
-from nurt.app.profiles import SystemClock, fold_context, open_redis, read_mapping
-from nurt.app.stock import stock_settings
+from nurt.app.profiles import SystemClock, fold_context
 from nurt.cli.frame import page, print_json, print_table, refuse
 from nurt.cli.opening import deployment
 from nurt.columnar.ids import Ids
 from nurt.columnar.values import Values
+from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import cut_keys
 from nurt.model.units import Day, Micros, in_micros
-from nurt.settings import Settings
+from nurt.settings import Settings, stock_settings
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import KIT_PART, LEVEL, SHELVES, SUPPLY
 from nurt.stock.holds import BOOKING, HOLDS
@@ -47,14 +48,14 @@ def opened_stock(config: Path) -> Iterator[Opened]:
 @contextmanager
 def view_of(own: Settings) -> Iterator[Opened]:
     """Open a deployment's stock for looking at it: the view, the realms, and what names skus."""
-    mapping = read_mapping(own)
+    mapping = read_mapping(own.mapping_files)
     if mapping.stock is None:
         raise refuse(
             "looking at stock", "the mapping has no section `stock`", "docs/mapping.md, Stock, says what to write"
         )
     settings = stock_settings(own)
     ids = Ids(settings.ids_secret())
-    client: Any = open_redis(settings)
+    client: Any = open_redis(settings.redis_url)
     view = StockView(
         lambda blocks: [Values.of(client.mget(cut_keys(block)) if len(block) else []) for block in blocks],
         Keys(settings.prefix, settings.shards),

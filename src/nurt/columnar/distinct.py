@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
+from nurt.columnar.series import text_buffers
 from nurt.columnar.types import ID_BYTES, Int64s, Words
-from nurt.state.packing import text_buffers
 
 
 def words(ids: pl.Series) -> Words:

@@ -1,4 +1,4 @@
-"""Load, store and copy words at any alignment from compiled loops: what numba's indexing has no words for.
+"""Load, store, copy and compare bytes at any alignment from compiled loops: what numba's indexing has no words for.
 
 The caller has checked bounds. Loads reach up to 7 bytes behind what is asked for, so readable buffers carry
 `nurt.columnar.values.PADDING_BYTES` behind their last message.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -145,3 +146,28 @@ def copy_bytes(typingctx, to, source, size_bytes):  # type: ignore[no-untyped-de
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@numba.njit(nogil=True, cache=True)
+def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
+    """Order two texts at addresses by their bytes, the order of their characters: negative, 0 or positive."""
+    for i in range(min(a_size, b_size)):
+        one, other = peek_byte(a + i), peek_byte(b + i)
+        if one != other:
+            return one - other
+    return a_size - b_size
+
+
+@numba.njit(nogil=True, cache=True)
+def are_equal(a, b, size):  # type: ignore[no-untyped-def]
+    """Compare bytes at two addresses, eight at a time."""
+    i = 0
+    while i + 8 <= size:
+        if peek_word(a + i) != peek_word(b + i):
+            return False
+        i += 8
+    while i < size:
+        if peek_byte(a + i) != peek_byte(b + i):
+            return False
+        i += 1
+    return True

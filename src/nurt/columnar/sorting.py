@@ -9,8 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.columnar.memory import peek_byte
-from nurt.state.cells import compare_texts
+from nurt.columnar.memory import compare_texts, peek_byte
 
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
 WIDTH = 8

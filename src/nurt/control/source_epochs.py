@@ -187,10 +187,6 @@ def _changes(full: Bools, snapshot_now: bool) -> list[int]:
     return [int(row) for row in np.flatnonzero(np.diff(full.astype(np.int8), prepend=np.int8(snapshot_now)))]
 
 
-_SURVEYED = 7
-_NO_SERVERS = np.zeros(0, dtype=np.int64)
-
-
 @numba.njit(nogil=True, cache=True)
 def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-untyped-def]
     """Count by partition: rows, the first one's offset, rows of full snapshots."""
@@ -200,24 +196,3 @@ def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-un
             survey[partition, 1] = offsets[row]
         survey[partition, 0] += 1
         survey[partition, 2] += snapshot[row] == FULL_SNAPSHOT
-
-
-@numba.njit(nogil=True, cache=True)
-def _survey_positions(partitions, snapshot, parts, known, servers, survey):  # type: ignore[no-untyped-def]
-    """Say by partition of known rows: how many, of full snapshots, lowest and highest part, how far one lies behind an
-    earlier one, the server and whether there are several."""
-    for row in range(len(partitions)):
-        if not known[row]:
-            continue
-        partition, part = partitions[row], parts[row]
-        found = survey[partition]
-        if found[0] == 0 or part < found[2]:
-            found[2] = part
-        if found[0] == 0 or part > found[3]:
-            found[3] = part
-        found[4] = max(found[4], found[3] - part)
-        found[0] += 1
-        found[1] += snapshot[row] == FULL_SNAPSHOT
-        if len(servers) and servers[row] != 0:
-            found[6] |= found[5] != 0 and found[5] != servers[row]
-            found[5] = servers[row]

@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from nurt.columnar.memory import load_byte
+from nurt.columnar.series import text_buffers
 from nurt.columnar.types import Bools, Words
-from nurt.state.packing import text_buffers
 
 DIGITS_MAX = 38
 VARIABLE_SCALE = 18

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from nurt.columnar.memory import load_byte
+from nurt.columnar.series import text_series
 from nurt.columnar.types import Bools, Bytes, Int64s
-from nurt.state.packing import text_series
 
 POSITION_COLUMNS = ("p0", "p1", "p2", "p3")
 

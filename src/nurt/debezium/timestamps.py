@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from nurt.columnar.memory import load_byte
+from nurt.columnar.series import text_buffers
 from nurt.columnar.types import Bools, Bytes, Int64s
-from nurt.state.packing import text_buffers
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US

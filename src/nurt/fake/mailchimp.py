@@ -24,7 +24,6 @@ class FakeMailchimp(Fake):
         super().__init__(seed)
         self.members: dict[str, dict[str, Any]] = {}
         self.forgotten: set[str] = set()
-        self.resubscribed = 0
         self._key = api_key
 
     def too_many(self) -> Told:

@@ -18,7 +18,7 @@ from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions
 from nurt.avro import Reader, compile_reader
 from nurt.contracts import schemas
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 Published = dict[bytes, tuple[int, str] | None]
 """Profile id -> (revision, realm), or None: it was erased."""

@@ -1,6 +1,6 @@
 """Read a mapping: what the tables of the source systems mean.
 
-The text comes in and checked values come out; reading the file is the caller's. docs/mapping.md is the manual.
+docs/mapping.md is the manual.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Of
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from nurt.errors import ConfigurationError
@@ -19,9 +20,34 @@ from nurt.mapping.words import CHOSEN_FIELDS, DEFAULT_RULES, FILE_WORDS
 from nurt.mapping.yaml_lines import Complaints, compose, section
 from nurt.model.stock_plan import StockPlan
 
-__all__ = ["Expression", "Mapping", "Parent", "Reference", "System", "TopicMapping", "join_mappings", "load_mapping"]
+__all__ = [
+    "Expression",
+    "Mapping",
+    "Parent",
+    "Reference",
+    "System",
+    "TopicMapping",
+    "join_mappings",
+    "load_mapping",
+    "read_mapping",
+]
 
 T = TypeVar("T")
+
+
+def read_mapping(files: Sequence[Path]) -> Mapping:
+    """Read and check the mapping files."""
+    return join_mappings([_read_mapping(path) for path in files])
+
+
+def _read_mapping(path: Path) -> Mapping:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as failed:
+        raise ConfigurationError(
+            f"reading mapping {path}: {failed.strerror}; correct `mapping` in the settings"
+        ) from None
+    return load_mapping(text, str(path))
 
 
 def load_mapping(text: str, file_name: str) -> Mapping:

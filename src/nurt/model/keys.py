@@ -135,11 +135,6 @@ class Keys:
         return self.prefix + b":" + name.encode()
 
 
-def shard_of(one: bytes, shards: int) -> int:
-    """Say in which shard an id lies."""
-    return one[0] % shards
-
-
 def realm_worker(realm: str, workers: int) -> int:
     """Say which worker owns a realm; the same in every process."""
     return int.from_bytes(blake2b(realm.encode(), digest_size=4).digest()) % workers

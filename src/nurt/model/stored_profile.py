@@ -48,10 +48,6 @@ class KeptProfile:
         state, version = byte & ((1 << STATE_BITS) - 1), (byte >> STATE_BITS) + 1
         return KeptProfile(revision, due, state, value[HEAD_BYTES:], version)
 
-    def says(self, content: bytes) -> bool:
-        """Say whether its body is this content (a body with revision 0) at its own revision."""
-        return self.body == with_revision(content, self.revision)
-
 
 def state_byte(state: int, version: int) -> int:
     """Write the state byte: of version 1, and of an erased profile, it is the state alone."""

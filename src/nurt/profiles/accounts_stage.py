@@ -9,7 +9,7 @@ from nurt.columnar.types import Words
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.accounts import AccountsFolded, fold_accounts, newest_shares
 from nurt.profiles.identity.resolve import Touched
 from nurt.rows.contributions import Said

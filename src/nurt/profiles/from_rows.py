@@ -23,6 +23,7 @@ from nurt.rows.contributions import (
     Contributions,
     Said,
     join_contributions,
+    join_said,
     no_contributions,
     no_ids,
     no_texts,
@@ -324,3 +325,22 @@ def _only(
     to_orders: Contributions | None = None, slots: Contributions | None = None, shares: Contributions | None = None
 ) -> Said:
     return Said(to_orders or _NOTHING, slots or _NOTHING, shares or _NOTHING)
+
+
+class ProfileVoice:
+    """Says rows to orders and accounts."""
+
+    def __init__(self, context: FoldContext) -> None:
+        self._context = context
+
+    def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """See Voice."""
+        return frame
+
+    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> Said:
+        """See Voice."""
+        return said_by_rows(kind, folded, ids, stamp, self._context)
+
+    def join(self, many: list[Said]) -> Said:
+        """See Voice."""
+        return join_said(many)

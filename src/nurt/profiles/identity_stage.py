@@ -18,7 +18,7 @@ from nurt.model.fence import owed_score
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.identity.memberships import Own, read_own
 from nurt.profiles.identity.resolve import (
     COMPONENTS,

@@ -6,7 +6,7 @@ from nurt.columnar.distinct import distinct
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.orders import fold_orders
 from nurt.rows.contributions import Contributions, Said, nothing_said
 

@@ -21,7 +21,7 @@ from nurt.model.state_write import Change
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.golden_record.check_schema import check_schema
 from nurt.profiles.golden_record.compare import Bodies, Compared, compare_kept
 from nurt.profiles.golden_record.write import Profiles, write_redirects

@@ -12,14 +12,13 @@ import numba
 import numpy as np
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
-from nurt.columnar.memory import copy_bytes, peek_byte, peek_word
+from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, peek_word
 from nurt.columnar.types import Bools, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.errors import StateTooNew
 from nurt.profiles.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
 from nurt.rows.child_tables import STAMP
 from nurt.rows.contributions import Contributions
-from nurt.state.cells import are_equal
 from nurt.state.table import VERSION
 
 _FEW = 8

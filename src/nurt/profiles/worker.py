@@ -3,55 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 from nurt.control.reconcile import STRAYS, decode_strays
 from nurt.limits import DUE_PROFILES_MAX
-from nurt.model.entity_frame import Translated
 from nurt.model.fence import owed_score
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
 from nurt.model.state_write import Change
-from nurt.model.units import Day, Now
+from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.profiles.accounts_stage import AccountsStage
-from nurt.profiles.identity.resolve import Touched
+from nurt.profiles.from_rows import ProfileVoice
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import ProfilesStage, Touch, decode_touch, encode_touch
 from nurt.rows.contributions import Said, join_said
-from nurt.rows.stage import ProfileVoice, RowsStage
 from nurt.rows.sweeps import Sweep
-
-OWED_MAX = 10_000
-"""How many touches of an earlier run one write owes again."""
+from nurt.rows.worker import RowsWorker
 
 
-@dataclass(frozen=True, slots=True)
-class Tick(Generic[Now]):
-    """The first item of an epoch, for every stage of every worker.
-
-    Attributes:
-        epoch: that begins now; all before it are done.
-        as_of: what the flow calls now.
-        horizon: owed_score below which nothing can be rewound to.
-        caught_up: nothing waits to be read.
-        near: hardly anything waits to be read by the part that says so.
-        part, parts: which part of the input says so, and of how many.
-    """
-
-    epoch: int
-    as_of: Now
-    horizon: int
-    caught_up: bool = False
-    near: bool = False
-    part: int = 0
-    parts: int = 1
-
-
-class Worker:
+class Worker(RowsWorker[Said, Day]):
     """Five stages over one store; each is called with what the stage before said."""
 
     def __init__(
@@ -62,53 +35,16 @@ class Worker:
         schema: Mapping[str, Any],
         sweeps: Sequence[Sweep] = (),
     ) -> None:
-        self.store = store
-        self.keys = keys
-        self.epoch = 0
-        self.as_of = Day(0)
-        self.rows = RowsStage(store, keys, ProfileVoice(context), sweeps)
+        super().__init__(store, keys, ProfileVoice(context), sweeps, Day)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)
         self.profiles = ProfilesStage(store, keys, context, schema, lambda: self.epoch, lambda: self.as_of)
-        self._resumed = False
         self._knows_strays = False
-        self._knows_day = False
-
-    def begin_epoch(self, tick: Tick[Day]) -> bool:
-        """Lift the heads: from now on they vouch for all epochs before this one. False: it has begun already.
-
-        Nothing owed is forgotten before it is owed by this run: a run that died at its start has not said it.
-        """
-        if tick.epoch <= self.epoch:
-            return False
-        self.epoch = tick.epoch
-        self.store.lift(tick.epoch, tick.horizon if self._resumed else 0)
-        self._advance_day(tick.as_of)
-        return True
-
-    def _advance_day(self, today: Day) -> None:
-        """Let the day come; it never goes back, not even when a run's clock is behind that of the run before."""
-        names = [self.keys.day_of(place) for place in self.store.places]
-        if not self._knows_day:
-            self._knows_day = True
-            told = [int(value) for value in self.store.read(names) if value is not None]
-            self.as_of = Day(max(told, default=0))
-        if today > self.as_of:
-            self.as_of = today
-            self.store.write(Change(put=dict.fromkeys(names, str(today).encode())))
 
     def owed_touches(self) -> list[Touch]:
         """Return, once a run, what earlier runs owed; it is owed again, by this epoch."""
-        if self._resumed:
-            return []
-        self._resumed = True
-        owed = {place: members for place, members in self.store.owed().items() if members}
-        score = owed_score(self.store.run, self.epoch)
-        for place, members in owed.items():
-            for at in range(0, len(members), OWED_MAX):
-                self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
-        return [decode_touch(member) for members in owed.values() for member in members]
+        return [decode_touch(member) for member in self.owe_again() or ()]
 
     def owe(self, touches: Sequence[Touch]) -> None:
         """Store touches that wait to be published, so that the next run makes them if this one does not."""
@@ -137,36 +73,6 @@ class Worker:
         """Recompute some of the profiles that the clock changed; the others wait for the next tick."""
         due = [decode_touch(member) for member in self.store.due(self.as_of, DUE_PROFILES_MAX)]
         return self.profiles.materialise(due, owed=True)
-
-
-class Chain:
-    """All stages of a single worker, one after another: the flow without Bytewax."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-
-    def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
-        """Carry a micro-batch from translated messages to profiles."""
-        worker = self.worker
-        said = worker.rows.fold(batches)
-        touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
-        return worker.profiles.materialise(touches)
-
-    def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
-        """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
-        worker = self.worker
-        worker.begin_epoch(tick)
-        out = list(worker.profiles.materialise_owed(dict.fromkeys(worker.owed_touches())))
-        while len(batch := worker.due_profiles()):
-            out.append(batch)
-        return out
-
-    def _touch(self, touched: dict[str, list[Touched]]) -> list[Touch]:
-        return [
-            (realm, profile)
-            for realm, accounts in touched.items()
-            for profile in self.worker.identity.resolve(realm, accounts)
-        ]
 
 
 def merged(rows: Said, orders: Said) -> Said:

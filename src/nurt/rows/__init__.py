@@ -4,6 +4,7 @@
 and `child_tables` say how rows and their contributions lie in the store. `contributions` are what flows to parents
 (`write_contributions` packs them, `child_slots` keeps the newest of each child there). `sweeps` and `sweeping` delete
 rows that vanished silently; `counting` counts where messages end; `missing_values` names what a source did not send.
+`worker` is what every flow's worker is: rows, epochs, the clock, and what earlier runs owed.
 
 What may come in: what is true of a row whatever it means to profiles or stock.
 """

@@ -12,13 +12,12 @@ import numba
 import numpy as np
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
-from nurt.columnar.memory import copy_bytes
+from nurt.columnar.memory import are_equal, copy_bytes
 from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import get_unsigned
 from nurt.errors import StateTooNew
 from nurt.rows.contributions import Contributions
-from nurt.state.cells import are_equal
 from nurt.state.table import VERSION, Table
 
 SLOT_COLUMNS = ("part", "child", "stamp")

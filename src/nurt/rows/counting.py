@@ -11,7 +11,7 @@ from nurt.control.counted_offsets import Marks, Place
 from nurt.model.entity_frame import Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted apart; all but rows in the first shard alone."""

@@ -20,10 +20,7 @@ from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import Change
-from nurt.normalise.context import FoldContext
-from nurt.ports import Store
-from nurt.profiles.from_rows import said_by_rows
-from nurt.rows.contributions import Said, join_said
+from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
 from nurt.rows.layouts import OFFSET, PART, PARTITION, ROW, ROW_LAYOUTS
@@ -55,25 +52,6 @@ class Voice(Protocol[T]):
     def join(self, many: list[T]) -> T:
         """Put what was said one after another."""
         ...
-
-
-class ProfileVoice:
-    """Says rows to orders and accounts."""
-
-    def __init__(self, context: FoldContext) -> None:
-        self._context = context
-
-    def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """See Voice."""
-        return frame
-
-    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> Said:
-        """See Voice."""
-        return said_by_rows(kind, folded, ids, stamp, self._context)
-
-    def join(self, many: list[Said]) -> Said:
-        """See Voice."""
-        return join_said(many)
 
 
 class RowsStage(Generic[T]):

@@ -12,7 +12,7 @@ from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.rows.counting import counted_of, mark_of
 from nurt.rows.layouts import PART, ROW, ROW_LAYOUTS
 from nurt.rows.read_frames import Incoming, deletes_of

@@ -16,7 +16,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
-from nurt.ports import MessageLog
+from nurt.ports.log import MessageLog
 
 IDLE = timedelta(milliseconds=5)
 LEFT = timedelta(milliseconds=100)

@@ -2,7 +2,7 @@
 
 Hot path with several processes. Importing this module decides how every frame is pickled. Polars' own pickling keeps
 the interpreter's lock while it waits for its thread pool; a pool thread that lets go of a buffer of ours (see
-`state.table.text_series`) waits for that lock: both wait for ever. Writing IPC gives the lock away meanwhile.
+`columnar.series.text_series`) waits for that lock: both wait for ever. Writing IPC gives the lock away meanwhile.
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ from nurt.control.source_records import epoch_record, halted_by, halted_record, 
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
+from nurt.model.tick import Tick
 from nurt.model.units import Day
-from nurt.ports import ProfileSink, Register
+from nurt.ports.log import Register
+from nurt.ports.sinks import ProfileSink
 from nurt.profiles.identity.resolve import Touched
 from nurt.profiles.profiles_stage import Touch
-from nurt.profiles.worker import Tick, Worker
+from nurt.profiles.worker import Worker
 from nurt.rows.contributions import Said, join_said
 from nurt.runtime import pickling as _crossing  # noqa: F401 - how frames are pickled
 from nurt.runtime.failures import failures

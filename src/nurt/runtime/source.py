@@ -20,9 +20,9 @@ from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
 from nurt.model.fence import owed_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
+from nurt.model.tick import Tick
 from nurt.model.units import Now
-from nurt.ports import MessageLog, Register
-from nurt.profiles.worker import Tick
+from nurt.ports.log import MessageLog, Register
 from nurt.runtime.failures import failures
 
 IDLE = timedelta(milliseconds=5)

@@ -2,7 +2,7 @@
 
 Hot path. Nothing is copied but numbers and addresses, into cells that the next parent's rows overwrite, so they stay in
 the processor's cache. Texts are known by address, for an array that is passed to a function is counted each time. The
-caller keeps them alive. The encoding is that of `tables.py`.
+caller keeps them alive. The encoding is that of `table.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.columnar.memory import peek_byte, peek_word
+from nurt.columnar.memory import peek_byte
 from nurt.columnar.varint import from_zigzag, peek_unsigned
 from nurt.errors import StateTooNew
 from nurt.state.table import Table
@@ -81,28 +81,3 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
 def has(cells, row, columns, column):  # type: ignore[no-untyped-def]
     """Say whether a row has a column."""
     return (cells[row, 2 * columns] >> column) & 1 != 0
-
-
-@numba.njit(nogil=True, cache=True)
-def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
-    """Order two texts at addresses by their bytes, the order of their characters: negative, 0 or positive."""
-    for i in range(min(a_size, b_size)):
-        one, other = peek_byte(a + i), peek_byte(b + i)
-        if one != other:
-            return one - other
-    return a_size - b_size
-
-
-@numba.njit(nogil=True, cache=True)
-def are_equal(a, b, size):  # type: ignore[no-untyped-def]
-    """Compare bytes at two addresses, eight at a time."""
-    i = 0
-    while i + 8 <= size:
-        if peek_word(a + i) != peek_word(b + i):
-            return False
-        i += 8
-    while i < size:
-        if peek_byte(a + i) != peek_byte(b + i):
-            return False
-        i += 1
-    return True

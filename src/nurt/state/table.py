@@ -15,12 +15,13 @@ from types import MappingProxyType
 import numpy as np
 import polars as pl
 
+from nurt.columnar.series import text_buffers, text_series
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
 from nurt.state import layouts
-from nurt.state.packing import locate, measure, pack, text_buffers, text_series, unpack
+from nurt.state.packing import locate, measure, pack, unpack
 
 VERSION = 1
 _TYPES: Mapping[str, pl.DataType] = {
@@ -126,12 +127,6 @@ class Table:
         if frame.height == 0:
             return [None] * owners
         return self.pack_raw(self.raw(frame), owners)
-
-    def pack_rows(self, frame: pl.DataFrame) -> pl.Series:
-        """Pack each row by itself, without a version: what `join_rows` makes values of. Returns Binary."""
-        raw = self.raw(frame.with_columns(pl.lit(0, pl.Int64).alias(OWNER)) if OWNER not in frame.columns else frame)
-        body, ends = self._packed(raw, len(raw.owner), by_row=True)
-        return text_series("slot", ends, body, np.ones(len(raw.owner), dtype=np.bool_), pl.Binary())
 
     def raw(self, frame: pl.DataFrame) -> Raw:
         """Turn a frame into arrays; columns that it lacks are absent from every row."""

@@ -44,7 +44,6 @@ DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"]
 SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
 
 _HEADERS = ("order", "document", "shipment")
-_LINES = ("order_line", "document_line", "shipment_line")
 _SHELVES = ("stock_level", "supply", "kit_part")
 _PIECES = ("quantity", "cancelled_quantity", "returned_quantity", "reserved_quantity", "received_quantity")
 

@@ -14,7 +14,7 @@ from nurt.model.fence import Head, stamp
 from nurt.model.refusal import Refused
 from nurt.model.state_write import Change, cut_keys
 from nurt.model.units import NO_TIME, Day, Millis
-from nurt.stock.ledger import Ledger
+from nurt.testing.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Memory:
 
 
 class MemoryStore:
-    """Implements ports.Store over a Memory."""
+    """Implements ports.store.Store over a Memory."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class MemoryStore:
         self._head = Head(run, 0, 0)
 
     def next_stamp(self) -> int:
-        """See ports.Store."""
+        """See ports.store.Store."""
         return stamp(self.run, self._head.sequence + 1)
 
     def _check(self) -> None:
@@ -97,20 +97,20 @@ class MemoryStore:
                 )
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         self.round_trips += 1
         self._check()
         return [self._memory.values.get(key) for key in keys]
 
     def load(self, keys: Sequence[KeyRows]) -> list[Values]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         self.round_trips += 1
         self._check()
         held = self._memory.values
         return [Values.of([held.get(key) for key in cut_keys(block)]) for block in keys]
 
     def write(self, change: Change) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         self.round_trips += 1
         self._before_write()
         self._check()
@@ -143,7 +143,7 @@ class MemoryStore:
         self._after_write()
 
     def settle(self) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
 
     def _put_heads(self, head: Head) -> None:
         self._head = head
@@ -151,7 +151,7 @@ class MemoryStore:
             self._memory.heads[place] = head
 
     def lift(self, epoch: int, horizon: int) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         self.round_trips += 1
         self._before_write()
         self._check()
@@ -163,11 +163,11 @@ class MemoryStore:
         self._after_write()
 
     def owed(self) -> dict[bytes, list[bytes]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         return {place: sorted(self._memory.owed.get(place, {})) for place in self.places}
 
     def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         found = [
             (when, member)
             for place in self.places
@@ -177,15 +177,15 @@ class MemoryStore:
         return [member for _, member in sorted(found)[:rows_max]]
 
     def floors(self) -> dict[bytes, bytes]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         return {table: floor for place in self.places for table, floor in self._memory.floors.get(place, {}).items()}
 
     def counted(self) -> dict[bytes, dict[str, int]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         return {place: dict(self._memory.counted.get(place, {})) for place in self.places}
 
     def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         for one in self.places if place is None else [place]:
             start = one + kind
             ids = [key[len(start) :] for key in list(self._memory.values) if key.startswith(start)]
@@ -193,4 +193,4 @@ class MemoryStore:
                 yield ids
 
     def close(self) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""

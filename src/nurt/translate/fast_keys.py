@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
+from nurt.columnar.series import text_buffers
 from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Words
-from nurt.state.packing import text_buffers
 from nurt.translate.fast_columns import bitmap_of, number_views, text_array
 
 _SEPARATOR = 31  # U+001F, as `mapping_plan.KEY_SEPARATOR`

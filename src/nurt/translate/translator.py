@@ -24,7 +24,7 @@ from nurt.mapping.load import Mapping, TopicMapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 from nurt.model.refusal import Reason
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.translate.topic import TableTranslation
 
 

@@ -21,10 +21,10 @@ from nurt.adapters.analytics.delta import DeltaSink
 from nurt.adapters.analytics.iceberg import IcebergSink
 from nurt.adapters.analytics.postgres import PostgresSink
 from nurt.delivery.journal import Message
+from nurt.delivery.ports import TableSink
 from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.model.delivery import PROFILES
-from nurt.ports import TableSink
 from tests.contracts.published import encode, id_of, profile, rich
 from tests.contracts.published_stock import rich_figure, rich_order, written
 from tests.delivery.scene import mapping_of

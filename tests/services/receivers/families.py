@@ -17,6 +17,7 @@ from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.mailchimp import FakeMailchimp
@@ -24,7 +25,6 @@ from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake
 from nurt.fake.webhook import FakeWebhook
-from nurt.ports import Destination
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 Fields = dict[str, Any]

@@ -14,14 +14,16 @@ from nurt.model.delivery import Op
 from tests.delivery.chaos import history, hurry, live_through
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
 
-FASTER = 60.0
-"""On the clock of these deliveries a second of the wall is a minute."""
+FASTER = 120.0
+"""On the clock of these deliveries a second of the wall is two minutes."""
 
 OUTAGE_S = 300.0
 
+SEEDS = {"webhook": 9}
+"""The plainest receiver stands for the machinery that all share."""
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("name", RECEIVERS)
+
+@pytest.mark.parametrize(("name", "seed"), [(name, seed) for name in RECEIVERS for seed in range(SEEDS.get(name, 2))])
 def test_faults_and_kills_leave_no_row_wrong(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, seed: int
 ) -> None:
@@ -63,19 +65,6 @@ def test_an_outage_of_minutes_costs_few_calls_and_no_row(redis_url: str, name: s
             assert scene.store().counts().get("parked_times", 0) == 0, "nothing is set aside because all fail"
         live_through(scene, fake, messages[40:], random, pace=Pace(FASTER))
         expect(name, scene, fake)
-
-
-@pytest.mark.timeout(240)
-def test_an_outage_of_a_minute_on_the_wall_clock_costs_few_calls_and_no_row(redis_url: str) -> None:
-    random = Random(6)
-    with running(RECEIVERS["webhook"].fake(6)) as fake:
-        scene = scene_at("webhook", fake, redis_url)
-        _down_for(fake, 60.0)
-        began = time.monotonic()
-        live_through(scene, fake, history(scene, random, 30, 60), random, batch=60)
-        assert time.monotonic() - began > 55
-        assert scene.store().counts()["calls"] < 60
-        expect("webhook", scene, fake)
 
 
 def _down_for(fake: Fake, seconds: float) -> None:

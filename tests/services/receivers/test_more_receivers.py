@@ -15,13 +15,13 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.app.delivery_config import read_preset
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.errors import ConfigurationError
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.mailchimp import FakeMailchimp
 from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import Life, Wish
-from nurt.ports import Destination
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 LOGIN = "client_id: id, client_secret: secret"

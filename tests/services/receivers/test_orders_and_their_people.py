@@ -18,6 +18,7 @@ from nurt.adapters.receivers.webhook import Webhook
 from nurt.app.delivery_config import read_presets
 from nurt.delivery.journal import Message
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.delivery.run.key_locks import Lanes
 from nurt.errors import ConfigurationError
@@ -26,7 +27,6 @@ from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
 from nurt.fake.webhook import FakeWebhook
-from nurt.ports import Destination
 from tests.delivery.chaos import Killed, hurry, settle
 from tests.delivery.scene import Scene, account, accounts, key_of, mapping_of, order_key
 

@@ -10,18 +10,18 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
+from nurt.adapters.http import REST_S_MAX, retry_after_s
 from nurt.adapters.receivers.dataverse import Dataverse
-from nurt.adapters.receivers.http import REST_S_MAX, retry_after_s
 from nurt.adapters.receivers.hubspot import Hubspot
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.app.delivery_config import read_preset
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake, running
-from nurt.ports import Destination
 from tests.delivery.scene import Scene, mapping_of
 
 LOGIN = "client_id: id, client_secret: secret"

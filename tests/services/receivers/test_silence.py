@@ -85,7 +85,7 @@ def test_a_clickhouse_that_hangs_is_given_up() -> None:
 def test_a_receiver_that_hangs_or_trickles_is_tried_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, drip_s: float
 ) -> None:
-    monkeypatch.setattr("nurt.adapters.receivers.http.WHOLE", 1.0)
+    monkeypatch.setattr("nurt.adapters.http.WHOLE", 1.0)
     fake = Trickling()
     with running(fake):
         fake.faults.drip_s, fake.faults.latency_s = drip_s, 0.0 if drip_s else 1.0

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from nurt.adapters.receivers.http import Http, Reply, secret, trouble_of
+from nurt.adapters.http import Http, Reply, trouble_of
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Columns, Family, TableBatch
 from nurt.model.delivery import Answer, Trouble
@@ -34,7 +35,7 @@ CODE_HEADER = "x-clickhouse-exception-code"
 
 
 class ClickhouseSink:
-    """Implements ports.TableSink. Columns that a later nurt adds are added."""
+    """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
 
     def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         self._family = family
@@ -51,7 +52,7 @@ class ClickhouseSink:
         self._prepared = False
 
     def write(self, batch: TableBatch) -> Answer:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         if not self._prepared:
             if (answer := self._prepare()) is not None:
                 return answer
@@ -119,7 +120,7 @@ class ClickhouseSink:
         return None
 
     def close(self) -> None:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         self._http.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.adapters.receivers.http import secret
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.errors import ConfigurationError
@@ -18,7 +18,7 @@ COMPACT_COMMITS = 50
 
 
 class DeltaSink:
-    """Implements ports.TableSink. Columns that a later nurt adds are added."""
+    """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
 
     def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
@@ -36,7 +36,7 @@ class DeltaSink:
         self._lock = threading.Lock()
 
     def write(self, batch: TableBatch) -> Answer:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         with self._lock:
             try:
                 self._merge(batch)
@@ -68,4 +68,4 @@ class DeltaSink:
         merge.when_not_matched_insert_all("told.realm IS NOT NULL").execute()
 
     def close(self) -> None:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""

@@ -63,7 +63,7 @@ def sql_tables() -> dict[str, dict[str, str]]:
 
 
 class DuckdbSink:
-    """Keeps the newest revision of every profile in one DuckDB file; implements `ports.ProfileSink`.
+    """Keeps the newest revision of every profile in one DuckDB file; implements `ports.sinks.ProfileSink`.
 
     A batch is one transaction. DuckDB admits one process at a time: with `hold` the file is this sink's until `close`;
     without, it is opened for each batch only, and whoever reads it in between makes the sink wait.

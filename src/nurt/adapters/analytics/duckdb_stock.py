@@ -49,7 +49,10 @@ _VIEWS = {
 
 
 class DuckdbStockSink:
-    """Appends to one DuckDB file; implements `ports.StockSink`. With `hold` the file is this sink's until `close`."""
+    """Appends to one DuckDB file; implements `ports.sinks.StockSink`.
+
+    With `hold` the file is this sink's until `close`.
+    """
 
     _lock = threading.Lock()  # threads of one process take turns
 
@@ -66,7 +69,7 @@ class DuckdbStockSink:
             prepare_tables(connection, path, TABLES, _VIEWS, LAYOUT, LAYOUT_TABLE)
 
     def write(self, batch: StockBatch) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         with self._opened() as connection:
             connection.begin()
             if batch.figures.height:
@@ -93,7 +96,7 @@ class DuckdbStockSink:
             connection.commit()
 
     def close(self) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         if self._connection is not None:
             try:
                 self._connection.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.adapters.receivers.http import secret
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.errors import ConfigurationError
@@ -21,7 +21,7 @@ TABLE = "nurt.{of}"
 
 
 class IcebergSink:
-    """Implements ports.TableSink; one writer a table. Columns that a later nurt adds are added."""
+    """Implements delivery.ports.TableSink; one writer a table. Columns that a later nurt adds are added."""
 
     def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
@@ -45,7 +45,7 @@ class IcebergSink:
         self._lock = threading.Lock()
 
     def write(self, batch: TableBatch) -> Answer:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         with self._lock:
             try:
                 self._replace(batch)
@@ -88,4 +88,4 @@ class IcebergSink:
         return self._open
 
     def close(self) -> None:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""

@@ -47,7 +47,10 @@ _FRAME_HEAD = 8  # bytes: length and CRC-32 of what follows
 
 
 class ParquetSink:
-    """Keeps the newest revision of every profile in Parquet files; implements `ports.ProfileSink`. One at a time."""
+    """Keeps the newest revision of every profile in Parquet files, one file at a time.
+
+    Implements `ports.sinks.ProfileSink`.
+    """
 
     def __init__(
         self,

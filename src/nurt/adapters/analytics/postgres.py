@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.adapters.receivers.http import secret
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.errors import ConfigurationError
@@ -34,7 +34,10 @@ TIMEOUT_S = 300.0
 
 
 class PostgresSink:
-    """Keeps a family's tables in one schema; implements ports.TableSink. Columns that a later nurt adds are added."""
+    """Keeps a family's tables in one schema; columns that a later nurt adds are added.
+
+    Implements delivery.ports.TableSink.
+    """
 
     def __init__(self, mapping: DestinationMapping, family: Family) -> None:
         try:
@@ -52,7 +55,7 @@ class PostgresSink:
         self._lock = threading.Lock()
 
     def write(self, batch: TableBatch) -> Answer:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         psycopg = self._psycopg
         with self._lock:
             try:
@@ -136,7 +139,7 @@ class PostgresSink:
             )
 
     def close(self) -> None:
-        """See ports.TableSink."""
+        """See delivery.ports.TableSink."""
         if self._connection is not None:
             with contextlib.suppress(Exception):
                 self._connection.close()

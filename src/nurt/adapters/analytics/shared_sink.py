@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from nurt.model.published import PublishedBatch
-from nurt.ports import ProfileSink
+from nurt.ports.sinks import ProfileSink
 
 
 class SharedSink:
-    """Lets threads take turns at a sink; the last one to close closes it. Implements ports.ProfileSink."""
+    """Lets threads take turns at a sink; the last one to close closes it. Implements ports.sinks.ProfileSink."""
 
     def __init__(self, sink: ProfileSink, users: int) -> None:
         self._sink = sink
@@ -17,12 +17,12 @@ class SharedSink:
         self._lock = threading.Lock()
 
     def write(self, batch: PublishedBatch) -> None:
-        """See ports.ProfileSink."""
+        """See ports.sinks.ProfileSink."""
         with self._lock:
             self._sink.write(batch)
 
     def close(self) -> None:
-        """See ports.ProfileSink."""
+        """See ports.sinks.ProfileSink."""
         with self._lock:
             self._users -= 1
             if self._users == 0:

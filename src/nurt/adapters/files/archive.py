@@ -25,7 +25,7 @@ LINES_PER_POLL_MAX = 100_000
 
 
 class ArchiveLog:
-    """One worker's share of some archive folders; implements `ports.MessageLog`.
+    """One worker's share of some archive folders; implements `ports.log.MessageLog`.
 
     A folder holds `messages*.jsonl` (read one after the other, in the order of their names) and `*.avro` object
     containers. A partition belongs to worker `(crc32(topic) + partition) % workers`: that spreads a topic's partitions

@@ -15,7 +15,7 @@ from nurt.errors import ConfigurationError
 
 
 class FolderRegistry:
-    """Schemas in files; implements `ports.SchemaRegistry`.
+    """Schemas in files; implements `ports.registry.SchemaRegistry`.
 
     `schemas.json` maps ids to schemas, `subjects.json` subjects to their ids in version order. `home` is where new
     ones go; `archives` are folders that are only read, together with the schemas inside their `*.avro` containers.

@@ -16,7 +16,7 @@ from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import ensure_topic, open_admin
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced, NurtError
 from nurt.model.published import PublishedBatch
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 TRANSACTION_TIMEOUT_MS = 300_000
 """How long a broker keeps a transaction open for a silent producer; a broker outage may last as long."""

@@ -17,7 +17,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from nurt.adapters.files.schema_registry import incompatible
-from nurt.adapters.kafka.settings import Option, fill_in
+from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 Answer = TypeVar("Answer")
@@ -33,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ConfluentRegistry:
-    """A schema registry over HTTP; implements `ports.SchemaRegistry`.
+    """A schema registry over HTTP; implements `ports.registry.SchemaRegistry`.
 
     A registry that is away is waited for, with growing pauses, and the log says so once and once when it is back.
     """
@@ -201,9 +201,9 @@ def _said(refused: SchemaRegistryError) -> str:
 def _client_settings(url: str, options: Mapping[str, Option]) -> tuple[str, dict[str, Any]]:
     """Return the addresses without secrets, for showing, and the client's settings with them."""
     settings: dict[str, Any] = {"timeout": TIMEOUT_S, "max.retries": 0}
-    settings.update({key: fill_in(key, value) for key, value in options.items()})
+    settings.update({key: fill_in(f"`registry.options.{key}`", value) for key, value in options.items()})
     addresses = []
-    for address in str(fill_in("registry.url", url)).split(","):
+    for address in str(fill_in("`registry.url`", url)).split(","):
         parts = urlsplit(address.strip())
         if parts.username:
             settings.setdefault("basic.auth.user.info", f"{unquote(parts.username)}:{unquote(parts.password or '')}")

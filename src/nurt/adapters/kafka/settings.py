@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
+from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError
 
-Option = str | int | float | bool
 Client = TypeVar("Client")
 
 RESERVED: Mapping[str, str] = {
@@ -41,7 +38,6 @@ EVERY_CLIENT: Mapping[str, Any] = {
     "socket.keepalive.enable": True,
 }
 
-_VARIABLE = re.compile(r"\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _logger = logging.getLogger("nurt.kafka")
 
 
@@ -65,9 +61,9 @@ class KafkaSettings:
         for key in self.options:
             if reason := RESERVED.get(key):
                 raise ConfigurationError(f"reading Kafka option {key}: it cannot be set ({reason}); remove it")
-        options = {**own, **{key: fill_in(key, value) for key, value in self.options.items()}}
+        options = {**own, **{key: fill_in(f"Kafka option {key}", value) for key, value in self.options.items()}}
         return {
-            "bootstrap.servers": fill_in("bootstrap.servers", self.bootstrap),
+            "bootstrap.servers": fill_in("Kafka option bootstrap.servers", self.bootstrap),
             "client.id": "nurt",
             **EVERY_CLIENT,
             **options,
@@ -88,31 +84,3 @@ class KafkaSettings:
             if isinstance(options[key], str) and options[key]:
                 text = text.replace(options[key], "***")
         return text
-
-
-def fill_in(key: str, value: Option) -> Option:
-    """Replace `${NAME}` and `file:` in the option `key` by the secret they stand for.
-
-    Raises ConfigurationError naming the option and the variable or file, never a value.
-    """
-    if not isinstance(value, str):
-        return value
-    if value.startswith("file:"):
-        path = Path(value.removeprefix("file:"))
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as failed:
-            raise ConfigurationError(
-                f"reading Kafka option {key}: the file {path} cannot be read "
-                f"({type(failed).__name__}); create it or correct the path"
-            ) from None
-    return _VARIABLE.sub(lambda found: _environment(key, found), value)
-
-
-def _environment(key: str, found: re.Match[str]) -> str:
-    name = found.group(1)
-    if name is None:
-        return "$"
-    if name not in os.environ:
-        raise ConfigurationError(f"reading Kafka option {key}: the environment variable {name} is not set; set it")
-    return os.environ[name]

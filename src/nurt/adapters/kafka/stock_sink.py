@@ -8,11 +8,11 @@ from nurt.adapters.kafka.profile_sink import KafkaProfileSink
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.contracts.stock_messages import EVENTS, ORDERS, STOCK, StockMessages
 from nurt.model.stock_published import StockBatch
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 
 class KafkaStockSink:
-    """Writes figures, orders and events, each to its topic if it has one; implements `ports.StockSink`."""
+    """Writes figures, orders and events, each to its topic if it has one; implements `ports.sinks.StockSink`."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class KafkaStockSink:
             self._sinks.append((messages, sink))
 
     def write(self, batch: StockBatch) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         for messages, sink in self._sinks:
             sink.write(messages.of(batch))
 
     def close(self) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         for _, sink in self._sinks:
             sink.close()
 

@@ -16,18 +16,9 @@ from typing import Any
 import httpx2 as httpx
 import orjson
 
-from nurt.adapters.receivers.http import (
-    WORDS_MAX,
-    Http,
-    Reply,
-    all_accepted,
-    dumps,
-    fetch_token,
-    refused,
-    secret,
-    trouble_of,
-)
-from nurt.adapters.receivers.webhook import limits_from
+from nurt.adapters.http import WORDS_MAX, Http, Reply, all_accepted, dumps, fetch_token, refused, trouble_of
+from nurt.adapters.receivers.base import Receiver
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
@@ -54,13 +45,15 @@ MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
 _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
 
 
-class Dataverse:
-    """Implements ports.Destination. An object's `type` is the table's logical name, `options.set` its entity set."""
+class Dataverse(Receiver):
+    """Implements delivery.ports.Destination.
+
+    An object's `type` is the table's logical name, `options.set` its entity set.
+    """
 
     def __init__(self, mapping: DestinationMapping) -> None:
+        super().__init__(mapping, LIMITS)
         options = mapping.options
-        self._mapping = mapping
-        self._where = f"destinations.{mapping.name}"
         for one in mapping.objects:
             if one.plan.link:
                 raise ConfigurationError(
@@ -70,8 +63,6 @@ class Dataverse:
         self._url = secret(f"{self._where}.url", options.get("url")).rstrip("/")
         timeout_s = float(options.get("timeout_s", 120))
         self._http = Http(self._url, self._login(), timeout_s=timeout_s, headers=ODATA, quota=_rest_s)
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, LIMITS)
 
     def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
         options, where = self._mapping.options, self._where
@@ -88,10 +79,6 @@ class Dataverse:
             return str(given["access_token"]), float(given.get("expires_in", 3600))
 
         return log_in
-
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
@@ -180,14 +167,6 @@ class Dataverse:
             return reply
         return _trouble(reply) or all_accepted(call)
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
-    def refresh(self) -> None:
-        """See ports.Destination."""
-        self._http.refresh()
-
     def verify(self) -> list[str]:
         """Compare fields with the metadata of their tables."""
         complaints = []
@@ -213,10 +192,6 @@ class Dataverse:
                 elif held is not None and not held.get("IsValidForUpdate", True):
                     complaints.append(f"{one.name}: column {name} cannot be written; take it out")
         return complaints
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def _set(one: ObjectMapping) -> str:

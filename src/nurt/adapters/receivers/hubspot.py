@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nurt.adapters.receivers.http import WORDS_MAX, Http, Reply, all_accepted, fixed_token, refused, text_of, trouble_of
-from nurt.adapters.receivers.webhook import limits_from
+from nurt.adapters.http import WORDS_MAX, Http, Reply, all_accepted, fixed_token, refused, text_of, trouble_of
+from nurt.adapters.receivers.base import Receiver
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
 from nurt.model.delivery import LINK_SIGN, Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
 
@@ -35,22 +35,16 @@ GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
 _logger = logging.getLogger(__name__)
 
 
-class Hubspot:
-    """Implements ports.Destination."""
+class Hubspot(Receiver):
+    """HubSpot as a receiver; implements delivery.ports.Destination."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
+        super().__init__(mapping, LIMITS)
         options = mapping.options
-        self._mapping = mapping
         token = fixed_token(f"destinations.{mapping.name}.token", options.get("token"))
         self._http = Http(
             str(options.get("url", URL)), token, timeout_s=float(options.get("timeout_s", 30)), quota=_rest_s
         )
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, LIMITS)
-
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
@@ -223,14 +217,6 @@ class Hubspot:
             ids[str(result["properties"][one.key_field])] = str(result["id"])
         return ids
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
-    def refresh(self) -> None:
-        """See ports.Destination."""
-        self._http.refresh()
-
     def verify(self) -> list[str]:
         """Compare fields with HubSpot's properties."""
         complaints = []
@@ -253,10 +239,6 @@ class Hubspot:
             if key is not None and not key.get("hasUniqueValue") and one.key_field != "email":
                 complaints.append(f"{one.name}: property {one.key_field} is not unique; make one that is")
         return complaints
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def _rest_s(headers: Mapping[str, str]) -> float | None:

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nurt.adapters.receivers.http import WORDS_MAX, Http, Reply, secret, text_of, trouble_of
-from nurt.adapters.receivers.webhook import limits_from
+from nurt.adapters.http import WORDS_MAX, Http, Reply, text_of, trouble_of
+from nurt.adapters.receivers.base import Receiver
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
@@ -34,14 +35,14 @@ NEW_STATUS = "transactional"
 """Of members whose consent is not known."""
 
 
-class Mailchimp:
-    """Implements ports.Destination. The external id is the address."""
+class Mailchimp(Receiver):
+    """Implements delivery.ports.Destination. The external id is the address."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
+        super().__init__(mapping, LIMITS)
         from base64 import b64encode
 
         options, where = mapping.options, f"destinations.{mapping.name}"
-        self._mapping = mapping
         key = secret(f"{where}.api_key", options.get("api_key"))
         url = options.get("url") or f"https://{key.rpartition('-')[2]}.api.mailchimp.com"
         if not isinstance(options.get("audience"), str):
@@ -58,12 +59,6 @@ class Mailchimp:
         self._lock = threading.Lock()
         self._listed: frozenset[str] = frozenset()
         self._listed_until_s = 0.0
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, LIMITS)
-
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
         if call.op is not Op.UPSERT:
@@ -207,14 +202,6 @@ class Mailchimp:
             return Answer((Verdict(Fate.ACCEPTED),))
         return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
-    def refresh(self) -> None:
-        """See ports.Destination."""
-        self._http.refresh()
-
     def verify(self) -> list[str]:
         """Compare fields with the audience's merge fields."""
         reply = self._http.send("GET", f"{self._list}/merge-fields?count=1000")
@@ -228,10 +215,6 @@ class Mailchimp:
             for name in one.fields
             if name != STATUS and not name.startswith(TAG) and name not in known
         ]
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def _hash(address: str) -> str:

@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.receivers.http import Http, all_accepted, fetch_token, refused, secret, text_of, trouble_of
-from nurt.adapters.receivers.webhook import limits_from
+from nurt.adapters.http import Http, all_accepted, fetch_token, refused, text_of, trouble_of
+from nurt.adapters.receivers.base import Receiver
+from nurt.adapters.secrets import secret
 from nurt.delivery.diff import Parting
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
@@ -23,17 +24,14 @@ LIMITS = Limits(rows_max=50, bytes_max=4_000_000, concurrency=4, whole_rows=True
 NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
-class MarketingCloud:
-    """Implements ports.Destination. An object's `type` is the external key of its data extension."""
+class MarketingCloud(Receiver):
+    """Implements delivery.ports.Destination. An object's `type` is the external key of its data extension."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
+        super().__init__(mapping, LIMITS)
         options = mapping.options
-        self._mapping = mapping
-        self._where = f"destinations.{mapping.name}"
         timeout_s = float(options.get("timeout_s", 60))
         self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, LIMITS)
         for one in mapping.objects:
             policies = {one.plan.when_gone, one.plan.when_merged, one.plan.when_erased}
             if taken := policies & {Parting.DELETE, Parting.MERGE}:
@@ -59,10 +57,6 @@ class MarketingCloud:
 
         return log_in
 
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
-
     def _send(self, call: Call) -> Answer:
         one = self._mapping.object(call.object)
         if call.op is Op.UPSERT:
@@ -86,21 +80,9 @@ class MarketingCloud:
             return Answer()
         return all_accepted(call)
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
-    def refresh(self) -> None:
-        """See ports.Destination."""
-        self._http.refresh()
-
     def verify(self) -> list[str]:
-        """See ports.Destination; its REST API does not describe data extensions."""
+        """See delivery.ports.Destination; its REST API does not describe data extensions."""
         return []
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def _values(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -17,19 +17,10 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.receivers.http import (
-    Http,
-    Reply,
-    all_accepted,
-    dumps,
-    fetch_token,
-    refused,
-    secret,
-    text_of,
-    trouble_of,
-)
+from nurt.adapters.http import Http, Reply, all_accepted, dumps, fetch_token, refused, text_of, trouble_of
+from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.receivers.salesforce_login import jwt_assertion
-from nurt.adapters.receivers.webhook import limits_from
+from nurt.adapters.secrets import secret
 from nurt.delivery.diff import Parting
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
 from nurt.errors import ConfigurationError
@@ -61,13 +52,12 @@ BULK_S_MAX = 1800.0
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
-class Salesforce:
-    """Implements ports.Destination."""
+class Salesforce(Receiver):
+    """Salesforce as a receiver; implements delivery.ports.Destination."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
+        super().__init__(mapping, LIMITS)
         options = mapping.options
-        self._mapping = mapping
-        self._where = f"destinations.{mapping.name}"
         for one in mapping.objects:
             if Parting.MERGE in (one.plan.when_merged, one.plan.when_gone, one.plan.when_erased) or one.plan.link:
                 raise ConfigurationError(
@@ -80,8 +70,6 @@ class Salesforce:
         self._poll_s = float(options.get("bulk_poll_s", BULK_POLL_S))
         self._lock = threading.Lock()
         self._is_alone = False
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, LIMITS)
 
     def _login(self, url: str) -> Callable[[httpx.Client], tuple[str, float]]:
         options, where = self._mapping.options, self._where
@@ -102,10 +90,6 @@ class Salesforce:
             return str(fetch_token(client, "/services/oauth2/token", form)["access_token"]), TOKEN_GOOD_S
 
         return log_in
-
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
         if (answer := self._end_jobs()) is not None:
@@ -283,14 +267,6 @@ class Salesforce:
     def _abort(self, path: str) -> None:
         self._http.send("PATCH", path, {"state": "Aborted"})
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
-    def refresh(self) -> None:
-        """See ports.Destination."""
-        self._http.refresh()
-
     def verify(self) -> list[str]:
         """Compare fields with Salesforce's describe."""
         complaints = []
@@ -314,10 +290,6 @@ class Salesforce:
                 elif "." not in name and not fields[name].get("updateable", True):
                     complaints.append(f"{one.name}: {one.type}.{name} cannot be written; take it out")
         return complaints
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,43 +10,37 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from nurt.adapters.receivers.http import Http, all_accepted, dumps, refused, secret, trouble_of
+from nurt.adapters.http import Http, all_accepted, dumps, refused, trouble_of
+from nurt.adapters.receivers.base import Receiver
+from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Limits, Op, RateLimit, Trouble, Write
+from nurt.model.delivery import Answer, Call, Limits, Op, Trouble, Write
 
 FORMATS = ("json", "cloudevents")
 REFUSES_ROWS = frozenset({400, 413, 422})
 
 
-class Webhook:
-    """Posts batches of events; implements ports.Destination.
+class Webhook(Receiver):
+    """Poster of batches of events; implements delivery.ports.Destination.
 
     A 2xx accepts the batch; 400, 413 and 422 refuse it (it is halved until the guilty event is found);
     everything else is tried again.
     """
 
     def __init__(self, mapping: DestinationMapping) -> None:
-        options = mapping.options
-        where = f"destinations.{mapping.name}"
-        self._mapping = mapping
+        super().__init__(mapping, Limits(rows_max=100, whole_rows=True, concurrency=4))
+        options, where = mapping.options, self._where
         self._format = options.get("format", "json")
         if self._format not in FORMATS:
             raise ConfigurationError(f"reading {where}.format: {self._format}; choose one of {', '.join(FORMATS)}")
-        self._where, self._secret_text = where, options.get("secret")
+        self._secret_text = options.get("secret")
         self._secret = secret(f"{where}.secret", options["secret"]).encode() if options.get("secret") else None
         headers = {str(k): secret(f"{where}.headers.{k}", v) for k, v in (options.get("headers") or {}).items()}
         url, timeout_s = secret(f"{where}.url", options.get("url")), float(options.get("timeout_s", 30))
         self._http = Http(url, headers=headers, timeout_s=timeout_s, any_answer=True)
-        self.bucket = str(options.get("bucket", mapping.name))
-        self.limits = limits_from(options, Limits(rows_max=100, whole_rows=True, concurrency=4))
-
-    def send(self, call: Call) -> Answer:
-        """See ports.Destination."""
-        return self._http.rested(self._send(call))
 
     def _send(self, call: Call) -> Answer:
         body = dumps([self._event(write, call.op) for write in call.writes])
@@ -90,47 +84,17 @@ class Webhook:
             "data": row,
         }
 
-    def obey(self, spend: Callable[[], None]) -> None:
-        """See ports.Destination."""
-        self._http.spend = spend
-
     def refresh(self) -> None:
-        """See ports.Destination."""
+        """See delivery.ports.Destination."""
         if self._secret is not None:
             self._secret = secret(f"{self._where}.secret", self._secret_text).encode()
 
     def verify(self) -> list[str]:
-        """See ports.Destination; an endpoint does not describe itself."""
+        """See delivery.ports.Destination; an endpoint does not describe itself."""
         return []
-
-    def close(self) -> None:
-        """See ports.Destination."""
-        self._http.close()
 
 
 def signed(key: bytes, body: bytes, at_s: int) -> dict[str, str]:
     """Make the headers that sign a body."""
     mac = hmac.new(key, str(at_s).encode() + b"." + body, hashlib.sha256).hexdigest()
     return {"Nurt-Timestamp": str(at_s), "Nurt-Signature": f"v1={mac}"}
-
-
-def limits_from(options: Mapping[str, Any], default: Limits) -> Limits:
-    """Read `limits` of a destination over what its kind allows."""
-    written = options.get("limits") or {}
-    known = ("rows_max", "bytes_max", "concurrency", "rates")
-    for name in written:
-        if name not in known:
-            raise ConfigurationError(f"reading `limits`: unknown key `{name}`; known are {', '.join(known)}")
-    rates = default.rates
-    if "rates" in written:
-        rates = tuple(RateLimit(int(rate["calls"]), float(rate["seconds"])) for rate in written["rates"])
-    return Limits(
-        min(int(written.get("rows_max", default.rows_max)), default.rows_max) if default.rows_max > 1 else 1,
-        int(written.get("bytes_max", default.bytes_max)),
-        default.bulk_rows_max,
-        default.bulk_from,
-        int(written.get("concurrency", default.concurrency)),
-        rates,
-        default.whole_rows,
-        default.one_row_ops,
-    )

@@ -1,4 +1,4 @@
-"""Why no server of Redis or Valkey answers; the shop's client makes the connections, for nurt too."""
+"""Open clients, and find out why no server answers; the shop's client makes the connections, for nurt too."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from redis import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
+from nurt.adapters.secrets import fill_in
 from nurt_client.connecting import address_of, open_client, place_of, sentinels_of
 
-__all__ = ["open_client", "place_of", "remedy_of"]
+__all__ = ["open_client", "open_redis", "place_of", "remedy_of"]
 
 _STEPS = {
     "known": "check that this address can be reached from here, and the credentials in `state.url`",
@@ -20,6 +21,11 @@ _STEPS = {
     "silent": "check that the Sentinels run, and their addresses in `state.url`",
 }
 """The next step by what Sentinels say of a service; the first that one of them says decides."""
+
+
+def open_redis(url: str) -> Redis:
+    """Open a client that gives bytes; `${VARIABLE}` and `file:` in the URL are filled in."""
+    return open_client(str(fill_in("`state.url`", url)))
 
 
 def remedy_of(client: Redis) -> str:

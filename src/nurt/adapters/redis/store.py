@@ -42,7 +42,7 @@ class _Unconfirmed:
 
 
 class RedisStore:
-    """Implements ports.Store for the places of one worker.
+    """Implements ports.store.Store for the places of one worker.
 
     A write is one MULTI with the new heads, followed at once by WATCH and a look at the heads, so that a head that
     changes before the next write refuses that. A write is sent and not waited for: its replies are collected before
@@ -73,11 +73,11 @@ class RedisStore:
         return self._wire.round_trips
 
     def next_stamp(self) -> int:
-        """See ports.Store."""
+        """See ports.store.Store."""
         return stamp(self.run, self._head.sequence + 1)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         asked = Packed()
         asked.add_keys(b"MGET", keys)
         return [value for reply in self._ask(asked, lambda: self._receive(asked.replies)) for value in reply]
@@ -88,7 +88,7 @@ class RedisStore:
         return replies
 
     def load(self, keys: Sequence[KeyRows]) -> list[Values]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         asked = Packed()
         replies = [asked.add_key_rows(b"MGET", block) for block in keys]
         sizes = [len(block) for block in keys]
@@ -123,14 +123,14 @@ class RedisStore:
                 raise _lost(place, head, self.run)
 
     def write(self, change: Change) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         packed = Packed()
         packed.add(b"MULTI")
         _add_change(packed, change, self._keys)
         self._commit(packed, Head(self.run, self._head.epoch, self._head.sequence + 1))
 
     def lift(self, epoch: int, horizon: int) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         packed = Packed()
         packed.add(b"MULTI")
         for place in self.places:
@@ -156,7 +156,7 @@ class RedisStore:
             self._decide()
 
     def settle(self) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         try:
             self._confirm()
         except AWAY:
@@ -217,12 +217,12 @@ class RedisStore:
                 return list(replies[-1])
 
     def owed(self) -> dict[bytes, list[bytes]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         found = self._apart(lambda pipe, place: pipe.zrange(place + b"w", 0, -1))
         return {place: list(members) for place, members in found.items()}
 
     def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
-        """See ports.Store."""
+        """See ports.store.Store."""
 
         def ask(pipe: Any, place: bytes) -> None:
             pipe.zrange(place + b"u", "-inf", by, byscore=True, offset=0, num=rows_max, withscores=True)
@@ -231,12 +231,12 @@ class RedisStore:
         return [member for _, member in sorted(found)[:rows_max]]
 
     def floors(self) -> dict[bytes, bytes]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         found = self._apart(lambda pipe, place: pipe.hgetall(place + b"t"))
         return {table: floor for held in found.values() for table, floor in held.items()}
 
     def counted(self) -> dict[bytes, dict[str, int]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         found = self._apart(lambda pipe, place: pipe.hgetall(place + b"n"))
         return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found.items()}
 
@@ -253,7 +253,7 @@ class RedisStore:
         return dict(zip(self.places, patiently(self._off_path, ask), strict=True))
 
     def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
-        """See ports.Store."""
+        """See ports.store.Store."""
         self.settle()
         for one in self.places if place is None else [place]:
             start = one + kind
@@ -267,7 +267,7 @@ class RedisStore:
                 yield some
 
     def close(self) -> None:
-        """See ports.Store."""
+        """See ports.store.Store."""
         try:
             self._confirm()
         except (Fenced, RedisError, OSError) as error:

@@ -40,11 +40,11 @@ def check(
 
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
-    from nurt.app.profiles import read_mapping
     from nurt.cli.opening import opened_state
+    from nurt.mapping.load import read_mapping
 
     with opened_state(config) as state:
-        mapping = read_mapping(state.settings)
+        mapping = read_mapping(state.settings.mapping_files)
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
         misfits = _misfits(state.settings)

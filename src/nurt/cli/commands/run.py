@@ -49,10 +49,10 @@ def run(
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
     from nurt.adapters.redis.embedded import EMBEDDED
-    from nurt.app.profiles import read_mapping
     from nurt.app.running import run_cluster
     from nurt.cli.opening import deployment
     from nurt.cli.watching import log_to_stderr, watching
+    from nurt.mapping.load import read_mapping
     from nurt.runtime.compiled import ensure_compiled
     from nurt.settings import load_settings
 
@@ -61,7 +61,7 @@ def run(
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     told = load_settings(config)
-    read_mapping(told)  # so that a mistake is said at once, not after half a minute of compiling
+    read_mapping(told.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers

@@ -58,13 +58,14 @@ def accept(
 
     nurt source accept shop_pl && nurt run
     """
-    from nurt.app.profiles import open_register, read_mapping
+    from nurt.app.profiles import open_register
     from nurt.cli.source_sweeps import flows_of
     from nurt.control.source_records import accepted_record, halts
+    from nurt.mapping.load import read_mapping
     from nurt.settings import load_settings
 
     settings = load_settings(config)
-    systems = read_mapping(settings).systems
+    systems = read_mapping(settings.mapping_files).systems
     if source not in systems:
         raise refuse(
             f"accepting {source}", "the mapping has no such system", f"name one of {', '.join(sorted(systems))}"

@@ -16,7 +16,7 @@ class WriterSchemas(Protocol):
     """Knows what bodies were written by."""
 
     def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-        """See ports.SchemaRegistry."""
+        """See ports.registry.SchemaRegistry."""
         ...
 
 

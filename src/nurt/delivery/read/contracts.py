@@ -19,10 +19,10 @@ from nurt.contracts.stock_messages import value_contract
 from nurt.delivery.journal import Mapped, Message
 from nurt.delivery.mapping import DestinationMapping, Schemas, map_rows
 from nurt.delivery.order_links import kinds_of_kin
+from nurt.delivery.ports import WishReader
 from nurt.delivery.read.bodies import WIRE_BYTES, OwnBodies, WriterSchemas
 from nurt.model.delivery import Life, Wish
 from nurt.model.raw import RawBatch
-from nurt.ports import WishReader
 
 CONTRACTS: Mapping[str, str] = {of: value_contract(f"nurt.{of}") for of in ("stock", "orders")}
 """By the word of `of`."""
@@ -99,12 +99,12 @@ class OwnSchemas:
         self._contract = contract
 
     def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-        """See ports.SchemaRegistry."""
+        """See ports.registry.SchemaRegistry."""
         return schemas.load(f"{self._contract}-value.v{schema_id}")
 
 
 class ContractWishes:
-    """Says what messages of a contract ask of one destination; implements ports.WishReader."""
+    """Says what messages of a contract ask of one destination; implements delivery.ports.WishReader."""
 
     def __init__(self, mapping: DestinationMapping, of: str, writers: WriterSchemas | None) -> None:
         self._mapping = mapping
@@ -116,7 +116,7 @@ class ContractWishes:
         self._kin = of in kinds_of_kin([one.plan for one in mapping.objects])
 
     def of(self, messages: Sequence[Message]) -> Mapped:
-        """See ports.WishReader."""
+        """See delivery.ports.WishReader."""
         newest = list({message.subject: message for message in messages}.values())
         said = [message for message in newest if message.body is not None]
         gone = [one for one in newest if one.body is None]
@@ -148,13 +148,13 @@ class ContractWishes:
 
 
 class MixedWishes:
-    """Says what messages of several kinds ask of one destination; implements ports.WishReader."""
+    """Says what messages of several kinds ask of one destination; implements delivery.ports.WishReader."""
 
     def __init__(self, readers: Mapping[str, WishReader]) -> None:
         self._readers = readers
 
     def of(self, messages: Sequence[Message]) -> Mapped:
-        """See ports.WishReader."""
+        """See delivery.ports.WishReader."""
         mapped = Mapped([], [])
         for kind, reader in self._readers.items():
             some = reader.of([message for message in messages if message.of == kind])

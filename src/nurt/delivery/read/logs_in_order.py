@@ -13,7 +13,7 @@ from typing import Protocol
 
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
-from nurt.ports import MessageLog
+from nurt.ports.log import MessageLog
 
 
 class Leading(MessageLog, Protocol):
@@ -43,7 +43,7 @@ class Gate:
 
 
 class LogsInOrder:
-    """One worker's share of several logs; implements ports.MessageLog. No two have a topic in common."""
+    """One worker's share of several logs; implements ports.log.MessageLog. No two have a topic in common."""
 
     def __init__(self, leading: Sequence[Leading], others: Sequence[MessageLog], gate: Gate, worker: int = 0) -> None:
         self._leading, self._gate, self._worker = leading, gate, worker
@@ -52,7 +52,7 @@ class LogsInOrder:
         self._unsettled: Offsets = {}  # where the leading logs stood when they had led
 
     def committed(self) -> Committed | None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         found = [one for one in (log.committed() for log in self._all) if one is not None]
         if not found:
             return None
@@ -60,12 +60,12 @@ class LogsInOrder:
         return Committed(offsets, *max((one.run, one.epoch) for one in found))
 
     def start(self, offsets: Offsets | None) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         for log in self._all:
             log.start(offsets)
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         if self._gate.is_open:
             return _polled(self._all, rows_max)
         batches = _polled(self._leading, rows_max)
@@ -78,26 +78,26 @@ class LogsInOrder:
         return batches
 
     def offsets(self) -> Offsets:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return _offsets(self._all)
 
     def exhausted(self) -> bool:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return all(log.exhausted() for log in self._all)
 
     def commit(self, committed: Committed) -> None:
-        """See ports.MessageLog; each log takes what is its own."""
+        """See ports.log.MessageLog; each log takes what is its own."""
         for log in self._all:
             log.commit(committed)
         if all(committed.offsets.get(part, -1) >= at for part, at in self._unsettled.items()):
             self._unsettled = {}
 
     def lag(self) -> int:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return sum(log.lag() for log in self._all)
 
     def close(self) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         for log in self._all:
             log.close()
 

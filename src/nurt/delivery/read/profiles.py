@@ -16,7 +16,7 @@ from nurt.delivery.order_links import kinds_of_kin
 from nurt.delivery.read.bodies import WIRE_BYTES, OwnBodies
 from nurt.model.delivery import PROFILES, Life, Wish
 from nurt.model.raw import RawBatch
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 
 PREFIXES: Mapping[str, pl.DataType] = {"consent_": pl.Boolean(), "address_": pl.String()}
 """Columns beside those of the table `profiles`: the word on a purpose, and fields of the first address."""
@@ -51,7 +51,7 @@ class Bodies:
 
 
 class Wishes:
-    """Says what messages ask of one destination; implements ports.WishReader."""
+    """Says what messages ask of one destination; implements delivery.ports.WishReader."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         self._mapping = mapping

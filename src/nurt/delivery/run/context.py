@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nurt.delivery.diff import Rules
+from nurt.delivery.ports import DeliveryMemory, WishReader
 from nurt.delivery.run.clock import Pace
 from nurt.delivery.run.sender import Flight
 from nurt.model.delivery import Limits, Refusal, Write
 from nurt.model.units import Millis
-from nurt.ports import DeliveryMemory, WishReader
 
 
 @dataclass(frozen=True, slots=True)

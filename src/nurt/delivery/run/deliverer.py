@@ -12,13 +12,13 @@ from nurt.delivery.diff import Rules
 from nurt.delivery.journal import Mapped, Message, Notes, Parked
 from nurt.delivery.mapping import FAILED
 from nurt.delivery.order_links import NOT_THERE
+from nurt.delivery.ports import DeliveryMemory, Destination, WishReader
 from nurt.delivery.run.batch import KIN, RETRY, Batch
 from nurt.delivery.run.clock import Pace
 from nurt.delivery.run.context import Means
 from nurt.delivery.run.key_locks import Lanes
 from nurt.delivery.run.sender import Flight
 from nurt.model.delivery import PROFILES, Wish, Write
-from nurt.ports import DeliveryMemory, Destination, WishReader
 
 MAPPED_ANEW = (RETRY, KIN, NOT_THERE)
 """Parked wishes that are made of their message again, by the mapping of today, where it was kept."""

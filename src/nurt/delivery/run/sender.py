@@ -18,12 +18,12 @@ from typing import Protocol
 
 from nurt.delivery.breaker import Breaker, Circuit
 from nurt.delivery.journal import Notes
+from nurt.delivery.ports import DeliveryMemory, Destination
 from nurt.delivery.rate_limit import Concurrency, bucket_for
 from nurt.delivery.retry import Attempt, Decision, decide
 from nurt.delivery.run.clock import Pace
 from nurt.delivery.run.key_locks import LANE_WAIT_S, Lanes, Stopping
 from nurt.model.delivery import Answer, Call, Trouble
-from nurt.ports import DeliveryMemory, Destination
 
 AUTH_PAUSE_S = 30.0
 LOOK_S = 0.1

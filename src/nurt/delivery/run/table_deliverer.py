@@ -11,13 +11,13 @@ from random import random
 from nurt.delivery.diff import is_old
 from nurt.delivery.journal import Message, Notes
 from nurt.delivery.last_known import Record
+from nurt.delivery.ports import DeliveryMemory, TableSink
 from nurt.delivery.retry import backoff_s
 from nurt.delivery.run.key_locks import Stopping
 from nurt.delivery.run.sender import LOOK_S
 from nurt.delivery.table_family import Family, TableBatch
 from nurt.model.delivery import Answer, Life, Refusal, Trouble, Wish
 from nurt.model.units import Millis
-from nurt.ports import DeliveryMemory, TableSink
 
 TRIES_SHOWN = 3
 

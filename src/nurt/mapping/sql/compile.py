@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, str] = {
     "nullif": "NULLIF(a, b): null when they are equal",
     "position": "POSITION('x' IN text): from 1; 0 when it is not there",
     "regexp_like": "REGEXP_LIKE(text, 'pattern'): also text ~ 'pattern'",
-    "replace": "REPLACE(text, 'a', 'b')",
+    "replace": "REPLACE(text, 'a', 'b'): 'a' is a constant",
     "reverse": "REVERSE(text)",
     "right": "RIGHT(text, 3)",
     "round": "ROUND(x, 2): half to even",

@@ -91,7 +91,7 @@ class _Parser(parsing.Parser):
     def _parse_plus(self) -> exp.Expr | None:
         """Read a sign that polars takes for `0 +`, but before a number."""
         operand = self._parse_unary()
-        if operand is None or isinstance(operand, exp.Literal):
+        if operand is None or (isinstance(operand, exp.Literal) and not operand.is_string):
             return operand
         return exp.Paren(this=exp.Add(this=exp.Literal.number(0), expression=operand))
 

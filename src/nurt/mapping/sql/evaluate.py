@@ -16,9 +16,12 @@ FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError,
 
 
 def result_type(expr: pl.Expr, schema: pl.Schema) -> pl.DataType | None:
-    """Return the type of an expression over rows of `schema`, or None when it cannot be evaluated over them at all."""
+    """Return the type of an expression over rows of `schema`, or None when it cannot be evaluated over them at all.
+
+    A row of nulls is tried: polars knows some operators for no value of a type (% of decimals), and says so only then.
+    """
     try:
-        return pl.DataFrame(schema=schema).select(expr.alias("r")).schema["r"]
+        return pl.DataFrame(schema=schema).clear(1).select(expr.alias("r")).schema["r"]
     except FAILURES:
         return None
 

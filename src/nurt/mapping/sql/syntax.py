@@ -302,6 +302,9 @@ class _Writer:
         arguments = node.expressions
         if word in _ONE_ARGUMENT and len(arguments) != 1:
             raise self._bad(f"{name.upper()} of {len(arguments)} values", "one")
+        if word == "replace" and len(arguments) > 1 and arguments[1].find(exp.Column) is not None:
+            # polars replaces one row at a time then, and refuses batches: by chance, as the rows beside it have nulls
+            raise self._bad("REPLACE of what a column holds", "a constant to look for, as REPLACE(text, 'a', 'b')")
         if word == "normalize" and len(arguments) == 2:
             return f"NORMALIZE({self.write(arguments[0])}, {self._form(arguments[1])})"
         return f"{word.upper()}({self._list(arguments)})"

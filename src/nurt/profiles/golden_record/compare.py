@@ -13,12 +13,12 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from nurt.columnar.memory import copy_bytes, peek_byte, poke_byte
+from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, poke_byte
 from nurt.columnar.types import ID_TEXT_BYTES, Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import poke_zigzag, skip_at
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, state_byte
-from nurt.state.cells import are_equal, too_new
+from nurt.state.cells import too_new
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from nurt.columnar.memory import compare_texts
 from nurt.columnar.sorting import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
 from nurt.columnar.types import Int64s
 from nurt.normalise.context import RULES, FoldContext
 from nurt.rows.child_tables import ACCOUNT_SLOTS
-from nurt.state.cells import compare_texts, has
+from nurt.state.cells import has
 
 FIELDS = (
     *("email", "phone", "first_name", "last_name", "company", "tax_id", "loyalty_card"),

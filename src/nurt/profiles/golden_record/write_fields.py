@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from nurt.avro.primitives import put_date, put_id, put_nothing, put_optional_long, put_optional_string, put_string
-from nurt.columnar.memory import poke_byte
+from nurt.columnar.memory import compare_texts, poke_byte
 from nurt.columnar.sorting import (
     FIRST,
     FIRST_SIZE,
@@ -27,7 +27,7 @@ from nurt.columnar.varint import poke_zigzag
 from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
 from nurt.profiles.identity.cut_links import cut_links
 from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, HEAD_PART
-from nurt.state.cells import NO_ROOM, compare_texts, has
+from nurt.state.cells import NO_ROOM, has
 
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")

@@ -11,12 +11,12 @@ import numba
 import numpy as np
 
 from nurt.columnar.distinct import distinct, id_list
-from nurt.columnar.memory import peek_word
+from nurt.columnar.memory import compare_texts, peek_word
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.profiles.identity.links import Joined
 from nurt.profiles.identity.resolve import HELD, MEMBER, MEMBERS, MEMBERSHIPS
-from nurt.state.cells import NO_ROOM, cells_of, compare_texts, has, read_rows, text_mask, too_new
+from nurt.state.cells import NO_ROOM, cells_of, has, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 
 _MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS)

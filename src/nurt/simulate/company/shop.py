@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from functools import partial
 
 from nurt.model.raw import Headers
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.company import erp_books, shop_customers, shop_orders
 from nurt.simulate.company.people import invent_person
 from nurt.simulate.company.tables import ERP, demo_connectors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.connector.columns import (
     BOOLEAN,
     DATE,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from nurt.model.raw import Headers
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.connector.columns import TEXT, Column, Key, Row, Table, encode_long, encode_text
 from nurt.simulate.connector.database import Change, Committed, Transaction
 from nurt.simulate.connector.envelope import (

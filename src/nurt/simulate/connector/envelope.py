@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.connector.columns import Key, Row, Table, encode_long, encode_text
 from nurt.simulate.connector.schemas import VERSION, key_schema, value_schema
 

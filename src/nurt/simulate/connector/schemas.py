@@ -165,7 +165,7 @@ TRANSACTION_VALUE = _common(
 
 
 class SchemaBook:
-    """Numbers schemas from 1 as they come, as a registry does; `ports.SchemaRegistry` without a server."""
+    """Numbers schemas from 1 as they come, as a registry does; `ports.registry.SchemaRegistry` without a server."""
 
     def __init__(self) -> None:
         self.schemas: dict[int, dict[str, Any]] = {}

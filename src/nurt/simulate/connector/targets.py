@@ -15,7 +15,7 @@ from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import ensure_topic, open_admin
 from nurt.errors import ConfigurationError, ConnectionFailed
 from nurt.model.raw import Headers
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.company.shop import Simulated, simulate
 from nurt.simulate.company.world import Deed
 

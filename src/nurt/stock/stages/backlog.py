@@ -14,7 +14,7 @@ from nurt.columnar.types import ID_BYTES
 from nurt.limits import PUBLISH_SKUS_MAX
 from nurt.model.keys import Keys
 from nurt.model.state_write import Change
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.stock.stages.stage import StockStage, Touched
 from nurt.stock.stages.view import PAPER, SHELF
 

@@ -12,7 +12,7 @@ from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
 from nurt.model.units import Amount
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import KIT_PART, SHELVES, sku_ids
 from nurt.stock.kits import above, leaves_of

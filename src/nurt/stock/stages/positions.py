@@ -14,7 +14,7 @@ from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import Change
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.rows.child_slots import fold_slots
 from nurt.rows.contributions import Contributions
 from nurt.state.row_major import read_values

@@ -20,7 +20,7 @@ from nurt.model.state_write import Change
 from nurt.model.stock_published import StockBatch
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import LEVEL, SHELVES
 from nurt.stock.holders import Holders

@@ -18,7 +18,7 @@ from nurt.model.keys import Keys
 from nurt.model.state_write import Change
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
-from nurt.ports import Store
+from nurt.ports.store import Store
 from nurt.stock.feeds import Feeds
 from nurt.stock.from_rows import StockSaid, nothing
 from nurt.stock.routes import Routes

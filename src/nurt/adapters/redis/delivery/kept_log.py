@@ -24,7 +24,7 @@ Part = tuple[str, int]
 
 
 class KeptLog:
-    """One worker's share; implements ports.MessageLog. `client` gives bytes.
+    """One worker's share; implements ports.log.MessageLog. `client` gives bytes.
 
     A value's schema id is the version of the contract that its body was written by.
 
@@ -59,18 +59,18 @@ class KeptLog:
         self._look_s = 0.0
 
     def committed(self) -> Committed | None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         held = self._asked(lambda: self._client.hgetall(self._committed))
         offsets = {(name.decode(), 0): int(at) for name, at in held.items() if (name.decode(), 0) in self._topics}
         return Committed(offsets, 0, 0) if offsets else None
 
     def start(self, offsets: Offsets | None) -> None:
-        """See ports.MessageLog. An offset is the number behind the last message that was read."""
+        """See ports.log.MessageLog. An offset is the number behind the last message that was read."""
         self._next = {part: (offsets or {}).get(part, 0) for part in self._topics}
         self._ends = {part: topic.end() for part, topic in self._topics.items()} if self._stop_at_end else {}
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         if time.monotonic() < self._look_s:
             return []
         batches: list[RawBatch] = []
@@ -89,15 +89,15 @@ class KeptLog:
         return batches
 
     def offsets(self) -> Offsets:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return dict(self._next)
 
     def exhausted(self) -> bool:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return self._stop_at_end and all(self._next[part] > end for part, end in self._ends.items())
 
     def commit(self, committed: Committed) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         mine = {name: at for (name, number), at in committed.offsets.items() if (name, number) in self._topics}
         if mine:
             self._asked(lambda: self._client.hset(self._committed, mapping=mine))
@@ -106,11 +106,11 @@ class KeptLog:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "noting what was delivered")
 
     def lag(self) -> int:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return sum(topic.waiting(self._next[part] - 1) for part, topic in self._topics.items())
 
     def close(self) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         self._client.close()
 
 

@@ -31,7 +31,7 @@ VALUE_HEADER = b"\x00\x00\x00\x00\x00"
 
 
 class StateLog:
-    """One worker's shards; implements ports.MessageLog. `client` gives bytes."""
+    """One worker's shards; implements ports.log.MessageLog. `client` gives bytes."""
 
     def __init__(
         self, client: Redis, keys: Keys, group: str, *, worker: int = 0, workers: int = 1, stop_at_end: bool = False
@@ -49,17 +49,17 @@ class StateLog:
         self._ended = self._looked = self._caught_up = False
 
     def committed(self) -> Committed | None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         held = self._asked(lambda: self._client.hgetall(self._name))
         offsets = {(TOPIC, int(shard)): int(at) for shard, at in held.items() if int(shard) in self._shards}
         return Committed(offsets, 0, 0) if offsets else None
 
     def start(self, offsets: Offsets | None) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         self._next = {shard: (offsets or {}).get((TOPIC, shard), 0) for shard in self._shards}
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         if not self._waiting and time.monotonic() >= self._look_s and not self._ended:
             began_s = time.monotonic()
             self._walk()
@@ -117,7 +117,7 @@ class StateLog:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "reading profiles from the state")
 
     def offsets(self) -> Offsets:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return {(TOPIC, shard): at for shard, at in self._next.items()}
 
     def caught_up(self) -> bool:
@@ -125,11 +125,11 @@ class StateLog:
         return self._caught_up
 
     def exhausted(self) -> bool:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return self._ended and not self._waiting
 
     def commit(self, committed: Committed) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         mine: Mapping[int, int] = {
             shard: at for (topic, shard), at in committed.offsets.items() if topic == TOPIC and shard in self._next
         }
@@ -137,9 +137,9 @@ class StateLog:
             self._asked(lambda: self._client.hset(self._name, mapping=mine))
 
     def lag(self) -> int:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         return len(self._waiting)
 
     def close(self) -> None:
-        """See ports.MessageLog."""
+        """See ports.log.MessageLog."""
         self._client.close()

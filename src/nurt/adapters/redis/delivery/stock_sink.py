@@ -14,7 +14,7 @@ from nurt.model.stock_published import StockBatch
 
 
 class KeptStockSink:
-    """Keeps what is published; implements `ports.StockSink`. `client` gives bytes."""
+    """Keeps what is published; implements `ports.sinks.StockSink`. `client` gives bytes."""
 
     def __init__(self, client: Redis, keys: Keys, names: tuple[str, ...] = (STOCK, ORDERS)) -> None:
         self._client, self._keys = client, keys
@@ -32,7 +32,7 @@ class KeptStockSink:
             self._topic(realm, messages.name).clear()
 
     def write(self, batch: StockBatch) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         if not batch.realm:
             return  # events only
         for messages in self._messages:
@@ -46,5 +46,5 @@ class KeptStockSink:
         return self._topics[realm, name]
 
     def close(self) -> None:
-        """See ports.StockSink."""
+        """See ports.sinks.StockSink."""
         self._client.close()

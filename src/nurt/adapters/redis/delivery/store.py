@@ -86,7 +86,7 @@ Answer = TypeVar("Answer")
 
 
 class DeliveryStore:
-    """One destination's memory; implements ports.DeliveryMemory.
+    """One destination's memory; implements delivery.ports.DeliveryMemory.
 
     Every write carries the number of the write, so it is known whether one was done when its connection broke, and
     whether the server still has the one before: one that came back older would let a row pass for told, or a parked

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from nurt.ports import SchemaRegistry
+from nurt.ports.registry import SchemaRegistry
 from nurt.simulate.company.tables import ERP, ERP_TABLES, SHOP_TABLES, SHOPS, demo_connectors
 from nurt.simulate.connector.columns import TEXT, Column, Key, Row, Table
 from nurt.simulate.connector.database import Transaction

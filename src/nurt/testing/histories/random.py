@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from nurt.simulate.connector.columns import Column, Key, Row, Table, moment, seconds
-from nurt.simulate.histories.history import SYSTEMS, History, RowOperation, Step, tables_of, widened
+from nurt.testing.histories.history import SYSTEMS, History, RowOperation, Step, tables_of, widened
 
 EMAILS = (
     "anna@example.com",

@@ -1,9 +1,7 @@
-"""What every receiver over HTTP shares: one client, secrets, tokens, and what a bad answer means."""
+"""What everything that is reached over HTTP shares: one client, tokens, and what a bad answer means."""
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,14 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import orjson
 
 from nurt.adapters.http_logs import silence_http_clients
-from nurt.errors import ConfigurationError
+from nurt.adapters.secrets import secret
 from nurt.model.delivery import Answer, Call, Fate, Trouble, Verdict
 
 TIMEOUT_S = 30.0
@@ -31,33 +28,6 @@ REST_S_MAX = 86_400.0
 TOKEN_MARGIN_S = 60.0
 WHOLE = 4.0
 silence_http_clients()
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def secret(where: str, written: Any) -> str:
-    """Read a setting that may be secret: `${NAME}` is an environment variable, `file:/path` a file's content
-    (`file://` is an address).
-
-    Raises ConfigurationError naming the setting, never a value.
-    """
-    if not isinstance(written, str) or not written:
-        raise ConfigurationError(f"reading {where}: it is missing; write `${{VARIABLE}}` or `file:/path`")
-    if written.startswith("file:") and not written.startswith("file://"):
-        path = Path(written.removeprefix("file:"))
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as failed:
-            raise ConfigurationError(
-                f"reading {where}: the file {path} cannot be read ({type(failed).__name__}); create it"
-            ) from None
-
-    def variable(found: re.Match[str]) -> str:
-        if found.group(1) not in os.environ:
-            raise ConfigurationError(f"reading {where}: the environment variable {found.group(1)} is not set; set it")
-        return os.environ[found.group(1)]
-
-    return _VARIABLE.sub(variable, written)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,73 @@
+"""What every receiver is over its own protocol: a mapping, limits, and one client."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nurt.adapters.http import Http
+from nurt.delivery.mapping import DestinationMapping
+from nurt.errors import ConfigurationError
+from nurt.model.delivery import Answer, Call, Limits, RateLimit
+
+
+class Receiver(ABC):
+    """One receiver over HTTP; implements delivery.ports.Destination.
+
+    Who derives from it makes `_http`.
+    """
+
+    _http: Http
+
+    def __init__(self, mapping: DestinationMapping, limits: Limits) -> None:
+        self._mapping = mapping
+        self._where = f"destinations.{mapping.name}"
+        self.bucket = str(mapping.options.get("bucket", mapping.name))
+        self.limits = limits_from(mapping.options, limits)
+
+    def send(self, call: Call) -> Answer:
+        """See delivery.ports.Destination."""
+        return self._http.rested(self._send(call))
+
+    @abstractmethod
+    def _send(self, call: Call) -> Answer:
+        """Make one call in the receiver's protocol."""
+
+    def obey(self, spend: Callable[[], None]) -> None:
+        """See delivery.ports.Destination."""
+        self._http.spend = spend
+
+    def refresh(self) -> None:
+        """See delivery.ports.Destination."""
+        self._http.refresh()
+
+    @abstractmethod
+    def verify(self) -> list[str]:
+        """See delivery.ports.Destination."""
+
+    def close(self) -> None:
+        """See delivery.ports.Destination."""
+        self._http.close()
+
+
+def limits_from(options: Mapping[str, Any], default: Limits) -> Limits:
+    """Read `limits` of a destination over what its kind allows."""
+    written = options.get("limits") or {}
+    known = ("rows_max", "bytes_max", "concurrency", "rates")
+    for name in written:
+        if name not in known:
+            raise ConfigurationError(f"reading `limits`: unknown key `{name}`; known are {', '.join(known)}")
+    rates = default.rates
+    if "rates" in written:
+        rates = tuple(RateLimit(int(rate["calls"]), float(rate["seconds"])) for rate in written["rates"])
+    return Limits(
+        min(int(written.get("rows_max", default.rows_max)), default.rows_max) if default.rows_max > 1 else 1,
+        int(written.get("bytes_max", default.bytes_max)),
+        default.bulk_rows_max,
+        default.bulk_from,
+        int(written.get("concurrency", default.concurrency)),
+        rates,
+        default.whole_rows,
+        default.one_row_ops,
+    )

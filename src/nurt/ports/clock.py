@@ -1,0 +1,23 @@
+"""What the flows call now."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from nurt.model.units import Day, Millis
+
+
+class DayClock(Protocol):
+    """The calendar, as a value that a test can choose: what the flow of profiles calls now."""
+
+    def today(self) -> Day:
+        """Return the current day in UTC."""
+        ...
+
+
+class MomentClock(Protocol):
+    """The time of day, as a value that a test can choose: what the flow of stock calls now."""
+
+    def now(self) -> Millis:
+        """Return the current moment."""
+        ...

@@ -1,0 +1,74 @@
+"""What a worker of every flow is: rows over a store, its epochs, its clock, and what earlier runs owed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from nurt.model.fence import owed_score
+from nurt.model.keys import Keys
+from nurt.model.state_write import Change
+from nurt.model.tick import Tick
+from nurt.model.units import Now
+from nurt.ports.store import Store
+from nurt.rows.stage import RowsStage, Voice
+from nurt.rows.sweeps import Sweep
+
+OWED_MAX = 10_000
+"""How much of what an earlier run owed one write owes again."""
+
+T = TypeVar("T")
+
+
+class RowsWorker(Generic[T, Now]):
+    """One worker's rows; the stages behind them belong to the flow that derives from it.
+
+    Args:
+        unit: of the flow's clock.
+    """
+
+    def __init__(
+        self, store: Store, keys: Keys, voice: Voice[T], sweeps: Sequence[Sweep], unit: Callable[[int], Now]
+    ) -> None:
+        self.store, self.keys = store, keys
+        self.epoch = 0
+        self.as_of: Now = unit(0)
+        self.rows = RowsStage[T](store, keys, voice, sweeps)
+        self._unit: Callable[[int], Now] = unit
+        self._resumed = False
+        self._knows_clock = False
+
+    def begin_epoch(self, tick: Tick[Now]) -> bool:
+        """Lift the heads: from now on they vouch for all epochs before this one. False: it has begun already.
+
+        Nothing owed is forgotten before it is owed by this run: a run that died at its start has not said it.
+        """
+        if tick.epoch <= self.epoch:
+            return False
+        self.epoch = tick.epoch
+        self.store.lift(tick.epoch, tick.horizon if self._resumed else 0)
+        self._advance_clock(tick.as_of)
+        return True
+
+    def _advance_clock(self, now: Now) -> None:
+        """Let the time come; it never goes back, not even when a run's clock is behind that of the run before."""
+        names = [self.keys.day_of(place) for place in self.store.places]
+        if not self._knows_clock:
+            self._knows_clock = True
+            told = [int(value) for value in self.store.read(names) if value is not None]
+            self.as_of = self._unit(max(told, default=0))
+        if now > self.as_of:
+            self.as_of = now
+            self.store.write(Change(put=dict.fromkeys(names, str(now).encode())))
+
+    def owe_again(self) -> list[bytes] | None:
+        """Return what earlier runs owed; it is owed again, by this epoch. None: that was done in this run."""
+        if self._resumed:
+            return None
+        self._resumed = True
+        owed = {place: members for place, members in self.store.owed().items() if members}
+        score = owed_score(self.store.run, self.epoch)
+        for place, members in owed.items():
+            for at in range(0, len(members), OWED_MAX):
+                self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
+        return [member for members in owed.values() for member in members]

@@ -1,0 +1,43 @@
+"""All stages of a single worker, one after another: the flow of profiles without Bytewax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nurt.model.entity_frame import Translated
+from nurt.model.published import PublishedBatch
+from nurt.model.tick import Tick
+from nurt.model.units import Day
+from nurt.profiles.identity.resolve import Touched
+from nurt.profiles.profiles_stage import Touch
+from nurt.profiles.worker import Worker, merged
+
+
+class Chain:
+    """All stages of a single worker, one after another: the flow without Bytewax."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+
+    def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
+        """Carry a micro-batch from translated messages to profiles."""
+        worker = self.worker
+        said = worker.rows.fold(batches)
+        touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
+        return worker.profiles.materialise(touches)
+
+    def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
+        """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
+        worker = self.worker
+        worker.begin_epoch(tick)
+        out = list(worker.profiles.materialise_owed(dict.fromkeys(worker.owed_touches())))
+        while len(batch := worker.due_profiles()):
+            out.append(batch)
+        return out
+
+    def _touch(self, touched: dict[str, list[Touched]]) -> list[Touch]:
+        return [
+            (realm, profile)
+            for realm, accounts in touched.items()
+            for profile in self.worker.identity.resolve(realm, accounts)
+        ]
