@@ -31,11 +31,11 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.run import cli_main
 from redis import Redis
 
+from nurt.adapters.clock import SystemClock
 from nurt.adapters.files.control_log import FileRegister
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.redis.store import RedisStore, claim
-from nurt.app.profiles import SystemClock
 from nurt.avro import compile_reader
 from nurt.debezium.wire import split_wire
 from nurt.model.keys import Keys

@@ -11,16 +11,16 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.app.delivery import Delivery
+from nurt.runtime.assembly import DeliveryAssembly
 
 
-def deliver(delivery: Delivery) -> Dataflow:
+def deliver(assembly: DeliveryAssembly) -> Dataflow:
     """Lay out the flow over one destination's pieces."""
     flow = Dataflow("deliver")
 
     # What was published, live changes first; a back-fill goes on beside them.
-    changes = op.input("profiles", flow, delivery.source())
+    changes = op.input("profiles", flow, assembly.source())
 
     # What differs from what the receiver holds is written, as fast as it allows; what it refuses goes to quarantine.
-    op.output("delivered", changes, delivery.sink())
+    op.output("delivered", changes, assembly.sink())
     return flow

@@ -12,42 +12,42 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.app.profiles import Current
+from nurt.runtime.assembly import FlowAssembly
 
 
-def profiles(current: Current) -> Dataflow:
+def profiles(assembly: FlowAssembly) -> Dataflow:
     """Lay out the flow over one deployment's pieces."""
     flow = Dataflow("profiles")
 
     # Raw messages, one micro-batch an item; offsets are committed when everything below is done with them.
-    messages = op.input("topics", flow, current.topics())
+    messages = op.input("topics", flow, assembly.topics())
 
     # Avro and Debezium's envelope become columns of our entities; what cannot, goes to quarantine with its bytes.
-    translated = op.flat_map("translate", messages, current.translate())
+    translated = op.flat_map("translate", messages, assembly.translate())
 
     # The newest event of every row stays. A row says its contribution to its order or account.
-    rows = op.stateful_batch("rows", op.map("to_rows", translated, current.address), current.stage("rows"))
+    rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
     # Lines, payments and shipments make an order; an order says what it adds to its account.
-    orders = op.stateful_batch("orders", _next("to_orders", rows, current), current.stage("orders"))
+    orders = op.stateful_batch("orders", _next("to_orders", rows, assembly), assembly.stage("orders"))
 
     # Orders, addresses and consents make an account; whoever changed is touched by name from here on.
-    accounts = op.stateful_batch("accounts", _next("to_accounts", orders, current), current.stage("accounts"))
+    accounts = op.stateful_batch("accounts", _next("to_accounts", orders, assembly), assembly.stage("accounts"))
 
     # Accounts that share an identifier are one customer; one worker owns a realm.
-    identity = op.stateful_batch("identity", _next("to_identity", accounts, current), current.stage("identity"))
+    identity = op.stateful_batch("identity", _next("to_identity", accounts, assembly), assembly.stage("identity"))
 
     # Profiles are recomputed from their accounts, so a split is as easy as a merge.
-    unified = op.stateful_batch("profiles", _next("to_profiles", identity, current), current.stage("profiles"))
+    unified = op.stateful_batch("profiles", _next("to_profiles", identity, assembly), assembly.stage("profiles"))
 
     # A worker writes its profiles to every output before it reads on; sinks absorb repeats by revision.
-    op.output("published", op.map("unkey", unified, _without_key), current.sinks())
+    op.output("published", op.map("unkey", unified, _without_key), assembly.outputs())
     return flow
 
 
-def _next(step_id: str, said: op.KeyedStream, current: Current) -> op.KeyedStream:
+def _next(step_id: str, said: op.KeyedStream, assembly: FlowAssembly) -> op.KeyedStream:
     """Send what a stage said to the workers that it is for."""
-    return op.map(step_id, said, lambda keyed: current.address(keyed[1]))
+    return op.map(step_id, said, lambda keyed: assembly.address(keyed[1]))
 
 
 def _without_key(keyed: tuple[str, object]) -> object:

@@ -12,27 +12,27 @@ from __future__ import annotations
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 
-from nurt.app.stock import StockCurrent
+from nurt.runtime.assembly import FlowAssembly
 
 
-def stock(current: StockCurrent) -> Dataflow:
+def stock(assembly: FlowAssembly) -> Dataflow:
     """Lay out the flow over one deployment's pieces."""
     flow = Dataflow("stock")
 
     # Raw messages, one micro-batch an item; offsets are committed when everything below is done with them.
-    messages = op.input("topics", flow, current.topics())
+    messages = op.input("topics", flow, assembly.topics())
 
     # Columns of our entities; topics that only profiles read are counted as not ours. What cannot be read goes to
     # quarantine with its bytes.
-    translated = op.flat_map("translate", messages, current.translate())
+    translated = op.flat_map("translate", messages, assembly.translate())
 
     # The newest event of every row stays. It says itself to its paper (order, document, shipment) or shelf (sku).
-    rows = op.stateful_batch("rows", op.map("to_rows", translated, current.address), current.step("rows"))
+    rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
     # One owner a realm: papers are joined, what they hold goes to shelves, shelves are weighed, all in one write.
-    said = op.map("to_stock", rows, lambda keyed: current.address(keyed[1]))
-    published = op.stateful_batch("stock", said, current.step("stock"))
+    said = op.map("to_stock", rows, lambda keyed: assembly.address(keyed[1]))
+    published = op.stateful_batch("stock", said, assembly.stage("stock"))
 
     # What can be sold, where each order is, and which thresholds were crossed.
-    op.output("published", op.map("unkey", published, lambda keyed: keyed[1]), current.outputs())
+    op.output("published", op.map("unkey", published, lambda keyed: keyed[1]), assembly.outputs())
     return flow

@@ -13,7 +13,7 @@ from redis import Redis
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.redis.store import RedisStore, claim
-from nurt.app.profiles import fold_context
+from nurt.app.opening import fold_context
 from nurt.columnar.ids import SECRET_BYTES, Ids
 from nurt.contracts import schemas
 from nurt.mapping.load import load_mapping

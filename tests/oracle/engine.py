@@ -29,7 +29,7 @@ from nurt.normalise.context import FoldContext
 from nurt.normalise.identifiers import normalise_column
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
-from nurt.runtime.profile_steps import Steps
+from nurt.runtime.profile_steps import ProfileSteps
 from nurt.runtime.routing import Routes
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
@@ -111,7 +111,7 @@ class Engine:
         """How many writes there have been, to the store or to the topic: each is a place to crash at."""
         self._worker_of = worker_of or _worker
         self._choose = Random(seed)
-        self._steps: list[Steps] = []
+        self._steps: list[ProfileSteps] = []
         self._stores: list[MemoryStore] = []
         self._run = self._epoch = self._done = 0
         self._writes_left: int | None = None
@@ -165,7 +165,7 @@ class Engine:
             for index in range(workers)
         ]
         self._steps = [
-            Steps(self._worker_of(store, self.keys, self.context), self.routes, index)
+            ProfileSteps(self._worker_of(store, self.keys, self.context), self.routes, index)
             for index, store in enumerate(self._stores)
         ]
         self._epoch = 0

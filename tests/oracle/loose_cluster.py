@@ -23,7 +23,7 @@ from nurt.model.log import Committed, Offsets
 from nurt.model.tick import Tick
 from nurt.profiles.worker import Worker
 from nurt.runtime import source
-from nurt.runtime.profile_steps import Steps
+from nurt.runtime.profile_steps import ProfileSteps
 from nurt.runtime.routing import Routes
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
@@ -191,11 +191,11 @@ class LooseCluster:
 
     # -- what Bytewax does
 
-    def _open(self, run: int, index: int) -> Steps:
+    def _open(self, run: int, index: int) -> ProfileSteps:
         places = self._routes.places(index, self._realms, self._keys)
         store = MemoryStore(self._memory, run, places, before_write=self._count_write)
         worker = Worker(store, self._keys, self._context, schemas.load(schemas.PROFILE_VALUE))
-        return Steps(worker, self._routes, index)
+        return ProfileSteps(worker, self._routes, index)
 
     def _count_write(self) -> None:
         if self._writes_left is not None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
@@ -15,7 +16,7 @@ from tests.oracle.newest_event import Newest, Place, newest
 from tests.oracle.places import is_truncated
 from tests.oracle.sources import TRUNCATE, Event
 
-EXAMPLES = 400
+EXAMPLES = 3_000
 IDENTIFYING = ("email", "phone", "tax_id")
 
 OF_HISTORIES = {
@@ -152,6 +153,7 @@ class Seen(Exception):
     """Every trouble has happened."""
 
 
+@pytest.mark.slow
 def test_histories_and_plans_hold_every_trouble() -> None:
     missing = OF_HISTORIES | OF_PLANS
 

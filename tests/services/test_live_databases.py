@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from nurt.adapters.kafka.settings import KafkaSettings
-from nurt.app.profiles import Current, launch
+from nurt.app.launch import launch
+from nurt.app.profiles import ProfileAssembly
 from nurt.flows.profiles import profiles
 from nurt.inspect.quarantine import Quarantine
 from nurt.model.keys import Keys
@@ -58,7 +59,7 @@ class Deployment:
     def run(self, day: date, **changed: Any) -> None:
         """Run nurt until it has read all that is on the topics."""
         settings = replace(self.settings, **changed)
-        current = Current(settings, launch(settings), clock=FixedDay(day), threads=settings.workers)
+        current = ProfileAssembly(settings, launch(settings), clock=FixedDay(day), threads=settings.workers)
         cli_main(profiles(current), epoch_interval=timedelta(milliseconds=100), workers_per_process=settings.workers)
 
     def capture_to_end(self, number: int) -> None:

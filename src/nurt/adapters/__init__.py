@@ -2,7 +2,7 @@
 
 `kafka`, `redis`, `files`, `analytics` (stores that take whole tables) and `receivers` (systems that take rows and may
 refuse them). What several rooms use stands beside them: `durable` writes files that survive a crash, `http` is a client
-with tokens and what a bad answer means, `secrets` reads environment variables and files.
+with tokens and what a bad answer means, `secrets` reads environment variables and files, `clock` is the machine's.
 
 What may come in: an implementation of a port. It decides nothing that another adapter would have to decide again.
 """

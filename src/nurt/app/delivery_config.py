@@ -20,7 +20,7 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
-from nurt.app.profiles import open_registry
+from nurt.app.opening import open_registry
 from nurt.delivery.diff import Rules
 from nurt.delivery.journal import Message
 from nurt.delivery.last_known import Marks

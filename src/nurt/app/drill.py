@@ -18,9 +18,10 @@ from typing import Any
 
 import polars as pl
 
+from nurt.adapters.clock import SystemClock
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.store import RedisStore, claim
-from nurt.app.profiles import SystemClock, fold_context
+from nurt.app.opening import fold_context
 from nurt.app.stock import open_shop
 from nurt.columnar.ids import Ids
 from nurt.mapping.load import read_mapping

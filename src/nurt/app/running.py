@@ -27,10 +27,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
 from nurt.adapters.http_logs import silence_http_clients
-from nurt.app.profiles import Current, Launched, launch
-from nurt.app.stock import StockCurrent, close_reservations, launch_stock
+from nurt.app.assembly import Assembly
+from nurt.app.launch import Launched, launch
+from nurt.app.profiles import ProfileAssembly
+from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import Decision
 from nurt.errors import Fenced, NurtError
+from nurt.flows.profiles import profiles
+from nurt.flows.stock import stock
 from nurt.runtime.failures import failures
 from nurt.runtime.process_memory import keep_memory_small
 from nurt.settings import Settings, load_settings, stock_settings
@@ -46,7 +50,7 @@ _logger = logging.getLogger(__name__)
 
 
 def run_here(
-    layout: Callable[[Current], Dataflow],
+    layout: Callable[[ProfileAssembly], Dataflow],
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
@@ -56,12 +60,12 @@ def run_here(
     Raises the NurtError that a stage, the source or a sink raised.
     """
     keep_memory_small()
-    current = Current(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
-    _run(layout, current, workers_per_process=settings.workers)
+    assembly = ProfileAssembly(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
+    _run(layout, assembly, workers_per_process=settings.workers)
 
 
 def run_stock_here(
-    layout: Callable[[StockCurrent], Dataflow],
+    layout: Callable[[StockAssembly], Dataflow],
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
@@ -69,26 +73,26 @@ def run_stock_here(
     """Run the flow of stock in this process; as `run_here`."""
     keep_memory_small()
     settings = stock_settings(settings)
-    current = StockCurrent(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
-    with _closing_reservations(current):
-        _run(layout, current, workers_per_process=settings.workers)
+    assembly = StockAssembly(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
+    with _closing_reservations(assembly):
+        _run(layout, assembly, workers_per_process=settings.workers)
 
 
 @contextmanager
-def _closing_reservations(current: StockCurrent) -> Iterator[None]:
+def _closing_reservations(assembly: StockAssembly) -> Iterator[None]:
     """Have shops refused as soon as a worker sees that the state is not what it wrote."""
     try:
         yield
     except Fenced:
-        close_reservations(current.settings, current.run)
+        close_reservations(assembly.settings, assembly.run)
         raise
 
 
-def _run(layout: Layout, current: Current, **place: Any) -> None:
+def _run(layout: Layout, assembly: Assembly[Any], **place: Any) -> None:
     failures.clear()
     _collect_seldom()
     try:
-        cli_main(layout(current), epoch_interval=timedelta(milliseconds=current.settings.epoch_ms), **place)
+        cli_main(layout(assembly), epoch_interval=timedelta(milliseconds=assembly.settings.epoch_ms), **place)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as failed:  # a worker thread's panic is no Exception
@@ -240,9 +244,6 @@ def _decode(text: str) -> Launched:
 
 def _child(config: Path, index: int) -> int:
     """Be one process of a cluster."""
-    from nurt.flows.profiles import profiles
-    from nurt.flows.stock import stock
-
     level = int(os.environ["NURT_LOG_LEVEL"])
     logging.basicConfig(level=level, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
     silence_http_clients()
@@ -253,11 +254,11 @@ def _child(config: Path, index: int) -> int:
         launched = _decode(os.environ["NURT_LAUNCHED"])
         try:
             if os.environ.get("NURT_FLOW") == "stock":
-                of_stock = StockCurrent(stock_settings(settings), launched, stop=stop)
+                of_stock = StockAssembly(stock_settings(settings), launched, stop=stop)
                 with _closing_reservations(of_stock):
                     _run(stock, of_stock, process_id=index, addresses=addresses)
             else:
-                _run(profiles, Current(settings, launched, stop=stop), process_id=index, addresses=addresses)
+                _run(profiles, ProfileAssembly(settings, launched, stop=stop), process_id=index, addresses=addresses)
         except NurtError as failed:
             _logger.error("%s", failed)
             return failed.exit_code

@@ -6,25 +6,27 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
 
 from redis.exceptions import RedisError
 
+from nurt.adapters.clock import SystemClock
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.delivery.stock_sink import KeptStockSink
 from nurt.adapters.redis.errors import naming_failures
-from nurt.adapters.redis.store import RedisStore, read_heads
-from nurt.app.profiles import Current, Launched, SystemClock, fold_context, launch
+from nurt.adapters.redis.store import read_heads
+from nurt.app.assembly import Assembly
+from nurt.app.launch import Launched, launch
 from nurt.errors import ConfigurationError, NurtError
 from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
+from nurt.model.stock_published import StockBatch
+from nurt.model.units import Millis
 from nurt.ports.clock import MomentClock
 from nurt.ports.sinks import StockSink
-from nurt.rows.sweeps import ordered_sweeps
-from nurt.runtime.source import Topics
-from nurt.runtime.stock_steps import PublishedStock, StockStep, StockSteps
+from nurt.runtime.steps import Outputs, Stage
+from nurt.runtime.stock_steps import StockSteps
 from nurt.settings import Settings
 from nurt.stock.routes import compile_routes
 from nurt.stock.stages.worker import StockWorker
@@ -87,7 +89,7 @@ def _realm_places(settings: Settings) -> list[bytes]:
     ]
 
 
-class StockCurrent(Current):
+class StockAssembly(Assembly[Millis]):
     """The pieces of one deployment's flow of stock; one process of a run.
 
     Args:
@@ -104,50 +106,41 @@ class StockCurrent(Current):
         stop: threading.Event | None = None,
         threads: int = 1,
     ) -> None:
-        super().__init__(settings, launched, None, stop, threads)
-        self._moments = clock or SystemClock()
+        super().__init__(settings, launched, (clock or SystemClock()).now, stop, threads)
         if self.mapping.stock is None:
             raise ConfigurationError(
                 f"reading the mapping {self.mapping.file_name}: it has no section `stock` (expected locations and "
                 'channels); docs/mapping.md, "Stock", says what to write'
             )
         self._plan = compile_routes(self.mapping.stock)
-        self._of: dict[int, StockSteps] = {}
+        self._steps: dict[int, StockSteps] = {}
         self._kept: dict[int, KeptStockSink] = {}
 
-    def topics(self) -> Topics[Any]:
-        """Make the source of all topics, in the flow's unit of time."""
-        return Topics(self._reading(self._moments.now))
-
-    def step(self, name: str) -> Callable[[object], StockStep]:
+    def stage(self, name: str) -> Callable[[object], Stage]:
         """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""
-        return lambda _resume_state: StockStep(name, self._stock_of)
+        return lambda _resume_state: Stage(name, self._steps_of, of=" of stock", is_last=name == "stock")
 
-    def outputs(self) -> PublishedStock:
+    def outputs(self) -> Outputs[StockBatch]:
         """Make the sink of everything that is published of stock."""
-        return PublishedStock(self._open_outputs)
+        return Outputs(self._open_sinks, list, lambda _batches: "stock", of=" of stock")
 
-    def _stock_of(self, index: int) -> StockSteps:
-        with self._lock:
-            if index not in self._of:
-                context = fold_context(self.mapping, self.ids)
-                realms = tuple(sorted(set(context.realm.values())))
-                places = self.routes.places(index, realms, self.keys)
-                store = RedisStore(open_redis(self.settings.redis_url), self.keys, self._launched.run, places)
-                sweeps = ordered_sweeps(self.register().records())
-                worker = StockWorker(store, self.keys, context, self._plan, sweeps, self._kept_of(index))
-                self._of[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
-            return self._of[index]
+    def _steps_of(self, index: int) -> StockSteps:
+        with self.lock:
+            if index not in self._steps:
+                store = self.open_store(index)
+                worker = StockWorker(store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index))
+                self._steps[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
+            return self._steps[index]
 
     def _kept_of(self, index: int) -> KeptStockSink | None:
         """Open what a worker keeps, once: its stages begin it anew, its output writes it."""
-        with self._lock:
+        with self.lock:
             names = self.settings.stock_kept()
             if names and index not in self._kept:
                 self._kept[index] = KeptStockSink(open_redis(self.settings.redis_url), self.keys, names)
             return self._kept.get(index)
 
-    def _open_outputs(self, index: int) -> list[StockSink]:
+    def _open_sinks(self, index: int) -> list[StockSink]:
         settings, wanted = self.settings, self.settings.stock
         sinks: list[StockSink] = []
         if wanted.topic or wanted.orders_topic or wanted.events_topic:
@@ -162,7 +155,7 @@ class StockCurrent(Current):
                     deployment=settings.prefix,
                     worker=index,
                     workers=settings.workers,
-                    fence_workers=self._launched.fence_workers,
+                    fence_workers=self.launched.fence_workers,
                     partitions=settings.partitions,
                 )
             )
@@ -171,5 +164,5 @@ class StockCurrent(Current):
         if wanted.duckdb is not None:
             from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
 
-            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self._threads == settings.workers))
+            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self.threads == settings.workers))
         return sinks

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nurt.adapters.redis.client import open_redis
-from nurt.app.profiles import open_register
+from nurt.app.opening import open_register
 from nurt.cli.frame import refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.inspect.row_scan import stored_rows

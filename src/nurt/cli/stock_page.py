@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.text import Text
 
+from nurt.adapters.clock import SystemClock
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
-from nurt.app.profiles import SystemClock, fold_context
+from nurt.app.opening import fold_context
 from nurt.cli.frame import page, print_json, print_table, refuse
 from nurt.cli.opening import deployment
 from nurt.columnar.ids import Ids

@@ -18,7 +18,7 @@ from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, DAY_US, GUEST, INTERACTION, INVOICE, NO_CURRENCY, ORDER_SLOTS
+from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_SLOTS
 from nurt.rows.contributions import (
     Contributions,
     Said,
@@ -30,13 +30,13 @@ from nurt.rows.contributions import (
     nothing_said,
 )
 from nurt.rows.fold import RowsFolded
+from nurt.rows.guests import guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
 from nurt.rows.write_contributions import (
     Buckets,
     Given,
     SlotPlan,
-    join_letters,
     pack_shares,
     pack_slots,
     position_texts,
@@ -192,12 +192,10 @@ def _orders(said: _Speaking, context: FoldContext) -> Said:
 def _guest_accounts(guests: _Speaking, context: FoldContext) -> list[Given]:
     """Name the accounts that guests' orders are: id, entity and key."""
     everywhere = np.ones(len(guests), dtype=np.bool_)
-    entity = coded_texts(np.zeros(len(guests), dtype=np.int64), [GUEST])
-    _, key = join_letters([guests.text("entity"), guests.text("key")], b"\x1f")
-    cuts, names = join_letters([guests.text("system"), entity, key], b"\x1f")
-    starts = np.arange(len(guests)) * 16
-    ids = Texts(starts, starts + 16, context.ids.of_joined(names.body, cuts).view(np.uint8).reshape(-1))
-    return [Given(texts, everywhere) for texts in (ids, entity, key)]
+    system, entity, key = (guests.text(name) for name in ("system", "entity", "key"))
+    ids = guest_ids(system, entity, key, context.ids)
+    named = (ids, guest_entities(len(guests)), guest_keys(entity, key))
+    return [Given(texts, everywhere) for texts in named]
 
 
 _CHILDREN_OF_ORDERS: Mapping[str, SlotPlan] = {

@@ -1,71 +1,25 @@
-"""The Bytewax steps: every stage as a step with one routing key a worker, and the sink.
-
-A step takes all items that wait for its worker at once, so a stage's round trips are shared by them.
-"""
+"""The steps of the flow of profiles: what its stages do with the parcels of a moment, and how batches are joined."""
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from bytewax.operators import StatefulBatchLogic
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
-
-from nurt.control.source_records import epoch_record, halted_by, halted_record, sights_record
 from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
-from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Day
-from nurt.ports.log import Register
-from nurt.ports.sinks import ProfileSink
 from nurt.profiles.identity.resolve import Touched
 from nurt.profiles.profiles_stage import Touch
 from nurt.profiles.worker import Worker
 from nurt.rows.contributions import Said, join_said
-from nurt.runtime import pickling as _crossing  # noqa: F401 - how frames are pickled
-from nurt.runtime.failures import failures
 from nurt.runtime.routing import Routes
-from nurt.translate.translator import Translator
-
-Parcel = tuple[int, Any]
-"""(worker that it is for, item)."""
-
-_logger = logging.getLogger(__name__)
+from nurt.runtime.steps import Parcel, is_tick
 
 
-class Stage(StatefulBatchLogic[Parcel, Any, None]):
-    """A stage of one worker: parcels in, parcels out. Its state is in the store, not here."""
-
-    def __init__(self, name: str, steps_of: Callable[[int], Steps]) -> None:
-        self._name = name
-        self._steps_of = steps_of
-        self._mine: Steps | None = None
-
-    def on_batch(self, values: list[Parcel]) -> tuple[list[Any], bool]:
-        """Run the stage; Bytewax shows no text of an exception in a cluster, so it is logged here."""
-        try:
-            with failures.noting():
-                self._mine = self._steps_of(values[0][0])
-                step = getattr(self._mine, self._name)
-                return list(step([item for _, item in values])), False
-        except Exception:
-            _logger.exception("running stage %s: failed; this run stops", self._name)
-            raise
-
-    def on_eof(self) -> tuple[list[Any], bool]:
-        """Say what still lingers, when the input has ended."""
-        last = self._mine.flush() if self._mine is not None and self._name == "profiles" else None
-        return [last] if last is not None else [], False
-
-    def snapshot(self) -> None:
-        """Keep nothing: the store has it."""
-
-
-class Steps:
+class ProfileSteps:
     """What the stages of one worker do with the parcels of a moment."""
 
     def __init__(self, worker: Worker, routes: Routes, index: int, linger_ms: int = 0) -> None:
@@ -78,7 +32,7 @@ class Steps:
 
     def rows(self, items: Sequence[Translated | Tick[Day]]) -> Iterator[Parcel]:
         """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
-        for _, some in groupby(items, _is_tick):
+        for _, some in groupby(items, is_tick):
             ticks, batches = [], []
             for item in some:
                 if isinstance(item, Tick):
@@ -111,7 +65,7 @@ class Steps:
 
     def identity(self, items: Sequence[tuple[str, list[Touched]] | Tick[Day]]) -> Iterator[Parcel]:
         """Resolve the realms of this worker, and touch profiles by name."""
-        if any(map(_is_tick, items)):
+        if any(map(is_tick, items)):
             for worker, touches in self._routes.split_touches(list(dict.fromkeys(self._worker.owed_touches()))):
                 yield worker, Owed(touches)
         by_realm: dict[str, list[Touched]] = {}
@@ -136,7 +90,7 @@ class Steps:
         touches = [touch for touch in touched if touch not in owed]
         yield stage.materialise(touches) if not self._linger_s else self._linger(touches)
         yield from stage.materialise_owed(owed)
-        if any(map(_is_tick, items)):
+        if any(map(is_tick, items)):
             yield self._worker.due_profiles()
         if any(isinstance(item, Tick) and item.caught_up for item in items):
             yield from self._worker.strays()
@@ -150,10 +104,13 @@ class Steps:
         if fresh:
             self._worker.owe(fresh)
             self._lingering.update(dict.fromkeys(fresh))
-        return self.flush() if now_s - self._since_s >= self._linger_s else PublishedBatch([], [], [])
+        return self._lingered() if now_s - self._since_s >= self._linger_s else PublishedBatch([], [], [])
 
-    def flush(self) -> PublishedBatch:
+    def flush(self) -> Iterator[PublishedBatch]:
         """Recompute what lingers."""
+        yield self._lingered()
+
+    def _lingered(self) -> PublishedBatch:
         touches, self._lingering = list(self._lingering), {}
         return self._worker.profiles.materialise(touches)
 
@@ -167,82 +124,16 @@ class Owed(list[Touch]):
     """Touches that no replay would make again."""
 
 
-def _is_tick(item: Any) -> bool:
-    return isinstance(item, Tick)
+def joined_profiles(items: list[PublishedBatch]) -> list[PublishedBatch]:
+    """Make one batch of all items; none where there is nothing to publish."""
+    batch = PublishedBatch(
+        [id_ for item in items for id_ in item.ids],
+        [revision for item in items for revision in item.revisions],
+        [value for item in items for value in item.values],
+    )
+    return [batch] if len(batch) else []
 
 
-class Translate:
-    """Translates raw batches on the worker that read them, and sends rows to their owners."""
-
-    def __init__(self, translator: Translator, routes: Routes, home: int, register: Register) -> None:
-        self._translator = translator
-        self._routes = routes
-        self._home = home
-        self._register = register
-
-    def __call__(self, item: RawBatch | Tick[Any]) -> list[Parcel]:
-        """Translate one batch; a source epoch that it begins is in the register before its rows are used.
-
-        Raises SourceHalted, before anything of the batch is used, when its source's order may have started again.
-        """
-        if isinstance(item, Tick):
-            return [(worker, item) for worker in range(self._routes.workers)]
-        with failures.noting():
-            return self._translated(item)
-
-    def _translated(self, item: RawBatch) -> list[Parcel]:
-        translated = self._translator.translate(item)
-        epochs = self._translator.epochs
-        for notice in epochs.notices():
-            self._register.append(halted_record(notice))
-            raise halted_by(notice)
-        for begin in epochs.begun():
-            self._register.append(epoch_record(begin, epochs.word_of(begin)))
-        if sights := epochs.sights():
-            self._register.append(sights_record(sights))
-        return self._routes.split_translated(translated, self._home)
-
-
-class Published(DynamicSink[PublishedBatch]):
-    """Writes to every configured sink, on the worker that owns the profiles."""
-
-    def __init__(self, open_sinks: Callable[[int], list[ProfileSink]]) -> None:
-        self._open_sinks = open_sinks
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> PublishedPart:
-        """Open a worker's sinks."""
-        try:
-            with failures.noting():
-                return PublishedPart(self._open_sinks(worker_index))
-        except Exception:
-            _logger.exception("opening the outputs: failed; this run stops")
-            raise
-
-
-class PublishedPart(StatelessSinkPartition[PublishedBatch]):
-    """The sinks of one worker; a batch is durable in all of them before `write_batch` returns."""
-
-    def __init__(self, sinks: list[ProfileSink]) -> None:
-        self._sinks = sinks
-
-    def write_batch(self, items: list[PublishedBatch]) -> None:
-        """Write all items as one batch."""
-        batch = PublishedBatch(
-            [id_ for item in items for id_ in item.ids],
-            [revision for item in items for revision in item.revisions],
-            [value for item in items for value in item.values],
-        )
-        if not len(batch):
-            return
-        for sink in self._sinks:
-            try:
-                with failures.noting():
-                    sink.write(batch)
-            except Exception:
-                _logger.exception("publishing %d profiles: failed; this run stops", len(batch))
-                raise
-
-    def close(self) -> None:
-        """Close every sink; never raises."""
-        for sink in self._sinks:
-            sink.close()
+def told_profiles(batches: list[PublishedBatch]) -> str:
+    """Say how many profiles there are, for the log."""
+    return f"{sum(map(len, batches))} profiles"

@@ -23,11 +23,11 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
 from nurt.model.stock_plan import UNIT
 from nurt.normalise.context import FoldContext
-from nurt.rows.child_tables import GUEST
 from nurt.rows.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
 from nurt.rows.fold import RowsFolded
+from nurt.rows.guests import guest_ids
 from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
-from nurt.rows.write_contributions import Given, SlotPlan, join_letters, pack_slots
+from nurt.rows.write_contributions import Given, SlotPlan, pack_slots
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
@@ -155,13 +155,10 @@ class StockVoice:
         return [Given(one, everywhere) for one in (*texts, account)]
 
     def _guests(self, rows: RowArrays, at: Int64s, system: Texts) -> Texts:
-        """Name the accounts that guests' orders are, as in `profiles.from_rows`."""
+        """Name the accounts that guests' orders are."""
         layout = ROW_LAYOUTS["order"]
-        guest = coded_texts(np.zeros(len(at), dtype=np.int64), [GUEST])
         entity, key = (rows.text(layout.place(name), at) for name in ("entity", "key"))
-        cuts, names = join_letters([system, guest, entity, key], b"\x1f")
-        starts = np.arange(len(at)) * 16
-        return Texts(starts, starts + 16, self._context.ids.of_joined(names.body, cuts).view(np.uint8).reshape(-1))
+        return guest_ids(system, entity, key, self._context.ids)
 
     def _body(self, kind: str, frame: pl.DataFrame, child: Words, gone: Bools, stamp: int) -> Texts:
         """Pack slots of kinds that need more than their columns: off the hot path."""

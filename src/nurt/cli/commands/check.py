@@ -91,7 +91,7 @@ def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
 
 
 def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sampled]:
-    from nurt.app.profiles import open_registry
+    from nurt.app.opening import open_registry
     from nurt.cli.sampling import samples, tried
     from nurt.columnar.ids import Ids
     from nurt.translate.translator import Translator

@@ -44,7 +44,7 @@ def simulate(
 
     nurt simulate --to kafka --pace 1  [dim]# topics that live: an hour a second[/dim]
     """
-    from nurt.app.profiles import open_registry
+    from nurt.app.opening import open_registry
     from nurt.settings import load_settings
     from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
 

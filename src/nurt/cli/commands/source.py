@@ -24,7 +24,7 @@ def list_(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
 
     nurt source list
     """
-    from nurt.app.profiles import open_register
+    from nurt.app.opening import open_register
     from nurt.cli.source_sweeps import flows_of
     from nurt.control.source_records import halts
     from nurt.settings import load_settings
@@ -58,7 +58,7 @@ def accept(
 
     nurt source accept shop_pl && nurt run
     """
-    from nurt.app.profiles import open_register
+    from nurt.app.opening import open_register
     from nurt.cli.source_sweeps import flows_of
     from nurt.control.source_records import accepted_record, halts
     from nurt.mapping.load import read_mapping
@@ -100,7 +100,7 @@ def sweep(
 
     nurt source sweep shop_pl --yes  [dim]# then start nurt run again[/dim]
     """
-    from nurt.app.profiles import open_register
+    from nurt.app.opening import open_register
     from nurt.cli.opening import deployment
     from nurt.cli.source_sweeps import counted, flows_of, sweeps_of
     from nurt.rows.sweeps import sweep_record

@@ -1,0 +1,144 @@
+"""What the assemblies of profiles and stock share: from settings to adapters and steps."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, ClassVar, Generic
+
+from nurt.adapters.redis.client import open_redis
+from nurt.adapters.redis.outage import patiently
+from nurt.adapters.redis.store import RedisStore, read_counted
+from nurt.app.launch import Launched
+from nurt.app.opening import fold_context, open_log, open_register, open_registry
+from nurt.columnar.ids import Ids
+from nurt.control.counted_offsets import Passed
+from nurt.control.source_records import known_epochs
+from nurt.mapping.load import read_mapping
+from nurt.model.keys import Keys
+from nurt.model.raw import RawBatch
+from nurt.model.tick import Tick
+from nurt.model.units import Now
+from nurt.ports.log import Register
+from nurt.ports.registry import SchemaRegistry
+from nurt.rows.counting import NOT_OURS, counted_of
+from nurt.rows.sweeps import Sweep, ordered_sweeps
+from nurt.runtime.routing import Routes
+from nurt.runtime.source import Reading, Topics
+from nurt.runtime.steps import Outputs, Parcel, Stage
+from nurt.runtime.translating import Translate
+from nurt.settings import Settings
+from nurt.translate.translator import Translator
+
+
+class Assembly(ABC, Generic[Now]):
+    """One deployment's pieces of a flow, opened when they are asked for; one process of a run.
+
+    Implements runtime.assembly.FlowAssembly with what both flows share.
+
+    Args:
+        launched: what `launch` decided; the same in every process of a run.
+        now: tells what the flow calls now.
+        stop: set when the run is asked to end; it drains, commits and ends.
+        threads: how many of the run's workers are threads of this process.
+    """
+
+    KINDS: ClassVar[frozenset[str]]
+
+    def __init__(
+        self, settings: Settings, launched: Launched, now: Callable[[], Now], stop: threading.Event | None, threads: int
+    ) -> None:
+        self.settings = settings
+        self.mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
+        self.ids = Ids(settings.ids_secret())
+        self.keys = Keys(settings.prefix, settings.shards)
+        self.routes = Routes(settings.shards, settings.workers)
+        self.context = fold_context(self.mapping, self.ids)
+        self.stop = stop or threading.Event()
+        self.threads = threads
+        self.launched = launched
+        self.lock = threading.RLock()
+        self._now: Callable[[], Now] = now
+        self._register: Register | None = None
+        self._registry: SchemaRegistry | None = None
+
+    @property
+    def run(self) -> int:
+        """The run's number."""
+        return self.launched.run
+
+    def topics(self) -> Topics[Now]:
+        """Make the source of all topics."""
+        settings, launched = self.settings, self.launched
+        return Topics(
+            Reading(
+                launched.run,
+                settings.workers,
+                settings.rows_max,
+                lambda index: open_log(settings, index, settings.workers),
+                launched.decision.offsets,
+                launched.decision.horizon,
+                self.register(),
+                self._now,
+                self.stop.is_set,
+            )
+        )
+
+    def translate(self) -> Callable[[RawBatch | Tick[Any]], list[Parcel]]:
+        """Make the translating step; every worker thread gets a translator of its own.
+
+        Threads are told apart by number: what `threading.local` holds of a thread that Bytewax made is gone as soon as
+        it lets go of Python.
+        """
+        translates: dict[int, Translate] = {}
+        records = self.register().records()
+        with closing(open_redis(self.settings.redis_url)) as client:
+            held = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
+        passed = counted_of(NOT_OURS, held)
+
+        def step(item: RawBatch | Tick[Any]) -> list[Parcel]:
+            me = threading.get_ident()
+            if me not in translates:
+                translator = Translator(self.mapping, self.registry(), self.ids, known_epochs(records), Passed(passed))
+                translates[me] = Translate(translator, self.routes, 0, self.register())
+            return translates[me](item)
+
+        return step
+
+    def address(self, parcel: Parcel) -> tuple[str, Parcel]:
+        """Write on a parcel the routing key of the worker that it is for."""
+        return self.routes.keys[parcel[0]], parcel
+
+    @abstractmethod
+    def stage(self, name: str) -> Callable[[object], Stage]:
+        """Make the builder of a stage's logic, by the name of its method in the flow's steps."""
+
+    @abstractmethod
+    def outputs(self) -> Outputs[Any]:
+        """Make the sink of what is published, over every output that the settings name."""
+
+    def register(self) -> Register:
+        """Return the register."""
+        with self.lock:
+            if self._register is None:
+                self._register = open_register(self.settings)
+            return self._register
+
+    def registry(self) -> SchemaRegistry:
+        """Return the schema registry."""
+        with self.lock:
+            if self._registry is None:
+                self._registry = open_registry(self.settings)
+            return self._registry
+
+    def open_store(self, index: int) -> RedisStore:
+        """Open a worker's state, with a connection of its own."""
+        realms = tuple(sorted(set(self.context.realm.values())))
+        places = self.routes.places(index, realms, self.keys)
+        return RedisStore(open_redis(self.settings.redis_url), self.keys, self.launched.run, places)
+
+    def sweeps(self) -> list[Sweep]:
+        """Read which sweeps were ordered."""
+        return ordered_sweeps(self.register().records())

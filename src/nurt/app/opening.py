@@ -1,0 +1,77 @@
+"""Open the pieces that both flows, and those who look at them, need: the register, schemas, the input, the rules."""
+
+from __future__ import annotations
+
+from nurt.adapters.files.archive import ArchiveLog
+from nurt.adapters.files.control_log import FileRegister
+from nurt.adapters.files.schema_registry import FolderRegistry
+from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.columnar.ids import Ids
+from nurt.mapping.load import Mapping
+from nurt.model.log import Committed
+from nurt.normalise.context import FoldContext
+from nurt.ports.log import MessageLog, Register
+from nurt.ports.registry import SchemaRegistry
+from nurt.settings import Settings
+
+
+def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
+    """Take from a mapping what the folds need."""
+    systems = mapping.systems.values()
+    return FoldContext(
+        ids,
+        realm={system.name: system.realm for system in systems},
+        priority={system.name: system.priority for system in systems},
+        country={system.name: system.country for system in systems if system.country},
+        currency={system.name: system.currency for system in systems if system.currency},
+        market={system.name: system.market for system in systems if system.market},
+        rules=mapping.rules,
+        identifier_rules=mapping.identifier_rules,
+    )
+
+
+def open_register(settings: Settings) -> Register:
+    """Open the register: a topic where the input is one, else a file."""
+    if settings.kafka_input is not None:
+        assert settings.kafka is not None
+        return KafkaRegister(settings.kafka, settings.control_topic)
+    return FileRegister(settings.data / "control.jsonl")
+
+
+def open_registry(settings: Settings) -> SchemaRegistry:
+    """Open the schema registry: Confluent's protocol where there is a URL, else folders."""
+    if settings.registry_url is not None:
+        from nurt.adapters.kafka.schema_registry import ConfluentRegistry
+
+        return ConfluentRegistry(settings.registry_url, settings.registry_options)
+    return FolderRegistry(settings.data / "schemas", settings.archives)
+
+
+def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
+    """Open one worker's share of the input."""
+    if settings.kafka_input is not None:
+        assert settings.kafka is not None
+        source = settings.kafka_input
+        return KafkaLog(
+            settings.kafka,
+            source.topics,
+            source.group,
+            worker=index,
+            workers=workers,
+            stop_at_end=source.stop_at_end,
+            ahead=settings.rows_max,
+        )
+    return ArchiveLog(
+        settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow
+    )
+
+
+def commits_of(settings: Settings) -> list[Committed]:
+    """Read what was committed, over all shares."""
+    log = open_log(settings, 0, 1)
+    try:
+        committed = log.committed()
+    finally:
+        log.close()
+    return [] if committed is None else [committed]
