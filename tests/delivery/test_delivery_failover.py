@@ -125,7 +125,7 @@ def test_a_delivery_outlives_its_primary_and_delivers_everything(tmp_path: Path)
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
-    command = [*NURT, "deliver", "hook", "-c", str(folder / "nurt.yaml"), "--quiet"]
+    command = [*NURT, "deliver", "run", "hook", "-c", str(folder / "nurt.yaml"), "--quiet"]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 

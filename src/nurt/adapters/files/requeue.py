@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nurt.adapters.files.archive_lines import ArchiveWriter
-from nurt.model.refusal import Refused, check_requeue, marked
+from nurt.adapters.requeued import check_requeue, marked
+from nurt.model.refusal import Refused
 
 
 def requeue_to_archive(folders: Sequence[Path], batch: Sequence[Refused]) -> None:

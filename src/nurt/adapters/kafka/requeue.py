@@ -12,8 +12,9 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
+from nurt.adapters.requeued import check_requeue, marked
 from nurt.errors import ConnectionFailed
-from nurt.model.refusal import Refused, check_requeue, marked
+from nurt.model.refusal import Refused
 
 FLUSH_SECONDS_MAX = 60.0
 
