@@ -14,17 +14,17 @@ from typing import Any
 
 import orjson
 import pytest
+from nurt.inspect.profile_reader import read_profile
 from redis import Redis
 
 from flows.deliver import deliver
 from flows.profiles import profiles
 from flows.stock import stock
 from nurt import wiring, wiring_stock
-from nurt.adapters.profile_reader import read_profile
-from nurt.delivering import Delivery, run_delivery
-from nurt.delivering_config import destination_named
-from nurt.model.kept_profile import ERASED, KeptProfile
-from nurt.running import run_here, run_stock_here
+from nurt.app.delivery import Delivery, run_delivery
+from nurt.app.delivery_config import destination_named
+from nurt.app.running import run_here, run_stock_here
+from nurt.model.stored_profile import ERASED, KeptProfile
 from nurt.settings import Settings, load_settings
 from tests.services.stack.redis_server import RedisServer
 

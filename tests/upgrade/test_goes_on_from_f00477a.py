@@ -9,24 +9,24 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
+from nurt.inspect.requeue import requeue_to_archive
 
-from nurt.adapters.profile_tables import TABLES, newest, tables_of
-from nurt.adapters.quarantine import Wanted
-from nurt.adapters.requeue import requeue_to_archive
+from nurt.app.delivery import open_store
+from nurt.app.delivery_config import destination_named
+from nurt.app.delivery_tools import refusals_again
+from nurt.app.profiles import read_mapping
 from nurt.cli.frame import opened_state
-from nurt.core.ids import Ids
-from nurt.core.mapping import Mapping
-from nurt.core.stock.ledger import read_held
-from nurt.delivering import open_store
-from nurt.delivering_config import destination_named
-from nurt.delivering_ways import refusals_again
+from nurt.columnar.ids import Ids
+from nurt.contracts.profile_tables import TABLES, newest, tables_of
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
+from nurt.inspect.quarantine import Wanted
+from nurt.mapping.load import Mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.published import PublishedBatch
 from nurt.model.stock_plan import UNIT
 from nurt.stock import Line, Stock
-from nurt.wiring import read_mapping
+from nurt.stock.ledger import read_held
 from tests.chaos.naive_rows import Archive, read_archive
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles

@@ -10,15 +10,15 @@ import duckdb
 import pytest
 
 from nurt.adapters import duckdb_sink, parquet_sink, stock_duckdb
-from nurt.adapters.file_register import FileRegister
-from nurt.adapters.kafka_log import KafkaLog
-from nurt.adapters.kafka_outage import Outage
-from nurt.adapters.kafka_register import KafkaRegister
-from nurt.adapters.profile_tables import TABLES
+from nurt.adapters.files.control_log import FileRegister
+from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.outage import Outage
+from nurt.app.delivery import open_store
 from nurt.cli.frame import opened_state
-from nurt.core.launch import decide
-from nurt.delivering import open_store
-from nurt.model.head import Head
+from nurt.contracts.profile_tables import TABLES
+from nurt.control.launch import decide
+from nurt.model.fence import Head
 from nurt.model.log import Committed
 from nurt.stock import Line, Stock
 from tests.services.stack.redis_server import RedisServer
