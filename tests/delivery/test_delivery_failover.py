@@ -97,6 +97,7 @@ def test_a_newer_run_is_not_taken_for_an_older_memory(server: RedisServer) -> No
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.services
 def test_a_delivery_outlives_its_primary_and_delivers_everything(tmp_path: Path) -> None:
     with guarded() as group, running(FakeWebhook()) as fake:
         assert isinstance(fake, FakeWebhook)
