@@ -18,7 +18,7 @@ from nurt.profiles.sums import fold_sums
 from nurt.rows.child_slots import fold_slots
 from nurt.rows.child_tables import ACCOUNT_SLOTS, BUCKET_SUMS, CHILDREN, HEAD_PART, STAMP, SUMS
 from nurt.rows.contributions import Contributions, no_ids, no_texts
-from nurt.state.table import OWNER
+from nurt.state.table import OWNER, Table
 
 OWNERS = 3
 Bucket = tuple[int, str, str, int | None]
@@ -85,8 +85,14 @@ def slot(one: Saying) -> bytes:
         return b""
     row = {"part": 1, "child": one.child.to_bytes(8, "little") * 2, "stamp": one.stamp, "email": one.what}
     schema = {name: ACCOUNT_SLOTS.columns[name] for name in row}
-    packed: bytes = ACCOUNT_SLOTS.pack_rows(pl.DataFrame([row], schema=schema))[0]
-    return packed
+    return packed_rows(ACCOUNT_SLOTS, pl.DataFrame([row], schema=schema))
+
+
+def packed_rows(table: Table, frame: pl.DataFrame) -> bytes:
+    """Pack rows as contributions hold them: a value without its version byte."""
+    value = table.pack(frame.with_columns(pl.lit(0, pl.Int64).alias(OWNER)), 1)[0]
+    assert value is not None
+    return value[1:]
 
 
 # --- sums ----------------------------------------------------------------------------------------
@@ -149,7 +155,7 @@ def share(what: dict[Bucket, tuple[int, ...]] | None) -> bytes:
     rows = [(CHILDREN, "", "", None, 1, 0, 0, 0, 0), *((*bucket, *added) for bucket, added in what.items())]
     frame = pl.DataFrame(rows, schema=SUMS.columns, orient="row")
     texts = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in ("k1", "k2")]
-    return b"".join(SUMS.pack_rows(frame.with_columns(texts)).to_list())
+    return packed_rows(SUMS, frame.with_columns(texts))
 
 
 def plain(value: bytes | None) -> dict[tuple[Bucket, str], int]:

@@ -27,6 +27,10 @@ _CUT_BYTES = 256
 """Cutting one text out of an array costs as much as copying about so many bytes."""
 
 
+TextTuple = tuple[Int64s, Int64s, Bytes]
+"""Texts as kernels take them: starts, stops, body; a plain tuple, for numba knows its type three times as fast."""
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
     """Texts of some rows: where each lies in a body of bytes."""
@@ -38,6 +42,10 @@ class Texts:
     def take(self, rows: npt.NDArray[Any]) -> Texts:
         """Choose rows, by index or mask."""
         return Texts(self.starts[rows], self.stops[rows], self.body)
+
+    def as_tuple(self) -> TextTuple:
+        """Group the arrays for a kernel."""
+        return self.starts, self.stops, self.body
 
     def column(self, valid: Bools | None = None) -> Column:
         """Make a column; where not valid, null."""

@@ -14,6 +14,10 @@ PADDING_BYTES = 16
 """May be read behind the last value, for compiled loops load whole words."""
 
 
+ValueTuple = tuple[Bytes, Int64s]
+"""Values as kernels take them: body, cuts."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
     """Value i is `body[cuts[i]:cuts[i + 1]]`; an empty one is absent, for nothing that is stored is empty.
@@ -29,6 +33,10 @@ class Values:
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.cuts) - 1
+
+    def as_tuple(self) -> ValueTuple:
+        """Group the arrays for a kernel."""
+        return self.body, self.cuts
 
     @classmethod
     def of(cls, values: Sequence[bytes | None]) -> Values:

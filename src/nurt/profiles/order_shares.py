@@ -5,13 +5,13 @@ Hot path, one kernel over the rows of many orders.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
-from nurt.columnar.texts import Texts
-from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.texts import Texts, TextTuple
+from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.profiles.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row
 from nurt.rows.child_tables import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
 
@@ -21,9 +21,8 @@ _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Sold:
-    """Rows of orders (ORDER_SLOTS), sorted by order; numbers that are absent are 0, texts empty.
+class Sold(NamedTuple):
+    """Rows of orders (ORDER_SLOTS), sorted by order, as a kernel takes them; absent numbers are 0, absent texts empty.
 
     Attributes:
         owner: index of the order.
@@ -36,12 +35,12 @@ class Sold:
 
     owner: Int64s
     part: Int64s
-    currency: Texts
-    market: Texts
-    status: Texts
-    sku: Texts
+    currency: TextTuple
+    market: TextTuple
+    status: TextTuple
+    sku: TextTuple
     has_sku: Bools
-    category: Texts
+    category: TextTuple
     has_category: Bools
     gross: Int64s
     placed_at: Int64s
@@ -63,20 +62,11 @@ def pack_shares(sold: Sold, own: Int64s, owners: Int64s) -> Texts:
         owners: orders that have one, ascending.
     """
     texts = (sold.currency, sold.market, sold.sku, sold.category)
-    letters = sum(int((one.stops - one.starts).sum()) for one in texts)
+    letters = sum(int((stops - starts).sum()) for starts, stops, _ in texts)
     rows = len(sold.owner)
     out = np.empty(3 * letters + 3 * rows * ROW_BYTES_MAX, dtype=np.uint8)
     ends = np.zeros(len(owners) + 1, dtype=np.int64)
-    _pack(
-        *(sold.owner, sold.part, own, owners),
-        *(sold.currency.starts, sold.currency.stops, sold.currency.body),
-        *(sold.market.starts, sold.market.stops, sold.market.body),
-        *(sold.status.starts, sold.status.stops, sold.status.body),
-        *(sold.sku.starts, sold.sku.stops, sold.has_sku, sold.category.starts, sold.category.stops),
-        *(sold.has_category, sold.sku.body),
-        *(sold.gross, sold.placed_at, sold.is_placed, sold.quantity, sold.amount, sold.due_on, sold.is_due),
-        *(out, ends),
-    )
+    _pack(sold, own, owners, out, ends)
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
 
@@ -87,8 +77,8 @@ _ENDS = np.cumsum([0, *(len(name) for name, _ in _STATUSES)])
 
 
 @numba.njit(nogil=True, cache=True)
-def _status(start, stop, body):  # type: ignore[no-untyped-def]
-    """Tell the statuses apart that count."""
+def _status(start: int, stop: int, body: Bytes) -> int:
+    """Tell the statuses apart that count: the text body[start:stop] as a number, _OTHER where it is none of them."""
     for k in range(len(_ENDS) - 1):
         length = _ENDS[k + 1] - _ENDS[k]
         if stop - start != length:
@@ -104,37 +94,28 @@ def _status(start, stop, body):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack(  # type: ignore[no-untyped-def]
-    owner,
-    part,
-    own,
-    owners,
-    currency,
-    currency_end,
-    currency_body,
-    market,
-    market_end,
-    market_body,
-    status,
-    status_end,
-    status_body,
-    sku,
-    sku_end,
-    has_sku,
-    category,
-    category_end,
-    has_category,
-    body,
-    gross,
-    placed_at,
-    is_placed,
-    quantity,
-    amount,
-    due_on,
-    is_due,
-    out,
-    ends,
-):
+def _pack(sold: Sold, own: Int64s, owners: Int64s, out: Bytes, ends: Int64s) -> None:
+    """Pack what each order adds to its account: a row of SUMS for the order, for each line, for each open invoice.
+
+    sold             (n,)    Sold   rows, ascending by sold.owner; each text column is a TextTuple
+    .gross, amount   (n,)    int64  ten-thousandths of the currency
+    .quantity        (n,)    int64  ten-thousandths of a piece
+    .placed_at       (n,)    int64  microseconds since 1970-01-01; where is_placed
+    .due_on          (n,)    int64  days since 1970-01-01; where is_due
+    .sku, category   (n,)    TextTuple  they lie in one body
+    own              (o,)    int64  by order: its own row; -1: it has none
+    owners           (k,)    int64  orders that have one, ascending
+    out              (m,)    uint8  written
+    ends             (k+1,)  int64  written: what order k says is out[ends[k]:ends[k+1]]
+    """
+    owner, part = sold.owner, sold.part
+    currency, currency_end, currency_body = sold.currency
+    market, market_end, market_body = sold.market
+    status, status_end, status_body = sold.status
+    sku, sku_end, body = sold.sku
+    category, category_end, _ = sold.category
+    has_sku, has_category, is_placed, is_due = sold.has_sku, sold.has_category, sold.is_placed, sold.is_due
+    gross, placed_at, quantity, amount, due_on = sold.gross, sold.placed_at, sold.quantity, sold.amount, sold.due_on
     sums = np.zeros(NUMBERS, dtype=np.int64)
     keys = np.empty(16, dtype=np.uint8)
     row = 0

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.memory import copy_bytes
+from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_unsigned, put_unsigned, put_zigzag, skip_at
 from nurt.rows.child_tables import BUCKET_SUMS, SUMS
 
@@ -23,8 +24,29 @@ ROW_BYTES_MAX = VARINT_BYTES_MAX * (1 + len(SUMS.columns))
 
 
 @numba.njit(nogil=True, cache=True)
-def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums):  # type: ignore[no-untyped-def]
-    """Write a row of SUMS: zeros and empty texts are left out. Returns where the next one goes."""
+def put_row(
+    out: Bytes,
+    at: int,
+    metric: int,
+    body: Bytes,
+    k1: int,
+    k1_end: int,
+    k2: int,
+    k2_end: int,
+    has_day: bool,
+    day: int,
+    sums: Int64s,
+) -> int:
+    """Write a row of SUMS: zeros and empty texts are left out.
+
+    out                    (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the texts
+    metric                 scalar  int64  what is counted
+    body                   (b,)    uint8  texts
+    k1, k1_end, k2, k2_end scalar  int64  the key's texts are body[k1:k1_end] and body[k2:k2_end]
+    has_day, day           scalar  bool, int64  days since 1970-01-01
+    sums                   (5,)    int64  in the order of BUCKET_SUMS; amounts in ten-thousandths
+    Returns where the next one goes. (11 parameters: they differ from row to row, so a tuple would be built a row.)
+    """
     bitmap = _METRIC
     if k1_end > k1:
         bitmap |= _K1
@@ -56,8 +78,14 @@ def put_row(out, at, metric, body, k1, k1_end, k2, k2_end, has_day, day, sums): 
 
 
 @numba.njit(nogil=True, cache=True)
-def put_sums(out, at, flags, key, size, sums):  # type: ignore[no-untyped-def]
-    """Write a row whose packed key lies at an address; `flags` are its bits. Returns where the next one goes."""
+def put_sums(out: Bytes, at: int, flags: int, key: int, size: int, sums: Int64s) -> int:
+    """Write a row whose key is packed already.
+
+    out               (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the key
+    flags, key, size  scalar  int64  bits of the key's columns, its address, its bytes
+    sums              (5,)    int64  in the order of BUCKET_SUMS; zeros are left out
+    Returns where the next one goes.
+    """
     bitmap = flags
     for k in range(NUMBERS):
         if sums[k] != 0:
@@ -73,9 +101,10 @@ def put_sums(out, at, flags, key, size, sums):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def locate_row(at):  # type: ignore[no-untyped-def]
-    """Walk over the row at an address: its bitmap, where its key begins, where its sums do, and where the next row is.
+    """Walk over the row at an address. Keys are equal where their bits and bytes are.
 
-    Keys are equal where their bits and bytes are. The last is -1 when the row has columns that are not known.
+    Returns its bitmap, and the addresses of its key, of its sums and of the next row; the last is -1 when the row has
+    columns that this version does not know.
     """
     word, at = peek_unsigned(at)
     bitmap = np.int64(word)
@@ -101,8 +130,13 @@ def locate_row(at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def read_sums(at, bitmap, sums):  # type: ignore[no-untyped-def]
-    """Read the sums of a row, which lie at an address."""
+def read_sums(at: int, bitmap: int, sums: Int64s) -> None:
+    """Read the sums of a row.
+
+    at      scalar  int64  their address
+    bitmap  scalar  int64  of the row
+    sums    (5,)    int64  written, in the order of BUCKET_SUMS
+    """
     for k in range(NUMBERS):
         sums[k] = 0
         if (bitmap >> (KEY_COLUMNS + k)) & 1:

@@ -7,14 +7,16 @@ added up, and what has become zero is gone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
 from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, peek_word
-from nurt.columnar.types import Bools, Int64s
-from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.texts import TextTuple
+from nurt.columnar.types import Bools, Bytes, Int64s
+from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
 from nurt.errors import StateTooNew
 from nurt.profiles.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
 from nurt.rows.child_tables import STAMP
@@ -65,9 +67,8 @@ def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) 
     sums_ends, shares_ends = np.zeros(accounts + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
     fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(accounts, dtype=np.bool_)
     known = rows >= 0 and _fold(
-        *(sums.body, sums.cuts, shares.body, shares.cuts, said.body.body, starts, stops),
-        *(owner, said.stamp, said.gone, rows, VERSION),
-        *(sums_out, sums_ends, same, shares_out, shares_ends, fresh),
+        *(sums.as_tuple(), shares.as_tuple(), said.body.as_tuple(), owner, said.stamp, said.gone, rows, VERSION),
+        SumsOut(sums_out, sums_ends, same, shares_out, shares_ends, fresh),
     )
     if not known:
         raise StateTooNew(
@@ -75,6 +76,26 @@ def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) 
             "it, or a later one"
         )
     return SumsFolded(Values(sums_out, sums_ends), same, Values(shares_out, shares_ends), fresh)
+
+
+class SumsOut(NamedTuple):
+    """What a fold writes: sums by account, shares by pair."""
+
+    sums: Bytes
+    sums_cuts: Int64s
+    same: Bools
+    shares: Bytes
+    shares_cuts: Int64s
+    fresh: Bools
+
+
+class Differences(NamedTuple):
+    """What is to be added to accounts' sums, one entry an account and key, and a hash table of the entries."""
+
+    table: Int64s
+    owners: Int64s
+    entries: Int64s
+    totals: Int64s
 
 
 _SHARE_HEAD_BYTES = 32
@@ -85,8 +106,15 @@ _ENTRY_CELLS = 3
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_rows(body, starts, stops, skip, rows):  # type: ignore[no-untyped-def]
-    """Add the rows of some values, behind `skip` bytes of each, to a count; -1: there is one that is not known."""
+def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, skip: int, rows: int) -> int:
+    """Add the rows of some values to a count.
+
+    body           (b,)    uint8  packed rows of SUMS
+    starts, stops  (n,)    int64  value i is body[starts[i]:stops[i]]; empty: absent
+    skip           scalar  int64  bytes before the first row of each
+    rows           scalar  int64  the count so far; a negative one is returned as it is
+    Returns the count, or -1: a row has columns that this version does not know.
+    """
     if rows < 0:
         return rows
     base = body.ctypes.data
@@ -103,7 +131,8 @@ def _count_rows(body, starts, stops, skip, rows):  # type: ignore[no-untyped-def
 
 
 @numba.njit(nogil=True, cache=True)
-def _hash(owner, flags, key, size):  # type: ignore[no-untyped-def]
+def _hash(owner: int, flags: int, key: int, size: int) -> np.uint64:
+    """Hash an account's number and a packed key: `flags` are its bits, `key` its address, `size` its bytes."""
     mixed = np.uint64(owner) * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(flags)
     i = 0
     while i + 8 <= size:
@@ -117,13 +146,21 @@ def _hash(owner, flags, key, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_key(entry, flags, key, size):  # type: ignore[no-untyped-def]
+def _is_key(entry: Int64s, flags: int, key: int, size: int) -> bool:
+    """Say whether an entry (3,) has a packed key: `flags` are its bits, `key` its address, `size` its bytes."""
     return entry[_FLAGS] == flags and entry[_KEY_BYTES] == size and are_equal(entry[_KEY], key, size)
 
 
 @numba.njit(nogil=True, cache=True)
 def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignore[no-untyped-def]
-    """Find the place in the table of an entry of this owner and key, or of the free place for it."""
+    """Find the place in the table of an entry of this owner and key, or of the free place for it.
+
+    owner             scalar  int64   index of the account
+    flags, key, size  scalar  int64   bits of the key, its address, its bytes
+    table             (t,)    int64   hash table: number of an entry, negative where free
+    owners            (m,)    int64   by entry: index of its account
+    entries           (m, 3)  int64   by entry: bits, address and bytes of its key
+    """
     mask = mask_of(table)
     at = _hash(owner, flags, key, size) & mask
     while True:
@@ -134,8 +171,21 @@ def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignor
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_rows(owner, sign, at, stop, table, owners, entries, totals, count, sums):  # type: ignore[no-untyped-def]
-    """Add rows to an account's differences, one entry a key; returns how many entries there are; -1: not known."""
+def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, count: int, sums: Int64s) -> int:
+    """Add rows to an account's differences, one entry a key.
+
+    owner         scalar  int64        index of the account
+    sign          scalar  int64        1: the rows are added, -1: they are taken away
+    at, stop      scalar  int64        addresses of the first row and behind the last
+    into.table    (t,)    int64        hash table of the entries, written; room for all of them
+    into.owners   (m,)    int64        written: index of each entry's account
+    into.entries  (m, 3)  int64        written: bits, address and bytes of each key
+    into.totals   (m, 5)  int64        written: differences, in the order of BUCKET_SUMS
+    count         scalar  int64        how many entries there are
+    sums          (5,)    int64        scratch
+    Returns how many entries there are then, or -1: a row has columns that this version does not know.
+    """
+    table, owners, entries, totals = into
     while at < stop:
         bitmap, key, numbers, end = locate_row(at)
         if end < 0:
@@ -158,7 +208,8 @@ def _add_rows(owner, sign, at, stop, table, owners, entries, totals, count, sums
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_zero(sums):  # type: ignore[no-untyped-def]
+def _is_zero(sums: Int64s) -> bool:
+    """Say whether all sums (5,) are 0."""
     for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
         if sums[k] != 0:
             return False
@@ -166,8 +217,15 @@ def _is_zero(sums):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_share(stamp, start, size, version, out, to, sums):  # type: ignore[no-untyped-def]
-    """Write what is kept of a pair: its stamp, then what it said."""
+def _put_share(stamp: int, start: int, size: int, version: int, out: Bytes, to: int, sums: Int64s) -> int:
+    """Write what is kept of a pair: its stamp, then what it said.
+
+    stamp        scalar  int64  when it was said
+    start, size  scalar  int64  address and bytes of what it said: rows of SUMS
+    out          (m,)    uint8  written from `to` on
+    sums         (5,)    int64  scratch
+    Returns where the next one goes in `out`.
+    """
     for k in range(NUMBERS):
         sums[k] = 0
     sums[0] = stamp
@@ -178,35 +236,43 @@ def _put_share(stamp, start, size, version, out, to, sums):  # type: ignore[no-u
 
 
 @numba.njit(nogil=True, cache=True)
-def _fold(  # type: ignore[no-untyped-def]
-    held_body,
-    held_cuts,
-    old_body,
-    old_cuts,
-    body,
-    starts,
-    stops,
-    owner,
-    stamp,
-    gone,
-    rows,
-    version,
-    sums_out,
-    sums_ends,
-    same,
-    shares_out,
-    shares_ends,
-    fresh,
-):
+def _fold(
+    held: ValueTuple,
+    old: ValueTuple,
+    said_now: TextTuple,
+    owner: Int64s,
+    stamp: Int64s,
+    gone: Bools,
+    rows: int,
+    version: int,
+    result: SumsOut,
+) -> bool:
     """First find what is different, by account and key; then copy each account's sums, with the differences added.
 
-    Returns False where a value is of a later version.
+    held           (a,)    ValueTuple  stored sums, by account
+    old            (n,)    ValueTuple  stored shares, by pair of account and child; the first row is the stamp
+    said_now       (n,)    TextTuple   packed rows of SUMS, by pair
+    owner          (n,)    int64       index of the account
+    stamp          (n,)    int64       when it was said; older than the stored one: nothing changes
+    gone           (n,)    bool        the child is no more
+    rows           scalar  int64       how many rows `old` and `said_now` have together
+    result.sums    (m,)    uint8       written; room for all sums, shares and `rows` rows
+    result.same    (a,)    bool        written: nothing changed, so nothing is in result.sums
+    result.shares  (k,)    uint8       written; room for `said_now` and a stamp a pair
+    result.fresh   (n,)    bool        written: no later share is stored
+    result.sums_cuts, result.shares_cuts  (a+1,), (n+1,)  int64  written: where each value begins
+    Returns False where a value has an encoding that this version does not know.
     """
+    held_body, held_cuts = held
+    old_body, old_cuts = old
+    starts, stops, body = said_now
+    sums_out, sums_ends, same, shares_out, shares_ends, fresh = result
     held_base, old_base, base = held_body.ctypes.data, old_body.ctypes.data, body.ctypes.data
     table = table_for(rows)
     owners = np.empty(rows, dtype=np.int64)
     entries = np.empty((rows, _ENTRY_CELLS), dtype=np.int64)
     totals = np.empty((rows, NUMBERS), dtype=np.int64)
+    differences = Differences(table, owners, entries, totals)
     sums = np.zeros(NUMBERS, dtype=np.int64)
     count = 0
     to = 0
@@ -227,9 +293,9 @@ def _fold(  # type: ignore[no-untyped-def]
         start = base + starts[pair]
         said = 0 if gone[pair] else stops[pair] - starts[pair]
         if end - at != said or not are_equal(at, start, said):
-            count = _add_rows(owner[pair], -1, at, end, table, owners, entries, totals, count, sums)
+            count = _add_rows(owner[pair], -1, at, end, differences, count, sums)
             if count >= 0:
-                count = _add_rows(owner[pair], 1, start, start + said, table, owners, entries, totals, count, sums)
+                count = _add_rows(owner[pair], 1, start, start + said, differences, count, sums)
             if count < 0:
                 return False
         if not gone[pair]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
 from nurt.columnar.memory import are_equal, copy_bytes
-from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
+from nurt.columnar.types import ID_BYTES, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import get_unsigned
 from nurt.errors import StateTooNew
@@ -57,43 +57,37 @@ def fold_slots(
         mark: a part that does not count as a slot that is held.
         drop: a part whose stored rows are left out.
     """
-    stored, cuts = values.body, values.cuts
     found = _find(table, values, drop)
+    came = (owner, said.part, said.child, said.stamp, *said.body.as_tuple())
     held, changed = np.zeros(len(values), dtype=np.bool_), np.zeros(len(values), dtype=np.bool_)
     limits = np.zeros(len(values) + 1, dtype=np.int64)
     room_bytes = values.size_bytes + int((said.body.stops - said.body.starts).sum()) + len(values)
     out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
-    _fold(
-        *(found.owner, found.part, found.child, found.stamp, found.starts, found.ends, stored, cuts),
-        *(owner, said.part, said.child, said.stamp, said.gone, said.body.starts, said.body.stops, said.body.body),
-        *(mark, VERSION, out, limits, held, changed),
-    )
+    _fold(found, values.cuts, came, said.gone, mark, VERSION, (out, limits, held, changed))
     return SlotsFolded(Values(out, limits), held, changed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    owner: Int64s
-    part: Int64s
-    child: Words
-    stamp: Int64s
-    starts: Int64s
-    ends: Int64s
+SlotIndex = tuple[Int64s, Int64s, Words, Int64s, Int64s, Int64s, Bytes]
+"""Slots, one a row: owner, part, child, stamp, starts, stops, body; a plain tuple, whose type numba knows sooner."""
+
+SlotsOut = tuple[Bytes, Int64s, Bools, Bools]
+"""What a fold writes, by parent: body, cuts, held, changed."""
 
 
-def _find(table: Table, values: Values, drop: int) -> _Found:
+def _find(table: Table, values: Values, drop: int) -> SlotIndex:
     body, cuts = values.body, values.cuts
     most = values.size_bytes // _ROW_BYTES_MIN + 1
-    owner, part, stamp, starts, ends = (np.empty(most, dtype=np.int64) for _ in range(5))
+    owner, part, stamp, starts, stops = (np.empty(most, dtype=np.int64) for _ in range(5))
     child = np.empty((most, ID_BYTES), dtype=np.uint8)
-    rows = _find_rows(body, cuts, table.is_text, VERSION, drop, owner, part, stamp, starts, ends, child)
+    ids = child.view(np.uint64)
+    found = owner, part, ids, stamp, starts, stops, body
+    rows = _find_rows(cuts, table.is_text, VERSION, drop, child, found)
     if rows < 0:
         raise StateTooNew(
             "reading slots: a value has an encoding that this version does not know; run the version of nurt that "
             "wrote it, or a later one"
         )
-    ids = child.view(np.uint64)
-    return _Found(owner[:rows], part[:rows], ids[:rows], stamp[:rows], starts[:rows], ends[:rows])
+    return owner[:rows], part[:rows], ids[:rows], stamp[:rows], starts[:rows], stops[:rows], body
 
 
 _ROW_BYTES_MIN = 20
@@ -101,7 +95,17 @@ _ROW_BYTES_MIN = 20
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, ends, child):  # type: ignore[no-untyped-def]
+def _find_rows(cuts: Int64s, is_text: Bools, version: int, drop: int, child: Bytes, found: SlotIndex) -> int:
+    """Find every stored slot, but those of one part, and read its first three columns.
+
+    cuts     (n+1,)   int64      value i is found.body[cuts[i]:cuts[i+1]]
+    is_text  (c,)     bool       by column of the table
+    drop     scalar   int64      the part that is left out; -1: none
+    child    (m, 16)  uint8      written: the same memory as found.child
+    found    (m,)     SlotIndex  written, but for its body (b,), which is read; values in order, rows in theirs
+    Returns how many slots there are, or -1: a value has an encoding that this version does not know.
+    """
+    owner, part, _, stamp, starts, ends, body = found
     row = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):
@@ -139,35 +143,30 @@ def _find_rows(body, cuts, is_text, version, drop, owner, part, stamp, starts, e
 
 
 @numba.njit(nogil=True, cache=True)
-def _fold(  # type: ignore[no-untyped-def]
-    s_owner,
-    s_part,
-    s_child,
-    s_stamp,
-    s_starts,
-    s_ends,
-    s_body,
-    s_cuts,
-    owner,
-    part,
-    child,
-    stamp,
-    gone,
-    starts,
-    stops,
-    body,
-    mark,
-    version,
-    out,
-    limits,
-    held,
-    changed,
-):
-    """Find the newest row of every (owner, part, child), and write those that are not gone, owner by owner.
+def _fold(
+    stored: SlotIndex, s_cuts: Int64s, came: SlotIndex, gone: Bools, mark: int, version: int, into: SlotsOut
+) -> None:
+    """Find the newest slot of every (owner, part, child), and write those that are not gone, owner by owner.
 
-    Rows below `len(s_owner)` are stored ones. The part is in the key, for an account's head and its customer row bear
-    one id.
+    stored          (s,)    SlotIndex  slots of the values as read, values in order
+    s_cuts          (n+1,)  int64      value i is stored.body[s_cuts[i]:s_cuts[i+1]]
+    came            (c,)    SlotIndex  slots that arrived, in order; of equal stamps the later one counts
+    gone            (c,)    bool       the child left: what came with it is not read
+    mark            scalar  int64      a part that does not make its parent held
+    .owner          (s,)    int64      index of the parent, below n
+    .part           (s,)    int64      code of the kind; in the key, for an account's head and its customer bear one id
+    .child          (s, 2)  uint64     id of the child
+    .stamp          (s,)    int64      when it was said; the largest counts
+    .starts, stops  (s,)    int64      slot i is body[starts[i]:stops[i]]
+    .body           (b,)    uint8      packed slots, without version bytes between them
+    into.body       (m,)    uint8      written; room for all slots and a version byte a parent
+    into.cuts       (n+1,)  int64      written: value i is into.body[cuts[i]:cuts[i+1]]
+    into.held       (n,)    bool       written: a slot is left whose part is not `mark`; False before
+    into.changed    (n,)    bool       written: the value is not as stored
     """
+    s_owner, s_part, s_child, s_stamp, s_starts, s_ends, s_body = stored
+    owner, part, child, stamp, starts, stops, body = came
+    out, limits, held, changed = into
     first = len(s_owner)
     rows = first + len(owner)
     table = table_for(rows)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.texts import Texts, join_texts
-from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.types import Bools, Bytes, Int64s, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,13 @@ def compact(texts: Texts) -> Texts:
 
 
 @numba.njit(nogil=True, cache=True)
-def gather(starts, body, ends, out):  # type: ignore[no-untyped-def]
-    """Copy texts that begin at `starts` in a body to where `ends` (n + 1) says in another."""
+def gather(starts: Int64s, body: Bytes, ends: Int64s, out: Bytes) -> None:
+    """Copy texts from one body to another, one after another.
+
+    starts  (n,)    int64  where text i begins in `body`
+    body    (b,)    uint8  texts
+    ends    (n+1,)  int64  text i goes to out[ends[i]:ends[i+1]]
+    out     (m,)    uint8  written
+    """
     for row in range(len(starts)):
         copy_bytes(out.ctypes.data + ends[row], body.ctypes.data + starts[row], ends[row + 1] - ends[row])

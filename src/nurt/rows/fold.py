@@ -16,7 +16,7 @@ import polars as pl
 
 from nurt.columnar.distinct import distinct
 from nurt.columnar.memory import copy_bytes, trailing_zeros
-from nurt.columnar.types import ID_BYTES, Bools, Int64s
+from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
@@ -39,7 +39,7 @@ from nurt.rows.layouts import (
 )
 from nurt.rows.positions import settle
 from nurt.rows.read_frames import Incoming
-from nurt.state.row_major import Layout, RowArrays, join_rows, letters_of, put_text, read_values
+from nurt.state.row_major import Layout, RowArrays, RowTuple, join_rows, letters_of, put_text, read_values
 from nurt.state.table import VERSION
 
 
@@ -87,8 +87,7 @@ class RowsFolded:
         out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
         ends = np.zeros(len(owners) + 1, dtype=np.int64)
         _pack(
-            at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION,
-            rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, out, ends,
+            at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION, rows.as_tuple(), out, ends,
         )  # fmt: skip
         return Values(out, ends)
 
@@ -201,8 +200,28 @@ _KEY_WORDS = 4
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, found, keys):  # type: ignore[no-untyped-def]
-    """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart."""
+def _find_left(
+    owner: Int64s,
+    bits: Bits,
+    numbers: Int64s,
+    starts: Int64s,
+    stops: Int64s,
+    body: Bytes,
+    accepted: Bools,
+    winner: Int64s,
+    found: Int64s,
+    keys: Words,
+) -> int:
+    """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart.
+
+    owner     (n,)    int64   index of the owner
+    bits, numbers, starts, stops, body  of n rows, stored ones first, see RowArrays; no RowTuple: the call is short
+    accepted  (n,)    bool    the row was news
+    winner    (o,)    int64   by owner: its newest row
+    found     (n,)    int64   written: rows with a parent that was left; those passed in the batch first
+    keys      (n, 4)  uint64  written: owner, parent's id, first 8 bytes of the parent's kind
+    Returns how many there are.
+    """
     count = 0
     has = np.uint64(1) << np.uint64(PARENT_BIT)
     for passed in range(2):
@@ -231,10 +250,31 @@ def _find_left(owner, bits, numbers, starts, stops, body, accepted, winner, foun
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack(  # type: ignore[no-untyped-def]
-    rows, owner, left, left_bits, is_text, slot, version, bits, numbers, starts, stops, body, out, ends
-):
-    """Pack rows, sorted by owner, into a value an owner; fills `ends`, where each ends."""
+def _pack(
+    rows: Int64s,
+    owner: Int64s,
+    left: Bools,
+    left_bits: int,
+    is_text: Bools,
+    slot: Int64s,
+    version: int,
+    held: RowTuple,
+    out: Bytes,
+    ends: Int64s,
+) -> None:
+    """Pack rows into a value an owner.
+
+    rows       (n,)    int64     which rows of `held`
+    owner      (n,)    int64     index of the owner, ascending
+    left       (n,)    bool      it is a parent that was left: only `left_bits` are written
+    left_bits  scalar  int64     bits of columns
+    is_text    (c,)    bool      by column
+    slot       (c,)    int64     by column: its place among texts or numbers
+    held       (r, .)  RowTuple  see RowArrays
+    out        (m,)    uint8     written
+    ends       (o+1,)  int64     written: value i is out[ends[i]:ends[i+1]]
+    """
+    bits, numbers, starts, stops, body = held
     at = 0
     value = 0
     to_address, address = out.ctypes.data, body.ctypes.data

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.columnar.types import Bools
+from nurt.columnar.types import Bits, Bools, Int64s
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -40,10 +40,14 @@ def at_or_before(rows: RowArrays, floor: Floor) -> Bools:
 
 
 @numba.njit(nogil=True, cache=True)
-def _part(bits, numbers, h0, one, k):  # type: ignore[no-untyped-def]
-    """Read part k of an event's position, or of the highest one stored with it; whether it is known, and the part.
+def _part(bits: Bits, numbers: Int64s, h0: tuple[int, int], one: int, k: int) -> tuple[bool, int]:
+    """Read part k of an event's position, or of the highest one stored with it.
 
-    h0: (bit, place) of the highest one's first part; the others follow it.
+    bits     (n,)    uint64  bit i: column i is not null
+    numbers  (n, k)  int64   number columns of a stored row
+    h0       (2,)    tuple   bit and place of the highest position's first part; the others follow it
+    one      scalar  int64   number of an event; from n on: of the highest position stored with event one - n
+    Returns whether the part is known, and the part.
     """
     events = len(bits)
     if one < events:
@@ -53,8 +57,8 @@ def _part(bits, numbers, h0, one, k):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare(bits, numbers, h0, one, other):  # type: ignore[no-untyped-def]
-    """Compare two positions as far as both are known: -1, 0, 1."""
+def _compare(bits: Bits, numbers: Int64s, h0: tuple[int, int], one: int, other: int) -> int:
+    """Compare two positions as far as both are known; parameters as of `_part`. Returns -1, 0 or 1."""
     for k in range(4):
         known, part = _part(bits, numbers, h0, one, k)
         other_known, other_part = _part(bits, numbers, h0, other, k)
@@ -66,11 +70,21 @@ def _compare(bits, numbers, h0, one, other):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def settle(owner, bits, numbers, h0, winner, accepted, highest):  # type: ignore[no-untyped-def]
+def settle(
+    owner: Int64s, bits: Bits, numbers: Int64s, h0: tuple[int, int], winner: Int64s, accepted: Bools, highest: Int64s
+) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
-    The last is the number of an event, the number of events and more when it is a stored highest one, and -1 where
-    the newest event's own position says all. Who comes later wins unless it is strictly older. h0: see `_part`.
+    Who comes later wins unless it is strictly older.
+
+    owner     (n,)    int64   index of the owner; events in order of arrival, stored ones first
+    bits      (n,)    uint64  bit i: column i is not null
+    numbers   (n, k)  int64   number columns of a stored row
+    h0        (2,)    tuple   see `_part`
+    winner    (o,)    int64   written, -1 before: the newest event of each owner
+    accepted  (n,)    bool    written, False before: the event was news
+    highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
+                              with event highest - n; -1: the newest event's own position says all
     """
     events = len(owner)
     whole = np.uint64(15) << np.uint64(P0_BIT)
@@ -117,7 +131,18 @@ def settle(owner, bits, numbers, h0, winner, accepted, highest):  # type: ignore
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare_floor(bits, numbers, epoch, limits, known, partition, offset, found):  # type: ignore[no-untyped-def]
+def _compare_floor(
+    bits: Bits, numbers: Int64s, epoch: int, limits: Int64s, known: Bools, partition: int, offset: int, found: Bools
+) -> None:
+    """Find the rows that stand at or before a truncate.
+
+    bits               (n,)    uint64  bit i: column i is not null
+    numbers            (n, k)  int64   number columns of a stored row
+    limits, known      (4,)    int64, bool  parts of the truncate's position, and whether each is known
+    epoch              scalar  int64   source epoch of the truncate
+    partition, offset  scalar  int64   place of the truncate's message
+    found              (n,)    bool    written, False before
+    """
     for row in range(len(bits)):
         same = numbers[row, PARTITION] == partition
         if same and numbers[row, EPOCH] != epoch:

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
-from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bools, Int64s, Words
+from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.entity_frame import DELETE
 from nurt.state.row_major import Layout, RowArrays, room
 
@@ -181,20 +181,27 @@ _WHAT = {
 
 
 @numba.njit(nogil=True, inline="always")
-def _is_valid(address, at):  # type: ignore[no-untyped-def]
+def _is_valid(address: int, at: int) -> bool:
+    """Say whether row `at` is not null, by the validity bits at an address; 0: all are valid."""
     return address == 0 or peek_byte(address + (at >> 3)) >> (at & 7) & 1 == 1
 
 
 @numba.njit(nogil=True, inline="always")
-def _text_at(view, size, bodies, first):  # type: ignore[no-untyped-def]
-    """Find the address of the text that a view at an address shows."""
+def _text_at(view: int, size: int, bodies: Int64s, first: int) -> int:
+    """Find the address of the text of `size` bytes that the view at an address shows; `first`: see _Chunk.columns."""
     if size <= INLINE_BYTES:
         return view + 4
     return bodies[first + peek_half(view + 8)] + peek_half(view + 12)
 
 
 @numba.njit(nogil=True, cache=True)
-def _letters(columns, rows):  # type: ignore[no-untyped-def]
+def _letters(columns: Int64s, rows: int) -> int:
+    """Count the bytes of all texts.
+
+    columns  (c, 7)  int64  see _Chunk.columns; addresses are of Arrow's buffers
+    rows     scalar  int64  how many rows there are
+    Returns bytes.
+    """
     total = 0
     for column in range(len(columns)):
         if columns[column, 0] != _TEXT:
@@ -207,8 +214,22 @@ def _letters(columns, rows):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _read(columns, bodies, rows, to, end, bits, numbers, starts, stops, body, ids, held):  # type: ignore[no-untyped-def]
-    """Read columns of `rows` rows into arrays from row `to` on, texts into `body` from `end` on; returns its end."""
+def _read(
+    columns: Int64s, bodies: Int64s, rows: int, to: int, end: int,
+    bits: Bits, numbers: Int64s, starts: Int64s, stops: Int64s, body: Bytes, ids: Words, held: Int64s,
+) -> int:  # fmt: skip
+    """Read columns of some rows into arrays.
+
+    columns  (c, 7)  int64     see _Chunk.columns; addresses are of Arrow's buffers
+    bodies   (t,)    int64     addresses of the buffers that long texts lie in
+    rows     scalar  int64     how many are read
+    to       scalar  int64     the first row of the arrays that is written
+    end      scalar  int64     texts go to `body` from here on
+    bits, numbers, starts, stops, body  of n rows, see RowArrays: written; numbers, places and bits are 0 before
+    ids      (n, 2)  uint64    written where a column holds rows' ids
+    held     (n,)    int64     written where a column says which columns keep their value: a bit each
+    Returns where the texts end in `body`. (No RowTuple: one of two measurements was slower with it.)
+    """
     body_address, ids_address = body.ctypes.data, ids.ctypes.data
     for block in range(0, rows, _BLOCK_ROWS):
         some = min(_BLOCK_ROWS, rows - block)

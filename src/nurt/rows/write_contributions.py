@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from nurt.columnar.digits import DECIMAL_BYTES_MAX, put_decimal
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.texts import Texts, join_texts
-from nurt.columnar.types import ID_BYTES, Bools, Int64s, Words
+from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.rows.child_tables import CHILDREN, SUMS
 from nurt.rows.layouts import OFFSET, P0, P0_BIT, POSITION
@@ -67,6 +68,24 @@ class SlotPlan:
         self.dest, self.source = np.array(found, dtype=np.int64).T.copy()
 
 
+class PlanTuple(NamedTuple):
+    """A SlotPlan as a kernel takes it: from where each column of a slot comes, and the layout of the rows."""
+
+    dest: Int64s
+    source: Int64s
+    is_text: Bools
+    slot: Int64s
+
+
+class GivenTuple(NamedTuple):
+    """Columns that are given beside the rows, as a kernel takes them."""
+
+    valid: Bools
+    starts: Int64s
+    stops: Int64s
+    body: Bytes
+
+
 def pack_slots(
     plan: SlotPlan,
     rows: RowArrays,
@@ -102,8 +121,8 @@ def pack_slots(
     ends = np.zeros(len(at) + 1, dtype=np.int64)
     _pack_slots(
         at, gone, np.ascontiguousarray(child).view(np.uint8).reshape(-1), code, stamp,
-        plan.dest, plan.source, plan.row.is_text, plan.row.slot,
-        rows.bits, rows.numbers, rows.starts, rows.stops, rows.body, valid, starts, stops, texts, out, ends,
+        PlanTuple(plan.dest, plan.source, plan.row.is_text, plan.row.slot), rows.as_tuple(),
+        GivenTuple(valid, starts, stops, texts), out, ends,
     )  # fmt: skip
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
@@ -168,10 +187,25 @@ def join_letters(columns: Sequence[Texts], separator: bytes) -> tuple[Int64s, Te
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_slots(  # type: ignore[no-untyped-def]
-    rows, gone, child, code, stamp, dest, source, is_text, slot,
-    bits, numbers, starts, stops, body, valid, given_starts, given_stops, given_body, out, ends,
-):  # fmt: skip
+def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  # type: ignore[no-untyped-def]
+    """Pack a slot for every row that is not gone, column by column.
+
+    rows                   (n,)    int64   which rows of `held`
+    gone                   (n,)    bool    by slot: nothing is written
+    child                  (16n,)  uint8   ids of the children, end to end
+    code, stamp            scalar  int64   what the columns `part` and `stamp` hold
+    plan.dest              (c,)    int64   number of the slot's column, ascending
+    plan.source            (c,)    int64   number of the row's column; from _GIVEN on: of a given one; or _PART...
+    plan.is_text, slot     (k,)    bool, int64  by column of the rows; its place among texts or numbers
+    held                   (r, .)  RowTuple  the rows, see RowArrays
+    given.valid            (g, n)  bool    by given column and slot; False: null
+    given.starts, stops    (g, n)  int64   text is given.body[starts:stops]
+    out                    (m,)    uint8   written
+    ends                   (n+1,)  int64   written: slot i is out[ends[i]:ends[i+1]]
+    """
+    dest, source, is_text, slot = plan
+    bits, numbers, starts, stops, body = held
+    valid, given_starts, given_stops, given_body = given
     at = 0
     to_address, address = out.ctypes.data, body.ctypes.data
     given_address, child_address = given_body.ctypes.data, child.ctypes.data
@@ -221,7 +255,30 @@ def _pack_slots(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_shares(gone, metric, there, k1_starts, k1_stops, k1_body, day, has_day, amount, out, ends):  # type: ignore[no-untyped-def]
+def _pack_shares(
+    gone: Bools,
+    metric: int,
+    there: Bools,
+    k1_starts: Int64s,
+    k1_stops: Int64s,
+    k1_body: Bytes,
+    day: Int64s,
+    has_day: Bools,
+    amount: Int64s,
+    out: Bytes,
+    ends: Int64s,
+) -> None:
+    """Pack, for every child that is not gone, a row of SUMS that counts it, and a row for its bucket if it has one.
+
+    gone     (n,)    bool       nothing is written
+    metric   scalar  int64      code of what buckets count
+    there    (n,)    bool       the child has a bucket
+    k1_starts, k1_stops, k1_body   first text of the bucket's key, may be empty; no TextTuple: the call is short
+    day      (n,)    int64      days since 1970-01-01; where has_day
+    amount   (n,)    int64      what it adds, in the unit of the metric
+    out      (m,)    uint8      written
+    ends     (n+1,)  int64      written: share i is out[ends[i]:ends[i+1]]
+    """
     at = 0
     for row in range(len(gone)):
         if not gone[row]:
@@ -250,7 +307,15 @@ def _pack_shares(gone, metric, there, k1_starts, k1_stops, k1_body, day, has_day
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_positions(rows, bits, numbers, out, ends):  # type: ignore[no-untyped-def]
+def _put_positions(rows: Int64s, bits: Bits, numbers: Int64s, out: Bytes, ends: Int64s) -> None:
+    """Write positions as text.
+
+    rows     (n,)    int64   which rows
+    bits     (r,)    uint64  bit i: column i is not null
+    numbers  (r, k)  int64   number columns of a stored row
+    out      (m,)    uint8   written
+    ends     (n+1,)  int64   written: text i is out[ends[i]:ends[i+1]]
+    """
     at = 0
     for one in range(len(rows)):
         row = rows[one]
@@ -266,7 +331,15 @@ def _put_positions(rows, bits, numbers, out, ends):  # type: ignore[no-untyped-d
 
 
 @numba.njit(nogil=True, cache=True)
-def _join_letters(starts, stops, body, separator, out, ends):  # type: ignore[no-untyped-def]
+def _join_letters(starts: Int64s, stops: Int64s, body: Bytes, separator: int, out: Bytes, ends: Int64s) -> None:
+    """Join the texts of a row with a letter between.
+
+    starts, stops  (c, n)  int64  by column and row: text is body[starts:stops]
+    body           (b,)    uint8  texts
+    separator      scalar  int64  a byte
+    out            (m,)    uint8  written
+    ends           (n+1,)  int64  written: row i is out[ends[i]:ends[i+1]]
+    """
     at = 0
     for row in range(starts.shape[1]):
         for column in range(starts.shape[0]):

@@ -58,6 +58,10 @@ class Layout:
         return int(self.slot[self._index[name]])
 
 
+RowTuple = tuple[Bits, Int64s, Int64s, Int64s, Bytes]
+"""Rows as kernels take them: bits, numbers, starts, stops, body."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowArrays:
     """Rows of one layout.
@@ -80,6 +84,10 @@ class RowArrays:
     def __len__(self) -> int:
         """Return how many rows there are."""
         return len(self.owner)
+
+    def as_tuple(self) -> RowTuple:
+        """Group the arrays for a kernel; whose rows they are goes beside them."""
+        return self.bits, self.numbers, self.starts, self.stops, self.body
 
     def take(self, rows: npt.NDArray[Any]) -> RowArrays:
         """Choose rows, by index or mask; texts stay where they are."""

@@ -10,7 +10,7 @@ import numpy as np
 from nurt.columnar.digits import DECIMAL_BYTES_MAX, put_decimal
 from nurt.columnar.text_codes import codes_of, same_text
 from nurt.columnar.texts import Texts
-from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.units import Millis
 from nurt.state.column_major import Rows
@@ -177,8 +177,29 @@ _LETTERS_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
 
 
 @numba.njit(nogil=True, cache=True)
-def _count(owner, part, place, system, numbers, wanted, systems, best, on_hand):  # type: ignore[no-untyped-def]
-    """Add up levels net of what their system reserved: for each place those of the one system that is believed."""
+def _count(
+    owner: Int64s,
+    part: Int64s,
+    place: Int64s,
+    system: Int64s,
+    numbers: Int64s,
+    wanted: Int64s,
+    systems: int,
+    best: Int64s,
+    on_hand: Int64s,
+) -> None:
+    """Add up levels net of what their system reserved: for each place those of the one system that is believed.
+
+    owner    (n,)    int64  index of the sku
+    part     (n,)    int64  code of the row's kind; LEVEL alone counts
+    place    (n,)    int64  index of the location; -1: not one of the plan
+    system   (n,)    int64  index of the system; -1: not known
+    numbers  (n, k)  int64  number columns of SHELVES; quantities in ten-thousandths of a piece
+    wanted   (p,)    int64  by location: the system that counts; _NO_SYSTEM: the one of the smallest rank
+    systems  scalar  int64  how many systems there are: the rank of one that is not known
+    best     (s, p)  int64  written: the rank so far; more than any before
+    on_hand  (s, p)  int64  written: by sku and location, ten-thousandths of a piece; 0 before
+    """
     for row in range(len(owner)):
         at = place[row]
         if part[row] != LEVEL or at < 0:
@@ -204,6 +225,16 @@ def _end_bookings(  # type: ignore[no-untyped-def]
 
     It does when a level of that sku, of the same system (and location, where the booking names one), stands at a place
     in the system's commit order that is not before the booking's. An unknown part of a position decides nothing.
+
+    bookings         (k,)    int64       which holds are bookings that count
+    owner            (n,)    int64       by hold: index of the sku
+    position, known  (n, 4)  int64, bool by hold: parts of the position, and whether each is known
+    located          (n,)    bool        by hold: it names a location
+    place_starts, place_stops, system_starts, system_stops  (n,)  int64  by hold: its names lie in `body` (b,) uint8
+    firsts           (s+1,)  int64       levels of sku i are rows firsts[i] to firsts[i+1]
+    numbers, bits, starts, stops, level_body  of the rows of SHELVES, see RowArrays
+    counts           (n,)    bool        written: False where a booking is left out
+    No tuples: in batches of some hundred bookings, unpacking them took a third of the call.
     """
     for n in range(len(bookings)):
         row = bookings[n]
@@ -238,7 +269,15 @@ _FIRST_P, _FIRST_P_BIT = _P[0], _P_BITS[0]
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_promises(prefix, slack, ends, tails, out, cuts):  # type: ignore[no-untyped-def]
+def _write_promises(prefix: Bytes, slack: Int64s, ends: Int64s, tails: Bytes, out: Bytes, cuts: Int64s) -> None:
+    """Write what is left of every sku as text.
+
+    prefix  (p,)    uint8  what each text begins with
+    slack   (n, u)  int64  by sku and union: ten-thousandths of a piece
+    ends    (n+1,)  int64  what text i ends with is tails[ends[i]:ends[i+1]]
+    out     (m,)    uint8  written
+    cuts    (n+1,)  int64  written: text i is out[cuts[i]:cuts[i+1]]
+    """
     at = 0
     for row in range(len(slack)):
         for i in range(len(prefix)):

@@ -10,7 +10,7 @@ import numpy as np
 
 from nurt.columnar.digits import put_decimal
 from nurt.columnar.text_codes import codes_of
-from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.stock_plan import UNIT
 from nurt.state.column_major import Rows
@@ -106,7 +106,16 @@ class Codec:
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_shown(available, keys, cuts, unit, out, ends):  # type: ignore[no-untyped-def]
+def _write_shown(available: Int64s, keys: Bytes, cuts: Int64s, unit: int, out: Bytes, ends: Int64s) -> None:
+    """Write the read model's texts.
+
+    available  (n, r)  int64  by sku and route, in 1/unit of a piece
+    keys       (k,)    uint8  what stands before each number, end to end
+    cuts       (r+1,)  int64  key of route i is keys[cuts[i]:cuts[i+1]]
+    unit       scalar  int64  a power of ten
+    out        (m,)    uint8  written
+    ends       (n+1,)  int64  written: text i is out[ends[i]:ends[i+1]]
+    """
     at = 0
     for row in range(len(available)):
         out[at] = 123

@@ -29,7 +29,7 @@ from nurt.columnar.sorting import (
     put_entry,
     sort_entries,
 )
-from nurt.columnar.types import Bytes
+from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.units import Day
 from nurt.rows.child_tables import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
@@ -61,9 +61,15 @@ _CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["
 
 @numba.njit(nogil=True, cache=True)
 def list_sums(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
-    """Make entries of the sums that are shown by text: (metric, k1, k2); returns how many there are.
+    """Make entries of the sums that are shown by text: (metric, k1, k2).
 
     An entry's number begins with the metric, and goes on with the first bytes of k1: they mostly decide.
+
+    cells    (r, .)  int64  rows of SUMS, see `read_rows`
+    rows     scalar  int64  how many there are
+    columns  scalar  int64  how many columns SUMS has
+    entries  (e, 8)  int64  written; room for `rows`
+    Returns how many entries there are.
     """
     count = NOTHING
     for row in range(rows):
@@ -76,15 +82,22 @@ def list_sums(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def part_end(entries, low, count, metric):  # type: ignore[no-untyped-def]
-    """Find where the entries of a metric end that begin at `low`; they come by metric."""
+def part_end(entries: Int64s, low: int, count: int, metric: int) -> int:
+    """Find where the entries of a metric end that begin at `low`.
+
+    entries     (e, 8)  int64  sorted, see `sort_entries`
+    low, count  scalar  int64  the first place, and how many entries there are
+    metric      scalar  int64  code of the metric
+    Returns the place behind the last.
+    """
     while low < count and entries[entries[low, ORDER], NUMBER] >> _METRIC_SHIFT == metric:
         low += 1
     return low
 
 
 @numba.njit(nogil=True, cache=True)
-def _begin_line(lines, line, entries, entry):  # type: ignore[no-untyped-def]
+def _begin_line(lines: Int64s, line: int, entries: Int64s, entry: int) -> None:
+    """Begin a line with the texts (address and bytes each) of an entry, and zeros."""
     for k in range(4, LINE_WIDTH):
         lines[line, k] = 0
     lines[line, 0], lines[line, 1] = entries[entry, FIRST], entries[entry, FIRST_SIZE]
@@ -92,10 +105,17 @@ def _begin_line(lines, line, entries, entry):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def sum_orders(cells, columns, entries, low, high, as_of, lines):  # type: ignore[no-untyped-def]
-    """Sum orders by (currency, market), in that order, into lines; returns how many there are.
+def sum_orders(cells: Int64s, columns: int, entries: Int64s, low: int, high: int, as_of: int, lines: Int64s) -> int:
+    """Sum orders by (currency, market), in that order, into lines.
 
     A day d lies in a window of n days when as_of - n < d <= as_of.
+
+    cells      (r, .)  int64  rows of SUMS, see `read_rows`; amounts in ten-thousandths
+    columns    scalar  int64  how many columns SUMS has
+    entries    (e, 8)  int64  sorted; those of orders lie from place `low` to place `high`
+    as_of      scalar  int64  days since 1970-01-01
+    lines      (l, LINE_WIDTH)  int64  written; room for every entry
+    Returns how many lines there are.
     """
     count = 0
     for place in range(low, high):
@@ -127,7 +147,7 @@ def sum_orders(cells, columns, entries, low, high, as_of, lines):  # type: ignor
 
 
 @numba.njit(nogil=True, cache=True)
-def _average(gross, count):  # type: ignore[no-untyped-def]
+def _average(gross: int, count: int) -> int:
     """Divide exactly, half to even; the count is positive."""
     whole, rest = gross // count, gross % count
     twice = 2 * rest
@@ -137,10 +157,13 @@ def _average(gross, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def list_most_bought(cells, entries, low, high, lines):  # type: ignore[no-untyped-def]
+def list_most_bought(cells: Int64s, entries: Int64s, low: int, high: int, lines: Int64s) -> int:
     """List the largest quantities, largest first, of equals the first in the alphabet; at most TOP.
 
-    Returns how many there are. The lines have room for one more.
+    cells    (r, .)  int64  rows of SUMS; quantities in ten-thousandths of a piece
+    entries  (e, 8)  int64  sorted; those of the metric lie from place `low` to place `high`
+    lines    (l, LINE_WIDTH)  int64  written; room for one more than there are
+    Returns how many lines there are.
     """
     count = 0
     while low < high:
@@ -163,8 +186,16 @@ def list_most_bought(cells, entries, low, high, lines):  # type: ignore[no-untyp
 
 
 @numba.njit(nogil=True, cache=True)
-def sum_invoices(cells, columns, entries, low, high, as_of, lines):  # type: ignore[no-untyped-def]
-    """Sum open and overdue invoices by currency; overdue: due before `as_of`. Returns how many lines there are."""
+def sum_invoices(cells: Int64s, columns: int, entries: Int64s, low: int, high: int, as_of: int, lines: Int64s) -> int:
+    """Sum open and overdue invoices by currency; overdue: due before `as_of`.
+
+    cells    (r, .)  int64  rows of SUMS; amounts in ten-thousandths
+    columns  scalar  int64  how many columns SUMS has
+    entries  (e, 8)  int64  sorted; those of invoices lie from place `low` to place `high`
+    as_of    scalar  int64  days since 1970-01-01
+    lines    (l, LINE_WIDTH)  int64  written; room for every entry
+    Returns how many lines there are.
+    """
     count = 0
     while low < high:
         entry = entries[low, ORDER]
@@ -183,8 +214,8 @@ def sum_invoices(cells, columns, entries, low, high, as_of, lines):  # type: ign
 
 
 @numba.njit(nogil=True, cache=True)
-def find_last_interaction(cells, rows, columns):  # type: ignore[no-untyped-def]
-    """Find the last day with an interaction; LONG_AGO: there is none."""
+def find_last_interaction(cells: Int64s, rows: int, columns: int) -> int:
+    """Find the last day (since 1970-01-01) with an interaction in cells of SUMS; LONG_AGO: there is none."""
     last = LONG_AGO
     for row in range(rows):
         if cells[row, _METRIC] == INTERACTION and cells[row, _COUNT] > 0 and has(cells, row, columns, _DAY):
@@ -193,8 +224,11 @@ def find_last_interaction(cells, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def next_change(cells, rows, columns, as_of):  # type: ignore[no-untyped-def]
-    """Find the next day on which figures change by the clock alone; -1: none."""
+def next_change(cells: Int64s, rows: int, columns: int, as_of: int) -> int:
+    """Find the next day on which figures change by the clock alone, in cells of SUMS.
+
+    as_of: today. Both are days since 1970-01-01. Returns -1 when there is none.
+    """
     due = NEVER
     for row in range(rows):
         metric, day = cells[row, _METRIC], cells[row, _DAY]
@@ -236,7 +270,17 @@ def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[
 
 
 @numba.njit(nogil=True, cache=True)
-def _sum_account(body, size, columns, texts, as_of, cells, lines):  # type: ignore[no-untyped-def]
+def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, cells: Int64s, lines: Int64s) -> int:
+    """Sum one account's orders into lines.
+
+    body     (b,)    uint8  the value: packed rows of SUMS
+    size     scalar  int64  its bytes
+    columns, texts   int64  how many columns SUMS has, bits of those that are texts
+    as_of    scalar  int64  the day that windows end with: days since 1970-01-01
+    cells    (r, .)  int64  scratch; room for every row
+    lines    (r, LINE_WIDTH)  int64  written
+    Returns how many lines there are, or a negative number of `read_rows`.
+    """
     base = np.int64(body.ctypes.data)
     rows = read_rows(base, base + size, VERSION, columns, texts, cells, 0)
     if rows < 0:

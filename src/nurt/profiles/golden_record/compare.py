@@ -7,7 +7,7 @@ revision follows the id. A body of an older version is never the same: it is wri
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, poke_byte
 from nurt.columnar.types import ID_TEXT_BYTES, Bools, Bytes, Int64s
-from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
 from nurt.columnar.varint import poke_zigzag, skip_at
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, state_byte
 from nurt.state.cells import too_new
@@ -58,6 +58,26 @@ class Compared:
     values: Values
 
 
+class NewBodies(NamedTuple):
+    """Bodies as a kernel takes them; `state` is the byte that is stored."""
+
+    state: Int64s
+    due: Int64s
+    starts: Int64s
+    stops: Int64s
+    body: Bytes
+
+
+class KeptOut(NamedTuple):
+    """What a comparison writes, by profile."""
+
+    body: Bytes
+    cuts: Int64s
+    changed: Bools
+    revisions: Int64s
+    due: Int64s
+
+
 def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False, version: int = 1) -> Compared:
     """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `anew`.
 
@@ -72,7 +92,6 @@ def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False
         StateTooNew: a body was kept by a later version.
     """
     rows = len(kept)
-    before, cuts = kept.body, kept.cuts
     room_bytes = len(bodies.joined) + rows * (HEAD_BYTES + _VARINT_BYTES) + PADDING_BYTES
     out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
     ends = np.zeros(rows + 1, dtype=np.int64)
@@ -80,8 +99,8 @@ def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False
     revisions = np.full(rows, revision, dtype=np.int64)
     due = np.full(rows, -1, dtype=np.int64)
     newest = state_byte(REDIRECT, version)
-    new = _state_bytes(bodies.state, version), bodies.due, bodies.starts, bodies.stops, bodies.joined
-    if not _compare(*new, before, cuts, newest, revision, anew, out, ends, changed, revisions, due):
+    new = NewBodies(_state_bytes(bodies.state, version), bodies.due, bodies.starts, bodies.stops, bodies.joined)
+    if not _compare(new, kept.as_tuple(), newest, revision, anew, KeptOut(out, ends, changed, revisions, due)):
         raise too_new("profiles")
     return Compared(revisions, changed, kept.there, due, Values(out, ends))
 
@@ -99,6 +118,7 @@ _VARINT_BYTES = 10
 
 @numba.njit(nogil=True, cache=True)
 def _get_word(at):  # type: ignore[no-untyped-def]
+    """Read a number of 8 bytes, the highest first, at an address."""
     word = np.uint64(0)
     for i in range(8):
         word = word << np.uint64(8) | np.uint64(peek_byte(at + i))
@@ -106,14 +126,18 @@ def _get_word(at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_word(at, number):  # type: ignore[no-untyped-def]
+def _put_word(at: int, number: int) -> None:
+    """Write a number in 8 bytes, the highest first, at an address."""
     for i in range(8):
         poke_byte(at + i, number >> (8 * (7 - i)) & 255)
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
-    """Say whether a body says what a kept one does, whatever the kept one's revision is."""
+def _is_same(start: int, stop: int, at: int, end: int) -> bool:
+    """Say whether the body from address `start` to `stop` says what the kept one from `at` to `end` does.
+
+    Their revisions do not count.
+    """
     if start == stop or at == end:
         return start == stop and at == end
     if not are_equal(start, at, ID_TEXT_BYTES):
@@ -125,10 +149,28 @@ def _is_same(start, stop, at, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare(  # type: ignore[no-untyped-def]
-    state, due, starts, stops, body, kept, cuts, newest, revision, anew, out, ends, changed, revisions, before_due
-):
-    """Compare row by row; says whether it knows all versions that it found. `state`, `newest`: state bytes."""
+def _compare(
+    new_bodies: NewBodies, kept_bodies: ValueTuple, newest: int, revision: int, anew: bool, into: KeptOut
+) -> bool:
+    """Compare profiles with what is kept of them, and write those that are not as kept.
+
+    new_bodies.state          (n,)  int64  state byte of each
+    new_bodies.due            (n,)  int64  days since 1970-01-01; -1: none
+    new_bodies.starts, stops  (n,)  int64  its Avro body is new_bodies.body[starts:stops], with revision 0
+    kept_bodies       (n,)    ValueTuple  head and Avro body; absent: none is kept
+    newest            scalar  int64       the largest state byte that this version writes
+    revision          scalar  int64       that changed ones get
+    anew              scalar  bool        all count as changed
+    into.body         (m,)    uint8       written; room for all new bodies, heads and revisions
+    into.cuts         (n+1,)  int64       written: what is to be stored of i is into.body[cuts[i]:cuts[i+1]]
+    into.changed      (n,)    bool        written; False before
+    into.revisions    (n,)    int64       written where one is kept and unchanged: its revision
+    into.due          (n,)    int64       written where one is kept: the day that was kept with it
+    Returns False where a state byte is of a version that is not known.
+    """
+    state, due, starts, stops, body = new_bodies
+    kept, cuts = kept_bodies
+    out, ends, changed, revisions, before_due = into
     new, old, begin = np.int64(body.ctypes.data), np.int64(kept.ctypes.data), np.int64(out.ctypes.data)
     to = begin
     for row in range(len(state)):

@@ -84,8 +84,16 @@ def _rules_of(context: FoldContext, name: str) -> Sequence[str]:
 
 
 @numba.njit(nogil=True, cache=True)
-def note_person(cells, columns, row, place, systems):  # type: ignore[no-untyped-def]
-    """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time."""
+def note_person(cells: Int64s, columns: int, row: int, place: int, systems: Int64s) -> None:
+    """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time.
+
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS, see `read_rows`; written
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    row      scalar  int64  which row
+    place    scalar  int64  how many were noted before
+    systems  (s, 3)  int64  address and bytes of a system's name, its priority
+    The time is in microseconds since 1970-01-01.
+    """
     free = 2 * columns
     cells[place, free + _PERSON] = row
     at, size = cells[row, _SYSTEM], cells[row, columns + _SYSTEM]
@@ -99,18 +107,26 @@ def note_person(cells, columns, row, place, systems):  # type: ignore[no-untyped
 
 
 @numba.njit(nogil=True, cache=True)
-def person(cells, columns, place):  # type: ignore[no-untyped-def]
+def person(cells: Int64s, columns: int, place: int) -> int:
     """Find the row that was noted at a place."""
     return cells[place, 2 * columns + _PERSON]
 
 
 @numba.njit(nogil=True, cache=True)
-def choose(cells, columns, people, field, steps, fields, entries):  # type: ignore[no-untyped-def]
+def choose(
+    cells: Int64s, columns: int, people: int, field: int, steps: Int64s, fields: Int64s, entries: Int64s
+) -> tuple[int, int]:
     """Choose a field's value among the rows of one profile that speak of a person.
 
-    Returns:
-        The winning row (-1: there is none), whose keys are smallest, the first rule counting most and the row's id
-        deciding between equals; and the first rule that told it from a row of another value, by its place in `names`.
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read, _OFTEN is written
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    people   scalar  int64  how many rows were noted
+    field    scalar  int64  number of the field in FIELDS
+    steps    (f, k)  int64  codes of each field's rules; -1 behind the last
+    fields   (f, 2)  int64  a field's column, and the one that says that it is verified (-1: none)
+    entries  (e, 8)  int64  scratch; room for `people`
+    Returns the winning row (-1: there is none), whose keys are smallest, the first rule counting most and the row's id
+    deciding between equals; and the first rule that told it from a row of another value, by its place in `names`.
     """
     column, verified = fields[field, 0], fields[field, 1]
     rules = 0
@@ -146,7 +162,8 @@ def choose(cells, columns, people, field, steps, fields, entries):  # type: igno
 
 
 @numba.njit(nogil=True, cache=True)
-def _key(cells, columns, row, step, verified):  # type: ignore[no-untyped-def]
+def _key(cells: Int64s, columns: int, row: int, step: int, verified: int) -> int:
+    """Give what a rule orders a row by, the smallest first; `verified`: column that says so of the field."""
     free = 2 * columns
     if step == _BY_VERIFIED:
         return 1 - cells[row, verified]
@@ -156,7 +173,10 @@ def _key(cells, columns, row, step, verified):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_before(cells, columns, a, b, field, steps, rules, verified):  # type: ignore[no-untyped-def]
+def _is_before(
+    cells: Int64s, columns: int, a: int, b: int, field: int, steps: Int64s, rules: int, verified: int
+) -> bool:
+    """Say whether row a comes before row b by the first `rules` of a field's steps, then by id."""
     for k in range(rules):
         one = _key(cells, columns, a, steps[field, k], verified)
         other = _key(cells, columns, b, steps[field, k], verified)
@@ -166,8 +186,8 @@ def _is_before(cells, columns, a, b, field, steps, rules, verified):  # type: ig
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_same(cells, columns, a, b, column):  # type: ignore[no-untyped-def]
-    """Say whether two rows hold one value."""
+def _is_same(cells: Int64s, columns: int, a: int, b: int, column: int) -> bool:
+    """Say whether rows a and b hold one value in a column; both have one."""
     if column == _BIRTH_DATE:
         return cells[a, column] == cells[b, column]
     a_size, b_size = cells[a, columns + column], cells[b, columns + column]
@@ -175,8 +195,15 @@ def _is_same(cells, columns, a, b, column):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_values(cells, columns, people, column, entries):  # type: ignore[no-untyped-def]
-    """Note, in a free cell of every row with a value, how many hold it."""
+def _count_values(cells: Int64s, columns: int, people: int, column: int, entries: Int64s) -> None:
+    """Note, in a free cell of every row with a value, how many hold it.
+
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; written
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    people   scalar  int64  how many rows `note_person` noted
+    column   scalar  int64  of the value
+    entries  (e, 8)  int64  scratch; room for `people`
+    """
     held = NOTHING
     for place in range(people):
         row = cells[place, 2 * columns + _PERSON]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow as pa
 from nurt.avro.primitives import put_id, put_nothing, put_optional_long, put_string
 from nurt.columnar.sorting import entries_of, sort_entries
 from nurt.columnar.types import Bytes, Int64s
-from nurt.columnar.values import PADDING_BYTES, Values
+from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
 from nurt.columnar.varint import poke_zigzag
 from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
@@ -73,6 +73,24 @@ class Live:
     due: Int64s
 
 
+class Who(NamedTuple):
+    """Which profiles are written, as a kernel takes it."""
+
+    firsts: Int64s
+    ids: Bytes
+    realms: Int64s
+
+
+class AddressedRules(NamedTuple):
+    """Rules as kernels take them: as in Rules, with addresses of texts instead of places."""
+
+    kinds: Int64s
+    steps: Int64s
+    names: Int64s
+    columns: Int64s
+    systems: Int64s
+
+
 class Profiles:
     """Computes and writes profiles under a mapping's rules."""
 
@@ -112,25 +130,16 @@ class Profiles:
         due = np.empty(len(profile_ids), dtype=np.int64)
         room_bytes = slots.size_bytes + sums.size_bytes + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
         out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
-        code, joined = _write_live(
-            slots.body,
-            slots.cuts,
-            sums.body,
-            sums.cuts,
-            firsts,
-            ids,
-            _at_addresses(realm_texts, texts),
-            as_of,
-            _SLOTS,
-            _SUMS,
+        who = Who(firsts, ids, _at_addresses(realm_texts, texts))
+        addressed = AddressedRules(
             _at_addresses(self._kinds, texts),
             rules.steps,
             _at_addresses(rules.names, texts),
             rules.columns,
             _at_addresses(rules.systems, texts),
-            out,
-            places,
-            due,
+        )
+        code, joined = _write_live(
+            slots.as_tuple(), sums.as_tuple(), who, as_of, _SLOTS, _SUMS, addressed, out, places, due
         )
         if code < 0:
             raise too_new("accounts")
@@ -183,7 +192,14 @@ _NULL_FIELDS = len(FIELDS) + _LISTS + 1
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_redirects(ids, heirs, realms, out, places):  # type: ignore[no-untyped-def]
+def _write_redirects(ids: Bytes, heirs: Bytes, realms: Int64s, out: Bytes, places: Int64s) -> None:
+    """Write Avro bodies that say where profiles went.
+
+    ids, heirs  (16n,)  uint8  ids of the profiles and of those that they went into, end to end
+    realms      (n, 2)  int64  address and bytes of each realm's name
+    out         (m,)    uint8  written
+    places      (n+1,)  int64  written: body i is out[places[i]:places[i+1]]
+    """
     begin = np.int64(out.ctypes.data)
     to = begin
     for profile in range(len(places) - 1):
@@ -197,8 +213,19 @@ def _write_redirects(ids, heirs, realms, out, places):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_accounts(base, cuts, first, end, columns, texts, cells):  # type: ignore[no-untyped-def]
-    """Read the values from `first` to `end`; returns how many rows there are, and the cells: wider ones if need be."""
+def _read_accounts(
+    base: int, cuts: Int64s, first: int, end: int, columns: int, texts: int, cells: Int64s
+) -> tuple[int, Int64s]:
+    """Read the rows of some accounts' values into cells.
+
+    base        scalar  int64  address of the values
+    cuts        (a+1,)  int64  value i lies from base + cuts[i] to base + cuts[i+1]
+    first, end  scalar  int64  which values
+    columns     scalar  int64  how many columns the table has
+    texts       scalar  int64  bits of those that are texts
+    cells       (r, .)  int64  written, see `read_rows`
+    Returns how many rows there are, and the cells: more if need be. Negative: a value is not known, as `read_rows`.
+    """
     row = 0
     value = first
     while value < end:
@@ -216,8 +243,15 @@ def _read_accounts(base, cuts, first, end, columns, texts, cells):  # type: igno
 
 
 @numba.njit(nogil=True, cache=True)
-def _note_people(cells, rows, columns, systems):  # type: ignore[no-untyped-def]
-    """Note the rows that speak of a person; returns how many there are."""
+def _note_people(cells: Int64s, rows: int, columns: int, systems: Int64s) -> int:
+    """Note the rows that speak of a person.
+
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; their free cells are written
+    rows     scalar  int64  how many there are
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    systems  (s, 3)  int64  address and bytes of a system's name, its priority
+    Returns how many speak of a person.
+    """
     people = 0
     for row in range(rows):
         if cells[row, 0] == CUSTOMER or cells[row, 0] == GUEST_ORDER:
@@ -227,8 +261,18 @@ def _note_people(cells, rows, columns, systems):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[no-untyped-def]
-    """Write orders, products, categories and invoices."""
+def _put_sums(to: int, sums: Int64s, count: int, columns: int, as_of: int, entries: Int64s, lines: Int64s) -> int:
+    """Write orders, products, categories and invoices.
+
+    to       scalar  int64  address that is written
+    sums     (r, .)  int64  cells of rows of SUMS
+    count    scalar  int64  how many rows there are
+    columns  scalar  int64  how many columns SUMS has
+    as_of    scalar  int64  the day that windows end with: days since 1970-01-01
+    entries  (e, 8)  int64  scratch; room for `count`
+    lines    (l, .)  int64  scratch; room for `count`
+    Returns the address behind.
+    """
     held = list_sums(sums, count, columns, entries)
     sort_entries(entries, held)
     low = part_end(entries, np.int64(0), held, _ORDERS)
@@ -242,26 +286,37 @@ def _put_sums(to, sums, count, columns, as_of, entries, lines):  # type: ignore[
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_live(  # type: ignore[no-untyped-def]
-    body,
-    cuts,
-    sums_body,
-    sums_cuts,
-    firsts,
-    ids,
-    realms,
-    as_of,
-    slots,
-    sold,
-    kinds,
-    steps,
-    names,
-    fields,
-    systems,
-    out,
-    places,
-    due,
-):
+def _write_live(
+    held: ValueTuple,
+    held_sums: ValueTuple,
+    who: Who,
+    as_of: int,
+    slots: tuple[int, int],
+    sold: tuple[int, int],
+    rules: AddressedRules,
+    out: Bytes,
+    places: Int64s,
+    due: Int64s,
+) -> tuple[int, Bytes]:
+    """Write the Avro bodies of profiles, one after another.
+
+    held, held_sums  (a,)    ValueTuple  slots (ACCOUNT_SLOTS) and sums (SUMS) of accounts, those of a profile in a row
+    who.firsts       (n+1,)  int64   accounts of profile i are firsts[i] to firsts[i+1]
+    who.ids          (16n,)  uint8   ids of the profiles, end to end
+    who.realms       (n, 2)  int64   address and bytes of each realm's name
+    as_of            scalar  int64   the day that windows end with: days since 1970-01-01
+    slots, sold      (2,)    tuple   of ACCOUNT_SLOTS and of SUMS: how many columns, bits of those that are texts
+    rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
+    rules.steps, names, columns, systems  int64  see Rules; names begin at addresses
+    out              (m,)    uint8   written
+    places           (n+1,)  int64   written: body i begins at places[i]
+    due              (n,)    int64   written: the next day on which the clock alone changes it; -1: none
+    Returns 0 and `out`, or a larger array in its place; or -1: a value has an encoding that is not known.
+    """
+    body, cuts = held
+    sums_body, sums_cuts = held_sums
+    firsts, ids, realms = who
+    kinds, steps, names, fields, systems = rules
     base, sums_base, begin = np.int64(body.ctypes.data), np.int64(sums_body.ctypes.data), np.int64(out.ctypes.data)
     (columns, texts), (sums_columns, sums_texts) = slots, sold
     cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)

@@ -10,6 +10,7 @@ import numba
 from nurt.avro.encode_loop import put_avro_decimal
 from nurt.avro.primitives import put_nothing, put_optional_long, put_string
 from nurt.columnar.memory import poke_byte
+from nurt.columnar.types import Int64s
 from nurt.columnar.varint import poke_zigzag
 from nurt.profiles.golden_record.aggregates import (
     AVERAGE,
@@ -33,8 +34,14 @@ from nurt.profiles.golden_record.aggregates import (
 
 
 @numba.njit(nogil=True, cache=True)
-def put_orders(to, lines, count):  # type: ignore[no-untyped-def]
-    """Write lines of order figures."""
+def put_orders(to: int, lines: Int64s, count: int) -> int:
+    """Write lines of order figures.
+
+    to     scalar           int64  address that is written
+    lines  (l, LINE_WIDTH)  int64  see `sum_orders`; amounts in ten-thousandths, days since 1970-01-01
+    count  scalar           int64  how many there are
+    Returns the address behind.
+    """
     if count == 0:
         return put_nothing(to, 1)
     to = poke_zigzag(to, count)
@@ -60,8 +67,8 @@ def put_orders(to, lines, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_most_bought(to, lines, count):  # type: ignore[no-untyped-def]
-    """Write lines of quantities."""
+def put_most_bought(to: int, lines: Int64s, count: int) -> int:
+    """Write lines of quantities (ten-thousandths of a piece), as `put_orders`."""
     if count == 0:
         return put_nothing(to, 1)
     to = poke_zigzag(to, count)
@@ -72,8 +79,8 @@ def put_most_bought(to, lines, count):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_invoices(to, lines, count):  # type: ignore[no-untyped-def]
-    """Write lines of invoice figures."""
+def put_invoices(to: int, lines: Int64s, count: int) -> int:
+    """Write lines of invoice figures (amounts in ten-thousandths), as `put_orders`."""
     if count == 0:
         return put_nothing(to, 1)
     to = poke_zigzag(to, count)

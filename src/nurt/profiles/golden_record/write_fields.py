@@ -22,7 +22,7 @@ from nurt.columnar.sorting import (
     put_entry,
     sort_entries,
 )
-from nurt.columnar.types import ID_BYTES
+from nurt.columnar.types import ID_BYTES, Int64s
 from nurt.columnar.varint import poke_zigzag
 from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
 from nurt.profiles.identity.cut_links import cut_links
@@ -49,14 +49,26 @@ _ID_SIZE, _HEAD = np.int64(ID_BYTES), np.int64(HEAD_PART)
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_cell(to, cells, row, columns, column):  # type: ignore[no-untyped-def]
+def _put_cell(to: int, cells: Int64s, row: int, columns: int, column: int) -> int:
     """Write a row's text as a string; an absent one is empty."""
     return put_string(to, cells[row, column], cells[row, columns + column])
 
 
 @numba.njit(nogil=True, cache=True)
-def put_chosen(to, cells, columns, people, steps, names, fields, entries):  # type: ignore[no-untyped-def]
-    """Write every chosen field: the value, and which row said it by which rule; or null."""
+def put_chosen(
+    to: int, cells: Int64s, columns: int, people: int, steps: Int64s, names: Int64s, fields: Int64s, entries: Int64s
+) -> int:
+    """Write every chosen field: the value, and which row said it by which rule; or null.
+
+    to       scalar  int64  address that is written
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    people   scalar  int64  how many rows were noted
+    steps, fields  (f, .)   int64  see Rules
+    names    (f, k+2, 2)    int64  address and bytes of each rule's name
+    entries  (e, 8)  int64  scratch; room for `people`
+    Returns the address behind.
+    """
     for field in range(_FIELDS_COUNT):
         row, rule = choose(cells, columns, people, field, steps, fields, entries)
         if row < 0:
@@ -77,7 +89,15 @@ def put_chosen(to, cells, columns, people, steps, names, fields, entries):  # ty
 
 @numba.njit(nogil=True, cache=True)
 def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no-untyped-def]
-    """Make an entry (kind, value) of every identifier; returns how many there are, or NO_ROOM."""
+    """Make an entry (kind, value) of every identifier.
+
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    people   scalar  int64  how many rows were noted
+    kinds    (k, 2)  int64  address and bytes of each kind's name
+    entries  (e, 8)  int64  written
+    Returns how many there are, or NO_ROOM (negative): `entries` is too short.
+    """
     found = NOTHING
     for place in range(people):
         row = person(cells, columns, place)
@@ -97,8 +117,14 @@ def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no
 
 
 @numba.njit(nogil=True, cache=True)
-def put_identifiers(to, entries, count):  # type: ignore[no-untyped-def]
-    """Write every distinct (kind, value), in order."""
+def put_identifiers(to: int, entries: Int64s, count: int) -> int:
+    """Write every distinct (kind, value), in order.
+
+    to       scalar  int64  address that is written
+    entries  (e, 8)  int64  of `list_identifiers`; sorted here
+    count    scalar  int64  how many there are
+    Returns the address behind.
+    """
     sort_entries(entries, count)
     distinct = 0
     for place in range(count):
@@ -117,7 +143,7 @@ def put_identifiers(to, entries, count):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
-    """Put the rows of a part in order of their ids; returns how many there are."""
+    """Put the rows of a part in order of their ids, as entries (e, 8) with room for `rows`; returns how many."""
     count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == part:
@@ -127,8 +153,16 @@ def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_addresses(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
-    """Write every address, sorted by row."""
+def put_addresses(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
+    """Write every address, sorted by row.
+
+    to       scalar  int64  address that is written
+    cells    (r, .)  int64  rows of ACCOUNT_SLOTS, see `read_rows`
+    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    rows     scalar  int64  how many rows there are
+    entries  (e, 8)  int64  scratch; room for `rows`
+    Returns the address behind.
+    """
     count = _sort_part(cells, rows, ADDRESS_PART, entries)
     if count == 0:
         return put_nothing(to, 1)
@@ -145,8 +179,8 @@ def put_addresses(to, cells, columns, rows, entries):  # type: ignore[no-untyped
 
 
 @numba.njit(nogil=True, cache=True)
-def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
-    """Write every account, sorted by its id."""
+def put_accounts(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
+    """Write every account, sorted by its id; parameters as of `put_addresses`."""
     count = _sort_part(cells, rows, _HEAD, entries)
     if count == 0:
         return put_nothing(to, 1)
@@ -161,8 +195,11 @@ def put_accounts(to, cells, columns, rows, entries):  # type: ignore[no-untyped-
 
 
 @numba.njit(nogil=True, cache=True)
-def put_consents(to, cells, columns, rows, entries):  # type: ignore[no-untyped-def]
-    """Write the latest consent of each purpose: by time, an unknown time first, then by row."""
+def put_consents(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
+    """Write the latest consent of each purpose: by time, an unknown time first, then by row.
+
+    Parameters as of `put_addresses`; times in microseconds since 1970-01-01.
+    """
     count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == CONSENT and has(cells, row, columns, _PURPOSE):
@@ -197,8 +234,8 @@ def put_consents(to, cells, columns, rows, entries):  # type: ignore[no-untyped-
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_later(cells, columns, a, b):  # type: ignore[no-untyped-def]
-    """Say whether consent a is later than b; of equal ones the one that came last is."""
+def _is_later(cells: Int64s, columns: int, a: int, b: int) -> bool:
+    """Say whether the consent in row a is later than that in row b; of equal times the larger id is."""
     known, other = has(cells, a, columns, _AT), has(cells, b, columns, _AT)
     if known != other:
         return known

@@ -6,6 +6,7 @@ import numba
 
 from nurt.columnar.memory import peek_byte
 from nurt.columnar.sorting import NOTHING, put_entry
+from nurt.columnar.types import Int64s
 from nurt.normalise.context import KIND_END, LINK_END
 from nurt.state.cells import NO_ROOM
 
@@ -13,16 +14,22 @@ _KIND_END, _LINK_END = ord(KIND_END), ord(LINK_END)
 
 
 @numba.njit(nogil=True, cache=True)
-def link_end(at, stop):  # type: ignore[no-untyped-def]
-    """Find where the link ends that begins at an address, in a text that ends at another."""
+def link_end(at: int, stop: int) -> int:
+    """Find the address where a link ends that begins at address `at`, in a text that ends at address `stop`."""
     while at < stop and peek_byte(at) != _LINK_END:
         at += 1
     return at
 
 
 @numba.njit(nogil=True, cache=True)
-def cut_links(start, stop, entries, count):  # type: ignore[no-untyped-def]
-    """Add an entry (kind, value) for every link; returns how many there are then. A link without value is left out."""
+def cut_links(start: int, stop: int, entries: Int64s, count: int) -> int:
+    """Add an entry (kind, value) for every link; a link without value is left out.
+
+    start, stop  scalar  int64  addresses of a text of links
+    entries      (e, 8)  int64  written from `count` on
+    count        scalar  int64  how many there are
+    Returns how many there are then, or NO_ROOM (negative): `entries` is too short.
+    """
     at = start
     while at <= stop:
         end = link_end(at, stop)

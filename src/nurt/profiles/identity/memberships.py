@@ -12,7 +12,7 @@ import numpy as np
 
 from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.memory import compare_texts, peek_word
-from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.types import Bools, Bytes, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.profiles.identity.links import Joined
 from nurt.profiles.identity.resolve import HELD, MEMBER, MEMBERS, MEMBERSHIPS
@@ -62,13 +62,35 @@ def read_members(values: Values) -> Members:
 
 
 @numba.njit(nogil=True, cache=True)
-def copy_id(ids, place, address):  # type: ignore[no-untyped-def]
-    """Copy the id at an address into a row of (n, 2) words."""
+def copy_id(ids: Words, place: int, address: int) -> None:
+    """Copy the 16 bytes of the id at an address into row `place` of ids (n, 2), in the order of memory."""
     ids[place, 0], ids[place, 1] = peek_word(address), peek_word(address + 8)
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_members(body, cuts, columns, texts, live, firsts, accounts, gone, heirs):  # type: ignore[no-untyped-def]
+def _read_members(
+    body: Bytes,
+    cuts: Int64s,
+    columns: int,
+    texts: int,
+    live: Int64s,
+    firsts: Int64s,
+    accounts: Words,
+    gone: Int64s,
+    heirs: Words,
+) -> tuple[int, int]:
+    """Read what profiles hold.
+
+    body      (b,)    uint8   values of MEMBERS
+    cuts      (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
+    columns, texts    int64   how many columns MEMBERS has, bits of those that are texts
+    live      (n,)    int64   written: profiles that hold accounts
+    firsts    (n+1,)  int64   written: where those of each live one begin in `accounts`; 0 before
+    accounts  (r, 2)  uint64  written: ids; room for every row
+    gone      (n,)    int64   written: profiles that went into others
+    heirs     (n, 2)  uint64  written: ids of those others
+    Returns how many are live and how many are gone; the first is -1 when a value has an encoding that is not known.
+    """
     base = np.int64(body.ctypes.data)
     cells = cells_of(len(accounts), columns)
     lived, went, held = 0, 0, 0
@@ -133,7 +155,29 @@ _PART, _PROFILE, _LINKS = (list(MEMBERSHIPS.columns).index(name) for name in ("p
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_own(body, cuts, columns, texts, said, said_cuts, known, profiles, changed):  # type: ignore[no-untyped-def]
+def _read_own(
+    body: Bytes,
+    cuts: Int64s,
+    columns: int,
+    texts: int,
+    said: Bytes,
+    said_cuts: Int64s,
+    known: Bools,
+    profiles: Words,
+    changed: Bools,
+) -> int:
+    """Compare stored links of accounts with those that are said, and list the profiles that accounts are in.
+
+    body       (b,)    uint8   values of MEMBERSHIPS
+    cuts       (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
+    columns, texts     int64   how many columns MEMBERSHIPS has, bits of those that are texts
+    said       (s,)    uint8   texts of links
+    said_cuts  (n+1,)  int64   links of account i are said[said_cuts[i]:said_cuts[i+1]]
+    known      (n,)    bool    False: the account is no more
+    profiles   (n, 2)  uint64  written: ids of profiles
+    changed    (n,)    bool    written where something is stored: its links are not those
+    Returns how many profiles there are, or -1: a value has an encoding that is not known.
+    """
     base, links = np.int64(body.ctypes.data), np.int64(said.ctypes.data)
     cells = cells_of(8, columns)
     found = 0

@@ -15,7 +15,7 @@ from nurt.avro.primitives import put_hex
 from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.ids import Ids
 from nurt.columnar.memory import copy_bytes, peek_byte
-from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.types import Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import put_unsigned
 from nurt.normalise.context import LINK_END
@@ -65,8 +65,14 @@ def _prefix(realm: str) -> bytes:
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_links(body, cuts, accounts):  # type: ignore[no-untyped-def]
-    """Count links and their bytes."""
+def _count_links(body: Bytes, cuts: Int64s, accounts: Int64s) -> tuple[int, int]:
+    """Count links and their bytes.
+
+    body      (b,)    uint8  texts of links
+    cuts      (t+1,)  int64  text i is body[cuts[i]:cuts[i+1]]
+    accounts  (n,)    int64  which texts
+    Returns how many links there are, and their bytes without what stands between.
+    """
     base = np.int64(body.ctypes.data)
     count, size = 0, 0
     for account in accounts:
@@ -87,8 +93,19 @@ _LINK_END = ord(LINK_END)
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut_links(body, cuts, accounts, prefix, account, out, places):  # type: ignore[no-untyped-def]
-    """Write every link behind the prefix, and note whose it is and where it begins."""
+def _cut_links(
+    body: Bytes, cuts: Int64s, accounts: Int64s, prefix: Bytes, account: Int64s, out: Bytes, places: Int64s
+) -> None:
+    """Write every link behind the prefix, and note whose it is and where it begins.
+
+    body      (b,)    uint8  texts of links
+    cuts      (t+1,)  int64  text i is body[cuts[i]:cuts[i+1]]
+    accounts  (n,)    int64  which texts
+    prefix    (p,)    uint8  what each link is written behind
+    account   (k,)    int64  written: by link: whose it is, an index of `accounts`
+    out       (m,)    uint8  written
+    places    (k+1,)  int64  written: link i is out[places[i]:places[i+1]]
+    """
     base, begin = np.int64(body.ctypes.data), np.int64(out.ctypes.data)
     before, before_size = np.int64(prefix.ctypes.data), len(prefix)
     count = 0
@@ -165,7 +182,13 @@ _VALUES_BYTES = 160
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_anchors(accounts, before, out):  # type: ignore[no-untyped-def]
+def _write_anchors(accounts: Bytes, before: Bytes, out: Bytes) -> None:
+    """Write what profiles' ids are hashed from.
+
+    accounts  (16n,)        uint8  ids of the accounts, end to end
+    before    (p,)          uint8  what each is written behind
+    out       (n*(p+32),)   uint8  written: the ids in hex
+    """
     to, size = np.int64(out.ctypes.data), len(before)
     for at in range(0, len(accounts), 16):
         copy_bytes(to, np.int64(before.ctypes.data), size)
@@ -174,7 +197,8 @@ def _write_anchors(accounts, before, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_id(out, to, ids, row):  # type: ignore[no-untyped-def]
+def _put_id(out: Bytes, to: int, ids: Bytes, row: int) -> int:
+    """Write an id of ids (16n,) with its length; returns where the next column goes in `out`."""
     out[to] = 16
     for i in range(16):
         out[to + 1 + i] = ids[16 * row + i]
@@ -182,7 +206,8 @@ def _put_id(out, to, ids, row):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_links(out, to, body, start, stop):  # type: ignore[no-untyped-def]
+def _put_links(out: Bytes, to: int, body: Bytes, start: int, stop: int) -> int:
+    """Write the text body[start:stop] with its length; returns where the next column goes in `out`."""
     to = put_unsigned(out, to, stop - start)
     for i in range(stop - start):
         out[to + i] = body[start + i]
@@ -190,8 +215,18 @@ def _put_links(out, to, body, start, stop):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_lonely(accounts, profiles, body, cuts, rows, out, ends):  # type: ignore[no-untyped-def]
-    """Pack, for each account, a row of MEMBERSHIPS, of COMPONENTS and of MEMBERS, as their tables would."""
+def _pack_lonely(
+    accounts: Bytes, profiles: Bytes, body: Bytes, cuts: Int64s, rows: Int64s, out: Bytes, ends: Int64s
+) -> None:
+    """Pack, for each account, a row of MEMBERSHIPS, of COMPONENTS and of MEMBERS, as their tables would.
+
+    accounts, profiles  (16n,)   uint8  ids, end to end
+    body                (b,)     uint8  texts of links
+    cuts                (t+1,)   int64  text i is body[cuts[i]:cuts[i+1]]
+    rows                (n,)     int64  by account: its text
+    out                 (m,)     uint8  written
+    ends                (3n+1,)  int64  written: value i is out[ends[i]:ends[i+1]], three an account
+    """
     to = 0
     for row in range(len(rows)):
         start, stop = cuts[rows[row]], cuts[rows[row] + 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.columnar.types import Bools
+from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.normalise.context import KIND_END, LINK_END
 from nurt.profiles.identity.links import Joined
@@ -42,7 +42,19 @@ def write_links(values: Values, alive: Bools) -> Joined:
 
 
 @numba.njit(nogil=True, cache=True)
-def _write(person, alive, present, starts, stops, body, out, ends):  # type: ignore[no-untyped-def]
+def _write(
+    person: Int64s, alive: Bools, present: Bools, starts: Int64s, stops: Int64s, body: Bytes, out: Bytes, ends: Int64s
+) -> None:
+    """Write the links of every account.
+
+    person         (n,)    int64  by account: its row that speaks of a person; -1: none
+    alive          (n,)    bool   by account; False: nothing is written
+    present        (k, r)  bool   by kind of link and row
+    starts, stops  (., r)  int64  row-wise as `present`, maybe with more kinds: text is body[starts:stops]
+    body           (b,)    uint8  texts
+    out            (m,)    uint8  written
+    ends           (n+1,)  int64  written: links of account i are out[ends[i]:ends[i+1]]
+    """
     to = 0
     for one in range(len(person)):
         row = person[one]

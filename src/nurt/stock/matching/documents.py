@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import polars as pl
 
+from nurt.columnar.types import Int64s
 from nurt.model.stock_plan import AT_BOOKING, StockPlan
 from nurt.model.units import Millis
 from nurt.state.table import OWNER, Table
@@ -319,7 +320,14 @@ def _larger(one: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 
 @numba.njit(nogil=True, cache=True)
-def _pour(gift, line, left, need, got):  # type: ignore[no-untyped-def]
+def _pour(gift: Int64s, line: Int64s, left: Int64s, need: Int64s, got: Int64s) -> None:
+    """Give what gifts hold to lines that need it, in order.
+
+    gift, line  (n,)  int64  indices of a gift and of a line that may get it
+    left        (g,)  int64  by gift: what is left of it; written
+    need        (l,)  int64  by line: what it needs, in the unit of `left`
+    got         (l,)  int64  by line: what it has got; written
+    """
     for row in range(len(gift)):
         take = min(left[gift[row]], need[line[row]] - got[line[row]])
         if take > 0:
