@@ -26,9 +26,9 @@ from redis import Redis
 
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.app.delivery_config import KINDS, read_preset
-from nurt.delivery.diff import Rules
+from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message
-from nurt.delivery.last_known import Marks
+from nurt.delivery.last_known import Fingerprinter
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.__main__ import FAKES
@@ -107,13 +107,13 @@ def people(rows: int, revision: int, surname: str) -> list[Message]:
 
 def deliverer(url: str, mapping: DestinationMapping, client: Redis) -> Deliverer:
     """Open a delivery with a memory of its own."""
-    from nurt.delivery.read.profiles import Wishes
+    from nurt.delivery.read.profiles import ProfileStateReader
 
     store = DeliveryStore(client, Keys(uuid.uuid4().hex[:8], 16), "bench")
     store.begin()
     to = KINDS[mapping.kind](mapping)
-    rules = Rules(tuple(one.plan for one in mapping.objects), Marks(b"0" * 16), 0, to.limits.whole_rows)
-    return Deliverer(to, rules, store, Wishes(mapping))
+    rules = DeliveryRules(tuple(one.plan for one in mapping.objects), Fingerprinter(b"0" * 16), 0, to.limits.whole_rows)
+    return Deliverer(to, rules, store, ProfileStateReader(mapping))
 
 
 def measure(to: Deliverer, messages: list[Message], calls: Callable[[], int]) -> Measured:

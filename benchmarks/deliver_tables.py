@@ -26,7 +26,7 @@ from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.app.delivery_config import TABLE_KINDS
 from nurt.delivery.journal import Message
 from nurt.delivery.read.families import FAMILIES, tables_of
-from nurt.delivery.run.table_deliverer import Shelf, TableDeliverer
+from nurt.delivery.run.table_deliverer import TableDeliverer, TableTarget
 from nurt.model.keys import Keys
 from tests.contracts.published import encode, id_of, rich
 from tests.delivery.scene import mapping_of
@@ -84,7 +84,7 @@ def main() -> None:
                 store = DeliveryStore(Redis.from_url(server.url), Keys(uuid.uuid4().hex[:8], 16), "bench")
                 store.begin()
                 family = FAMILIES["profiles"]
-                shelf = Shelf(family, TABLE_KINDS[kind](mapping_of(text, name="bench"), family), tables_of)
+                shelf = TableTarget(family, TABLE_KINDS[kind](mapping_of(text, name="bench"), family), tables_of)
                 to = TableDeliverer({"profiles": shelf}, store, 0)
                 for what, messages in passes:
                     cpu, began = _cpu_s(), time.perf_counter()

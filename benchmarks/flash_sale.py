@@ -10,7 +10,7 @@ import json
 import os
 
 from benchmarks.deployment import running_valkey
-from nurt.app.drill import Outcome, run
+from nurt.app.drill import DrillOutcome, run
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, valkey on a unix socket")
     with running_valkey() as server:
         outcome = run(server.socket_url, chosen.attempts, chosen.processes)
-    print(json.dumps({name: getattr(outcome, name) for name in Outcome.__slots__}, indent=1))
+    print(json.dumps({name: getattr(outcome, name) for name in DrillOutcome.__slots__}, indent=1))
     print(f"{outcome.attempts / outcome.seconds:,.0f} attempts a second")
 
 

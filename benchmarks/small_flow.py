@@ -32,7 +32,7 @@ from bytewax.run import cli_main
 from redis import Redis
 
 from nurt.adapters.clock import SystemClock
-from nurt.adapters.files.control_log import FileRegister
+from nurt.adapters.files.control_log import FileControlLog
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.redis.store import RedisStore, claim
@@ -41,11 +41,11 @@ from nurt.debezium.wire import split_wire
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
 from nurt.model.raw import RawBatch
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
 from nurt.ports.log import MessageLog
-from nurt.runtime.routing import Routes
-from nurt.runtime.source import Reading, Topics
+from nurt.runtime.routing import WorkerRoutes
+from nurt.runtime.source import Reading, TopicSource
 
 Int64s = npt.NDArray[np.int64]
 PATHS = ("after.customer_id", "after.gross", "after.placed_at")
@@ -134,7 +134,7 @@ class Fold(StatefulBatchLogic[Orders, None, None]):
         added = [written[at : at + STATE_BYTES] for at in range(0, len(written), STATE_BYTES)]
         put = dict(zip(keys, added, strict=True))
         put[self._place + OFFSETS] = encode_offsets(self._next)
-        self._store.write(Change(put=put))
+        self._store.write(StateWrite(put=put))
         return [], False
 
     def _is_fresh(self, orders: Orders) -> npt.NDArray[np.bool_]:
@@ -165,7 +165,9 @@ class Nothing(DynamicSink[None], StatelessSinkPartition[None]):
         """Take nothing."""
 
 
-def small(source: Topics, decode: Callable[[RawBatch], Orders], routes: Routes, fold: Callable[[], Fold]) -> Dataflow:
+def small(
+    source: TopicSource, decode: Callable[[RawBatch], Orders], routes: WorkerRoutes, fold: Callable[[], Fold]
+) -> Dataflow:
     """Lay out the flow."""
 
     def addressed(item: RawBatch | Tick) -> Iterator[tuple[str, Orders]]:
@@ -199,9 +201,9 @@ class Place:
 
 def run(place: Place) -> None:
     """Run the job in this process, from where its state stands to where the topic ends now."""
-    register = FileRegister(place.home / "runs.jsonl")
+    register = FileControlLog(place.home / "runs.jsonl")
     number = register.append({"kind": "start"})
-    keys, routes = Keys(place.prefix, 1), Routes(1, 1)
+    keys, routes = Keys(place.prefix, 1), WorkerRoutes(1, 1)
     (shard,) = routes.places(0, (), keys)
     client = Redis.from_url(place.redis_url, protocol=2)
     claim(client, number, [shard])
@@ -216,7 +218,7 @@ def run(place: Place) -> None:
         *(number, 1, place.rows_max, open_log, decode_offsets(held) or None, 0, register),
         *(SystemClock().today, lambda: False),
     )
-    flow = small(Topics(reading), Decode(place.schemas), routes, lambda: Fold(store, shard))
+    flow = small(TopicSource(reading), Decode(place.schemas), routes, lambda: Fold(store, shard))
     cli_main(flow, epoch_interval=timedelta(milliseconds=place.epoch_ms))
     store.close()
 

@@ -10,7 +10,7 @@ from nurt.columnar.values import Values
 from nurt.profiles.golden_record.write import Profiles
 
 Account = tuple[bytes | None, bytes | None]
-"""Values of ACCOUNT_SLOTS and of SUMS."""
+"""Values of ACCOUNT_RECORDS and of AGGREGATES."""
 
 
 def profile_id(number: int) -> bytes:

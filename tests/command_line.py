@@ -21,7 +21,7 @@ class Ran:
 
 def run_nurt(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str], *arguments: str) -> Ran:
     """Run one command line; `capture` is capfd."""
-    for console in (frame.page, frame.aside):
+    for console in (frame.stdout, frame.stderr):
         monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr("sys.argv", ["nurt", *arguments])
     capture.readouterr()

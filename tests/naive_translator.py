@@ -135,7 +135,7 @@ class Naive:
 
     def _upsert(self, table: NaiveTable, head: dict[str, Any], row: Row, types: Mapping[str, Any]) -> dict[str, Any]:
         key = "\x1f".join(str(row[column]) for column in table.key)
-        said = {**head, "key": key, "row": self._id(table, table.entity, key), "held": 0, "moved_to": None}
+        said = {**head, "key": key, "row": self._id(table, table.entity, key), "unavailable": 0, "moved_to": None}
         said |= dict.fromkeys(("parent_kind", "parent", "parent_entity", "parent_key"))
         if table.parent is not None and row[table.parent[1]] is not None:
             kind, native = table.parent[0], str(row[table.parent[1]])
@@ -149,7 +149,7 @@ class Naive:
                 continue
             if isinstance(expression, str) and row.get(expression) == UNAVAILABLE:
                 said[name] = None
-                said["held"] |= 1 << bit
+                said["unavailable"] |= 1 << bit
                 continue
             value = typed.get(expression) if isinstance(expression, str) else expression(typed)
             said[name] = canonical(value, field_type)
@@ -161,7 +161,7 @@ class Naive:
         if any(native.get(column) is None for column in table.key):
             raise Refusal("row_without_key")
         text = "\x1f".join(str(native[column]) for column in table.key)
-        said = {**head, "key": text, "row": self._id(table, table.entity, text), "held": 0, "moved_to": None}
+        said = {**head, "key": text, "row": self._id(table, table.entity, text), "unavailable": 0, "moved_to": None}
         new = dict(batch.headers[i] or []).get("__debezium.newkey")
         if new is not None:
             fields = json.loads(new)

@@ -24,7 +24,7 @@ TABLE_COLUMNS_MAX = 62
 UNIONS_MAX = 4_096
 """Unions of routes that share locations: each bounds what can be promised, for every sku."""
 
-TOKEN_PAPERS_MAX = 500
+MATCH_KEY_DOCUMENTS_MAX = 500
 """Orders, documents and shipments that one number joins; a number that more bear joins none (`0`, `-`, `n/a`)."""
 
 PUBLISH_SKUS_MAX = 5_000

@@ -16,7 +16,7 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.columnar.ids import Ids
 from nurt.mapping.load import Mapping
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, Truncated
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, Truncated
 from nurt.translate.translator import Translator
 from tests.oracle.final_row import FinalRow
 from tests.oracle.newest_event import Newest, Place, newest
@@ -70,8 +70,8 @@ def read_archive(folder: Path, mapping: Mapping, ids: Ids) -> Archive:
 def _take(kind: str, event: dict[str, Any], held: dict[bytes, tuple[str, Newest]]) -> None:
     position = (event["p0"], event["p1"], event["p2"], event["p3"])
     place = Place(event["source_epoch"], position, event["partition"], event["offset"])
-    says_nothing_of = [name for bit, name in enumerate(ENTITIES[kind].fields) if event["held"] >> bit & 1]
-    says_nothing_of += _PARENT if event["held"] >> HELD_PARENT_BIT & 1 else ()
+    says_nothing_of = [name for bit, name in enumerate(ENTITIES[kind].fields) if event["unavailable"] >> bit & 1]
+    says_nothing_of += _PARENT if event["unavailable"] >> UNAVAILABLE_PARENT_BIT & 1 else ()
     before = held.get(event["row"])
     after = newest(before and before[1], place, event, says_nothing_of)
     if after is not None:

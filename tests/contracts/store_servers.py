@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 from redis import Redis
 
-from nurt.adapters.redis.store import RedisStore, claim, read_heads
-from nurt.model.fence import Head
+from nurt.adapters.redis.store import RedisStore, claim, read_fences
+from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.services.stack.redis_server import RedisServer
@@ -25,7 +25,7 @@ class Server(Protocol):
 
     def claim(self, run: int, places: list[bytes]) -> None: ...
     def store(self, run: int, places: list[bytes]) -> Store: ...
-    def heads(self) -> dict[bytes, Head | None]: ...
+    def heads(self) -> dict[bytes, FencingToken | None]: ...
     def counts(self) -> dict[tuple[str, str, str], int]: ...
     def quarantined(self) -> int: ...
     def save(self) -> Any: ...
@@ -42,8 +42,8 @@ class InMemory:
     def store(self, run: int, places: list[bytes]) -> Store:
         return MemoryStore(self.memory, run, places)
 
-    def heads(self) -> dict[bytes, Head | None]:
-        return {place: self.memory.heads.get(place) for place in PLACES}
+    def heads(self) -> dict[bytes, FencingToken | None]:
+        return {place: self.memory.fences.get(place) for place in PLACES}
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         return self.memory.counts
@@ -63,7 +63,7 @@ class InMemory:
 class Settled(RedisStore):
     """A store that waits for every write; what holds of one that does not: `test_unconfirmed_writes`."""
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         super().write(change)
         self.settle()
 
@@ -82,8 +82,8 @@ class OnServer:
     def store(self, run: int, places: list[bytes]) -> RedisStore:
         return Settled(Redis.from_url(self.server.url, protocol=2), KEYS, run, places)
 
-    def heads(self) -> dict[bytes, Head | None]:
-        return read_heads(self.client, PLACES)
+    def heads(self) -> dict[bytes, FencingToken | None]:
+        return read_fences(self.client, PLACES)
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         held: Any = self.client.hgetall(KEYS.named("counts"))

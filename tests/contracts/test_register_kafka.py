@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.errors import ConfigurationError, OffsetLost
 from tests.services.stack.kafka import KafkaServer
@@ -21,17 +21,17 @@ def name() -> str:
 
 
 def test_records_come_back_in_order_under_growing_numbers(kafka: str, name: str) -> None:
-    register = KafkaRegister(KafkaSettings(kafka), name)
+    register = KafkaControlLog(KafkaSettings(kafka), name)
     assert register.records() == []
     numbers = [register.append({"kind": "run", "which": which, "name": "Łódź"}) for which in range(3)]
     assert numbers == sorted(set(numbers))
     expected = [(number, {"kind": "run", "which": which, "name": "Łódź"}) for which, number in enumerate(numbers)]
     assert register.records() == expected
-    assert KafkaRegister(KafkaSettings(kafka), name).records() == expected
+    assert KafkaControlLog(KafkaSettings(kafka), name).records() == expected
 
 
 def test_what_one_worker_appended_every_other_reads(kafka: str, name: str) -> None:
-    one, other = (KafkaRegister(KafkaSettings(kafka), name) for _ in range(2))
+    one, other = (KafkaControlLog(KafkaSettings(kafka), name) for _ in range(2))
     number = one.append({"by": "one"})
     assert other.records() == [(number, {"by": "one"})]
     assert other.append({"by": "other"}) > number
@@ -39,14 +39,14 @@ def test_what_one_worker_appended_every_other_reads(kafka: str, name: str) -> No
 
 def test_workers_that_start_at_once_share_one_topic(kafka: str, name: str) -> None:
     with ThreadPoolExecutor(4) as pool:
-        registers = list(pool.map(lambda _: KafkaRegister(KafkaSettings(kafka), name), range(4)))
+        registers = list(pool.map(lambda _: KafkaControlLog(KafkaSettings(kafka), name), range(4)))
     assert len({register.append({"n": 0}) for register in registers}) == 4
 
 
 def test_no_two_appenders_get_one_number(kafka: str, name: str) -> None:
-    registers = [KafkaRegister(KafkaSettings(kafka), name) for _ in range(4)]
+    registers = [KafkaControlLog(KafkaSettings(kafka), name) for _ in range(4)]
 
-    def append_ten(register: KafkaRegister) -> list[int]:
+    def append_ten(register: KafkaControlLog) -> list[int]:
         return [register.append({"n": n}) for n in range(10)]
 
     with ThreadPoolExecutor(4) as pool:
@@ -56,7 +56,7 @@ def test_no_two_appenders_get_one_number(kafka: str, name: str) -> None:
 
 
 def test_the_topic_is_made_to_forget_nothing(kafka: str, name: str) -> None:
-    KafkaRegister(KafkaSettings(kafka), name)
+    KafkaControlLog(KafkaSettings(kafka), name)
     admin = AdminClient({"bootstrap.servers": kafka})
     resource = ConfigResource(ResourceType.TOPIC, name)
     config = admin.describe_configs([resource])[resource].result()
@@ -80,11 +80,11 @@ def test_a_topic_that_would_forget_or_reorder_is_refused(
     kafka: str, topic: Callable[..., str], partitions: int, config: dict[str, str], complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        KafkaRegister(KafkaSettings(kafka), topic(partitions, **config))
+        KafkaControlLog(KafkaSettings(kafka), topic(partitions, **config))
 
 
 def test_a_strangers_message_is_named_by_its_number(kafka: str, name: str) -> None:
-    register = KafkaRegister(KafkaSettings(kafka), name)
+    register = KafkaControlLog(KafkaSettings(kafka), name)
     register.append({"n": 0})
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(name, b"not json")
@@ -94,7 +94,7 @@ def test_a_strangers_message_is_named_by_its_number(kafka: str, name: str) -> No
 
 
 def test_deleted_records_are_missed(kafka: str, name: str) -> None:
-    register = KafkaRegister(KafkaSettings(kafka), name)
+    register = KafkaControlLog(KafkaSettings(kafka), name)
     for n in range(3):
         register.append({"n": n})
     admin = AdminClient({"bootstrap.servers": kafka})
@@ -105,7 +105,7 @@ def test_deleted_records_are_missed(kafka: str, name: str) -> None:
 
 
 def test_an_append_waits_for_a_broker_and_is_stored_once(kafka_server: KafkaServer, name: str) -> None:
-    register = KafkaRegister(KafkaSettings(kafka_server.bootstrap), name)
+    register = KafkaControlLog(KafkaSettings(kafka_server.bootstrap), name)
     first = register.append({"n": 0})
     kafka_server.kill()
     numbers: list[int] = []

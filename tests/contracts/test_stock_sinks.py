@@ -17,12 +17,12 @@ from nurt.adapters.kafka.stock_sink import KafkaStockSink
 from nurt.contracts.schemas import load
 from nurt.model.stock_published import StockBatch
 from tests.contracts.test_profile_sink_kafka import Subjects, read_all
-from tests.flows.test_stock_rules import Told
+from tests.flows.test_stock_rules import LastPublished
 
 
 def published() -> list[StockBatch]:
     """Play a small history and keep everything that it publishes."""
-    told, batches = Told(), []
+    told, batches = LastPublished(), []
     take = told.engine._take
     told.engine._take = lambda batch: (batches.append(batch), take(batch))[1]  # type: ignore[method-assign,func-returns-value]
     told.level(10)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from nurt.errors import Fenced
-from nurt.model.fence import SEQUENCE_BITS, Head, owed_score
+from nurt.model.fence import SEQUENCE_BITS, FencingToken, pending_score
 from nurt.model.refusal import Reason, Refused
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from tests.contracts.store_servers import OTHER_PLACES, PLACES, A, B, C, InMemory, OnServer, Server
 from tests.services.stack.absence import ServiceAbsent, skip_or_fail
@@ -47,8 +47,8 @@ def store(server: Server) -> Iterator[Store]:
     store.close()
 
 
-def change(**named: Any) -> Change:
-    return Change(**named)
+def change(**named: Any) -> StateWrite:
+    return StateWrite(**named)
 
 
 def test_values_are_read_in_the_order_of_the_keys(store: Store) -> None:
@@ -65,17 +65,17 @@ def test_a_write_does_everything_that_a_change_holds(server: Server, store: Stor
         change(
             put={A: b"3", C: b""},
             drop=[B],
-            owed={PLACES[2]: {b"m": 5}},
-            due={PLACES[0]: {b"p": 20_000, b"q": 20_001}, PLACES[1]: {b"r": 19_999}},
-            floors={PLACES[0]: {b"table": b"floor"}},
+            pending={PLACES[2]: {b"m": 5}},
+            timers={PLACES[0]: {b"p": 20_000, b"q": 20_001}, PLACES[1]: {b"r": 19_999}},
+            watermarks={PLACES[0]: {b"table": b"floor"}},
             counts={("t", "folded", ""): 2, ("t", "quarantined", "why"): 1},
             refused=[Refused("t", 0, 7, 1_000, b"k", None, [("h", None)], Reason.NOT_CONFLUENT, "")],
         )
     )
     assert store.read([A, B, C]) == [b"3", None, b""]
-    assert store.owed() == {PLACES[0]: [], PLACES[1]: [], PLACES[2]: [b"m"]}
-    assert store.due(20_000, 10) == [b"r", b"p"]
-    assert store.floors() == {b"table": b"floor"}
+    assert store.pending() == {PLACES[0]: [], PLACES[1]: [], PLACES[2]: [b"m"]}
+    assert store.due_timers(20_000, 10) == [b"r", b"p"]
+    assert store.watermarks() == {b"table": b"floor"}
     assert server.counts() == {("t", "folded", ""): 2, ("t", "quarantined", "why"): 1}
     assert server.quarantined() == 1
 
@@ -94,11 +94,11 @@ def test_heads_move_with_every_write_and_stamps_grow(server: Server, store: Stor
         stamps.append(store.next_stamp())
         assert store.next_stamp() == stamps[-1], "asking does not use it up"
         store.write(change(put={A: b"%d" % number}))
-        assert set(server.heads().values()) == {Head(1, 0, number + 1)}
+        assert set(server.heads().values()) == {FencingToken(1, 0, number + 1)}
         assert stamps[-1] & (1 << SEQUENCE_BITS) - 1 == number + 1, "the write with the stamp has its sequence"
     assert stamps == sorted(set(stamps))
-    store.lift(1, 0)
-    assert set(server.heads().values()) == {Head(1, 1, 4)}
+    store.advance_epoch(1, 0)
+    assert set(server.heads().values()) == {FencingToken(1, 1, 4)}
     assert store.next_stamp() > stamps[-1]
     server.claim(2, PLACES)
     assert server.store(2, PLACES).next_stamp() > store.next_stamp(), "a later run's stamps are larger"
@@ -112,9 +112,9 @@ def test_a_later_claim_fences_and_nothing_changes(server: Server, store: Store, 
         _do(store, do)
     after = server.store(2, PLACES)
     assert after.read([A]) == [b"1"]
-    assert after.owed() == {place: [] for place in PLACES}
+    assert after.pending() == {place: [] for place in PLACES}
     assert server.counts() == {("t", "folded", ""): 1}
-    assert set(server.heads().values()) == {Head(2, 0, 0)}
+    assert set(server.heads().values()) == {FencingToken(2, 0, 0)}
 
 
 @pytest.mark.parametrize("do", ["write", "lift", "read"])
@@ -122,7 +122,7 @@ def test_a_claim_of_one_place_fences_all_of_a_workers_writes(server: Server, sto
     server.claim(2, PLACES[2:])
     with pytest.raises(Fenced):
         _do(store, do)
-    assert server.heads()[PLACES[0]] == Head(1, 0, 0)
+    assert server.heads()[PLACES[0]] == FencingToken(1, 0, 0)
 
 
 @pytest.mark.parametrize("do", ["write", "lift"])
@@ -142,7 +142,7 @@ def test_a_store_that_came_back_older_fences(server: Server, store: Store, do: s
     server.restore(saved)
     with pytest.raises(Fenced):
         _do(store, do)
-    assert server.heads()[PLACES[0]] == Head(1, 0, 1)
+    assert server.heads()[PLACES[0]] == FencingToken(1, 0, 1)
 
 
 @pytest.mark.parametrize("do", ["write", "lift", "read"])
@@ -167,9 +167,9 @@ def test_a_store_restored_between_read_and_write_fences_the_write(server: Server
 
 def _do(store: Store, do: str) -> None:
     if do == "write":
-        store.write(change(put={A: b"9", B: b"9"}, owed={PLACES[0]: {b"m": 1}}, counts={("t", "folded", ""): 1}))
+        store.write(change(put={A: b"9", B: b"9"}, pending={PLACES[0]: {b"m": 1}}, counts={("t", "folded", ""): 1}))
     elif do == "lift":
-        store.lift(7, 1 << 60)
+        store.advance_epoch(7, 1 << 60)
     else:
         store.read([A])
 
@@ -179,7 +179,7 @@ def test_a_run_that_is_not_the_latest_claims_nothing(server: Server, run: int) -
     server.claim(2, PLACES[:1])
     with pytest.raises(Fenced):
         server.claim(run, PLACES)
-    assert server.heads() == {PLACES[0]: Head(2, 0, 0), PLACES[1]: None, PLACES[2]: None}
+    assert server.heads() == {PLACES[0]: FencingToken(2, 0, 0), PLACES[1]: None, PLACES[2]: None}
 
 
 def test_workers_write_their_own_places_beside_each_other(server: Server, store: Store) -> None:
@@ -193,32 +193,37 @@ def test_workers_write_their_own_places_beside_each_other(server: Server, store:
 
 
 def test_a_lift_forgets_what_is_owed_below_the_horizon_only(store: Store) -> None:
-    owed = {b"old": owed_score(1, 4), b"edge": owed_score(1, 5), b"new": owed_score(1, 9), b"later": owed_score(2, 0)}
-    store.write(change(owed={PLACES[0]: owed, PLACES[2]: {b"old": owed_score(1, 4)}}))
-    store.lift(10, 0)
-    assert sorted(store.owed()[PLACES[0]]) == sorted(owed)
-    store.lift(11, owed_score(1, 5))
-    assert sorted(store.owed()[PLACES[0]]) == [b"edge", b"later", b"new"]
-    assert store.owed()[PLACES[2]] == []
+    pending = {
+        b"old": pending_score(1, 4),
+        b"edge": pending_score(1, 5),
+        b"new": pending_score(1, 9),
+        b"later": pending_score(2, 0),
+    }
+    store.write(change(pending={PLACES[0]: pending, PLACES[2]: {b"old": pending_score(1, 4)}}))
+    store.advance_epoch(10, 0)
+    assert sorted(store.pending()[PLACES[0]]) == sorted(pending)
+    store.advance_epoch(11, pending_score(1, 5))
+    assert sorted(store.pending()[PLACES[0]]) == [b"edge", b"later", b"new"]
+    assert store.pending()[PLACES[2]] == []
 
 
 def test_what_is_owed_again_is_owed_by_the_later_epoch(store: Store) -> None:
-    store.write(change(owed={PLACES[0]: {b"m": owed_score(1, 4)}}))
-    store.write(change(owed={PLACES[0]: {b"m": owed_score(2, 1)}}))
-    store.lift(2, owed_score(2, 0))
-    assert store.owed()[PLACES[0]] == [b"m"]
+    store.write(change(pending={PLACES[0]: {b"m": pending_score(1, 4)}}))
+    store.write(change(pending={PLACES[0]: {b"m": pending_score(2, 1)}}))
+    store.advance_epoch(2, pending_score(2, 0))
+    assert store.pending()[PLACES[0]] == [b"m"]
 
 
 def test_due_profiles_come_by_day_some_at_a_time_and_leave_when_told(store: Store) -> None:
     for place, days in ((PLACES[0], range(100, 110)), (PLACES[1], range(95, 105))):
         store.write(change(due={place: {b"%s/%d" % (place, day): day for day in days}}))
-    assert store.due(94, 10) == []
-    first = store.due(104, 7)
+    assert store.due_timers(94, 10) == []
+    first = store.due_timers(104, 7)
     assert [int(member.split(b"/")[1]) for member in first] == [95, 96, 97, 98, 99, 100, 100]
-    store.write(change(due={PLACES[0]: {b"%s/100" % PLACES[0]: None, b"never": None, b"%s/101" % PLACES[0]: 300}}))
-    assert len(store.due(104, 100)) == 13
-    assert len(store.due(300, 100)) == 19
-    assert store.due(300, 100)[-1] == b"%s/101" % PLACES[0]
+    store.write(change(timers={PLACES[0]: {b"%s/100" % PLACES[0]: None, b"never": None, b"%s/101" % PLACES[0]: 300}}))
+    assert len(store.due_timers(104, 100)) == 13
+    assert len(store.due_timers(300, 100)) == 19
+    assert store.due_timers(300, 100)[-1] == b"%s/101" % PLACES[0]
 
 
 def test_a_scan_yields_each_id_of_a_kind_in_the_workers_places(server: Server, store: Store) -> None:

@@ -13,11 +13,11 @@ from redis import Redis
 
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import Patience
-from nurt.adapters.redis.store import RedisStore, claim, read_heads
+from nurt.adapters.redis.store import RedisStore, claim, read_fences
 from nurt.errors import ConfigurationError, ConnectionFailed, Fenced
-from nurt.model.fence import Head
+from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from tests.contracts.store_servers import KEYS, PLACES, A, Settled
 from tests.services.stack.redis_server import KINDS, RedisServer
 
@@ -107,11 +107,11 @@ def test_a_write_whose_connection_is_cut_is_done_exactly_once(
             if reads_first:
                 store.read([A])
             cutter.cut = cut
-            store.write(Change(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
+            store.write(StateWrite(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
         assert cutter.cuts == 3
         assert store.read([A]) == [b"3"]
         assert client.hgetall(KEYS.named("counts")) == {b"t\x1ffolded\x1f": b"3"}
-        assert set(read_heads(client, PLACES).values()) == {Head(1, 0, 3)}
+        assert set(read_fences(client, PLACES).values()) == {FencingToken(1, 0, 3)}
 
 
 def test_a_write_that_the_server_finishes_late_is_done_once_or_refused_in_whole(shared_redis: RedisServer) -> None:
@@ -120,11 +120,11 @@ def test_a_write_that_the_server_finishes_late_is_done_once_or_refused_in_whole(
         done = 0
         for number, late_s in enumerate(itertools.islice(itertools.cycle([0.001, 0.003, 0.01, 0.03]), 12)):
             cutter.cut, cutter.late_s = "after", late_s
-            store.write(Change(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
+            store.write(StateWrite(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
             done += 1
             threading.Event().wait(0.05)
         assert client.hgetall(KEYS.named("counts")) == {b"t\x1ffolded\x1f": b"%d" % done}
-        assert set(read_heads(client, PLACES).values()) == {Head(1, 0, done)}
+        assert set(read_fences(client, PLACES).values()) == {FencingToken(1, 0, done)}
 
 
 def test_a_connection_killed_between_read_and_write_costs_nothing(shared_redis: RedisServer) -> None:
@@ -132,7 +132,7 @@ def test_a_connection_killed_between_read_and_write_costs_nothing(shared_redis: 
         for number in range(3):
             store.read([A])
             client.client_kill_filter(_type="normal", skipme=True)
-            store.write(Change(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
+            store.write(StateWrite(put={A: b"%d" % number}, counts={("t", "folded", ""): 1}))
             client.client_kill_filter(_type="normal", skipme=True)
             assert store.read([A]) == [b"%d" % number]
         assert client.hgetall(KEYS.named("counts")) == {b"t\x1ffolded\x1f": b"3"}
@@ -144,18 +144,18 @@ def test_a_claim_while_the_connection_is_cut_fences(shared_redis: RedisServer) -
         client.client_kill_filter(_type="normal", skipme=True)
         claim(client, 2, PLACES)
         with pytest.raises(Fenced):
-            store.write(Change(put={A: b"1"}))
+            store.write(StateWrite(put={A: b"1"}))
         assert client.get(A) is None
 
 
 def test_a_lost_answer_is_not_taken_for_a_write_when_another_run_has_claimed(shared_redis: RedisServer) -> None:
     with cut_off(shared_redis) as (cutter, store, client):
-        store.write(Change(put={A: b"1"}))
+        store.write(StateWrite(put={A: b"1"}))
         store.read([A])
         cutter.cut = "before"
         claim(client, 2, PLACES)
         with pytest.raises(Fenced):
-            store.write(Change(put={A: b"2"}))
+            store.write(StateWrite(put={A: b"2"}))
         assert client.get(A) == b"1"
 
 
@@ -176,7 +176,7 @@ def test_a_run_claims_state_that_an_older_one_is_still_writing(shared_redis: Red
         def work() -> None:
             with suppress(Fenced):
                 while True:
-                    store.write(Change(put={A: b"1"}))
+                    store.write(StateWrite(put={A: b"1"}))
             fenced.set()
 
         worker = threading.Thread(target=work, daemon=True)
@@ -184,7 +184,7 @@ def test_a_run_claims_state_that_an_older_one_is_still_writing(shared_redis: Red
         threading.Event().wait(0.1)
         claim(client, 2, PLACES)
         assert fenced.wait(10)
-        assert set(read_heads(client, PLACES).values()) == {Head(2, 0, 0)}
+        assert set(read_fences(client, PLACES).values()) == {FencingToken(2, 0, 0)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -195,14 +195,14 @@ def test_a_server_that_comes_back_with_everything_is_gone_on_with(
     with server.client() as client:
         claim(client, 1, PLACES)
     store = RedisStore(Redis.from_url(server.url, protocol=2), KEYS, 1, PLACES)
-    store.write(Change(put={A: b"1"}))
+    store.write(StateWrite(put={A: b"1"}))
     store.read([A])
     server.save()
     server.restart()
-    store.write(Change(put={A: b"2"}))
+    store.write(StateWrite(put={A: b"2"}))
     server.restart()  # without saving: the last write is gone
     with pytest.raises(Fenced):
-        store.write(Change(put={A: b"3"}))
+        store.write(StateWrite(put={A: b"3"}))
     store.close()
 
 
@@ -213,7 +213,7 @@ def test_a_server_that_stays_away_is_named_after_a_while(start_redis: Callable[.
     away = Redis.from_url(server.url, protocol=2, retry=None)
     store = RedisStore(away, KEYS, 1, PLACES)
     store._wire._patience = Patience(away, away_max_s=0.5)
-    store.write(Change(put={A: b"1"}))
+    store.write(StateWrite(put={A: b"1"}))
     server.kill()
     with pytest.raises(ConnectionFailed, match="reaching Redis"):
-        store.write(Change(put={A: b"2"}))
+        store.write(StateWrite(put={A: b"2"}))

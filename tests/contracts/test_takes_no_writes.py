@@ -9,13 +9,13 @@ import pytest
 import redis
 
 from nurt.adapters.redis.client import open_client
-from nurt.adapters.redis.commands import Packed
-from nurt.adapters.redis.outage import AWAY, TakesNoWrites, patiently
-from nurt.adapters.redis.pipeline import Wire
+from nurt.adapters.redis.commands import PackedCommands
+from nurt.adapters.redis.outage import AWAY, ReadOnlyServer, patiently
+from nurt.adapters.redis.pipeline import RedisConnection
 from nurt.adapters.redis.store import RedisStore, claim
 from nurt.errors import ConnectionFailed
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from tests.services.shops import SHOPS
 from tests.services.stack.redis_server import RedisServer
 
@@ -48,13 +48,13 @@ def test_a_write_that_was_refused_is_done_once_when_the_server_takes_writes_agai
     client = open_client(server.url)
     claim(client, 1, [PLACE])
     store = RedisStore(client, KEYS, 1, [PLACE])
-    store.write(Change(put={KEY: b"one"}, counts={COUNTED: 1}))
+    store.write(StateWrite(put={KEY: b"one"}, counts={COUNTED: 1}))
     store.settle()
     with server.client() as aside:
         refuse(aside)
         accepting = threading.Timer(0.5, accept, [aside])
         accepting.start()
-        store.write(Change(put={KEY: b"two"}, counts={COUNTED: 1}))
+        store.write(StateWrite(put={KEY: b"two"}, counts={COUNTED: 1}))
         store.settle()
         assert not accepting.is_alive(), "it was believed before it was done"
         assert aside.get(KEY) == b"two"
@@ -65,8 +65,8 @@ def test_a_write_that_was_refused_is_done_once_when_the_server_takes_writes_agai
 @pytest.mark.parametrize("case", CASES)
 def test_a_server_that_takes_no_writes_for_too_long_ends_the_run_and_says_why(server: RedisServer, case: str) -> None:
     refuse, _ = CASES[case]
-    wire = Wire(open_client(server.url), away_max_s=0.3)
-    look, write = Packed(), Packed()
+    wire = RedisConnection(open_client(server.url), away_max_s=0.3)
+    look, write = PackedCommands(), PackedCommands()
     look.add(b"GET", KEY)
     write.add(b"MULTI")
     write.add(b"SET", KEY, b"x")
@@ -96,4 +96,4 @@ def test_others_hear_of_it_too(server: RedisServer, case: str) -> None:
         with pytest.raises(ConnectionFailed, match=r"it takes no writes.*held once"):
             shop.release("1", "web")
         shop.close()
-    assert issubclass(TakesNoWrites, AWAY)
+    assert issubclass(ReadOnlyServer, AWAY)

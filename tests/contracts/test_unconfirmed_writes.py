@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import redis
 
-from nurt.adapters.redis.store import RedisStore, claim, read_heads
+from nurt.adapters.redis.store import RedisStore, claim, read_fences
 from nurt.errors import Fenced
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from tests.services.stack.redis_server import RedisServer
 
 KEYS = Keys("t", 2)
@@ -97,8 +97,8 @@ def store_over(port: int, plain: redis.Redis, run: int = 1) -> RedisStore:
     return RedisStore(redis.Redis(port=port, protocol=2), KEYS, run, PLACES)
 
 
-def change(value: bytes = b"one") -> Change:
-    return Change(put={KEY: value}, counts={COUNTED: 1})
+def change(value: bytes = b"one") -> StateWrite:
+    return StateWrite(put={KEY: value}, counts={COUNTED: 1})
 
 
 def times_done(plain: redis.Redis) -> int:
@@ -149,10 +149,10 @@ def test_a_write_that_was_cut_off_is_done_once(line: Line, plain: redis.Redis, b
     line.cut()
     {
         "read": lambda: store.read([KEY]),
-        "write": lambda: store.write(Change()),
+        "write": lambda: store.write(StateWrite()),
         "settle": store.settle,
-        "lift": lambda: store.lift(1, 0),
-        "due": lambda: store.due(1, 1),
+        "lift": lambda: store.advance_epoch(1, 0),
+        "due": lambda: store.due_timers(1, 1),
     }[then]()
     assert (plain.get(KEY), times_done(plain)) == (b"one", 1)
     store.read([KEY])
@@ -186,12 +186,12 @@ def test_a_write_after_another_run_took_over_is_refused(line: Line, plain: redis
     with pytest.raises(Fenced, match="run 2"):
         {
             "read": lambda: store.read([KEY]),
-            "write": lambda: store.write(Change()),
+            "write": lambda: store.write(StateWrite()),
             "settle": store.settle,
-            "lift": lambda: store.lift(1, 0),
-            "owed": store.owed,
-            "due": lambda: store.due(1, 1),
-            "floors": store.floors,
+            "lift": lambda: store.advance_epoch(1, 0),
+            "owed": store.pending,
+            "due": lambda: store.due_timers(1, 1),
+            "floors": store.watermarks,
             "scan": lambda: list(store.scan(b"r")),
         }[then]()
     assert (plain.get(KEY), times_done(plain)) == (None, 0)
@@ -208,7 +208,7 @@ def test_a_cut_off_write_is_not_done_for_a_run_that_was_replaced(line: Line, pla
     with pytest.raises(Fenced, match="run 2"):
         store.settle()
     assert (plain.get(KEY), times_done(plain)) == (None, 0)
-    assert {head.run for head in read_heads(plain, PLACES).values() if head} == {2}
+    assert {head.run for head in read_fences(plain, PLACES).values() if head} == {2}
     store.close()
 
 
@@ -245,19 +245,19 @@ def test_what_is_asked_beside_the_connection_sees_what_was_written(line: Line, p
     ids = [number.to_bytes(16, "big") for number in range(30_000)]
     store.read([])
     store.write(
-        Change(
+        StateWrite(
             put={PLACES[0] + b"r" + one: one for one in ids},
-            owed={PLACES[0]: {b"member": 7}},
-            due={PLACES[1]: {b"member": 1}},
-            floors={PLACES[0]: {b"table": b"floor"}},
+            pending={PLACES[0]: {b"member": 7}},
+            timers={PLACES[1]: {b"member": 1}},
+            watermarks={PLACES[0]: {b"table": b"floor"}},
         )
     )
     if asked == "owed":
-        assert store.owed() == {PLACES[0]: [b"member"], PLACES[1]: [], PLACES[2]: []}
+        assert store.pending() == {PLACES[0]: [b"member"], PLACES[1]: [], PLACES[2]: []}
     elif asked == "due":
-        assert store.due(1, 10) == [b"member"]
+        assert store.due_timers(1, 10) == [b"member"]
     elif asked == "floors":
-        assert store.floors() == {b"table": b"floor"}
+        assert store.watermarks() == {b"table": b"floor"}
     else:
         assert sorted(one for some in store.scan(b"r") for one in some) == ids
 
@@ -265,6 +265,6 @@ def test_what_is_asked_beside_the_connection_sees_what_was_written(line: Line, p
 def test_closing_waits_for_the_last_write(line: Line, plain: redis.Redis) -> None:
     store = store_over(line.port, plain)
     store.read([])
-    store.write(Change(put={PLACES[0] + b"r%d" % number: b"x" * 100 for number in range(30_000)}))
+    store.write(StateWrite(put={PLACES[0] + b"r%d" % number: b"x" * 100 for number in range(30_000)}))
     store.close()
     assert plain.get(PLACES[0] + b"r29999") == b"x" * 100

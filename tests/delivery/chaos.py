@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nurt.delivery.journal import Message
-from nurt.delivery.run.clock import Pace
+from nurt.delivery.run.clock import DeliveryClock
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.server import Fake
 from tests.delivery.scene import Scene
@@ -68,7 +68,7 @@ def live_through(
     batch: int = 25,
     kill_share: float = 0.0,
     faults: Callable[[Fake, int], None] = lambda _fake, _at: None,
-    pace: Pace | None = None,
+    clock: DeliveryClock | None = None,
 ) -> int:
     """Deliver a history; a killed worker is followed by another that begins at the last committed message."""
     kills = 0
@@ -78,7 +78,7 @@ def live_through(
             raise Killed
 
     committed = 0
-    to = scene.deliverer(fault=fault, pace=pace)
+    to = scene.deliverer(fault=fault, clock=clock)
     at = 0
     while committed < len(messages):
         faults(fake, committed)
@@ -88,13 +88,13 @@ def live_through(
             to.retry_parked()
         except Killed:
             kills += 1
-            to = scene.deliverer(fault=fault, pace=pace)
+            to = scene.deliverer(fault=fault, clock=clock)
             at = committed
             continue
         at = end
         if random.random() < 0.6 or at == len(messages):
             committed = at
-    settle(scene, fake, scene.deliverer(pace=pace))
+    settle(scene, fake, scene.deliverer(clock=clock))
     return kills
 
 

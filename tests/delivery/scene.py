@@ -14,14 +14,14 @@ from redis import Redis
 
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.contracts import schemas
-from nurt.delivery.diff import Rules
+from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message
-from nurt.delivery.last_known import Marks
-from nurt.delivery.mapping import DestinationMapping, Reader
-from nurt.delivery.ports import Destination, WishReader
+from nurt.delivery.last_known import Fingerprinter
+from nurt.delivery.mapping import DestinationMapping, DestinationReader
+from nurt.delivery.ports import DesiredStateReader, Destination
 from nurt.delivery.read.bodies import WIRE_BYTES
-from nurt.delivery.read.contracts import CONTRACTS, ContractWishes, MixedWishes, columns_of
-from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, Wishes
+from nurt.delivery.read.contracts import CONTRACTS, ContractStateReader, MixedStateReader, columns_of
+from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, ProfileStateReader
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.model.keys import Keys
 from tests.contracts.published import encode, id_of, profile
@@ -31,7 +31,7 @@ SECRET = b"0123456789abcdef"
 
 def mapping_of(text: str, preset: Mapping[str, Any] | None = None, name: str = "crm") -> DestinationMapping:
     kinds = {"profiles": SCHEMAS, **{of: columns_of(of) for of in CONTRACTS}}
-    return Reader("delivery.yaml", kinds, PREFIXES).destination(name, yaml.safe_load(text), preset or {})
+    return DestinationReader("delivery.yaml", kinds, PREFIXES).destination(name, yaml.safe_load(text), preset or {})
 
 
 def chosen(value: str) -> dict[str, str]:
@@ -60,11 +60,13 @@ class Scene:
         store.begin()
         to = self.open_destination(self.mapping)
         plans = tuple(one.plan for one in self.mapping.objects)
-        rules = Rules(plans, Marks(SECRET), self.generation, to.limits.whole_rows)
-        wishes: WishReader = Wishes(self.mapping)
+        rules = DeliveryRules(plans, Fingerprinter(SECRET), self.generation, to.limits.whole_rows)
+        desired_states: DesiredStateReader = ProfileStateReader(self.mapping)
         if "orders" in self.mapping.kinds():
-            wishes = MixedWishes({"profiles": wishes, "orders": ContractWishes(self.mapping, "orders", None)})
-        return Deliverer(to, rules, store, wishes, **options)
+            desired_states = MixedStateReader(
+                {"profiles": desired_states, "orders": ContractStateReader(self.mapping, "orders", None)}
+            )
+        return Deliverer(to, rules, store, desired_states, **options)
 
     def say(self, number: int, **fields: Any) -> Message:
         """Change a profile; texts become chosen values."""

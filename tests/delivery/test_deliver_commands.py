@@ -17,10 +17,10 @@ import pytest
 from nurt.adapters.http_logs import CLIENTS
 from nurt.app.delivery import open_store
 from nurt.cli.watching import log_to_stderr
-from nurt.delivery.journal import Notes, Parked
+from nurt.delivery.journal import JournalEntry, Parked
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
-from nurt.model.delivery import Life, Wish
+from nurt.model.delivery import DesiredState, Lifecycle
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.delivery.scene import key_of
@@ -111,8 +111,8 @@ def test_a_run_that_ends_says_what_still_waits(nurt: Nurt, fake: FakeWebhook, tm
     assert "wait for another try" not in nurt("deliver", "run", "hook", "--until-end").out
     store = open_store(load_settings(tmp_path / "nurt.yaml"), "hook")
     store.begin()
-    wish = Wish(key_of(1), 1, (0, 0), Life.LIVE)
-    store.write(Notes(parked={wish.subject: (Parked(wish, 3, "http_503"), 600.0)}))
+    desired = DesiredState(key_of(1), 1, (0, 0), Lifecycle.LIVE)
+    store.write(JournalEntry(parked={desired.subject: (Parked(desired, 3, "http_503"), 600.0)}))
     assert "1 rows wait for another try" in nurt("deliver", "run", "hook", "--until-end").out
 
 

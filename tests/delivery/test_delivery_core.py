@@ -13,7 +13,7 @@ from nurt.delivery.breaker import FAILURES_MAX, Breaker, Circuit
 from nurt.delivery.calls import calls_of
 from nurt.delivery.rate_limit import Bucket, Concurrency, bucket_for, take
 from nurt.delivery.retry import TRIES_MAX, Attempt, backoff_s, decide
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RateLimit, RowOutcome, RowResult, Write
 from nurt.model.keys import Keys
 
 
@@ -64,35 +64,39 @@ def _call(rows: int) -> Call:
 
 
 def test_a_success_without_results_is_a_failure() -> None:
-    decision = decide(Attempt(_call(3)), Answer(), 0.5, 0)
-    assert not decision.settled and len(decision.again) == 1
+    decision = decide(Attempt(_call(3)), CallResult(), 0.5, 0)
+    assert not decision.settled and len(decision.retries) == 1
 
 
 def test_a_refused_batch_is_halved_and_a_refused_row_is_settled() -> None:
-    refused = Answer(trouble=Trouble.REFUSED, code="x", words="why")
-    assert [len(one.call.writes) for one in decide(Attempt(_call(5)), refused, 0.5, 0).again] == [2, 3]
-    ((_, verdict),) = decide(Attempt(_call(1)), refused, 0.5, 0).settled
-    assert verdict == Verdict(Fate.REFUSED, "x", "why")
+    refused = CallResult(failure=CallFailure.REFUSED, code="x", words="why")
+    assert [len(one.call.writes) for one in decide(Attempt(_call(5)), refused, 0.5, 0).retries] == [2, 3]
+    ((_, row_result),) = decide(Attempt(_call(1)), refused, 0.5, 0).settled
+    assert row_result == RowResult(RowOutcome.REFUSED, "x", "why")
 
 
 def test_a_receiver_that_is_down_parks_nothing_and_a_call_that_fails_alone_is_halved_then_parked() -> None:
-    down = Answer(trouble=Trouble.DOWN, code="http_500")
+    down = CallResult(failure=CallFailure.DOWN, code="http_500")
     attempt = Attempt(_call(2))
     for _ in range(3 * TRIES_MAX):
-        (attempt,) = decide(attempt, down, 0.5, answered_well=7).again
-    halves = decide(attempt, down, 0.5, answered_well=8).again
+        (attempt,) = decide(attempt, down, 0.5, answered_well=7).retries
+    halves = decide(attempt, down, 0.5, answered_well=8).retries
     assert [len(half.call.writes) for half in halves] == [1, 1]
     decision = decide(halves[0], down, 0.5, answered_well=9)
-    while decision.again:
-        decision = decide(decision.again[0], down, 0.5, answered_well=9)
+    while decision.retries:
+        decision = decide(decision.retries[0], down, 0.5, answered_well=9)
     assert decision.parked[0][1] == "http_500"
 
 
 def test_only_transient_rows_of_a_batch_go_again() -> None:
-    verdicts = (Verdict(Fate.ACCEPTED), Verdict(Fate.TRANSIENT, "locked"), Verdict(Fate.REFUSED, "bad"))
-    decision = decide(Attempt(_call(3)), Answer(verdicts), 0.5, 0)
-    assert len(decision.settled) == 2 and [write.key for write in decision.again[0].call.writes] == ["1"]
-    assert decide(Attempt(_call(3), TRIES_MAX - 1), Answer(verdicts), 0.5, 0).parked[0][1] == "locked"
+    row_results = (
+        RowResult(RowOutcome.ACCEPTED),
+        RowResult(RowOutcome.TRANSIENT, "locked"),
+        RowResult(RowOutcome.REFUSED, "bad"),
+    )
+    decision = decide(Attempt(_call(3)), CallResult(row_results), 0.5, 0)
+    assert len(decision.settled) == 2 and [write.key for write in decision.retries[0].call.writes] == ["1"]
+    assert decide(Attempt(_call(3), TRIES_MAX - 1), CallResult(row_results), 0.5, 0).parked[0][1] == "locked"
 
 
 def test_back_off_grows_and_concurrency_gives_way() -> None:

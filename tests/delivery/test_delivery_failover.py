@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisAway
 
 from nurt.adapters.redis.client import open_client
 from nurt.adapters.redis.delivery.store import DeliveryStore
-from nurt.delivery.journal import Notes
+from nurt.delivery.journal import JournalEntry
 from nurt.errors import Fenced
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
@@ -29,8 +29,8 @@ from tests.services.stack.sentinels import guarded, wait_until
 KEYS = Keys("t", 1)
 
 
-def counted() -> Notes:
-    notes = Notes()
+def counted() -> JournalEntry:
+    notes = JournalEntry()
     notes.count("accepted")
     return notes
 
@@ -55,7 +55,7 @@ def test_notes_whose_answer_was_lost_are_not_counted_twice(
     store = worker_of(run, client)
     real, broken = store._write, []
 
-    def write(notes: Notes) -> None:
+    def write(notes: JournalEntry) -> None:
         real(notes)
         if not broken:
             broken.append(True)

@@ -18,20 +18,20 @@ from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.redis.client import open_redis
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named
-from nurt.app.delivery_tools import Swept, preview, refusals_again, sweep
+from nurt.app.delivery_tools import SweepResult, preview, retry_refusals, sweep
 from nurt.contracts.schemas import PROFILE_KEY, PROFILE_VALUE, load
-from nurt.delivery.journal import Notes, Parked
-from nurt.delivery.order_links import NOT_THERE, WAITS_MAX
+from nurt.delivery.journal import JournalEntry, Parked
+from nurt.delivery.order_links import PARENT_MISSING, WAITS_MAX
 from nurt.errors import ConfigurationError
 from nurt.fake.webhook import FakeWebhook
 from nurt.flows.deliver import deliver
-from nurt.model.delivery import Life, Wish
-from nurt.model.fence import Head, stamp
+from nurt.model.delivery import DesiredState, Lifecycle
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
 from nurt.model.raw import RawBatch
 from nurt.model.stored_profile import ERASED, LIVE, KeptProfile
-from nurt.runtime.deliver_source import DeliveryReading, DeliverySource, Share
+from nurt.runtime.deliver_source import DeliveryShare, DeliverySource, DeliverySourceOptions
 from nurt.settings import Settings
 from tests.contracts.published import encode, id_of, profile
 from tests.delivery.scene import chosen, key_of
@@ -95,7 +95,7 @@ class State:
             kept = KeptProfile(revision, -1, ERASED if mail is None else LIVE, body)
             place = self._keys.place_of(id_of(number))
             self._client.set(self._keys.of(b"f", [id_of(number)])[0], kept.encode())
-            self._client.set(place + b"h", Head(1, 1, sequence).encode())
+            self._client.set(place + b"h", FencingToken(1, 1, sequence).encode())
 
     def forget(self, number: int) -> None:
         """Lose a profile without a word."""
@@ -194,8 +194,10 @@ def test_a_change_waits_for_others_but_not_for_long() -> None:
     def change(rows: int) -> RawBatch:
         return RawBatch("t", [0] * rows, [0] * rows, [0] * rows, [None] * rows, [None] * rows, [None] * rows)
 
-    share = Share(Log(), None, lambda *_: None, lambda: None)  # type: ignore[arg-type]
-    part = DeliverySource(DeliveryReading(1, lambda _: share, 10, 0.3, lambda: False)).build_part("", "0000", None)
+    share = DeliveryShare(Log(), None, lambda *_: None, lambda: None)  # type: ignore[arg-type]
+    part = DeliverySource(DeliverySourceOptions(1, lambda _: share, 10, 0.3, lambda: False)).build_part(
+        "", "0000", None
+    )
 
     def rows() -> list[int]:
         return [sum(map(len, work.batches)) for work in part.next_batch() if work.batches]
@@ -242,7 +244,7 @@ def test_what_was_refused_gets_another_chance(settings: Settings, fake: FakeWebh
     fake._refuse_field = ""
     _run(settings)
     assert not fake.rows
-    assert refusals_again(settings, destination_named(settings, "hook")) == 1
+    assert retry_refusals(settings, destination_named(settings, "hook")) == 1
     _run(settings)
     assert len(fake.rows) == 1 and not open_store(settings, "hook").refusals()
 
@@ -256,7 +258,7 @@ def test_what_a_back_fill_did_not_tell_goes_on_the_operators_word(settings: Sett
     for number in (2, 3):  # nobody says that they are no more
         state.forget(number)
     _run(settings, from_scratch=True)
-    assert sweep(settings, mapping, dry_run=True) == Swept(2, {"contact": 2})
+    assert sweep(settings, mapping, dry_run=True) == SweepResult(2, {"contact": 2})
     _run(settings)
     assert len(fake.rows) == 3, "only shown"
     assert sweep(settings, mapping, dry_run=False).subjects == 2
@@ -276,7 +278,7 @@ def test_a_store_of_whole_profiles_is_swept_too(settings: Settings, tmp_path: Pa
     _run(settings)
     state.forget(2)
     _run(settings, from_scratch=True)
-    assert sweep(settings, mapping, dry_run=False) == Swept(1, {"profiles": 1})
+    assert sweep(settings, mapping, dry_run=False) == SweepResult(1, {"profiles": 1})
     _run(settings)
     rows = DeltaTable(str(tmp_path / "lake")).to_pyarrow_table(columns=["id"]).to_pylist()
     assert rows == [{"id": key_of(1)}] and sweep(settings, mapping, dry_run=True).subjects == 0
@@ -298,7 +300,7 @@ def test_a_store_of_whole_profiles_gives_another_chance_too(settings: Settings, 
         (refusal,) = open_store(settings, "hook").refusals()
         assert (refusal.subject, refusal.code) == (key_of(2), "CheckViolation")
         connection.execute(f"ALTER TABLE {own}.profiles DROP CONSTRAINT picky".encode())
-        assert refusals_again(settings, destination_named(settings, "hook")) == 1
+        assert retry_refusals(settings, destination_named(settings, "hook")) == 1
         _run(settings)
         rows = connection.execute(f"SELECT email FROM {own}.profiles ORDER BY email".encode()).fetchall()
     assert rows == [("b@x.pl",), ("bad",), ("c@x.pl",)] and not open_store(settings, "hook").refusals()
@@ -327,14 +329,14 @@ def test_a_store_of_whole_profiles_is_kept_by_the_same_flow(settings: Settings, 
 def test_a_run_that_ends_by_itself_waits_for_what_can_be_settled_soon(settings: Settings) -> None:
     store = open_store(settings, "hook")
     store.begin()
-    wish = Wish(key_of(1), None, (0, 0), Life.LIVE, of="orders")
+    desired = DesiredState(key_of(1), None, (0, 0), Lifecycle.LIVE, of="orders")
 
     def parked(times: int, code: str, seconds: float) -> bool:
-        store.write(Notes(parked={wish.subject: (Parked(wish, times, code), seconds)}))
+        store.write(JournalEntry(parked={desired.subject: (Parked(desired, times, code), seconds)}))
         return store.is_left()
 
     assert not store.is_left()
-    assert parked(1, NOT_THERE, 60.0), "its profile may be there soon"
-    assert not parked(WAITS_MAX, NOT_THERE, 60.0), "it was told without its profile, and looks again now and then"
+    assert parked(1, PARENT_MISSING, 60.0), "its profile may be there soon"
+    assert not parked(WAITS_MAX, PARENT_MISSING, 60.0), "it was told without its profile, and looks again now and then"
     assert not parked(1, "500", 60.0), "whatever the receiver puts off is the next run's"
     assert parked(1, "500", -1.0), "what is due is settled first"

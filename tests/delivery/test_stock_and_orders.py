@@ -20,7 +20,7 @@ from nurt.adapters.kafka.profile_sink import KafkaProfileSink
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named
-from nurt.app.delivery_tools import refusals_again
+from nurt.app.delivery_tools import retry_refusals
 from nurt.contracts import schemas
 from nurt.delivery.read.contracts import CONTRACTS
 from nurt.errors import ConfigurationError
@@ -133,7 +133,7 @@ def test_an_order_that_was_refused_gets_another_chance(
     _run(settings, "desk")
     assert not fake.rows and len(open_store(settings, "desk").refusals()) == 1
     fake._refuse_field = ""
-    assert refusals_again(settings, destination_named(settings, "desk")) == 1
+    assert retry_refusals(settings, destination_named(settings, "desk")) == 1
     _run(settings, "desk")
     assert fake.rows["order", order_key(1)]["stage"] == "placed" and not open_store(settings, "desk").refusals()
 

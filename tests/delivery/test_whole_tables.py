@@ -15,7 +15,7 @@ import pytest
 
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named
-from nurt.app.delivery_tools import preview, refusals_again
+from nurt.app.delivery_tools import preview, retry_refusals
 from nurt.app.running import run_here, run_stock_here
 from nurt.errors import ConfigurationError
 from nurt.flows.deliver import deliver
@@ -159,7 +159,7 @@ def test_a_figure_that_is_refused_is_found_and_gets_another_chance(
         (refusal,) = open_store(settings, "desk").refusals()
         assert (refusal.object, refusal.code) == ("figure", "CheckViolation")
         connection.execute(f"ALTER TABLE {own}.stock DROP CONSTRAINT picky".encode())
-        assert refusals_again(settings, destination_named(settings, "desk")) == 1
+        assert retry_refusals(settings, destination_named(settings, "desk")) == 1
         _run(settings, "desk")
         assert asked("SELECT sku, revision FROM $stock ORDER BY 1") == [("S-1", 2), ("S-3", 2)]
     assert not open_store(settings, "desk").refusals()

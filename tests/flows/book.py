@@ -14,11 +14,11 @@ from nurt.contracts import schemas
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import FULL_SNAPSHOT, UPSERT
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
-from nurt.rows.sweeps import Sweep, Table
+from nurt.rows.sweeps import Sweep, SweptTable
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
 from tests.oracle.deployment import Killed
@@ -181,10 +181,10 @@ def go_on(engine: Engine, epochs: int, crash_at: int | None = None) -> bool:
 
 def sweeps_of(log: Sequence[Event]) -> list[Sweep]:
     """List the sweeps that an operator may order after the full snapshots of a log."""
-    fences: dict[Table, dict[int, int]] = {}
+    fences: dict[SweptTable, dict[int, int]] = {}
     for event in log:
         if event.snapshot == FULL_SNAPSHOT:
-            table = Table(event.kind, event.system, event.entity, event.topic)
+            table = SweptTable(event.kind, event.system, event.entity, event.topic)
             fences.setdefault(table, {})[event.partition] = event.source_epoch
     return [Sweep(table, 0, some) for table, some in fences.items()]
 
@@ -225,10 +225,10 @@ class Wrapped:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         self.inner.write(self.changed(change.flatten()))
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         return change
 
 

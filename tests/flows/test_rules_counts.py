@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.control.counted_offsets import Marks, Passed
+from nurt.control.counted_offsets import CountedOffsets, Passed
 from nurt.control.source_epochs import Begin, SourceEpochs
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import Counts
 from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
-from nurt.profiles.from_rows import ProfileVoice
-from nurt.rows.counting import LACKING, NOT_OURS, counted_of
+from nurt.profiles.from_rows import ProfileEmitter
+from nurt.rows.counting import MISSING, NOT_OURS, counted_of
 from nurt.rows.stage import RowsStage
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.testing.memory_store import Memory, MemoryStore
 from nurt.translate.translator import Translator
 from tests.corpus_messages import IDS, MAPPING, Schemas, batches, lines, schemas, select
@@ -59,11 +59,11 @@ class Deployment:
                 if left[0] < 0:
                     raise Killed
 
-        routes = Routes(4, workers)
+        routes = WorkerRoutes(4, workers)
         context = FoldContext(IDS, dict.fromkeys(SYSTEMS, "eu"), dict.fromkeys(SYSTEMS, 1), {}, {}, {}, {})
         stages = [
             RowsStage(
-                self.store(self.memory, self.runs, routes.places(worker, (), KEYS), die), KEYS, ProfileVoice(context)
+                self.store(self.memory, self.runs, routes.places(worker, (), KEYS), die), KEYS, ProfileEmitter(context)
             )
             for worker in range(workers)
         ]
@@ -117,7 +117,7 @@ def read_once(counts: Counts) -> Counter[tuple[str, str, str]]:
 class Unmarked(MemoryStore):
     """Counts without noting what it counted."""
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         super().write(replace(change, counted={}))
 
 
@@ -137,7 +137,7 @@ def test_a_crash_at_any_write_of_a_hard_life_counts_nothing_twice() -> None:
 
 
 def test_marks_rise_by_shard_and_partition() -> None:
-    marks, none = Marks(2), np.zeros(0, dtype=np.int64)
+    marks, none = CountedOffsets(2), np.zeros(0, dtype=np.int64)
     marks.load(1, {("t", 3): 10})
     offsets, shards = np.array([9, 10, 11]), np.array([1, 1, 1])
     fresh, risen = marks.count("t", np.array([3, 3, 3]), offsets, shards)
@@ -170,8 +170,8 @@ def test_a_row_that_lacks_a_large_value_is_counted_and_named_once(caplog: pytest
     engine.kill()
     engine.committed = None
     play_rest(history, engine, engine.start(2))
-    lacking = {place: messages for place, messages in engine.memory.counts.items() if place[1] == LACKING}
-    assert lacking == {("shop.customer", LACKING, "value_not_sent"): 1}
+    lacking = {place: messages for place, messages in engine.memory.counts.items() if place[1] == MISSING}
+    assert lacking == {("shop.customer", MISSING, "value_not_sent"): 1}
     (said,) = [record.getMessage() for record in caplog.records if "REPLICA IDENTITY FULL" in record.getMessage()]
     assert "has no first_name" in said
     assert "Ann" not in said and "ann@" not in said

@@ -9,7 +9,7 @@ import pytest
 
 from nurt.model.entities import BY_CODE
 from nurt.model.entity_frame import DELETE
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.layouts import ROW_TABLES
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong
@@ -93,7 +93,7 @@ def test_the_newest_event_of_a_row_is_the_sources_newest(history: History, misre
 class ForgetsDeletes(Wrapped):
     """Keeps no tombstones."""
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         for key, value in list(change.put.items()):
             if kind_of(key) == b"r":
                 rows = ROW_TABLES[BY_CODE[key[key.index(b"}") + 2]].kind].unpack([value])
@@ -110,8 +110,8 @@ class ForgetsFloors(Wrapped):
         super().__init__(store)
         self.stages = 0
 
-    def changed(self, change: Change) -> Change:
-        change.floors = {}
+    def changed(self, change: StateWrite) -> StateWrite:
+        change.watermarks = {}
         return change
 
 
@@ -141,7 +141,7 @@ def test_a_truncate_holds_for_rows_that_come_after_it() -> None:
     history = after_a_truncate()
     assert not wrong(history, play(history, new_engine(history)))
     restarted = play(history, new_engine(history))
-    assert any(restarted.memory.floors.values())
+    assert any(restarted.memory.watermarks.values())
     # a run keeps its floors in memory: the one after it needs them stored
     cut = replace(history, arrivals=history.arrivals[:-2])
     for store_of, agrees in ((Wrapped, True), (ForgetsFloors, False)):

@@ -8,12 +8,12 @@ import pytest
 
 from nurt.contracts import schemas
 from nurt.control.launch import CHECKPOINTS_KEPT
-from nurt.model.fence import owed_score
+from nurt.model.fence import pending_score
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
 from nurt.normalise.context import FoldContext
-from nurt.profiles.profiles_stage import encode_touch
+from nurt.profiles.profiles_stage import encode_dirty_key
 from nurt.profiles.worker import Worker
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.flows.book import IDS, Book, Wrapped, new_engine, play, wrong, wrong_crashes
@@ -44,8 +44,8 @@ def windows() -> History:
 
 
 class OwesNothing(Wrapped):
-    def changed(self, change: Change) -> Change:
-        change.owed = {}
+    def changed(self, change: StateWrite) -> StateWrite:
+        change.pending = {}
         return change
 
 
@@ -113,7 +113,7 @@ def test_what_is_owed_is_owed_again_by_the_run_that_says_it() -> None:
             engine.kill()
             engine.start(1 + second % 2)
             engine.kill()
-            at_risk += sum(map(len, engine.memory.owed.values()))
+            at_risk += sum(map(len, engine.memory.pending.values()))
         assert not wrong(history, play(history, engine))
     assert at_risk > 0
 
@@ -121,18 +121,18 @@ def test_what_is_owed_is_owed_again_by_the_run_that_says_it() -> None:
 def test_nothing_owed_is_forgotten_before_this_run_has_said_it() -> None:
     keys, memory = Keys("t", 1), Memory()
     places = [keys.shard_place(0), keys.realm_place("eu")]
-    touch = encode_touch(("eu", bytes(16)))
-    memory.owed[places[1]] = {touch: owed_score(1, 5)}
+    dirty_key = encode_dirty_key(("eu", bytes(16)))
+    memory.pending[places[1]] = {dirty_key: pending_score(1, 5)}
     memory.claim(9, places)
     worker = Worker(MemoryStore(memory, 9, places), keys, FoldContext(IDS.ids), schemas.load(schemas.PROFILE_VALUE))
-    worker.begin_epoch(Tick(1, TODAY, owed_score(8, 0)))
-    assert worker.owed_touches() == [("eu", bytes(16))]
-    assert memory.owed[places[1]] == {touch: owed_score(9, 1)}
-    assert worker.owed_touches() == [], "once a run"
-    worker.begin_epoch(Tick(2, TODAY, owed_score(9, 1)))
-    assert memory.owed[places[1]], "the epoch that told it is not behind the horizon"
-    worker.begin_epoch(Tick(3, TODAY, owed_score(9, 2)))
-    assert not memory.owed[places[1]]
+    worker.begin_epoch(Tick(1, TODAY, pending_score(8, 0)))
+    assert worker.pending_dirty_keys() == [("eu", bytes(16))]
+    assert memory.pending[places[1]] == {dirty_key: pending_score(9, 1)}
+    assert worker.pending_dirty_keys() == [], "once a run"
+    worker.begin_epoch(Tick(2, TODAY, pending_score(9, 1)))
+    assert memory.pending[places[1]], "the epoch that told it is not behind the horizon"
+    worker.begin_epoch(Tick(3, TODAY, pending_score(9, 2)))
+    assert not memory.pending[places[1]]
 
 
 def test_an_epoch_begins_once_whoever_says_so() -> None:
@@ -141,4 +141,4 @@ def test_an_epoch_begins_once_whoever_says_so() -> None:
     memory.claim(1, places)
     worker = Worker(MemoryStore(memory, 1, places), keys, FoldContext(IDS.ids), schemas.load(schemas.PROFILE_VALUE))
     assert [worker.begin_epoch(Tick(epoch, TODAY, 0)) for epoch in (1, 1, 2, 1, 2)] == [True, False, True, False, False]
-    assert memory.heads[places[0]].epoch == 2
+    assert memory.fences[places[0]].epoch == 2

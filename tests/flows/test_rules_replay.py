@@ -9,12 +9,12 @@ import pytest
 from nurt.contracts import schemas
 from nurt.model.entities import BY_CODE
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
-from nurt.rows.child_tables import LEFT_PART, ORDER_SLOTS
-from nurt.rows.contributions import nothing_said
+from nurt.rows.child_tables import LEFT_PART, ORDER_RECORDS
+from nurt.rows.contributions import empty_contribution_set
 from nurt.rows.layouts import LEFT, ROW_TABLES
 from nurt.state.table import OWNER, Table
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong, wrong_crashes
@@ -48,7 +48,7 @@ class NotesChanges(Wrapped):
 
     changed_rows = False
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         rows = [key for key in change.put if kind_of(key) == b"r"]
         before = self.inner.read(rows) if rows else []
         self.changed_rows = any(change.put[key] != held for key, held in zip(rows, before, strict=True))
@@ -63,7 +63,7 @@ def silent_on_replay(store: Store, keys: Keys, context: FoldContext) -> Worker:
 
     def fold_silently(batches: Any) -> Any:
         said = fold(batches)
-        return said if noting.changed_rows else nothing_said()
+        return said if noting.changed_rows else empty_contribution_set()
 
     worker.rows.fold = fold_silently  # type: ignore[method-assign]
     return worker
@@ -78,13 +78,13 @@ def test_a_replay_says_again_what_the_crash_swallowed() -> None:
 class ForgetsLeft(Wrapped):
     """Tells the parent that was left, but does not remember it."""
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         for key, value in change.put.items():
             if kind_of(key) == b"r":
                 table = ROW_TABLES[BY_CODE[key[key.index(b"}") + 2]].kind]
                 change.put[key] = _without(table, value, LEFT)
             elif kind_of(key) == b"o":
-                change.put[key] = _without(ORDER_SLOTS, value, LEFT_PART)
+                change.put[key] = _without(ORDER_RECORDS, value, LEFT_PART)
         return change
 
 
@@ -103,9 +103,9 @@ def test_a_parent_that_was_left_is_remembered_until_it_has_been_told() -> None:
 class WritesLater(Wrapped):
     """Writes accounts after whoever reads them has been touched."""
 
-    held: Change | None = None
+    held: StateWrite | None = None
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         if self.held is not None:
             held, self.held = self.held, None
             self.inner.write(held)
@@ -124,7 +124,7 @@ def test_a_profile_is_touched_after_the_write_that_changes_it() -> None:
 class AddsDeltas(Wrapped):
     """Keeps no shares of children, so that a child that speaks again is counted again."""
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         change.put = {key: value for key, value in change.put.items() if kind_of(key) != b"c"}
         return change
 

@@ -14,8 +14,8 @@ import pytest
 
 from nurt.control.launch import decide
 from nurt.errors import Fenced
-from nurt.model.fence import Head
-from nurt.model.state_write import Change
+from nurt.model.fence import FencingToken
+from nurt.model.state_write import StateWrite
 from nurt.testing.memory_store import MemoryStore
 from tests.flows.book import IDS, Book, Wrapped, new_engine, play, wrong
 from tests.oracle.engine import Engine
@@ -45,7 +45,7 @@ class Paused(Wrapped):
         super().__init__(store)
         self._turns = turns
 
-    def changed(self, change: Change) -> Change:
+    def changed(self, change: StateWrite) -> StateWrite:
         next(self._turns, None)
         return change
 
@@ -117,8 +117,8 @@ def test_state_that_came_back_older_is_caught_up_with() -> None:
 
 
 def test_state_that_came_back_older_stays_wrong_when_commits_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def trusting(records: Any, commits: Any, heads: dict[str, Head | None]) -> Any:
-        return decide(records, commits, dict.fromkeys(heads, Head(1 << 20, 0, 0)))
+    def trusting(records: Any, commits: Any, heads: dict[str, FencingToken | None]) -> Any:
+        return decide(records, commits, dict.fromkeys(heads, FencingToken(1 << 20, 0, 0)))
 
     history = a_few_orders()
     engine = gone_back(history)
@@ -148,8 +148,8 @@ def windows() -> History:
 
 
 class ForgetsDays(Wrapped):
-    def changed(self, change: Change) -> Change:
-        change.due = {}
+    def changed(self, change: StateWrite) -> StateWrite:
+        change.timers = {}
         return change
 
 

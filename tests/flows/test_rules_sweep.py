@@ -17,7 +17,7 @@ from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
 from nurt.rows import sweeping
-from nurt.rows.sweeps import Sweep, Table, ordered_sweeps, possible_sweeps, sweep_record
+from nurt.rows.sweeps import Sweep, SweptTable, ordered_sweeps, possible_sweeps, sweep_record
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic
@@ -146,8 +146,8 @@ def epochs(*begun: tuple[str, int, int, int]) -> list[tuple[int, dict[str, objec
     return [(at, {"kind": "source_epoch", **dict(zip(kinds, one, strict=True))}) for at, one in enumerate(begun)]
 
 
-def table_of(topic: str) -> Table | None:
-    return Table("order", topic.split(".")[0], "order", topic) if "." in topic else None
+def table_of(topic: str) -> SweptTable | None:
+    return SweptTable("order", topic.split(".")[0], "order", topic) if "." in topic else None
 
 
 def test_a_table_can_be_swept_when_its_snapshot_is_complete() -> None:

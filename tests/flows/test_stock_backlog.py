@@ -14,7 +14,7 @@ from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.stock.routes import compile_routes
 from nurt.stock.stages.worker import StockWorker
-from tests.flows.test_stock_rules import Told, plan
+from tests.flows.test_stock_rules import LastPublished, plan
 from tests.oracle.deployment import Killed
 from tests.oracle.stock_engine import StockEngine
 from tests.oracle.values import TODAY
@@ -80,15 +80,15 @@ class KeepingEngine(StockEngine):
 
     def forget_owed(self) -> None:
         """Let so much time pass that nothing is owed any more."""
-        self.memory.owed.clear()
+        self.memory.pending.clear()
 
     def _take(self, batch: StockBatch) -> None:
         super()._take(batch)
         self._flying.append(batch)
 
 
-def told_some() -> tuple[Told, KeepingEngine]:
-    told = Told()
+def told_some() -> tuple[LastPublished, KeepingEngine]:
+    told = LastPublished()
     engine = KeepingEngine(plan())
     told.engine = engine
     told.level(10)

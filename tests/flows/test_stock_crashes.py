@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nurt.model.entities import ENTITIES
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
 from nurt.ports.store import Store
 from nurt.rows import sweeping
@@ -151,20 +151,20 @@ def test_a_crash_at_any_write_changes_nothing() -> None:
 class OwesNothing(Wrapped):
     """Forgets what was to be published when it dies."""
 
-    def changed(self, change: Change) -> Change:
-        return replace(change, owed={})
+    def changed(self, change: StateWrite) -> StateWrite:
+        return replace(change, pending={})
 
 
 class WritesInTwo(Wrapped):
     """Writes papers, and what they hold of shelves, one after the other."""
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         change = change.flatten()
         first = {key: value for key, value in change.put.items() if b"}g" in key or b"}c" in key or b"}j" in key}
         if not first or len(first) == len(change.put):
             self.inner.write(change)
             return
-        self.inner.write(Change(put=first))
+        self.inner.write(StateWrite(put=first))
         self.inner.write(replace(change, put={key: value for key, value in change.put.items() if key not in first}))
 
 

@@ -29,7 +29,7 @@ def plan(**rules: Any) -> StockPlan:
     )
 
 
-class Told:
+class LastPublished:
     """An engine, told row by row."""
 
     def __init__(self, rules: StockPlan | None = None) -> None:
@@ -85,15 +85,15 @@ class Told:
         ledger = self.engine.memory.ledger(self.engine.keys.realm_place("default"))
         sku = DEPLOYMENT_IDS.one("sku\x1fA")
         now_ms = self.engine.as_of
-        token = ledger_token(IDS, "pl", number)
-        answer = ledger.call("reserve", (token, "pl/PL", 10_000, "1", sku, pieces * UNIT), now_ms)
+        match_key = ledger_token(IDS, "pl", number)
+        answer = ledger.call("reserve", (match_key, "pl/PL", 10_000, "1", sku, pieces * UNIT), now_ms)
         self.engine.drain(TODAY)
         return answer[0].decode()
 
 
 def test_a_booking_and_the_level_that_shows_it_count_once_in_either_order() -> None:
     for level_first in (False, True):
-        told = Told()
+        told = LastPublished()
         told.level(10)
         told.order("1", 2)
         assert told.left() == 8
@@ -110,7 +110,7 @@ def test_a_booking_and_the_level_that_shows_it_count_once_in_either_order() -> N
 
 
 def test_a_booking_whose_level_came_before_it_stops_counting_when_its_grace_is_over() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 2)
     told.level(8)
@@ -121,7 +121,7 @@ def test_a_booking_whose_level_came_before_it_stops_counting_when_its_grace_is_o
 
 
 def test_a_document_of_two_orders_books_both_and_a_second_one_nothing_more() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 2)
     told.order("2", 3)
@@ -136,7 +136,7 @@ def test_a_document_of_two_orders_books_both_and_a_second_one_nothing_more() -> 
 
 
 def test_a_partial_booking_leaves_the_rest_held() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 4)
     told.document("1", "1", 3)
@@ -145,7 +145,7 @@ def test_a_partial_booking_leaves_the_rest_held() -> None:
 
 
 def test_a_cancelled_order_holds_nothing() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 4)
     told.row("pl", "order", "1", number="1", status="cancelled")
@@ -153,7 +153,7 @@ def test_a_cancelled_order_holds_nothing() -> None:
 
 
 def test_parcels_end_what_they_hold_and_no_more() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 4)
     told.row("wms", "shipment", "1", status="shipped", order_ref="1", tracking="T1")
@@ -167,7 +167,7 @@ def test_parcels_end_what_they_hold_and_no_more() -> None:
 
 
 def test_a_shipment_before_the_erps_booking_promises_nothing_twice() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.order("1", 4)
     assert told.left() == 6
@@ -181,7 +181,7 @@ def test_a_shipment_before_the_erps_booking_promises_nothing_twice() -> None:
 
 
 def test_a_reservation_passes_to_the_order_without_counting_twice_or_not_at_all() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.engine.drain(TODAY)
     assert told.reserve("1", 3) == "accepted"
@@ -200,7 +200,7 @@ def test_a_reservation_passes_to_the_order_without_counting_twice_or_not_at_all(
 
 
 def test_a_reservation_of_a_kit_passes_to_the_order_of_the_kit() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=2 * UNIT)
     told.engine.drain(TODAY)
@@ -214,7 +214,7 @@ def test_a_reservation_of_a_kit_passes_to_the_order_of_the_kit() -> None:
 
 
 def test_a_reservation_expires() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(3)
     told.engine.drain(TODAY)
     assert told.reserve("1", 3) == "accepted"
@@ -224,7 +224,7 @@ def test_a_reservation_expires() -> None:
 
 
 def test_a_threshold_is_crossed_once_until_it_is_left_behind() -> None:
-    told = Told()
+    told = LastPublished()
     for pieces in (5, 2, 1, 2, 3, 2, 0, 0, 5, 1):
         told.level(pieces)
     # 2, 1, 2 low once; 3 is past 2 + 1, so 2 is low again; 0 out once; 5 back; 1 low
@@ -232,7 +232,7 @@ def test_a_threshold_is_crossed_once_until_it_is_left_behind() -> None:
 
 
 def test_oversold_stock_names_its_orders() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(3)
     told.engine.drain(TODAY)
     told.order("1", 2)
@@ -243,7 +243,7 @@ def test_oversold_stock_names_its_orders() -> None:
 
 
 def test_an_order_without_document_is_stuck_once() -> None:
-    told = Told(plan(stuck_s=15))
+    told = LastPublished(plan(stuck_s=15))
     told.level(3)
     told.order("1", 2)
     told.engine.drain(TODAY)
@@ -254,7 +254,7 @@ def test_an_order_without_document_is_stuck_once() -> None:
 
 
 def test_a_location_without_news_keeps_more_back_until_news_come() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.engine.drain(TODAY)
     assert told.left() == 10
@@ -265,7 +265,7 @@ def test_a_location_without_news_keeps_more_back_until_news_come() -> None:
 
 
 def test_a_feed_that_speaks_again_gives_its_buffer_back_once() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.engine.drain(TODAY + 4)
     told.engine.kill()
@@ -281,7 +281,7 @@ def test_a_feed_that_speaks_again_gives_its_buffer_back_once() -> None:
 
 def test_a_channel_whose_own_figure_drifts_apart_is_told_once_until_it_agrees() -> None:
     rules = replace(plan(), channels={"pl": Channel("pl", ("N",), ("PL",), shown="web")}, drift=2 * UNIT)
-    told = Told(rules)
+    told = LastPublished(rules)
     told.level(10)
     for pieces in (10, 8, 7, 6, 10, 14):  # within two pieces; five and six apart; agreed; four too many
         told.row("pl", "stock_level", "w", sku="A", location="web", quantity=pieces * UNIT)
@@ -293,7 +293,7 @@ def test_a_channel_whose_own_figure_drifts_apart_is_told_once_until_it_agrees() 
 
 
 def test_a_kit_of_kits_is_sold_as_often_as_its_last_parts_allow_and_holds_them() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=2 * UNIT)
     told.row("erp", "kit_part", "2", kit="L", sku="K", quantity=2 * UNIT)
@@ -309,7 +309,7 @@ def test_a_kit_of_kits_is_sold_as_often_as_its_last_parts_allow_and_holds_them()
 
 
 def test_a_kit_that_contains_itself_cannot_be_sold_until_it_is_mended() -> None:
-    told = Told()
+    told = LastPublished()
     told.level(10)
     told.row("erp", "kit_part", "1", kit="K", sku="A", quantity=UNIT)
     told.row("erp", "kit_part", "2", kit="L", sku="K", quantity=UNIT)

@@ -17,8 +17,8 @@ import polars as pl
 from nurt.columnar.ids import Ids
 from nurt.contracts import schemas
 from nurt.contracts.profile_reader import read_profile
-from nurt.control.launch import Decision, Deployment, begin_record, checkpoint_record, decide, run_number
-from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
+from nurt.control.launch import Deployment, LaunchDecision, begin_record, checkpoint_record, decide, run_number
+from nurt.control.reconcile import UNRECONCILED, DirtyKey, encode_unreconciled, find_unreconciled, is_behind
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
@@ -30,7 +30,7 @@ from nurt.normalise.identifiers import normalise_column
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
 from nurt.runtime.profile_steps import ProfileSteps
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
 from tests.oracle.final_row import SystemLike
@@ -106,7 +106,7 @@ class Engine:
         self.records: list[tuple[int, dict[str, Any]]] = []
         self.committed: Committed | None = None
         self.as_of = as_of
-        self.decision: Decision | None = None
+        self.decision: LaunchDecision | None = None
         self.writes = 0
         """How many writes there have been, to the store or to the topic: each is a place to crash at."""
         self._worker_of = worker_of or _worker
@@ -143,12 +143,12 @@ class Engine:
     def start(self, workers: int) -> int:
         """Launch a run as `wiring.launch` does."""
         self._writes_left = None
-        self.routes = Routes(SHARDS, workers)
+        self.routes = WorkerRoutes(SHARDS, workers)
         number = self._append({"kind": "start"})
         self._run = run_number(self.records, number)
         names = {f"{shard:02x}": self.keys.shard_place(shard) for shard in range(SHARDS)}
         names |= {f"r:{realm}": self.keys.realm_place(realm) for realm in self.realms}
-        heads = {name: self.memory.heads.get(place) for name, place in names.items()}
+        heads = {name: self.memory.fences.get(place) for name, place in names.items()}
         commits = [] if self.committed is None else [self.committed]
         self.decision = decide(self.records, commits, heads)
         self._append(begin_record(self._run, workers, self._deployment, self.decision))
@@ -232,11 +232,11 @@ class Engine:
             profile: KeptProfile.decode(self.memory.values.get(key))
             for profile, key in zip(told, self.keys.of(b"f", told), strict=True)
         }
-        by_place: dict[bytes, list[Touch]] = {}
-        for touch in find_strays(told, kept, lambda one: str(read_profile(one.body, one.version)["realm"])):
-            by_place.setdefault(self.keys.place_of(touch[1]), []).append(touch)
-        for place, touches in by_place.items():
-            self.memory.values[place + STRAYS] = encode_strays(touches)
+        by_place: dict[bytes, list[DirtyKey]] = {}
+        for dirty_key in find_unreconciled(told, kept, lambda one: str(read_profile(one.body, one.version)["realm"])):
+            by_place.setdefault(self.keys.place_of(dirty_key[1]), []).append(dirty_key)
+        for place, dirty_keys in by_place.items():
+            self.memory.values[place + UNRECONCILED] = encode_unreconciled(dirty_keys)
 
     def _tick(self, caught_up: bool = False) -> None:
         self._epoch += 1

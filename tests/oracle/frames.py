@@ -48,7 +48,7 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
         "partition": event.partition,
         "offset": event.offset,
         "ts_ms": event.ts_ms,
-        "held": event.held,
+        "unavailable": event.held,
     }
     if event.moved_to is not None:
         row["moved_to"] = ids.one(f"{event.system}\x1f{event.entity}\x1f{event.moved_to}")

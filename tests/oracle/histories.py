@@ -16,7 +16,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.final_row import FinalRow, Named, Position, System
 from tests.oracle.frames import Batch, batch_of
 from tests.oracle.places import highest_after, is_old_news, is_truncated
@@ -121,7 +121,7 @@ def _line(event: Event) -> str:
         extra = "" if event.stored.identifiers is None else f" identifiers={event.stored.identifiers!r}"
         says = f"{parent} {fields}{extra}"
     held = [name for bit, name in enumerate(ENTITIES[event.kind].fields) if event.held >> bit & 1]
-    if event.held >> HELD_PARENT_BIT & 1:
+    if event.held >> UNAVAILABLE_PARENT_BIT & 1:
         held.append("parent")
     says += f" held={held}" if held else ""
     says += f" moved to {event.moved_to}" if event.moved_to is not None else ""
@@ -293,7 +293,7 @@ def _agree(event: Event, stored: Stored) -> None:
     for bit, name in enumerate(names):
         if not event.held >> bit & 1:
             assert event.stored.fields[name] == stored.fields[name], f"{name} is {stored.fields[name]}: {_line(event)}"
-    if not event.held >> HELD_PARENT_BIT & 1:
+    if not event.held >> UNAVAILABLE_PARENT_BIT & 1:
         assert event.stored.parent == stored.parent, f"parent is {stored.parent}: {_line(event)}"
     assert event.stored.identifiers == stored.identifiers, _line(event)
 

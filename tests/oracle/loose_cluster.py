@@ -3,7 +3,7 @@
 `Engine` carries each batch through all stages of all workers in step. Here several batches are under way at once, as in
 Bytewax within an epoch: a stage of one worker may be batches ahead of another, takes what waits for it or only some of
 it, and only parcels from one sender to one receiver keep their order. Epochs, commits, checkpoints and the drain are
-those of the real source (`runtime.source.Share`).
+those of the real source (`runtime.source.SourcePart`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nurt.model.tick import Tick
 from nurt.profiles.worker import Worker
 from nurt.runtime import source
 from nurt.runtime.profile_steps import ProfileSteps
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.testing.memory_store import Memory, MemoryStore
 from tests.oracle.deployment import Killed, Published
 from tests.oracle.engine import PLACE, STAGES, Topic, context_of
@@ -116,7 +116,7 @@ class LooseCluster:
         self._realms = tuple(sorted({system.realm for system in systems.values()}))
         self._keys = Keys("t", SHARDS)
         self._memory = Memory()
-        self._register = RememberedRegister()
+        self._control = RememberedRegister()
         self._commits: list[Committed] = []
         self._clock = ChosenDay(as_of)
         self._pace, self._choose = pace, Random(seed)
@@ -127,21 +127,21 @@ class LooseCluster:
     def start(self, workers: int) -> int:
         """Launch a run as `wiring.launch` does."""
         self._writes_left = None
-        run = run_number(self._register.records(), self._register.append({"kind": "start"}))
+        run = run_number(self._control.records(), self._control.append({"kind": "start"}))
         places = {f"{shard:02x}": self._keys.shard_place(shard) for shard in range(SHARDS)}
         places |= {f"r:{realm}": self._keys.realm_place(realm) for realm in self._realms}
-        heads = {name: self._memory.heads.get(place) for name, place in places.items()}
-        decision = decide(self._register.records(), self._commits[-1:], heads)
+        heads = {name: self._memory.fences.get(place) for name, place in places.items()}
+        decision = decide(self._control.records(), self._commits[-1:], heads)
         deployment = Deployment(SHARDS, "s", self._realms)
-        self._register.append(begin_record(run, workers, deployment, decision))
+        self._control.append(begin_record(run, workers, deployment, decision))
         self._memory.claim(run, list(places.values()))
-        self._routes = Routes(SHARDS, workers)
+        self._routes = WorkerRoutes(SHARDS, workers)
         self._steps = [self._open(run, index) for index in range(workers)]
         self._queues: dict[tuple[str, int], dict[int, deque[Any]]] = defaultdict(lambda: defaultdict(deque))
         self._log = PushedLog(self._commits)
-        self._share = source.Share(
+        self._share = source.SourcePart(
             source.Reading(
-                run, 1, 1, lambda _: self._log, decision.offsets, decision.horizon, self._register, self._clock.today,
+                run, 1, 1, lambda _: self._log, decision.offsets, decision.horizon, self._control, self._clock.today,
                 lambda: False,
             ),
             0,

@@ -19,9 +19,9 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import (
     DELETE,
     FULL_SNAPSHOT,
-    HELD_PARENT_BIT,
     INCREMENTAL_SNAPSHOT,
     STREAMED,
+    UNAVAILABLE_PARENT_BIT,
     UPSERT,
 )
 from tests.oracle.final_row import Position, System
@@ -237,7 +237,7 @@ class Connector:
             if before.fields[name] == after.fields[name] and choose.random() < 0.5:
                 held |= 1 << bit
         if before.parent == after.parent and choose.random() < 0.3:
-            held |= 1 << HELD_PARENT_BIT
+            held |= 1 << UNAVAILABLE_PARENT_BIT
         return held
 
     def _topic(self, entity: str) -> str:
@@ -334,4 +334,4 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
     if not held:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
-    return Stored(fields, stored.identifiers, None if held >> HELD_PARENT_BIT & 1 else stored.parent)
+    return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nurt.avro import Flaw, compile_reader, list_paths
+from nurt.avro import DecodeErrorCode, compile_reader, list_paths
 from tests.hypothesis_profiles import examples
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -178,7 +178,7 @@ def assert_agrees(schema: Any, messages: list[bytes], paths: list[str], intact: 
     columns = {path: read.frame[path].to_list() for path in reader.types}
     for i, message in enumerate(messages):
         if read.bad[i]:
-            assert not intact, (Flaw(int(read.bad[i])), i)
+            assert not intact, (DecodeErrorCode(int(read.bad[i])), i)
             assert all(column[i] is None for column in columns.values())
             continue
         expected = oracle(schema, message[skip:])

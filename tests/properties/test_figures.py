@@ -19,7 +19,7 @@ from nurt.contracts.profile_reader import read_profile
 from nurt.normalise.context import FoldContext
 from nurt.profiles.golden_record.aggregates import TOP, WINDOWS_DAYS, order_figures
 from nurt.profiles.golden_record.write import Profiles
-from nurt.rows.child_tables import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.rows.child_tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
 from nurt.state.table import OWNER
 from tests.accounts import live_profiles
 
@@ -49,8 +49,10 @@ PROFILES = Profiles(FoldContext(Ids(bytes(16))))
 
 
 def sums_of(rows: list[Row]) -> list[bytes | None]:
-    frame = pl.DataFrame(sorted(rows, key=lambda row: row[0]), schema={OWNER: pl.Int64(), **SUMS.columns}, orient="row")
-    return SUMS.pack(frame, OWNERS)
+    frame = pl.DataFrame(
+        sorted(rows, key=lambda row: row[0]), schema={OWNER: pl.Int64(), **AGGREGATES.columns}, orient="row"
+    )
+    return AGGREGATES.pack(frame, OWNERS)
 
 
 def profiles_of(rows: list[Row]) -> tuple[list[dict[str, Any]], list[int]]:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from nurt.columnar.texts import Texts
 from nurt.columnar.values import Values
-from nurt.profiles.accounts import newest_shares
-from nurt.profiles.sums import fold_sums
-from nurt.rows.child_slots import fold_slots
-from nurt.rows.child_tables import ACCOUNT_SLOTS, BUCKET_SUMS, CHILDREN, HEAD_PART, STAMP, SUMS
+from nurt.profiles.accounts import newest_partials
+from nurt.profiles.fold_aggregates import fold_aggregates
+from nurt.rows.child_records import fold_records
+from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATE_COLUMNS, AGGREGATES, CHILDREN, HEAD_PART, STAMP
 from nurt.rows.contributions import Contributions, no_ids, no_texts
 from nurt.state.table import OWNER, Table
 
@@ -63,7 +63,7 @@ def test_the_newest_slot_of_every_child_is_held(batches: list[list[Saying]]) -> 
     held: dict[tuple[int, int], Saying] = {}
     for batch in batches:
         bodies = [slot(one) for one in batch]
-        folded = fold_slots(ACCOUNT_SLOTS, Values.of(values), *contributions(batch, bodies, 1), mark=HEAD_PART)
+        folded = fold_records(ACCOUNT_RECORDS, Values.of(values), *contributions(batch, bodies, 1), uncounted=HEAD_PART)
         before, values = values, folded.values.plain()
         assert folded.changed.tolist() == [now != was for now, was in zip(values, before, strict=True)]
         # who is gone leaves no stamp behind, so within a batch only does an older one not come back
@@ -73,19 +73,19 @@ def test_the_newest_slot_of_every_child_is_held(batches: list[list[Saying]]) -> 
             if before is None or one.stamp >= before.stamp:
                 best[one.owner, one.child] = one
         held = {key: one for key, one in best.items() if one.what is not None}
-        found = ACCOUNT_SLOTS.unpack(values).select(OWNER, "child", "stamp", "email").rows()
+        found = ACCOUNT_RECORDS.unpack(values).select(OWNER, "child", "stamp", "email").rows()
         assert Counter(found) == Counter(
             (one.owner, one.child.to_bytes(8, "little") * 2, one.stamp, one.what) for one in held.values()
         )
-        assert folded.held.tolist() == [any(key[0] == owner for key in held) for owner in range(OWNERS)]
+        assert folded.has_counted.tolist() == [any(key[0] == owner for key in held) for owner in range(OWNERS)]
 
 
 def slot(one: Saying) -> bytes:
     if one.what is None:
         return b""
     row = {"part": 1, "child": one.child.to_bytes(8, "little") * 2, "stamp": one.stamp, "email": one.what}
-    schema = {name: ACCOUNT_SLOTS.columns[name] for name in row}
-    return packed_rows(ACCOUNT_SLOTS, pl.DataFrame([row], schema=schema))
+    schema = {name: ACCOUNT_RECORDS.columns[name] for name in row}
+    return packed_rows(ACCOUNT_RECORDS, pl.DataFrame([row], schema=schema))
 
 
 def packed_rows(table: Table, frame: pl.DataFrame) -> bytes:
@@ -97,7 +97,7 @@ def packed_rows(table: Table, frame: pl.DataFrame) -> bytes:
 
 # --- sums ----------------------------------------------------------------------------------------
 
-numbers = st.tuples(*[st.sampled_from([0, 0, 1, -1, 5, -5, 1 << 40])] * len(BUCKET_SUMS))
+numbers = st.tuples(*[st.sampled_from([0, 0, 1, -1, 5, -5, 1 << 40])] * len(AGGREGATE_COLUMNS))
 buckets = st.tuples(
     st.integers(1, 2), st.sampled_from(["", "a", "ab"]), st.sampled_from(["", "b"]), st.sampled_from([None, 0, -1, 7])
 )
@@ -110,13 +110,15 @@ def test_sums_are_what_the_newest_shares_add_up_to(batches: list[list[Saying]]) 
     stored: dict[tuple[int, int], bytes | None] = {}
     truth: dict[tuple[int, int], Saying] = {}
     for batch in batches:
-        newest = newest_shares(*contributions(batch, [share(one.what) for one in batch], 3))
-        pairs = list(zip(newest.owner.tolist(), newest.said.child[:, 0].tolist(), strict=True))
+        newest = newest_partials(*contributions(batch, [share(one.what) for one in batch], 3))
+        pairs = list(zip(newest.owner.tolist(), newest.contributions.child[:, 0].tolist(), strict=True))
         before = list(sums)
-        folded = fold_sums(newest.owner, newest.said, Values.of(sums), Values.of([stored.get(pair) for pair in pairs]))
-        now = zip(sums, folded.sums.plain(), folded.same.tolist(), strict=True)
+        folded = fold_aggregates(
+            newest.owner, newest.contributions, Values.of(sums), Values.of([stored.get(pair) for pair in pairs])
+        )
+        now = zip(sums, folded.aggregates.plain(), folded.same.tolist(), strict=True)
         sums = [was if same else value for was, value, same in now]
-        for pair, value, fresh in zip(pairs, folded.shares.plain(), folded.fresh.tolist(), strict=True):
+        for pair, value, fresh in zip(pairs, folded.partials.plain(), folded.fresh.tolist(), strict=True):
             if fresh:
                 stored[pair] = value
         settle(truth, batch)
@@ -124,7 +126,7 @@ def test_sums_are_what_the_newest_shares_add_up_to(batches: list[list[Saying]]) 
         for (owner, _), one in truth.items():
             expected[owner][(CHILDREN, "", "", None), "count"] += 1
             for bucket, added in one.what.items():
-                for name, number in zip(BUCKET_SUMS, added, strict=True):
+                for name, number in zip(AGGREGATE_COLUMNS, added, strict=True):
                     expected[owner][bucket, name] += number
         for owner in range(OWNERS):
             assert plain(sums[owner]) == {key: number for key, number in expected[owner].items() if number}
@@ -153,17 +155,17 @@ def share(what: dict[Bucket, tuple[int, ...]] | None) -> bytes:
     if what is None:
         return b""
     rows = [(CHILDREN, "", "", None, 1, 0, 0, 0, 0), *((*bucket, *added) for bucket, added in what.items())]
-    frame = pl.DataFrame(rows, schema=SUMS.columns, orient="row")
+    frame = pl.DataFrame(rows, schema=AGGREGATES.columns, orient="row")
     texts = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in ("k1", "k2")]
-    return packed_rows(SUMS, frame.with_columns(texts))
+    return packed_rows(AGGREGATES, frame.with_columns(texts))
 
 
 def plain(value: bytes | None) -> dict[tuple[Bucket, str], int]:
     found: dict[tuple[Bucket, str], int] = {}
-    for row in SUMS.unpack([value]).iter_rows(named=True):
+    for row in AGGREGATES.unpack([value]).iter_rows(named=True):
         assert row["metric"] != STAMP, "a share's stamp is no sum"
         bucket = row["metric"], row["k1"] or "", row["k2"] or "", row["day"]
-        for name in BUCKET_SUMS:
+        for name in AGGREGATE_COLUMNS:
             if row[name]:
                 assert (bucket, name) not in found, "a key has one row"
                 found[bucket, name] = row[name]

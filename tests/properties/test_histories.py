@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.histories import History, histories
 from tests.oracle.mishaps import Crash, Days, Feed, Plan, Restart, Restore, Save, plans
 from tests.oracle.newest_event import Newest, Place, newest
@@ -83,7 +83,7 @@ def _said(event: Event) -> dict[str, object]:
 
 def _held(event: Event) -> list[str]:
     fields = [] if event.stored is None else list(event.stored.fields)
-    parent = ["parent"] if event.held >> HELD_PARENT_BIT & 1 else []
+    parent = ["parent"] if event.held >> UNAVAILABLE_PARENT_BIT & 1 else []
     return [name for bit, name in enumerate(fields) if event.held >> bit & 1] + parent
 
 

@@ -14,9 +14,9 @@ from nurt.model.keys import Keys, words_of
 from nurt.normalise.context import LINK_END, FoldContext
 from nurt.profiles import identity_stage
 from nurt.profiles.identity.links import join_links
-from nurt.profiles.identity.resolve import HEIR, HELD, Touched, profile_id, resolve
+from nurt.profiles.identity.resolve import MEMBER_PART, SURVIVOR_PART, AccountChanges, profile_id, resolve
 from nurt.profiles.identity_stage import IdentityStage
-from nurt.profiles.profiles_stage import decode_touch
+from nurt.profiles.profiles_stage import decode_dirty_key
 from nurt.testing.memory_store import Memory, MemoryStore
 
 IDS = Ids(bytes(16))
@@ -43,9 +43,9 @@ def touches(draw: st.DrawFn) -> dict[bytes, Touch]:
     return found
 
 
-def touched(links: dict[bytes, Touch]) -> Touched:
+def touched(links: dict[bytes, Touch]) -> AccountChanges:
     texts = [text for text, _ in links.values()]
-    return Touched(
+    return AccountChanges(
         words_of(list(links)), join_links(texts), {account: to for account, (_, to) in links.items() if to is not None}
     )
 
@@ -71,8 +71,8 @@ class Graph:
     def members(self, profile: bytes) -> list[tuple[int, bytes]]:
         return self.stage.members(REALM, [profile])[0]
 
-    def owed(self) -> set[bytes]:
-        return {decode_touch(member)[1] for member in self.memory.owed.get(PLACE, {})}
+    def pending(self) -> set[bytes]:
+        return {decode_dirty_key(member)[1] for member in self.memory.pending.get(PLACE, {})}
 
 
 def last(history: Sequence[dict[bytes, Touch]]) -> dict[bytes, str]:
@@ -88,7 +88,7 @@ def test_profiles_hold_what_is_connected_at_the_end(history: list[dict[bytes, To
     groups = {profile_id(group[0], IDS): group for group in resolve(last(history))}
     for account in ACCOUNTS:
         profile = profile_id(account, IDS)
-        held = [one for part, one in graph.members(profile) if part == HELD]
+        held = [one for part, one in graph.members(profile) if part == MEMBER_PART]
         assert held == groups.get(profile, [])
 
 
@@ -117,7 +117,7 @@ def test_the_short_way_of_the_lonely_writes_what_the_long_way_writes(history: li
     for batch in history:
         assert short.touch(batch) == long.touch_the_long_way(batch)
         assert short.memory.values == long.memory.values
-    assert short.owed() <= long.owed()
+    assert short.pending() <= long.pending()
 
 
 @given(st.lists(touches(), max_size=8), touches())
@@ -127,9 +127,9 @@ def test_what_is_not_owed_is_touched_again_by_a_replay(
     graph = Graph()
     for earlier in history:
         graph.touch(earlier)
-    graph.memory.owed.clear()
+    graph.memory.pending.clear()
     named = graph.touch(batch)
-    assert named <= graph.touch(batch) | graph.owed()
+    assert named <= graph.touch(batch) | graph.pending()
 
 
 def test_an_account_that_came_back_keeps_its_profile_when_what_it_had_become_appears() -> None:
@@ -140,7 +140,7 @@ def test_an_account_that_came_back_keeps_its_profile_when_what_it_had_become_app
     assert graph.members(profile_id(a, IDS)) == []
     graph.touch({a: (LINKS[0], None)})
     graph.touch({x: (LINKS[1], None)})
-    assert graph.members(profile_id(a, IDS)) == [(HELD, a)]
+    assert graph.members(profile_id(a, IDS)) == [(MEMBER_PART, a)]
 
 
 def test_who_moved_is_redirected_to_where_the_key_went_however_late_that_appears() -> None:
@@ -155,4 +155,4 @@ def test_who_moved_is_redirected_to_where_the_key_went_however_late_that_appears
         graph.touch({a: (LINKS[0], None)})
         for batch in history:
             graph.touch(batch)
-        assert graph.members(profile_id(a, IDS)) == [(HEIR, profile_id(x, IDS))], history
+        assert graph.members(profile_id(a, IDS)) == [(SURVIVOR_PART, profile_id(x, IDS))], history

@@ -15,9 +15,9 @@ from nurt.columnar.ids import Ids
 from nurt.mapping.load import TopicMapping, load_mapping
 from nurt.mapping.plan import faults
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
-from nurt.translate.general_path import HEAD, Problem, map_rows
+from nurt.translate.general_path import METADATA, Problem, map_rows
 from tests.hypothesis_profiles import examples
 
 IDS = Ids(b"0123456789abcdef")
@@ -105,7 +105,7 @@ rows_strategy = st.lists(
 
 def head_of(ops: list[int]) -> pl.DataFrame:
     counted = pl.Series(range(len(ops)), dtype=pl.Int64)
-    parts = {"op": pl.Series(ops, dtype=pl.Int8)} | dict.fromkeys(HEAD, counted)
+    parts = {"op": pl.Series(ops, dtype=pl.Int8)} | dict.fromkeys(METADATA, counted)
     return pl.DataFrame(parts | {"snapshot": pl.Series([0] * len(ops), dtype=pl.Int8)})
 
 
@@ -129,16 +129,16 @@ def expected(row: Row) -> dict[str, Any] | Reason:
     if v["tenant"] is None or v["id"] is None:
         return Reason.NO_KEY
     key = f"{v['tenant']}\x1f{v['id']}"
-    out: dict[str, Any] = {"key": key, "row": IDS.one(f"s\x1forder\x1f{key}"), "held": 0, "op": DELETE}
+    out: dict[str, Any] = {"key": key, "row": IDS.one(f"s\x1forder\x1f{key}"), "unavailable": 0, "op": DELETE}
     out |= dict.fromkeys([*ENTITIES["order"].fields, "parent", "parent_kind", "parent_entity", "parent_key"])
     if row.op == DELETE or v["deleted_at"] is not None:
         return out
     fields = list(ENTITIES["order"].fields)
     for column, names in {"email": ["email"], "points": ["phone", "first_name"]}.items():
         if column in row.unavailable:
-            out["held"] |= sum(1 << fields.index(name) for name in names)
+            out["unavailable"] |= sum(1 << fields.index(name) for name in names)
     if "customer_id" in row.unavailable:
-        out["held"] |= 1 << HELD_PARENT_BIT
+        out["unavailable"] |= 1 << UNAVAILABLE_PARENT_BIT
     out["op"] = UPSERT
     out["number"] = f"{v['tenant']}-{v['id']}"
     out["market"] = "PL"
@@ -223,7 +223,7 @@ def test_identifiers_are_held_when_one_of_their_columns_did_not_come() -> None:
     rows = [Row(dict.fromkeys(CUSTOMERS, "x") | {"id": 1}, UPSERT, {"card1", "note"})]
     frame, _ = run("customers", rows, CUSTOMERS)
     fields = list(ENTITIES["customer"].fields)
-    assert frame["held"].to_list() == [1 << len(fields) | 1 << fields.index("company")]
+    assert frame["unavailable"].to_list() == [1 << len(fields) | 1 << fields.index("company")]
     assert list(entity_columns("customer")).index("identifiers") - list(entity_columns("customer")).index(
         "email"
     ) == len(fields)

@@ -22,7 +22,7 @@ from nurt.profiles.golden_record.check_schema import check_schema
 from nurt.profiles.golden_record.survivorship import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY
 from nurt.profiles.golden_record.write import IDENTIFIERS, Profiles, write_redirects
 from nurt.profiles.golden_record.write_fields import ADDRESS
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, HEAD_PART
+from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.table import OWNER
 from tests.accounts import live_profiles, profile_id
 
@@ -54,7 +54,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     return NUMBERS.get(name, LINKS if name == "identifiers" else WORDS)
 
 
-SAID = {name: st.none() | values_of(name) for name in ACCOUNT_SLOTS.columns}
+SAID = {name: st.none() | values_of(name) for name in ACCOUNT_RECORDS.columns}
 SAID |= {"part": st.sampled_from([HEAD_PART, *(CODE[kind] for kind in ("customer", "order", "address", "consent"))])}
 SAID |= {"child": st.binary(min_size=16, max_size=16), "stamp": st.just(1), "ts_ms": st.integers(0, 1)}
 SAID |= {"system": st.sampled_from(SYSTEMS), "position": st.just("1:2::@3")}
@@ -64,7 +64,9 @@ SLOTS = st.lists(st.lists(st.fixed_dictionaries(SAID), max_size=6), min_size=1, 
 
 def packed(accounts: list[list[Slot]]) -> list[bytes | None]:
     rows = [{OWNER: owner, **slot} for owner, slots in enumerate(accounts) for slot in slots]
-    return ACCOUNT_SLOTS.pack(pl.DataFrame(rows, schema={OWNER: pl.Int64(), **ACCOUNT_SLOTS.columns}), len(accounts))
+    return ACCOUNT_RECORDS.pack(
+        pl.DataFrame(rows, schema={OWNER: pl.Int64(), **ACCOUNT_RECORDS.columns}), len(accounts)
+    )
 
 
 def read(accounts: list[list[Slot]], profiles: Profiles = PROFILES) -> dict[str, Any]:
@@ -165,19 +167,19 @@ def test_of_a_purpose_the_latest_consent_counts(accounts: list[list[Slot]]) -> N
 
 @given(st.integers(-96_465_292, 95_026_236))
 def test_a_day_of_birth_is_written_as_polars_writes_it(day: int) -> None:
-    slot = dict.fromkeys(ACCOUNT_SLOTS.columns) | {"part": CODE["customer"], "child": bytes(16), "birth_date": day}
+    slot = dict.fromkeys(ACCOUNT_RECORDS.columns) | {"part": CODE["customer"], "child": bytes(16), "birth_date": day}
     assert read([[slot]])["birth_date"]["value"] == day_text(day)
 
 
 def test_a_day_that_no_calendar_holds_is_written_all_the_same() -> None:
-    slot = dict.fromkeys(ACCOUNT_SLOTS.columns) | {"part": CODE["customer"], "child": bytes(16), "birth_date": 2**31}
+    slot = dict.fromkeys(ACCOUNT_RECORDS.columns) | {"part": CODE["customer"], "child": bytes(16), "birth_date": 2**31}
     assert read([[slot]])["birth_date"]["value"].startswith("+58")
 
 
 def test_profiles_are_written_one_after_another_whatever_their_size() -> None:
     def person(number: int, name: str) -> Slot:
         said = {"part": CODE["customer"], "child": profile_id(number), "stamp": 1, "system": "shop", "first_name": name}
-        return dict.fromkeys(ACCOUNT_SLOTS.columns) | said | {"identifiers": "\x1e".join(["k\x1fv"] * (number % 7))}
+        return dict.fromkeys(ACCOUNT_RECORDS.columns) | said | {"identifiers": "\x1e".join(["k\x1fv"] * (number % 7))}
 
     many = [[person(number, f"{number:05}" * (number % 50)) for number in range(400)]]
     one = [[person(number, "x" * 1_000 * number)] for number in range(60)]

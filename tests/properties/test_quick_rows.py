@@ -150,7 +150,7 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
         topic.raw(b"", (topic.batch.values[0] or b"")[:-1])
     quick, slow = topic.translator(mapping, zone), topic.translator(mapping, zone)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_translation, "quick_rows", lambda *_: None)
+        patch.setattr(table_translation, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]
     assert_same(quick.translate(topic.batch), said[0])
     assert_same(quick.translate(topic.batch), said[1])
@@ -163,8 +163,8 @@ def test_the_demo_is_mapped_quickly_and_alike(monkeypatch: pytest.MonkeyPatch) -
     chunks = list(mixed_load(2_000, book, customers=300, chunk_rows=500))
     said = [quick.translate(batch) for chunk in chunks for batch in chunk]
     for table in quick._tables.values():
-        assert all(way is not None for way in table._quick.values())
-    monkeypatch.setattr(table_translation, "quick_rows", lambda *_: None)
+        assert all(way is not None for way in table._fast.values())
+    monkeypatch.setattr(table_translation, "fast_rows", lambda *_: None)
     slow = Translator(mapping, book, IDS)
     for mine, batch in zip(said, (batch for chunk in chunks for batch in chunk), strict=True):
         assert_same(mine, slow.translate(batch))

@@ -75,14 +75,14 @@ def test_reservations_leave_nothing_behind(history: StockHistory, asked: list[in
     for turn in range(max(len(asked), len(history.arrivals))):
         noise = asked[turn % len(asked)] + turn
         channel, number = ("pl", "de")[noise % 2], ("1", "2", "3", "r1")[noise // 2 % 4]
-        token = ledger_token(DEPLOYMENT_IDS.ids, channel, number)
+        match_key = ledger_token(DEPLOYMENT_IDS.ids, channel, number)
         sku = DEPLOYMENT_IDS.one("sku\x1f" + SKUS[noise // 8 % 3])
         ledger = engine.memory.ledger(place)
         if noise % 11 == 0:
-            ledger.call("release", (token,), now)
+            ledger.call("release", (match_key,), now)
         else:
             lines = ("1", sku, (1 + noise % 3) * UNIT)
-            status = ledger.call("reserve", (token, f"{channel}/DE", 1_000 + noise % 40_000, *lines), now)[0]
+            status = ledger.call("reserve", (match_key, f"{channel}/DE", 1_000 + noise % 40_000, *lines), now)[0]
             assert status in (b"accepted", b"refused", b"known", b"differs", b"closed")
         if noise % 7 == 0:
             engine.kill()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
-from nurt_client import EXPIRES_S, AsyncStock, Held, Line, Stock
+from nurt_client import EXPIRES_S, AsyncStock, Line, Reservation, Stock
 
 
 class AwaitedStock:
@@ -21,7 +21,7 @@ class AwaitedStock:
 
     def reserve(
         self, order: str, lines: Sequence[Line], channel: str, market: str = "", expires_s: float = EXPIRES_S
-    ) -> Held:
+    ) -> Reservation:
         return self.runner.run(self.stock.reserve(order, lines, channel, market, expires_s))
 
     def release(self, order: str, channel: str) -> bool:

@@ -12,7 +12,7 @@ from nurt.app.drill import SECRET, Sale, settings_of
 from nurt.app.stock import close_reservations
 from nurt.errors import ConnectionFailed, Fenced
 from nurt.settings import stock_settings
-from nurt_client import Held, Line
+from nurt_client import Line, Reservation
 from tests.services.shops import SHOPS, Shop
 from tests.services.stack.sentinels import Guarded, guarded, wait_until
 from tests.services.test_stock_client import level
@@ -24,7 +24,7 @@ def group() -> Iterator[Guarded]:
         yield group
 
 
-def reserve_until_answered(shop: Shop, order: str, seconds: float = 20.0) -> tuple[Held, int]:
+def reserve_until_answered(shop: Shop, order: str, seconds: float = 20.0) -> tuple[Reservation, int]:
     """Ask as a shop does that tries again; says how often it was told that nobody answers."""
     deadline, failed = time.monotonic() + seconds, 0
     while True:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from nurt.avro import MEANINGS, Flaw, compile_reader, join, list_paths
+from nurt.avro import MEANINGS, DecodeErrorCode, compile_reader, join, list_paths
 from nurt.avro import reader as reader_module
 from nurt.errors import ConfigurationError
 
@@ -33,64 +33,64 @@ ENUM = {"type": "enum", "name": "e", "symbols": ["A", "a symbol of more than twe
 FIXED = {"type": "fixed", "name": "f", "size": 3}
 
 BAD = [
-    ("long", "", Flaw.ENDS_EARLY),
-    ("long", "80", Flaw.ENDS_EARLY),
-    ("long", "ff" * 8, Flaw.ENDS_EARLY),
-    ("long", "ff" * 9, Flaw.ENDS_EARLY),
-    ("long", "ff" * 10, Flaw.VARINT_TOO_LONG),
-    ("long", "ff" * 9 + "02", Flaw.VARINT_TOO_LONG),
-    ("long", "0202", Flaw.BYTES_LEFT_OVER),
-    ("string", "0461", Flaw.ENDS_EARLY),
-    ("string", "01", Flaw.NEGATIVE_LENGTH),
-    ("string", "feffffffffffffffff01", Flaw.ENDS_EARLY),
-    ("string", "02ff", Flaw.NOT_UTF8),
-    ("string", "04c080", Flaw.NOT_UTF8),  # overlong
-    ("string", "06eda080", Flaw.NOT_UTF8),  # a surrogate
-    ("string", "08f4908080", Flaw.NOT_UTF8),  # above U+10FFFF
-    ("string", "04e282", Flaw.NOT_UTF8),  # cut within a character
-    ("bytes", "0461", Flaw.ENDS_EARLY),
-    ("bytes", "01", Flaw.NEGATIVE_LENGTH),
-    ("boolean", "", Flaw.ENDS_EARLY),
-    ("boolean", "02", Flaw.NOT_BOOLEAN),
-    ("float", "000000", Flaw.ENDS_EARLY),
-    ("double", "00000000000000", Flaw.ENDS_EARLY),
-    (FIXED, "0000", Flaw.ENDS_EARLY),
-    (ENUM, "04", Flaw.NO_SUCH_SYMBOL),
-    (ENUM, "01", Flaw.NO_SUCH_SYMBOL),
-    (["null", "long"], "", Flaw.ENDS_EARLY),
-    (["null", "long"], "04", Flaw.NO_SUCH_BRANCH),
-    (["null", "long"], "01", Flaw.NO_SUCH_BRANCH),
-    (["null", "long"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
-    (["long"], "02", Flaw.NO_SUCH_BRANCH),
-    (["long"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
-    (["string"], "ffffffffffffffffff01", Flaw.NO_SUCH_BRANCH),
-    (["null", "long", "string"], "06", Flaw.NO_SUCH_BRANCH),
+    ("long", "", DecodeErrorCode.ENDS_EARLY),
+    ("long", "80", DecodeErrorCode.ENDS_EARLY),
+    ("long", "ff" * 8, DecodeErrorCode.ENDS_EARLY),
+    ("long", "ff" * 9, DecodeErrorCode.ENDS_EARLY),
+    ("long", "ff" * 10, DecodeErrorCode.VARINT_TOO_LONG),
+    ("long", "ff" * 9 + "02", DecodeErrorCode.VARINT_TOO_LONG),
+    ("long", "0202", DecodeErrorCode.BYTES_LEFT_OVER),
+    ("string", "0461", DecodeErrorCode.ENDS_EARLY),
+    ("string", "01", DecodeErrorCode.NEGATIVE_LENGTH),
+    ("string", "feffffffffffffffff01", DecodeErrorCode.ENDS_EARLY),
+    ("string", "02ff", DecodeErrorCode.NOT_UTF8),
+    ("string", "04c080", DecodeErrorCode.NOT_UTF8),  # overlong
+    ("string", "06eda080", DecodeErrorCode.NOT_UTF8),  # a surrogate
+    ("string", "08f4908080", DecodeErrorCode.NOT_UTF8),  # above U+10FFFF
+    ("string", "04e282", DecodeErrorCode.NOT_UTF8),  # cut within a character
+    ("bytes", "0461", DecodeErrorCode.ENDS_EARLY),
+    ("bytes", "01", DecodeErrorCode.NEGATIVE_LENGTH),
+    ("boolean", "", DecodeErrorCode.ENDS_EARLY),
+    ("boolean", "02", DecodeErrorCode.NOT_BOOLEAN),
+    ("float", "000000", DecodeErrorCode.ENDS_EARLY),
+    ("double", "00000000000000", DecodeErrorCode.ENDS_EARLY),
+    (FIXED, "0000", DecodeErrorCode.ENDS_EARLY),
+    (ENUM, "04", DecodeErrorCode.NO_SUCH_SYMBOL),
+    (ENUM, "01", DecodeErrorCode.NO_SUCH_SYMBOL),
+    (["null", "long"], "", DecodeErrorCode.ENDS_EARLY),
+    (["null", "long"], "04", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["null", "long"], "01", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["null", "long"], "ffffffffffffffffff01", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["long"], "02", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["long"], "ffffffffffffffffff01", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["string"], "ffffffffffffffffff01", DecodeErrorCode.NO_SUCH_BRANCH),
+    (["null", "long", "string"], "06", DecodeErrorCode.NO_SUCH_BRANCH),
     (array("long"), "04020200", None),
     (array("long"), "03040202" + "00", None),
-    (array("long"), "03060202" + "00", Flaw.WRONG_BLOCK_SIZE),
-    (array("long"), "0301", Flaw.NEGATIVE_LENGTH),
-    (array("long"), "04", Flaw.ENDS_EARLY),
-    (array("long"), "feffffffffffffffff01", Flaw.ENDS_EARLY),
-    (array("long"), "ffffffffffffffffff0100", Flaw.ENDS_EARLY),
+    (array("long"), "03060202" + "00", DecodeErrorCode.WRONG_BLOCK_SIZE),
+    (array("long"), "0301", DecodeErrorCode.NEGATIVE_LENGTH),
+    (array("long"), "04", DecodeErrorCode.ENDS_EARLY),
+    (array("long"), "feffffffffffffffff01", DecodeErrorCode.ENDS_EARLY),
+    (array("long"), "ffffffffffffffffff0100", DecodeErrorCode.ENDS_EARLY),
     (array("null"), "feffffffffffffffff0100", None),
-    (array("null"), "0302", Flaw.ENDS_EARLY),
-    (array("null"), "03020000", Flaw.WRONG_BLOCK_SIZE),
+    (array("null"), "0302", DecodeErrorCode.ENDS_EARLY),
+    (array("null"), "03020000", DecodeErrorCode.WRONG_BLOCK_SIZE),
     ({"type": "map", "values": "long"}, "02026b0200", None),
-    ({"type": "map", "values": "long"}, "02026b", Flaw.ENDS_EARLY),
+    ({"type": "map", "values": "long"}, "02026b", DecodeErrorCode.ENDS_EARLY),
 ]
 
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize(("type_", "hexed", "flaw"), BAD)
 def test_a_message_that_breaks_its_schema_is_named_and_hurts_no_neighbour(
-    type_: Any, hexed: str, flaw: Flaw | None, asked: bool
+    type_: Any, hexed: str, flaw: DecodeErrorCode | None, asked: bool
 ) -> None:
     before, asked_for = b"\x0c", ["first", "value"] if asked else ["first"]
     body = bytes.fromhex(hexed)
-    if not asked and flaw in (Flaw.NOT_UTF8, Flaw.NOT_BOOLEAN):
+    if not asked and flaw in (DecodeErrorCode.NOT_UTF8, DecodeErrorCode.NOT_BOOLEAN):
         flaw = None  # what nobody asked for is passed over, not looked into
     read = compile_reader(record(first="long", value=type_), asked_for).read([before + body], skip=0)
-    assert Flaw(int(read.bad[0])) == (flaw or Flaw.NONE)
+    assert DecodeErrorCode(int(read.bad[0])) == (flaw or DecodeErrorCode.NONE)
     assert read.frame["first"].to_list() == [None if flaw else 6]
     if not isinstance(type_, list):
         reader = compile_reader(record(first="long", value=["null", type_]), asked_for)
@@ -118,12 +118,12 @@ def test_exactly_what_python_decodes_is_text() -> None:
 
 
 def test_every_flaw_has_a_meaning() -> None:
-    assert set(MEANINGS) == set(Flaw)
+    assert set(MEANINGS) == set(DecodeErrorCode)
 
 
 def test_a_message_shorter_than_its_header_is_bad() -> None:
     read = compile_reader(record(a="long"), ["a"]).read([b"\0\0\0\0\1\x02", b"\0\0", b""])
-    assert read.bad.tolist() == [Flaw.NONE, Flaw.ENDS_EARLY, Flaw.ENDS_EARLY]
+    assert read.bad.tolist() == [DecodeErrorCode.NONE, DecodeErrorCode.ENDS_EARLY, DecodeErrorCode.ENDS_EARLY]
     assert read.frame["a"].to_list() == [1, None, None]
 
 
@@ -202,7 +202,7 @@ def test_a_message_nested_without_end_is_bad_and_no_crash() -> None:
     for _ in range(5000):
         deep = b"\x02\x02" + deep + b"\x00"
     read = reader.read([leaf, deep, shallow], skip=0)
-    assert read.bad.tolist() == [Flaw.NONE, Flaw.TOO_DEEP, Flaw.NONE]
+    assert read.bad.tolist() == [DecodeErrorCode.NONE, DecodeErrorCode.TOO_DEEP, DecodeErrorCode.NONE]
 
 
 def test_names_are_found_in_their_namespace() -> None:

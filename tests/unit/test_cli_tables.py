@@ -12,7 +12,7 @@ from rich.console import Console
 from nurt.cli import frame
 from nurt.cli.commands import check, stats
 from nurt.cli.frame import table_of
-from nurt.cli.sampling import Sampled
+from nurt.cli.sampling import TopicSample
 from nurt.inspect.counters import Count
 
 LONG = "server1.very_long_schema.some_really_long_table_name"
@@ -28,7 +28,7 @@ def _lines(width: int, *table: object) -> list[str]:
 
 @pytest.fixture(params=[60, 80])
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(frame.page, "width", request.param)
+    monkeypatch.setattr(frame.stdout, "width", request.param)
     return int(request.param)
 
 
@@ -43,7 +43,7 @@ def test_stats_shows_a_long_topic_whole_with_its_numbers_in_their_columns(
 
 
 def test_check_shows_a_long_topic_and_a_long_reason_whole(width: int, capsys: pytest.CaptureFixture[str]) -> None:
-    sampled = Sampled(LONG, "order_line of my_magento", "mapping.yaml", 3, 500, 498, 0, 2, WORDS)
+    sampled = TopicSample(LONG, "order_line of my_magento", "mapping.yaml", 3, 500, 498, 0, 2, WORDS)
     check._print({"state": "answers"}, [sampled], [])
     lines = capsys.readouterr().out.splitlines()
     assert LONG in lines
@@ -72,5 +72,7 @@ def test_no_name_no_number_and_no_word_is_broken_at_any_width(
 ) -> None:
     lines = _lines(width, "", ("topic", "what", "number>", "why"), rows)
     said = [word for line in lines for word in line.split()]
-    told = [word for row in rows for cell in row for word in (f"{cell:,}" if isinstance(cell, int) else cell).split()]
-    assert sorted(said) == sorted(["topic", "what", "number", "why", *told])
+    progress = [
+        word for row in rows for cell in row for word in (f"{cell:,}" if isinstance(cell, int) else cell).split()
+    ]
+    assert sorted(said) == sorted(["topic", "what", "number", "why", *progress])

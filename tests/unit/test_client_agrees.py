@@ -15,7 +15,7 @@ from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
 from nurt.settings import Settings, stock_settings
 from nurt.stock.from_rows import sku_ids
-from nurt.stock.matching.match_keys import ledger_tokens
+from nurt.stock.matching.match_keys import ledger_match_keys
 from nurt_client import keys
 from nurt_client.errors import ConfigurationError
 from nurt_client.ids import Ids, ledger_token, sku_id
@@ -49,7 +49,7 @@ def test_skus_and_orders_are_named_as_the_flow_names_them(secret: bytes, one: st
     plain, compiled = Ids(secret), kernel.Ids(secret)
     assert [sku_id(plain, one)] == sku_ids(compiled, pl.Series([one], dtype=pl.String)).to_list()
     columns = pl.Series([one], dtype=pl.String), pl.Series([other], dtype=pl.String)
-    assert [ledger_token(plain, one, other)] == ledger_tokens(compiled, *columns).to_list()
+    assert [ledger_token(plain, one, other)] == ledger_match_keys(compiled, *columns).to_list()
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="{}"), min_size=1, max_size=9), TEXTS)

@@ -61,8 +61,8 @@ def test_every_public_name_is_there_and_no_other() -> None:
         "AsyncStock": "nurt_client.stock",
         "ConfigurationError": "nurt_client.errors",
         "ConnectionFailed": "nurt_client.errors",
-        "Held": "nurt_client.questions",
-        "Line": "nurt_client.questions",
+        "Reservation": "nurt_client.protocol",
+        "Line": "nurt_client.protocol",
         "NurtError": "nurt_client.errors",
         "Stock": "nurt_client.stock",
     }

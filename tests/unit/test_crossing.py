@@ -12,7 +12,7 @@ import pytest
 import nurt.runtime.profile_steps  # the flow's steps decide how frames are pickled
 from nurt.columnar.texts import Texts
 from nurt.model.entity_frame import EntityFrame, Translated, entity_columns
-from nurt.rows.contributions import Contributions, Said, no_contributions
+from nurt.rows.contributions import Contributions, ContributionSet, no_contributions
 
 assert nurt.runtime.profile_steps
 
@@ -44,11 +44,13 @@ def test_what_the_stages_say_crosses_in_whole() -> None:
         Texts(*np.array([[0, 1], [1, 3]]), LETTERS),
     )
     one = Contributions(ids, ids, numbers, numbers, numbers == 1, texts, texts, texts, texts, ids)
-    said = pickle.loads(pickle.dumps(Said(one, no_contributions(), one.take(np.array([1])).compact())))
-    assert said.to_orders.to.tolist() == [[0, 1], [2, 3]]
-    assert said.to_orders.body.plain() == [b"a", b"bc"]
-    assert not len(said.slots)
-    assert (said.shares.key.plain(), said.shares.gone.tolist()) == ([b"bc"], [True])
+    contributions = pickle.loads(
+        pickle.dumps(ContributionSet(one, no_contributions(), one.take(np.array([1])).compact()))
+    )
+    assert contributions.to_orders.to.tolist() == [[0, 1], [2, 3]]
+    assert contributions.to_orders.body.plain() == [b"a", b"bc"]
+    assert not len(contributions.records)
+    assert (contributions.partials.key.plain(), contributions.partials.gone.tolist()) == ([b"bc"], [True])
     frame = pl.DataFrame(schema=entity_columns("order"))
     translated = pickle.loads(pickle.dumps(Translated([EntityFrame("order", frame)])))
     assert translated.entities[0].frame.schema == frame.schema

@@ -8,7 +8,7 @@ import pytest
 
 from nurt.contracts import schemas
 from nurt.delivery.journal import Message
-from nurt.delivery.read.contracts import OwnSchemas
+from nurt.delivery.read.contracts import BundledSchemas
 from nurt.delivery.read.families import FAMILIES, ContractTables
 from nurt.delivery.table_family import TableBatch
 from nurt.errors import NurtError
@@ -28,7 +28,7 @@ def _batch(of: str, records: dict[str, dict[str, Any]], gone: list[tuple[str, in
 def test_every_field_of_the_contract_is_a_column(of: str, make: Any) -> None:
     records = {f"{number:032x}": make(number, number + 3) for number in range(30)}
     batch, family = _batch(of, records, [("f" * 32, 4)]), FAMILIES[of]
-    assert len(batch) == 31 and batch.gone().rows() == [("f" * 32, 4)]
+    assert len(batch) == 31 and batch.erased_rows().rows() == [("f" * 32, 4)]
     main = [{**record, "id": id_} for id_, record in records.items()]
     columns = family.tables[of]
     assert [dict(row) for row in batch.flat[of].iter_rows(named=True)] == [
@@ -56,7 +56,7 @@ def test_what_an_earlier_version_wrote_lacks_what_came_later() -> None:
     order = rich_order(1, 2)
     old, new = (written("orders", order, number, f"nurt.orders-value.v{number}") for number in (1, 2))
     said = [Message(f"{at:032x}", (0, at), None, body, "orders") for at, body in enumerate((old, new))]
-    batch = ContractTables("orders", OwnSchemas("nurt.orders"))(said, [])
+    batch = ContractTables("orders", BundledSchemas("nurt.orders"))(said, [])
     assert batch.flat["orders"]["account"].to_list() == [None, order["account"]]
     assert batch.flat["orders"]["stage"].to_list() == [order["stage"]] * 2
 

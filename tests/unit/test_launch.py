@@ -11,8 +11,8 @@ import pytest
 from nurt.control.launch import (
     CHECKPOINTS_KEPT,
     NEVER,
-    Decision,
     Deployment,
+    LaunchDecision,
     begin_record,
     check_deployment,
     checkpoint_record,
@@ -22,7 +22,7 @@ from nurt.control.launch import (
 )
 from nurt.control.source_records import known_epochs
 from nurt.errors import ConfigurationError
-from nurt.model.fence import Head, owed_score
+from nurt.model.fence import FencingToken, pending_score
 from nurt.model.log import Committed
 
 DEPLOYMENT = Deployment(2, "fingerprint", ("eu",))
@@ -37,27 +37,27 @@ class Cluster:
     def __init__(self) -> None:
         self.records: list[tuple[int, dict[str, Any]]] = []
         self.commits: dict[int, Committed] = {}  # by share
-        self.heads: dict[str, Head | None] = dict.fromkeys(PLACES)
+        self.heads: dict[str, FencingToken | None] = dict.fromkeys(PLACES)
         self.run = 0
 
     def append(self, record: dict[str, Any]) -> int:
         self.records.append((len(self.records), record))
         return len(self.records) - 1
 
-    def decide(self, rebuild: bool = False) -> Decision:
+    def decide(self, rebuild: bool = False) -> LaunchDecision:
         return decide(self.records, self.commits.values(), self.heads, rebuild)
 
-    def begin(self, rebuild: bool = False) -> Decision:
+    def begin(self, rebuild: bool = False) -> LaunchDecision:
         """Number a run and write down what it decided."""
         self.run = run_number(self.records, self.append({"kind": "start"}))
         decision = self.decide(rebuild)
         self.append(begin_record(self.run, 1, DEPLOYMENT, decision))
         return decision
 
-    def start(self, rebuild: bool = False) -> Decision:
+    def start(self, rebuild: bool = False) -> LaunchDecision:
         """Begin a run, take the heads, and commit where it begins, as every share does."""
         decision = self.begin(rebuild)
-        self.heads = dict.fromkeys(PLACES, Head(self.run, 0, 0))
+        self.heads = dict.fromkeys(PLACES, FencingToken(self.run, 0, 0))
         self.commit(decision.offsets or {}, 0)
         return decision
 
@@ -66,7 +66,7 @@ class Cluster:
 
     def work(self, until: int, at: int) -> None:
         """Do epochs up to one, and commit it with all heads above it."""
-        self.heads = dict.fromkeys(PLACES, Head(self.run, until + 1, until * 7))
+        self.heads = dict.fromkeys(PLACES, FencingToken(self.run, until + 1, until * 7))
         self.commit({T: at}, until)
 
     def checkpoint(self, epoch: int, at: int, part: int = 0, parts: int = 1) -> None:
@@ -124,7 +124,7 @@ def test_what_a_zombie_commits_after_its_successor_began_is_not_believed() -> No
 def test_shares_that_committed_different_epochs_are_all_believed_when_heads_are_above_the_last() -> None:
     cluster = Cluster()
     cluster.start()
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 51, 9))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 51, 9))
     cluster.commit({T: 500}, 50)
     cluster.commit({U: 20}, 12, share=1)
     assert cluster.decide().offsets == {T: 500, U: 20}
@@ -136,7 +136,7 @@ def test_one_head_that_does_not_vouch_for_the_commit_rewinds_all(place: str) -> 
     cluster.start()
     cluster.checkpoint(10, 100)
     cluster.work(40, 1_000)
-    cluster.heads[place] = Head(1, 40, 3)  # vouches for epochs before 40
+    cluster.heads[place] = FencingToken(1, 40, 3)  # vouches for epochs before 40
     decision = cluster.decide()
     assert (decision.offsets, decision.rewound, decision.after) == ({T: 100}, True, (1, 10))
 
@@ -148,7 +148,7 @@ def test_older_state_rewinds_to_the_newest_checkpoint_that_it_has_done() -> None
         cluster.checkpoint(epoch, epoch * 10)
     cluster.work(1_000, 10_000)
     for head, offsets in (((1, 901), {T: 9_000}), ((1, 900), {T: 6_000}), ((1, 601), {T: 6_000}), ((1, 300), None)):
-        cluster.heads = dict.fromkeys(PLACES, Head(*head, 5))
+        cluster.heads = dict.fromkeys(PLACES, FencingToken(*head, 5))
         assert cluster.decide().offsets == offsets, head
 
 
@@ -163,7 +163,7 @@ def test_state_that_went_back_behind_a_run_rewinds_to_where_earlier_runs_stood()
     cluster.work(500, 9_000)
     cluster.heads = old
     assert cluster.decide().offsets == {T: 4_000}, "(1, 401) has done all that run 2 began with"
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 400, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 400, 1))
     assert cluster.decide().offsets == {T: 3_000}
 
 
@@ -174,9 +174,9 @@ def test_a_crash_after_a_rewind_does_not_believe_what_the_rewind_made_void() -> 
     cluster.checkpoint(300, 3_000)
     cluster.checkpoint(600, 6_000)
     cluster.work(700, 7_000)
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 301, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 301, 1))
     assert cluster.start().offsets == {T: 3_000}
-    cluster.heads = dict.fromkeys(PLACES, Head(2, 5, 10))  # and dies while it catches up
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(2, 5, 10))  # and dies while it catches up
     assert cluster.decide().offsets == {T: 3_000}
     cluster.commits = {}  # even when the commit at its begin is lost
     assert cluster.decide().offsets == {T: 3_000}
@@ -188,9 +188,9 @@ def test_state_saved_in_a_rewound_run_goes_back_to_its_own_past() -> None:
     cluster.checkpoint(300, 3_000)
     cluster.checkpoint(600, 6_000)
     cluster.work(700, 7_000)
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 301, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 301, 1))
     cluster.start()
-    saved = dict.fromkeys(PLACES, Head(2, 5, 10))
+    saved = dict.fromkeys(PLACES, FencingToken(2, 5, 10))
     cluster.checkpoint(300, 8_000)
     cluster.work(400, 8_500)
     cluster.heads = dict(saved)
@@ -207,7 +207,7 @@ def test_a_checkpoint_counts_when_all_its_parts_are_there() -> None:
         cluster.checkpoint(300, at, part, 2)
     cluster.checkpoint(600, 20, 0, 2)  # the other worker died
     cluster.work(700, 30)
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 650, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 650, 1))
     assert cluster.decide().offsets == {T: 10, U: 11}
 
 
@@ -219,7 +219,7 @@ def test_parts_of_a_dead_runs_checkpoint_do_not_complete_one_of_its_successor() 
     cluster.records.append((99, checkpoint_record(1, 300, 1, 2, {U: 11})))  # a zombie's
     cluster.checkpoint(300, 40, 0, 2)
     cluster.work(400, 50)
-    cluster.heads = dict.fromkeys(PLACES, Head(2, 350, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(2, 350, 1))
     assert cluster.decide().offsets in (None, {}), "no checkpoint is whole"
 
 
@@ -241,7 +241,7 @@ def test_lost_heads_rebuild_from_the_beginning(lost: tuple[str, ...]) -> None:
     cluster.heads |= dict.fromkeys(lost)
     decision = cluster.start()
     assert (decision.offsets, decision.rewound, decision.kept) == (None, True, ())
-    cluster.heads = dict.fromkeys(PLACES, Head(2, 3, 4))  # and dies on the way
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(2, 3, 4))  # and dies on the way
     assert not cluster.decide().offsets, "what the checkpoints of old said is void"
 
 
@@ -263,7 +263,7 @@ def test_crashes_at_start_do_not_push_checkpoints_out() -> None:
     cluster.work(400, 4_000)
     for _ in range(3 * CHECKPOINTS_KEPT):
         cluster.start()
-    cluster.heads = dict.fromkeys(PLACES, Head(1, 350, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 350, 1))
     decision = cluster.decide()
     assert (decision.offsets, decision.horizon) == ({T: 3_000}, 0)
 
@@ -277,10 +277,10 @@ def test_nothing_is_forgotten_that_a_rewind_could_still_need() -> None:
     decision = cluster.decide()
     assert len(decision.kept) == CHECKPOINTS_KEPT
     oldest = decision.kept[0]
-    assert decision.horizon == owed_score(*oldest)
-    cluster.heads = dict.fromkeys(PLACES, Head(oldest[0], oldest[1] + 1, 1))
+    assert decision.horizon == pending_score(*oldest)
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(oldest[0], oldest[1] + 1, 1))
     assert cluster.decide().offsets == {T: 10 * oldest[1]}, "the horizon can be rewound to"
-    cluster.heads = dict.fromkeys(PLACES, Head(*oldest, 1))
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(*oldest, 1))
     assert cluster.decide().offsets is None, "what is older is rebuilt"
 
 
@@ -293,7 +293,7 @@ def test_runs_are_numbered_by_their_start_records_alone() -> None:
 
 
 def test_the_most_workers_of_any_run_are_remembered_to_be_fenced() -> None:
-    decision = Decision(None, NEVER, False, (), 0, "")
+    decision = LaunchDecision(None, NEVER, False, (), 0, "")
     records = [(at, begin_record(at, workers, DEPLOYMENT, decision)) for at, workers in enumerate((1, 4, 2))]
     assert earlier_workers(records) == 4
     assert earlier_workers([]) == 0

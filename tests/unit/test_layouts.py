@@ -20,14 +20,14 @@ from nurt.columnar.varint import put_unsigned
 from nurt.contracts.schemas import first_layouts
 from nurt.errors import StateTooNew
 from nurt.normalise.context import FoldContext
+from nurt.profiles.fold_aggregates import fold_aggregates
 from nurt.profiles.golden_record.aggregates import order_figures
 from nurt.profiles.golden_record.write import Profiles
 from nurt.profiles.identity import resolve as identity
 from nurt.profiles.identity.links import join_links
-from nurt.profiles.identity.memberships import read_members, read_own
-from nurt.profiles.sums import fold_sums
+from nurt.profiles.identity.memberships import read_members, read_memberships
 from nurt.rows import child_tables as contributions
-from nurt.rows.child_slots import SLOT_COLUMNS, fold_slots
+from nurt.rows.child_records import RECORD_COLUMNS, fold_records
 from nurt.rows.contributions import Contributions, no_ids, no_texts
 from nurt.rows.layouts import ROW_TABLES
 from nurt.state import layouts
@@ -36,26 +36,26 @@ from nurt.state.layout_changes import differences, digest, grown, listed, misrea
 from nurt.state.python_rows import unpack_rows
 from nurt.state.row_major import Layout, read_values
 from nurt.state.table import OWNER, VERSION, Table
-from nurt.stock import from_rows as said
+from nurt.stock import from_rows as stock_rows
 from nurt.stock import holds as promise
-from nurt.stock import last_published as told
+from nurt.stock import last_published
 from nurt.stock.matching import documents as papers
 from tests.accounts import live_profiles
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 TABLES: dict[str, Table] = {
     **{f"row.{kind}": table for kind, table in ROW_TABLES.items()},
-    "order_slots": contributions.ORDER_SLOTS,
-    "account_slots": contributions.ACCOUNT_SLOTS,
-    "sums": contributions.SUMS,
+    "order_slots": contributions.ORDER_RECORDS,
+    "account_slots": contributions.ACCOUNT_RECORDS,
+    "sums": contributions.AGGREGATES,
     "memberships": identity.MEMBERSHIPS,
     "components": identity.COMPONENTS,
     "members": identity.MEMBERS,
-    "papers": said.PAPERS,
-    "shelves": said.SHELVES,
-    "share": papers.SHARE,
+    "papers": stock_rows.SALES_DOCUMENTS,
+    "shelves": stock_rows.POSITIONS,
+    "share": papers.DOCUMENT_HOLDS,
     "holds": promise.HOLDS,
-    "published": told.PUBLISHED,
+    "published": last_published.PUBLISHED,
 }
 FULL: dict[str, Any] = {"integer": -5, "count": 1, "boolean": True, "text": "Łódź", "bytes": bytes(16)}
 
@@ -103,7 +103,7 @@ def _bitmap(value: bytes) -> int:
 
 @pytest.mark.parametrize("name", ["order_slots", "account_slots", "papers", "shelves"])
 def test_tables_of_slots_begin_as_the_kernels_expect(name: str) -> None:
-    assert tuple(TABLES[name].columns)[:3] == SLOT_COLUMNS
+    assert tuple(TABLES[name].columns)[:3] == RECORD_COLUMNS
 
 
 def test_the_snapshot_takes_new_columns_and_tables() -> None:
@@ -168,7 +168,7 @@ READ = """
 import json, sys
 import numpy as np
 import polars as pl
-from nurt.rows.child_tables import ACCOUNT_SLOTS
+from nurt.rows.child_tables import ACCOUNT_RECORDS
 from nurt.rows.read_frames import read_frames
 from nurt.rows.layouts import ROW_LAYOUTS, ROW_TABLES
 from nurt.rows.fold import fold_rows
@@ -182,7 +182,7 @@ def shown(table, value):
 def after(value, position):
     event = {"row": bytes(16), "system": "shop", "entity": "customer", "key": "1", "op": 0, "snapshot": 0,
              "source_epoch": 0, "p0": position, "p1": 0, "p2": 0, "p3": 0, "partition": 0, "offset": 10, "ts_ms": 12,
-             "held": 1 << list(ENTITIES["customer"].fields).index("email"), "nickname": "Ania"}
+             "unavailable": 1 << list(ENTITIES["customer"].fields).index("email"), "nickname": "Ania"}
     frame = pl.DataFrame([event], schema=entity_columns("customer"))
     incoming = read_frames(ROW_LAYOUTS["customer"], [frame]).of(np.zeros(1, dtype=np.int64))
     folded = fold_rows("customer", incoming, Values.of([value]))
@@ -191,7 +191,7 @@ def after(value, position):
 account, row = map(bytes.fromhex, sys.argv[1:])
 newer = after(row, 6)
 print(json.dumps({
-    "account": shown(ACCOUNT_SLOTS, account), "row": shown(ROW_TABLES["customer"], row),
+    "account": shown(ACCOUNT_RECORDS, account), "row": shown(ROW_TABLES["customer"], row),
     "older": after(row, 4), "newer": shown(ROW_TABLES["customer"], newer), "bytes": newer.hex(),
 }))
 """
@@ -300,34 +300,46 @@ def _contribution() -> Contributions:
 OWNERS = np.zeros(1, dtype=np.int64)
 PROFILES = Profiles(FoldContext(Ids(bytes(16))))
 READERS: dict[str, tuple[Table, Callable[[bytes], object]]] = {
-    "frames": (said.PAPERS, lambda value: said.PAPERS.unpack([value])),
-    "frames of some columns": (said.PAPERS, lambda value: said.PAPERS.unpack([value], ("part",))),
+    "frames": (stock_rows.SALES_DOCUMENTS, lambda value: stock_rows.SALES_DOCUMENTS.unpack([value])),
+    "frames of some columns": (
+        stock_rows.SALES_DOCUMENTS,
+        lambda value: stock_rows.SALES_DOCUMENTS.unpack([value], ("part",)),
+    ),
     "arrays by column": (
         promise.HOLDS,
         lambda value: Rows(promise.HOLDS, promise.HOLDS.locate(Values.of([value]).body, Values.of([value]).cuts)),
     ),
     "plain rows": (identity.MEMBERSHIPS, lambda value: unpack_rows(identity.MEMBERSHIPS, [value])),
-    "arrays by row": (said.SHELVES, lambda value: read_values(Layout(said.SHELVES), Values.of([value]))),
+    "arrays by row": (
+        stock_rows.POSITIONS,
+        lambda value: read_values(Layout(stock_rows.POSITIONS), Values.of([value])),
+    ),
     "slots": (
-        contributions.ORDER_SLOTS,
-        lambda value: fold_slots(contributions.ORDER_SLOTS, Values.of([value]), OWNERS, _contribution()),
+        contributions.ORDER_RECORDS,
+        lambda value: fold_records(contributions.ORDER_RECORDS, Values.of([value]), OWNERS, _contribution()),
     ),
     "sums": (
-        contributions.SUMS,
-        lambda value: fold_sums(OWNERS, _contribution(), Values.of([value]), Values.of([SHARE])),
+        contributions.AGGREGATES,
+        lambda value: fold_aggregates(OWNERS, _contribution(), Values.of([value]), Values.of([SHARE])),
     ),
     "shares": (
-        contributions.SUMS,
-        lambda value: fold_sums(OWNERS, _contribution(), Values.of([None]), Values.of([value])),
+        contributions.AGGREGATES,
+        lambda value: fold_aggregates(OWNERS, _contribution(), Values.of([None]), Values.of([value])),
     ),
     "members": (identity.MEMBERS, lambda value: read_members(Values.of([value]))),
-    "memberships": (identity.MEMBERSHIPS, lambda value: read_own(Values.of([value]), join_links(["email\x1fa"]))),
-    "figures": (contributions.SUMS, lambda value: order_figures([value], 20_000)),
+    "memberships": (
+        identity.MEMBERSHIPS,
+        lambda value: read_memberships(Values.of([value]), join_links(["email\x1fa"])),
+    ),
+    "figures": (contributions.AGGREGATES, lambda value: order_figures([value], 20_000)),
     "accounts of profiles": (
-        contributions.ACCOUNT_SLOTS,
+        contributions.ACCOUNT_RECORDS,
         lambda value: live_profiles(PROFILES, [[(value, None)]], 20_000),
     ),
-    "sums of profiles": (contributions.SUMS, lambda value: live_profiles(PROFILES, [[(ACCOUNT_BYTES, value)]], 20_000)),
+    "sums of profiles": (
+        contributions.AGGREGATES,
+        lambda value: live_profiles(PROFILES, [[(ACCOUNT_BYTES, value)]], 20_000),
+    ),
 }
 ACCOUNT_BYTES = bytes.fromhex(ACCOUNT)
 SHARE = bytes([VERSION, 0b1, 0, 0b10001, 2, 2])

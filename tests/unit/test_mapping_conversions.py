@@ -12,7 +12,7 @@ import pytest
 from nurt.columnar.ids import Ids
 from nurt.mapping.load import load_mapping
 from nurt.model.refusal import Reason
-from nurt.translate.general_path import HEAD, map_rows
+from nurt.translate.general_path import METADATA, map_rows
 
 IDS = Ids(b"0123456789abcdef")
 FIELD = {"str": "order.number", "bool": "customer.email_verified", "ts": "order.placed_at", "day": "invoice.issued_on"}
@@ -49,7 +49,7 @@ def convert(
 
 def head(n: int) -> pl.DataFrame:
     zeros = pl.Series([0] * n, dtype=pl.Int64)
-    return pl.DataFrame({"op": zeros.cast(pl.Int8)} | dict.fromkeys(HEAD, zeros)).with_columns(
+    return pl.DataFrame({"op": zeros.cast(pl.Int8)} | dict.fromkeys(METADATA, zeros)).with_columns(
         pl.col("snapshot").cast(pl.Int8)
     )
 

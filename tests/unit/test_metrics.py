@@ -12,11 +12,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from nurt.errors import ConfigurationError, ConnectionFailed
 from nurt.inspect import metrics
-from nurt.inspect.counters import Count, Figures
-from nurt.model.fence import Head
+from nurt.inspect.counters import Count, StoreFigures
+from nurt.model.fence import FencingToken
 
 COUNTS = [Count("shop/order", "folded", "", 7), Count("shop.public.orders", "quarantined", "row_without_key", 2)]
-FIGURES = Figures({"nurt{00}": Head(3, 9, 27)}, owed=1, due=5, quarantined=2, memory_bytes=4_096, keys=11)
+FIGURES = StoreFigures({"nurt{00}": FencingToken(3, 9, 27)}, owed=1, due=5, quarantined=2, memory_bytes=4_096, keys=11)
 
 
 def _seen(reader: InMemoryMetricReader) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from nurt.model.keys import Keys, words_of
 from nurt.model.stored_profile import HEAD_BYTES
 from nurt.normalise.context import FoldContext
 from nurt.profiles.identity.links import join_links
-from nurt.profiles.identity.resolve import Touched, profile_id
+from nurt.profiles.identity.resolve import AccountChanges, profile_id
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.profiles_stage import ProfilesStage
 from nurt.testing.memory_store import Memory, MemoryStore
@@ -37,7 +37,7 @@ class Stages:
 
     def touch(self, realm: str, *accounts: tuple[bytes, str | None]) -> list[tuple[str, bytes]]:
         ids = words_of([account for account, _ in accounts])
-        touched = Touched(ids, join_links([links for _, links in accounts]), {})
+        touched = AccountChanges(ids, join_links([links for _, links in accounts]), {})
         return [(realm, profile) for profile in self.identity.resolve(realm, [touched])]
 
 
@@ -86,8 +86,8 @@ def test_who_is_gone_leaves_a_tombstone_that_can_be_said_again(stages: Stages) -
 
 
 def test_who_never_was_is_not_published_and_not_due_again(stages: Stages) -> None:
-    stages.memory.due = {KEYS.place_of(A): {b"eu\x1f" + A: TODAY}}
-    assert len(stages.profiles.materialise([("eu", A)], owed=True)) == 0
-    assert stages.store.due(TODAY, 10) == []
-    out = stages.profiles.materialise([("eu", A)], anew=True)
+    stages.memory.timers = {KEYS.place_of(A): {b"eu\x1f" + A: TODAY}}
+    assert len(stages.profiles.materialise([("eu", A)], pending=True)) == 0
+    assert stages.store.due_timers(TODAY, 10) == []
+    out = stages.profiles.materialise([("eu", A)], again=True)
     assert out.values == [None], "when something else was published it is erased"

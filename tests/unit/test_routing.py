@@ -22,8 +22,8 @@ from nurt.columnar.ids import Ids
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys, realm_worker
 from nurt.model.refusal import Reason, Refused
-from nurt.rows.contributions import Contributions, Said, no_ids, no_texts
-from nurt.runtime.routing import Routes, siphash13
+from nurt.rows.contributions import Contributions, ContributionSet, no_ids, no_texts
+from nurt.runtime.routing import WorkerRoutes, siphash13
 
 IDS = Ids(bytes(16))
 SHARDS = 16
@@ -69,7 +69,7 @@ class _WhereItLands(DynamicSink[Any]):
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 7, 16])
 def test_a_workers_key_lands_on_that_worker_in_bytewax(workers: int) -> None:
-    routes = Routes(SHARDS, workers)
+    routes = WorkerRoutes(SHARDS, workers)
     landed: list[tuple[int, Any]] = []
     flow = Dataflow("landing")
     parcels = op.input("parcels", flow, TestingSource(list(range(workers)) * 2))
@@ -82,7 +82,7 @@ def test_a_workers_key_lands_on_that_worker_in_bytewax(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 5, 16])
 def test_every_place_has_one_owner_who_is_that_of_its_ids(workers: int) -> None:
-    routes, keys, realms = Routes(SHARDS, workers), Keys("t", SHARDS), ("eu", "us", "apac")
+    routes, keys, realms = WorkerRoutes(SHARDS, workers), Keys("t", SHARDS), ("eu", "us", "apac")
     places = [routes.places(worker, realms, keys) for worker in range(workers)]
     assert sorted(place for some in places for place in some) == sorted(
         [*map(keys.shard_place, range(SHARDS)), *map(keys.realm_place, realms)]
@@ -99,7 +99,7 @@ def test_every_place_has_one_owner_who_is_that_of_its_ids(workers: int) -> None:
 @given(some_ids, st.integers(1, 4), st.integers(0, 3))
 def test_rows_reach_their_owners_in_order_and_once(ids: list[bytes], workers: int, home: int) -> None:
     home %= workers
-    routes = Routes(SHARDS, workers)
+    routes = WorkerRoutes(SHARDS, workers)
     frame = pl.DataFrame(
         {"row": ids, "offset": range(len(ids))}, schema_overrides={"row": pl.Binary, "offset": pl.Int64}
     )
@@ -107,8 +107,10 @@ def test_rows_reach_their_owners_in_order_and_once(ids: list[bytes], workers: in
     whole = pl.concat([blank, frame], how="diagonal")
     truncated = Truncated("order", "shop", "order", 0, (1, 1, 0, 0), "t", 0, 9)
     refused = Refused("t", 0, 1, 0, None, b"", None, Reason.BAD_AVRO, "")
-    said = Translated([EntityFrame("order", whole)], [truncated], [refused], {("t", "not_ours", "heartbeat"): 3})
-    split = dict(routes.split_translated(said, home))
+    contributions = Translated(
+        [EntityFrame("order", whole)], [truncated], [refused], {("t", "not_ours", "heartbeat"): 3}
+    )
+    split = dict(routes.split_translated(contributions, home))
     assert set(split) == set(range(workers)), "a truncate is for everybody"
     for worker, mine in split.items():
         expected = [(one, at) for at, one in enumerate(ids) if routes.of_id(one) == worker]
@@ -116,27 +118,27 @@ def test_rows_reach_their_owners_in_order_and_once(ids: list[bytes], workers: in
         assert found == expected
         assert mine.truncated == [truncated]
         assert mine.refused == ([refused] if worker == home else [])
-        assert mine.not_ours == (said.not_ours if worker == home else {})
+        assert mine.not_ours == (contributions.not_ours if worker == home else {})
 
 
 @given(some_ids, st.integers(1, 4))
 def test_what_is_said_reaches_the_owner_of_the_parent_in_order(ids: list[bytes], workers: int) -> None:
-    routes, rows = Routes(SHARDS, workers), len(ids)
+    routes, rows = WorkerRoutes(SHARDS, workers), len(ids)
     zeros, none = np.zeros(rows, dtype=np.int64), no_texts(rows)
     to = np.frombuffer(b"".join(ids), dtype=np.uint64).reshape(-1, 2)
     one = Contributions(to, to, np.arange(rows), zeros, zeros == 1, none, none, none, none, no_ids(rows))
-    split = routes.split_said(Said(one, one, one))
-    for worker, said in split:
+    split = routes.split_said(ContributionSet(one, one, one))
+    for worker, contributions in split:
         expected = [(one, at) for at, one in enumerate(ids) if routes.of_id(one) == worker]
-        for some in (said.to_orders, said.slots, said.shares):
+        for some in (contributions.to_orders, contributions.records, contributions.partials):
             found = [(name.tobytes(), stamp) for name, stamp in zip(some.to, some.stamp.tolist(), strict=True)]
             assert found == expected
-    assert sum(len(said.slots) for _, said in split) == rows
+    assert sum(len(contributions.records) for _, contributions in split) == rows
 
 
 @given(some_ids, st.integers(1, 4))
 def test_touches_reach_the_owner_of_the_profile(ids: list[bytes], workers: int) -> None:
-    routes = Routes(SHARDS, workers)
-    split = dict(routes.split_touches([("eu", one) for one in ids]))
+    routes = WorkerRoutes(SHARDS, workers)
+    split = dict(routes.split_dirty_keys([("eu", one) for one in ids]))
     for worker in range(workers):
         assert split.get(worker, []) == [("eu", one) for one in ids if routes.of_id(one) == worker]

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nurt.columnar.values import Values
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
 from nurt.rows.fold import fold_rows
 from nurt.rows.layouts import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
-from nurt.rows.positions import Floor, at_or_before
+from nurt.rows.positions import TruncateWatermark, at_or_before
 from nurt.rows.read_frames import Incoming, read_frames
 from nurt.state.table import OWNER
 from tests.oracle.final_row import Position
@@ -37,7 +37,7 @@ events = st.lists(
         st.sampled_from([UPSERT, UPSERT, DELETE]),
         st.sampled_from([None, "A", "B"]),  # sku
         st.sampled_from([None, b"p" * 16, b"q" * 16, b"r" * 16]),  # parent
-        st.sampled_from([0, 0, 1 << SKU_BIT, 1 << HELD_PARENT_BIT]),
+        st.sampled_from([0, 0, 1 << SKU_BIT, 1 << UNAVAILABLE_PARENT_BIT]),
     ),
     min_size=1,
     max_size=12,
@@ -60,10 +60,10 @@ def frame_of(some: list[Any]) -> pl.DataFrame:
                 "row": bytes([row]) * 16, "system": "s", "entity": KIND, "key": str(row), "op": op, "snapshot": 0,
                 "source_epoch": place.source_epoch, "p0": p0, "p1": p1, "p2": p2, "p3": p3,
                 "partition": place.partition, "offset": place.offset, "ts_ms": 0, "moved_to": None,
-                "held": 0 if gone else held,
+                "unavailable": 0 if gone else held,
                 "sku": None if gone or held >> SKU_BIT & 1 else sku,
-                "parent_kind": "order" if parent and not gone and not held >> HELD_PARENT_BIT & 1 else None,
-                "parent": None if gone or held >> HELD_PARENT_BIT & 1 else parent,
+                "parent_kind": "order" if parent and not gone and not held >> UNAVAILABLE_PARENT_BIT & 1 else None,
+                "parent": None if gone or held >> UNAVAILABLE_PARENT_BIT & 1 else parent,
             }
         )  # fmt: skip
     return pl.DataFrame(rows, schema=entity_columns(KIND))
@@ -77,7 +77,9 @@ class Naive:
         self.been: set[bytes] = set()
 
     def take(self, place: Place, op: int, sku: str | None, parent: bytes | None, held: int) -> bool:
-        says_nothing_of = [name for name, bit in (("sku", SKU_BIT), ("parent", HELD_PARENT_BIT)) if held >> bit & 1]
+        says_nothing_of = [
+            name for name, bit in (("sku", SKU_BIT), ("parent", UNAVAILABLE_PARENT_BIT)) if held >> bit & 1
+        ]
         gone = op == DELETE
         says = {"op": op, "sku": None if gone else sku, "parent": None if gone else parent}
         after = newest(self.row, place, says, () if gone else says_nothing_of)
@@ -133,7 +135,7 @@ def test_batches_of_events_leave_what_one_event_at_a_time_leaves(some: list[Any]
 @given(st.lists(places, min_size=1, max_size=8), places)
 def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Place], truncate: Place) -> None:
     events = events_of([(0, place, UPSERT, None, None, 0) for place in some])
-    floor = Floor(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
+    floor = TruncateWatermark(truncate.source_epoch, truncate.position, truncate.partition, truncate.offset)
     assert at_or_before(events.rows, floor).tolist() == [is_truncated(place, truncate) for place in some]
 
 
@@ -178,7 +180,7 @@ def test_a_row_that_keeps_what_nobody_knows_says_so() -> None:
     def fold(*events: Any) -> list[int] | None:
         folded = fold_rows(KIND, events_of(list(events)), Values.of(value))
         value[0] = folded.values().one(0) if folded.changed[0] else value[0]
-        return None if folded.lacking is None else folded.lacking.tolist()
+        return None if folded.missing is None else folded.missing.tolist()
 
     def event(offset: int, op: int, keeps: int = 0) -> Any:
         return 0, Place(1, (1, offset, 0, 0), 0, offset), op, "A", None, keeps

@@ -11,19 +11,19 @@ import pytest
 
 from nurt.avro import ColumnType, compile_reader, join
 from nurt.debezium.change_reader import ColumnReader
-from nurt.debezium.semantics import UNAVAILABLE, Given, meaning_of
+from nurt.debezium.semantics import UNAVAILABLE, DecodedColumn, meaning_of
 from nurt.debezium.timestamps import INSTANT
 from tests.envelopes import Topic, connect, decimal, entry, unscaled
 
 WARSAW = "Europe/Warsaw"
 
 
-def given(type_: Any, values: list[Any], zone: str = "UTC") -> Given:
+def given(type_: Any, values: list[Any], zone: str = "UTC") -> DecodedColumn:
     """Write values with fastavro as a column of rows and read them back with their meaning."""
     topic = Topic({"id": "int", "x": ["null", type_]})
     messages = [topic.envelope("c", None, {"id": 1, "x": value}) for value in values]
     reader = ColumnReader(topic.schemas[2], "after.", ["x"], zone)
-    return reader.give(compile_reader(topic.schemas[2], reader.paths).read(messages).columns)["x"]
+    return reader.decode(compile_reader(topic.schemas[2], reader.paths).read(messages).columns)["x"]
 
 
 TIMES: list[tuple[Any, Any, pl.DataType, Any]] = [
@@ -181,7 +181,7 @@ def test_the_placeholders_row_holds_the_field_and_not_its_neighbours() -> None:
     for email in ("a@example.com", UNAVAILABLE):
         topic.upsert(row={"id": 1, "email": email, "name": "n"})
     frame = topic.translator(entry(email="email", first_name="name")).translate(topic.batch).entities[0].frame
-    assert frame["held"].to_list() == [0, 1]
+    assert frame["unavailable"].to_list() == [0, 1]
     assert frame["email"].to_list() == ["a@example.com", None]
     assert frame["first_name"].to_list() == ["n", "n"]
 
@@ -191,7 +191,7 @@ def test_a_held_foreign_key_holds_the_parent() -> None:
     topic.upsert(row={"id": 1, "owner": UNAVAILABLE})
     mapping = entry("order") + "    parent: {customer: owner}\n"
     frame = topic.translator(mapping).translate(topic.batch).entities[0].frame
-    assert frame["held"].to_list() == [1 << 62]
+    assert frame["unavailable"].to_list() == [1 << 62]
     assert frame["parent"].to_list() == [None]
 
 

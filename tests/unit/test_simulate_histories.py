@@ -9,7 +9,7 @@ from nurt.simulate.connector.columns import UNAVAILABLE
 from nurt.simulate.connector.messages import Message, batches_of
 from nurt.simulate.connector.schemas import SchemaBook
 from nurt.testing.histories.history import History, arrivals, final_rows, messages, tables_of, topic_of
-from nurt.testing.histories.random import Temper, random_history
+from nurt.testing.histories.random import Wildness, random_history
 from tests.replay import Reader, assert_same_rows, position, replay
 
 SEEDS = range(60)
@@ -17,7 +17,7 @@ SEEDS = range(60)
 
 def test_positions_grow_in_commit_order_per_connector() -> None:
     for seed in SEEDS:
-        _assert_positions_grow(random_history(seed, 60, Temper(strays=False)))
+        _assert_positions_grow(random_history(seed, 60, Wildness(strays=False)))
 
 
 def _assert_positions_grow(history: History) -> None:

@@ -107,7 +107,7 @@ def test_women_bear_the_womens_form_of_a_name_and_a_family_shares_the_name() -> 
         other = invent_person(rng, number, family=one)
         if one.gender == other.gender:
             assert one.last_name == other.last_name
-        elif one.land.code in ("PL", "CZ"):
+        elif one.country.code in ("PL", "CZ"):
             man, woman = sorted((one, other), key=lambda person: person.gender)
             pairs.add((man.last_name, woman.last_name))
     told = {"Zieliński": "Zielińska", "Dąbrowski": "Dąbrowska", "Dvořák": "Dvořáková", "Novák": "Nováková"}
@@ -119,7 +119,7 @@ def test_numbers_as_people_type_them_mean_what_they_meant() -> None:
     rng = random.Random(3)
     for number in range(400):
         person = invent_person(rng, number)
-        typed = phonenumbers.parse(typed_phone(rng, person.land, person.phone), person.land.code)
+        typed = phonenumbers.parse(typed_phone(rng, person.country, person.phone), person.country.code)
         assert phonenumbers.is_possible_number(typed)
         assert phonenumbers.format_number(typed, phonenumbers.PhoneNumberFormat.E164) == person.phone
         if person.tax_id:

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given
 
-from nurt.control.source_epochs import Begin, Seen, SourceEpochs, Whose
+from nurt.control.source_epochs import Begin, Seen, SourceEpochs, WatchedRows
 from nurt.control.source_watch import FALL_BACK_MAX, NoticeKind, SourceWatch
 from nurt.debezium.positions import Family
 from nurt.model.entity_frame import FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED
@@ -114,7 +114,7 @@ def test_a_rewind_numbers_as_the_first_time(rows: str, crash: int, rewind: int) 
 # Notices
 
 
-MINE = Whose("t", Family.MYSQL, "shop")
+MINE = WatchedRows("t", Family.MYSQL, "shop")
 
 
 def watched(parts: list[int], servers: list[int] | None = None, kinds: str = "", start: int = 0) -> SourceEpochs:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nurt.errors import StateTooNew
 from nurt.profiles.identity.resolve import COMPONENTS, MEMBERS, MEMBERSHIPS
-from nurt.rows.child_tables import ACCOUNT_SLOTS, ORDER_SLOTS, SUMS
+from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATES, ORDER_RECORDS
 from nurt.rows.layouts import ROW_TABLES
 from nurt.state.python_rows import pack_rows, unpack_rows
 from nurt.state.table import OWNER, Table
@@ -91,7 +91,7 @@ def test_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [ACCOUNT_SLOTS, ORDER_SLOTS, SUMS, MEMBERSHIPS, COMPONENTS, MEMBERS, *ROW_TABLES.values()]
+    "table", [ACCOUNT_RECORDS, ORDER_RECORDS, AGGREGATES, MEMBERSHIPS, COMPONENTS, MEMBERS, *ROW_TABLES.values()]
 )
 def test_every_stored_table_holds_full_and_blank_rows(table: Table) -> None:
     full: dict[pl.DataType, Any] = {pl.Int64(): -5, pl.String(): "Łódź", pl.Boolean(): True, pl.Binary(): b"\x00" * 16}

@@ -11,7 +11,7 @@ import pytest
 
 from nurt.avro import compile_reader
 from nurt.debezium.change_reader import ColumnReader
-from nurt.debezium.semantics import Given
+from nurt.debezium.semantics import DecodedColumn
 from nurt.debezium.wire import split_wire
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT, Translated
@@ -38,14 +38,16 @@ def at(translated: Translated, offset: int) -> dict[str, Any]:
     return next(row for row in rows(translated) if row["offset"] == offset)
 
 
-def columns(folder: str, topic: str, names: list[str]) -> dict[str, Given]:
+def columns(folder: str, topic: str, names: list[str]) -> dict[str, DecodedColumn]:
     """Read the row's columns of all of a topic's values that its first schema wrote, with their meaning."""
     batch = batches(folder)[topic]
     wire = split_wire([value for value in batch.values if value is not None])
     schema_id = int(wire.schema_ids[0])
     rows = next(rows for id_, rows in wire.by_schema() if id_ == schema_id)
     reader = ColumnReader(schemas(folder)[schema_id], "after.", names, "Europe/Warsaw")
-    return reader.give(compile_reader(schemas(folder)[schema_id], reader.paths).read_joined(wire.joined, rows).columns)
+    return reader.decode(
+        compile_reader(schemas(folder)[schema_id], reader.paths).read_joined(wire.joined, rows).columns
+    )
 
 
 # 1. Positions are compared per row only
@@ -162,12 +164,12 @@ def test_5_a_whole_old_row_is_not_read_either(translated: Mapping[str, Translate
 def test_6_an_unchanged_toast_column_keeps_what_is_held(translated: Mapping[str, Translated]) -> None:
     row = at(translated["pg.shop.customers"], 9)
     bit = list(ENTITIES["customer"].fields).index("company")  # mapped from the column `note`
-    assert (row["held"], row["company"], row["first_name"]) == (1 << bit, None, "Toasty")
+    assert (row["unavailable"], row["company"], row["first_name"]) == (1 << bit, None, "Toasty")
 
 
 def test_6_a_toast_column_that_was_sent_is_not_held(translated: Mapping[str, Translated]) -> None:
     row = at(translated["pg.shop.customers"], 8)
-    assert row["held"] == 0
+    assert row["unavailable"] == 0
     assert len(row["company"]) == 9000
 
 

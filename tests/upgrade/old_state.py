@@ -14,16 +14,16 @@ from typing import Any
 
 import orjson
 import pytest
-from nurt.inspect.profile_reader import read_profile
 from redis import Redis
 
-from flows.deliver import deliver
-from flows.profiles import profiles
-from flows.stock import stock
-from nurt import wiring, wiring_stock
+from nurt.adapters.clock import SystemClock
 from nurt.app.delivery import Delivery, run_delivery
 from nurt.app.delivery_config import destination_named
 from nurt.app.running import run_here, run_stock_here
+from nurt.contracts.profile_reader import read_profile
+from nurt.flows.deliver import deliver
+from nurt.flows.profiles import profiles
+from nurt.flows.stock import stock
 from nurt.model.stored_profile import ERASED, KeptProfile
 from nurt.settings import Settings, load_settings
 from tests.services.stack.redis_server import RedisServer
@@ -105,8 +105,8 @@ class OldState:
     def run(self, flow: str) -> None:
         """Run a flow until its input ends, by a clock that stands still."""
         with pytest.MonkeyPatch.context() as clock:
-            clock.setattr(wiring.SystemClock, "today", lambda _: TODAY)
-            clock.setattr(wiring_stock.MomentClock, "today", lambda _: NOW_MS)
+            clock.setattr(SystemClock, "today", lambda _: TODAY)
+            clock.setattr(SystemClock, "now", lambda _: NOW_MS)
             if flow == "profiles":
                 run_here(profiles, self.settings)
             else:

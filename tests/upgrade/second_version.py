@@ -13,7 +13,7 @@ import pytest
 
 from nurt.contracts import schemas
 from nurt.profiles.golden_record import check_schema as profile_schema
-from nurt.profiles.golden_record.compare import Bodies
+from nurt.profiles.golden_record.compare import ProfileBodies
 from nurt.profiles.profiles_stage import ProfilesStage
 
 FIELD = {"name": "nickname", "type": ["null", "string"], "default": None, "doc": "What friends say."}
@@ -34,12 +34,14 @@ def begin_second_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(ProfilesStage, "_bodies", lambda *given: _with_nobody(bodies_of(*given)))
 
 
-def _with_nobody(bodies: Bodies) -> Bodies:
+def _with_nobody(bodies: ProfileBodies) -> ProfileBodies:
     whole = bodies.joined.tobytes()
     cut = [whole[begin:end] for begin, end in zip(bodies.starts, bodies.stops, strict=True)]
     new = [body + NOBODY if body else b"" for body in cut]
     places = np.cumsum([0, *map(len, new)], dtype=np.int64)
-    return Bodies(bodies.state, bodies.due, places[:-1], places[1:], np.frombuffer(b"".join(new), dtype=np.uint8))
+    return ProfileBodies(
+        bodies.state, bodies.due, places[:-1], places[1:], np.frombuffer(b"".join(new), dtype=np.uint8)
+    )
 
 
 def read_second(body: bytes) -> dict[str, Any]:

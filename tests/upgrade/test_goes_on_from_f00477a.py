@@ -9,24 +9,24 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
-from nurt.inspect.requeue import requeue_to_archive
 
+from nurt.adapters.files.requeue import requeue_to_archive
 from nurt.app.delivery import open_store
 from nurt.app.delivery_config import destination_named
-from nurt.app.delivery_tools import refusals_again
-from nurt.app.profiles import read_mapping
-from nurt.cli.frame import opened_state
+from nurt.app.delivery_tools import retry_refusals
+from nurt.app.stock import open_shop
+from nurt.cli.opening import opened_state
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_tables import TABLES, newest, tables_of
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
-from nurt.inspect.quarantine import Wanted
-from nurt.mapping.load import Mapping
+from nurt.inspect.quarantine import RefusedFilter
+from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.published import PublishedBatch
 from nurt.model.stock_plan import UNIT
-from nurt.stock import Line, Stock
-from nurt.stock.ledger import read_held
+from nurt_client import Line
+from nurt_client.ledger import read_held
 from tests.chaos.naive_rows import Archive, read_archive
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
@@ -58,7 +58,7 @@ class GoneOn:
 
     @property
     def mapping(self) -> Mapping:
-        return read_mapping(self.old.settings)
+        return read_mapping(self.old.settings.mapping_files)
 
     def read_archive(self, mapping: Mapping) -> Archive:
         return read_archive(self.old.archive, mapping, Ids(self.old.settings.ids_secret()))
@@ -87,7 +87,7 @@ def gone_on(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoneOn]:
 def requeue(old: OldState) -> int:
     """Give messages another chance whose schema is there now."""
     with opened_state(old.config) as state:
-        wanted = list(state.quarantine.newest(Wanted(UNKNOWN)))[::-1]
+        wanted = list(state.quarantine.newest(RefusedFilter(UNKNOWN)))[::-1]
         return state.quarantine.requeue(wanted, lambda batch: requeue_to_archive(old.settings.archives, batch))
 
 
@@ -158,7 +158,7 @@ def test_what_can_be_sold_is_what_a_batch_says_less_what_is_reserved(gone_on: Go
 
 def test_a_reservation_ends_with_its_order_and_no_other_does(gone_on: GoneOn) -> None:
     told = facts()["reserved"]
-    with gone_on.old.client() as client, Stock.open(gone_on.old.settings) as stock:
+    with gone_on.old.client() as client, open_shop(gone_on.old.settings) as stock:
         names = list(client.scan_iter(match="nurt-stock{r:default}m*"))
         held = [read_held(client.get(name)) for name in names]  # type: ignore[arg-type]
         assert held == [{"shop_pl/PL": UNIT}]
@@ -228,7 +228,7 @@ def test_what_was_refused_is_told_when_its_mapping_is_mended(gone_on: GoneOn) ->
     mended = "".join(line for line in text.splitlines(keepends=True) if "refuse_me" not in line)
     (old.home / "delivery.yaml").write_text(mended)
     try:
-        assert refusals_again(old.settings, destination_named(old.settings, "crm")) == len(refused)
+        assert retry_refusals(old.settings, destination_named(old.settings, "crm")) == len(refused)
         old.deliver()
     finally:
         (old.home / "delivery.yaml").write_text(text)

@@ -19,14 +19,14 @@ from nurt.adapters.redis.delivery.state_log import StateLog
 from nurt.columnar.values import Values
 from nurt.contracts import schemas
 from nurt.contracts.profile_reader import current_body, read_profile
-from nurt.control.reconcile import find_strays
+from nurt.control.reconcile import find_unreconciled
 from nurt.delivery.journal import Message
-from nurt.delivery.read.profiles import Bodies as PublishedBodies
+from nurt.delivery.read.profiles import ProfileMessageReader
 from nurt.errors import StateTooNew
-from nurt.model.fence import Head, stamp
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
 from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile
-from nurt.profiles.golden_record.compare import Bodies, compare_kept
+from nurt.profiles.golden_record.compare import ProfileBodies, compare_kept
 from tests.contracts.published import batch, encode, id_of, rich
 from tests.unit.test_parquet_sink import crash
 from tests.unit.test_profiles_stage import IDS, KEYS, A, B, Stages
@@ -106,7 +106,7 @@ def test_redirects_of_an_older_version_stay_redirects_and_tombstones_are_not_sai
 def test_a_body_of_a_later_version_is_not_written_over(begin_second: Callable[[], None]) -> None:
     place = b"\x40" + b"ab" * 16
     later = KeptProfile(7, -1, LIVE, place + b"\x0e" + b"rest" + NOBODY, 2)
-    bodies = Bodies(
+    bodies = ProfileBodies(
         *(np.array([one], dtype=np.int64) for one in (LIVE, -1, 0, 38)),
         np.frombuffer(place + b"\0rest", dtype=np.uint8),
     )
@@ -132,7 +132,7 @@ def test_the_realm_of_a_stray_is_read_from_a_body_of_an_older_version(begin_seco
     body = encode({**rich(1, 5), "realm": "eu"})
     begin_second()
     kept = {id_of(1): KeptProfile(5, -1, LIVE, body)}
-    found = find_strays({id_of(1): None}, kept, lambda one: str(read_profile(one.body, one.version)["realm"]))
+    found = find_unreconciled({id_of(1): None}, kept, lambda one: str(read_profile(one.body, one.version)["realm"]))
     assert found == [("eu", id_of(1))]
 
 
@@ -141,7 +141,7 @@ def test_a_delivery_reads_bodies_of_both_versions_from_the_state(
 ) -> None:
     client: Any = Redis.from_url(redis_url)
     keys = Keys(tmp_path.name, 1)
-    client.set(keys.shard_place(0) + b"h", Head(1, 1, 9).encode())
+    client.set(keys.shard_place(0) + b"h", FencingToken(1, 1, 9).encode())
     bodies = {number: encode(rich(number, stamp(1, number))) for number in (1, 2)}
     begin_second()
     for number, version in ((1, 1), (2, 2)):
@@ -150,7 +150,7 @@ def test_a_delivery_reads_bodies_of_both_versions_from_the_state(
         client.set(name, KeptProfile(stamp(1, number), -1, LIVE, body, version).encode())
     log = StateLog(client, keys, "hook", stop_at_end=True)
     log.start(None)
-    messages = [one for raw in log.poll(100) for one in PublishedBodies(None).messages(raw)]
+    messages = [one for raw in log.poll(100) for one in ProfileMessageReader(None).messages(raw)]
     assert [read_second(one.body or b"")["revision"] for one in messages] == [stamp(1, 1), stamp(1, 2)]
 
 

@@ -9,18 +9,21 @@ from typing import Any
 import duckdb
 import pytest
 
-from nurt.adapters import duckdb_sink, parquet_sink, stock_duckdb
-from nurt.adapters.files.control_log import FileRegister
-from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.analytics import duckdb as duckdb_sink
+from nurt.adapters.analytics import duckdb_stock as stock_duckdb
+from nurt.adapters.analytics import parquet as parquet_sink
+from nurt.adapters.files.control_log import FileControlLog
+from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.outage import Outage
 from nurt.app.delivery import open_store
-from nurt.cli.frame import opened_state
+from nurt.app.stock import open_shop
+from nurt.cli.opening import opened_state
 from nurt.contracts.profile_tables import TABLES
 from nurt.control.launch import decide
-from nurt.model.fence import Head
+from nurt.model.fence import FencingToken
 from nurt.model.log import Committed
-from nurt.stock import Line, Stock
+from nurt_client import Line
 from tests.services.stack.redis_server import RedisServer
 from tests.upgrade.old_state import OldState, facts
 
@@ -81,7 +84,7 @@ def test_what_a_delivery_remembers_is_what_it_was(old: OldState) -> None:
     assert all(record.revision is not None for record in store.load(subjects).values())
     assert sorted([one.subject, one.object, one.key, one.code] for one in store.refusals()) == told["refused"]
     parked = store.parked([subject for subject, _, _ in told["parked"]])
-    assert sorted([one.wish.subject, one.code, one.times] for one in parked) == told["parked"]
+    assert sorted([one.desired.subject, one.code, one.times] for one in parked) == told["parked"]
     kept = store.kept(subjects)
     assert sorted(kept) == told["kept"]
     assert all(message.body for message in kept.values())
@@ -90,7 +93,7 @@ def test_what_a_delivery_remembers_is_what_it_was(old: OldState) -> None:
 
 def test_a_reservation_that_is_asked_for_again_holds_nothing_more(old: OldState) -> None:
     told = facts()["reserved"]
-    with old.client() as client, Stock.open(old.settings) as stock:
+    with old.client() as client, open_shop(old.settings) as stock:
         client.set("nurt-stock{r:default}o", 2**45)  # the flow of stock runs
         before = {key: client.get(key) for key in client.scan_iter(match="nurt-stock{r:default}m*")}
         again = stock.reserve(told["kept"], [Line("1", told["sku"], 1)], "shop_pl", "PL", expires_s=1)
@@ -116,16 +119,16 @@ class Answered:
 
 
 def test_records_of_the_control_topic_say_what_those_of_the_file_do(old: OldState) -> None:
-    register = object.__new__(KafkaRegister)
+    register = object.__new__(KafkaControlLog)
     register._doing, register._outage = "reading a fixture", Outage("reading a fixture", "nowhere")
     found: list[tuple[int, dict[str, Any]]] = []
     for offset, text in enumerate(facts()["kafka"]["register"]):
         assert register._read(Answered(offset, base64.b64decode(text)), found) == offset + 1
-    of_file = FileRegister(old.home / "data" / "control.jsonl").records()
+    of_file = FileControlLog(old.home / "data" / "control.jsonl").records()
     assert [record for _, record in found] == [record for _, record in of_file]
     assert {record["kind"] for _, record in found} >= {"start", "begin", "checkpoint", "source_epoch", "source_seen"}
     assert any(record["kind"] == "begin" and record["rewound"] for _, record in found)
-    heads = {name: Head(*head) for name, head in facts()["profiles"]["heads"].items()}
+    heads = {name: FencingToken(*head) for name, head in facts()["profiles"]["heads"].items()}
     named = {name.partition("{")[2].removesuffix("}"): head for name, head in heads.items()}
     decisions = [decide(records, [committed()], named, False) for records in (found, of_file)]
     assert decisions[0] == decisions[1]

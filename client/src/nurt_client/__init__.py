@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nurt_client.errors import ConfigurationError, ConnectionFailed, NurtError
     from nurt_client.ledger import EXPIRES_S
-    from nurt_client.questions import Held, Line
+    from nurt_client.protocol import Line, Reservation
     from nurt_client.stock import AsyncStock, Stock
 
 __all__ = [
@@ -31,9 +31,9 @@ __all__ = [
     "AsyncStock",
     "ConfigurationError",
     "ConnectionFailed",
-    "Held",
     "Line",
     "NurtError",
+    "Reservation",
     "Stock",
 ]
 
@@ -42,8 +42,8 @@ _MODULES = {
     "AsyncStock": "stock",
     "ConfigurationError": "errors",
     "ConnectionFailed": "errors",
-    "Held": "questions",
-    "Line": "questions",
+    "Reservation": "protocol",
+    "Line": "protocol",
     "NurtError": "errors",
     "Stock": "stock",
 }

@@ -1,4 +1,4 @@
-"""A shop's connections: `Stock`, and `AsyncStock` for asyncio. Both only carry what `questions.py` asks."""
+"""A shop's connections: `Stock`, and `AsyncStock` for asyncio. Both only carry what `protocol.py` asks."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 
 from nurt_client.connecting import open_async_client, open_client, place_of
 from nurt_client.ledger import EXPIRES_S
-from nurt_client.questions import Command, Held, Line, Pause, Questions, Step
+from nurt_client.protocol import Command, Line, Pause, Reservation, Step, StockProtocol
 from nurt_client.settings import read_settings
 
 TASKS_MAX = 64
 """Commands that an AsyncStock has under way at once; others wait. redis-py refuses more than 100 connections."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Stock:
@@ -31,7 +31,7 @@ class Stock:
 
     def __init__(self, client: Any, secret: bytes, prefix: str = "nurt", realm: str = "default") -> None:
         self._client = client
-        self._questions = Questions(secret, prefix, realm, place_of(client))
+        self._protocol = StockProtocol(secret, prefix, realm, place_of(client))
 
     @classmethod
     def open(
@@ -58,11 +58,11 @@ class Stock:
 
     def available(self, skus: Sequence[str], channel: str, market: str = "") -> dict[str, Decimal]:
         """Say how many of each sku can be sold, reservations and kits counted in; one round trip, two with kits."""
-        return self._ask(self._questions.available(skus, channel, market))
+        return self._ask(self._protocol.available(skus, channel, market))
 
     def reserve(
         self, order: str, lines: Sequence[Line], channel: str, market: str = "", expires_s: float = EXPIRES_S
-    ) -> Held:
+    ) -> Reservation:
         """Hold all lines of an order, or none.
 
         Args:
@@ -70,11 +70,11 @@ class Stock:
             lines: what it sells; a kit holds its parts.
             channel, market: as the order's row will have them.
         """
-        return self._ask(self._questions.reserve(order, lines, channel, market, expires_s))
+        return self._ask(self._protocol.reserve(order, lines, channel, market, expires_s))
 
     def release(self, order: str, channel: str) -> bool:
         """Let go of what an order reserved; False: it held nothing."""
-        return self._ask(self._questions.release(order, channel))
+        return self._ask(self._protocol.release(order, channel))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -86,7 +86,7 @@ class Stock:
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self.close()
 
-    def _ask(self, question: Generator[Step, Any, Answer]) -> Answer:
+    def _ask(self, question: Generator[Step, Any, Result]) -> Result:
         try:
             step = next(question)
             while True:
@@ -97,8 +97,8 @@ class Stock:
                 else:
                     step = question.send(answer)
         except StopIteration as ended:
-            told: Answer = ended.value
-            return told
+            result: Result = ended.value
+            return result
 
     def _do(self, step: Step) -> Any:
         if isinstance(step, Command):
@@ -117,7 +117,7 @@ class AsyncStock:
 
     def __init__(self, client: Any, secret: bytes, prefix: str = "nurt", realm: str = "default") -> None:
         self._client = client
-        self._questions = Questions(secret, prefix, realm, place_of(client))
+        self._protocol = StockProtocol(secret, prefix, realm, place_of(client))
         self._free = asyncio.Semaphore(min(TASKS_MAX, client.connection_pool.max_connections))
 
     @classmethod
@@ -135,17 +135,17 @@ class AsyncStock:
 
     async def available(self, skus: Sequence[str], channel: str, market: str = "") -> dict[str, Decimal]:
         """Say how many of each sku can be sold; see `Stock.available`."""
-        return await self._ask(self._questions.available(skus, channel, market))
+        return await self._ask(self._protocol.available(skus, channel, market))
 
     async def reserve(
         self, order: str, lines: Sequence[Line], channel: str, market: str = "", expires_s: float = EXPIRES_S
-    ) -> Held:
+    ) -> Reservation:
         """Hold all lines of an order, or none; see `Stock.reserve`."""
-        return await self._ask(self._questions.reserve(order, lines, channel, market, expires_s))
+        return await self._ask(self._protocol.reserve(order, lines, channel, market, expires_s))
 
     async def release(self, order: str, channel: str) -> bool:
         """Let go of what an order reserved; False: it held nothing."""
-        return await self._ask(self._questions.release(order, channel))
+        return await self._ask(self._protocol.release(order, channel))
 
     async def aclose(self) -> None:
         """Let go of the connections."""
@@ -157,7 +157,7 @@ class AsyncStock:
     async def __aexit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         await self.aclose()
 
-    async def _ask(self, question: Generator[Step, Any, Answer]) -> Answer:
+    async def _ask(self, question: Generator[Step, Any, Result]) -> Result:
         try:
             step = next(question)
             while True:
@@ -168,8 +168,8 @@ class AsyncStock:
                 else:
                     step = question.send(answer)
         except StopIteration as ended:
-            told: Answer = ended.value
-            return told
+            result: Result = ended.value
+            return result
 
     async def _do(self, step: Step) -> Any:
         if isinstance(step, Command):

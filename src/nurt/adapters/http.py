@@ -16,7 +16,7 @@ import orjson
 
 from nurt.adapters.http_logs import silence_http_clients
 from nurt.adapters.secrets import secret
-from nurt.model.delivery import Answer, Call, Fate, Trouble, Verdict
+from nurt.model.delivery import Call, CallFailure, CallResult, RowOutcome, RowResult
 
 TIMEOUT_S = 30.0
 WORDS_MAX = 2_000
@@ -40,7 +40,7 @@ class Reply:
     text: str
 
 
-class Http:
+class HttpClient:
     """One receiver's HTTP client; several threads may use it at once.
 
     Args:
@@ -48,7 +48,7 @@ class Http:
         scheme: what stands before the token in `Authorization`.
         timeout_s: how long the receiver may be silent; a whole answer may take `WHOLE` times as long.
         quota: reads from an answer's headers how long to rest, where few calls are left; None: go on.
-        any_answer: whether a web page is an answer too; else it comes from something that stands before the receiver.
+        any_result: whether a web page is an answer too; else it comes from something that stands before the receiver.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class Http:
         timeout_s: float = TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         quota: Callable[[Mapping[str, str]], float | None] = lambda _headers: None,
-        any_answer: bool = False,
+        any_result: bool = False,
     ) -> None:
         self.spend: Callable[[], None] = lambda: None  # before every request of a call but its first
         self._quota = quota
-        self._any_answer = any_answer
+        self._any_result = any_result
         self._rest = threading.local()
         self._whole_s = WHOLE * timeout_s
         self._token_of = token
@@ -88,7 +88,7 @@ class Http:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
-    ) -> Reply | Answer:
+    ) -> Reply | CallResult:
         """Make one request; an Answer instead of a reply where it could not be made, or what came is no answer."""
         if getattr(self._rest, "requests", 0):
             self.spend()
@@ -103,18 +103,18 @@ class Http:
             with self._client.stream(method, path, content=content, headers=sent, params=params) as response:
                 whole = self._read(response)
         except Unauthorised as refused:
-            return refused.answer
+            return refused.call_result
         except httpx.HTTPError as failed:
-            return Answer(trouble=Trouble.DOWN, code=type(failed).__name__)
+            return CallResult(failure=CallFailure.DOWN, code=type(failed).__name__)
         self._rest.s = max(getattr(self._rest, "s", 0.0), self._quota(response.headers) or 0.0)
         kind = response.headers.get("content-type", "")
-        if whole and response.is_success and kind.startswith("text/html") and not self._any_answer:
-            return Answer(trouble=Trouble.DOWN, code="answer_is_a_web_page")
+        if whole and response.is_success and kind.startswith("text/html") and not self._any_result:
+            return CallResult(failure=CallFailure.DOWN, code="answer_is_a_web_page")
         is_json = "json" in kind
         try:
             parsed = orjson.loads(whole) if whole and is_json else None
         except ValueError:
-            return Answer(trouble=Trouble.DOWN, code="answer_is_no_json")
+            return CallResult(failure=CallFailure.DOWN, code="answer_is_no_json")
         text = whole.decode(response.encoding or "utf-8", "replace")
         return Reply(response.status_code, response.headers, parsed, text)
 
@@ -128,10 +128,10 @@ class Http:
                 raise httpx.ReadTimeout("an answer that does not end")
         return b"".join(parts)
 
-    def rested(self, answer: Answer) -> Answer:
+    def rested(self, call_result: CallResult) -> CallResult:
         """End a call of this thread: add to its answer how long its requests were asked to rest."""
         rest_s, self._rest.s, self._rest.requests = getattr(self._rest, "s", 0.0), 0.0, 0
-        return replace(answer, wait_s=max(answer.wait_s or 0.0, rest_s)) if rest_s else answer
+        return replace(call_result, wait_s=max(call_result.wait_s or 0.0, rest_s)) if rest_s else call_result
 
     def refresh(self) -> None:
         """Forget the token."""
@@ -151,10 +151,10 @@ class Http:
 
 
 class Unauthorised(Exception):
-    """The place that gives tokens refused ours, or did not answer; `answer` says which."""
+    """The place that gives tokens refused ours, or did not answer; `call_result` says which."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
+    def __init__(self, call_result: CallResult) -> None:
+        self.call_result = call_result
 
 
 def fetch_token(client: httpx.Client, url: str, form: Mapping[str, str], as_json: bool = False) -> dict[str, Any]:
@@ -162,17 +162,17 @@ def fetch_token(client: httpx.Client, url: str, form: Mapping[str, str], as_json
     try:
         response = client.post(url, json=dict(form)) if as_json else client.post(url, data=dict(form))
     except httpx.HTTPError as failed:
-        raise Unauthorised(Answer(trouble=Trouble.DOWN, code=type(failed).__name__)) from None
+        raise Unauthorised(CallResult(failure=CallFailure.DOWN, code=type(failed).__name__)) from None
     if response.status_code >= 500 or response.status_code == 429:
-        trouble = Trouble.THROTTLED if response.status_code == 429 else Trouble.DOWN
-        raise Unauthorised(Answer(trouble=trouble, code=f"token_http_{response.status_code}"))
+        failure = CallFailure.THROTTLED if response.status_code == 429 else CallFailure.DOWN
+        raise Unauthorised(CallResult(failure=failure, code=f"token_http_{response.status_code}"))
     try:
-        given = orjson.loads(response.content)
+        token = orjson.loads(response.content)
     except ValueError:
-        given = {}
-    if response.status_code != 200 or not isinstance(given, dict) or "access_token" not in given:
-        raise Unauthorised(Answer(trouble=Trouble.UNAUTHORISED, code=f"token_http_{response.status_code}"))
-    return given
+        token = {}
+    if response.status_code != 200 or not isinstance(token, dict) or "access_token" not in token:
+        raise Unauthorised(CallResult(failure=CallFailure.UNAUTHORISED, code=f"token_http_{response.status_code}"))
+    return token
 
 
 def fixed_token(where: str, written: Any) -> Callable[[httpx.Client], tuple[str, float]]:
@@ -180,29 +180,29 @@ def fixed_token(where: str, written: Any) -> Callable[[httpx.Client], tuple[str,
     return lambda _client: (secret(where, written), 3600.0)
 
 
-def trouble_of(reply: Reply) -> Answer | None:
+def failure_of(reply: Reply) -> CallResult | None:
     """Say what a status means that concerns the whole call; None where the receiver said something of the rows."""
     status = reply.status
     if status == 429:
-        return Answer(trouble=Trouble.THROTTLED, code="http_429", wait_s=retry_after_s(reply.headers) or 1.0)
+        return CallResult(failure=CallFailure.THROTTLED, code="http_429", wait_s=retry_after_s(reply.headers) or 1.0)
     if status == 401:
-        return Answer(trouble=Trouble.UNAUTHORISED, code="http_401")
+        return CallResult(failure=CallFailure.UNAUTHORISED, code="http_401")
     if status >= 500 or status in (408, 425):
         after_s = retry_after_s(reply.headers)
-        return Answer(trouble=Trouble.DOWN, code=f"http_{status}", wait_s=after_s)
+        return CallResult(failure=CallFailure.DOWN, code=f"http_{status}", wait_s=after_s)
     if 300 <= status < 400:
-        return Answer(trouble=Trouble.DOWN, code=f"http_{status}_elsewhere")
+        return CallResult(failure=CallFailure.DOWN, code=f"http_{status}_elsewhere")
     return None
 
 
-def refused(reply: Reply, code: str = "") -> Answer:
+def refused(reply: Reply, code: str = "") -> CallResult:
     """Say that a call was refused as a whole."""
-    return Answer(trouble=Trouble.REFUSED, code=code or f"http_{reply.status}", words=reply.text[:WORDS_MAX])
+    return CallResult(failure=CallFailure.REFUSED, code=code or f"http_{reply.status}", words=reply.text[:WORDS_MAX])
 
 
-def all_accepted(call: Call) -> Answer:
+def all_accepted(call: Call) -> CallResult:
     """Say yes to every row."""
-    return Answer(tuple(Verdict(Fate.ACCEPTED) for _ in call.writes))
+    return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) for _ in call.writes))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

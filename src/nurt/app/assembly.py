@@ -12,7 +12,7 @@ from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import RedisStore, read_counted
 from nurt.app.launch import Launched
-from nurt.app.opening import fold_context, open_log, open_register, open_registry
+from nurt.app.opening import fold_context, open_control_log, open_log, open_registry
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.source_records import known_epochs
@@ -21,12 +21,12 @@ from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Now
-from nurt.ports.log import Register
+from nurt.ports.log import ControlLog
 from nurt.ports.registry import SchemaRegistry
 from nurt.rows.counting import NOT_OURS, counted_of
 from nurt.rows.sweeps import Sweep, ordered_sweeps
-from nurt.runtime.routing import Routes
-from nurt.runtime.source import Reading, Topics
+from nurt.runtime.routing import WorkerRoutes
+from nurt.runtime.source import Reading, TopicSource
 from nurt.runtime.steps import Outputs, Parcel, Stage
 from nurt.runtime.translating import Translate
 from nurt.settings import Settings
@@ -54,14 +54,14 @@ class Assembly(ABC, Generic[Now]):
         self.mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
-        self.routes = Routes(settings.shards, settings.workers)
+        self.routes = WorkerRoutes(settings.shards, settings.workers)
         self.context = fold_context(self.mapping, self.ids)
         self.stop = stop or threading.Event()
         self.threads = threads
         self.launched = launched
         self.lock = threading.RLock()
         self._now: Callable[[], Now] = now
-        self._register: Register | None = None
+        self._register: ControlLog | None = None
         self._registry: SchemaRegistry | None = None
 
     @property
@@ -69,10 +69,10 @@ class Assembly(ABC, Generic[Now]):
         """The run's number."""
         return self.launched.run
 
-    def topics(self) -> Topics[Now]:
+    def topics(self) -> TopicSource[Now]:
         """Make the source of all topics."""
         settings, launched = self.settings, self.launched
-        return Topics(
+        return TopicSource(
             Reading(
                 launched.run,
                 settings.workers,
@@ -80,7 +80,7 @@ class Assembly(ABC, Generic[Now]):
                 lambda index: open_log(settings, index, settings.workers),
                 launched.decision.offsets,
                 launched.decision.horizon,
-                self.register(),
+                self.control_log(),
                 self._now,
                 self.stop.is_set,
             )
@@ -93,16 +93,16 @@ class Assembly(ABC, Generic[Now]):
         it lets go of Python.
         """
         translates: dict[int, Translate] = {}
-        records = self.register().records()
+        records = self.control_log().records()
         with closing(open_redis(self.settings.redis_url)) as client:
-            held = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
-        passed = counted_of(NOT_OURS, held)
+            counted = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
+        passed = counted_of(NOT_OURS, counted)
 
         def step(item: RawBatch | Tick[Any]) -> list[Parcel]:
             me = threading.get_ident()
             if me not in translates:
                 translator = Translator(self.mapping, self.registry(), self.ids, known_epochs(records), Passed(passed))
-                translates[me] = Translate(translator, self.routes, 0, self.register())
+                translates[me] = Translate(translator, self.routes, 0, self.control_log())
             return translates[me](item)
 
         return step
@@ -119,11 +119,11 @@ class Assembly(ABC, Generic[Now]):
     def outputs(self) -> Outputs[Any]:
         """Make the sink of what is published, over every output that the settings name."""
 
-    def register(self) -> Register:
+    def control_log(self) -> ControlLog:
         """Return the register."""
         with self.lock:
             if self._register is None:
-                self._register = open_register(self.settings)
+                self._register = open_control_log(self.settings)
             return self._register
 
     def registry(self) -> SchemaRegistry:
@@ -141,4 +141,4 @@ class Assembly(ABC, Generic[Now]):
 
     def sweeps(self) -> list[Sweep]:
         """Read which sweeps were ordered."""
-        return ordered_sweeps(self.register().records())
+        return ordered_sweeps(self.control_log().records())

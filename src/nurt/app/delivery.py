@@ -23,23 +23,23 @@ from nurt.app.delivery_config import (
     TABLE_KINDS,
     TABLE_LINGER_MS,
     TABLE_ROWS_MAX,
-    reader_of,
+    message_reader_of,
     rules_of,
-    shelves_of,
-    wishes_of,
+    state_reader_of,
+    table_targets_of,
 )
 from nurt.app.delivery_input import DeliveryInput
 from nurt.app.running import cause_of
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
-from nurt.delivery.run.key_locks import Lanes, Stopping
+from nurt.delivery.run.key_locks import KeyLocks, Stopping
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
 from nurt.ports.log import MessageLog
-from nurt.runtime.deliver_source import DeliveryReading, DeliverySource, Share
-from nurt.runtime.deliver_steps import Delivered, Delivers
+from nurt.runtime.deliver_source import DeliveryShare, DeliverySource, DeliverySourceOptions
+from nurt.runtime.deliver_steps import DeliverySink, MessageDeliverer
 from nurt.settings import Settings
 
 EPOCH_MS = 100
@@ -56,7 +56,7 @@ def open_store(settings: Settings, name: str, part: int = 0) -> DeliveryStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class DeliveryStart:
     """How a delivery begins: its generation, and whether a back-fill goes on."""
 
     generation: int
@@ -88,13 +88,13 @@ class Delivery:
         self._store = open_store(settings, mapping.name)
         self._store.begin()
         self._stores: list[DeliveryStore] = []
-        self._lanes = Lanes()
+        self._key_locks = KeyLocks()
         self._logs: list[MessageLog] = []
         self._backfills: list[MessageLog] = []
         self._destination: Destination | None = None
         self._lock = threading.Lock()
         self._filled = 0
-        self._tell_of_mapping(from_scratch)
+        self._warn_of_new_mapping(from_scratch)
         self.start = self._begin(from_scratch)
         purpose = f"backfill-{self.start.generation}"
         self._live = DeliveryInput(settings, mapping, workers=self._workers, ends=until_end)
@@ -109,7 +109,7 @@ class Delivery:
         """Make the source."""
         options, kind = self.mapping.options, self.mapping.kind
         return DeliverySource(
-            DeliveryReading(
+            DeliverySourceOptions(
                 self._workers,
                 self._share,
                 int(options.get("rows_max", TABLE_ROWS_MAX if kind in TABLE_KINDS else ROWS_MAX)),
@@ -118,9 +118,9 @@ class Delivery:
             )
         )
 
-    def sink(self) -> Delivered:
+    def sink(self) -> DeliverySink:
         """Make the sink."""
-        return Delivered(self._delivers, reader_of(self.settings, self.mapping))
+        return DeliverySink(self._open_deliverer, message_reader_of(self.settings, self.mapping))
 
     def destination(self) -> Destination:
         """Open the receiver, once for all workers."""
@@ -136,19 +136,19 @@ class Delivery:
             to,
             rules_of(self.settings, self.mapping, to, self.start.generation),
             self._open_store(),
-            wishes_of(self.settings, self.mapping),
-            lanes=self._lanes,
+            state_reader_of(self.settings, self.mapping),
+            key_locks=self._key_locks,
             stopping=self._stop.is_set,
         )
 
-    def _delivers(self, _index: int) -> Delivers:
+    def _open_deliverer(self, _index: int) -> MessageDeliverer:
         kind = self.mapping.kind
         if kind not in TABLE_KINDS:
             return self.deliverer()
         store = self._open_store()
         with self._lock:
-            shelves = shelves_of(self.settings, self.mapping)
-        return TableDeliverer(shelves, store, self.start.generation, stopping=self._stop.is_set)
+            targets = table_targets_of(self.settings, self.mapping)
+        return TableDeliverer(targets, store, self.start.generation, stopping=self._stop.is_set)
 
     def _open_store(self) -> DeliveryStore:
         """Open a store for one worker."""
@@ -158,13 +158,14 @@ class Delivery:
             self._stores.append(store)
             return store
 
-    def _tell_of_mapping(self, from_scratch: bool) -> None:
+    def _warn_of_new_mapping(self, from_scratch: bool) -> None:
         """Say that rows which do not change keep what an earlier mapping gave them."""
-        said: list[tuple[Any, ...]] = []
+        parts: list[tuple[Any, ...]] = []
         for one in self.mapping.objects:
-            said.append((one.plan, one.type, one.key_field, one.key.text, one.when and one.when.text, one.each))
-            said.append(tuple((name, each.text) for name, each in one.fields.items()))
-        found = hashlib.blake2b(repr(said).encode(), digest_size=8).hexdigest()
+            parts.append((one.plan, one.type, one.key_field, one.key.text, one.when and one.when.text, one.each))
+            parts.append(tuple((name, each.text) for name, each in one.fields.items()))
+        # the hash is stored, so a plan is written as the first version wrote it
+        found = hashlib.blake2b(repr(parts).replace("<DeletePolicy.", "<Parting.").encode(), digest_size=8).hexdigest()
         before = self._store.get("mapping")
         if before not in (None, found) and not from_scratch:
             _logger.warning(
@@ -173,10 +174,10 @@ class Delivery:
             )
         self._store.put("mapping", found)
 
-    def _begin(self, from_scratch: bool) -> Start:
+    def _begin(self, from_scratch: bool) -> DeliveryStart:
         """Decide whether everything is told again: when asked, and when Redis came back older than the commits."""
         store = self._store
-        held = store.get("generation") or {"number": 0, "done": True}
+        generation = store.get("generation") or {"number": 0, "done": True}
         older = self._is_older(store)
         if older:
             _logger.warning(
@@ -184,12 +185,12 @@ class Delivery:
                 self.mapping.name,
             )
         if from_scratch or older:
-            held = {"number": held["number"] + 1, "done": False}
-            store.put("generation", held)
-        return Start(int(held["number"]), not held["done"])
+            generation = {"number": generation["number"] + 1, "done": False}
+            store.put("generation", generation)
+        return DeliveryStart(int(generation["number"]), not generation["done"])
 
     def _is_older(self, store: DeliveryStore) -> bool:
-        """Compare what Kafka has committed with what was noted beside the records before it."""
+        """Compare what Kafka has committed with what was noted beside what is last known before it."""
         log = DeliveryInput(self.settings, self.mapping).open()
         try:
             committed = log.committed()
@@ -197,33 +198,35 @@ class Delivery:
             log.close()
         if committed is None or not committed.offsets:
             return False
-        noted = store.get("live") or {}
-        return any(noted.get(f"{topic}:{number}", -1) < at for (topic, number), at in committed.offsets.items())
+        stored_offsets = store.get("live") or {}
+        return any(
+            stored_offsets.get(f"{topic}:{number}", -1) < at for (topic, number), at in committed.offsets.items()
+        )
 
-    def _share(self, index: int) -> Share:
+    def _share(self, index: int) -> DeliveryShare:
         live = self._live.open(index)
         committed = live.committed()
         live.start(committed.offsets if committed else None)
         backfill = None
         if self.start.backfilling:
             backfill = self._backfill.open(index)
-            told = backfill.committed()
-            backfill.start(told.offsets if told else None)
+            backfilled = backfill.committed()
+            backfill.start(backfilled.offsets if backfilled else None)
             self._backfills.append(backfill)
         self._logs.append(live)
-        return Share(live, backfill, self._note, partial(self._done, index), self._store.is_left)
+        return DeliveryShare(live, backfill, self._note, partial(self._done, index), self._store.is_left)
 
     def _note(self, which: str, offsets: Offsets) -> None:
         with self._lock:
-            noted = self._store.get(which) or {}
-            noted |= {f"{topic}:{number}": at for (topic, number), at in offsets.items()}
-            self._store.note(which, noted, self._stores)
+            stored_offsets = self._store.get(which) or {}
+            stored_offsets |= {f"{topic}:{number}": at for (topic, number), at in offsets.items()}
+            self._store.note(which, stored_offsets, self._stores)
 
     def _done(self, _index: int) -> None:
         if all(log.exhausted() for log in self._backfills):
-            held = self._store.get("generation")
-            if held and not held["done"]:
-                self._store.put("generation", {**held, "done": True})
+            generation = self._store.get("generation")
+            if generation and not generation["done"]:
+                self._store.put("generation", {**generation, "done": True})
                 name = self.mapping.name
                 look = f"`nurt deliver sweep {name}` shows what it did not tell"
                 _logger.info("delivering to %s: the back-fill is done; %s", name, look)
@@ -236,13 +239,13 @@ class Delivery:
         return status
 
     @contextmanager
-    def told(self, seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None) -> Iterator[None]:
+    def reporting(self, seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None) -> Iterator[None]:
         """Tell the status every second while it runs."""
         ended = threading.Event()
         store = open_store(self.settings, self.mapping.name)
-        store.tell(state="running", since=int(time.time()), run=self._store.run)
+        store.set_status(state="running", since=int(time.time()), run=self._store.run)
 
-        def tell() -> None:
+        def report() -> None:
             most = 0
             while not ended.wait(LOOK_S):
                 try:
@@ -250,19 +253,19 @@ class Delivery:
                     left = int(status.get("backfill_left", 0))
                     most = max(most, left)
                     status |= {"backfill_total": most} if most else {}
-                    store.tell(**status)
+                    store.set_status(**status)
                     seen(status)
                 except Exception as failed:
                     _logger.debug("telling the status: %s", type(failed).__name__)
 
-        teller = threading.Thread(target=tell, name="nurt-deliver-status", daemon=True)
-        teller.start()
+        reporter = threading.Thread(target=report, name="nurt-deliver-status", daemon=True)
+        reporter.start()
         try:
             yield
         finally:
             ended.set()
-            teller.join(5.0)
-            store.tell(state="stopped", at=int(time.time()))
+            reporter.join(5.0)
+            store.set_status(state="stopped", at=int(time.time()))
 
 
 def run_delivery(
@@ -274,7 +277,7 @@ def run_delivery(
 
     Raises the NurtError that stopped it.
     """
-    with delivery.told(seen):
+    with delivery.reporting(seen):
         try:
             cli_main(
                 layout(delivery), epoch_interval=timedelta(milliseconds=EPOCH_MS), workers_per_process=delivery.workers

@@ -21,17 +21,24 @@ from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.app.opening import open_registry
-from nurt.delivery.diff import Rules
+from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message
-from nurt.delivery.last_known import Marks
-from nurt.delivery.mapping import DestinationMapping, Reader
-from nurt.delivery.ports import Destination, TableSink, WishReader
+from nurt.delivery.last_known import Fingerprinter
+from nurt.delivery.mapping import DestinationMapping, DestinationReader
+from nurt.delivery.ports import DesiredStateReader, Destination, TableSink
 from nurt.delivery.read.bodies import WriterSchemas
-from nurt.delivery.read.contracts import CONTRACTS, ContractBodies, ContractWishes, MixedWishes, OwnSchemas, columns_of
+from nurt.delivery.read.contracts import (
+    CONTRACTS,
+    BundledSchemas,
+    ContractMessageReader,
+    ContractStateReader,
+    MixedStateReader,
+    columns_of,
+)
 from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
-from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, Bodies, Wishes
-from nurt.delivery.run.table_deliverer import Shelf
-from nurt.delivery.table_family import OF, Family
+from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, ProfileMessageReader, ProfileStateReader
+from nurt.delivery.run.table_deliverer import TableTarget
+from nurt.delivery.table_family import OF, TableFamily
 from nurt.errors import ConfigurationError
 from nurt.mapping.yaml_lines import meant
 from nurt.model.delivery import PROFILES
@@ -48,7 +55,7 @@ KINDS: Mapping[str, Callable[[DestinationMapping], Destination]] = {
 }
 """Receivers that take rows, by the word of `kind`."""
 
-TABLE_KINDS: Mapping[str, Callable[[DestinationMapping, Family], TableSink]] = {
+TABLE_KINDS: Mapping[str, Callable[[DestinationMapping, TableFamily], TableSink]] = {
     "clickhouse": ClickhouseSink,
     "delta": DeltaSink,
     "iceberg": IcebergSink,
@@ -64,7 +71,7 @@ EXAMPLES: Mapping[str, str] = {"path": "s3://lake/{of}", "table": "nurt.{of}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class InputSpec:
     """Where a destination reads one of the things that it is told.
 
     Attributes:
@@ -103,14 +110,14 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
     written = section if isinstance(section, dict) else {}
     preset = read_presets(written["preset"]) if written.get("preset") else {}
     of = written.get("of", preset.get("of", PROFILES))
-    told = list(dict.fromkeys(map(str, of))) if isinstance(of, list) and of else [str(of)]
+    contents = list(dict.fromkeys(map(str, of))) if isinstance(of, list) and of else [str(of)]
     kinds = {PROFILES: SCHEMAS, **{one: columns_of(one) for one in CONTRACTS}}
-    for one in told:
+    for one in contents:
         if one not in kinds:
             raise ConfigurationError(
                 f"reading destinations.{name}: `of: {one}`; choose one of {', '.join(kinds)}{meant(one, list(kinds))}"
             )
-    mapping = Reader(file_name, kinds, PREFIXES, told[0]).destination(name, section, preset)
+    mapping = DestinationReader(file_name, kinds, PREFIXES, contents[0]).destination(name, section, preset)
     known = sorted({*KINDS, *TABLE_KINDS})
     if mapping.kind not in known:
         raise ConfigurationError(
@@ -118,8 +125,8 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
             f"{', '.join(known)}{meant(mapping.kind, known)}"
         )
     if mapping.kind in TABLE_KINDS:
-        return _whole(mapping, told)
-    if len(told) > 1:
+        return _whole(mapping, contents)
+    if len(contents) > 1:
         raise ConfigurationError(
             f"reading destinations.{name}: `of` is a list, which analytics stores take only "
             f"({', '.join(sorted(TABLE_KINDS))}); write `of: ...` at each object"
@@ -127,7 +134,7 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
     return mapping
 
 
-def _whole(mapping: DestinationMapping, told: Sequence[str]) -> DestinationMapping:
+def _whole(mapping: DestinationMapping, contents: Sequence[str]) -> DestinationMapping:
     """Check the section of an analytics store, and put into it what it is told."""
     if mapping.objects:
         raise ConfigurationError(
@@ -136,12 +143,12 @@ def _whole(mapping: DestinationMapping, told: Sequence[str]) -> DestinationMappi
         )
     for option, is_asked in (("path", mapping.kind == "delta"), ("table", mapping.kind == "iceberg")):
         written = str(mapping.options.get(option, OF))
-        if is_asked and len(told) > 1 and OF not in written:
+        if is_asked and len(contents) > 1 and OF not in written:
             raise ConfigurationError(
-                f"reading destinations.{mapping.name}.{option}: {', '.join(told)} would be in one table; write "
+                f"reading destinations.{mapping.name}.{option}: {', '.join(contents)} would be in one table; write "
                 f"`{OF}` where their names shall stand, for example `{option}: '{EXAMPLES[option]}'`"
             )
-    return replace(mapping, of=tuple(told))
+    return replace(mapping, of=tuple(contents))
 
 
 def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
@@ -153,8 +160,8 @@ def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
         for key, value in preset.get("objects", {}).items()
     }
     rest = {key: value for preset in presets for key, value in preset.items() if key != "of"}
-    told = {preset.get("of", PROFILES) for preset in presets}
-    return {**rest, "objects": objects, "of": told.pop() if len(told) == 1 else PROFILES}
+    contents = {preset.get("of", PROFILES) for preset in presets}
+    return {**rest, "objects": objects, "of": contents.pop() if len(contents) == 1 else PROFILES}
 
 
 def read_preset(name: str) -> Mapping[str, Any]:
@@ -185,7 +192,7 @@ def kinds_of(mapping: DestinationMapping) -> list[str]:
     return sorted({*mapping.kinds(), *mapping.of}, key=(PROFILES, *CONTRACTS).index) or [PROFILES]
 
 
-def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[Input]:
+def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[InputSpec]:
     """Say where a destination reads what it is told, profiles first.
 
     Raises ConfigurationError where that is published to no topic and kept nowhere.
@@ -200,49 +207,53 @@ def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[Input]:
                 f"opening destination {mapping.name}: {of} are published to no topic and not kept; set "
                 f"`stock: {{{keys[of]}: ...}}`, or `stock: {{kept: true}}`"
             )
-        inputs.append(Input(of, topic or contract, topic is not None))
+        inputs.append(InputSpec(of, topic or contract, topic is not None))
     return inputs
 
 
-def reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
+def message_reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
     """Make what reads a destination's messages."""
     readers: dict[str, Callable[[RawBatch], list[Message]]] = {}
     for one in inputs_of(settings, mapping):
         registry = open_registry(settings) if one.is_topic else None
-        readers[one.name] = Bodies(registry).messages if one.of == PROFILES else ContractBodies(one.of).messages
+        readers[one.name] = (
+            ProfileMessageReader(registry).messages if one.of == PROFILES else ContractMessageReader(one.of).messages
+        )
     return lambda batch: readers[batch.topic](batch)
 
 
-def wishes_of(settings: Settings, mapping: DestinationMapping) -> WishReader:
+def state_reader_of(settings: Settings, mapping: DestinationMapping) -> DesiredStateReader:
     """Make what says what messages ask for."""
-    readers: dict[str, WishReader] = {}
+    readers: dict[str, DesiredStateReader] = {}
     for one in inputs_of(settings, mapping):
         if one.of == PROFILES:
-            readers[one.of] = Wishes(mapping)
+            readers[one.of] = ProfileStateReader(mapping)
         else:
-            readers[one.of] = ContractWishes(mapping, one.of, _writers(settings, one))
-    return MixedWishes(readers) if len(readers) > 1 else next(iter(readers.values()))
+            readers[one.of] = ContractStateReader(mapping, one.of, _writers(settings, one))
+    return MixedStateReader(readers) if len(readers) > 1 else next(iter(readers.values()))
 
 
-def shelves_of(settings: Settings, mapping: DestinationMapping) -> dict[str, Shelf]:
+def table_targets_of(settings: Settings, mapping: DestinationMapping) -> dict[str, TableTarget]:
     """Open an analytics store for what it is told."""
-    shelves = {}
+    targets = {}
     for one in inputs_of(settings, mapping):
         family = FAMILIES[one.of]
         sink = TABLE_KINDS[mapping.kind](mapping, family)
         if one.of == PROFILES:
-            shelves[one.of] = Shelf(family, sink, tables_of)
+            targets[one.of] = TableTarget(family, sink, tables_of)
         else:
-            shelves[one.of] = Shelf(family, sink, ContractTables(one.of, _writers(settings, one)))
-    return shelves
+            targets[one.of] = TableTarget(family, sink, ContractTables(one.of, _writers(settings, one)))
+    return targets
 
 
-def _writers(settings: Settings, one: Input) -> WriterSchemas | None:
+def _writers(settings: Settings, one: InputSpec) -> WriterSchemas | None:
     """Say what knows the schemas of messages that are no profiles."""
-    return open_registry(settings) if one.is_topic else OwnSchemas(f"nurt.{one.of}")
+    return open_registry(settings) if one.is_topic else BundledSchemas(f"nurt.{one.of}")
 
 
-def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> Rules:
-    """Make the rules by which rows are compared. Marks are keyed with the deployment's secret."""
+def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> DeliveryRules:
+    """Make the rules by which rows are compared. Fingerprints are keyed with the deployment's secret."""
     key = hashlib.blake2b(settings.ids_secret(), person=b"delivery", digest_size=32).digest()
-    return Rules(tuple(one.plan for one in mapping.objects), Marks(key), generation, to.limits.whole_rows)
+    return DeliveryRules(
+        tuple(one.plan for one in mapping.objects), Fingerprinter(key), generation, to.limits.whole_rows
+    )

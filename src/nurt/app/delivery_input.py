@@ -7,9 +7,9 @@ from typing import Any
 
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.redis.client import open_redis
-from nurt.adapters.redis.delivery.kept_log import KeptLog
 from nurt.adapters.redis.delivery.state_log import StateLog
-from nurt.app.delivery_config import Input, inputs_of
+from nurt.adapters.redis.delivery.topic_log import RedisTopicLog
+from nurt.app.delivery_config import InputSpec, inputs_of
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.read.logs_in_order import Gate, LogsInOrder
 from nurt.mapping.load import read_mapping
@@ -51,7 +51,7 @@ class DeliveryInput:
         others = [one for one in self._inputs if one.of != PROFILES]
         return LogsInOrder(self._logs(of_profiles, worker), self._logs(others, worker), self._gate, worker)
 
-    def _logs(self, inputs: Sequence[Input], worker: int) -> list[Any]:
+    def _logs(self, inputs: Sequence[InputSpec], worker: int) -> list[Any]:
         """Open logs of topics, of kept contracts, and of the state."""
         topics = [one.name for one in inputs if one.is_topic]
         kept = [one.name for one in inputs if not one.is_topic and one.of != PROFILES]
@@ -59,7 +59,7 @@ class DeliveryInput:
         if topics:
             logs.append(self._topics(topics, worker))
         if kept:
-            logs.append(self._kept(kept, worker))
+            logs.append(self._redis_topics(kept, worker))
         if any(not one.is_topic and one.of == PROFILES for one in inputs):
             logs.append(self._state(worker))
         return logs
@@ -74,10 +74,10 @@ class DeliveryInput:
         client, keys = open_redis(self._settings.redis_url), self._keys(self._settings)
         return StateLog(client, keys, self._group, worker=worker, workers=self._workers, stop_at_end=self._ends)
 
-    def _kept(self, names: Sequence[str], worker: int) -> KeptLog:
+    def _redis_topics(self, names: Sequence[str], worker: int) -> RedisTopicLog:
         settings = self._settings
         realms = {system.realm for system in read_mapping(settings.mapping_files).systems.values()}
-        return KeptLog(
+        return RedisTopicLog(
             open_redis(settings.redis_url),
             self._keys(stock_settings(settings)),
             sorted(realms),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nurt.app.delivery import open_store
-from nurt.app.delivery_config import KINDS, TABLE_KINDS, reader_of, rules_of, wishes_of
+from nurt.app.delivery_config import KINDS, TABLE_KINDS, message_reader_of, rules_of, state_reader_of
 from nurt.app.delivery_input import DeliveryInput
 from nurt.delivery.journal import Message
 from nurt.delivery.mapping import DestinationMapping
@@ -14,7 +14,7 @@ from nurt.delivery.run.batch import RETRY, SWEEP
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Life, Op, Wish, Write
+from nurt.model.delivery import DesiredState, Lifecycle, Op, Write
 from nurt.settings import Settings
 
 PREVIEW_MESSAGES_MAX = 100_000
@@ -27,7 +27,7 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     Returns: the writes, how many messages were read, and how many rows could not be mapped.
     """
     log = DeliveryInput(settings, mapping, ends=True, looks=True).open()
-    read_messages, wishes = reader_of(settings, mapping), wishes_of(settings, mapping)
+    read_messages, state_reader = message_reader_of(settings, mapping), state_reader_of(settings, mapping)
     messages: dict[str, Message] = {}
     read = 0
     try:
@@ -42,13 +42,13 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     store = open_store(settings, mapping.name)
     generation = (store.get("generation") or {"number": 0})["number"]
     if mapping.kind in TABLE_KINDS:
-        fresh, records = TableDeliverer({}, store, generation).fresh(list(messages.values()))
-        return [_whole(one, records[one.subject].revision) for one in fresh], read, 0
+        fresh, last_known = TableDeliverer({}, store, generation).fresh(list(messages.values()))
+        return [_whole(one, last_known[one.subject].revision) for one in fresh], read, 0
     to = KINDS[mapping.kind](mapping)
-    deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, wishes)
+    deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, state_reader)
     try:
         some = list(messages.values())
-        return deliverer.plan(some), read, len(wishes.of(some).failed)
+        return deliverer.plan(some), read, len(state_reader.read(some).failed)
     finally:
         deliverer.close()
         to.close()
@@ -60,24 +60,24 @@ def _whole(message: Message, revision: int) -> Write:
     return Write(message.subject, revision, FAMILIES[message.of].one, op, message.subject)
 
 
-def refusals_again(settings: Settings, mapping: DestinationMapping) -> int:
+def retry_refusals(settings: Settings, mapping: DestinationMapping) -> int:
     """Make due, by the mapping of today, what a destination has in quarantine; returns how many subjects that is."""
     store = open_store(settings, mapping.name)
     subjects = sorted({refusal.subject for refusal in store.refusals()})
     kept = store.kept(subjects)
-    store.ask_again([Wish(one, None, kept[one].place, Life.LIVE, of=kept[one].of) for one in kept], RETRY)
+    store.ask_again([DesiredState(one, None, kept[one].place, Lifecycle.LIVE, of=kept[one].of) for one in kept], RETRY)
     return len(kept)
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """What a sweep takes away: how many profiles, orders or figures no message told, and their rows by object."""
 
     subjects: int
     rows: dict[str, int]
 
 
-def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swept:
+def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> SweepResult:
     """Let go at the receiver what the last back-fill did not tell; by its ordinary deletion, never the final one.
 
     Args:
@@ -93,20 +93,20 @@ def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swe
         )
     subjects, rows = 0, dict.fromkeys((one.name for one in mapping.objects), 0)
     is_table = mapping.kind in TABLE_KINDS
-    some: list[Wish] = []
-    for subject, record in store.left_over(int(generation["number"])):
-        if not record.held and not is_table:
+    some: list[DesiredState] = []
+    for subject, known in store.left_over(int(generation["number"])):
+        if not known.remote_rows and not is_table:
             continue
         subjects += 1
-        for name in [held.object for held in record.held] or [record.of]:
+        for name in [remote.object for remote in known.remote_rows] or [known.of]:
             rows[name] = rows.get(name, 0) + 1
-        some.append(Wish(subject, None, record.place, Life.SWEPT, of=record.of))
+        some.append(DesiredState(subject, None, known.place, Lifecycle.SWEPT, of=known.of))
         if len(some) >= READ_ROWS and not dry_run:
             store.ask_again(some, SWEEP)
             some = []
     if not dry_run:
         store.ask_again(some, SWEEP)
-    return Swept(subjects, {name: count for name, count in rows.items() if count})
+    return SweepResult(subjects, {name: count for name, count in rows.items() if count})
 
 
 def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:

@@ -29,7 +29,7 @@ from nurt.model.entity_frame import UPSERT, EntityFrame, Translated, entity_colu
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT
 from nurt.model.tick import Tick
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.stock_steps import StockSteps
 from nurt.settings import Settings, stock_settings
 from nurt.simulate.company.flash_sale import MAPPING, buyers, skus
@@ -43,7 +43,7 @@ SECRET = "00" * 16
 
 
 @dataclass(slots=True)
-class Outcome:
+class DrillOutcome:
     """How a sale went, in pieces: what shops sold to whom, and what must be zero.
 
     Attributes:
@@ -110,7 +110,7 @@ class Sale:
         self.context = fold_context(read_mapping(own.mapping_files), Ids(own.ids_secret()))
         self.ids = Ids(own.ids_secret())
         keys = Keys(own.prefix, own.shards)
-        self.routes = Routes(own.shards, 1)
+        self.routes = WorkerRoutes(own.shards, 1)
         plan = read_mapping(own.mapping_files).stock
         assert plan is not None
         places = self.routes.places(0, ("default",), keys)
@@ -188,7 +188,7 @@ def run(
     pieces: int | None = None,
     seed: int = 1,
     lag_s: float = 1.0,
-) -> Outcome:
+) -> DrillOutcome:
     """Hold the sale; returns how it went.
 
     Args:
@@ -278,7 +278,7 @@ def run(
         total = sum(stock.values())
         oversold = sum(max(0, sold[sku] - stock[sku]) for sku in stock)
         unsold, without = without_nurt(seed, processes, share, count, stock)
-        return Outcome(
+        return DrillOutcome(
             share * processes, seconds, sold.total(), refused, wrongly, oversold, total - sold.total() - late, leaked,
             unsold, without,
         )  # fmt: skip

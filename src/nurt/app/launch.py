@@ -13,20 +13,20 @@ from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import patiently
-from nurt.adapters.redis.store import claim, forget_counts, read_heads
-from nurt.app.opening import commits_of, fold_context, open_register, open_registry
+from nurt.adapters.redis.store import claim, forget_counts, read_fences
+from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (
-    Decision,
     Deployment,
+    LaunchDecision,
     begin_record,
     check_deployment,
     decide,
     earlier_workers,
     run_number,
 )
-from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
+from nurt.control.reconcile import UNRECONCILED, DirtyKey, encode_unreconciled, find_unreconciled, is_behind
 from nurt.control.source_records import check_halts
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
@@ -50,7 +50,7 @@ class Launched:
     """A run that may begin: its number, where it begins, and how many workers any earlier run had."""
 
     run: int
-    decision: Decision
+    decision: LaunchDecision
     fence_workers: int
 
 
@@ -71,24 +71,24 @@ def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
     realms = tuple(sorted(set(context.realm.values())))
     secret = fingerprint(settings.ids_secret())
     deployment = Deployment(settings.shards, secret, realms)
-    register = open_register(settings)
-    check_deployment(register.records(), deployment)
-    check_halts(register.records())
+    control_log = open_control_log(settings)
+    check_deployment(control_log.records(), deployment)
+    check_halts(control_log.records())
     keys = Keys(settings.prefix, settings.shards)
     agree(client, keys, config_text(settings.shards, secret))
-    number = register.append({"kind": "start"})
-    records = register.records()
+    number = control_log.append({"kind": "start"})
+    records = control_log.records()
     run = run_number(records, number)
     places = {f"{shard:02x}": keys.shard_place(shard) for shard in range(settings.shards)}
     places |= {f"r:{realm}": keys.realm_place(realm) for realm in realms}
-    heads = read_heads(client, list(places.values()))
-    decision = decide(records, commits_of(settings), {name: heads[place] for name, place in places.items()}, rebuild)
-    register.append(begin_record(run, settings.workers, deployment, decision))
+    fences = read_fences(client, list(places.values()))
+    decision = decide(records, commits_of(settings), {name: fences[place] for name, place in places.items()}, rebuild)
+    control_log.append(begin_record(run, settings.workers, deployment, decision))
     claim(client, run, list(places.values()))
     if decision.offsets is None:
         forget_counts(client, keys)
     published = read_published(settings, TAIL_ROWS)
-    if decision.rewound or is_behind(published, heads, keys.place_of):
+    if decision.rewound or is_behind(published, fences, keys.place_of):
         note_strays(settings, client, keys)
     log = _logger.warning if decision.rewound else _logger.info
     log("run %d of %s: %s", run, settings.prefix, decision.why)
@@ -105,13 +105,13 @@ def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
     ids = list(published)
     values: Any = client.mget(keys.of(b"f", ids))
     kept = dict(zip(ids, map(KeptProfile.decode, values), strict=True))
-    by_place: dict[bytes, list[Touch]] = {}
-    for realm, profile in find_strays(published, kept, _realm_of):
+    by_place: dict[bytes, list[DirtyKey]] = {}
+    for realm, profile in find_unreconciled(published, kept, _realm_of):
         by_place.setdefault(keys.place_of(profile), []).append((realm, profile))
-    for place, touches in by_place.items():
-        client.set(place + STRAYS, encode_strays(touches))
-    strays = sum(map(len, by_place.values()))
-    _logger.warning("%d published profiles are not as the state knows them; they are published anew", strays)
+    for place, dirty_keys in by_place.items():
+        client.set(place + UNRECONCILED, encode_unreconciled(dirty_keys))
+    unreconciled = sum(map(len, by_place.values()))
+    _logger.warning("%d published profiles are not as the state knows them; they are published anew", unreconciled)
 
 
 def _realm_of(kept: KeptProfile) -> str:

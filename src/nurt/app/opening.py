@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from nurt.adapters.files.archive import ArchiveLog
-from nurt.adapters.files.control_log import FileRegister
+from nurt.adapters.files.control_log import FileControlLog
 from nurt.adapters.files.schema_registry import FolderRegistry
-from nurt.adapters.kafka.control_log import KafkaRegister
+from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.columnar.ids import Ids
 from nurt.mapping.load import Mapping
 from nurt.model.log import Committed
 from nurt.normalise.context import FoldContext
-from nurt.ports.log import MessageLog, Register
+from nurt.ports.log import ControlLog, MessageLog
 from nurt.ports.registry import SchemaRegistry
 from nurt.settings import Settings
 
@@ -31,12 +31,12 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     )
 
 
-def open_register(settings: Settings) -> Register:
+def open_control_log(settings: Settings) -> ControlLog:
     """Open the register: a topic where the input is one, else a file."""
     if settings.kafka_input is not None:
         assert settings.kafka is not None
-        return KafkaRegister(settings.kafka, settings.control_topic)
-    return FileRegister(settings.data / "control.jsonl")
+        return KafkaControlLog(settings.kafka, settings.control_topic)
+    return FileControlLog(settings.data / "control.jsonl")
 
 
 def open_registry(settings: Settings) -> SchemaRegistry:

@@ -31,7 +31,7 @@ from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.app.profiles import ProfileAssembly
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
-from nurt.control.launch import Decision
+from nurt.control.launch import LaunchDecision
 from nurt.errors import Fenced, NurtError
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
@@ -173,7 +173,7 @@ def run_cluster(
 
 
 def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
-    told = False
+    is_logged = False
     while True:
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code not in (None, 0)]
@@ -181,8 +181,8 @@ def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, l
             _let_end(children)
             _end(children)
             return _telling([child.returncode for child in children])
-        if stop.is_set() and not told:
-            told = True
+        if stop.is_set() and not is_logged:
+            is_logged = True
             for child in children:
                 child.terminate()
         look_on()
@@ -233,13 +233,13 @@ def _encode(launched: Launched) -> str:
 
 
 def _decode(text: str) -> Launched:
-    held = json.loads(text)
-    decision = held["decision"]
+    launched = json.loads(text)
+    decision = launched["decision"]
     offsets = decision["offsets"]
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
-    return Launched(held["run"], Decision(**decision), held["fence_workers"])
+    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"])
 
 
 def _child(config: Path, index: int) -> int:

@@ -10,9 +10,9 @@ from contextlib import closing
 from nurt.adapters.clock import SystemClock
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
 from nurt.adapters.redis.client import open_redis
-from nurt.adapters.redis.delivery.stock_sink import KeptStockSink
+from nurt.adapters.redis.delivery.stock_sink import RedisStockSink
 from nurt.adapters.redis.errors import RedisError, naming_failures
-from nurt.adapters.redis.store import read_heads
+from nurt.adapters.redis.store import read_fences
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.errors import ConfigurationError, NurtError
@@ -71,7 +71,7 @@ def close_reservations(settings: Settings, run: int) -> None:
     places = _realm_places(settings)
     try:
         with closing(open_redis(settings.redis_url)) as client:
-            if all(head is None or head.run <= run for head in read_heads(client, places).values()):
+            if all(head is None or head.run <= run for head in read_fences(client, places).values()):
                 client.delete(*(place + b"o" for place in places))
                 _logger.warning("reservations are refused until the next run of stock has caught up")
     except (NurtError, RedisError) as failed:
@@ -112,7 +112,7 @@ class StockAssembly(Assembly[Millis]):
             )
         self._plan = compile_routes(self.mapping.stock)
         self._steps: dict[int, StockSteps] = {}
-        self._kept: dict[int, KeptStockSink] = {}
+        self._kept: dict[int, RedisStockSink] = {}
 
     def stage(self, name: str) -> Callable[[object], Stage]:
         """Make the builder of a stage's logic, by the name of its method in `StockSteps`."""
@@ -130,12 +130,12 @@ class StockAssembly(Assembly[Millis]):
                 self._steps[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._steps[index]
 
-    def _kept_of(self, index: int) -> KeptStockSink | None:
+    def _kept_of(self, index: int) -> RedisStockSink | None:
         """Open what a worker keeps, once: its stages begin it anew, its output writes it."""
         with self.lock:
             names = self.settings.stock_kept()
             if names and index not in self._kept:
-                self._kept[index] = KeptStockSink(open_redis(self.settings.redis_url), self.keys, names)
+                self._kept[index] = RedisStockSink(open_redis(self.settings.redis_url), self.keys, names)
             return self._kept.get(index)
 
     def _open_sinks(self, index: int) -> list[StockSink]:

@@ -9,15 +9,15 @@ What may come in: what is true of Avro for everybody. What Debezium puts into Av
 """
 
 from nurt.avro.compile import ColumnType
-from nurt.avro.errors import MEANINGS, Flaw
-from nurt.avro.reader import Joined, Reader, ReadFrame, compile_reader, join, list_paths
+from nurt.avro.errors import MEANINGS, DecodeErrorCode
+from nurt.avro.reader import JoinedMessages, Reader, ReadFrame, compile_reader, join, list_paths
 from nurt.avro.writer import Writer, compile_writer
 
 __all__ = [
     "MEANINGS",
     "ColumnType",
-    "Flaw",
-    "Joined",
+    "DecodeErrorCode",
+    "JoinedMessages",
     "ReadFrame",
     "Reader",
     "Writer",

@@ -6,14 +6,18 @@ import numpy as np
 from numba import njit
 
 from nurt.avro import opcodes as op
-from nurt.avro.errors import Flaw
+from nurt.avro.errors import DecodeErrorCode
 from nurt.avro.scan import ENDS_EARLY, is_utf8, put_view, read_length
 from nurt.columnar.memory import load_byte, load_float_as_word, load_word
 from nurt.columnar.varint import read_unsigned_checked, skip_checked
 
-BYTES_LEFT_OVER, NO_SUCH_BRANCH = int(Flaw.BYTES_LEFT_OVER), int(Flaw.NO_SUCH_BRANCH)
-NO_SUCH_SYMBOL, NOT_UTF8, NOT_BOOLEAN = int(Flaw.NO_SUCH_SYMBOL), int(Flaw.NOT_UTF8), int(Flaw.NOT_BOOLEAN)
-TOO_DEEP, WRONG_BLOCK_SIZE = int(Flaw.TOO_DEEP), int(Flaw.WRONG_BLOCK_SIZE)
+BYTES_LEFT_OVER, NO_SUCH_BRANCH = int(DecodeErrorCode.BYTES_LEFT_OVER), int(DecodeErrorCode.NO_SUCH_BRANCH)
+NO_SUCH_SYMBOL, NOT_UTF8, NOT_BOOLEAN = (
+    int(DecodeErrorCode.NO_SUCH_SYMBOL),
+    int(DecodeErrorCode.NOT_UTF8),
+    int(DecodeErrorCode.NOT_BOOLEAN),
+)
+TOO_DEEP, WRONG_BLOCK_SIZE = int(DecodeErrorCode.TOO_DEEP), int(DecodeErrorCode.WRONG_BLOCK_SIZE)
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 

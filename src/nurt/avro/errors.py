@@ -7,7 +7,7 @@ from enum import IntEnum
 from nurt.columnar import varint
 
 
-class Flaw(IntEnum):
+class DecodeErrorCode(IntEnum):
     """What is wrong with a message's bytes; 0 is nothing."""
 
     NONE = 0
@@ -24,15 +24,15 @@ class Flaw(IntEnum):
 
 
 MEANINGS: dict[int, str] = {
-    Flaw.NONE: "fine",
-    Flaw.ENDS_EARLY: "the message ends before its schema does",
-    Flaw.VARINT_TOO_LONG: "a number takes more than 64 bits",
-    Flaw.NEGATIVE_LENGTH: "a length is negative",
-    Flaw.BYTES_LEFT_OVER: "bytes are left over behind the value",
-    Flaw.NO_SUCH_BRANCH: "a union has no such branch",
-    Flaw.NO_SUCH_SYMBOL: "an enum has no such symbol",
-    Flaw.NOT_UTF8: "a text is not UTF-8",
-    Flaw.NOT_BOOLEAN: "a boolean is neither 0 nor 1",
-    Flaw.TOO_DEEP: "values are nested too deep",
-    Flaw.WRONG_BLOCK_SIZE: "a block's size disagrees with its items",
+    DecodeErrorCode.NONE: "fine",
+    DecodeErrorCode.ENDS_EARLY: "the message ends before its schema does",
+    DecodeErrorCode.VARINT_TOO_LONG: "a number takes more than 64 bits",
+    DecodeErrorCode.NEGATIVE_LENGTH: "a length is negative",
+    DecodeErrorCode.BYTES_LEFT_OVER: "bytes are left over behind the value",
+    DecodeErrorCode.NO_SUCH_BRANCH: "a union has no such branch",
+    DecodeErrorCode.NO_SUCH_SYMBOL: "an enum has no such symbol",
+    DecodeErrorCode.NOT_UTF8: "a text is not UTF-8",
+    DecodeErrorCode.NOT_BOOLEAN: "a boolean is neither 0 nor 1",
+    DecodeErrorCode.TOO_DEEP: "values are nested too deep",
+    DecodeErrorCode.WRONG_BLOCK_SIZE: "a block's size disagrees with its items",
 }

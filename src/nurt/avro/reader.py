@@ -23,7 +23,7 @@ JOINED_BYTES_MAX = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedMessages:
     """Messages laid end to end, so that compiled loops can reach them: message i is `data[starts[i]:ends[i]]`.
 
     `data` has PADDING_BYTES behind the last message.
@@ -60,7 +60,7 @@ class ReadFrame:
         return self._frame
 
 
-def join(messages: Sequence[bytes]) -> Joined:
+def join(messages: Sequence[bytes]) -> JoinedMessages:
     """Lay messages end to end. Raises TypeError when one is not bytes."""
     # Arrow's pool keeps its pages between batches; the C library hands them back, and faulting them in again costs
     # more than decoding does.
@@ -69,7 +69,7 @@ def join(messages: Sequence[bytes]) -> Joined:
         raise TypeError(f"joining messages: {array.null_count} nulls (expected bytes); leave tombstones out")
     _, offsets, data = array.buffers()
     places = np.frombuffer(offsets, dtype=np.int64, count=len(messages) + 1)
-    return Joined(data, places[:-1].copy(), places[1:].copy())
+    return JoinedMessages(data, places[:-1].copy(), places[1:].copy())
 
 
 class Reader:
@@ -99,7 +99,7 @@ class Reader:
             return _concatenated(self.read(messages[:half], skip), self.read(messages[half:], skip))
         return self.read_joined(joined, None, skip)
 
-    def read_joined(self, joined: Joined, rows: Int64s | None = None, skip: int = 5) -> ReadFrame:
+    def read_joined(self, joined: JoinedMessages, rows: Int64s | None = None, skip: int = 5) -> ReadFrame:
         """Read messages that lie end to end already; `rows` (int64) names those to read, in that order.
 
         At most JOINED_BYTES_MAX of them.

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from nurt.avro.errors import Flaw
+from nurt.avro.errors import DecodeErrorCode
 from nurt.columnar.memory import load_byte, load_word
 from nurt.columnar.types import INLINE_BYTES
 from nurt.columnar.varint import read_unsigned_checked
 
-ENDS_EARLY, NEGATIVE_LENGTH = int(Flaw.ENDS_EARLY), int(Flaw.NEGATIVE_LENGTH)
+ENDS_EARLY, NEGATIVE_LENGTH = int(DecodeErrorCode.ENDS_EARLY), int(DecodeErrorCode.NEGATIVE_LENGTH)
 
 _HIGH_BITS = np.uint64(0x8080808080808080)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)

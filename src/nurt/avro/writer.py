@@ -177,7 +177,7 @@ class _Columns:
 
     def __init__(self, slots: Mapping[str, int]) -> None:
         self._slots = slots
-        self._held: list[Any] = []
+        self._kept_alive: list[Any] = []
         self._buffers: list[int] = []
         self.table: Int64s = np.zeros((len(slots), put.COLUMN_WIDTH), dtype=np.int64)
         self.table[:, put.BUFFERS] = -1
@@ -190,12 +190,12 @@ class _Columns:
         entry = self.table[slot]
         if pa.types.is_null(array.type):  # nothing but nulls: below them nothing is looked at
             nothing = np.zeros(len(array) // 8 + 1, dtype=np.uint8)
-            self._held.append(nothing)
+            self._kept_alive.append(nothing)
             entry[put.VALID] = nothing.ctypes.data
             self.bytes_max += len(array)
             return
         array = _as_needed(inner, array, path)
-        self._held.append(array)
+        self._kept_alive.append(array)
         buffers = array.buffers()
         entry[put.VALID] = buffers[0].address if buffers[0] is not None and array.null_count else 0
         entry[put.FIRST], entry[put.LENGTH] = array.offset, len(array)

@@ -33,7 +33,7 @@ from nurt.cli.commands import (
     stats,
     stock,
 )
-from nurt.cli.frame import aside
+from nurt.cli.frame import stderr
 from nurt.errors import NurtError
 
 EXIT_CODES = (
@@ -100,7 +100,7 @@ def main() -> None:
     except NurtError as failed:
         if debug:
             traceback.print_exc()
-        aside.print(Text.assemble(("nurt: ", "bold red"), str(failed)), soft_wrap=True)
+        stderr.print(Text.assemble(("nurt: ", "bold red"), str(failed)), soft_wrap=True)
         sys.exit(failed.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -111,7 +111,7 @@ def main() -> None:
         if debug:
             raise
         # its text may hold values of rows: only its kind is said
-        aside.print(
+        stderr.print(
             Text.assemble(
                 ("nurt: ", "bold red"),
                 f"{' '.join(arguments[:1])}: {type(failed).__name__} (a mistake in nurt); "

@@ -18,8 +18,8 @@ from rich.text import Text
 
 from nurt.adapters.analytics.duckdb_reading import ProfileTables
 from nurt.app.running import run_here, run_stock_here, stopping_on_signals
-from nurt.cli.frame import aside, page, print_table, table_of
-from nurt.cli.opening import State
+from nurt.cli.frame import print_table, stderr, stdout, table_of
+from nurt.cli.opening import OpenState
 from nurt.cli.profile_page import print_profile
 from nurt.cli.stock_page import orders_of, show_stock, view_of
 from nurt.cli.tables import PlainTable
@@ -44,7 +44,7 @@ LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class DemoInput:
     """What the demo reads."""
 
     simulated: int
@@ -64,14 +64,14 @@ class Input:
         return parts
 
 
-def fold(settings: Settings, input_: Input) -> None:
+def fold(settings: Settings, input_: DemoInput) -> None:
     """Run the flow of profiles, and show how far it is."""
     from nurt.flows.profiles import profiles
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
-    progress = Progress(*columns, console=aside)
+    progress = Progress(*columns, console=stderr)
     task = progress.add_task("folding them into profiles", total=input_.messages, rate="")
-    with Live(progress, console=aside, transient=True, refresh_per_second=8) as live:
+    with Live(progress, console=stderr, transient=True, refresh_per_second=8) as live:
 
         def seen(now: dict[str, int], rate: float, counts: Sequence[Count]) -> None:
             if now:
@@ -82,7 +82,7 @@ def fold(settings: Settings, input_: Input) -> None:
             run_here(profiles, settings, stop=stop)
 
 
-def _table(input_: Input, counts: Sequence[Count]) -> PlainTable:
+def _table(input_: DemoInput, counts: Sequence[Count]) -> PlainTable:
     """Make the table of message counts, of two rows: where the simulated messages ended, and where the genuine ones."""
     rows: list[tuple[object, ...]] = []
     for name, some in input_.parted(counts).items():
@@ -94,7 +94,7 @@ def _table(input_: Input, counts: Sequence[Count]) -> PlainTable:
     return table_of("Where every message ended", ("", *titles, "messages>"), rows)
 
 
-def _why(input_: Input, counts: Sequence[Count]) -> list[tuple[object, ...]]:
+def _why(input_: DemoInput, counts: Sequence[Count]) -> list[tuple[object, ...]]:
     """List why messages were not folded, by whose they are, outcome and reason."""
     reasons: dict[tuple[str, str, str], int] = {}
     for name, some in input_.parted(counts).items():
@@ -105,18 +105,18 @@ def _why(input_: Input, counts: Sequence[Count]) -> list[tuple[object, ...]]:
     return [(*key, messages) for key, messages in sorted(reasons.items(), reverse=True)]
 
 
-def show(state: State, folder: Path, input_: Input, seconds: float) -> None:
+def show(state: OpenState, folder: Path, input_: DemoInput, seconds: float) -> None:
     """Show where the messages ended, and a customer that they became."""
     counts = state.tally.counts()
-    page.print()
-    page.print(_table(input_, counts))
-    page.print()
+    stdout.print()
+    stdout.print(_table(input_, counts))
+    stdout.print()
     print_table("Why not folded", ("", "", "reason", "messages>"), _why(input_, counts))
     messages = totals(counts)["messages"]
     assert messages == input_.messages, "every message ends in exactly one place"
     tables = ProfileTables(folder / "profiles.duckdb")
     found = tables.summary()
-    page.print(
+    stdout.print(
         f"\n[bold]{messages:,} messages of {found.accounts:,} accounts became {found.live:,} customers[/bold] "
         f"in {seconds:.1f} s; {found.redirects:,} more profiles were merged into them on the way.\n"
     )
@@ -125,7 +125,7 @@ def show(state: State, folder: Path, input_: Input, seconds: float) -> None:
     print_table("Best customers (the view best_customers of profiles.duckdb)", columns, best)
     example = tables.telling_example()
     if example is not None and (view := state.profiles.profile(example)) is not None:
-        page.print()
+        stdout.print()
         print_profile(view)
 
 
@@ -136,11 +136,11 @@ def sell(settings: Settings) -> int:
     began = time.monotonic()
     with stopping_on_signals() as stop:
         run_stock_here(stock, replace(settings, rows_max=ROWS_MAX), stop=stop)
-    page.print(f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n")
+    stdout.print(f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n")
     with view_of(settings) as opened:
         show_stock(opened, SOLD)
-        told = (number for number in ORDERS for one in orders_of(opened, str(number)) if _is_telling(one))
-        return next(told, ORDERS[0])
+        telling = (number for number in ORDERS for one in orders_of(opened, str(number)) if _is_telling(one))
+        return next(telling, ORDERS[0])
 
 
 def _is_telling(order: Mapping[str, Any]) -> bool:
@@ -164,7 +164,7 @@ def deliver_all(settings: Settings) -> None:
     linked = sum(row.get("contact") is not None for (kind, _), row in rows.items() if kind == "order")
     counts = {name: sum(kind == name for kind, _ in rows) for name in ("contact", "order", "line", "stock")}
     seconds = time.monotonic() - began
-    page.print(
+    stdout.print(
         f"\n[bold]Delivered[/bold] to a webhook on this machine, in {calls} calls and {seconds:.1f} s: "
         f"{counts['contact']:,} contacts, {counts['order']:,} orders ({linked:,} linked to their contact) with "
         f"{counts['line']:,} lines, and {counts['stock']:,} figures of what can be sold. "
@@ -187,4 +187,4 @@ def go_on(folder: Path, order: int) -> None:
         (f"check -c {config}", "what the mapping makes of each topic"),
         ("init", "settings and a mapping for your own databases"),
     ):
-        page.print(Text.assemble(f"  {program} {command}  ", (f"# {what}", "dim")), soft_wrap=True)
+        stdout.print(Text.assemble(f"  {program} {command}  ", (f"# {what}", "dim")), soft_wrap=True)

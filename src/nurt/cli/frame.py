@@ -26,9 +26,9 @@ DEFAULT_CONFIG = Path("nurt.yaml")
 FLOWS = ("profiles", "stock")
 Flow = Annotated[str, typer.Option("--flow", help="Whose messages and state: profiles, or stock.")]
 
-page = Console(highlight=False)
+stdout = Console(highlight=False)
 """Where results go."""
-aside = Console(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False)
 """Where progress and complaints go, so that results can be piped."""
 
 
@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; see `table_of`."""
-    page.print(table_of(title, columns, rows), crop=False)
+    stdout.print(table_of(title, columns, rows), crop=False)
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> PlainTable:

@@ -13,8 +13,8 @@ from nurt.adapters.redis.errors import naming_failures
 from nurt.app.opening import fold_context
 from nurt.cli.frame import FLOWS, refuse
 from nurt.columnar.ids import Ids
-from nurt.inspect.counters import Tally
-from nurt.inspect.profile_lookup import ReadModel
+from nurt.inspect.counters import CounterReader
+from nurt.inspect.profile_lookup import ProfileLookup
 from nurt.inspect.quarantine import Quarantine
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
@@ -23,7 +23,7 @@ from nurt.settings import Settings, load_settings, stock_settings
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class OpenState:
     """A deployment's state, open for looking at it.
 
     Attributes:
@@ -32,9 +32,9 @@ class State:
 
     settings: Settings
     systems: Mapping[str, frozenset[str]]
-    profiles: ReadModel
+    profiles: ProfileLookup
     quarantine: Quarantine
-    tally: Tally
+    tally: CounterReader
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def deployment(config: Path) -> Iterator[Settings]:
 
 
 @contextmanager
-def opened_state(config: Path, flow: str = "profiles") -> Iterator[State]:
+def opened_state(config: Path, flow: str = "profiles") -> Iterator[OpenState]:
     """Open the state of one flow of the deployment that a settings file describes."""
     if flow not in FLOWS:
         raise refuse(f"opening the flow {flow!r}", "there is none of this name", f"name {' or '.join(FLOWS)}")
@@ -60,7 +60,7 @@ def opened_state(config: Path, flow: str = "profiles") -> Iterator[State]:
 
 
 @contextmanager
-def state_of(settings: Settings) -> Iterator[State]:
+def state_of(settings: Settings) -> Iterator[OpenState]:
     """Open a deployment's state for reading."""
     mapping = read_mapping(settings.mapping_files)
     context = fold_context(mapping, Ids(settings.ids_secret()))
@@ -70,11 +70,11 @@ def state_of(settings: Settings) -> Iterator[State]:
     client = open_redis(settings.redis_url)
     systems = dict.fromkeys(mapping.systems, frozenset(names))
     with naming_failures(client):
-        yield State(
+        yield OpenState(
             settings,
             systems,
-            ReadModel(client, keys, context),
+            ProfileLookup(client, keys, context),
             Quarantine(client, keys),
-            Tally(client, keys, realms),
+            CounterReader(client, keys, realms),
         )
     client.close()

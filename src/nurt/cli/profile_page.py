@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nurt.cli.frame import page
+from nurt.cli.frame import stdout
 from nurt.inspect.profile_lookup import AccountView, ProfileView
 from nurt.profiles.golden_record.write import FIELDS
 
@@ -33,7 +33,9 @@ WORDS = {"tax_id": "tax id", "loyalty_card": "loyalty card", "first_name": "firs
 
 def print_profile(view: ProfileView) -> None:
     """Print one profile."""
-    page.print(Panel(Group(*_parts(view)), title=_title(view), title_align="left", border_style="cyan", padding=(1, 2)))
+    stdout.print(
+        Panel(Group(*_parts(view)), title=_title(view), title_align="left", border_style="cyan", padding=(1, 2))
+    )
 
 
 def _title(view: ProfileView) -> Text:
@@ -193,12 +195,12 @@ def _consents(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     table = _grid("", "", "", "")
     answers = {True: Text("yes", "green"), False: Text("no", "red"), None: Text("not said", "dim")}
     for row in rows:
-        said = row["at"]
+        at = row["at"]
         table.add_row(
             row["purpose"],
             answers[row["granted"]],
             Text(row["system"], "cyan"),
-            Text(f"{said:%Y-%m-%d %H:%M} UTC" if isinstance(said, datetime) else "", "dim"),
+            Text(f"{at:%Y-%m-%d %H:%M} UTC" if isinstance(at, datetime) else "", "dim"),
         )
     return table
 

@@ -26,7 +26,7 @@ QUIET_SECONDS_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class TopicSample:
     """What some messages of one topic would become.
 
     Attributes:
@@ -79,17 +79,17 @@ def _from_kafka(kafka: KafkaSettings, source: KafkaInput, rows_max: int) -> Iter
 def _from_archives(settings: Settings, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
     log = ArchiveLog(settings.archives)
     log.start(None)
-    held: dict[str, list[RawBatch]] = {}
+    by_topic: dict[str, list[RawBatch]] = {}
     seen = 0
     while seen < ARCHIVE_ROWS_MAX and (batches := log.poll(POLL_ROWS)):
         for batch in batches:
             seen += len(batch)
-            kept = held.setdefault(batch.topic, [])
+            kept = by_topic.setdefault(batch.topic, [])
             left = rows_max - sum(map(len, kept))
             if left > 0:
                 kept.append(_first(batch, left))
     log.close()
-    yield from sorted(held.items())
+    yield from sorted(by_topic.items())
 
 
 def _first(batch: RawBatch, rows: int) -> RawBatch:
@@ -105,7 +105,7 @@ def _first(batch: RawBatch, rows: int) -> RawBatch:
     )
 
 
-def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[RawBatch]) -> Sampled:
+def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[RawBatch]) -> TopicSample:
     """Translate some messages of a topic and say what they would become."""
     entry = mapping.for_topic(topic)
     done = [translator.translate(batch) for batch in batches]
@@ -115,7 +115,7 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
         for (_, _, reason), messages in each.not_ours.items():
             foreign[reason] += messages
     commonest = (refused or foreign).most_common(1)
-    return Sampled(
+    return TopicSample(
         topic,
         "" if entry is None else f"{entry.kind} of {entry.system.name}",
         "" if entry is None else entry.file_name,

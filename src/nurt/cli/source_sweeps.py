@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nurt.adapters.redis.client import open_redis
-from nurt.app.opening import open_register
+from nurt.app.opening import open_control_log
 from nurt.cli.frame import refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.inspect.row_scan import stored_rows
@@ -17,7 +17,7 @@ from nurt.model.entities import STOCK_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Keys
 from nurt.rows.layouts import OP, PART, ROW, ROW_LAYOUTS
-from nurt.rows.sweeps import Sweep, Table, possible_sweeps
+from nurt.rows.sweeps import Sweep, SweptTable, possible_sweeps
 from nurt.settings import Settings, stock_settings
 
 
@@ -60,11 +60,11 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
             f"sweeping {source}", "the mapping has no such system", f"name one of {', '.join(mapping.systems)}"
         )
 
-    def table_of(topic: str) -> Table | None:
+    def table_of(topic: str) -> SweptTable | None:
         entry = mapping.for_topic(topic)
-        return None if entry is None else Table(entry.kind, entry.system.name, entry.name, topic)
+        return None if entry is None else SweptTable(entry.kind, entry.system.name, entry.name, topic)
 
-    records = open_register(settings).records()
+    records = open_control_log(settings).records()
     topics = {record["topic"] for _, record in records if record["kind"] == "source_epoch"}
     tables = Counter((one.kind, one.system, one.entity) for one in map(table_of, topics) if one is not None)
     found = [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]

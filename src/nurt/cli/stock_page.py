@@ -14,7 +14,7 @@ from nurt.adapters.clock import SystemClock
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.app.opening import fold_context
-from nurt.cli.frame import page, print_json, print_table, refuse
+from nurt.cli.frame import print_json, print_table, refuse, stdout
 from nurt.cli.opening import deployment
 from nurt.columnar.ids import Ids
 from nurt.columnar.values import Values
@@ -24,9 +24,9 @@ from nurt.model.state_write import cut_keys
 from nurt.model.units import Day, Micros, in_micros
 from nurt.settings import Settings, stock_settings
 from nurt.state.table import OWNER
-from nurt.stock.from_rows import KIT_PART, LEVEL, SHELVES, SUPPLY
+from nurt.stock.from_rows import KIT_PART, LEVEL, POSITIONS, SUPPLY
 from nurt.stock.holds import BOOKING, HOLDS
-from nurt.stock.matching.match_keys import order_token
+from nurt.stock.matching.match_keys import order_match_key
 from nurt.stock.routes import compile_routes
 from nurt.stock.stages.view import Looked, StockView
 from nurt_client.ids import sku_id
@@ -96,12 +96,12 @@ def show_stock(
         ("channel", "market", "available>", "on hand>", "inbound>", "held>", "reserved>", "buffer>"),
         [[row["channel"], row["market"], *(row[name] for name in FIGURES[:-1])] for row in rows],
     )
-    page.print()
+    stdout.print()
     print_table("Where it comes from", ("what", "where", "quantity>", "why"), [list(one.values()) for one in made_of])
     if rows and rows[0]["oversold"]:
-        page.print(Text(f"\noversold by {rows[0]['oversold']}: more is held than there is", style="bold red"))
+        stdout.print(Text(f"\noversold by {rows[0]['oversold']}: more is held than there is", style="bold red"))
     if len(set(routes.bins[: routes.sold])) > 1:
-        page.print(
+        stdout.print(
             "\n[dim]Channels and markets share locations: what is held for one may leave less for another than its "
             "own line shows, so `available` can be below on hand + inbound - held - reserved - buffer, or above it "
             "where others can be served elsewhere.[/dim]"
@@ -116,7 +116,7 @@ def _made_of(looked: Looked, view: StockView) -> list[dict[str, Any]]:
     def add(what: str, where: str, quantity: int, why: str) -> None:
         made.append({"what": what, "where": where, **decimals({"quantity": quantity}, ["quantity"]), "why": why})
 
-    for row in SHELVES.unpack(looked.shelves.plain()).sort("part", "location", "system").iter_rows(named=True):
+    for row in POSITIONS.unpack(looked.positions.plain()).sort("part", "location", "system").iter_rows(named=True):
         place = row["location"] or ""
         if row["part"] == LEVEL:
             known = place in plan.locations
@@ -158,8 +158,8 @@ def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
     view, realms, ids = opened
     found: list[dict[str, Any]] = []
     for realm in realms:
-        papers = view.by_token(realm, [order_token(ids, number)])
-        joined = view.orders(realm, papers, SystemClock().now())
+        sales_documents = view.by_match_key(realm, [order_match_key(ids, number)])
+        joined = view.orders(realm, sales_documents, SystemClock().now())
         found += [one for one in joined.values() if one and number in (one["number"], one["reference"])]
     return found
 
@@ -167,8 +167,8 @@ def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
 def print_order(one: dict[str, Any]) -> None:
     """Print an order with its lines and papers."""
     title = Text.assemble(("order ", "dim"), (one["number"] or one["reference"], "bold"), (f"  {one['stage']}", "bold"))
-    page.print(title)
-    page.print(
+    stdout.print(title)
+    stdout.print(
         Text(
             f"{one['system']}, channel {one['channel']}, market {one['market'] or '-'}, status {one['status'] or '-'}, "
             f"placed {time_text(one['placed_at'])}",
@@ -188,8 +188,8 @@ def print_order(one: dict[str, Any]) -> None:
     if steps:
         print_table("", ("", "system", "number", "status", "when", "tracking"), steps)
     else:
-        page.print("[dim]no document and no shipment of it yet[/dim]")
-    page.print()
+        stdout.print("[dim]no document and no shipment of it yet[/dim]")
+    stdout.print()
 
 
 def decimals(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

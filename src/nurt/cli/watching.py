@@ -12,8 +12,8 @@ from rich.logging import RichHandler
 from rich.status import Status
 
 from nurt.adapters.http_logs import silence_http_clients
-from nurt.cli.frame import aside
-from nurt.cli.opening import State, state_of
+from nurt.cli.frame import stderr
+from nurt.cli.opening import OpenState, state_of
 from nurt.errors import ConnectionFailed
 from nurt.inspect.counters import Count, totals
 from nurt.inspect.metrics import start_metrics
@@ -31,8 +31,8 @@ _logger = logging.getLogger("nurt.run")
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Log to stderr: beside the status line on a terminal, with time and level elsewhere."""
     silence_http_clients()
-    if aside.is_terminal:
-        handler = RichHandler(console=aside, show_path=False, markup=False, highlighter=None)
+    if stderr.is_terminal:
+        handler = RichHandler(console=stderr, show_path=False, markup=False, highlighter=None)
         logging.basicConfig(level=level, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])
     else:
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -44,12 +44,12 @@ def watching(settings: Settings, seen: Seen | None = None, every_s: float = LOOK
     with state_of(settings) as state:
         end_metrics = start_metrics(state.tally.counts, state.tally.figures)
         ended = threading.Event()
-        shown = Status("starting", console=aside) if seen is None and aside.is_terminal else nullcontext()
+        shown = Status("starting", console=stderr) if seen is None and stderr.is_terminal else nullcontext()
         try:
             with shown as status:
-                tell = seen or (_to_terminal(status) if status is not None else _to_log())
+                report = seen or (_to_terminal(status) if status is not None else _to_log())
                 watcher = threading.Thread(
-                    target=_watch, args=(state, ended, tell, every_s), name="nurt-watch", daemon=True
+                    target=_watch, args=(state, ended, report, every_s), name="nurt-watch", daemon=True
                 )
                 watcher.start()
                 try:
@@ -61,7 +61,7 @@ def watching(settings: Settings, seen: Seen | None = None, every_s: float = LOOK
             end_metrics()
 
 
-def _watch(state: State, ended: threading.Event, tell: Seen, every_s: float) -> None:
+def _watch(state: OpenState, ended: threading.Event, report: Seen, every_s: float) -> None:
     """Look now and then until the run has ended, and once more then."""
     before, at, was = totals(_counts(state)), time.monotonic(), 0
     last = False
@@ -71,11 +71,11 @@ def _watch(state: State, ended: threading.Event, tell: Seen, every_s: float) -> 
         now = {name: number - before.get(name, 0) for name, number in totals(counts).items()} if counts else {}
         messages = now.get("messages", was)
         passed = time.monotonic() - at
-        tell(now, (messages - was) / passed if passed > 0 else 0.0, counts)
+        report(now, (messages - was) / passed if passed > 0 else 0.0, counts)
         at, was = time.monotonic(), messages
 
 
-def _counts(state: State) -> Sequence[Count]:
+def _counts(state: OpenState) -> Sequence[Count]:
     """Read the counts; none while the state does not answer, which the run says itself."""
     try:
         return state.tally.counts()
@@ -84,22 +84,22 @@ def _counts(state: State) -> Sequence[Count]:
 
 
 def _to_terminal(status: Status) -> Seen:
-    def tell(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
+    def report(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
         if now:
             status.update(in_words(now, rate))
 
-    return tell
+    return report
 
 
 def _to_log() -> Seen:
-    told = [time.monotonic(), 0.0]
+    last_logged = [time.monotonic(), 0.0]
 
-    def tell(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
-        if now and now["messages"] != told[1] and time.monotonic() - told[0] >= LOG_SECONDS:
-            told[:] = [time.monotonic(), float(now["messages"])]
+    def report(now: dict[str, int], rate: float, _counts: Sequence[Count]) -> None:
+        if now and now["messages"] != last_logged[1] and time.monotonic() - last_logged[0] >= LOG_SECONDS:
+            last_logged[:] = [time.monotonic(), float(now["messages"])]
             _logger.info("%s", in_words(now, rate))
 
-    return tell
+    return report
 
 
 def in_words(now: dict[str, int], rate: float) -> str:

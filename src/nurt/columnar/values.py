@@ -41,11 +41,11 @@ class Values:
     @classmethod
     def of(cls, values: Sequence[bytes | None]) -> Values:
         """Join values; None is absent."""
-        held = [value or b"" for value in values]
-        cuts = np.zeros(len(held) + 1, dtype=np.int64)
-        np.cumsum(np.fromiter(map(len, held), dtype=np.int64, count=len(held)), out=cuts[1:])
-        held.append(bytes(PADDING_BYTES))
-        return cls(np.frombuffer(bytearray().join(held), dtype=np.uint8), cuts)
+        present = [value or b"" for value in values]
+        cuts = np.zeros(len(present) + 1, dtype=np.int64)
+        np.cumsum(np.fromiter(map(len, present), dtype=np.int64, count=len(present)), out=cuts[1:])
+        present.append(bytes(PADDING_BYTES))
+        return cls(np.frombuffer(bytearray().join(present), dtype=np.uint8), cuts)
 
     @property
     def there(self) -> Bools:

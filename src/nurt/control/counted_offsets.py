@@ -18,7 +18,7 @@ Place = tuple[str, int]
 _NOTHING = -1
 
 
-class Marks:
+class CountedOffsets:
     """The highest counted offset of every partition, by shard.
 
     Args:
@@ -27,7 +27,7 @@ class Marks:
 
     def __init__(self, shards: int) -> None:
         self._shards = shards
-        self._marks: dict[str, Int64s] = {}  # topic -> by partition * shards + shard
+        self._counted: dict[str, Int64s] = {}  # topic -> by partition * shards + shard
 
     def load(self, shard: int, stored: Mapping[Place, int]) -> None:
         """Take over what a shard has counted."""
@@ -41,33 +41,33 @@ class Marks:
 
         Returns the mask, and (shard, partition, highest offset) of every mark that rose.
         """
-        marks = self._of(topic, int(partitions.max(initial=0)))
+        counted = self._of(topic, int(partitions.max(initial=0)))
         at = partitions * self._shards + shards
-        fresh = offsets > marks[at]
+        fresh = offsets > counted[at]
         if not fresh.all():
             at, offsets = at[fresh], offsets[fresh]
-        np.maximum.at(marks, at, offsets)
+        np.maximum.at(counted, at, offsets)
         risen = np.flatnonzero(np.bincount(at, minlength=1)) if len(at) else at
-        return fresh, [(*divmod(one, self._shards)[::-1], int(marks[one])) for one in risen.tolist()]
+        return fresh, [(*divmod(one, self._shards)[::-1], int(counted[one])) for one in risen.tolist()]
 
     def count_one(self, topic: str, partition: int, offset: int) -> bool:
         """Count one message in shard 0; False: it is counted already."""
-        marks = self._of(topic, partition)
+        counted = self._of(topic, partition)
         at = partition * self._shards
-        if offset <= marks[at]:
+        if offset <= counted[at]:
             return False
-        marks[at] = offset
+        counted[at] = offset
         return True
 
     def _of(self, topic: str, partition: int) -> Int64s:
-        marks = self._marks.get(topic)
+        counted = self._counted.get(topic)
         room = (partition + 1) * self._shards
-        if marks is None or len(marks) < room:
+        if counted is None or len(counted) < room:
             grown = np.full(room, _NOTHING, dtype=np.int64)
-            if marks is not None:
-                grown[: len(marks)] = marks
-            self._marks[topic] = marks = grown
-        return marks
+            if counted is not None:
+                grown[: len(counted)] = counted
+            self._counted[topic] = counted = grown
+        return counted
 
 
 class Passed:

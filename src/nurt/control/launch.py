@@ -12,7 +12,7 @@ from typing import Any
 
 from nurt.errors import ConfigurationError
 from nurt.limits import CHECKPOINTS_KEPT
-from nurt.model.fence import Head, owed_score
+from nurt.model.fence import FencingToken, pending_score
 from nurt.model.log import Committed, Offsets
 
 Records = Sequence[tuple[int, dict[str, Any]]]
@@ -36,7 +36,7 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class LaunchDecision:
     """Where to begin.
 
     Attributes:
@@ -44,7 +44,7 @@ class Decision:
         after: what state must have done for the offsets to be right; true of the state that was found.
         rewound: state is older than what was committed; checkpoints after this place are void.
         kept: (run, epoch) of the checkpoints that stay valid.
-        horizon: owed_score before which nothing can be rewound to.
+        horizon: pending_score before which nothing can be rewound to.
         why: for the log.
     """
 
@@ -78,7 +78,7 @@ def check_deployment(records: Records, deployment: Deployment) -> None:
         return
 
 
-def begin_record(run: int, workers: int, deployment: Deployment, decision: Decision) -> dict[str, Any]:
+def begin_record(run: int, workers: int, deployment: Deployment, decision: LaunchDecision) -> dict[str, Any]:
     """Write a decision down, before the first head of the run is written."""
     return {
         "kind": "begin",
@@ -108,9 +108,9 @@ def earlier_workers(records: Records) -> int:
 def decide(
     records: Records,
     commits: Iterable[Committed],
-    heads: Mapping[str, Head | None],
+    fences: Mapping[str, FencingToken | None],
     rebuild: bool = False,
-) -> Decision:
+) -> LaunchDecision:
     """Choose where to begin.
 
     A head (run, e) vouches for all epochs of its run before e, so state is as new as a moment when every head is
@@ -121,13 +121,13 @@ def decide(
     Args:
         records: of the register, oldest first.
         commits: of all shares.
-        heads: of every place that the last run had, by name.
+        fences: of every place that the last run had, by name.
         rebuild: begin at the earliest message whatever the state says.
     """
     last, checkpoints = _replay(records)
     if last is None or rebuild:
         why = "rebuilding from the earliest message" if last else "first start"
-        return Decision(None, NEVER, last is not None, (), 0, why)
+        return LaunchDecision(None, NEVER, last is not None, (), 0, why)
     moment = _after(last)
     offsets = None if last["offsets"] is None else _offsets(last["offsets"])
     for committed in commits:
@@ -135,18 +135,18 @@ def decide(
             offsets = (offsets or {}) | committed.offsets
             if committed.epoch > 0:
                 moment = max(moment, (committed.run, committed.epoch))
-    state = min((_moment(head) for name, head in heads.items() if _known(name, last)), default=(0, 0))
+    state = min((_moment(fence) for name, fence in fences.items() if _known(name, last)), default=(0, 0))
     kept = tuple(sorted(checkpoints))[-CHECKPOINTS_KEPT:]
     horizon = _horizon(kept)
     if state > moment:
         why = f"going on after run {moment[0]}, epoch {moment[1]}" if moment > NEVER else "beginning again"
-        return Decision(offsets, moment, False, kept, horizon, why)
+        return LaunchDecision(offsets, moment, False, kept, horizon, why)
     for index in range(len(kept) - 1, -1, -1):
         if state > kept[index]:
             why = f"state is of run {state[0]}, epoch {state[1]}, older than what was committed: rewinding"
-            return Decision(checkpoints[kept[index]], kept[index], True, kept[: index + 1], horizon, why)
+            return LaunchDecision(checkpoints[kept[index]], kept[index], True, kept[: index + 1], horizon, why)
     why = "state is lost or older than every checkpoint: rebuilding from the earliest message"
-    return Decision(None, NEVER, True, (), 0, why)
+    return LaunchDecision(None, NEVER, True, (), 0, why)
 
 
 def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
@@ -181,15 +181,15 @@ def _after(begin: Mapping[str, Any]) -> Moment:
     return run, epoch
 
 
-def _moment(head: Head | None) -> Moment:
-    return (0, 0) if head is None else (head.run, head.epoch)
+def _moment(fence: FencingToken | None) -> Moment:
+    return (0, 0) if fence is None else (fence.run, fence.epoch)
 
 
 def _horizon(kept: tuple[Moment, ...]) -> int:
     if len(kept) < CHECKPOINTS_KEPT:
         return 0
     run, epoch = kept[0]
-    return owed_score(run, max(0, epoch))
+    return pending_score(run, max(0, epoch))
 
 
 def _listed(offsets: Offsets) -> list[list[Any]]:

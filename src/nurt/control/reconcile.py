@@ -8,37 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from nurt.model.fence import Head, stamp
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.stored_profile import ERASED, KeptProfile
 
-STRAYS = b"x"
+UNRECONCILED = b"x"
 """Key kind, under a shard's place: touches, each a profile id in hex and its realm, ended by U+001E."""
 
 _END = b"\x1e"
-Touch = tuple[str, bytes]
+DirtyKey = tuple[str, bytes]
 
 
 def is_behind(
     published: Mapping[bytes, tuple[int, str] | None],
-    heads: Mapping[bytes, Head | None],
+    fences: Mapping[bytes, FencingToken | None],
     place_of: Callable[[bytes], bytes],
 ) -> bool:
     """Say whether a profile was published with a revision above the head of its place: writes of the state are lost.
 
     What was committed cannot tell: the last writes before a crash are published before their offsets are committed.
     """
-    for profile, told in published.items():
-        head = heads[place_of(profile)]
-        if told is not None and (head is None or told[0] > stamp(head.run, head.sequence)):
+    for profile, newest in published.items():
+        fence = fences[place_of(profile)]
+        if newest is not None and (fence is None or newest[0] > stamp(fence.run, fence.sequence)):
             return True
     return False
 
 
-def find_strays(
+def find_unreconciled(
     published: Mapping[bytes, tuple[int, str] | None],
     kept: Mapping[bytes, KeptProfile | None],
     realm_of: Callable[[KeptProfile], str],
-) -> list[Touch]:
+) -> list[DirtyKey]:
     """List the profiles whose newest publication is not the one that the state keeps.
 
     Args:
@@ -46,22 +46,22 @@ def find_strays(
         kept: the same profiles, as the state has them.
         realm_of: reads the realm out of a kept profile; what was erased says none.
     """
-    strays: list[Touch] = []
-    for profile, told in published.items():
+    unreconciled: list[DirtyKey] = []
+    for profile, newest in published.items():
         now = kept[profile]
-        if told is not None and (now is None or now.revision != told[0]):
-            strays.append((told[1], profile))
-        elif told is None and now is not None and now.state != ERASED:
-            strays.append((realm_of(now), profile))
-    return strays
+        if newest is not None and (now is None or now.revision != newest[0]):
+            unreconciled.append((newest[1], profile))
+        elif newest is None and now is not None and now.state != ERASED:
+            unreconciled.append((realm_of(now), profile))
+    return unreconciled
 
 
-def encode_strays(touches: list[Touch]) -> bytes:
+def encode_unreconciled(dirty_keys: list[DirtyKey]) -> bytes:
     """Write touches as one value."""
-    return b"".join(profile.hex().encode() + realm.encode() + _END for realm, profile in touches)
+    return b"".join(profile.hex().encode() + realm.encode() + _END for realm, profile in dirty_keys)
 
 
-def decode_strays(value: bytes | None) -> list[Touch]:
+def decode_unreconciled(value: bytes | None) -> list[DirtyKey]:
     """Read touches."""
     if not value:
         return []

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.types import Bools, Int8s, Int64s
-from nurt.control.source_watch import Notice, Rows, Sight, SourceWatch
+from nurt.control.source_watch import Notice, PositionedRows, Sight, SourceWatch
 from nurt.debezium.positions import Family
 from nurt.model.entity_frame import FULL_SNAPSHOT
 
@@ -94,7 +94,9 @@ class SourceEpochs:
             epochs[rows] = self._observe_one(topic, partition, seen.offsets[rows], seen.snapshot[rows] == FULL_SNAPSHOT)
         return epochs
 
-    def watch(self, seen: Seen, whose: Whose, first_parts: Int64s, known: Bools, servers: Int64s | None) -> None:
+    def watch(
+        self, seen: Seen, watched: WatchedRows, first_parts: Int64s, known: Bools, servers: Int64s | None
+    ) -> None:
         """Note a server never seen before, and a first position part far behind its partition's highest.
 
         Args:
@@ -107,13 +109,13 @@ class SourceEpochs:
             mine = np.flatnonzero((seen.partitions == partition) & known)
             if not len(mine):
                 continue
-            place = (whose.topic, int(partition))
+            place = (watched.topic, int(partition))
             if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
                 self._watch.forget(place)
                 continue
-            rows = Rows(seen.offsets[mine], first_parts[mine], None if servers is None else servers[mine])
-            excused = partial(_ask, whose.is_excused, mine)
-            for offset, word in self._watch.watch(place, whose.family, whose.source, rows, excused):
+            rows = PositionedRows(seen.offsets[mine], first_parts[mine], None if servers is None else servers[mine])
+            excused = partial(_ask, watched.is_excused, mine)
+            for offset, word in self._watch.watch(place, watched.family, watched.source, rows, excused):
                 self._words[(*place, offset)] = word
                 self._begin(*place, offset, self._of(place).epoch + 2)
 
@@ -162,7 +164,7 @@ class SourceEpochs:
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
+class WatchedRows:
     """Whose rows are watched.
 
     Attributes:

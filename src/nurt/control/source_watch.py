@@ -54,7 +54,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PositionedRows:
     """Rows of one partition that say where they stand, in the order of their offsets.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Watched:
     highest: int | None = None
     servers: set[int] = field(default_factory=set)
     until: int = -1  # up to this offset an earlier run has watched
-    told: int | None = None  # the highest that the register knows
+    noted: int | None = None  # the highest that the register knows
     used: int = 0  # the word that began an epoch here last
 
 
@@ -97,7 +97,7 @@ class SourceWatch:
         self._sights: dict[tuple[str, int], Sight] = {}
         for sight in sights:
             state = self._of((sight.topic, sight.partition))
-            state.highest = state.told = sight.highest
+            state.highest = state.noted = sight.highest
             state.servers, state.until = set(sight.servers), sight.offset
         for place, word in (used or {}).items():
             self._of(place).used = word
@@ -105,12 +105,17 @@ class SourceWatch:
     def forget(self, place: tuple[str, int]) -> None:
         """Begin anew: a full snapshot says itself that the order starts again."""
         state = self._of(place)
-        state.highest = state.told = None
+        state.highest = state.noted = None
         state.servers.clear()
         self._sights.pop(place, None)
 
     def watch(
-        self, place: tuple[str, int], family: Family, source: str, rows: Rows, is_excused: Callable[[int], bool]
+        self,
+        place: tuple[str, int],
+        family: Family,
+        source: str,
+        rows: PositionedRows,
+        is_excused: Callable[[int], bool],
     ) -> list[tuple[int, int]]:
         """Look at rows; return (offset, word) where an operator's word begins a source epoch.
 
@@ -135,7 +140,7 @@ class SourceWatch:
                 state.servers |= _servers(rows, at)
                 return begins
             begins.append((int(rows.offsets[row]), word))
-            state.used, state.highest, state.told, at = word, None, None, row
+            state.used, state.highest, state.noted, at = word, None, None, row
             if rows.servers is not None and rows.servers[row]:
                 state.servers.add(int(rows.servers[row]))
         self._look(place, state, rows, at, limit)
@@ -155,7 +160,7 @@ class SourceWatch:
         return self._partitions.setdefault(place, _Watched())
 
     def _first(
-        self, state: _Watched, rows: Rows, at: int, limit: int | None, is_excused: Callable[[int], bool]
+        self, state: _Watched, rows: PositionedRows, at: int, limit: int | None, is_excused: Callable[[int], bool]
     ) -> tuple[int, NoticeKind, str] | None:
         """Find the first row from `at` on that tells of a new order."""
         new = _new_server(state.servers, rows.servers, at)
@@ -174,7 +179,9 @@ class SourceWatch:
         detail = f"server_id {int(rows.servers[new])} after {sorted(state.servers)}, without a snapshot"
         return new, NoticeKind.SERVER_CHANGED, detail
 
-    def _look(self, place: tuple[str, int], state: _Watched, rows: Rows, begin: int, limit: int | None) -> None:
+    def _look(
+        self, place: tuple[str, int], state: _Watched, rows: PositionedRows, begin: int, limit: int | None
+    ) -> None:
         """Keep the highest position and the servers of the rows from `begin` on, and what the register should know."""
         if begin == len(rows.offsets) or limit is None:
             return
@@ -183,13 +190,13 @@ class SourceWatch:
         servers = _servers(rows, begin)
         is_new = bool(servers - state.servers)
         state.servers |= servers
-        if is_new or state.told is None or state.highest - state.told > limit:
-            state.told = state.highest
+        if is_new or state.noted is None or state.highest - state.noted > limit:
+            state.noted = state.highest
             last = int(rows.offsets[-1])
             self._sights[place] = Sight(*place, last, state.highest, tuple(sorted(state.servers)))
 
 
-def _servers(rows: Rows, begin: int) -> set[int]:
+def _servers(rows: PositionedRows, begin: int) -> set[int]:
     return set() if rows.servers is None else set(np.unique(rows.servers[begin:]).tolist()) - {0}
 
 

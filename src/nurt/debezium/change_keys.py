@@ -12,12 +12,12 @@ from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.envelope import Form
 from nurt.debezium.message_keys import KeyReader, take
 from nurt.debezium.positions import Family
-from nurt.debezium.translation_batch import Batch
+from nurt.debezium.translation_batch import TranslationBatch
 
 
 def put_keys(
     keys_of: KeyReader,
-    batch: Batch,
+    batch: TranslationBatch,
     reader: ChangeReader | None,
     rows: Int64s,
     which: Int64s,
@@ -53,7 +53,7 @@ def put_keys(
 
 def _old_keys(
     names: Sequence[str],
-    batch: Batch,
+    batch: TranslationBatch,
     reader: ChangeReader | None,
     rows: Int64s,
     which: Int64s,
@@ -63,8 +63,8 @@ def _old_keys(
     """Read key columns from old rows, null where these are not to be believed."""
     if reader is None:
         return {}
-    flattened = reader.anatomy.form is Form.FLATTENED
-    filled = reader.anatomy.family is Family.POSTGRESQL or (flattened and reader.anatomy.family is Family.UNKNOWN)
+    flattened = reader.layout.form is Form.FLATTENED
+    filled = reader.layout.family is Family.POSTGRESQL or (flattened and reader.layout.family is Family.UNKNOWN)
     if filled and there.all():
         return {}
     if flattened:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nurt.avro import ColumnType, Joined, Reader, compile_reader
+from nurt.avro import ColumnType, JoinedMessages, Reader, compile_reader
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.types import Bytes, Int8s, Int64s
-from nurt.debezium.envelope import Anatomy, Form
+from nurt.debezium.envelope import EnvelopeLayout, Form
 from nurt.debezium.operations import Times, read_operations, read_snapshots, read_times
 from nurt.debezium.positions import Family, Positions, read_positions
-from nurt.debezium.semantics import Given, Meaning, meaning_of
+from nurt.debezium.semantics import DecodedColumn, Meaning, meaning_of
 
 
 class Changes:
@@ -30,7 +30,7 @@ class Changes:
         raw: the row's columns as they were read, by path; nothing where there is no row.
     """
 
-    __slots__ = ("_give", "_given", "bad", "op", "position", "raw", "servers", "snapshot", "times")
+    __slots__ = ("_decode", "_decoded", "bad", "op", "position", "raw", "servers", "snapshot", "times")
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Changes:
         times: Times | None = None,
         servers: Int64s | None = None,
         raw: Mapping[str, RawColumn] | None = None,
-        give: Callable[[], dict[str, Given]] = dict,
+        decode: Callable[[], dict[str, DecodedColumn]] = dict,
     ) -> None:
         self.bad, self.op, self.snapshot, self.position = bad, op, snapshot, position
         self.times, self.servers, self.raw = times, servers, raw or {}
-        self._give = give
-        self._given: dict[str, Given] | None = None
+        self._decode = decode
+        self._decoded: dict[str, DecodedColumn] | None = None
 
     @property
-    def given(self) -> Mapping[str, Given]:
+    def decoded(self) -> Mapping[str, DecodedColumn]:
         """Give the row's columns by name, with their declared meaning; made when first asked for."""
-        if self._given is None:
-            self._given = self._give()
-        return self._given
+        if self._decoded is None:
+            self._decoded = self._decode()
+        return self._decoded
 
 
 class ColumnReader:
@@ -81,11 +81,11 @@ class ColumnReader:
             elif path in reader.types:
                 self._add(name, path, reader.types[path])
 
-    def give(self, columns: Mapping[str, RawColumn]) -> dict[str, Given]:
+    def decode(self, columns: Mapping[str, RawColumn]) -> dict[str, DecodedColumn]:
         """Take the columns from those that were read of `paths`."""
-        return {name: self.give_one(name, columns) for name in self._meanings}
+        return {name: self.decode_one(name, columns) for name in self._meanings}
 
-    def give_one(self, name: str, columns: Mapping[str, RawColumn]) -> Given:
+    def decode_one(self, name: str, columns: Mapping[str, RawColumn]) -> DecodedColumn:
         """Take one column."""
         meaning, path = self._meanings[name], self._prefix + name
         raw = tuple(columns[f"{path}.{part}"].series("") for part in meaning.parts) or (columns[path].series(name),)
@@ -122,21 +122,23 @@ class ChangeReader:
     """Reads the changes that one schema's messages hold; compiled once for a table's wanted columns.
 
     Attributes:
-        anatomy: where the parts of the messages lie.
+        layout: where the parts of the messages lie.
         wanted: reads the row's columns.
     """
 
-    __slots__ = ("_old", "_old_reader", "_reader", "anatomy", "wanted")
+    __slots__ = ("_old", "_old_reader", "_reader", "layout", "wanted")
 
-    def __init__(self, schema: Any, anatomy: Anatomy, columns: Sequence[str], key: Sequence[str], zone: str) -> None:
+    def __init__(
+        self, schema: Any, layout: EnvelopeLayout, columns: Sequence[str], key: Sequence[str], zone: str
+    ) -> None:
         """Compile for `columns`, `key` among them; `zone` is where readings without offset were made."""
-        self.anatomy = anatomy
-        prefix = f"{anatomy.row}." if anatomy.row else ""
+        self.layout = layout
+        prefix = f"{layout.row}." if layout.row else ""
         self.wanted = ColumnReader(schema, prefix, columns, zone)
-        head = [anatomy.op, anatomy.deleted, anatomy.snapshot, anatomy.row, *anatomy.times, anatomy.server]
-        paths = [path for path in [*head, *anatomy.position.values()] if path]
+        head = [layout.op, layout.deleted, layout.snapshot, layout.row, *layout.times, layout.server]
+        paths = [path for path in [*head, *layout.position.values()] if path]
         self._reader: Reader = compile_reader(schema, [*paths, *self.wanted.paths])
-        self._old = ColumnReader(schema, "before.", key, zone) if anatomy.before else None
+        self._old = ColumnReader(schema, "before.", key, zone) if layout.before else None
         self._old_reader = compile_reader(schema, self._old.paths) if self._old is not None else None
 
     @property
@@ -149,13 +151,13 @@ class ChangeReader:
         """Say what the writer declares of each wanted column."""
         return self.wanted.types
 
-    def read(self, joined: Joined, rows: Int64s) -> Changes:
+    def read(self, joined: JoinedMessages, rows: Int64s) -> Changes:
         """Read the messages that stand at `rows`."""
         read = self._reader.read_joined(joined, rows)
-        columns, anatomy, height = read.columns, self.anatomy, len(rows)
+        columns, layout, height = read.columns, self.layout, len(rows)
         position = read_positions(
-            anatomy.family,
-            {name: columns[path] for name, path in anatomy.position.items() if path in columns},
+            layout.family,
+            {name: columns[path] for name, path in layout.position.items() if path in columns},
             height,
         )
         if read.bad.any():
@@ -163,30 +165,30 @@ class ChangeReader:
         return Changes(
             read.bad,
             read_operations(
-                columns.get(anatomy.op),
-                columns.get(anatomy.deleted),
-                columns.get(anatomy.row) if anatomy.row else None,
+                columns.get(layout.op),
+                columns.get(layout.deleted),
+                columns.get(layout.row) if layout.row else None,
                 height,
-                anatomy.form is Form.FLATTENED,
+                layout.form is Form.FLATTENED,
             ),
-            read_snapshots(columns.get(anatomy.snapshot), height),
+            read_snapshots(columns.get(layout.snapshot), height),
             position,
-            read_times([columns.get(path) for path in anatomy.times]),
+            read_times([columns.get(path) for path in layout.times]),
             self._servers(columns),
             columns,
-            lambda: self.wanted.give(columns),
+            lambda: self.wanted.decode(columns),
         )
 
-    def read_old_key(self, joined: Joined, rows: Int64s) -> dict[str, pl.Series]:
+    def read_old_key(self, joined: JoinedMessages, rows: Int64s) -> dict[str, pl.Series]:
         """Read the key columns as the old row has them; off the hot path, for deletes whose own key lacks some."""
         if self._old is None or self._old_reader is None:
             return {}
         read = self._old_reader.read_joined(joined, rows)
-        return {name: given.column for name, given in self._old.give(read.columns).items()}
+        return {name: decoded.column for name, decoded in self._old.decode(read.columns).items()}
 
     def _servers(self, columns: Mapping[str, RawColumn]) -> Int64s | None:
-        column = columns.get(self.anatomy.server)
-        if column is None or not column.is_integer or self.anatomy.family is not Family.MYSQL:
+        column = columns.get(self.layout.server)
+        if column is None or not column.is_integer or self.layout.family is not Family.MYSQL:
             return None
         known = column.known()
         return column.numbers() if known is None else np.where(known, column.numbers(), 0)

@@ -48,18 +48,18 @@ def variable_decimals_of(scales: pl.Series, unscaled: pl.Series) -> tuple[pl.Ser
     """
     words = np.zeros((len(unscaled), 2), dtype=np.uint64)
     unfit = np.zeros(len(unscaled), dtype=np.bool_)
-    held = (unscaled.is_not_null() & scales.is_not_null()).to_numpy()
+    present = (unscaled.is_not_null() & scales.is_not_null()).to_numpy()
     if len(unscaled):
         offsets, body = text_buffers(unscaled)
         by_hand = np.zeros(len(unscaled), dtype=np.bool_)
         _widen(offsets, body, words, unfit)
         _rescale(words, scales.fill_null(0).to_numpy(), offsets, by_hand)
-        for row in np.flatnonzero(by_hand & held):
+        for row in np.flatnonzero(by_hand & present):
             whole = int.from_bytes(body[offsets[row] : offsets[row + 1]].tobytes(), "big", signed=True)
             exact = _exactly(whole, int(scales[int(row)]))
             unfit[row] = exact is None
             words[row] = np.frombuffer((exact or 0).to_bytes(16, "little", signed=True), dtype=np.uint64)
-    return _decimal_series(unscaled.name, words, held & ~unfit, VARIABLE_SCALE), unfit & held
+    return _decimal_series(unscaled.name, words, present & ~unfit, VARIABLE_SCALE), unfit & present
 
 
 def _exactly(whole: int, scale: int) -> int | None:

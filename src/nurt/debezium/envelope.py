@@ -49,7 +49,7 @@ FLATTENED_PREFIXES = ("__source_", "__")
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class EnvelopeLayout:
     """Where the parts of one schema's messages lie: dotted paths, "" or absent for what the schema has not.
 
     Attributes:
@@ -88,72 +88,74 @@ class Anatomy:
         return self.form in (Form.ENVELOPE, Form.FLATTENED)
 
 
-def anatomy_of(schema: Node) -> Anatomy:
+def layout_of(schema: Node) -> EnvelopeLayout:
     """Recognise a value's schema.
 
     Source: Debezium connector documentation, "Data change events"; "New Record State Extraction".
     """
     root = _record(schema)
     if root is None:
-        return Anatomy(Form.OTHER)
+        return EnvelopeLayout(Form.OTHER)
     namespace, _, name = root.name.rpartition(".")
     if namespace.startswith(_DEBEZIUM.rstrip(".")) and name in _FORM_BY_NAME:
-        return Anatomy(_FORM_BY_NAME[name])
+        return EnvelopeLayout(_FORM_BY_NAME[name])
     fields = dict(root.fields)
     after = _record(fields.get("after"))
     if {"op", "before", "after"} <= fields.keys():
-        return _envelope(fields, after) if after is not None else Anatomy(Form.OTHER)
+        return _envelope(fields, after) if after is not None else EnvelopeLayout(Form.OTHER)
     if {"op", "message", "source"} <= fields.keys():
-        return Anatomy(Form.LOGICAL_MESSAGE)
+        return EnvelopeLayout(Form.LOGICAL_MESSAGE)
     return _flattened(fields)
 
 
-def foreign_reason(topic: str, anatomy: Anatomy | None) -> str:
+def foreign_reason(topic: str, layout: EnvelopeLayout | None) -> str:
     """Say why messages of a topic without mapping are not ours.
 
     Args:
         topic: its name.
-        anatomy: of the messages' schema, None when it cannot be told.
+        layout: of the messages' schema, None when it cannot be told.
     """
     if topic.startswith(_HEARTBEAT_TOPICS):
         return Form.HEARTBEAT.value
     if topic.startswith(_OUTBOX_TOPICS):
         return OUTBOX
-    if anatomy is None:
+    if layout is None:
         return UNMAPPED
-    if anatomy.form in NOT_OURS:
-        return anatomy.form.value
-    if anatomy.columns.keys() == _SIGNAL_COLUMNS:
+    if layout.form in NOT_OURS:
+        return layout.form.value
+    if layout.columns.keys() == _SIGNAL_COLUMNS:
         return SIGNAL
-    if anatomy.columns.keys() >= _OUTBOX_COLUMNS:
+    if layout.columns.keys() >= _OUTBOX_COLUMNS:
         return OUTBOX
     return UNMAPPED
 
 
-def _envelope(fields: Mapping[str, Node], after: Node) -> Anatomy:
+def _envelope(fields: Mapping[str, Node], after: Node) -> EnvelopeLayout:
     source = _record(fields.get("source"))
-    held = dict(source.fields) if source is not None else {}
-    family = family_of(held)
-    return Anatomy(
+    source_fields = dict(source.fields) if source is not None else {}
+    family = family_of(source_fields)
+    return EnvelopeLayout(
         Form.ENVELOPE,
         family,
         row="after",
         columns=dict(after.fields),
         op="op",
-        snapshot="source.snapshot" if "snapshot" in held else "",
+        snapshot="source.snapshot" if "snapshot" in source_fields else "",
         before=_record(fields["before"]) is not None,
-        times=tuple(path for path, there in (("source.ts_ms", "ts_ms" in held), ("ts_ms", "ts_ms" in fields)) if there),
-        position={name: f"source.{name}" for name in POSITION_FIELDS[family] if name in held},
-        server="source.server_id" if "server_id" in held else "",
+        times=tuple(
+            path for path, there in (("source.ts_ms", "ts_ms" in source_fields), ("ts_ms", "ts_ms" in fields)) if there
+        ),
+        position={name: f"source.{name}" for name in POSITION_FIELDS[family] if name in source_fields},
+        server="source.server_id" if "server_id" in source_fields else "",
     )
 
 
-def _flattened(fields: Mapping[str, Node]) -> Anatomy:
+def _flattened(fields: Mapping[str, Node]) -> EnvelopeLayout:
     """Find the added fields of a flattened row; those with another `add.fields.prefix` are columns like others."""
     added = {name: _stem(name) for name in fields if name.startswith("__")}
     stems = {stem: name for name, stem in reversed(added.items())}
     family = family_of(stems)
-    return Anatomy(
+    return EnvelopeLayout(
         Form.FLATTENED,
         family,
         columns=dict(fields),

@@ -46,7 +46,7 @@ _RAW: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class MessageKeys:
     """Key columns of messages, in order; a column is null where the message's key does not have it.
 
     Attributes:
@@ -67,7 +67,7 @@ class KeyReader:
         self._known: dict[int, tuple[ColumnReader, Reader]] = {}
         self.types: dict[str, ColumnType] = {}  # of the last schema seen
 
-    def read(self, keys: Sequence[bytes | None]) -> Keys:
+    def read(self, keys: Sequence[bytes | None]) -> MessageKeys:
         """Read keys in Confluent's format; JSON objects and, for a key of one column, plain texts are read too."""
         wire = split_wire(keys)
         there = np.zeros(len(keys), dtype=np.bool_)
@@ -80,8 +80,8 @@ class KeyReader:
             elif schema_id >= 0 and (reader := self._reader(schema_id)) is not None:
                 read = reader[1].read_joined(wire.joined, rows)
                 there[rows] = read.bad == 0
-                parts.append((rows, {name: given.column for name, given in reader[0].give(read.columns).items()}))
-        return Keys(
+                parts.append((rows, {name: decoded.column for name, decoded in reader[0].decode(read.columns).items()}))
+        return MessageKeys(
             {name: column for name in self.columns if (column := _put(name, parts, len(keys))) is not None}, there
         )
 
@@ -99,8 +99,8 @@ class KeyReader:
         columns = dict(self.read(binary).columns) if any(binary) else {}
         if any(texts):
             for name, column in self._read_texts(texts).items():
-                held = columns.get(name)
-                columns[name] = column if held is None else _coalesce(held, column)
+                earlier = columns.get(name)
+                columns[name] = column if earlier is None else _coalesce(earlier, column)
         return columns
 
     def _reader(self, schema_id: int) -> tuple[ColumnReader, Reader] | None:
@@ -148,23 +148,23 @@ class _RootReader(ColumnReader):
         if "" in self.types:
             self.types[name] = self.types[""]
 
-    def give(self, columns: Mapping[str, RawColumn]) -> dict[str, Any]:
+    def decode(self, columns: Mapping[str, RawColumn]) -> dict[str, Any]:
         """Take the value from the root as it was read."""
-        given = super().give(columns)
-        return {self._name: given[""]} if "" in given else {}
+        decoded = super().decode(columns)
+        return {self._name: decoded[""]} if "" in decoded else {}
 
 
 def _put(name: str, parts: Sequence[tuple[Int64s, Mapping[str, pl.Series]]], n: int) -> pl.Series | None:
     """Put what several schemas said of one column into the order of the messages."""
-    held = [(rows, found[name]) for rows, found in parts if name in found]
-    if not held:
+    earlier = [(rows, found[name]) for rows, found in parts if name in found]
+    if not earlier:
         return None
-    if len(held) == 1 and len(held[0][0]) == n:
-        return held[0][1].alias(name)
-    dtype = held[0][1].dtype
-    joined = pl.concat([column.cast(dtype, strict=False).alias(name) for _, column in held])
+    if len(earlier) == 1 and len(earlier[0][0]) == n:
+        return earlier[0][1].alias(name)
+    dtype = earlier[0][1].dtype
+    joined = pl.concat([column.cast(dtype, strict=False).alias(name) for _, column in earlier])
     place = np.full(n, -1, dtype=np.int64)
-    place[np.concatenate([rows for rows, _ in held])] = np.arange(len(joined))
+    place[np.concatenate([rows for rows, _ in earlier])] = np.arange(len(joined))
     return take(joined, place)
 
 

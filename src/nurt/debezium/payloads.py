@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from nurt.avro.reader import Joined
+from nurt.avro.reader import JoinedMessages
 from nurt.columnar.types import Bools, Int64s
 from nurt.columnar.values import PADDING_BYTES
 from nurt.model.raw import Headers
@@ -24,7 +24,7 @@ class Payloads(Sequence[bytes | None]):
 
     __slots__ = ("joined", "nulls")
 
-    def __init__(self, joined: Joined, nulls: Bools | None = None) -> None:
+    def __init__(self, joined: JoinedMessages, nulls: Bools | None = None) -> None:
         self.joined = joined
         self.nulls = nulls
 
@@ -38,7 +38,7 @@ class Payloads(Sequence[bytes | None]):
         _, offsets, data = array.buffers()
         places = np.frombuffer(offsets, dtype=np.int64, count=len(messages) + 1)
         nulls = array.is_null().to_numpy(zero_copy_only=False)[:-1] if array.null_count else None
-        return cls(Joined(data, places[:-1].copy(), places[1:].copy()), nulls)
+        return cls(JoinedMessages(data, places[:-1].copy(), places[1:].copy()), nulls)
 
     def __len__(self) -> int:
         return len(self.joined)
@@ -71,7 +71,7 @@ class Payloads(Sequence[bytes | None]):
         first = joined.starts[start]
         data = joined.data.slice(int(first), int(joined.ends[end - 1] - first) + PADDING_BYTES)
         nulls = None if self.nulls is None else self.nulls[start:end]
-        return Payloads(Joined(data, joined.starts[start:end] - first, joined.ends[start:end] - first), nulls)
+        return Payloads(JoinedMessages(data, joined.starts[start:end] - first, joined.ends[start:end] - first), nulls)
 
 
 class SparseHeaders(Sequence[Headers | None]):
@@ -79,14 +79,14 @@ class SparseHeaders(Sequence[Headers | None]):
 
     Args:
         rows: how many messages there are.
-        held: row -> its headers.
+        headers: row -> its headers.
     """
 
-    __slots__ = ("_held", "_rows")
+    __slots__ = ("_headers", "_rows")
 
-    def __init__(self, rows: int, held: Mapping[int, Headers] | None = None) -> None:
+    def __init__(self, rows: int, headers: Mapping[int, Headers] | None = None) -> None:
         self._rows = rows
-        self._held = held or {}
+        self._headers = headers or {}
 
     def __len__(self) -> int:
         return self._rows
@@ -98,8 +98,8 @@ class SparseHeaders(Sequence[Headers | None]):
     def __getitem__(self, at: int | slice) -> Headers | SparseHeaders | None:
         if isinstance(at, slice):
             rows = range(self._rows)[at]
-            return SparseHeaders(len(rows), {rows.index(row): one for row, one in self._held.items() if row in rows})
-        return self._held.get(range(self._rows)[at])
+            return SparseHeaders(len(rows), {rows.index(row): one for row, one in self._headers.items() if row in rows})
+        return self._headers.get(range(self._rows)[at])
 
 
 def int64s(numbers: Sequence[int] | Int64s) -> Int64s:

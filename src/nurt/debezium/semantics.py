@@ -30,7 +30,7 @@ _UNAVAILABLE_BYTES = pl.Series([UNAVAILABLE.encode()], dtype=pl.Binary)  # polar
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class DecodedColumn:
     """One column with its meaning; arrays have the column's length, None stands for all False.
 
     Attributes:
@@ -45,7 +45,7 @@ class Given:
 
 
 Raw = tuple[pl.Series, ...]
-Converter = Callable[[Raw, ColumnType, str], Given]
+Converter = Callable[[Raw, ColumnType, str], DecodedColumn]
 """(columns as read, what the writer says of them, time zone) -> meaning."""
 
 
@@ -95,68 +95,68 @@ def meaning_of(type_: ColumnType) -> Meaning | None:
 
 
 def _plain(dtype: pl.DataType, form: Form = Form.OTHER) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, _zone: Given(raw[0].cast(dtype)), form)
+    meaning = Meaning((), dtype, lambda raw, _type, _zone: DecodedColumn(raw[0].cast(dtype)), form)
     return lambda _type: meaning
 
 
 def _converted(
     dtype: pl.DataType, convert: Callable[[pl.Series, str], pl.Series], form: Form = Form.OTHER, unit: int = 0
 ) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, zone: Given(convert(raw[0], zone)), form, unit)
+    meaning = Meaning((), dtype, lambda raw, _type, zone: DecodedColumn(convert(raw[0], zone)), form, unit)
     return lambda _type: meaning
 
 
-def _text(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+def _text(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
     column = raw[0]
-    held_back = column == UNAVAILABLE
-    if not held_back.any():
-        return Given(column)
-    held_back = held_back.fill_null(False)
-    return Given(column.set(held_back, None), held_back.to_numpy())
+    unavailable = column == UNAVAILABLE
+    if not unavailable.any():
+        return DecodedColumn(column)
+    unavailable = unavailable.fill_null(False)
+    return DecodedColumn(column.set(unavailable, None), unavailable.to_numpy())
 
 
-def _bytes(raw: Raw, _type: ColumnType, _zone: str) -> Given:
-    column, held_back = _held_back_bytes(raw[0])
-    return Given(column, held_back)
+def _bytes(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
+    column, unavailable = _unavailable_bytes(raw[0])
+    return DecodedColumn(column, unavailable)
 
 
-def _held_back_bytes(column: pl.Series) -> tuple[pl.Series, Bools | None]:
-    held_back = (column == _UNAVAILABLE_BYTES).fill_null(False)
-    if not held_back.any():
+def _unavailable_bytes(column: pl.Series) -> tuple[pl.Series, Bools | None]:
+    unavailable = (column == _UNAVAILABLE_BYTES).fill_null(False)
+    if not unavailable.any():
         return column, None
-    return column.to_frame().select(pl.when(~held_back).then(pl.first())).to_series(), held_back.to_numpy()
+    return column.to_frame().select(pl.when(~unavailable).then(pl.first())).to_series(), unavailable.to_numpy()
 
 
-def _floats(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+def _floats(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
     column = raw[0].cast(pl.Float64)
     strange = column.is_not_nan() & column.is_finite()
-    return Given(column if strange.all() else column.set(~strange, None))
+    return DecodedColumn(column if strange.all() else column.set(~strange, None))
 
 
-def _decimal(raw: Raw, type_: ColumnType, _zone: str) -> Given:
+def _decimal(raw: Raw, type_: ColumnType, _zone: str) -> DecodedColumn:
     column, unfit = decimals_of(raw[0], type_.scale or 0)
-    return _without_held_back(raw[0], column, unfit)
+    return _without_unavailable(raw[0], column, unfit)
 
 
-def _variable_decimal(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+def _variable_decimal(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
     column, unfit = variable_decimals_of(raw[0], raw[1])
-    return _without_held_back(raw[1], column, unfit)
+    return _without_unavailable(raw[1], column, unfit)
 
 
-def _without_held_back(raw: pl.Series, column: pl.Series, unfit: Bools) -> Given:
+def _without_unavailable(raw: pl.Series, column: pl.Series, unfit: Bools) -> DecodedColumn:
     if not unfit.any():
-        return Given(column)
-    _, held_back = _held_back_bytes(raw)  # the placeholder is a number of 28 bytes: it is always among the unfit
-    return Given(column, held_back, unfit if held_back is None else unfit & ~held_back)
+        return DecodedColumn(column)
+    _, unavailable = _unavailable_bytes(raw)  # the placeholder is a number of 28 bytes: it is always among the unfit
+    return DecodedColumn(column, unavailable, unfit if unavailable is None else unfit & ~unavailable)
 
 
-def _bits(raw: Raw, _type: ColumnType, _zone: str) -> Given:
+def _bits(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
     """Read little-endian bits as an integer; columns of more than 63 bits do not fit where a higher one is set."""
-    column, held_back = _held_back_bytes(raw[0])
+    column, unavailable = _unavailable_bytes(raw[0])
     numbers = [None if bits is None else int.from_bytes(bits, "little") for bits in column]
     fits = [number if number is None or number < 1 << 63 else None for number in numbers]
     unfit = np.array([a is not b for a, b in zip(numbers, fits, strict=True)], dtype=np.bool_)
-    return Given(pl.Series(column.name, fits, dtype=pl.Int64), held_back, unfit if unfit.any() else None)
+    return DecodedColumn(pl.Series(column.name, fits, dtype=pl.Int64), unavailable, unfit if unfit.any() else None)
 
 
 def _decimal_meaning(type_: ColumnType) -> Meaning:

@@ -8,7 +8,7 @@ from nurt.columnar.types import Int64s
 from nurt.debezium.change_reader import Changes
 from nurt.debezium.envelope import TOMBSTONE
 from nurt.debezium.positions import Family, read_positions
-from nurt.debezium.translation_batch import Batch, Group
+from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.model.entity_frame import DELETE, STREAMED
 
 
@@ -23,19 +23,19 @@ class Tombstones:
     def __init__(self) -> None:
         self._ended: dict[tuple[int, int], bytes | None] = {}  # partition and offset -> key, of deletes that were last
 
-    def sort(self, batch: Batch, tombstones: Int64s) -> None:
+    def sort(self, batch: TranslationBatch, tombstones: Int64s) -> None:
         """Count the tombstones at these places of a batch, or add them to its groups as deletes."""
         raw = batch.raw
         deletes = np.zeros(len(batch.offsets), dtype=np.bool_)
         for group in batch.groups:
             deletes[group.rows] = (group.changes.op == DELETE) & (group.changes.bad == 0)
         if len(tombstones):
-            said = self._ended
-            said = said | {_place(batch, row): raw.keys[row] for row in np.flatnonzero(deletes).tolist()}
+            ended = self._ended
+            ended = ended | {_place(batch, row): raw.keys[row] for row in np.flatnonzero(deletes).tolist()}
             alone = [
                 row
                 for row in tombstones.tolist()
-                if (key := raw.keys[row]) is not None and said.get(_place(batch, row, -1)) != key
+                if (key := raw.keys[row]) is not None and ended.get(_place(batch, row, -1)) != key
             ]
             batch.count(np.setdiff1d(tombstones, alone), TOMBSTONE)
             if alone:
@@ -49,7 +49,7 @@ class Tombstones:
             self._ended = others | ended
 
 
-def _place(batch: Batch, row: int, behind: int = 0) -> tuple[int, int]:
+def _place(batch: TranslationBatch, row: int, behind: int = 0) -> tuple[int, int]:
     return int(batch.partitions[row]), int(batch.offsets[row]) + behind
 
 

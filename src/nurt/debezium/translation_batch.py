@@ -30,7 +30,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Batch:
+class TranslationBatch:
     """A batch on its way, and where its messages have ended so far."""
 
     raw: RawBatch

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from nurt.avro import Joined
+from nurt.avro import JoinedMessages
 from nurt.columnar.memory import load_byte
 from nurt.columnar.types import Int64s
 from nurt.debezium.payloads import Payloads
@@ -25,7 +25,7 @@ NULL, NOT_CONFLUENT = -1, -2
 class Wire:
     """Messages laid end to end, and by which schema each was written."""
 
-    joined: Joined
+    joined: JoinedMessages
     schema_ids: Int64s  # NULL and NOT_CONFLUENT among them
 
     def by_schema(self) -> Iterator[tuple[int, Int64s]]:

@@ -40,7 +40,7 @@ def cut(object_: str, op: Op, writes: Sequence[Write], rows_max: int, bytes_max:
         yield Call(object_, op, tuple(some), bulk)
 
 
-def joined(writes: Sequence[Write]) -> Write:
+def merge_writes(writes: Sequence[Write]) -> Write:
     """Make one write of those of several profiles to one row: the newest revision's values win."""
     if len(writes) == 1:
         return writes[0]

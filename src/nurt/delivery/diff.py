@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from nurt.delivery.last_known import Held, Marks, Record
-from nurt.model.delivery import LINK_SIGN, PROFILES, Fields, Life, Op, Ref, Row, Wish, Write
+from nurt.delivery.last_known import Fingerprinter, LastKnown, RemoteRow
+from nurt.model.delivery import LINK_SIGN, PROFILES, DesiredState, Fields, Lifecycle, Op, Ref, Row, Write
 
 
-class Parting(StrEnum):
+class DeletePolicy(StrEnum):
     """What happens to a row that its profile no longer gives."""
 
     KEEP = "keep"  # it stays as it is
     ARCHIVE = "archive"  # its archived fields are written
     DELETE = "delete"
-    MERGE = "merge"  # into the heir's row
+    MERGE = "merge"  # into the survivor's row
     ERASE = "erase"
 
 
@@ -38,9 +38,9 @@ class ObjectPlan:
     link: tuple[str, str] | None = None
     once: bool = False
     shared: bool = False
-    when_gone: Parting = Parting.KEEP
-    when_merged: Parting = Parting.DELETE
-    when_erased: Parting = Parting.ERASE
+    when_gone: DeletePolicy = DeletePolicy.KEEP
+    when_merged: DeletePolicy = DeletePolicy.DELETE
+    when_erased: DeletePolicy = DeletePolicy.ERASE
     of: str = PROFILES
     parents: tuple[tuple[str, str], ...] = ()
     needs_parent: bool = False
@@ -48,137 +48,153 @@ class ObjectPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class DeliveryRules:
     """The objects of a destination, parents first, and what else decides."""
 
     objects: tuple[ObjectPlan, ...]
-    marks: Marks
+    fingerprinter: Fingerprinter
     generation: int = 0
     whole_rows: bool = False
 
 
-_OPS = {Parting.DELETE: Op.DELETE, Parting.MERGE: Op.MERGE, Parting.ERASE: Op.ERASE}
+_OPS = {DeletePolicy.DELETE: Op.DELETE, DeletePolicy.MERGE: Op.MERGE, DeletePolicy.ERASE: Op.ERASE}
 
 
-def is_old(record: Record, wish: Wish) -> bool:
+def is_old(known: LastKnown, desired: DesiredState) -> bool:
     """Say whether a message is older than what the record follows from. The same one again is not."""
-    if wish.life is Life.SWEPT:
-        return wish.place != record.place  # it was told meanwhile
-    if wish.revision is not None:
-        return wish.revision < record.revision
-    return wish.place[0] == record.place[0] and wish.place[1] < record.place[1]
+    if desired.lifecycle is Lifecycle.SWEPT:
+        return desired.place != known.place  # it was told meanwhile
+    if desired.revision is not None:
+        return desired.revision < known.revision
+    return desired.place[0] == known.place[0] and desired.place[1] < known.place[1]
 
 
-def renew(record: Record, wish: Wish, rules: Rules) -> Record:
-    """Put a wish's place in time into its record; what an earlier generation was told is unknown."""
-    held = record.held
-    if record.generation != rules.generation:
-        held = tuple(replace(one, marks={}, refused=None) for one in held)
-    revision = record.revision if wish.revision is None else wish.revision
+def renew(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> LastKnown:
+    """Put a desired state's place in time into its record; what an earlier generation was told is unknown."""
+    remote_rows = known.remote_rows
+    if known.generation != rules.generation:
+        remote_rows = tuple(replace(one, fingerprints={}, refused=None) for one in remote_rows)
+    revision = known.revision if desired.revision is None else desired.revision
     return replace(
-        record, revision=revision, place=wish.place, generation=rules.generation, life=wish.life, held=held, of=wish.of
+        known,
+        revision=revision,
+        place=desired.place,
+        generation=rules.generation,
+        lifecycle=desired.lifecycle,
+        remote_rows=remote_rows,
+        of=desired.of,
     )
 
 
-def newest(wishes: Sequence[Wish]) -> dict[str, Wish]:
-    """Keep of every profile its newest wish: by revision, a tombstone by its place."""
-    kept: dict[str, Wish] = {}
-    for wish in wishes:
-        before = kept.get(wish.subject)
-        if before is None or not _is_older(wish, before):
-            kept[wish.subject] = wish
+def newest(desired_states: Sequence[DesiredState]) -> dict[str, DesiredState]:
+    """Keep of every profile its newest desired state: by revision, a tombstone by its place."""
+    kept: dict[str, DesiredState] = {}
+    for desired in desired_states:
+        before = kept.get(desired.subject)
+        if before is None or not _is_older(desired, before):
+            kept[desired.subject] = desired
     return kept
 
 
-def _is_older(wish: Wish, before: Wish) -> bool:
-    if wish.revision is not None and before.revision is not None:
-        return wish.revision < before.revision
-    return wish.place[0] == before.place[0] and wish.place[1] < before.place[1]
+def _is_older(desired: DesiredState, before: DesiredState) -> bool:
+    if desired.revision is not None and before.revision is not None:
+        return desired.revision < before.revision
+    return desired.place[0] == before.place[0] and desired.place[1] < before.place[1]
 
 
-def differences(record: Record, wish: Wish, rules: Rules) -> list[Write]:
+def plan_writes(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> list[Write]:
     """Say what is left to write, in the order of the rules; the record has been renewed."""
-    if wish.life is Life.LIVE:
-        return _live(record, wish, rules)
+    if desired.lifecycle is Lifecycle.LIVE:
+        return _plan_live(known, desired, rules)
     writes = []
-    archived = {row.object: row for row in wish.rows}
+    archived = {row.object: row for row in desired.rows}
     for plan in reversed(rules.objects):
-        parting = plan.when_merged if wish.life is Life.REDIRECT else plan.when_erased
-        if wish.life is Life.SWEPT and parting is Parting.ERASE:
-            parting = Parting.DELETE  # nobody asked for what is final
-        for held in record.held:
-            if held.object == plan.name:
-                writes += _part(held, parting, archived.get(plan.name), plan, wish, record, rules)
+        policy = plan.when_merged if desired.lifecycle is Lifecycle.REDIRECT else plan.when_erased
+        if desired.lifecycle is Lifecycle.SWEPT and policy is DeletePolicy.ERASE:
+            policy = DeletePolicy.DELETE  # nobody asked for what is final
+        for remote in known.remote_rows:
+            if remote.object == plan.name:
+                writes += _apply_delete_policy(remote, policy, archived.get(plan.name), plan, desired, known, rules)
     return writes
 
 
-def _live(record: Record, wish: Wish, rules: Rules) -> list[Write]:
+def _plan_live(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> list[Write]:
     rows: dict[str, list[Row]] = {}
-    for row in wish.rows:
+    for row in desired.rows:
         rows.setdefault(row.object, []).append(row)
     writes = []
     for plan in rules.objects:
         wanted = {row.key: row for row in rows.get(plan.name, ())}
         for row in wanted.values():
-            held = record.find(plan.name, row.key)
-            if write := _upsert(held, row, plan, record.revision, wish.subject, rules):
+            remote = known.find(plan.name, row.key)
+            if write := _upsert(remote, row, plan, known.revision, desired.subject, rules):
                 writes.append(write)
-        for held in record.held:
-            if held.object == plan.name and held.key not in wanted and not plan.once:
-                writes += _part(held, plan.when_gone, None, plan, wish, record, rules)
+        for remote in known.remote_rows:
+            if remote.object == plan.name and remote.key not in wanted and not plan.once:
+                writes += _apply_delete_policy(remote, plan.when_gone, None, plan, desired, known, rules)
     return writes
 
 
-def _upsert(held: Held | None, row: Row, plan: ObjectPlan, revision: int, subject: str, rules: Rules) -> Write | None:
+def _upsert(
+    remote: RemoteRow | None, row: Row, plan: ObjectPlan, revision: int, subject: str, rules: DeliveryRules
+) -> Write | None:
     op = Op.LINK if plan.link else Op.UPSERT
-    if held is None:
+    if remote is None:
         return Write(subject, revision, row.object, op, row.key, row.fields, is_new=True)
-    mark = rules.marks.of
-    changed: Fields = {name: value for name, value in row.fields.items() if held.marks.get(name) != mark(value)}
-    if not changed or (plan.once and held.marks):
+    fingerprint = rules.fingerprinter.of
+    changed: Fields = {
+        name: value for name, value in row.fields.items() if remote.fingerprints.get(name) != fingerprint(value)
+    }
+    if not changed or (plan.once and remote.fingerprints):
         return None
     whole = rules.whole_rows or len(changed) == len(row.fields)
     fields = row.fields if whole else changed
-    if held.refused is not None and held.refused == rules.marks.of_row(op, fields):
+    if remote.refused is not None and remote.refused == rules.fingerprinter.of_row(op, fields):
         return None
-    return Write(subject, revision, row.object, op, row.key, fields, held.receiver_id, whole)
+    return Write(subject, revision, row.object, op, row.key, fields, remote.receiver_id, whole)
 
 
-def _part(
-    held: Held, parting: Parting, archived: Row | None, plan: ObjectPlan, wish: Wish, record: Record, rules: Rules
+def _apply_delete_policy(
+    remote: RemoteRow,
+    policy: DeletePolicy,
+    archived: Row | None,
+    plan: ObjectPlan,
+    desired: DesiredState,
+    known: LastKnown,
+    rules: DeliveryRules,
 ) -> list[Write]:
-    if parting is Parting.KEEP:
+    if policy is DeletePolicy.KEEP:
         return []
-    if parting is Parting.ARCHIVE:
+    if policy is DeletePolicy.ARCHIVE:
         if archived is None:
             return []
-        row = Row(held.object, held.key, archived.fields)
-        write = _upsert(held, row, plan, record.revision, wish.subject, rules)
+        row = Row(remote.object, remote.key, archived.fields)
+        write = _upsert(remote, row, plan, known.revision, desired.subject, rules)
         return [replace(write, whole=False)] if write else []
-    write = Write(wish.subject, record.revision, held.object, _OPS[parting], held.key, {}, held.receiver_id)
-    return [] if held.refused == rules.marks.of_write(write) else [write]
+    write = Write(desired.subject, known.revision, remote.object, _OPS[policy], remote.key, {}, remote.receiver_id)
+    return [] if remote.refused == rules.fingerprinter.of_write(write) else [write]
 
 
-def with_refs(write: Write, plan: ObjectPlan, own: Record, other: Record | None) -> Write | None:
+def with_refs(write: Write, plan: ObjectPlan, own: LastKnown, other: LastKnown | None) -> Write | None:
     """Fill in the other rows that a write speaks of; None while they are not at the receiver yet.
 
     Args:
-        other: of a merged profile its heir, of an order the profile that it belongs to.
+        other: of a merged profile its survivor, of an order the profile that it belongs to.
     """
     if plan.link and write.op is Op.LINK:
-        whose = [other if name == plan.far else own for name in plan.link]
-        names = zip(whose, plan.link, write.key.split(LINK_SIGN), strict=True)
-        ends = [None if record is None else record.find(name, key) for record, name, key in names]
-        if any(end is None or not end.marks for end in ends):
+        sides = [other if name == plan.far else own for name in plan.link]
+        names = zip(sides, plan.link, write.key.split(LINK_SIGN), strict=True)
+        ends = [None if known is None else known.find(name, key) for known, name, key in names]
+        if any(end is None or not end.fingerprints for end in ends):
             return None
         return replace(write, refs=tuple(Ref(end.object, end.key, end.receiver_id) for end in ends if end))
     if plan.parents and write.op is Op.UPSERT and other is not None:
         keys = [(object_, write.fields.get(field)) for field, object_ in plan.parents]
-        held = [other.find(object_, str(key)) for object_, key in keys if key is not None]
-        return replace(write, refs=tuple(Ref(one.object, one.key, one.receiver_id) for one in held if one))
+        rows = [other.find(object_, str(key)) for object_, key in keys if key is not None]
+        return replace(write, refs=tuple(Ref(one.object, one.key, one.receiver_id) for one in rows if one))
     if write.op is Op.MERGE:
         into = other.first(write.object) if other is not None else None
-        if into is None or not into.marks:
+        if into is None or not into.fingerprints:
             return None
         return replace(write, refs=(Ref(into.object, into.key, into.receiver_id),))
     return write
@@ -189,10 +205,10 @@ def by_rank(
 ) -> tuple[list[list[Write]], list[list[Write]]]:
     """Sort writes into rounds: what gives, parents before children and links last; what takes, the other way round."""
     rank = {plan.name: at for at, plan in enumerate(plans)}
-    gives: dict[int, list[Write]] = {}
-    takes: dict[int, list[Write]] = {}
+    additions: dict[int, list[Write]] = {}
+    removals: dict[int, list[Write]] = {}
     for some in writes.values():
         for write in some:
-            rounds = gives if write.op in (Op.UPSERT, Op.LINK) else takes
+            rounds = additions if write.op in (Op.UPSERT, Op.LINK) else removals
             rounds.setdefault(rank[write.object], []).append(write)
-    return [gives[at] for at in sorted(gives)], [takes[at] for at in sorted(takes, reverse=True)]
+    return [additions[at] for at in sorted(additions)], [removals[at] for at in sorted(removals, reverse=True)]

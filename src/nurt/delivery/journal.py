@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nurt.delivery.last_known import Record
-from nurt.delivery.mapping import Unmapped
-from nurt.model.delivery import PROFILES, Refusal, Wish
+from nurt.delivery.last_known import LastKnown
+from nurt.delivery.mapping import MappingFailure
+from nurt.model.delivery import PROFILES, DesiredState, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +24,26 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
-    """Wishes, and rows that could not be mapped: (profile, revision, object and fields concerned)."""
+class MappedBatch:
+    """Desired states, and rows that could not be mapped: (profile, revision, object and fields concerned)."""
 
-    wishes: list[Wish]
-    failed: list[tuple[str, int, Unmapped]]
+    desired_states: list[DesiredState]
+    failed: list[tuple[str, int, MappingFailure]]
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A wish that waits for another try."""
+    """A desired state that waits for another try."""
 
-    wish: Wish
+    desired: DesiredState
     times: int
     code: str
 
 
 @dataclass(slots=True)
-class Notes:
-    """What is written together: records, what is parked (for how many seconds) or no more, refusals, cures, owners.
+class JournalEntry:
+    """What is written together: last known states, what is parked (for how many seconds) or no more, refusals, cures,
+    owners.
 
     Attributes:
         kept: messages to be mapped again one day; None: no more.
@@ -50,11 +51,11 @@ class Notes:
         listed: (account, order): true when it belongs there, false when not any more.
     """
 
-    records: dict[str, Record] = field(default_factory=dict)
+    last_known: dict[str, LastKnown] = field(default_factory=dict)
     parked: dict[str, tuple[Parked, float]] = field(default_factory=dict)
     unparked: set[str] = field(default_factory=set)
     refused: list[Refusal] = field(default_factory=list)
-    cured: set[str] = field(default_factory=set)
+    resolved: set[str] = field(default_factory=set)
     owners: dict[str, str | None] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Message | None] = field(default_factory=dict)
@@ -66,5 +67,5 @@ class Notes:
         self.counts[what] = self.counts.get(what, 0) + number
 
     def __bool__(self) -> bool:
-        some = (self.records, self.parked, self.unparked, self.refused, self.cured, self.owners, self.counts)
+        some = (self.last_known, self.parked, self.unparked, self.refused, self.resolved, self.owners, self.counts)
         return any((*some, self.kept, self.claims, self.listed))

@@ -1,6 +1,7 @@
 """What a receiver is believed to hold of one profile.
 
-A field has a *mark*, a keyed hash of the value that the receiver said yes to. Before a call the marks of what it
+A field has a *fingerprint*, a keyed hash of the value that the receiver said yes to. Before a call the fingerprints of
+what it
 sends are taken away and its key is listed: what may or may not have arrived is never believed. So a crash between the
 call and the note of it repeats the call, and a row that was made just before a crash is known when it must be erased.
 """
@@ -15,120 +16,134 @@ from typing import Any
 
 import orjson
 
-from nurt.model.delivery import PROFILES, Fate, Fields, Life, Op, Verdict, Write
+from nurt.model.delivery import PROFILES, Fields, Lifecycle, Op, RowOutcome, RowResult, Write
 
 LAYOUT = 1
-MARK_BYTES = 6
-MARKS_KNOWN = 65_536
+FINGERPRINT_BYTES = 6
+FINGERPRINTS_KNOWN = 65_536
 """So many values are marked once only: those of a batch, and those that many profiles share."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RemoteRow:
     """One row at the receiver.
 
     Attributes:
-        marks: of the fields that it is known to hold.
-        refused: mark of the whole row that it refused last; the same one is not sent again.
+        fingerprints: of the fields that it is known to hold.
+        refused: fingerprint of the whole row that it refused last; the same one is not sent again.
     """
 
     object: str
     key: str
-    marks: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     receiver_id: str | None = None
     refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LastKnown:
     """All rows of a profile, and which message they follow from.
 
     Attributes:
         place: (partition, offset) of that message; for tombstones, which carry no revision.
-        generation: of the back-fill that sent it; marks of an earlier one are not believed.
+        generation: of the back-fill that sent it; fingerprints of an earlier one are not believed.
         of: profiles, or orders.
         accounts: of a profile those that it has claimed, of an order the one that it is listed under.
-        heads: by object, the row of a profile that its orders name.
-        owing: its orders may not have been told yet.
+        parent_keys: by object, the row of a profile that its orders name.
+        orders_pending: its orders may not have been told yet.
     """
 
     revision: int = -1
     place: tuple[int, int] = (-1, -1)
     generation: int = 0
-    life: Life = Life.LIVE
-    held: tuple[Held, ...] = ()
+    lifecycle: Lifecycle = Lifecycle.LIVE
+    remote_rows: tuple[RemoteRow, ...] = ()
     of: str = PROFILES
     accounts: tuple[str, ...] = ()
-    heads: Mapping[str, str] = field(default_factory=dict)
-    owing: bool = False
+    parent_keys: Mapping[str, str] = field(default_factory=dict)
+    orders_pending: bool = False
 
-    def find(self, object_: str, key: str) -> Held | None:
+    def find(self, object_: str, key: str) -> RemoteRow | None:
         """Find a row."""
-        return next((one for one in self.held if one.object == object_ and one.key == key), None)
+        return next((one for one in self.remote_rows if one.object == object_ and one.key == key), None)
 
-    def first(self, object_: str) -> Held | None:
+    def first(self, object_: str) -> RemoteRow | None:
         """Find the row of an object, where there is one."""
-        return next((one for one in self.held if one.object == object_), None)
+        return next((one for one in self.remote_rows if one.object == object_), None)
 
-    def with_held(self, held: Held) -> Record:
+    def with_remote(self, remote: RemoteRow) -> LastKnown:
         """Put a row in place of the one with its key."""
-        rest = tuple(one for one in self.held if (one.object, one.key) != (held.object, held.key))
-        return replace(self, held=(*rest, held))
+        rest = tuple(one for one in self.remote_rows if (one.object, one.key) != (remote.object, remote.key))
+        return replace(self, remote_rows=(*rest, remote))
 
-    def without(self, object_: str, key: str) -> Record:
+    def without(self, object_: str, key: str) -> LastKnown:
         """Forget a row."""
-        return replace(self, held=tuple(one for one in self.held if (one.object, one.key) != (object_, key)))
+        return replace(
+            self, remote_rows=tuple(one for one in self.remote_rows if (one.object, one.key) != (object_, key))
+        )
 
-    def begin(self, write: Write) -> Record:
+    def begin(self, write: Write) -> LastKnown:
         """Note that a write is about to go out: its fields are unknown from now on, all of them if it takes away."""
-        held = self.find(write.object, write.key) or Held(write.object, write.key)
+        remote = self.find(write.object, write.key) or RemoteRow(write.object, write.key)
         if write.op not in (Op.UPSERT, Op.LINK):
-            return self.with_held(replace(held, marks={}))
-        marks = {name: mark for name, mark in held.marks.items() if name not in write.fields}
-        return self.with_held(replace(held, marks=marks))
+            return self.with_remote(replace(remote, fingerprints={}))
+        fingerprints = {
+            name: fingerprint for name, fingerprint in remote.fingerprints.items() if name not in write.fields
+        }
+        return self.with_remote(replace(remote, fingerprints=fingerprints))
 
-    def settle(self, write: Write, verdict: Verdict, marks: Marks) -> Record:
+    def settle(self, write: Write, row_result: RowResult, fingerprinter: Fingerprinter) -> LastKnown:
         """Note what the receiver said of a write."""
-        held = self.find(write.object, write.key) or Held(write.object, write.key)
-        if verdict.fate is Fate.REFUSED:
-            return self.with_held(replace(held, refused=marks.of_write(write)))
+        remote = self.find(write.object, write.key) or RemoteRow(write.object, write.key)
+        if row_result.outcome is RowOutcome.REFUSED:
+            return self.with_remote(replace(remote, refused=fingerprinter.of_write(write)))
         if write.op not in (Op.UPSERT, Op.LINK):
             return self.without(write.object, write.key)
-        sent = {name: marks.of(value) for name, value in write.fields.items()}
-        known = {**({} if write.whole else held.marks), **sent}
-        return self.with_held(Held(write.object, write.key, known, verdict.receiver_id or held.receiver_id))
+        sent = {name: fingerprinter.of(value) for name, value in write.fields.items()}
+        known = {**({} if write.whole else remote.fingerprints), **sent}
+        return self.with_remote(RemoteRow(write.object, write.key, known, row_result.receiver_id or remote.receiver_id))
 
     def encode(self) -> bytes:
         """Write it as stored."""
-        rows = [[one.object, one.key, dict(one.marks), one.receiver_id, one.refused] for one in self.held]
-        kin = (
-            [[self.of, self.accounts, dict(self.heads), self.owing]]
-            if self.accounts or self.owing or self.of != PROFILES
+        rows = [[one.object, one.key, dict(one.fingerprints), one.receiver_id, one.refused] for one in self.remote_rows]
+        links = (
+            [[self.of, self.accounts, dict(self.parent_keys), self.orders_pending]]
+            if self.accounts or self.orders_pending or self.of != PROFILES
             else []
         )
-        return orjson.dumps([LAYOUT, self.revision, self.place, self.generation, self.life, rows, *kin])
+        return orjson.dumps([LAYOUT, self.revision, self.place, self.generation, self.lifecycle, rows, *links])
 
     @staticmethod
-    def decode(value: bytes | None) -> Record:
+    def decode(value: bytes | None) -> LastKnown:
         """Read it; an empty one where there is none."""
         if value is None:
-            return Record()
-        layout, revision, place, generation, life, rows, *more = orjson.loads(value)
+            return LastKnown()
+        layout, revision, place, generation, lifecycle, rows, *more = orjson.loads(value)
         assert layout == LAYOUT, "a record of a later nurt is refused when the delivery starts"
-        of, accounts, heads, owing = more[0] if more else (PROFILES, (), {}, False)
-        held = tuple(Held(*row) for row in rows)
-        return Record(revision, tuple(place), generation, Life(life), held, of, tuple(accounts), heads, owing)
+        of, accounts, parent_keys, orders_pending = more[0] if more else (PROFILES, (), {}, False)
+        remote_rows = tuple(RemoteRow(*row) for row in rows)
+        return LastKnown(
+            revision,
+            tuple(place),
+            generation,
+            Lifecycle(lifecycle),
+            remote_rows,
+            of,
+            tuple(accounts),
+            parent_keys,
+            orders_pending,
+        )
 
 
-class Marks:
-    """Makes marks under a secret, so that nobody can guess a value from its mark.
+class Fingerprinter:
+    """Makes fingerprints under a secret, so that nobody can guess a value from its mark.
 
     Hot path: each value is marked when it is compared and when it was accepted, and many are said by many profiles.
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._known = lru_cache(MARKS_KNOWN)(self._hash)
+        self._known = lru_cache(FINGERPRINTS_KNOWN)(self._hash)
 
     def of(self, value: Any) -> str:
         """Mark one value."""
@@ -147,4 +162,4 @@ class Marks:
         return self._hash(orjson.dumps([op, fields], default=str, option=orjson.OPT_SORT_KEYS))
 
     def _hash(self, text: bytes) -> str:
-        return blake2b(text, key=self._secret, digest_size=MARK_BYTES).hexdigest()
+        return blake2b(text, key=self._secret, digest_size=FINGERPRINT_BYTES).hexdigest()

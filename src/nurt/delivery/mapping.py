@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.delivery.diff import ObjectPlan, Parting
+from nurt.delivery.diff import DeletePolicy, ObjectPlan
 from nurt.errors import ConfigurationError
 from nurt.mapping.sql.compile import BadExpression, compile_expression
 from nurt.mapping.sql.evaluate import evaluate, result_type, spread, wanted
@@ -83,15 +83,15 @@ class DestinationMapping:
 
     def columns(self) -> set[str]:
         """Name the columns of profiles that expressions speak of."""
-        own = [one for one in self.objects if one.plan.of == PROFILES]
-        return {name for one in own for each in _expressions(one) for name in each.columns}
+        of_profiles = [one for one in self.objects if one.plan.of == PROFILES]
+        return {name for one in of_profiles for each in _expressions(one) for name in each.columns}
 
 
 Schemas = Mapping[str | None, Mapping[str, pl.DataType]]
 """By `each` (None: the profile itself): columns that an expression may name, with their types."""
 
 
-class Reader:
+class DestinationReader:
     """Reads sections of one file and complains with the path of what is wrong.
 
     Args:
@@ -124,15 +124,15 @@ class Reader:
             if value is None:
                 objects.pop(key, None)
                 continue
-            own = self._section(value, f"{where}.objects.{key}")
+            override = self._section(value, f"{where}.objects.{key}")
             before = objects.get(key, {})
-            merged = {**before, **own}
+            merged = {**before, **override}
             for part in ("fields", "archived", "options"):
-                both = {**before.get(part, {}), **(own.get(part) or {})}
+                both = {**before.get(part, {}), **(override.get(part) or {})}
                 merged[part] = {key: value for key, value in both.items() if value is not None}
             objects[key] = merged
-        own_options = {key: value for key, value in section.items() if key not in ("kind", "preset", "objects")}
-        options = {**{k: v for k, v in preset.items() if k not in ("kind", "objects")}, **own_options}
+        overrides = {key: value for key, value in section.items() if key not in ("kind", "preset", "objects")}
+        options = {**{k: v for k, v in preset.items() if k not in ("kind", "objects")}, **overrides}
         kinds = {key: str(value.get("of", self._of)) for key, value in objects.items()}
         mapped = tuple(self._object(key, value, f"{where}.objects.{key}", kinds) for key, value in objects.items())
         return DestinationMapping(name, kind, mapped, options)
@@ -163,7 +163,7 @@ class Reader:
         ((key_field, key_text),) = key.items()
         parents = self._parents(section.get("parent") or {}, name, f"{where}.parent", kinds)
         far = self._far(link, name, where, kinds)
-        gone, merged, erased = (self._parting(section, policy, where, bool(link)) for policy in POLICIES)
+        gone, merged, erased = (self._delete_policy(section, policy, where, bool(link)) for policy in POLICIES)
         plan = ObjectPlan(
             name,
             (link[0], link[1]) if link else None,
@@ -220,18 +220,18 @@ class Reader:
             )
         return link[1]
 
-    def _parting(self, section: Mapping[str, Any], policy: str, where: str, is_link: bool) -> Parting:
+    def _delete_policy(self, section: Mapping[str, Any], policy: str, where: str, is_link: bool) -> DeletePolicy:
         if is_link:
-            default = Parting.DELETE if policy == "when_gone" else Parting.KEEP
+            default = DeletePolicy.DELETE if policy == "when_gone" else DeletePolicy.KEEP
         elif policy == "when_merged":
-            default = Parting.ARCHIVE if section.get("archived") else Parting.DELETE
+            default = DeletePolicy.ARCHIVE if section.get("archived") else DeletePolicy.DELETE
         else:
-            default = Parting.ERASE if policy == "when_erased" else Parting.KEEP
+            default = DeletePolicy.ERASE if policy == "when_erased" else DeletePolicy.KEEP
         word = section.get(policy, default)
         try:
-            return Parting(word)
+            return DeletePolicy(word)
         except ValueError:
-            kinds = ", ".join(Parting)
+            kinds = ", ".join(DeletePolicy)
             raise self._wrong(where, f"`{policy}: {word}`", f"choose one of {kinds}{meant(str(word), kinds)}") from None
 
     def _expressions(self, section: Any, scope: tuple[str, str | None], where: str) -> dict[str, Expression]:
@@ -275,7 +275,7 @@ def _expressions(one: ObjectMapping) -> Iterable[Expression]:
 
 
 @dataclass(frozen=True, slots=True)
-class Unmapped:
+class MappingFailure:
     """A row that an expression failed for: the profile's place in the frame, the object, the fields concerned."""
 
     index: int
@@ -289,7 +289,7 @@ def map_rows(
     count: int,
     archived: bool = False,
     of: str = PROFILES,
-) -> tuple[list[list[Row]], list[Unmapped]]:
+) -> tuple[list[list[Row]], list[MappingFailure]]:
     """Evaluate a destination's objects over profiles.
 
     Args:
@@ -299,7 +299,7 @@ def map_rows(
     Returns: for each of `count` profiles its rows in the order of the objects; and what could not be evaluated.
     """
     rows: list[list[Row]] = [[] for _ in range(count)]
-    failed: list[Unmapped] = []
+    failed: list[MappingFailure] = []
     for one in mapping.objects:
         fields = one.archived if archived else one.fields
         frame = frames.get(None if archived else one.each)
@@ -309,12 +309,12 @@ def map_rows(
             continue
         for index, key, values, wrong in _evaluated(one, fields, frame, archived):
             if wrong:
-                failed.append(Unmapped(index, one.name, wrong))
+                failed.append(MappingFailure(index, one.name, wrong))
             elif one.plan.link is not None:
                 ends = [next((row for row in rows[index] if row.object == end), None) for end in one.plan.link]
                 if all(ends):
-                    joined = LINK_SIGN.join(end.key for end in ends if end is not None)
-                    rows[index].append(Row(one.name, joined, {"linked": True}))
+                    link_key = LINK_SIGN.join(end.key for end in ends if end is not None)
+                    rows[index].append(Row(one.name, link_key, {"linked": True}))
             elif archived or key not in (None, ""):
                 rows[index].append(Row(one.name, key or "", values))
     return rows, failed
@@ -323,12 +323,12 @@ def map_rows(
 def _evaluated(
     one: ObjectMapping, fields: Mapping[str, Expression], frame: pl.DataFrame, archived: bool
 ) -> Iterable[tuple[int, str | None, Fields, tuple[str, ...]]]:
-    asked = [wanted(f"f:{name}", expression, pl.Null()) for name, expression in fields.items()]
+    expressions = [wanted(f"f:{name}", expression, pl.Null()) for name, expression in fields.items()]
     if not archived:
-        asked.append(wanted("key", one.key, pl.Null()))
+        expressions.append(wanted("key", one.key, pl.Null()))
         if one.when is not None:
-            asked.append(wanted("when", one.when, pl.Boolean()))
-    columns, failures = evaluate(frame, asked)
+            expressions.append(wanted("when", one.when, pl.Boolean()))
+    columns, failures = evaluate(frame, expressions)
     wrong: dict[int, list[str]] = {}
     for name, guilty in failures.items():
         for at in guilty:
@@ -339,8 +339,10 @@ def _evaluated(
     values = (
         zip(*(columns[f"f:{name}"].to_list() for name in names), strict=True) if names else iter([()] * frame.height)
     )
-    for at, (index, key, passed, held) in enumerate(zip(frame["index"].to_list(), keys, passes, values, strict=True)):
+    for at, (index, key, passed, row_values) in enumerate(
+        zip(frame["index"].to_list(), keys, passes, values, strict=True)
+    ):
         if at in wrong:
             yield index, None, {}, tuple(wrong[at])
         elif passed:
-            yield index, key, dict(zip(names, held, strict=True)), ()
+            yield index, key, dict(zip(names, row_values, strict=True)), ()

@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from nurt.delivery.diff import ObjectPlan, Rules
-from nurt.delivery.last_known import Record
-from nurt.model.delivery import LINK_SIGN, Life, Row, Wish
+from nurt.delivery.diff import DeliveryRules, ObjectPlan
+from nurt.delivery.last_known import LastKnown
+from nurt.model.delivery import LINK_SIGN, DesiredState, Lifecycle, Row
 
-NOT_THERE = "parent_not_there_yet"
+PARENT_MISSING = "parent_not_there_yet"
 WAITS_MAX = 7
 """Times that a new order waits for its profile's row, before it goes without; a row that needs it waits on."""
 
 WAIT_S = 0.25
 WAIT_S_MAX = 600.0
 
-NOBODY = Record(revision=0)
+NO_PROFILE = LastKnown(revision=0)
 """Stands for the profile of an order that belongs to no account."""
 
 
-def kinds_of_kin(plans: Iterable[ObjectPlan]) -> frozenset[str]:
+def linked_kinds(plans: Iterable[ObjectPlan]) -> frozenset[str]:
     """Say of what there are rows that name rows of profiles: orders, or nothing."""
     return frozenset(plan.of for plan in plans if plan.parents or plan.far)
 
@@ -35,32 +35,38 @@ def wait_s(times: int) -> float:
     return float(min(WAIT_S_MAX, WAIT_S * 2**times))
 
 
-def heads_of(wish: Wish, plans: Sequence[ObjectPlan]) -> dict[str, str]:
+def parent_keys_of(desired: DesiredState, plans: Sequence[ObjectPlan]) -> dict[str, str]:
     """Say by object which row of a profile its orders name: the first one."""
-    if wish.life is not Life.LIVE:
+    if desired.lifecycle is not Lifecycle.LIVE:
         return {}
     named = {object_ for plan in plans for _, object_ in plan.parents} | {plan.far for plan in plans if plan.far}
-    heads: dict[str, str] = {}
-    for row in wish.rows:
+    parent_keys: dict[str, str] = {}
+    for row in desired.rows:
         if row.object in named:
-            heads.setdefault(row.object, row.key)
-    return heads
+            parent_keys.setdefault(row.object, row.key)
+    return parent_keys
 
 
-def concerned(record: Record, wish: Wish, heads: Mapping[str, str]) -> set[str]:
+def affected_accounts(known: LastKnown, desired: DesiredState, parent_keys: Mapping[str, str]) -> set[str]:
     """Say whose orders must be looked at: all, when a row that they name changes or comes to be; else what moves."""
-    before, now = {*record.accounts}, {*wish.accounts} if wish.life is Life.LIVE else set()
-    if record.owing or heads != record.heads or any(_comes(record, *head) for head in heads.items()):
+    before, now = {*known.accounts}, {*desired.accounts} if desired.lifecycle is Lifecycle.LIVE else set()
+    if (
+        known.orders_pending
+        or parent_keys != known.parent_keys
+        or any(_comes(known, *parent_key) for parent_key in parent_keys.items())
+    ):
         return before | now
     return before ^ now
 
 
-def _comes(record: Record, object_: str, key: str) -> bool:
-    held = record.find(object_, key)
-    return held is None or not held.marks
+def _comes(known: LastKnown, object_: str, key: str) -> bool:
+    remote = known.find(object_, key)
+    return remote is None or not remote.fingerprints
 
 
-def complete(wish: Wish, rules: Rules, own: Record, parent: Record | None) -> tuple[Wish, bool]:
+def resolve_parents(
+    desired: DesiredState, rules: DeliveryRules, own: LastKnown, parent: LastKnown | None
+) -> tuple[DesiredState, bool]:
     """Put into an order's rows what they name of its profile.
 
     A row that is on its way keeps the orders that name it already, and gets no new ones before it is accepted.
@@ -68,42 +74,44 @@ def complete(wish: Wish, rules: Rules, own: Record, parent: Record | None) -> tu
     Args:
         own: what the receiver holds of the order.
         parent: what it holds of the profile; None: it is not known whose the order is.
-    Returns: the wish, and whether a row that it should name may be there soon.
+    Returns: the desired state, and whether a row that it should name may be there soon.
     """
-    if wish.life is not Life.LIVE:
-        return wish, False
+    if desired.lifecycle is not Lifecycle.LIVE:
+        return desired, False
     plans = {plan.name: plan for plan in rules.objects}
     rows: list[Row] = []
     waits = False
-    for row in wish.rows:
+    for row in desired.rows:
         plan = plans[row.object]
-        held = own.find(row.object, row.key)
+        remote = own.find(row.object, row.key)
         named: dict[str, str | None] = {}
         for field, object_ in plan.parents:
-            key, is_there = head(parent, object_)
-            is_named = key is not None and held is not None and held.marks.get(field) == rules.marks.of(key)
+            key, is_there = parent_key(parent, object_)
+            is_named = (
+                key is not None and remote is not None and remote.fingerprints.get(field) == rules.fingerprinter.of(key)
+            )
             named[field] = key if is_there or is_named else None
             waits |= parent is None or (key is not None and named[field] is None)
         if plan.needs_parent and None in named.values():
             continue
         rows.append(replace(row, fields={**row.fields, **named}) if named else row)
     for plan in rules.objects:
-        if plan.far is None or plan.link is None or plan.of != wish.of:
+        if plan.far is None or plan.link is None or plan.of != desired.of:
             continue
         near = next((row for row in rows if row.object == plan.link[0]), None)
         if near is None:
             continue
-        key, is_there = head(parent, plan.far)
-        joined = None if key is None else near.key + LINK_SIGN + key
-        if joined is not None and (is_there or own.find(plan.name, joined) is not None):
-            rows.append(Row(plan.name, joined, {"linked": True}))
+        key, is_there = parent_key(parent, plan.far)
+        link_key = None if key is None else near.key + LINK_SIGN + key
+        if link_key is not None and (is_there or own.find(plan.name, link_key) is not None):
+            rows.append(Row(plan.name, link_key, {"linked": True}))
         else:
             waits |= parent is None or key is not None
-    return replace(wish, rows=tuple(rows)), waits
+    return replace(desired, rows=tuple(rows)), waits
 
 
-def head(parent: Record | None, object_: str) -> tuple[str | None, bool]:
+def parent_key(parent: LastKnown | None, object_: str) -> tuple[str | None, bool]:
     """Say which row orders name, and whether the receiver has accepted it."""
-    key = None if parent is None else parent.heads.get(object_)
-    held = parent.find(object_, key) if parent is not None and key is not None else None
-    return key, held is not None and bool(held.marks)
+    key = None if parent is None else parent.parent_keys.get(object_)
+    remote = parent.find(object_, key) if parent is not None and key is not None else None
+    return key, remote is not None and bool(remote.fingerprints)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from nurt.delivery.journal import Mapped, Message, Notes, Parked
-from nurt.delivery.last_known import Record
+from nurt.delivery.journal import JournalEntry, MappedBatch, Message, Parked
+from nurt.delivery.last_known import LastKnown
 from nurt.delivery.rate_limit import Bucket
 from nurt.delivery.table_family import TableBatch
-from nurt.model.delivery import Answer, Call, Limits, Refusal
+from nurt.model.delivery import Call, CallResult, Limits, Refusal
 
 
 class Destination(Protocol):
@@ -18,7 +18,7 @@ class Destination(Protocol):
     limits: Limits
     bucket: str  # whose rate limits it shares, as a name without secrets
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: Call) -> CallResult:
         """Make one call. Trouble is a value; an exception is a mistake in nurt, or an answer that nobody agreed on.
 
         Repeating a call that was accepted changes nothing at the receiver, and is accepted again.
@@ -45,10 +45,10 @@ class Destination(Protocol):
 class TableSink(Protocol):
     """A family's place in an analytics store, which keeps the newest revision of every row."""
 
-    def write(self, batch: TableBatch) -> Answer:
+    def write(self, batch: TableBatch) -> CallResult:
         """Store a batch; an older revision never replaces a newer one, and a repeat changes nothing.
 
-        No trouble: all of it is durable and visible. REFUSED: none of it is, and would not be the next time.
+        No call failure: all of it is durable and visible. REFUSED: none of it is, and would not be the next time.
         """
         ...
 
@@ -57,10 +57,10 @@ class TableSink(Protocol):
         ...
 
 
-class WishReader(Protocol):
+class DesiredStateReader(Protocol):
     """Says what published messages ask of one destination."""
 
-    def of(self, messages: Sequence[Message]) -> Mapped:
+    def read(self, messages: Sequence[Message]) -> MappedBatch:
         """Map messages; of one profile the last counts."""
         ...
 
@@ -74,12 +74,12 @@ class DeliveryMemory(Protocol):
         """Raise Fenced when a newer run delivers to this destination."""
         ...
 
-    def load(self, subjects: Sequence[str]) -> dict[str, Record]:
+    def load(self, subjects: Sequence[str]) -> dict[str, LastKnown]:
         """Read records; an empty one for whom nothing is known."""
         ...
 
-    def write(self, notes: Notes) -> None:
-        """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
+    def write(self, entry: JournalEntry) -> None:
+        """Write a journal entry, all or none. Raises Fenced when a newer run delivers to this destination."""
         ...
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
@@ -103,7 +103,7 @@ class DeliveryMemory(Protocol):
         ...
 
     def due(self, rows_max: int) -> list[Parked]:
-        """Return parked wishes whose time has come."""
+        """Return parked desired states whose time has come."""
         ...
 
     def parked(self, subjects: Sequence[str]) -> list[Parked]:
@@ -114,7 +114,7 @@ class DeliveryMemory(Protocol):
         """Return what is in quarantine, the newest first."""
         ...
 
-    def tell(self, **status: str | int | float) -> None:
+    def set_status(self, **status: str | int | float) -> None:
         """Set some of the status."""
         ...
 

@@ -1,14 +1,14 @@
 """Decide what follows an answer: which rows are settled, which go again and when, which are set aside.
 
-Transient trouble is repeated, never quarantined. A batch that is refused, or fails alone, is halved until the guilty
-row is found.
+Transient call failure is repeated, never quarantined. A batch that is refused, or fails alone, is halved until the
+guilty row is found.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from nurt.model.delivery import Answer, Call, Fate, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, RowOutcome, RowResult, Write
 
 TRIES_MAX = 6
 """Tries of a row within its batch; then it is parked, and the others go on."""
@@ -41,8 +41,8 @@ class Attempt:
 class Decision:
     """What follows an answer; every write of the call is in exactly one of the three."""
 
-    settled: tuple[tuple[Write, Verdict], ...] = ()
-    again: tuple[Attempt, ...] = ()
+    settled: tuple[tuple[Write, RowResult], ...] = ()
+    retries: tuple[Attempt, ...] = ()
     parked: tuple[tuple[Write, str], ...] = ()
 
 
@@ -56,7 +56,7 @@ def park_s(times: int) -> float:
     return float(min(PARK_S_MAX, PARK_S * 2**times))
 
 
-def decide(attempt: Attempt, answer: Answer, jitter: float, answered_well: int) -> Decision:
+def decide(attempt: Attempt, result: CallResult, jitter: float, answered_well: int) -> Decision:
     """Say what follows.
 
     Args:
@@ -65,26 +65,26 @@ def decide(attempt: Attempt, answer: Answer, jitter: float, answered_well: int) 
             the call is at fault and not the receiver.
     """
     call = attempt.call
-    wait_s = max(answer.wait_s or 0.0, backoff_s(attempt.tries, jitter))
-    if answer.trouble is Trouble.REFUSED:
+    wait_s = max(result.wait_s or 0.0, backoff_s(attempt.tries, jitter))
+    if result.failure is CallFailure.REFUSED:
         if len(call.writes) > 1:
-            return Decision(again=_halves(attempt))
-        return Decision(settled=((call.writes[0], Verdict(Fate.REFUSED, answer.code, answer.words)),))
-    if answer.trouble in (Trouble.THROTTLED, Trouble.UNAUTHORISED):
-        return Decision(again=(replace(attempt, wait_s=answer.wait_s or wait_s),))
-    if answer.trouble is Trouble.DOWN or len(answer.verdicts) != len(call.writes):
+            return Decision(retries=_halves(attempt))
+        return Decision(settled=((call.writes[0], RowResult(RowOutcome.REFUSED, result.code, result.words)),))
+    if result.failure in (CallFailure.THROTTLED, CallFailure.UNAUTHORISED):
+        return Decision(retries=(replace(attempt, wait_s=result.wait_s or wait_s),))
+    if result.failure is CallFailure.DOWN or len(result.row_results) != len(call.writes):
         since = answered_well if attempt.since is None else attempt.since
-        again = Attempt(call, attempt.tries + 1, wait_s, since)
-        if again.tries < TRIES_MAX or answered_well == since:
-            return Decision(again=(again,))
+        next_attempt = Attempt(call, attempt.tries + 1, wait_s, since)
+        if next_attempt.tries < TRIES_MAX or answered_well == since:
+            return Decision(retries=(next_attempt,))
         if len(call.writes) > 1:
-            return Decision(again=_halves(replace(again, tries=TRIES_MAX - 2)))
-        return Decision(parked=((call.writes[0], answer.code or EMPTY),))
-    rows = list(zip(call.writes, answer.verdicts, strict=True))
-    settled = tuple(row for row in rows if row[1].fate is not Fate.TRANSIENT)
-    transient = [row for row in rows if row[1].fate is Fate.TRANSIENT]
+            return Decision(retries=_halves(replace(next_attempt, tries=TRIES_MAX - 2)))
+        return Decision(parked=((call.writes[0], result.code or EMPTY),))
+    rows = list(zip(call.writes, result.row_results, strict=True))
+    settled = tuple(row for row in rows if row[1].outcome is not RowOutcome.TRANSIENT)
+    transient = [row for row in rows if row[1].outcome is RowOutcome.TRANSIENT]
     if attempt.tries + 1 >= TRIES_MAX:
-        return Decision(settled, (), tuple((write, verdict.code) for write, verdict in transient))
+        return Decision(settled, (), tuple((write, row_result.code) for write, row_result in transient))
     if not transient:
         return Decision(settled)
     rest = replace(call, writes=tuple(write for write, _ in transient))

@@ -14,7 +14,7 @@ OF = "{of}"
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TableFamily:
     """Tables that belong together: one row a profile, order or figure, and a table for each of its lists.
 
     Attributes:
@@ -59,6 +59,6 @@ class TableBatch:
     def __len__(self) -> int:
         return self.nested.height + len(self.erased)
 
-    def gone(self) -> pl.DataFrame:
+    def erased_rows(self) -> pl.DataFrame:
         """Return who was erased, as rows."""
         return pl.DataFrame(self.erased, schema={"id": pl.String(), "revision": pl.Int64()}, orient="row")

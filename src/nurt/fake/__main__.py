@@ -34,13 +34,13 @@ def main() -> None:
     parser.add_argument("--throttle-rate", type=float, default=0.0, help="share of calls answered by 429")
     parser.add_argument("--drop-rate", type=float, default=0.0, help="share of calls whose answer is cut in the middle")
     parser.add_argument("--drip-ms", type=float, default=0.0, help="pause between two bytes of an answer")
-    asked = parser.parse_args()
-    fake = FAKES[asked.kind]()
-    fake.faults.latency_s = asked.latency_ms / 1000
-    fake.faults.cut_after, fake.faults.drip_s = asked.drop_rate, asked.drip_ms / 1000
-    fake.faults.error_rate, fake.faults.throttle_rate = asked.error_rate, asked.throttle_rate
-    with running(fake, asked.port):
-        print(f"{asked.kind} answers at {fake.url}; Ctrl-C ends it", flush=True)
+    request = parser.parse_args()
+    fake = FAKES[request.kind]()
+    fake.faults.latency_s = request.latency_ms / 1000
+    fake.faults.cut_after, fake.faults.drip_s = request.drop_rate, request.drip_ms / 1000
+    fake.faults.error_rate, fake.faults.throttle_rate = request.error_rate, request.throttle_rate
+    with running(fake, request.port):
+        print(f"{request.kind} answers at {fake.url}; Ctrl-C ends it", flush=True)
         try:
             while True:
                 time.sleep(5)

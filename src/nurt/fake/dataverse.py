@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 import orjson
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 BASE = "/api/data/v9.2"
 KEY = "nurt_id"
@@ -44,88 +44,88 @@ class FakeDataverse(Fake):
         self._tokens: set[str] = set()
         self._next = 0
 
-    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+    def respond(self, request: Request) -> tuple[Response | None, bool]:
         """Answer with what is left of the window in the headers; when its time is used up by 429."""
         if self.execution_left_s is not None and self.execution_left_s <= 0:
             self.throttled += 1
             return _error(429, "0x80072321", "Combined execution time exceeded", {"Retry-After": "1"}), False
-        told, cut = super().respond(asked)
-        if told is None:
-            return told, cut
-        head = dict(told.headers)
+        response, cut = super().respond(request)
+        if response is None:
+            return response, cut
+        head = dict(response.headers)
         if self.execution_left_s is not None:
             head["x-ms-ratelimit-time-remaining-xrm-requests"] = f"{self.execution_left_s:,.2f}"
         for calls, seconds in self.faults.windows[:1]:
             head["x-ms-ratelimit-burst-remaining-xrm-requests"] = str(self.left(calls, seconds))
-        return Told(told.status, told.body, head), cut
+        return Response(response.status, response.body, head), cut
 
-    def too_many(self) -> Told:
+    def too_many(self) -> Response:
         """See Fake."""
         return _error(429, "0x80072322", "Number of requests exceeded", {"Retry-After": self.faults.retry_after})
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        if asked.path.endswith("/oauth2/v2.0/token"):
-            form = dict(parse_qsl(asked.body.decode()))
+        if request.path.endswith("/oauth2/v2.0/token"):
+            form = dict(parse_qsl(request.body.decode()))
             if form.get("client_secret") != self._secret:
-                return Told(401, {"error": "invalid_client"})
+                return Response(401, {"error": "invalid_client"})
             token = f"t{len(self._tokens)}"
             self._tokens.add(token)
-            return Told(200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
-        if asked.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
-            return Told(401)
-        return self._answer(asked.method, asked.path.removeprefix(BASE), asked)
+            return Response(200, {"access_token": token, "expires_in": 3599, "token_type": "Bearer"})
+        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self._tokens:
+            return Response(401)
+        return self._answer(request.method, request.path.removeprefix(BASE), request)
 
-    def _answer(self, method: str, path: str, asked: Asked) -> Told:
+    def _answer(self, method: str, path: str, request: Request) -> Response:
         if path == "/$batch":
-            return self._batch(asked.body.decode())
+            return self._batch(request.body.decode())
         if found := re.fullmatch(r"/EntityDefinitions\(LogicalName='(\w+)'\)/(Attributes|Keys)", path):
             return self._metadata(*found.groups())
         if found := re.fullmatch(r"/(\w+)/Microsoft\.Dynamics\.CRM\.UpsertMultiple", path):
-            return self._multiple(found.group(1), asked.json()["Targets"])
+            return self._multiple(found.group(1), request.json()["Targets"])
         if path == "/Merge":
-            return self._merge(asked.json())
-        return self._row(method, path, asked.json())
+            return self._merge(request.json())
+        return self._row(method, path, request.json())
 
-    def _row(self, method: str, path: str, body: Any) -> Told:
+    def _row(self, method: str, path: str, body: Any) -> Response:
         found = re.fullmatch(rf"/(\w+)\({KEY}='(.*)'\)", unquote(path))
         if found is None or found.group(1) not in self.rows:
             return _error(404, "0x80060888", "Resource not found")
         table, key = found.group(1), found.group(2).replace("''", "'")
-        held = self.rows[table].get(key)
+        stored = self.rows[table].get(key)
         if method == "PATCH":
-            return self._put(table, key, body) or Told(204)
-        if held is None:
+            return self._put(table, key, body) or Response(204)
+        if stored is None:
             return _error(404, "0x80040217", "Does Not Exist")
         if method == "DELETE":
             del self.rows[table][key]
-            return Told(204)
-        return Told(200, held)
+            return Response(204)
+        return Response(200, stored)
 
-    def _put(self, table: str, key: str, fields: dict[str, Any]) -> Told | None:
+    def _put(self, table: str, key: str, fields: dict[str, Any]) -> Response | None:
         logical, columns = TABLES[table]
         if unknown := sorted(set(fields) - columns - {*BINDS}):
             return _error(400, "0x80048d19", f"Could not find a property named '{unknown[0]}'")
         if fields.get("emailaddress1") and "@" not in fields["emailaddress1"]:
             return _error(400, "0x80040265", f"{fields['emailaddress1']} is no address")
-        held = dict(self.rows[table].get(key) or {})
-        if not held:
+        stored = dict(self.rows[table].get(key) or {})
+        if not stored:
             self._next += 1
-            held = {f"{logical}id": f"00000000-0000-0000-0000-{self._next:012d}", KEY: key, "merged": False}
+            stored = {f"{logical}id": f"00000000-0000-0000-0000-{self._next:012d}", KEY: key, "merged": False}
         for name in {*BINDS} & set(fields):
             bound, (parents, column) = fields[name], BINDS[name]
             if bound is None:
-                held[column] = None
+                stored[column] = None
                 continue
             parent = re.fullmatch(rf"/?{parents}\({KEY}='(.*)'\)", bound)
             if parent is None or parent.group(1) not in self.rows[parents]:
                 return _error(404, "0x80040217", "the bound row Does Not Exist")
-            held[column] = self.rows[parents][parent.group(1)][f"{TABLES[parents][0]}id"]
-        held.update({name: value for name, value in fields.items() if name not in BINDS})
-        self.rows[table][key] = held
+            stored[column] = self.rows[parents][parent.group(1)][f"{TABLES[parents][0]}id"]
+        stored.update({name: value for name, value in fields.items() if name not in BINDS})
+        self.rows[table][key] = stored
         return None
 
-    def _multiple(self, table: str, targets: list[dict[str, Any]]) -> Told:
+    def _multiple(self, table: str, targets: list[dict[str, Any]]) -> Response:
         before = copy.deepcopy(self.rows)
         seen = set()
         for target in targets:
@@ -136,12 +136,12 @@ class FakeDataverse(Fake):
                 return _error(400, "0x80060891", "a target has no right type, no key, or is there twice")
             seen.add(found.group(1))
             fields = {name: value for name, value in target.items() if name not in ("@odata.id", "@odata.type")}
-            if (told := self._put(table, found.group(1).replace("''", "'"), fields)) is not None:
+            if (response := self._put(table, found.group(1).replace("''", "'"), fields)) is not None:
                 self.rows = before
-                return told
-        return Told(204)
+                return response
+        return Response(204)
 
-    def _batch(self, text: str) -> Told:
+    def _batch(self, text: str) -> Response:
         self.batches += 1
         out = []
         for part in text.split(text.partition("\r\n")[0]):
@@ -151,29 +151,29 @@ class FakeDataverse(Fake):
             if found is None:
                 continue
             body = found.group(3).strip()
-            told = self._row(found.group(1), found.group(2), orjson.loads(body) if body else None)
-            content = orjson.dumps(told.body).decode() if told.body else ""
+            response = self._row(found.group(1), found.group(2), orjson.loads(body) if body else None)
+            content = orjson.dumps(response.body).decode() if response.body else ""
             head = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary"
-            out.append(f"--batchresponse_1\r\n{head}\r\n\r\nHTTP/1.1 {told.status} x\r\n\r\n{content}\r\n")
-        return Told(200, "".join(out) + "--batchresponse_1--\r\n")
+            out.append(f"--batchresponse_1\r\n{head}\r\n\r\nHTTP/1.1 {response.status} x\r\n\r\n{content}\r\n")
+        return Response(200, "".join(out) + "--batchresponse_1--\r\n")
 
-    def _merge(self, body: dict[str, Any]) -> Told:
+    def _merge(self, body: dict[str, Any]) -> Response:
         ids = [body[side]["contactid"] for side in ("Target", "Subordinate")]
         rows = [next((row for row in self.rows["contacts"].values() if row["contactid"] == id_), None) for id_ in ids]
-        stays, gone = rows
-        if stays is None or gone is None or gone["merged"]:
+        stays, removed = rows
+        if stays is None or removed is None or removed["merged"]:
             return _error(400, "0x80040217", "not there, or merged before")
-        gone["merged"], gone["statecode"], gone["_masterid_value"] = True, 1, stays["contactid"]
-        return Told(204)
+        removed["merged"], removed["statecode"], removed["_masterid_value"] = True, 1, stays["contactid"]
+        return Response(204)
 
-    def _metadata(self, logical: str, what: str) -> Told:
+    def _metadata(self, logical: str, what: str) -> Response:
         columns = next(columns for name, columns in TABLES.values() if name == logical)
         if what == "Keys":
-            return Told(200, {"value": [{"KeyAttributes": [KEY]}]})
-        return Told(
+            return Response(200, {"value": [{"KeyAttributes": [KEY]}]})
+        return Response(
             200, {"value": [{"LogicalName": name, "IsValidForUpdate": True} for name in sorted({KEY, *columns})]}
         )
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Told:
-    return Told(status, {"error": {"code": code, "message": message}}, headers or {})
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(status, {"error": {"code": code, "message": message}}, headers or {})

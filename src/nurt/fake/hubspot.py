@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 ROWS_MAX = 100
 TYPES: dict[str, set[str]] = {
@@ -36,66 +36,66 @@ class FakeHubspot(Fake):
         self._next = 100
         self._token = token
 
-    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+    def respond(self, request: Request) -> tuple[Response | None, bool]:
         """Answer with what is left of the limits in the headers; when the day's calls are used up by 429."""
         if self.daily_left is not None:
             with self.lock:
                 if self.daily_left <= 0:
                     self.throttled += 1
-                    self.calls.append((time.monotonic(), asked.method, asked.path))
-                    return Told(429, {"status": "error", "category": "RATE_LIMITS", "policyName": "DAILY"}), False
+                    self.calls.append((time.monotonic(), request.method, request.path))
+                    return Response(429, {"status": "error", "category": "RATE_LIMITS", "policyName": "DAILY"}), False
                 self.daily_left -= 1
-        told, cut = super().respond(asked)
-        if told is None:
-            return told, cut
-        head = dict(told.headers)
+        response, cut = super().respond(request)
+        if response is None:
+            return response, cut
+        head = dict(response.headers)
         if self.daily_left is not None:
             head["X-HubSpot-RateLimit-Daily-Remaining"] = str(self.daily_left)
         for calls, seconds in self.faults.windows[:1]:
             head["X-HubSpot-RateLimit-Max"] = str(calls)
             head["X-HubSpot-RateLimit-Remaining"] = str(self.left(calls, seconds))
             head["X-HubSpot-RateLimit-Interval-Milliseconds"] = str(int(seconds * 1000))
-        return Told(told.status, told.body, head), cut
+        return Response(response.status, response.body, head), cut
 
-    def too_many(self) -> Told:
+    def too_many(self) -> Response:
         """See Fake."""
         body = {"status": "error", "category": "RATE_LIMITS", "policyName": "TEN_SECONDLY_ROLLING"}
-        return Told(429, body, {"Retry-After": self.faults.retry_after})
+        return Response(429, body, {"Retry-After": self.faults.retry_after})
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        if asked.headers.get("authorization") != f"Bearer {self._token}":
-            return Told(
+        if request.headers.get("authorization") != f"Bearer {self._token}":
+            return Response(
                 401, {"status": "error", "category": "INVALID_AUTHENTICATION", "message": "credentials are invalid"}
             )
-        if found := re.fullmatch(r"/crm/v3/properties/(\w+)", asked.path):
+        if found := re.fullmatch(r"/crm/v3/properties/(\w+)", request.path):
             return self._properties(found.group(1))
-        body = asked.json() or {}
+        body = request.json() or {}
         if len(body.get("inputs", ())) > ROWS_MAX:
             return _invalid("the maximum of inputs is 100")
-        if found := re.fullmatch(r"/crm/v4/associations/(\w+)/(\w+)/batch/(associate/default|archive)", asked.path):
+        if found := re.fullmatch(r"/crm/v4/associations/(\w+)/(\w+)/batch/(associate/default|archive)", request.path):
             return self._associate(found.group(3), found.group(1), found.group(2), body["inputs"])
-        if asked.path == "/crm/v3/objects/contacts/gdpr-delete":
-            gone = self.objects["contacts"].pop(str(body["objectId"]), None)
-            if gone is None:
-                return Told(404, {"status": "error", "category": "OBJECT_NOT_FOUND"})
-            self.forgotten.add(gone.get("email", ""))
-            return Told(204)
-        found = re.fullmatch(r"/crm/v3/objects/(\w+)/(batch/upsert|batch/read|batch/archive|merge)", asked.path)
+        if request.path == "/crm/v3/objects/contacts/gdpr-delete":
+            removed = self.objects["contacts"].pop(str(body["objectId"]), None)
+            if removed is None:
+                return Response(404, {"status": "error", "category": "OBJECT_NOT_FOUND"})
+            self.forgotten.add(removed.get("email", ""))
+            return Response(204)
+        found = re.fullmatch(r"/crm/v3/objects/(\w+)/(batch/upsert|batch/read|batch/archive|merge)", request.path)
         if found is None or found.group(1) not in self.objects:
-            return Told(404, {"status": "error", "message": "no such path"})
+            return Response(404, {"status": "error", "message": "no such path"})
         kind, what = found.groups()
         return getattr(self, "_" + what.replace("batch/", ""))(kind, body)
 
-    def _properties(self, kind: str) -> Told:
+    def _properties(self, kind: str) -> Response:
         names = sorted(TYPES[kind])
-        return Told(200, {"results": [{"name": name, "hasUniqueValue": name == "nurt_id"} for name in names]})
+        return Response(200, {"results": [{"name": name, "hasUniqueValue": name == "nurt_id"} for name in names]})
 
-    def _upsert(self, kind: str, body: dict[str, Any]) -> Told:
+    def _upsert(self, kind: str, body: dict[str, Any]) -> Response:
         inputs = body["inputs"]
         if self.empty_answers:
             self.empty_answers -= 1
-            return Told(200, {"status": "COMPLETE", "results": []})
+            return Response(200, {"status": "COMPLETE", "results": []})
         ids = [one["id"] for one in inputs]
         if len(set(ids)) != len(ids):
             return _invalid("Duplicate IDs found in batch input")
@@ -116,45 +116,45 @@ class FakeHubspot(Fake):
                 errors.append({"status": "error", "category": category, "message": message, "context": trace})
                 continue
             id_ = known or self._new()
-            held = self.objects[kind].setdefault(id_, {})
-            held.update(one["properties"])
-            for name in [name for name, value in held.items() if value == ""]:
-                del held[name]
+            stored = self.objects[kind].setdefault(id_, {})
+            stored.update(one["properties"])
+            for name in [name for name, value in stored.items() if value == ""]:
+                del stored[name]
             trace_id = one.get("objectWriteTraceId")
-            results.append({"id": id_, "properties": dict(held), "new": not known, "objectWriteTraceId": trace_id})
+            results.append({"id": id_, "properties": dict(stored), "new": not known, "objectWriteTraceId": trace_id})
         if not errors:
-            return Told(200, {"status": "COMPLETE", "results": results})
-        return Told(207, {"status": "COMPLETE", "results": results, "numErrors": len(errors), "errors": errors})
+            return Response(200, {"status": "COMPLETE", "results": results})
+        return Response(207, {"status": "COMPLETE", "results": results, "numErrors": len(errors), "errors": errors})
 
     def _has_other(self, email: str, known: str | None) -> bool:
         return any(one.get("email") == email and id_ != known for id_, one in self.objects["contacts"].items())
 
-    def _read(self, kind: str, body: dict[str, Any]) -> Told:
+    def _read(self, kind: str, body: dict[str, Any]) -> Response:
         found = {one["id"]: self._find(kind, body["idProperty"], one["id"]) for one in body["inputs"]}
         results = [{"id": id_, "properties": self.objects[kind][id_]} for id_ in found.values() if id_]
         if len(results) == len(found):
-            return Told(200, {"status": "COMPLETE", "results": results})
+            return Response(200, {"status": "COMPLETE", "results": results})
         errors = [{"status": "error", "category": "OBJECT_NOT_FOUND", "message": "some are not there", "context": {}}]
-        return Told(207, {"status": "COMPLETE", "results": results, "numErrors": 1, "errors": errors})
+        return Response(207, {"status": "COMPLETE", "results": results, "numErrors": 1, "errors": errors})
 
-    def _archive(self, kind: str, body: dict[str, Any]) -> Told:
+    def _archive(self, kind: str, body: dict[str, Any]) -> Response:
         for one in body["inputs"]:
             self.objects[kind].pop(one["id"], None)
-        return Told(204)
+        return Response(204)
 
-    def _merge(self, kind: str, body: dict[str, Any]) -> Told:
-        stays, gone = body["primaryObjectId"], body["objectIdToMerge"]
-        if stays not in self.objects[kind] or gone not in self.objects[kind] or stays == gone:
+    def _merge(self, kind: str, body: dict[str, Any]) -> Response:
+        stays, removed = body["primaryObjectId"], body["objectIdToMerge"]
+        if stays not in self.objects[kind] or removed not in self.objects[kind] or stays == removed:
             return _invalid("both must exist and differ")
-        other = self.objects[kind].pop(gone)
-        self.merged[gone] = stays
+        other = self.objects[kind].pop(removed)
+        self.merged[removed] = stays
         self.objects[kind][stays] = {**other, **self.objects[kind][stays]}
-        return Told(200, {"id": stays, "properties": self.objects[kind][stays]})
+        return Response(200, {"id": stays, "properties": self.objects[kind][stays]})
 
-    def _associate(self, what: str, near: str, far: str, inputs: list[dict[str, Any]]) -> Told:
+    def _associate(self, what: str, near: str, far: str, inputs: list[dict[str, Any]]) -> Response:
         if what == "archive":
             self.links -= {(one["from"]["id"], to["id"]) for one in inputs for to in one["to"]}
-            return Told(204)
+            return Response(204)
         results: list[dict[str, Any]] = []
         errors: list[Error] = []
         for one in inputs:
@@ -164,18 +164,18 @@ class FakeHubspot(Fake):
                 results.append({"from": {"id": ends[0]}, "to": {"id": ends[1]}})
             else:
                 errors.append({"status": "error", "category": "OBJECT_NOT_FOUND", "message": "an end is not there"})
-        told: dict[str, Any] = {"status": "COMPLETE", "results": results}
+        response: dict[str, Any] = {"status": "COMPLETE", "results": results}
         if not errors:
-            return Told(200, told)
-        return Told(207, {**told, "numErrors": len(errors), "errors": errors})
+            return Response(200, response)
+        return Response(207, {**response, "numErrors": len(errors), "errors": errors})
 
     def _find(self, kind: str, name: str, value: str) -> str | None:
-        return next((id_ for id_, held in self.objects[kind].items() if held.get(name) == value), None)
+        return next((id_ for id_, stored in self.objects[kind].items() if stored.get(name) == value), None)
 
     def _new(self) -> str:
         self._next += 1
         return str(self._next)
 
 
-def _invalid(message: str) -> Told:
-    return Told(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})
+def _invalid(message: str) -> Response:
+    return Response(400, {"status": "error", "category": "VALIDATION_ERROR", "message": message})

@@ -7,7 +7,7 @@ import re
 from base64 import b64decode
 from typing import Any
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 ROWS_MAX = 500
 MERGE_FIELDS = {"FNAME", "LNAME", "PHONE", "ORDERS"}
@@ -26,48 +26,48 @@ class FakeMailchimp(Fake):
         self.forgotten: set[str] = set()
         self._key = api_key
 
-    def too_many(self) -> Told:
+    def too_many(self) -> Response:
         """See Fake."""
         return _problem(429, "Too Many Requests", "You have exceeded the limit of 10 simultaneous connections.")
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        given = b64decode(asked.headers.get("authorization", "").removeprefix("Basic ") or b"").decode()
+        given = b64decode(request.headers.get("authorization", "").removeprefix("Basic ") or b"").decode()
         if given.partition(":")[2] != self._key:
             return _problem(401, "API Key Invalid", "Your API key may be invalid.")
-        path = asked.path.removeprefix("/3.0/lists/aud")
+        path = request.path.removeprefix("/3.0/lists/aud")
         if path == "":
-            return self._batch(asked.json())
+            return self._batch(request.json())
         if path == "/merge-fields":
-            return Told(200, {"merge_fields": [{"tag": tag} for tag in sorted(MERGE_FIELDS)]})
+            return Response(200, {"merge_fields": [{"tag": tag} for tag in sorted(MERGE_FIELDS)]})
         if path == "/members":
-            some = [one for one in self.members.values() if one["status"] == asked.query["status"]]
-            at = int(asked.query["offset"])
-            page = [{"email_address": one["email_address"]} for one in some[at : at + int(asked.query["count"])]]
-            return Told(200, {"members": page, "total_items": len(some)})
+            some = [one for one in self.members.values() if one["status"] == request.query["status"]]
+            at = int(request.query["offset"])
+            page = [{"email_address": one["email_address"]} for one in some[at : at + int(request.query["count"])]]
+            return Response(200, {"members": page, "total_items": len(some)})
         found = re.fullmatch(r"/members/([0-9a-f]{32})(/tags|/actions/delete-permanent)?", path)
         if found is None:
             return _problem(404, "Resource Not Found", "no such path")
         hash_, what = found.groups()
-        if asked.method == "PUT":
-            return self._put(hash_, asked.json())
+        if request.method == "PUT":
+            return self._put(hash_, request.json())
         if hash_ not in self.members:
             return _problem(404, "Resource Not Found", "no such member")
         member = self.members[hash_]
-        if asked.method == "GET":
-            return Told(200, {"status": member["status"]})
+        if request.method == "GET":
+            return Response(200, {"status": member["status"]})
         if what == "/tags":
-            for tag in asked.json()["tags"]:
+            for tag in request.json()["tags"]:
                 (member["tags"].add if tag["status"] == "active" else member["tags"].discard)(tag["name"])
-            return Told(204)
+            return Response(204)
         if what is not None:
             del self.members[hash_]
             self.forgotten.add(hash_)
-            return Told(204)
+            return Response(204)
         if member["status"] == "archived":
             return _problem(405, "Method Not Allowed", "This list member cannot be removed.")
         member["status"] = "archived"
-        return Told(204)
+        return Response(204)
 
     def _problem_of(self, hash_: str, body: dict[str, Any]) -> tuple[str, str] | None:
         address = body["email_address"]
@@ -77,26 +77,28 @@ class FakeMailchimp(Fake):
             return "Forgotten Email Not Subscribed", f"{address} was permanently deleted and cannot be re-imported."
         if unknown := set(body.get("merge_fields", {})) - MERGE_FIELDS:
             return "Invalid Resource", f"Your merge fields were invalid: {sorted(unknown)}"
-        held = self.members.get(hash_)
-        if held and held["status"] == "unsubscribed" and body.get("status") == "subscribed":
+        stored = self.members.get(hash_)
+        if stored and stored["status"] == "unsubscribed" and body.get("status") == "subscribed":
             return "Member In Compliance State", f"{address} is in a compliance state due to unsubscribe."
         return None
 
-    def _put(self, hash_: str, body: dict[str, Any]) -> Told:
+    def _put(self, hash_: str, body: dict[str, Any]) -> Response:
         if (problem := self._problem_of(hash_, body)) is not None:
             return _problem(400, *problem)
-        return Told(200, self._keep(hash_, body))
+        return Response(200, self._keep(hash_, body))
 
     def _keep(self, hash_: str, body: dict[str, Any]) -> dict[str, Any]:
-        held = self.members.setdefault(hash_, {"status": body.get("status_if_new"), "merge_fields": {}, "tags": set()})
-        held["email_address"] = body["email_address"]
-        if held["status"] == "archived":
-            held["status"] = body.get("status_if_new", "archived")
-        held["status"] = body.get("status") or held["status"]
-        held["merge_fields"].update(body.get("merge_fields", {}))
-        return {"email_address": held["email_address"], "status": held["status"], "id": hash_}
+        stored = self.members.setdefault(
+            hash_, {"status": body.get("status_if_new"), "merge_fields": {}, "tags": set()}
+        )
+        stored["email_address"] = body["email_address"]
+        if stored["status"] == "archived":
+            stored["status"] = body.get("status_if_new", "archived")
+        stored["status"] = body.get("status") or stored["status"]
+        stored["merge_fields"].update(body.get("merge_fields", {}))
+        return {"email_address": stored["email_address"], "status": stored["status"], "id": hash_}
 
-    def _batch(self, body: dict[str, Any]) -> Told:
+    def _batch(self, body: dict[str, Any]) -> Response:
         members = body["members"]
         if len(members) > ROWS_MAX:
             return _problem(400, "Invalid Resource", "at most 500 members")
@@ -109,8 +111,10 @@ class FakeMailchimp(Fake):
                 errors.append({"email_address": address, "error": problem[1], "error_code": "ERROR_GENERIC"})
             else:
                 updated.append(self._keep(hash_, member))
-        return Told(200, {"new_members": [], "updated_members": updated, "errors": errors, "error_count": len(errors)})
+        return Response(
+            200, {"new_members": [], "updated_members": updated, "errors": errors, "error_count": len(errors)}
+        )
 
 
-def _problem(status: int, title: str, detail: str) -> Told:
-    return Told(status, {"title": title, "status": status, "detail": detail})
+def _problem(status: int, title: str, detail: str) -> Response:
+    return Response(status, {"title": title, "status": status, "detail": detail})

@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 ROWS_MAX = 50
 COLUMNS = {"EmailAddress", "FirstName", "LastName", "Phone", "Orders", "Status"}
@@ -27,31 +27,35 @@ class FakeMarketingCloud(Fake):
         self._secret = client_secret
         self._tokens: dict[str, float] = {}
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        body: Any = asked.json()
-        if asked.path == "/v2/token":
+        body: Any = request.json()
+        if request.path == "/v2/token":
             if body.get("client_secret") != self._secret:
-                return Told(401, {"error": "invalid_client"})
+                return Response(401, {"error": "invalid_client"})
             self.token_calls += 1
             token = f"t{self.token_calls}"
             self._tokens[token] = time.monotonic() + self.token_s
-            return Told(200, {"access_token": token, "expires_in": int(self.token_s), "rest_instance_url": self.url})
-        token = asked.headers.get("authorization", "").removeprefix("Bearer ")
+            return Response(
+                200, {"access_token": token, "expires_in": int(self.token_s), "rest_instance_url": self.url}
+            )
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._tokens.get(token, 0.0) < time.monotonic():
-            return Told(401, {"message": "Not Authorized", "errorcode": 0})
-        if asked.path == "/contacts/v1/contacts/actions/delete":
+            return Response(401, {"message": "Not Authorized", "errorcode": 0})
+        if request.path == "/contacts/v1/contacts/actions/delete":
             for key in body["values"]:
                 self.rows.pop(key, None)
-            return Told(200, {"operationInitiated": True, "operationID": 1})
-        if not re.fullmatch(r"/hub/v1/dataevents/key:nurt_profiles/rowset", asked.path):
-            return Told(404, {"message": "no such data extension"})
+            return Response(200, {"operationInitiated": True, "operationID": 1})
+        if not re.fullmatch(r"/hub/v1/dataevents/key:nurt_profiles/rowset", request.path):
+            return Response(404, {"message": "no such data extension"})
         keys = [row["keys"]["SubscriberKey"] for row in body]
         bad = [row for row in body if set(row["values"]) - COLUMNS]
         bad += [row for row in body if row["values"].get("EmailAddress") and "@" not in row["values"]["EmailAddress"]]
         if bad or len(keys) > ROWS_MAX or len(set(keys)) != len(keys):
             found = bad[0]["values"].get("EmailAddress") if bad else "too many, or twice"
-            return Told(400, {"message": "Unable to save rows for data extension", "errorcode": 10006, "found": found})
+            return Response(
+                400, {"message": "Unable to save rows for data extension", "errorcode": 10006, "found": found}
+            )
         for key, row in zip(keys, body, strict=True):
             self.rows.setdefault(key, {}).update(row["values"])
-        return Told(200, body)
+        return Response(200, body)

@@ -8,7 +8,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 ROWS_MAX = 200
 KEY = "Nurt_Id__c"
@@ -48,62 +48,64 @@ class FakeSalesforce(Fake):
         self._left: dict[str, int] = {}
         self._next = 0
 
-    def too_many(self) -> Told:
+    def too_many(self) -> Response:
         """See Fake."""
-        return Told(
+        return Response(
             503, [{"errorCode": "SERVER_UNAVAILABLE", "message": "too many"}], {"Retry-After": self.faults.retry_after}
         )
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        if asked.path == "/services/oauth2/token":
-            return self._token(asked)
-        token = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        if request.path == "/services/oauth2/token":
+            return self._token(request)
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self._left.get(token, 0) <= 0:
             return _error(401, "INVALID_SESSION_ID", "Session expired or invalid")
         self._left[token] -= 1
-        path = re.sub(r"^/services/data/v[\d.]+", "", asked.path)
+        path = re.sub(r"^/services/data/v[\d.]+", "", request.path)
         if self.counts_usage:
             self.usage = (self.usage[0] + 1, self.usage[1])
         if self.usage[0] >= self.usage[1]:
             self.throttled += 1
             return _error(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
-        told = self._answer(asked, path)
-        return Told(told.status, told.body, {"Sforce-Limit-Info": f"api-usage={self.usage[0]}/{self.usage[1]}"})
+        response = self._answer(request, path)
+        return Response(
+            response.status, response.body, {"Sforce-Limit-Info": f"api-usage={self.usage[0]}/{self.usage[1]}"}
+        )
 
-    def _token(self, asked: Asked) -> Told:
-        form = dict(part.split("=", 1) for part in unquote(asked.body.decode()).split("&"))
+    def _token(self, request: Request) -> Response:
+        form = dict(part.split("=", 1) for part in unquote(request.body.decode()).split("&"))
         is_jwt = form["grant_type"].endswith("jwt-bearer") and form["assertion"].count(".") == 2
         if not is_jwt and (form.get("client_id"), form.get("client_secret")) != self._client:
-            return Told(400, {"error": "invalid_client"})
+            return Response(400, {"error": "invalid_client"})
         self.token_calls += 1
         token = f"token{self.token_calls}"
         self._left[token] = self.token_good_for
-        return Told(200, {"access_token": token, "instance_url": self.url, "token_type": "Bearer"})
+        return Response(200, {"access_token": token, "instance_url": self.url, "token_type": "Bearer"})
 
-    def _answer(self, asked: Asked, path: str) -> Told:
+    def _answer(self, request: Request, path: str) -> Response:
         if found := re.fullmatch(r"/composite/sobjects/(\w+)/(\w+)", path):
-            return self._upsert(found.group(1), found.group(2), asked.json())
+            return self._upsert(found.group(1), found.group(2), request.json())
         if path == "/composite/sobjects":
-            return Told(200, [self._delete(id_) for id_ in asked.query["ids"].split(",")])
+            return Response(200, [self._delete(id_) for id_ in request.query["ids"].split(",")])
         if found := re.fullmatch(r"/sobjects/(\w+)/describe", path):
             return self._describe(found.group(1))
         if found := re.fullmatch(r"/sobjects/(\w+)/(\w+)/([^/]+)", path):
-            held = self.objects[found.group(1)].get(unquote(found.group(3)))
-            return Told(200, {"Id": held["Id"]}) if held else _error(404, "NOT_FOUND", "not there")
+            stored = self.objects[found.group(1)].get(unquote(found.group(3)))
+            return Response(200, {"Id": stored["Id"]}) if stored else _error(404, "NOT_FOUND", "not there")
         if path.startswith("/jobs/ingest"):
-            return self._job(asked, path.removeprefix("/jobs/ingest").strip("/"))
+            return self._job(request, path.removeprefix("/jobs/ingest").strip("/"))
         return _error(404, "NOT_FOUND", "no such path")
 
-    def _describe(self, kind: str) -> Told:
+    def _describe(self, kind: str) -> Response:
         fields: list[dict[str, Any]] = [{"name": name, "updateable": True} for name in sorted(TYPES[kind])]
         fields += [{"name": KEY, "externalId": True, "updateable": True}, {"name": "Id", "updateable": False}]
         for relation, (_, column) in RELATIONS.items():
             if column in TYPES[kind]:
                 fields.append({"name": column, "relationshipName": relation, "updateable": True})
-        return Told(200, {"fields": fields})
+        return Response(200, {"fields": fields})
 
-    def _upsert(self, kind: str, key: str, body: Any) -> Told:
+    def _upsert(self, kind: str, key: str, body: Any) -> Response:
         records = body["records"]
         if kind not in self.objects or key != KEY or len(records) > ROWS_MAX:
             return _error(400, "INVALID_FIELD", "no such object, no external id, or more than 200 records")
@@ -113,10 +115,10 @@ class FakeSalesforce(Fake):
             fields = {name: value for name, value in record.items() if name not in ("attributes", KEY)}
             twice = keys.count(record[KEY]) > 1
             results.append(self._put(kind, record[KEY], fields, "DUPLICATE_VALUE" if twice else None))
-        return Told(200, results)
+        return Response(200, results)
 
     def _put(self, kind: str, key: str, fields: dict[str, Any], code: str | None = None) -> dict[str, Any]:
-        held = self.objects[kind].get(key)
+        stored = self.objects[kind].get(key)
         named = {name: fields.pop(name) for name in RELATIONS if name in fields}
         parents = [(RELATIONS[name], self.objects[RELATIONS[name][0]].get(ref[KEY])) for name, ref in named.items()]
         people = {person["Id"] for kind in ("Contact", "Lead") for person in self.objects[kind].values()}
@@ -126,7 +128,7 @@ class FakeSalesforce(Fake):
             code = "INVALID_FIELD"
         elif fields.get("WhoId") and fields["WhoId"] not in people:
             code = "INVALID_CROSS_REFERENCE_KEY"
-        elif not {**(held or {}), **fields}.get(REQUIRED[kind]):
+        elif not {**(stored or {}), **fields}.get(REQUIRED[kind]):
             code = "REQUIRED_FIELD_MISSING"
         elif (
             self.unique_email
@@ -140,50 +142,50 @@ class FakeSalesforce(Fake):
             code = "INVALID_EMAIL_ADDRESS"
         if code is not None:
             error = {"statusCode": code, "message": f"{code} for {fields.get('Email')}", "fields": []}
-            return {"id": held["Id"] if held else None, "success": False, "errors": [error]}
-        if held is None:
+            return {"id": stored["Id"] if stored else None, "success": False, "errors": [error]}
+        if stored is None:
             self._next += 1
-            held = self.objects[kind][key] = {"Id": f"{kind[:3]}{self._next:012d}"}
+            stored = self.objects[kind][key] = {"Id": f"{kind[:3]}{self._next:012d}"}
         for (_, column), parent in parents:
-            held[column] = parent["Id"] if parent else None
-        held.update(fields)
-        for name in [name for name, value in held.items() if value is None]:
-            del held[name]
-        return {"id": held["Id"], "success": True, "errors": [], "created": True}
+            stored[column] = parent["Id"] if parent else None
+        stored.update(fields)
+        for name in [name for name, value in stored.items() if value is None]:
+            del stored[name]
+        return {"id": stored["Id"], "success": True, "errors": [], "created": True}
 
     def _delete(self, id_: str) -> dict[str, Any]:
         for rows in self.objects.values():
-            for key, held in list(rows.items()):
-                if held["Id"] == id_:
+            for key, stored in list(rows.items()):
+                if stored["Id"] == id_:
                     del rows[key]
                     return {"id": id_, "success": True, "errors": []}
         error = {"statusCode": "ENTITY_IS_DELETED", "message": "entity is deleted", "fields": []}
         return {"id": id_, "success": False, "errors": [error]}
 
-    def _job(self, asked: Asked, path: str) -> Told:
-        if not path and asked.method == "GET":
+    def _job(self, request: Request, path: str) -> Response:
+        if not path and request.method == "GET":
             named = ("id", "object", "state")  # which external id a job goes by, only it says itself
             records = [{name: job[name] for name in named} for job in self.jobs.values()]
-            return Told(200, {"done": True, "records": records, "nextRecordsUrl": None})
+            return Response(200, {"done": True, "records": records, "nextRecordsUrl": None})
         if not path:
             id_ = f"750{len(self.jobs):012d}"
-            self.jobs[id_] = {"id": id_, "state": "Open", **asked.json()}
-            return Told(200, self.jobs[id_])
+            self.jobs[id_] = {"id": id_, "state": "Open", **request.json()}
+            return Response(200, self.jobs[id_])
         id_, _, what = path.partition("/")
         job = self.jobs[id_]
         if what == "batches":
-            job["csv"] = asked.body.decode()
-            return Told(201)
-        if asked.method == "PATCH":
-            job["state"] = asked.json()["state"]
-            return Told(200, {"id": id_, "state": job["state"]})
+            job["csv"] = request.body.decode()
+            return Response(201)
+        if request.method == "PATCH":
+            job["state"] = request.json()["state"]
+            return Response(200, {"id": id_, "state": job["state"]})
         if not what:
             if job["state"] == "UploadComplete":
                 job["state"] = "InProgress"
             elif job["state"] == "InProgress":
                 self._work(job)
-            return Told(200, {name: value for name, value in job.items() if name not in ("csv", "results")})
-        return Told(200, _table(job["results"][what]))
+            return Response(200, {name: value for name, value in job.items() if name not in ("csv", "results")})
+        return Response(200, _table(job["results"][what]))
 
     def _work(self, job: dict[str, Any]) -> None:
         job["results"] = {"successfulResults": [], "failedResults": [], "unprocessedrecords": []}
@@ -215,5 +217,5 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _error(status: int, code: str, message: str) -> Told:
-    return Told(status, [{"errorCode": code, "message": message}])
+def _error(status: int, code: str, message: str) -> Response:
+    return Response(status, [{"errorCode": code, "message": message}])

@@ -39,7 +39,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """A request as it came."""
 
     method: str
@@ -57,7 +57,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Response:
     """An answer: JSON, text or bytes."""
 
     status: int = 200
@@ -82,15 +82,15 @@ class Fake:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """Answer one request."""
         raise NotImplementedError
 
-    def too_many(self) -> Told:
+    def too_many(self) -> Response:
         """Answer a call too many."""
-        return Told(429, {"message": "too many requests"}, {"Retry-After": self.faults.retry_after})
+        return Response(429, {"message": "too many requests"}, {"Retry-After": self.faults.retry_after})
 
-    def respond(self, asked: Asked) -> tuple[Told | None, bool]:
+    def respond(self, request: Request) -> tuple[Response | None, bool]:
         """Answer with the faults that were ordered: (None: cut at once, and whether to cut in the middle)."""
         faults = self.faults
         if faults.latency_s:
@@ -99,7 +99,7 @@ class Fake:
             now = time.monotonic()
             if faults.down:
                 return None, False
-            self.calls.append((now, asked.method, asked.path))
+            self.calls.append((now, request.method, request.path))
             chance = self._random.random
             if chance() < faults.cut_before:
                 return None, False
@@ -107,8 +107,8 @@ class Fake:
                 self.throttled += 1
                 return self.too_many(), False
             if chance() < faults.error_rate:
-                return Told(self._random.choice((500, 502, 503)), {"message": "internal error"}), False
-            return self.answer(asked), chance() < faults.cut_after
+                return Response(self._random.choice((500, 502, 503)), {"message": "internal error"}), False
+            return self.answer(request), chance() < faults.cut_after
 
     def _exceeds(self, now: float) -> bool:
         if not self.faults.windows:
@@ -154,14 +154,16 @@ def running(fake: AnyFake, port: int = 0, host: str = "127.0.0.1") -> Iterator[A
                 body = self.rfile.read(int(length)) if length else b""
             parts = urlsplit(self.path)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, body)
-            told, cut = fake.respond(asked)
-            if told is None:
+            request = Request(
+                self.command, parts.path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers, body
+            )
+            response, cut = fake.respond(request)
+            if response is None:
                 self._cut()
                 return
-            content, kind = _content(told)
-            head = {"Content-Type": kind, **told.headers, "Content-Length": str(len(content))}
-            self.send_response_only(told.status)
+            content, kind = _content(response)
+            head = {"Content-Type": kind, **response.headers, "Content-Length": str(len(content))}
+            self.send_response_only(response.status)
             for name, value in head.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -209,11 +211,11 @@ def running(fake: AnyFake, port: int = 0, host: str = "127.0.0.1") -> Iterator[A
         server.server_close()
 
 
-def _content(told: Told) -> tuple[bytes, str]:
-    if told.body is None:
+def _content(response: Response) -> tuple[bytes, str]:
+    if response.body is None:
         return b"", "application/json"
-    if isinstance(told.body, bytes):
-        return told.body, "application/octet-stream"
-    if isinstance(told.body, str):
-        return told.body.encode(), "text/plain; charset=utf-8"
-    return orjson.dumps(told.body, default=str), "application/json"
+    if isinstance(response.body, bytes):
+        return response.body, "application/octet-stream"
+    if isinstance(response.body, str):
+        return response.body.encode(), "text/plain; charset=utf-8"
+    return orjson.dumps(response.body, default=str), "application/json"

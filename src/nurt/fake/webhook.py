@@ -7,7 +7,7 @@ import hmac
 import time
 from typing import Any
 
-from nurt.fake.server import Asked, Fake, Told
+from nurt.fake.server import Fake, Request, Response
 
 ROWS_MAX = 100
 STALE_S = 300
@@ -27,31 +27,31 @@ class FakeWebhook(Fake):
         self._secret = secret
         self._refuse_field = refuse_field
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, request: Request) -> Response:
         """See Fake."""
-        if self._secret is not None and not self._is_signed(asked):
-            return Told(401, {"error": "the signature is wrong"})
-        events = asked.json()
+        if self._secret is not None and not self._is_signed(request):
+            return Response(401, {"error": "the signature is wrong"})
+        events = request.json()
         if not isinstance(events, list) or len(events) > ROWS_MAX:
-            return Told(413 if isinstance(events, list) else 400, {"error": "a list of at most 100 events"})
+            return Response(413 if isinstance(events, list) else 400, {"error": "a list of at most 100 events"})
         rows = [event.get("data", event) for event in events]
         keys = [(row["object"], row["key"]) for row in rows]
         if len(set(keys)) != len(keys):
-            return Told(400, {"error": "a key twice in one batch"})
+            return Response(400, {"error": "a key twice in one batch"})
         if any(row["fields"].get(self._refuse_field) for row in rows):
-            return Told(422, {"error": f"{self._refuse_field} is not allowed"})
+            return Response(422, {"error": f"{self._refuse_field} is not allowed"})
         for key, row in zip(keys, rows, strict=True):
             self.writes[key] = self.writes.get(key, 0) + 1
             if row["op"] in ("delete", "erase", "merge"):
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = row["fields"]
-        return Told(204)
+        return Response(204)
 
-    def _is_signed(self, asked: Asked) -> bool:
+    def _is_signed(self, request: Request) -> bool:
         assert self._secret is not None
-        at = asked.headers.get("nurt-timestamp", "")
+        at = request.headers.get("nurt-timestamp", "")
         if not at.isdigit() or abs(time.time() - int(at)) > STALE_S:
             return False
-        mac = hmac.new(self._secret.encode(), at.encode() + b"." + asked.body, hashlib.sha256).hexdigest()
-        return hmac.compare_digest(asked.headers.get("nurt-signature", ""), f"v1={mac}")
+        mac = hmac.new(self._secret.encode(), at.encode() + b"." + request.body, hashlib.sha256).hexdigest()
+        return hmac.compare_digest(request.headers.get("nurt-signature", ""), f"v1={mac}")

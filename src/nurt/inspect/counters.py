@@ -12,14 +12,14 @@ from typing import Any
 from nurt.adapters.redis.client import Redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.model.entities import BY_CODE
-from nurt.model.fence import Head
+from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
 
 SCAN_COUNT = 2_000
 OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
 """Where a message ends; every message that was read ends in exactly one of them."""
 
-LACKING = "lacking"
+MISSING = "lacking"
 """Outcome of rows, counted as folded, too, that lack a value which their source did not send again."""
 REQUEUED = "requeued"
 """An outcome beside the others: taken out of quarantine and read again, as a message of its own."""
@@ -46,7 +46,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class StoreFigures:
     """How far the state is and what waits in it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Figures:
         keys: of the whole server's database.
     """
 
-    heads: Mapping[str, Head]
+    heads: Mapping[str, FencingToken]
     owed: int
     due: int
     quarantined: int
@@ -74,7 +74,7 @@ def totals(counts: Sequence[Count]) -> dict[str, int]:
     return {"messages": sum(by_outcome[outcome] for outcome in OUTCOMES), **by_outcome}
 
 
-class Tally:
+class CounterReader:
     """Reads one deployment's figures; `client` gives bytes. A server that is away is a ConnectionFailed."""
 
     def __init__(self, client: Redis, keys: Keys, realms: Sequence[str]) -> None:
@@ -86,14 +86,14 @@ class Tally:
     def counts(self) -> list[Count]:
         """Read the message counts, in order of topic, outcome and reason."""
         with naming_failures(self._client):
-            held: Any = self._client.hgetall(self._keys.named("counts"))
+            stored: Any = self._client.hgetall(self._keys.named("counts"))
         counts = []
-        for name, messages in held.items():
+        for name, messages in stored.items():
             topic, outcome, reason = name.decode().split("\x1f")
             counts.append(Count(topic, outcome, reason, int(messages)))
         return sorted(counts, key=lambda count: (count.topic, count.outcome, count.reason))
 
-    def figures(self) -> Figures:
+    def figures(self) -> StoreFigures:
         """Read heads, what is owed and due, and what the server says of its memory."""
         pipe = self._client.pipeline(transaction=False)
         for place in self._places:
@@ -105,8 +105,10 @@ class Tally:
             *replies, quarantined = pipe.execute()
             memory: Any = self._client.info("memory")
             keys = int(self._client.dbsize())
-        heads = {place.decode(): Head.decode(value) for place, value in zip(self._places, replies[::3], strict=True)}
-        return Figures(
+        heads = {
+            place.decode(): FencingToken.decode(value) for place, value in zip(self._places, replies[::3], strict=True)
+        }
+        return StoreFigures(
             {place: head for place, head in heads.items() if head is not None},
             sum(replies[1::3]),
             sum(replies[2::3]),
@@ -115,10 +117,10 @@ class Tally:
             keys,
         )
 
-    def kinds(self, told: Callable[[int], None] = lambda _keys: None) -> dict[str, int]:
+    def kinds(self, progress: Callable[[int], None] = lambda _keys: None) -> dict[str, int]:
         """Count things of each kind by walking over every key of the deployment; slow where there are many.
 
-        `told` hears how many keys were seen.
+        `progress` hears how many keys were seen.
         """
         names = [*(f"rows_{entity.kind}" for entity in BY_CODE.values()), *_KINDS.values()]
         found: dict[str, int] = dict.fromkeys(names, 0)
@@ -127,7 +129,7 @@ class Tally:
                 if (kind := _kind(key)) is not None:
                     found[kind] += 1
                 if seen % SCAN_COUNT == 0:
-                    told(seen)
+                    progress(seen)
         return {kind: number for kind, number in found.items() if number}
 
 

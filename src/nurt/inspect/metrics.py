@@ -19,14 +19,14 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, Perio
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from nurt.errors import ConfigurationError, NurtError
-from nurt.inspect.counters import Count, Figures
+from nurt.inspect.counters import Count, StoreFigures
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 _GROUP = "opentelemetry_metrics_exporter"
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
 
-_FIGURES: Sequence[tuple[str, str, str, Callable[[Figures], int]]] = (
+_FIGURES: Sequence[tuple[str, str, str, Callable[[StoreFigures], int]]] = (
     ("nurt.quarantine.messages", "{message}", "Messages in quarantine.", lambda now: now.quarantined),
     ("nurt.profiles.due", "{profile}", "Profiles that the clock will change.", lambda now: now.due),
     ("nurt.profiles.owed", "{profile}", "Profiles to say again should a run begin now.", lambda now: now.owed),
@@ -44,7 +44,7 @@ def exporter_names() -> list[str]:
     return [name for part in asked.split(",") if (name := part.strip()) not in ("", "none")]
 
 
-def start_metrics(counts: Callable[[], Iterable[Count]], figures: Callable[[], Figures]) -> Callable[[], None]:
+def start_metrics(counts: Callable[[], Iterable[Count]], figures: Callable[[], StoreFigures]) -> Callable[[], None]:
     """Export figures as the environment says; returns what ends it, with a last export.
 
     Raises ConfigurationError when an exporter is asked for that is not installed.
@@ -54,7 +54,7 @@ def start_metrics(counts: Callable[[], Iterable[Count]], figures: Callable[[], F
 
 
 def observe(
-    readers: Sequence[MetricReader], counts: Callable[[], Iterable[Count]], figures: Callable[[], Figures]
+    readers: Sequence[MetricReader], counts: Callable[[], Iterable[Count]], figures: Callable[[], StoreFigures]
 ) -> Callable[[], None]:
     """Let readers see the figures; returns what ends it."""
     resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "nurt")})
@@ -62,15 +62,15 @@ def observe(
     meter = provider.get_meter("nurt")
 
     def messages(_options: CallbackOptions) -> Iterable[Observation]:
-        found = _asked(counts) or ()
+        found = _ask(counts) or ()
         return [
             Observation(count.messages, {"topic": count.topic, "outcome": count.outcome, "reason": count.reason})
             for count in found
         ]
 
-    def gauge(of: Callable[[Figures], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def gauge(of: Callable[[StoreFigures], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observed(_options: CallbackOptions) -> Iterable[Observation]:
-            now = _asked(figures)
+            now = _ask(figures)
             return [] if now is None else [Observation(of(now))]
 
         return observed
@@ -90,7 +90,7 @@ def observe(
     return end
 
 
-def _asked(ask: Callable[[], Answer]) -> Answer | None:
+def _ask(ask: Callable[[], Result]) -> Result | None:
     """Ask the store; what it cannot say now is left out of this export, and said in the log."""
     try:
         return ask()

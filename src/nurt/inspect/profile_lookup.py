@@ -23,8 +23,8 @@ from nurt.normalise.context import KIND_END, FoldContext
 from nurt.normalise.identifiers import normalise_column
 from nurt.profiles.golden_record.aggregates import order_figures
 from nurt.profiles.golden_record.write import IDENTIFIERS
-from nurt.profiles.identity.resolve import COMPONENTS, HELD, MEMBER, MEMBERS, MEMBERSHIPS, split_links
-from nurt.rows.child_tables import ACCOUNT_SLOTS, HEAD_PART
+from nurt.profiles.identity.resolve import COMPONENTS, MEMBER, MEMBER_PART, MEMBERS, MEMBERSHIPS, split_links
+from nurt.rows.child_tables import ACCOUNT_RECORDS, HEAD_PART
 from nurt.state.table import OWNER, Table
 
 STATES = {LIVE: "live", REDIRECT: "redirect", ERASED: "erased"}
@@ -87,7 +87,7 @@ class ProfileView:
     links: tuple[Link, ...]
 
 
-class ReadModel:
+class ProfileLookup:
     """Reads one deployment's state.
 
     Args:
@@ -108,11 +108,11 @@ class ReadModel:
         while True:
             kept = KeptProfile.decode(self._get(self._keys.of(b"f", [profile]))[0])
             content = read_profile(kept.body, kept.version) if kept is not None and kept.body else {}
-            heir = content.get("redirect_to")
-            if heir is None or bytes.fromhex(heir) in trail or len(trail) == REDIRECTS_MAX:
+            survivor = content.get("redirect_to")
+            if survivor is None or bytes.fromhex(survivor) in trail or len(trail) == REDIRECTS_MAX:
                 break
             trail.append(profile)
-            profile = bytes.fromhex(heir)
+            profile = bytes.fromhex(survivor)
         if kept is None:
             return None
         due = date.fromordinal(EPOCH_DAY + kept.due) if kept.due >= 0 else None
@@ -171,13 +171,13 @@ class ReadModel:
     def _accounts(self, content: Mapping[str, Any], profile: bytes) -> tuple[AccountView, ...]:
         realm = content.get("realm", "default")
         members = _rows(MEMBERS, self._get(self._keys.in_realm(b"p", realm, [profile])))
-        accounts: list[bytes] = [row["id"] for row in members if row["part"] == HELD]
+        accounts: list[bytes] = [row["id"] for row in members if row["part"] == MEMBER_PART]
         if not accounts:
             return ()
         links = self._links_of(realm, accounts[0])
         values = self._get([*self._keys.of(b"a", accounts), *self._keys.of(b"s", accounts)])
-        slots = ACCOUNT_SLOTS.unpack(values[: len(accounts)])
-        heads = {row[OWNER]: row for row in slots.filter(pl.col("part") == HEAD_PART).iter_rows(named=True)}
+        records = ACCOUNT_RECORDS.unpack(values[: len(accounts)])
+        heads = {row[OWNER]: row for row in records.filter(pl.col("part") == HEAD_PART).iter_rows(named=True)}
         as_of = Day(content["as_of"].toordinal() - EPOCH_DAY)
         figures = order_figures(values[len(accounts) :], as_of)
         return tuple(
@@ -216,7 +216,7 @@ def shared_links(accounts: Iterable[AccountView]) -> tuple[Link, ...]:
     for account in accounts:
         for link in account.links:
             holders[link].append(account.account)
-    links = [Link(kind, value, tuple(held)) for (kind, value), held in holders.items()]
+    links = [Link(kind, value, tuple(accounts_of)) for (kind, value), accounts_of in holders.items()]
     return tuple(sorted(links, key=lambda link: (-len(link.accounts), link.kind, link.value)))
 
 

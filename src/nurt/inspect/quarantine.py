@@ -37,7 +37,7 @@ return left
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MessagePlace:
     """Where a message came from; as text `topic:partition:offset`, which is its name in quarantine."""
 
     topic: str
@@ -45,20 +45,20 @@ class Place:
     offset: int
 
     @staticmethod
-    def parse(text: str) -> Place | None:
+    def parse(text: str) -> MessagePlace | None:
         """Read a name; None when it is none."""
         topic, _, numbers = text.strip().rpartition(":")
         topic, _, partition = topic.rpartition(":")
         if not topic or not partition.isdigit() or not numbers.isdigit():
             return None
-        return Place(topic, int(partition), int(numbers))
+        return MessagePlace(topic, int(partition), int(numbers))
 
     def __str__(self) -> str:
         return f"{self.topic}:{self.partition}:{self.offset}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RefusedFilter:
     """Which messages of the quarantine are meant; None: any."""
 
     reason: str | None = None
@@ -81,18 +81,18 @@ class Quarantine:
     def __len__(self) -> int:
         return int(self._client.zcard(self._index))
 
-    def get(self, place: Place) -> Refused | None:
+    def get(self, place: MessagePlace) -> Refused | None:
         """Read one message; None when it is not there."""
         return _decode(self._client.get(self._keys.named(f"q{place}")))
 
-    def newest(self, wanted: Wanted = Wanted(), rows_max: int | None = None) -> Iterator[Refused]:
+    def newest(self, wanted: RefusedFilter = RefusedFilter(), rows_max: int | None = None) -> Iterator[Refused]:
         """Yield messages, the newest by their own time first."""
-        given = 0
+        yielded = 0
         for refused in self._walk(newest_first=True):
-            if rows_max is not None and given == rows_max:
+            if rows_max is not None and yielded == rows_max:
                 return
             if wanted(refused):
-                given += 1
+                yielded += 1
                 yield refused
 
     def reasons(self) -> Counter[tuple[str, str]]:
@@ -123,26 +123,26 @@ class Quarantine:
             start += PAGE_ROWS
 
 
-def place_of(refused: Refused) -> Place:
+def place_of(refused: Refused) -> MessagePlace:
     """Say where a message came from."""
-    return Place(refused.topic, refused.partition, refused.offset)
+    return MessagePlace(refused.topic, refused.partition, refused.offset)
 
 
 def _decode(value: bytes | None) -> Refused | None:
     if value is None:
         return None
-    held: dict[str, Any] = orjson.loads(value)
-    headers = held["headers_b64"]
+    stored: dict[str, Any] = orjson.loads(value)
+    headers = stored["headers_b64"]
     return Refused(
-        held["topic"],
-        held["partition"],
-        held["offset"],
-        held["timestamp_ms"],
-        _bytes(held["key_b64"]),
-        _bytes(held["value_b64"]),
+        stored["topic"],
+        stored["partition"],
+        stored["offset"],
+        stored["timestamp_ms"],
+        _bytes(stored["key_b64"]),
+        _bytes(stored["value_b64"]),
         None if headers is None else [(name, _bytes(text)) for name, text in headers],
-        Reason(held["reason"]),
-        held["detail"],
+        Reason(stored["reason"]),
+        stored["detail"],
     )
 
 

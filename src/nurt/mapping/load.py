@@ -81,7 +81,9 @@ def join_mappings(mappings: Sequence[Mapping]) -> Mapping:
             file_name=f"{joined.file_name}, {other.file_name}",
             systems=_united(joined, other, "systems", joined.systems, other.systems),
             topics=(*joined.topics, *other.topics),
-            rules=_united(joined, other, "profile rules", _said(joined.rules), _said(other.rules), DEFAULT_RULES_OF),
+            rules=_united(
+                joined, other, "profile rules", _set_rules(joined.rules), _set_rules(other.rules), DEFAULT_RULES_OF
+            ),
             identifier_rules=_united(joined, other, "identifiers", joined.identifier_rules, other.identifier_rules),
             stock=_either(joined, other),
             _known={},
@@ -92,7 +94,7 @@ def join_mappings(mappings: Sequence[Mapping]) -> Mapping:
 DEFAULT_RULES_OF = dict.fromkeys(CHOSEN_FIELDS, DEFAULT_RULES)
 
 
-def _said(rules: Of[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+def _set_rules(rules: Of[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     return {name: chosen for name, chosen in rules.items() if chosen != DEFAULT_RULES}
 
 

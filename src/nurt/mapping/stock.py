@@ -34,8 +34,8 @@ def read_stock(node: Node | None, complaints: Complaints) -> StockPlan | None:
     channels = {}
     for name, inner in _named(values.get("channels"), "stock.channels", STOCK_CHANNEL_WORDS, complaints):
         what = f"stock channel {name!r}"
-        told = {"locations": tuple(locations), "markets": tuple(markets) or ("",)}
-        channels[name] = Channel(name, **{**told, **_values(inner, what, STOCK_CHANNEL_WORDS, complaints)})
+        values_of = {"locations": tuple(locations), "markets": tuple(markets) or ("",)}
+        channels[name] = Channel(name, **{**values_of, **_values(inner, what, STOCK_CHANNEL_WORDS, complaints)})
         _check(inner.get("locations"), locations, f"{what}: locations", complaints)
         _check(inner.get("markets"), markets, f"{what}: markets", complaints)
     known = {each.name for each in fields(StockPlan)}

@@ -21,11 +21,11 @@ LINK_SIGN = "\x1f"
 """Stands between the keys of the two rows that a link joins: its own key."""
 
 
-class Life(StrEnum):
+class Lifecycle(StrEnum):
     """What has become of a profile."""
 
     LIVE = "live"
-    REDIRECT = "redirect"  # merged into an heir
+    REDIRECT = "redirect"  # merged into a survivor
     ERASED = "erased"
     SWEPT = "swept"  # no message told it in the last back-fill, and an operator said that it may go
 
@@ -50,7 +50,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """What one message asks for: the rows of a live profile, or what shall be archived, merged or erased.
 
     Attributes:
@@ -64,9 +64,9 @@ class Wish:
     subject: str
     revision: int | None
     place: tuple[int, int]
-    life: Life
+    lifecycle: Lifecycle
     rows: tuple[Row, ...] = ()
-    heir: str | None = None
+    survivor: str | None = None
     of: str = PROFILES
     accounts: tuple[str, ...] = ()
 
@@ -112,7 +112,7 @@ class Call:
     bulk: bool = False
 
 
-class Fate(StrEnum):
+class RowOutcome(StrEnum):
     """What the receiver said of one row."""
 
     ACCEPTED = "accepted"
@@ -122,20 +122,20 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RowResult:
     """What the receiver said of one row. `words` are its own and may be personal: they go to quarantine only."""
 
-    fate: Fate
+    outcome: RowOutcome
     code: str = ""
     words: str = ""
     receiver_id: str | None = None
 
 
-ACCEPTED = Verdict(Fate.ACCEPTED)
+ACCEPTED = RowResult(RowOutcome.ACCEPTED)
 
 
-class Trouble(StrEnum):
-    """Why a call as a whole gave no verdicts."""
+class CallFailure(StrEnum):
+    """Why a call as a whole gave no row results."""
 
     DOWN = "down"  # no answer, a broken one, or 5xx
     THROTTLED = "throttled"
@@ -144,15 +144,15 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a call: a verdict a write, in order; or trouble.
+class CallResult:
+    """What came of a call: a row result a write, in order; or call failure.
 
     Attributes:
         wait_s: how long the receiver asked to be left alone, in any case.
     """
 
-    verdicts: tuple[Verdict, ...] = ()
-    trouble: Trouble | None = None
+    row_results: tuple[RowResult, ...] = ()
+    failure: CallFailure | None = None
     code: str = ""
     words: str = ""
     wait_s: float | None = None

@@ -23,7 +23,7 @@ POLARS_TYPES: dict[FieldType, pl.DataType] = {
     FieldType.AMOUNT: pl.Int64(),
 }
 
-HEAD_COLUMNS: dict[str, pl.DataType] = {
+METADATA_COLUMNS: dict[str, pl.DataType] = {
     "row": pl.Binary(),  # 16 bytes: id of (system, entity, key)
     "system": pl.String(),  # as the mapping names it
     "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping says `name:`
@@ -46,15 +46,15 @@ HEAD_COLUMNS: dict[str, pl.DataType] = {
     "parent_entity": pl.String(),  # the parent entity's name in that system
     "parent_key": pl.String(),  # the parent's native key as text
     "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the row it became
-    "held": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
+    "unavailable": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
 }
 
-HELD_PARENT_BIT = 62
+UNAVAILABLE_PARENT_BIT = 62
 
 
 def entity_columns(kind: str) -> dict[str, pl.DataType]:
     """Name every column of an entity's frame, in order, with its type."""
-    columns = dict(HEAD_COLUMNS)
+    columns = dict(METADATA_COLUMNS)
     for name, field_type in ENTITIES[kind].fields.items():
         columns[name] = POLARS_TYPES[field_type]
     if kind == "customer":

@@ -11,7 +11,7 @@ EPOCH_BITS = 32
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Head:
+class FencingToken:
     """(run, epoch, sequence); it vouches for all epochs of its run before `epoch`."""
 
     run: int
@@ -23,9 +23,9 @@ class Head:
         return _FORM.pack(self.run, self.epoch, self.sequence)
 
     @staticmethod
-    def decode(value: bytes | None) -> Head | None:
+    def decode(value: bytes | None) -> FencingToken | None:
         """Read it; None where there is none."""
-        return None if value is None else Head(*_FORM.unpack(value))
+        return None if value is None else FencingToken(*_FORM.unpack(value))
 
 
 def stamp(run: int, sequence: int) -> int:
@@ -33,6 +33,6 @@ def stamp(run: int, sequence: int) -> int:
     return run << SEQUENCE_BITS | sequence
 
 
-def owed_score(run: int, epoch: int) -> int:
+def pending_score(run: int, epoch: int) -> int:
     """Join run and epoch into a zset score; exact in a double up to two million runs."""
     return run << EPOCH_BITS | epoch

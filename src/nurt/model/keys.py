@@ -8,10 +8,10 @@ nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
 |---|---|---|---|
 | `h` | itself | head: run, epoch, sequence (24 bytes) | every stage of the place's worker |
 | `r` and the entity's code | the row | table of the row's kind: newest event, parents it left | rows |
-| `o` | the order | ORDER_SLOTS: own row, lines, payments, invoices, shipments, accounts it left | orders |
-| `a` | the account | ACCOUNT_SLOTS: head, customer row or guest order, addresses, consents | accounts |
-| `s` | the account | SUMS: what all children add up to | accounts |
-| `c` | the account | SUMS: one child's share, under account xor child | accounts |
+| `o` | the order | ORDER_RECORDS: own row, lines, payments, invoices, shipments, accounts it left | orders |
+| `a` | the account | ACCOUNT_RECORDS: head, customer row or guest order, addresses, consents | accounts |
+| `s` | the account | AGGREGATES: what all children add up to | accounts |
+| `c` | the account | AGGREGATES: one child's share, under account xor child | accounts |
 | `m` | the realm | MEMBERSHIPS: an account's component, profile and links; profiles that wait for it | identity |
 | `d` | the realm | component and profile (32 bytes) of an identifier | identity |
 | `g` | the realm | COMPONENTS: the accounts of a component | identity |
@@ -29,10 +29,10 @@ place of a realm, so that what one checkout asks for lies together:
 
 | kind | id | holds | owner (writer) |
 |---|---|---|---|
-| `g` | the paper | PAPERS: an order, document or shipment, and its lines | stock |
+| `g` | the paper | SALES_DOCUMENTS: an order, document or shipment, and its lines | stock |
 | `j` | what it is matched by | who bears it (`B` and id), then who names it (`N` and id) | stock |
 | `c` | the paper | SHARE: what it holds of skus, and when the clock changes that | stock |
-| `k` | the sku | SHELVES: stock levels, open supplies, parts of a kit | stock |
+| `k` | the sku | POSITIONS: stock levels, open supplies, parts of a kit | stock |
 | `d` | the sku | HOLDS: sums of what papers hold, bookings that on hand may not show, kits that use it | stock |
 | `q` | the sku | text `plan;left by union,...;parts of the kit as JSON`: what the ledger weighs | stock |
 | `b` | the sku | PUBLISHED: what was last said, and its side of the thresholds | publisher |

@@ -44,7 +44,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class Change:
+class StateWrite:
     """One atomic write.
 
     Attributes:
@@ -52,9 +52,9 @@ class Change:
         gone: keys of the hot path that go.
         put: key -> value.
         drop: keys that go.
-        owed: place -> member -> score (run << 32 | epoch); to be said again at start until it is behind the horizon.
-        due: place -> profile -> day, or None to forget it.
-        floors: shard place -> table -> encoded floor.
+        pending: place -> member -> score (run << 32 | epoch); to be said again at start until it is behind the horizon.
+        timers: place -> profile -> day, or None to forget it.
+        watermarks: shard place -> table -> encoded floor.
         counts: (topic, outcome, reason) -> messages to add.
         counted: shard place -> what is counted of -> highest counted offset; see `control/counted_offsets.py`.
         refused: messages for the quarantine.
@@ -65,9 +65,9 @@ class Change:
     gone: list[KeyRows] = field(default_factory=list)
     put: dict[bytes, bytes] = field(default_factory=dict)
     drop: list[bytes] = field(default_factory=list)
-    owed: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
-    due: dict[bytes, dict[bytes, int | None]] = field(default_factory=dict)
-    floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    pending: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    timers: dict[bytes, dict[bytes, int | None]] = field(default_factory=dict)
+    watermarks: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
@@ -90,7 +90,7 @@ class Change:
             else:
                 self.put[key] = value
 
-    def flatten(self) -> Change:
+    def flatten(self) -> StateWrite:
         """Turn blocks into plain keys and values: for a store that holds such, and for tests. Returns this change."""
         for block in self.blocks:
             values: list[Any] = block.values.plain()

@@ -15,7 +15,7 @@ class Tick(Generic[Now]):
     Attributes:
         epoch: that begins now; all before it are done.
         as_of: what the flow calls now.
-        horizon: owed_score below which nothing can be rewound to.
+        horizon: pending_score below which nothing can be rewound to.
         caught_up: nothing waits to be read.
         near: hardly anything waits to be read by the part that says so.
         part, parts: which part of the input says so, and of how many.

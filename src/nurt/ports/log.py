@@ -48,7 +48,7 @@ class MessageLog(Protocol):
         ...
 
 
-class Register(Protocol):
+class ControlLog(Protocol):
     """An append-only list of small JSON records that all workers share: runs, checkpoints, source epochs."""
 
     def append(self, record: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from nurt.columnar.types import KeyRows
 from nurt.columnar.values import Values
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.units import Day, Millis
 
 
@@ -36,7 +36,7 @@ class Store(Protocol):
         """Return the values of blocks of keys, by block; one round trip: `read` for the hot path."""
         ...
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         """Apply a change atomically with new heads; it may be on its way still when this returns.
 
         Every later call of this store sees it. A write that is refused changes nothing, and that call, or already
@@ -51,22 +51,22 @@ class Store(Protocol):
         """
         ...
 
-    def lift(self, epoch: int, horizon: int) -> None:
+    def advance_epoch(self, epoch: int, horizon: int) -> None:
         """Raise all heads to `epoch`, and forget what is owed with a score below `horizon`.
 
         A head (run, epoch) vouches for all epochs before it.
         """
         ...
 
-    def owed(self) -> dict[bytes, list[bytes]]:
+    def pending(self) -> dict[bytes, list[bytes]]:
         """Return what is owed, by place of this worker."""
         ...
 
-    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+    def due_timers(self, by: Day | Millis, rows_max: int) -> list[bytes]:
         """Return what the clock changes by now in this worker's places, in the unit in which it was noted."""
         ...
 
-    def floors(self) -> dict[bytes, bytes]:
+    def watermarks(self) -> dict[bytes, bytes]:
         """Return table -> encoded truncate floor, over this worker's shards."""
         ...
 

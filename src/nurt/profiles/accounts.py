@@ -16,40 +16,40 @@ from nurt.columnar.text_codes import few_texts
 from nurt.columnar.texts import Texts
 from nurt.columnar.types import Bools, Int64s
 from nurt.columnar.values import Values
-from nurt.profiles.identity.links import Joined
+from nurt.profiles.fold_aggregates import AggregatesFolded, fold_aggregates
+from nurt.profiles.identity.links import JoinedLinks
 from nurt.profiles.identity.write_links import write_links
-from nurt.profiles.sums import SumsFolded, fold_sums
-from nurt.rows.child_slots import SlotsFolded, fold_slots
-from nurt.rows.child_tables import ACCOUNT_SLOTS, HEAD_PART
+from nurt.rows.child_records import RecordsFolded, fold_records
+from nurt.rows.child_tables import ACCOUNT_RECORDS, HEAD_PART
 from nurt.rows.contributions import Contributions, join_contributions, no_texts
 from nurt.state.write_rows import pack_columns
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class Partials:
     """The newest share of each (account, child) pair of a batch.
 
     Attributes:
         owner: by pair: index of the account.
-        said: by pair.
+        contributions: by pair.
     """
 
     owner: Int64s
-    said: Contributions
+    contributions: Contributions
 
 
-def newest_shares(owner: Int64s, said: Contributions) -> Shares:
+def newest_partials(owner: Int64s, contributions: Contributions) -> Partials:
     """Keep the newest share of each (owner, child).
 
     Args:
         owner: by contribution.
-        said: in order.
+        contributions: in order.
     """
-    codes, firsts = distinct(np.column_stack((owner.view(np.uint64), said.child)))
+    codes, firsts = distinct(np.column_stack((owner.view(np.uint64), contributions.child)))
     if len(firsts) == len(owner):
-        return Shares(owner, said)
-    winners = newest(codes, said.stamp, len(firsts))
-    return Shares(owner[winners], said.take(winners))
+        return Partials(owner, contributions)
+    winners = newest(codes, contributions.stamp, len(firsts))
+    return Partials(owner[winners], contributions.take(winners))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,57 +57,57 @@ class AccountsFolded:
     """Accounts after a fold.
 
     Attributes:
-        slots: values of ACCOUNT_SLOTS by owner.
+        records: values of ACCOUNT_RECORDS by owner.
         alive: by owner: False: the account is no more, whatever its slots say.
-        sums: of all children, and each child's share.
+        aggregates: of all children, and each child's share.
         system: by owner: index into `systems`; it tells the realm.
         systems: names.
         links: texts of links by owner; None for an account that is no more.
         moved_to: owner -> id of the account that its key was changed into.
     """
 
-    slots: SlotsFolded
+    records: RecordsFolded
     alive: Bools
-    sums: SumsFolded
+    aggregates: AggregatesFolded
     system: Int64s
     systems: list[str]
-    links: Joined
+    links: JoinedLinks
     moved_to: dict[int, bytes]
 
 
 def fold_accounts(
     owner: Int64s,
-    said: Contributions,
-    shares: Shares,
-    stored_slots: Values,
-    stored_sums: Values,
-    stored_shares: Values,
+    contributions: Contributions,
+    partials: Partials,
+    stored_records: Values,
+    stored_aggregates: Values,
+    stored_partials: Values,
 ) -> AccountsFolded:
     """Fold slots and shares into accounts.
 
     Args:
         owner: by contribution: index of its account.
-        said: slots.
-        shares: of this batch, newest by pair.
-        stored_slots, stored_sums: values by owner, as read.
-        stored_shares: values by pair, as read.
+        contributions: slots.
+        partials: of this batch, newest by pair.
+        stored_records, stored_aggregates: values by owner, as read.
+        stored_partials: values by pair, as read.
     """
-    accounts = len(stored_slots)
-    speakers = join_contributions([said, shares.said])
-    spoken = np.concatenate((owner, shares.owner))
-    new = _new_heads(spoken, speakers, stored_slots.there)
-    folded = fold_slots(
-        ACCOUNT_SLOTS,
-        stored_slots,
+    accounts = len(stored_records)
+    speakers = join_contributions([contributions, partials.contributions])
+    spoken = np.concatenate((owner, partials.owner))
+    new = _new_heads(spoken, speakers, stored_records.there)
+    folded = fold_records(
+        ACCOUNT_RECORDS,
+        stored_records,
         np.concatenate((new.owner, owner)),
-        join_contributions([new.said, said]),
-        mark=HEAD_PART,
+        join_contributions([new.contributions, contributions]),
+        uncounted=HEAD_PART,
     )
-    sums = fold_sums(shares.owner, shares.said, stored_sums, stored_shares)
-    alive = folded.held | np.where(sums.same, stored_sums.there, sums.sums.there)
+    aggregates = fold_aggregates(partials.owner, partials.contributions, stored_aggregates, stored_partials)
+    alive = folded.has_counted | np.where(aggregates.same, stored_aggregates.there, aggregates.aggregates.there)
     system, systems = _systems(spoken, speakers.system, accounts)
     links = write_links(folded.values, alive)
-    return AccountsFolded(folded, alive, sums, system, systems, links, _moved(owner, said))
+    return AccountsFolded(folded, alive, aggregates, system, systems, links, _moved(owner, contributions))
 
 
 def _systems(owner: Int64s, names: Texts, accounts: int) -> tuple[Int64s, list[str]]:
@@ -124,19 +124,19 @@ def _first(owner: Int64s, rows: Int64s, accounts: int) -> Int64s:
     return first
 
 
-def _new_heads(owner: Int64s, said: Contributions, known: Bools) -> Shares:
+def _new_heads(owner: Int64s, contributions: Contributions, known: Bools) -> Partials:
     """Make the heads of accounts that are new: what their ids were made of.
 
     Who only says that it is gone knows the system, which tells the realm, and not the rest.
     """
-    spoken = np.flatnonzero(~known[owner] & (said.entity.stops > said.entity.starts))
+    spoken = np.flatnonzero(~known[owner] & (contributions.entity.stops > contributions.entity.starts))
     owners, at = np.unique(owner[spoken], return_index=True)
-    new = said.take(spoken[at])
+    new = contributions.take(spoken[at])
     zeros = np.zeros(len(owners), dtype=np.int64)
     ids = np.ascontiguousarray(new.to).view(np.uint8).reshape(-1)
     starts = np.arange(len(owners), dtype=np.int64) * 16
     body = pack_columns(
-        ACCOUNT_SLOTS,
+        ACCOUNT_RECORDS,
         {"part": zeros + HEAD_PART, "stamp": zeros},
         {"child": Texts(starts, starts + 16, ids), "system": new.system, "entity": new.entity, "key": new.key},
     )
@@ -145,9 +145,9 @@ def _new_heads(owner: Int64s, said: Contributions, known: Bools) -> Shares:
         *(new.to, new.to, zeros, zeros + HEAD_PART, np.zeros(len(owners), dtype=np.bool_), body),
         *(none, none, none, np.zeros_like(new.moved_to)),
     )
-    return Shares(owners, heads)
+    return Partials(owners, heads)
 
 
-def _moved(owner: Int64s, said: Contributions) -> dict[int, bytes]:
-    rows = np.flatnonzero(said.gone & said.moved_to.any(axis=1))
-    return {int(owner[row]): said.moved_to[row].tobytes() for row in rows.tolist()}
+def _moved(owner: Int64s, contributions: Contributions) -> dict[int, bytes]:
+    rows = np.flatnonzero(contributions.gone & contributions.moved_to.any(axis=1))
+    return {int(owner[row]): contributions.moved_to[row].tobytes() for row in rows.tolist()}

@@ -18,34 +18,36 @@ from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_SLOTS
+from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.contributions import (
     Contributions,
-    Said,
+    ContributionSet,
+    empty_contribution_set,
+    join_contribution_sets,
     join_contributions,
-    join_said,
     no_contributions,
     no_ids,
     no_texts,
-    nothing_said,
 )
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
 from nurt.rows.write_contributions import (
-    Buckets,
-    Given,
-    SlotPlan,
-    pack_shares,
-    pack_slots,
+    ExtraColumn,
+    RecordPlan,
+    Windows,
+    pack_partials,
+    pack_records,
     position_texts,
 )
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 
 
-def said_by_rows(kind: str, folded: RowsFolded, ids: Words, stamp: int, context: FoldContext) -> Said:
+def contributions_of_rows(
+    kind: str, folded: RowsFolded, ids: Words, stamp: int, context: FoldContext
+) -> ContributionSet:
     """Say every row's stored contribution to its parent, and "gone" to the parents it left.
 
     Args:
@@ -55,8 +57,8 @@ def said_by_rows(kind: str, folded: RowsFolded, ids: Words, stamp: int, context:
         stamp: given to everything that is said; larger than any before.
         context: what the mapping says of systems and identifiers.
     """
-    if kind not in _SPEAKS or not len(folded.at):
-        return nothing_said()
+    if kind not in _BY_KIND or not len(folded.at):
+        return empty_contribution_set()
     rows, at, owner, gone = folded.rows, folded.at, folded.owner, folded.left
     if kind in _OWN:
         gone = rows.numbers[at, ROW_LAYOUTS[kind].place("op")] == DELETE
@@ -66,7 +68,7 @@ def said_by_rows(kind: str, folded: RowsFolded, ids: Words, stamp: int, context:
             at, owner, gone = at[has_parent], owner[has_parent], gone[has_parent]
     child = ids[owner]
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
-    return _SPEAKS[kind](_Speaking(kind, rows, at, gone, child, to, stamp), context)
+    return _BY_KIND[kind](_FoldedRows(kind, rows, at, gone, child, to, stamp), context)
 
 
 _OWN = frozenset({"customer", "order"})
@@ -74,7 +76,7 @@ _OWN = frozenset({"customer", "order"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Speaking:
+class _FoldedRows:
     """Rows of a kind that speak.
 
     Attributes:
@@ -94,7 +96,7 @@ class _Speaking:
     def __len__(self) -> int:
         return len(self.at)
 
-    def take(self, chosen: Bools) -> _Speaking:
+    def take(self, chosen: Bools) -> _FoldedRows:
         """Choose rows."""
         return replace(self, at=self.at[chosen], gone=self.gone[chosen], child=self.child[chosen], to=self.to[chosen])
 
@@ -111,14 +113,14 @@ class _Speaking:
         """Say where a column is not null."""
         return self.rows.has(ROW_LAYOUTS[self.kind].column(name), self.at)
 
-    def slots(self, plan: SlotPlan, given: Sequence[Given] = ()) -> Texts:
+    def records(self, plan: RecordPlan, extra: Sequence[ExtraColumn] = ()) -> Texts:
         """Pack what the rows say into slots."""
-        return pack_slots(plan, self.rows, self.at, self.gone, self.child, CODE[self.kind], self.stamp, given)
+        return pack_records(plan, self.rows, self.at, self.gone, self.child, CODE[self.kind], self.stamp, extra)
 
     def to_order(self, body: Texts) -> Contributions:
         """Say bodies to orders."""
         none, nowhere = no_texts(len(self)), no_ids(len(self))
-        return Contributions(self.to, self.child, *self._marks(), body, none, none, none, nowhere)
+        return Contributions(self.to, self.child, *self._stamps(), body, none, none, none, nowhere)
 
     def to_account(self, body: Texts) -> Contributions:
         """Say bodies to accounts; of one that was left only its id and system are known."""
@@ -128,9 +130,9 @@ class _Speaking:
             moved_to = self.rows.ids(ROW_LAYOUTS[self.kind].place("moved_to"), self.at)
         else:
             entity, key = (self._but_gone(self.text(name)) for name in ("parent_entity", "parent_key"))
-        return Contributions(self.to, self.child, *self._marks(), body, self.text("system"), entity, key, moved_to)
+        return Contributions(self.to, self.child, *self._stamps(), body, self.text("system"), entity, key, moved_to)
 
-    def _marks(self) -> tuple[Int64s, Int64s, Bools]:
+    def _stamps(self) -> tuple[Int64s, Int64s, Bools]:
         return np.full(len(self), self.stamp), np.full(len(self), CODE[self.kind]), self.gone
 
     def _but_gone(self, texts: Texts) -> Texts:
@@ -140,42 +142,42 @@ class _Speaking:
 # -- what each kind says
 
 _NOTHING = no_contributions()
-_ORDERS, _ACCOUNTS = Layout(ORDER_SLOTS), Layout(ACCOUNT_SLOTS)
+_ORDERS, _ACCOUNTS = Layout(ORDER_RECORDS), Layout(ACCOUNT_RECORDS)
 _CUSTOMER_IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card", "identifiers")
-_CUSTOMERS = SlotPlan(_ACCOUNTS, ROW_LAYOUTS["customer"], given=("position", *_CUSTOMER_IDENTIFIERS))
+_CUSTOMERS = RecordPlan(_ACCOUNTS, ROW_LAYOUTS["customer"], extra=("position", *_CUSTOMER_IDENTIFIERS))
 
 
-def _customers(said: _Speaking, context: FoldContext) -> Said:
-    given = [_positions(said), *_normalised(said, _CUSTOMER_IDENTIFIERS, context)]
-    return _only(slots=said.to_account(said.slots(_CUSTOMERS, given)))
+def _customers(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
+    extra = [_positions(folded), *_normalised(folded, _CUSTOMER_IDENTIFIERS, context)]
+    return _only(records=folded.to_account(folded.records(_CUSTOMERS, extra)))
 
 
 _PERSON = ("entity", "key", "email", "phone", "first_name", "last_name", "country", "ts_ms")
-_KNOWN_ORDERS = SlotPlan(
+_KNOWN_ORDERS = RecordPlan(
     _ORDERS,
     ROW_LAYOUTS["order"],
     {**dict.fromkeys(_PERSON), "account": "parent", "account_entity": "parent_entity", "account_key": "parent_key"},
 )
 _GUEST_IDENTIFIERS = ("email", "phone")
-_GUEST_ORDERS = SlotPlan(
+_GUEST_ORDERS = RecordPlan(
     _ORDERS,
     ROW_LAYOUTS["order"],
-    given=("position", "account", "account_entity", "account_key", *_GUEST_IDENTIFIERS),
+    extra=("position", "account", "account_entity", "account_key", *_GUEST_IDENTIFIERS),
 )
 
 
-def _orders(said: _Speaking, context: FoldContext) -> Said:
+def _orders(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     """Say orders to themselves, each with its account; only a guest's order speaks of a person."""
-    guest = ~said.has("parent") & ~said.gone
+    guest = ~folded.has("parent") & ~folded.gone
     if not guest.any():
-        return _only(to_orders=said.to_order(said.slots(_KNOWN_ORDERS)))
-    known, guests = said.take(~guest), said.take(guest)
+        return _only(to_orders=folded.to_order(folded.records(_KNOWN_ORDERS)))
+    known, guests = folded.take(~guest), folded.take(guest)
     return _only(
         to_orders=join_contributions(
             [
-                known.to_order(known.slots(_KNOWN_ORDERS)),
+                known.to_order(known.records(_KNOWN_ORDERS)),
                 guests.to_order(
-                    guests.slots(
+                    guests.records(
                         _GUEST_ORDERS,
                         [
                             _positions(guests),
@@ -189,68 +191,68 @@ def _orders(said: _Speaking, context: FoldContext) -> Said:
     )
 
 
-def _guest_accounts(guests: _Speaking, context: FoldContext) -> list[Given]:
+def _guest_accounts(guests: _FoldedRows, context: FoldContext) -> list[ExtraColumn]:
     """Name the accounts that guests' orders are: id, entity and key."""
     everywhere = np.ones(len(guests), dtype=np.bool_)
     system, entity, key = (guests.text(name) for name in ("system", "entity", "key"))
     ids = guest_ids(system, entity, key, context.ids)
     named = (ids, guest_entities(len(guests)), guest_keys(entity, key))
-    return [Given(texts, everywhere) for texts in named]
+    return [ExtraColumn(texts, everywhere) for texts in named]
 
 
-_CHILDREN_OF_ORDERS: Mapping[str, SlotPlan] = {
-    kind: SlotPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms")))
+_CHILDREN_OF_ORDERS: Mapping[str, RecordPlan] = {
+    kind: RecordPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms")))
     for kind in ("order_line", "payment", "shipment")
 }
 
 
-def _children_of_orders(said: _Speaking, _context: FoldContext) -> Said:
-    return _only(to_orders=said.to_order(said.slots(_CHILDREN_OF_ORDERS[said.kind])))
+def _children_of_orders(folded: _FoldedRows, _context: FoldContext) -> ContributionSet:
+    return _only(to_orders=folded.to_order(folded.records(_CHILDREN_OF_ORDERS[folded.kind])))
 
 
-_CHILDREN_OF_ACCOUNTS: Mapping[str, SlotPlan] = {
-    kind: SlotPlan(_ACCOUNTS, ROW_LAYOUTS[kind], dict.fromkeys(("entity", "key", "ts_ms")))
+_CHILDREN_OF_ACCOUNTS: Mapping[str, RecordPlan] = {
+    kind: RecordPlan(_ACCOUNTS, ROW_LAYOUTS[kind], dict.fromkeys(("entity", "key", "ts_ms")))
     for kind in ("address", "consent")
 }
 
 
-def _addresses_and_consents(said: _Speaking, _context: FoldContext) -> Said:
-    return _only(slots=said.to_account(said.slots(_CHILDREN_OF_ACCOUNTS[said.kind])))
+def _addresses_and_consents(folded: _FoldedRows, _context: FoldContext) -> ContributionSet:
+    return _only(records=folded.to_account(folded.records(_CHILDREN_OF_ACCOUNTS[folded.kind])))
 
 
-_INVOICES = SlotPlan(
-    _ORDERS, ROW_LAYOUTS["invoice"], dict.fromkeys(("system", "entity", "key", "ts_ms")), given=("currency",)
+_INVOICES = RecordPlan(
+    _ORDERS, ROW_LAYOUTS["invoice"], dict.fromkeys(("system", "entity", "key", "ts_ms")), extra=("currency",)
 )
 _PAID = ("paid", "cancelled")
 
 
-def _invoices(said: _Speaking, context: FoldContext) -> Said:
+def _invoices(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     """Say invoices to their orders, or else to their accounts, which add up those that are open by due day."""
-    parent = codes_of(said.text("parent_kind"), ("order", "customer"))
-    up, beside = (said.take(parent == code) for code in range(2))
-    to_orders = shares = _NOTHING
+    parent = codes_of(folded.text("parent_kind"), ("order", "customer"))
+    up, beside = (folded.take(parent == code) for code in range(2))
+    to_orders = partials = _NOTHING
     if len(up):
-        currency = Given(_filled_currency(up, context), np.ones(len(up), dtype=np.bool_))
-        to_orders = up.to_order(up.slots(_INVOICES, [currency]))
+        currency = ExtraColumn(_filled_currency(up, context), np.ones(len(up), dtype=np.bool_))
+        to_orders = up.to_order(up.records(_INVOICES, [currency]))
     if len(beside):
         open_amount = beside.number("open_amount")
         amount = np.where(beside.has("open_amount"), open_amount, beside.number("amount"))
         is_open = (amount > 0) & (codes_of(beside.text("status"), _PAID) < 0)
         currency_texts = _filled_currency(beside, context)
         days = beside.number("due_on"), beside.has("due_on")
-        bucket = Buckets(INVOICE, is_open, currency_texts, *days, amount)
-        shares = beside.to_account(pack_shares(beside.gone, bucket))
-    return _only(to_orders=to_orders, shares=shares)
+        windows = Windows(INVOICE, is_open, currency_texts, *days, amount)
+        partials = beside.to_account(pack_partials(beside.gone, windows))
+    return _only(to_orders=to_orders, partials=partials)
 
 
-def _interactions(said: _Speaking, _context: FoldContext) -> Said:
-    rows = len(said)
+def _interactions(folded: _FoldedRows, _context: FoldContext) -> ContributionSet:
+    rows = len(folded)
     always, nothing = np.ones(rows, dtype=np.bool_), np.zeros(rows, dtype=np.int64)
-    bucket = Buckets(INTERACTION, always, no_texts(rows), said.number("at") // DAY_US, said.has("at"), nothing)
-    return _only(shares=said.to_account(pack_shares(said.gone, bucket)))
+    windows = Windows(INTERACTION, always, no_texts(rows), folded.number("at") // DAY_US, folded.has("at"), nothing)
+    return _only(partials=folded.to_account(pack_partials(folded.gone, windows)))
 
 
-_SPEAKS: Mapping[str, Callable[[_Speaking, FoldContext], Said]] = {
+_BY_KIND: Mapping[str, Callable[[_FoldedRows, FoldContext], ContributionSet]] = {
     "customer": _customers,
     "order": _orders,
     "order_line": _children_of_orders,
@@ -263,21 +265,21 @@ _SPEAKS: Mapping[str, Callable[[_Speaking, FoldContext], Said]] = {
 }
 
 
-def _positions(said: _Speaking) -> Given:
-    return Given(position_texts(said.rows, said.at), np.ones(len(said), dtype=np.bool_))
+def _positions(folded: _FoldedRows) -> ExtraColumn:
+    return ExtraColumn(position_texts(folded.rows, folded.at), np.ones(len(folded), dtype=np.bool_))
 
 
-def _filled_currency(said: _Speaking, context: FoldContext) -> Texts:
+def _filled_currency(folded: _FoldedRows, context: FoldContext) -> Texts:
     """Fill a currency that the row does not name from its system."""
-    own, has = said.text("currency"), said.has("currency")
+    declared, has = folded.text("currency"), folded.has("currency")
     if has.all():
-        return own
+        return declared
     systems = list(context.currency)
     # a system that is not known has code -1: the last
     usual = coded_texts(
-        codes_of(said.text("system"), systems), [*map(context.currency.__getitem__, systems), NO_CURRENCY]
+        codes_of(folded.text("system"), systems), [*map(context.currency.__getitem__, systems), NO_CURRENCY]
     )
-    both = join_texts([own, usual])
+    both = join_texts([declared, usual])
     at = np.arange(len(has)) + np.where(has, 0, len(has))
     return both.take(at)
 
@@ -288,16 +290,16 @@ _IDENTIFIERS = Layout(Table(dict.fromkeys((*_CUSTOMER_IDENTIFIERS, "country", "s
 _PLAIN: Mapping[str, Callable[[Texts], Bools]] = {"email": plain_emails, "phone": plain_phones}
 
 
-def _normalised(said: _Speaking, names: Sequence[str], context: FoldContext) -> list[Given]:
+def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext) -> list[ExtraColumn]:
     """Normalise identifiers; rows where all are normal already, or that have none, do not pass through polars."""
-    texts, has = [said.text(name) for name in names], [said.has(name) for name in names]
-    rest = np.zeros(len(said), dtype=np.bool_)
+    texts, has = [folded.text(name) for name in names], [folded.has(name) for name in names]
+    rest = np.zeros(len(folded), dtype=np.bool_)
     for name, text, there in zip(names, texts, has, strict=True):
         if there.any():
             rest |= there & ~_PLAIN[name](text) if name in _PLAIN else there
     if not rest.any():
-        return [Given(text, there) for text, there in zip(texts, has, strict=True)]
-    some = said.take(rest)
+        return [ExtraColumn(text, there) for text, there in zip(texts, has, strict=True)]
+    some = folded.take(rest)
     seen = [name for name, there in zip(names, has, strict=True) if there[rest].any()]
     frame = pl.DataFrame([_column(some, name) for name in (*seen, "country", "system")])
     frame = context.normalised(frame, [name for name in seen if name != "identifiers"])
@@ -311,21 +313,21 @@ def _normalised(said: _Speaking, names: Sequence[str], context: FoldContext) -> 
             place[rest] = len(there) + every
             text = both.take(place)
             there[rest] = rows.has(_IDENTIFIERS.column(name), every)
-        found.append(Given(text, there))
+        found.append(ExtraColumn(text, there))
     return found
 
 
-def _column(said: _Speaking, name: str) -> pl.Series:
-    return pl.Series(name, said.text(name).column(said.has(name)))
+def _column(folded: _FoldedRows, name: str) -> pl.Series:
+    return pl.Series(name, folded.text(name).column(folded.has(name)))
 
 
 def _only(
-    to_orders: Contributions | None = None, slots: Contributions | None = None, shares: Contributions | None = None
-) -> Said:
-    return Said(to_orders or _NOTHING, slots or _NOTHING, shares or _NOTHING)
+    to_orders: Contributions | None = None, records: Contributions | None = None, partials: Contributions | None = None
+) -> ContributionSet:
+    return ContributionSet(to_orders or _NOTHING, records or _NOTHING, partials or _NOTHING)
 
 
-class ProfileVoice:
+class ProfileEmitter:
     """Says rows to orders and accounts."""
 
     def __init__(self, context: FoldContext) -> None:
@@ -335,10 +337,10 @@ class ProfileVoice:
         """See Voice."""
         return frame
 
-    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> Said:
+    def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         """See Voice."""
-        return said_by_rows(kind, folded, ids, stamp, self._context)
+        return contributions_of_rows(kind, folded, ids, stamp, self._context)
 
-    def join(self, many: list[Said]) -> Said:
+    def join(self, many: list[ContributionSet]) -> ContributionSet:
         """See Voice."""
-        return join_said(many)
+        return join_contribution_sets(many)

@@ -17,17 +17,17 @@ from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.model.entities import ENTITIES
 from nurt.normalise.context import FoldContext
-from nurt.profiles.order_shares import Sold, pack_shares
-from nurt.rows.child_slots import SlotsFolded, fold_slots
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_SLOTS
+from nurt.profiles.order_partials import Sold, pack_order_partials
+from nurt.rows.child_records import RecordsFolded, fold_records
+from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.contributions import (
     Contributions,
-    Said,
+    ContributionSet,
+    empty_contribution_set,
     join_contributions,
     no_contributions,
     no_ids,
     no_texts,
-    nothing_said,
 )
 from nurt.state.column_major import Rows
 from nurt.state.write_rows import pack_columns, pack_value
@@ -48,17 +48,17 @@ class OrdersFolded:
     Attributes:
         values: by owner, to be stored; absent: nothing is left of it.
         changed: by owner: whether it is not as stored.
-        said: shares, and guests' slots.
+        contributions: shares, and guests' slots.
     """
 
     values: Values
     changed: Bools
-    said: Said
+    contributions: ContributionSet
 
 
 def fold_orders(
     owner: Int64s,
-    said: Contributions,
+    contributions: Contributions,
     stored: Values,
     order_ids: Words,
     stamp: int,
@@ -68,38 +68,38 @@ def fold_orders(
 
     Args:
         owner: by contribution: index of its order.
-        said: what rows said.
-        stored: values of ORDER_SLOTS, by owner, as read.
+        contributions: what rows said.
+        stored: values of ORDER_RECORDS, by owner, as read.
         order_ids: id of each owner.
         stamp: given to the orders' contributions.
         context: what systems' orders mean when they name no currency or market.
     """
-    folded = fold_slots(ORDER_SLOTS, stored, owner, said, drop=LEFT_PART)
-    rows = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
-    own = _own_rows(rows, len(stored))
-    left = _left_accounts(stored, rows, own)
+    folded = fold_records(ORDER_RECORDS, stored, owner, contributions, drop=LEFT_PART)
+    rows = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
+    order_row = _order_rows(rows, len(stored))
+    left = _left_accounts(stored, rows, order_row)
     values = _note_left(folded.values, left, stamp) if left else folded.values
-    shares = _shares(rows, own, order_ids, stamp, context)
-    slots = _guests(rows, own, folded, order_ids, stamp)
+    partials = _partials(rows, order_row, order_ids, stamp, context)
+    records = _guests(rows, order_row, folded, order_ids, stamp)
     if left:
         gone = _gone(left, order_ids, stamp)
-        shares, slots = join_contributions([gone, shares]), join_contributions([gone, slots])
+        partials, records = join_contributions([gone, partials]), join_contributions([gone, records])
     changed = folded.changed
     changed[[one.owner for one in left]] = True
-    return OrdersFolded(values, changed, Said(nothing_said().to_orders, slots, shares))
+    return OrdersFolded(values, changed, ContributionSet(empty_contribution_set().to_orders, records, partials))
 
 
-def _own_rows(rows: Rows, owners: int) -> Int64s:
+def _order_rows(rows: Rows, owners: int) -> Int64s:
     """Find, by owner, the order's own row; -1: it is not there."""
-    own = np.full(owners, -1, dtype=np.int64)
+    order_row = np.full(owners, -1, dtype=np.int64)
     found = np.flatnonzero(rows.number("part") == _ORDER)
-    own[rows.raw.owner[found]] = found
-    return own
+    order_row[rows.raw.owner[found]] = found
+    return order_row
 
 
-def _shares(rows: Rows, own: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
+def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
     """Say what every order adds to its account."""
-    owners = np.flatnonzero(own >= 0)
+    owners = np.flatnonzero(order_row >= 0)
     if not len(owners):
         return no_contributions()
     system = rows.texts("system")
@@ -121,14 +121,14 @@ def _shares(rows: Rows, own: Int64s, order_ids: Words, stamp: int, context: Fold
         rows.number("due_on"),
         rows.present("due_on"),
     )
-    at = own[owners]
+    at = order_row[owners]
     return Contributions(
         rows.ids("account", at).byteswap(),
         order_ids[owners],
         np.full(len(owners), stamp, dtype=np.int64),
         np.full(len(owners), _ORDER, dtype=np.int64),
         np.zeros(len(owners), dtype=np.bool_),
-        pack_shares(sold, own, owners),
+        pack_order_partials(sold, order_row, owners),
         system.take(at),
         rows.texts("account_entity").take(at),
         rows.texts("account_key").take(at),
@@ -162,12 +162,12 @@ class _Left:
     key: bytes
 
 
-def _left_accounts(stored: Values, rows: Rows, own: Int64s) -> list[_Left]:
+def _left_accounts(stored: Values, rows: Rows, order_row: Int64s) -> list[_Left]:
     """List the accounts that orders left, now or earlier; few orders ever leave one."""
-    before = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
+    before = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
     part, owner = before.number("part"), before.raw.owner
     some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
-    there = own[owner[some]]
+    there = order_row[owner[some]]
     now = rows.ids("account", np.maximum(there, 0)) if len(rows.raw.owner) else no_ids(len(some))
     some = some[(there < 0) | (before.ids("account", some) != now).any(axis=1)]
     columns = [before.texts(name).take(some).plain() for name in _ACCOUNT[1:]]
@@ -183,9 +183,11 @@ def _note_left(values: Values, left: Sequence[_Left], stamp: int) -> Values:
     for one in left:
         fields: dict[str, int | bytes] = {"part": LEFT_PART, "child": one.account, "stamp": stamp, "system": one.system}
         fields |= {"account": one.account, "account_entity": one.entity, "account_key": one.key}
-        mark = pack_value(ORDER_SLOTS, fields)
-        held = noted[one.owner]
-        noted[one.owner] = mark if held is None else held + mark[1:]  # without a second version byte
+        packed = pack_value(ORDER_RECORDS, fields)
+        stored_values = noted[one.owner]
+        noted[one.owner] = (
+            packed if stored_values is None else stored_values + packed[1:]
+        )  # without a second version byte
     return Values.of(noted)
 
 
@@ -213,24 +215,26 @@ def _texts(some: Sequence[bytes]) -> Texts:
 
 _SPOKEN = (
     *("system", "entity", "key", "position", "ts_ms"),
-    *(name for name in ENTITIES["order"].fields if name in ACCOUNT_SLOTS.columns),
+    *(name for name in ENTITIES["order"].fields if name in ACCOUNT_RECORDS.columns),
 )
 """What a guest's order says of the person."""
 
 
-def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stamp: int) -> Contributions:
+def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int) -> Contributions:
     """Make the slots with which guests' orders speak as customers."""
-    owners = np.flatnonzero(own >= 0)
-    owners = owners[_equal(rows.texts("account_entity").take(own[owners]), GUEST.encode())]
+    owners = np.flatnonzero(order_row >= 0)
+    owners = owners[_equal(rows.texts("account_entity").take(order_row[owners]), GUEST.encode())]
     if not len(owners):
         return no_contributions()
-    held = folded.values
-    sizes = held.cuts[owners + 1] - held.cuts[owners]
+    stored_values = folded.values
+    sizes = stored_values.cuts[owners + 1] - stored_values.cuts[owners]
     cuts = np.zeros(len(owners) + 1, dtype=np.int64)
     np.cumsum(sizes, out=cuts[1:])
-    body = np.concatenate([held.body[held.cuts[one] : held.cuts[one + 1]] for one in owners.tolist()])
+    body = np.concatenate(
+        [stored_values.body[stored_values.cuts[one] : stored_values.cuts[one + 1]] for one in owners.tolist()]
+    )
     columns = ("part", *_ACCOUNT[1:2], "account_entity", "account_key", *_SPOKEN)
-    whole = Rows(ORDER_SLOTS, ORDER_SLOTS.locate(body, cuts, columns), columns)
+    whole = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(body, cuts, columns), columns)
     at = np.flatnonzero(whole.number("part") == _ORDER)
     count = len(owners)
     child = order_ids[owners]
@@ -239,7 +243,7 @@ def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stam
     present: dict[str, Bools] = {}
     for name in _SPOKEN:
         present[name] = whole.present(name)[at]
-        if ACCOUNT_SLOTS.is_text[ACCOUNT_SLOTS.index[name]]:
+        if ACCOUNT_RECORDS.is_text[ACCOUNT_RECORDS.index[name]]:
             texts[name] = whole.texts(name).take(at)
         else:
             numbers[name] = whole.number(name)[at]
@@ -249,7 +253,7 @@ def _guests(rows: Rows, own: Int64s, folded: SlotsFolded, order_ids: Words, stam
         numbers["stamp"],
         numbers["part"],
         np.zeros(count, dtype=np.bool_),
-        pack_columns(ACCOUNT_SLOTS, numbers, texts, present),
+        pack_columns(ACCOUNT_RECORDS, numbers, texts, present),
         whole.texts("system").take(at),
         whole.texts("account_entity").take(at),
         whole.texts("account_key").take(at),

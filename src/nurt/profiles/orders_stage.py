@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nurt.columnar.distinct import distinct
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.orders import fold_orders
-from nurt.rows.contributions import Contributions, Said, nothing_said
+from nurt.rows.contributions import Contributions, ContributionSet, empty_contribution_set
 
 
 class OrdersStage:
@@ -19,16 +19,16 @@ class OrdersStage:
         self._keys = keys
         self._context = context
 
-    def fold(self, said: Contributions) -> Said:
+    def fold(self, contributions: Contributions) -> ContributionSet:
         """Fold contributions, in order, and say each order's whole contribution to accounts."""
-        if not len(said):
-            return nothing_said()
-        owner, firsts = distinct(said.to)
-        ids = said.to[firsts]
+        if not len(contributions):
+            return empty_contribution_set()
+        owner, firsts = distinct(contributions.to)
+        ids = contributions.to[firsts]
         keys = self._keys.rows_of(b"o", ids)
         (stored,) = self._store.load([keys])
-        folded = fold_orders(owner, said, stored, ids, self._store.next_stamp(), self._context)
-        change = Change()
+        folded = fold_orders(owner, contributions, stored, ids, self._store.next_stamp(), self._context)
+        change = StateWrite()
         change.keep(keys, folded.values, folded.changed)
         self._store.write(change)
-        return folded.said
+        return folded.contributions

@@ -14,23 +14,23 @@ import numpy as np
 from nurt.columnar.types import Bools, Int64s
 from nurt.columnar.values import Values
 from nurt.contracts import schemas
-from nurt.model.fence import owed_score
+from nurt.model.fence import pending_score
 from nurt.model.keys import Keys, words_of
 from nurt.model.published import PublishedBatch
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT
 from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.golden_record.check_schema import check_schema
-from nurt.profiles.golden_record.compare import Bodies, Compared, compare_kept
+from nurt.profiles.golden_record.compare import Compared, ProfileBodies, compare_kept
 from nurt.profiles.golden_record.write import Profiles, write_redirects
 from nurt.profiles.identity.memberships import Members, read_members
 
-Touch = tuple[str, bytes]
+DirtyKey = tuple[str, bytes]
 """(realm, profile)."""
 
-OWED_PROFILES_MAX = 5_000
+PENDING_PROFILES_MAX = 5_000
 """How many owed profiles are recomputed at a time."""
 
 
@@ -54,50 +54,50 @@ class ProfilesStage:
         self._epoch = epoch
         self._as_of = as_of
 
-    def materialise(self, touches: Sequence[Touch], owed: bool = False, anew: bool = False) -> PublishedBatch:
+    def materialise(self, dirty_keys: Sequence[DirtyKey], pending: bool = False, again: bool = False) -> PublishedBatch:
         """Recompute the profiles touched, keep what changed, and return all of them to be published.
 
         Args:
-            touches: each once.
-            owed: no replay touches them again, so what is returned is owed until its epoch is behind the horizon.
-            anew: something else was published: what did not change gets a new revision, what is not known is erased.
+            dirty_keys: each once.
+            pending: no replay touches them again, so what is returned is owed until its epoch is behind the horizon.
+            again: something else was published: what did not change gets a new revision, what is not known is erased.
         """
-        if not touches:
+        if not dirty_keys:
             return PublishedBatch([], [], [])
-        ids = [profile for _, profile in touches]
-        realms = [realm for realm, _ in touches]
+        ids = [profile for _, profile in dirty_keys]
+        realms = [realm for realm, _ in dirty_keys]
         words = words_of(ids)
         kept_keys = self._keys.rows_of(b"f", words)
         groups = _by_realm(realms)
         members = [self._keys.rows_in(b"p", realm, words[rows]) for realm, rows in groups]
-        *held, kept = self._store.load([*members, kept_keys])
-        bodies = self._bodies(ids, realms, read_members(_in_order(held, groups)))
-        compared = compare_kept(bodies, kept, self._store.next_stamp(), anew, schemas.PROFILE_VERSION)
-        change = Change()
+        *loaded, kept = self._store.load([*members, kept_keys])
+        bodies = self._bodies(ids, realms, read_members(_in_order(loaded, groups)))
+        compared = compare_kept(bodies, kept, self._store.next_stamp(), again, schemas.PROFILE_VERSION)
+        change = StateWrite()
         change.keep(kept_keys, compared.values, compared.changed)
         # what never was may be due all the same: it must not come again
         never = ~compared.known & ~compared.changed
-        self._note_due(change, touches, bodies.due, never | (compared.changed & (compared.due != bodies.due)))
-        if owed:
-            self._note_owed(change, touches)
-        if change.blocks or change.owed or change.due:
+        self._note_timers(change, dirty_keys, bodies.due, never | (compared.changed & (compared.due != bodies.due)))
+        if pending:
+            self._note_pending(change, dirty_keys)
+        if change.blocks or change.pending or change.timers:
             self._store.write(change)
-        said = np.flatnonzero(~never)
+        publishable = np.flatnonzero(~never)
         out = PublishedBatch(
-            ids if len(said) == len(ids) else [ids[row] for row in said.tolist()],
-            compared.revision[said].tolist(),
-            _published(kept, compared, said),
+            ids if len(publishable) == len(ids) else [ids[row] for row in publishable.tolist()],
+            compared.revision[publishable].tolist(),
+            _published(kept, compared, publishable),
         )
         self._store.settle()  # what is returned leaves the process
         return out
 
-    def materialise_owed(self, touches: Iterable[Touch]) -> Iterator[PublishedBatch]:
+    def materialise_pending(self, dirty_keys: Iterable[DirtyKey]) -> Iterator[PublishedBatch]:
         """Recompute what no replay touches again, some at a time: after a crash it may be everything."""
-        waiting = list(touches)
-        for at in range(0, len(waiting), OWED_PROFILES_MAX):
-            yield self.materialise(waiting[at : at + OWED_PROFILES_MAX], owed=True)
+        waiting = list(dirty_keys)
+        for at in range(0, len(waiting), PENDING_PROFILES_MAX):
+            yield self.materialise(waiting[at : at + PENDING_PROFILES_MAX], pending=True)
 
-    def _bodies(self, ids: list[bytes], realms: list[str], members: Members) -> Bodies:
+    def _bodies(self, ids: list[bytes], realms: list[str], members: Members) -> ProfileBodies:
         """Compute state, due day and body of each profile; what holds nothing and went nowhere is erased."""
         state = np.full(len(ids), ERASED, dtype=np.int64)
         due = np.full(len(ids), -1, dtype=np.int64)
@@ -105,31 +105,33 @@ class ProfilesStage:
         joined = np.empty(0, dtype=np.uint8)
         if len(members.gone):
             gone = members.gone.tolist()
-            joined, places = write_redirects([ids[row] for row in gone], [realms[row] for row in gone], members.heirs)
+            joined, places = write_redirects(
+                [ids[row] for row in gone], [realms[row] for row in gone], members.survivors
+            )
             state[gone], starts[gone], stops[gone] = REDIRECT, places[:-1], places[1:]
         if len(members.live):
             accounts, live = members.accounts, members.live
-            slots, sums = self._store.load([self._keys.rows_of(kind, accounts) for kind in (b"a", b"s")])
+            records, aggregates = self._store.load([self._keys.rows_of(kind, accounts) for kind in (b"a", b"s")])
             some = live.tolist()
-            own, own_realms = [ids[row] for row in some], [realms[row] for row in some]
-            found = self._profiles.live(own, own_realms, members.firsts, slots, sums, self._as_of())
+            live_ids, live_realms = [ids[row] for row in some], [realms[row] for row in some]
+            found = self._profiles.live(live_ids, live_realms, members.firsts, records, aggregates, self._as_of())
             state[live], due[live] = LIVE, found.due
             starts[live], stops[live] = found.places[:-1] + len(joined), found.places[1:] + len(joined)
             joined = np.concatenate((joined, found.joined)) if len(joined) else found.joined
-        return Bodies(state, due, starts, stops, joined)
+        return ProfileBodies(state, due, starts, stops, joined)
 
-    def _note_due(self, change: Change, touches: Sequence[Touch], due: Int64s, which: Bools) -> None:
-        names = {realm: encode_touch((realm, b"")) for realm in {realm for realm, _ in touches}}
-        place_of, noted = self._keys.place_of, change.due
+    def _note_timers(self, change: StateWrite, dirty_keys: Sequence[DirtyKey], due: Int64s, which: Bools) -> None:
+        names = {realm: encode_dirty_key((realm, b"")) for realm in {realm for realm, _ in dirty_keys}}
+        place_of, noted = self._keys.place_of, change.timers
         rows = np.flatnonzero(which)
         for row, day in zip(rows.tolist(), due[rows].tolist(), strict=True):
-            realm, profile = touches[row]
+            realm, profile = dirty_keys[row]
             noted.setdefault(place_of(profile), {})[names[realm] + profile] = day if day >= 0 else None
 
-    def _note_owed(self, change: Change, touches: Sequence[Touch]) -> None:
-        score = owed_score(self._store.run, self._epoch())
-        for touch in touches:
-            change.owed.setdefault(self._keys.place_of(touch[1]), {})[encode_touch(touch)] = score
+    def _note_pending(self, change: StateWrite, dirty_keys: Sequence[DirtyKey]) -> None:
+        score = pending_score(self._store.run, self._epoch())
+        for dirty_key in dirty_keys:
+            change.pending.setdefault(self._keys.place_of(dirty_key[1]), {})[encode_dirty_key(dirty_key)] = score
 
 
 def _by_realm(realms: Sequence[str]) -> list[tuple[str, Int64s]]:
@@ -141,21 +143,21 @@ def _by_realm(realms: Sequence[str]) -> list[tuple[str, Int64s]]:
     return [(name, np.flatnonzero(codes == code)) for code, name in enumerate(names)]
 
 
-def _in_order(held: Sequence[Values], groups: Sequence[tuple[str, Int64s]]) -> Values:
+def _in_order(loaded: Sequence[Values], groups: Sequence[tuple[str, Int64s]]) -> Values:
     """Put values that were read realm by realm back in order; a batch of several realms is seldom."""
-    if len(held) == 1:
-        return held[0]
+    if len(loaded) == 1:
+        return loaded[0]
     found: dict[int, bytes | None] = {}
-    for values, (_, rows) in zip(held, groups, strict=True):
+    for values, (_, rows) in zip(loaded, groups, strict=True):
         found.update(zip(rows.tolist(), values.plain(), strict=True))
     return Values.of([found[row] for row in range(len(found))])
 
 
-def _published(kept: Values, compared: Compared, said: Int64s) -> list[bytes | None]:
+def _published(kept: Values, compared: Compared, publishable: Int64s) -> list[bytes | None]:
     """Cut the bodies of profiles as they are now: those that changed, and those that are as they were."""
-    changed = compared.changed[said]
-    firsts = np.where(changed, compared.values.cuts[said], kept.cuts[said]) + HEAD_BYTES
-    stops = np.where(changed, compared.values.cuts[said + 1], kept.cuts[said + 1])
+    changed = compared.changed[publishable]
+    firsts = np.where(changed, compared.values.cuts[publishable], kept.cuts[publishable]) + HEAD_BYTES
+    stops = np.where(changed, compared.values.cuts[publishable + 1], kept.cuts[publishable + 1])
     new, old = compared.values.body.data, kept.body.data
     return [
         bytes((new if is_new else old)[first:stop]) if first < stop else None
@@ -163,11 +165,11 @@ def _published(kept: Values, compared: Compared, said: Int64s) -> list[bytes | N
     ]
 
 
-def encode_touch(touch: Touch) -> bytes:
+def encode_dirty_key(dirty_key: DirtyKey) -> bytes:
     """Write a touch as a zset member: the realm's name, U+001F, the profile id."""
-    return touch[0].encode() + b"\x1f" + touch[1]
+    return dirty_key[0].encode() + b"\x1f" + dirty_key[1]
 
 
-def decode_touch(member: bytes) -> Touch:
+def decode_dirty_key(member: bytes) -> DirtyKey:
     """Read a touch from a zset member."""
     return member[:-17].decode(), member[-16:]

@@ -1,6 +1,7 @@
 """How what a child says lies in its parent: the tables of orders and accounts, and the codes in them.
 
-Rows speak to orders and accounts, orders speak to accounts (see `said.py`). Small children (a line, an address) lie as
+Rows speak to orders and accounts, orders speak to accounts (see `contributions.py`). Small children (a line, an
+address) lie as
 *slots* in the parent's value. Children that may be many and only add up (orders, invoices, interactions of an account)
 speak in *buckets*: rows of numbers under a key, which can be added and taken away again.
 """
@@ -24,9 +25,9 @@ LEFT_PART = 100
 STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
 """Metrics of a bucket: what its numbers count. STAMP marks, in a child's stored share, the stamp it was said with."""
 
-BUCKET_SUMS = ("count", "amount", "cancelled", "returned", "open")
+AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open")
 
-SUMS = Table.stored("sums", dict.fromkeys(BUCKET_SUMS, pl.Int64()))
+AGGREGATES = Table.stored("sums", dict.fromkeys(AGGREGATE_COLUMNS, pl.Int64()))
 """An account's sums, and one child's stored share in them."""
 
 
@@ -34,7 +35,7 @@ def _fields(kind: str, names: Iterable[str]) -> dict[str, pl.DataType]:
     return {name: POLARS_TYPES[ENTITIES[kind].fields[name]] for name in names}
 
 
-ORDER_SLOTS = Table.stored(
+ORDER_RECORDS = Table.stored(
     "order_slots",
     _fields("order", [name for name in ENTITIES["order"].fields if name not in STOCK_ORDER_FIELDS])
     | _fields("order_line", ("sku", "category", "quantity", "returned_quantity"))
@@ -44,7 +45,7 @@ ORDER_SLOTS = Table.stored(
 )
 """An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left."""
 
-ACCOUNT_SLOTS = Table.stored(
+ACCOUNT_RECORDS = Table.stored(
     "account_slots",
     _fields("customer", ENTITIES["customer"].fields)
     | _fields("address", ENTITIES["address"].fields)

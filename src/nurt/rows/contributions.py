@@ -27,7 +27,8 @@ class Contributions:
         stamp: when it was said; of two the larger counts.
         part: what the child is to the parent: code of its entity.
         gone: the child is no more, or left the parent; it says nothing then.
-        body: what it says: a row of ORDER_SLOTS or ACCOUNT_SLOTS, or rows of SUMS, packed, without a version byte.
+        body: what it says: a row of ORDER_RECORDS or ACCOUNT_RECORDS, or rows of AGGREGATES, packed, without a version
+            byte.
         system, entity, key: what the parent's id was made of where that is an account; empty: not known.
         moved_to: id of the account that the parent became when its key changed; zeros: it did not.
     """
@@ -71,18 +72,18 @@ class Contributions:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ContributionSet:
     """Contributions on their way up.
 
     Attributes:
         to_orders: slots of orders.
-        slots: slots of accounts.
-        shares: what adds up in accounts: orders, invoices, interactions.
+        records: slots of accounts.
+        partials: what adds up in accounts: orders, invoices, interactions.
     """
 
     to_orders: Contributions
-    slots: Contributions
-    shares: Contributions
+    records: Contributions
+    partials: Contributions
 
 
 def no_texts(rows: int) -> Texts:
@@ -102,10 +103,10 @@ def no_contributions() -> Contributions:
     return Contributions(no_ids(0), no_ids(0), zeros, zeros, zeros.astype(np.bool_), none, none, none, none, no_ids(0))
 
 
-def nothing_said() -> Said:
+def empty_contribution_set() -> ContributionSet:
     """Make a Said without rows."""
     none = no_contributions()
-    return Said(none, none, none)
+    return ContributionSet(none, none, none)
 
 
 def join_contributions(many: Sequence[Contributions]) -> Contributions:
@@ -131,14 +132,14 @@ def join_contributions(many: Sequence[Contributions]) -> Contributions:
     )
 
 
-def join_said(many: Sequence[Said]) -> Said:
+def join_contribution_sets(many: Sequence[ContributionSet]) -> ContributionSet:
     """Put what was said one after another, in order."""
     if len(many) == 1:
         return many[0]
-    return Said(
-        join_contributions([said.to_orders for said in many]),
-        join_contributions([said.slots for said in many]),
-        join_contributions([said.shares for said in many]),
+    return ContributionSet(
+        join_contributions([contributions.to_orders for contributions in many]),
+        join_contributions([contributions.records for contributions in many]),
+        join_contributions([contributions.partials for contributions in many]),
     )
 
 

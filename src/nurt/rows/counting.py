@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nurt.columnar.types import Bools, Int64s, Words
-from nurt.control.counted_offsets import Marks, Place
+from nurt.control.counted_offsets import CountedOffsets, Place
 from nurt.model.entity_frame import Translated, Truncated
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted apart; all but rows in the first shard alone."""
 
-LACKING = "lacking"
+MISSING = "lacking"
 """Outcome beside the others: rows without a value that their source did not send again and that nobody knows."""
 
 
@@ -26,11 +26,11 @@ class Counting:
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
-        self._marks: dict[str, Marks] | None = None
+        self._counted: dict[str, CountedOffsets] | None = None
         self._places = [keys.shard_place(shard) for shard in range(keys.shards)]
 
     def count_rows(
-        self, change: Change, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
+        self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
     ) -> None:
         """Count rows of one topic as folded in or as old news.
 
@@ -43,52 +43,56 @@ class Counting:
             return
         shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
         fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
-        names = {partition: mark_of(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}}
+        names = {
+            partition: name_of_count(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}
+        }
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
         folded = int(np.count_nonzero(fresh & news))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
 
-    def count_rest(self, change: Change, batches: Sequence[Translated]) -> None:
+    def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
         """Count what is refused, and what the translator found not to be ours, as far as no run has counted it."""
         # of one batch they come by reason, of one partition they must come in order
         for one in sorted((one for batch in batches for one in batch.refused), key=lambda one: one.offset):
             place = one.topic, one.partition, one.offset
             if self._known(REFUSED).count_one(*place):
-                self._mark(change, REFUSED, *place)
+                self._note(change, REFUSED, *place)
                 _add(change, one.topic, "quarantined", str(one.reason), 1)
         for batch in batches:
             for (topic, outcome, reason), messages in batch.not_ours.items():
                 _add(change, topic, outcome, reason, messages)
             for (topic, partition), offset in batch.passed.items():
-                self._mark(change, NOT_OURS, topic, partition, offset)
+                self._note(change, NOT_OURS, topic, partition, offset)
 
-    def count_lacking(self, change: Change, topic: str) -> None:
+    def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row that lacks a value; its event is counted as folded, too."""
-        _add(change, topic, LACKING, "value_not_sent", 1)
+        _add(change, topic, MISSING, "value_not_sent", 1)
 
-    def count_truncate(self, change: Change, truncated: Truncated) -> None:
+    def count_truncate(self, change: StateWrite, truncated: Truncated) -> None:
         """Count a truncate: every worker sweeps, one counts."""
         if self._keys.shard_place(0) not in self._store.places:
             return
         place = truncated.topic, truncated.partition, truncated.offset
         if self._known(TRUNCATES).count_one(*place):
-            self._mark(change, TRUNCATES, *place)
+            self._note(change, TRUNCATES, *place)
             _add(change, truncated.topic, "folded", "truncate", 1)
 
-    def _known(self, what: str) -> Marks:
-        if self._marks is None:
-            self._marks = {of: Marks(self._keys.shards if of == ROWS else 1) for of in (ROWS, REFUSED, TRUNCATES)}
+    def _known(self, what: str) -> CountedOffsets:
+        if self._counted is None:
+            self._counted = {
+                of: CountedOffsets(self._keys.shards if of == ROWS else 1) for of in (ROWS, REFUSED, TRUNCATES)
+            }
             shards = {self._keys.shard_place(shard): shard for shard in range(self._keys.shards)}
             for place, stored in self._store.counted().items():
-                for of, marks in self._marks.items():
+                for of, counted in self._counted.items():
                     if place in shards and (of == ROWS or shards[place] == 0):
-                        marks.load(shards[place], counted_of(of, stored))
-        return self._marks[what]
+                        counted.load(shards[place], counted_of(of, stored))
+        return self._counted[what]
 
-    def _mark(self, change: Change, what: str, topic: str, partition: int, offset: int, shard: int = 0) -> None:
-        change.counted.setdefault(self._keys.shard_place(shard), {})[mark_of(what, topic, partition)] = offset
+    def _note(self, change: StateWrite, what: str, topic: str, partition: int, offset: int, shard: int = 0) -> None:
+        change.counted.setdefault(self._keys.shard_place(shard), {})[name_of_count(what, topic, partition)] = offset
 
 
 def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
@@ -104,12 +108,12 @@ def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
 _BETWEEN = "\x1f"
 
 
-def mark_of(what: str, topic: str, partition: int) -> str:
+def name_of_count(what: str, topic: str, partition: int) -> str:
     """Name a shard's mark."""
     return _BETWEEN.join((what, topic, str(partition)))
 
 
-def _add(change: Change, topic: str, outcome: str, reason: str, messages: int) -> None:
+def _add(change: StateWrite, topic: str, outcome: str, reason: str, messages: int) -> None:
     if messages:
         key = (topic, outcome, reason)
         change.counts[key] = change.counts.get(key, 0) + messages

@@ -19,7 +19,7 @@ from nurt.columnar.memory import copy_bytes, trailing_zeros
 from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from nurt.rows.layouts import (
     HIGHEST,
     HIGHEST_AT,
@@ -39,7 +39,7 @@ from nurt.rows.layouts import (
 )
 from nurt.rows.positions import settle
 from nurt.rows.read_frames import Incoming
-from nurt.state.row_major import Layout, RowArrays, RowTuple, join_rows, letters_of, put_text, read_values
+from nurt.state.row_major import Layout, RowArrays, RowTuple, join_rows, put_text, read_values, text_bytes_of
 from nurt.state.table import VERSION
 
 
@@ -55,7 +55,7 @@ class RowsFolded:
         left: this is a parent that the owner left: of the row only its parent, parent's kind and system count.
         accepted: for each incoming event, whether it was news.
         changed: by owner: whether there is something new to store.
-        lacking: by owner: bits of the columns that its newest event did not bring and that nobody knows; None: none.
+        missing: by owner: bits of the columns that its newest event did not bring and that nobody knows; None: none.
     """
 
     layout: Layout
@@ -65,7 +65,7 @@ class RowsFolded:
     left: Bools
     accepted: Bools
     changed: Bools
-    lacking: Int64s | None = None
+    missing: Int64s | None = None
 
     def values(self) -> Values:
         """Pack what is to be stored, by owner; absent where nothing changed."""
@@ -83,7 +83,7 @@ class RowsFolded:
             at, owner, left = at[chosen], owner[chosen], left[chosen]
         rows, layout = self.rows, self.layout
         row_bytes_max = 1 + VARINT_BYTES_MAX * (1 + len(layout.is_text))
-        room_bytes = len(at) * row_bytes_max + letters_of(at, rows.starts, rows.stops)
+        room_bytes = len(at) * row_bytes_max + text_bytes_of(at, rows.starts, rows.stops)
         out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
         ends = np.zeros(len(owners) + 1, dtype=np.int64)
         _pack(
@@ -109,15 +109,15 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
     accepted = np.zeros(len(rows), dtype=np.bool_)
     settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], winner, accepted, highest)
     changed, news = winner >= len(stored), accepted[len(stored) :]
-    lacking: Int64s | None = None
-    anew = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
-    if incoming.held is not None or anew.any():
+    missing: Int64s | None = None
+    again = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
+    if incoming.unavailable is not None or again.any():
         state = rows.take(winner)
-        if incoming.held is not None:
-            lacking = _hold(
-                kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.held))
+        if incoming.unavailable is not None:
+            missing = _hold(
+                kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.unavailable))
             )
-        _raise_highest(kind, state, rows, np.flatnonzero(anew), highest[anew])
+        _raise_highest(kind, state, rows, np.flatnonzero(again), highest[again])
         winner = np.arange(owners) + len(rows)
         rows = join_rows(rows, state)
         accepted = np.concatenate((accepted, np.zeros(owners, dtype=np.bool_)))
@@ -130,7 +130,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
             left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
             order = np.argsort(owner, kind="stable")
             at, owner, left = at[order], owner[order], left[order]
-    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, lacking)
+    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing)
 
 
 def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> Int64s | None:
@@ -142,54 +142,54 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
     """
     layout = ROW_LAYOUTS[kind]
     groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
-    groups.append((HELD_PARENT_BIT, PARENT_COLUMNS))
-    lacking = np.zeros(len(state), dtype=np.int64)
+    groups.append((UNAVAILABLE_PARENT_BIT, PARENT_COLUMNS))
+    missing = np.zeros(len(state), dtype=np.int64)
     alive = state.numbers[:, OP] != DELETE
     for bit, names in groups:
-        keeps = (masks >> bit) & 1 == 1
-        if not (keeps & accepted).any():
+        is_unavailable = (masks >> bit) & 1 == 1
+        if not (is_unavailable & accepted).any():
             continue
         source = np.full(len(state), -1, dtype=np.int64)
-        takes = np.flatnonzero(accepted & ~keeps)
+        takes = np.flatnonzero(accepted & ~is_unavailable)
         source[rows.owner[takes]] = takes  # the last one wins: rows are in arrival order
         # a row whose every event lacks the column has nothing to hold: it stays null
         known = source >= 0
         asked = np.zeros(len(state), dtype=np.bool_)
-        asked[rows.owner[keeps & accepted]] = True
+        asked[rows.owner[is_unavailable & accepted]] = True
         gone = known & (rows.numbers[source, OP] == DELETE)
-        lacking[asked & alive & (~known | gone)] |= np.int64(1 << bit)
+        missing[asked & alive & (~known | gone)] |= np.int64(1 << bit)
         for name in names:
             column, place = layout.column(name), layout.place(name)
-            mark = np.uint64(1 << column)
+            bit_mask = np.uint64(1 << column)
             there = known & rows.has(column, source)
-            state.bits[:] = np.where(there, state.bits | mark, state.bits & ~mark)
+            state.bits[:] = np.where(there, state.bits | bit_mask, state.bits & ~bit_mask)
             if layout.is_text[column]:
                 state.starts[:, place] = np.where(there, rows.starts[source, place], 0)
                 state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
             else:
                 state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
-    return lacking if lacking.any() else None
+    return missing if missing.any() else None
 
 
 def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s, highest: Int64s) -> None:
     """Keep, beside positions that lack a part, the highest that the row is known to have had."""
     layout = ROW_LAYOUTS[kind]
-    own = highest < len(rows)
-    source = np.where(own, highest, highest - len(rows))
+    from_events = highest < len(rows)
+    source = np.where(from_events, highest, highest - len(rows))
     for position, name in zip(POSITION, HIGHEST, strict=True):
-        there = np.where(own, rows.has(layout.column(position), source), rows.has(layout.column(name), source))
+        there = np.where(from_events, rows.has(layout.column(position), source), rows.has(layout.column(name), source))
         found = [rows.numbers[source, layout.place(one)] for one in (position, name)]
-        mark = np.uint64(1 << layout.column(name))
-        state.bits[owners] = np.where(there, state.bits[owners] | mark, state.bits[owners] & ~mark)
-        state.numbers[owners, layout.place(name)] = np.where(there, np.where(own, *found), 0)
+        bit_mask = np.uint64(1 << layout.column(name))
+        state.bits[owners] = np.where(there, state.bits[owners] | bit_mask, state.bits[owners] & ~bit_mask)
+        state.numbers[owners, layout.place(name)] = np.where(there, np.where(from_events, *found), 0)
 
 
 def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
     """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
     found = np.empty(len(rows), dtype=np.int64)
     keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)
-    held = rows.bits, rows.numbers, rows.starts, rows.stops, rows.body
-    count = _find_left(rows.owner, *held, accepted, winner, found, keys)
+    arrays = rows.bits, rows.numbers, rows.starts, rows.stops, rows.body
+    count = _find_left(rows.owner, *arrays, accepted, winner, found, keys)
     if not count:
         return found[:0]
     return found[distinct(keys[:count])[1]]
@@ -258,13 +258,13 @@ def _pack(
     is_text: Bools,
     slot: Int64s,
     version: int,
-    held: RowTuple,
+    unavailable: RowTuple,
     out: Bytes,
     ends: Int64s,
 ) -> None:
     """Pack rows into a value an owner.
 
-    rows       (n,)    int64     which rows of `held`
+    rows       (n,)    int64     which rows of `unavailable`
     owner      (n,)    int64     index of the owner, ascending
     left       (n,)    bool      it is a parent that was left: only `left_bits` are written
     left_bits  scalar  int64     bits of columns
@@ -274,7 +274,7 @@ def _pack(
     out        (m,)    uint8     written
     ends       (o+1,)  int64     written: value i is out[ends[i]:ends[i+1]]
     """
-    bits, numbers, starts, stops, body = held
+    bits, numbers, starts, stops, body = unavailable
     at = 0
     value = 0
     to_address, address = out.ctypes.data, body.ctypes.data

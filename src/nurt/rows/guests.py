@@ -8,7 +8,7 @@ from nurt.columnar.ids import Ids
 from nurt.columnar.texts import Texts, coded_texts
 from nurt.columnar.types import ID_BYTES
 from nurt.rows.child_tables import GUEST
-from nurt.rows.write_contributions import join_letters
+from nurt.rows.write_contributions import join_with
 
 _BETWEEN = b"\x1f"
 
@@ -20,12 +20,12 @@ def guest_entities(rows: int) -> Texts:
 
 def guest_keys(entity: Texts, key: Texts) -> Texts:
     """Return the keys of guests' accounts: which order, in its table."""
-    return join_letters([entity, key], _BETWEEN)[1]
+    return join_with([entity, key], _BETWEEN)[1]
 
 
 def guest_ids(system: Texts, entity: Texts, key: Texts, ids: Ids) -> Texts:
     """Return the ids of guests' accounts, ID_BYTES each, from the system, the table and the key of their orders."""
     rows = len(system.starts)
-    cuts, names = join_letters([system, guest_entities(rows), entity, key], _BETWEEN)
+    cuts, names = join_with([system, guest_entities(rows), entity, key], _BETWEEN)
     starts = np.arange(rows) * ID_BYTES
     return Texts(starts, starts + ID_BYTES, ids.of_joined(names.body, cuts).view(np.uint8).reshape(-1))

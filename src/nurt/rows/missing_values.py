@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nurt.columnar.types import Bools, Int64s
-from nurt.model.entity_frame import HELD_PARENT_BIT, EntityFrame
+from nurt.model.entity_frame import UNAVAILABLE_PARENT_BIT, EntityFrame
 from nurt.rows.layouts import OFFSET, PARTITION, field_names
 from nurt.rows.read_frames import Incoming
 
 _logger = logging.getLogger(__name__)
 
 
-def tell_lacking(
-    kind: str, parts: Sequence[EntityFrame], events: Incoming, lacking: Int64s, owner: Int64s, kept: Bools
+def report_missing(
+    kind: str, parts: Sequence[EntityFrame], events: Incoming, missing: Int64s, owner: Int64s, kept: Bools
 ) -> Iterator[str]:
     """Name each such row in the log, with the remedy; give the topic of each.
 
@@ -26,13 +26,13 @@ def tell_lacking(
     Args:
         parts: what the events were read from, one after another.
         events: of all parts.
-        lacking: by owner: bits of columns, as in `held`.
+        missing: by owner: bits of columns, as in `unavailable`.
         owner: of each event that was folded.
         kept: which events were folded.
     Source: Debezium PostgreSQL connector, "Toasted values".
     """
-    assert events.held is not None, "who lacks a value was asked to keep it"
-    mine = (lacking[owner] & events.held[kept]) != 0
+    assert events.unavailable is not None, "who lacks a value was asked to keep it"
+    mine = (missing[owner] & events.unavailable[kept]) != 0
     last = dict(zip(owner[mine].tolist(), np.flatnonzero(kept)[mine].tolist(), strict=True))
     ends = np.cumsum([part.frame.height for part in parts])
     for one, place in last.items():
@@ -44,11 +44,11 @@ def tell_lacking(
             int(events.rows.numbers[place, PARTITION]),
             int(events.rows.numbers[place, OFFSET]),
             events.ids[place].tobytes().hex(),
-            ", ".join(_names(kind, int(lacking[one]))),
+            ", ".join(_names(kind, int(missing[one]))),
         )
         yield topic
 
 
 def _names(kind: str, bits: int) -> list[str]:
     names = [name for bit, name in enumerate(field_names(kind)) if bits >> bit & 1]
-    return [*names, "parent"] if bits >> HELD_PARENT_BIT & 1 else names
+    return [*names, "parent"] if bits >> UNAVAILABLE_PARENT_BIT & 1 else names

@@ -16,7 +16,7 @@ from nurt.state.row_major import RowArrays
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class TruncateWatermark:
     """The place of a table's last truncate: rows at or before it are gone and their events are old news."""
 
     source_epoch: int
@@ -25,7 +25,7 @@ class Floor:
     offset: int
 
 
-def at_or_before(rows: RowArrays, floor: Floor) -> Bools:
+def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
     """Say of each event or row whether it stands at or before a truncate of its table.
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
@@ -33,9 +33,11 @@ def at_or_before(rows: RowArrays, floor: Floor) -> Bools:
     Source epochs are counted by partition, so they say nothing of two partitions.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
-    limits = np.array([part or 0 for part in floor.position], dtype=np.int64)
-    known = np.array([part is not None for part in floor.position], dtype=np.bool_)
-    _compare_floor(rows.bits, rows.numbers, floor.source_epoch, limits, known, floor.partition, floor.offset, found)
+    limits = np.array([part or 0 for part in watermark.position], dtype=np.int64)
+    known = np.array([part is not None for part in watermark.position], dtype=np.bool_)
+    _compare_watermark(
+        rows.bits, rows.numbers, watermark.source_epoch, limits, known, watermark.partition, watermark.offset, found
+    )
     return found
 
 
@@ -92,32 +94,32 @@ def settle(
         if numbers[row, PART] != ROW:
             continue
         at = owner[row]
-        held = winner[at]
-        if held < 0:
+        winning = winner[at]
+        if winning < 0:
             winner[at] = row
             accepted[row] = True
             if _part(bits, numbers, h0, events + row, 0)[0]:
                 highest[at] = events + row
             continue
-        same = numbers[row, PARTITION] == numbers[held, PARTITION]
-        begins = same and numbers[row, EPOCH] != numbers[held, EPOCH]
-        older = begins and numbers[row, EPOCH] < numbers[held, EPOCH]
+        same = numbers[row, PARTITION] == numbers[winning, PARTITION]
+        begins = same and numbers[row, EPOCH] != numbers[winning, EPOCH]
+        older = begins and numbers[row, EPOCH] < numbers[winning, EPOCH]
         decided = begins
-        known = bits[row] & bits[held]
+        known = bits[row] & bits[winning]
         k = 0
         while not decided and k < 4:
             if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
                 if same:
                     break
-            elif numbers[row, P0 + k] != numbers[held, P0 + k]:
-                older = numbers[row, P0 + k] < numbers[held, P0 + k]
+            elif numbers[row, P0 + k] != numbers[winning, P0 + k]:
+                older = numbers[row, P0 + k] < numbers[winning, P0 + k]
                 decided = True
             k += 1
         if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
             older = True  # what it stands behind was replaced by an event that does not say where it stands
             decided = True
         if not decided and same:
-            older = numbers[row, OFFSET] < numbers[held, OFFSET]
+            older = numbers[row, OFFSET] < numbers[winning, OFFSET]
         if older:
             continue
         winner[at] = row
@@ -125,13 +127,13 @@ def settle(
         if bits[row] & whole == whole or begins:
             highest[at] = -1
             continue
-        best = highest[at] if highest[at] >= 0 else held
+        best = highest[at] if highest[at] >= 0 else winning
         is_best = _part(bits, numbers, h0, best, 0)[0] and _compare(bits, numbers, h0, row, best) <= 0
         highest[at] = best if is_best else -1
 
 
 @numba.njit(nogil=True, cache=True)
-def _compare_floor(
+def _compare_watermark(
     bits: Bits, numbers: Int64s, epoch: int, limits: Int64s, known: Bools, partition: int, offset: int, found: Bools
 ) -> None:
     """Find the rows that stand at or before a truncate.

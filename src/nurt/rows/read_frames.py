@@ -22,7 +22,7 @@ from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools,
 from nurt.model.entity_frame import DELETE
 from nurt.state.row_major import Layout, RowArrays, room
 
-_LONG, _BYTE, _BIT, _TEXT, _ID, _HELD = range(6)
+_LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
 """What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts; rows' ids and what is held."""
 
 _BLOCK_ROWS = 256
@@ -36,12 +36,12 @@ class Incoming:
     Attributes:
         rows: what they say, by columns of the stored row; `part` is there and 0.
         ids: of the rows that they are of, two words each.
-        held: by event, the columns that keep their value; None: no event holds any.
+        unavailable: by event, the columns that keep their value; None: no event holds any.
     """
 
     rows: RowArrays
     ids: Words
-    held: Int64s | None
+    unavailable: Int64s | None
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -49,7 +49,9 @@ class Incoming:
 
     def take(self, chosen: Bools) -> Incoming:
         """Choose events."""
-        return Incoming(self.rows.take(chosen), self.ids[chosen], None if self.held is None else self.held[chosen])
+        return Incoming(
+            self.rows.take(chosen), self.ids[chosen], None if self.unavailable is None else self.unavailable[chosen]
+        )
 
     def of(self, owner: Int64s) -> Incoming:
         """Say which stored value each is for."""
@@ -65,10 +67,10 @@ def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
     """
     height = sum(frame.height for frame in frames)
     ids = np.empty((height, 2), dtype=np.uint64)
-    held = np.zeros(height, dtype=np.int64)
-    rows = _filled(layout, frames, height, ids, held)
+    unavailable = np.zeros(height, dtype=np.int64)
+    rows = _filled(layout, frames, height, ids, unavailable)
     rows.bits[:] |= np.uint64(1 << layout.column("part"))
-    return Incoming(rows, ids, held if held.any() else None)
+    return Incoming(rows, ids, unavailable if unavailable.any() else None)
 
 
 def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:
@@ -77,15 +79,15 @@ def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:
     return _filled(layout, frames, height, np.empty((0, 2), dtype=np.uint64), np.empty(0, dtype=np.int64))
 
 
-def _filled(layout: Layout, frames: Sequence[pl.DataFrame], height: int, ids: Words, held: Int64s) -> RowArrays:
+def _filled(layout: Layout, frames: Sequence[pl.DataFrame], height: int, ids: Words, unavailable: Int64s) -> RowArrays:
     chunks = [_addressed(layout, batch) for frame in frames for batch in _batches(frame)]
-    letters = sum(_letters(chunk.columns, chunk.rows) for chunk in chunks)
-    into = room(layout, height, letters)
+    text_bytes = sum(_count_text_bytes(chunk.columns, chunk.rows) for chunk in chunks)
+    into = room(layout, height, text_bytes)
     row = at = 0
     for chunk in chunks:
         at = _read(
             chunk.columns, chunk.bodies, chunk.rows, row, at,
-            into.bits, into.numbers, into.starts, into.stops, into.body, ids, held,
+            into.bits, into.numbers, into.starts, into.stops, into.body, ids, unavailable,
         )  # fmt: skip
         row += chunk.rows
     return into
@@ -121,13 +123,13 @@ class _Chunk:
         columns: a row each: what it holds, its bit and its place in the layout, first row, addresses of the validity
             and of the values, first of its bodies; what has no validity has no nulls.
         bodies: addresses of the bodies of texts.
-        keeps: what must live as long as the addresses are used.
+        keep_alive: what must live as long as the addresses are used.
     """
 
     rows: int
     columns: Int64s
     bodies: Int64s
-    keeps: Any
+    keep_alive: Any
 
 
 def _batches(frame: pl.DataFrame) -> Iterator[Any]:
@@ -163,8 +165,8 @@ _plans: dict[Layout, tuple[Any, list[tuple[int, int, int] | None]]] = {}
 
 
 def _planned(layout: Layout, field: Any) -> tuple[int, int, int] | None:
-    if field.name in ("row", "held"):
-        return (_ID if field.name == "row" else _HELD), 0, 0
+    if field.name in ("row", "unavailable"):
+        return (_ID if field.name == "row" else _UNAVAILABLE), 0, 0
     if field.name not in layout:
         return None
     return _WHAT[field.type], layout.column(field.name), layout.place(field.name)
@@ -195,7 +197,7 @@ def _text_at(view: int, size: int, bodies: Int64s, first: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _letters(columns: Int64s, rows: int) -> int:
+def _count_text_bytes(columns: Int64s, rows: int) -> int:
     """Count the bytes of all texts.
 
     columns  (c, 7)  int64  see _Chunk.columns; addresses are of Arrow's buffers
@@ -216,7 +218,7 @@ def _letters(columns: Int64s, rows: int) -> int:
 @numba.njit(nogil=True, cache=True)
 def _read(
     columns: Int64s, bodies: Int64s, rows: int, to: int, end: int,
-    bits: Bits, numbers: Int64s, starts: Int64s, stops: Int64s, body: Bytes, ids: Words, held: Int64s,
+    bits: Bits, numbers: Int64s, starts: Int64s, stops: Int64s, body: Bytes, ids: Words, unavailable: Int64s,
 ) -> int:  # fmt: skip
     """Read columns of some rows into arrays.
 
@@ -237,7 +239,7 @@ def _read(
             what, bit, place = columns[column, 0], columns[column, 1], columns[column, 2]
             first, valid, address = columns[column, 3] + block, columns[column, 4], columns[column, 5]
             text_bodies = columns[column, 6]
-            mark = np.uint64(1) << np.uint64(bit)
+            bit_mask = np.uint64(1) << np.uint64(bit)
             for row in range(to + block, to + block + some):
                 at = first + row - to - block
                 if not _is_valid(valid, at):
@@ -260,7 +262,7 @@ def _read(
                     copy_bytes(ids_address + ID_BYTES * row, text, ID_BYTES)
                     continue
                 else:
-                    held[row] = np.int64(peek_word(address + 8 * at))
+                    unavailable[row] = np.int64(peek_word(address + 8 * at))
                     continue
-                bits[row] |= mark
+                bits[row] |= bit_mask
     return end

@@ -19,33 +19,33 @@ from nurt.columnar.values import Values
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
 from nurt.rows.layouts import OFFSET, PART, PARTITION, ROW, ROW_LAYOUTS
-from nurt.rows.missing_values import tell_lacking
-from nurt.rows.positions import Floor, at_or_before
+from nurt.rows.missing_values import report_missing
+from nurt.rows.positions import TruncateWatermark, at_or_before
 from nurt.rows.read_frames import Incoming, deletes_of, read_frames
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
 from nurt.state.row_major import read_values
 
-FLOORS_MAX = 16
+WATERMARKS_MAX = 16
 """How many truncates of one table and source epoch are remembered; events from before an older one may come back."""
 
 
 T = TypeVar("T")
 
 
-class Voice(Protocol[T]):
+class RowEmitter(Protocol[T]):
     """What the rows of a flow say to its next stage."""
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Return changes of rows as they are to be folded: a flow may give parents of its own."""
         ...
 
-    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> T:
+    def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> T:
         """Say the stored contribution of every row; `ids` are those of the owners."""
         ...
 
@@ -57,32 +57,32 @@ class Voice(Protocol[T]):
 class RowsStage(Generic[T]):
     """Owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, voice: Voice[T], sweeps: Sequence[Sweep] = ()) -> None:
+    def __init__(self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = ()) -> None:
         self._store = store
         self._keys = keys
-        self._voice = voice
+        self._emitter = emitter
         self._counting = Counting(store, keys)
-        self._floors: dict[bytes, list[Floor]] | None = None
+        self._watermarks: dict[bytes, list[TruncateWatermark]] | None = None
         self._sweeps = list(sweeps)
         self._sweeping = Sweeping(self._sweeps, store, keys)
 
     def fold(self, batches: Sequence[Translated]) -> T:
         """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
-        said: list[T] = []
+        contributions: list[T] = []
         waiting: list[Translated] = []
         for batch in batches:
             waiting.append(batch)
             if batch.truncated:
-                said.append(self._fold_rows(waiting))
+                contributions.append(self._fold_rows(waiting))
                 waiting = []
                 in_order = sorted(batch.truncated, key=lambda one: (one.partition, one.offset))
-                said += [self._truncate(truncated) for truncated in in_order]
+                contributions += [self._truncate(truncated) for truncated in in_order]
         if waiting:
-            said.append(self._fold_rows(waiting))
-        return self._voice.join(said)
+            contributions.append(self._fold_rows(waiting))
+        return self._emitter.join(contributions)
 
     def _fold_rows(self, batches: Sequence[Translated]) -> T:
-        change = Change()
+        change = StateWrite()
         for batch in batches:
             change.refused += batch.refused
         self._counting.count_rest(change, batches)
@@ -91,13 +91,16 @@ class RowsStage(Generic[T]):
             for one in batch.entities:
                 parts.setdefault(one.kind, []).append(one)
         incoming = {
-            kind: read_frames(ROW_LAYOUTS[kind], [self._voice.prepare(kind, one.frame) for one in some])
+            kind: read_frames(ROW_LAYOUTS[kind], [self._emitter.prepare(kind, one.frame) for one in some])
             for kind, some in sorted(parts.items())
         }
         return self._settle(incoming, change, parts)
 
     def _settle(
-        self, incoming: Mapping[str, Incoming], change: Change, parts: Mapping[str, Sequence[EntityFrame]] | None = None
+        self,
+        incoming: Mapping[str, Incoming],
+        change: StateWrite,
+        parts: Mapping[str, Sequence[EntityFrame]] | None = None,
     ) -> T:
         """Read, fold, write, say.
 
@@ -109,11 +112,11 @@ class RowsStage(Generic[T]):
         keys = {kind: self._keys.rows_of(row_kind(kind), some) for kind, some in ids.items()}
         values = self._store.load([*keys.values()]) if keys else []
         stamp = self._store.next_stamp()
-        said = []
+        contributions = []
         for (kind, events), mine in zip(incoming.items(), values, strict=True):
             owner = coded[kind][0]
             # (what a sweep or a truncate deletes stands below the floor that it raises)
-            fallen = self._below_floor(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
+            fallen = self._below_watermark(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
             if fallen.any():
                 events, owner = events.take(~fallen), owner[~fallen]
                 # who is not there any more has nothing to say; who is says what is stored
@@ -121,22 +124,22 @@ class RowsStage(Generic[T]):
                 there[owner] = True
                 known = np.flatnonzero(there)
                 owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
-                held = mine.plain()
-                mine = Values.of([held[one] for one in known.tolist()])
+                known_values = mine.plain()
+                mine = Values.of([known_values[one] for one in known.tolist()])
             folded = fold_rows(kind, events.of(owner), mine)
             change.keep(keys[kind], folded.values(), folded.changed)
-            said.append(self._voice.say(kind, folded, ids[kind], stamp))
+            contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             if parts is not None:
                 news = ~fallen
                 news[news] = folded.accepted
                 self._count(change, parts[kind], incoming[kind], news)
-                if folded.lacking is not None:
-                    for topic in tell_lacking(kind, parts[kind], incoming[kind], folded.lacking, owner, ~fallen):
-                        self._counting.count_lacking(change, topic)
+                if folded.missing is not None:
+                    for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, ~fallen):
+                        self._counting.count_missing(change, topic)
         self._store.write(change)
-        return self._voice.join(said)
+        return self._emitter.join(contributions)
 
-    def _count(self, change: Change, parts: Sequence[EntityFrame], events: Incoming, news: Bools) -> None:
+    def _count(self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools) -> None:
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
@@ -146,21 +149,21 @@ class RowsStage(Generic[T]):
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
-    def _known_floors(self) -> dict[bytes, list[Floor]]:
-        if self._floors is None:
-            self._floors = {table: _decode_floors(value) for table, value in self._store.floors().items()}
-        return self._floors
+    def _known_watermarks(self) -> dict[bytes, list[TruncateWatermark]]:
+        if self._watermarks is None:
+            self._watermarks = {table: _decode_watermarks(value) for table, value in self._store.watermarks().items()}
+        return self._watermarks
 
-    def _below_floor(self, kind: str, events: Incoming) -> Bools:
+    def _below_watermark(self, kind: str, events: Incoming) -> Bools:
         fallen = np.zeros(len(events), dtype=np.bool_)
-        for table, floors in self._known_floors().items():
-            floor_kind, system, entity = table.decode().split("\x1f")
-            if floor_kind != kind:
+        for table, watermarks in self._known_watermarks().items():
+            watermark_kind, system, entity = table.decode().split("\x1f")
+            if watermark_kind != kind:
                 continue
             of_table = np.flatnonzero(is_of(kind, events, system, entity))
             if len(of_table):
                 rows = events.rows.take(of_table)
-                fallen[of_table] = np.any([at_or_before(rows, floor) for floor in floors], axis=0)
+                fallen[of_table] = np.any([at_or_before(rows, watermark) for watermark in watermarks], axis=0)
         for sweep in self._sweeps:
             if sweep.table.kind == kind and (taken := sweep.takes(events.rows)).any():
                 fallen |= taken & is_of(kind, events, sweep.table.system, sweep.table.entity)
@@ -172,34 +175,36 @@ class RowsStage(Generic[T]):
         Every start sweeps anew what the state does not know to be done, which it knows when all of it has been said
         and the epochs in which it was are done: nothing is lost by a crash in between.
         """
-        said = [
-            self._settle({kind: fallen}, Change(), None) for kind, fallen in self._sweeping.some(epoch) if len(fallen)
+        contributions = [
+            self._settle({kind: fallen}, StateWrite(), None)
+            for kind, fallen in self._sweeping.some(epoch)
+            if len(fallen)
         ]
-        return self._voice.join(said) if said else None
+        return self._emitter.join(contributions) if contributions else None
 
     def _truncate(self, truncated: Truncated) -> T:
         """Delete every row of a table that stands at or before the truncate.
 
         The sweep runs to its end here, a bounded write at a time; the truncate's replay mends a crash in it.
         """
-        floor = Floor(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
+        watermark = TruncateWatermark(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
         table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
-        said = []
+        contributions = []
         for ids in self._store.scan(row_kind(truncated.kind)):
             for at in range(0, len(ids), SWEEP_ROWS_MAX):
                 some = ids[at : at + SWEEP_ROWS_MAX]
-                fallen = self._fallen_rows(truncated, floor, some)
+                fallen = self._fallen_rows(truncated, watermark, some)
                 if len(fallen):
-                    said.append(self._settle({truncated.kind: fallen}, Change()))
-        known = self._known_floors()
-        known[table] = _raised(known.get(table, []), floor)
-        change = Change()
-        change.floors = {place: {table: _encode_floors(known[table])} for place in self._store.places}
+                    contributions.append(self._settle({truncated.kind: fallen}, StateWrite()))
+        known = self._known_watermarks()
+        known[table] = _raised(known.get(table, []), watermark)
+        change = StateWrite()
+        change.watermarks = {place: {table: _encode_watermarks(known[table])} for place in self._store.places}
         self._counting.count_truncate(change, truncated)
         self._store.write(change)
-        return self._voice.join(said)
+        return self._emitter.join(contributions)
 
-    def _fallen_rows(self, truncated: Truncated, floor: Floor, ids: list[bytes]) -> Incoming:
+    def _fallen_rows(self, truncated: Truncated, watermark: TruncateWatermark, ids: list[bytes]) -> Incoming:
         """Turn the stored rows that a truncate takes into deletes at their places."""
         layout = ROW_LAYOUTS[truncated.kind]
         words = words_of(ids)
@@ -209,25 +214,30 @@ class RowsStage(Generic[T]):
         return rows.take(
             (stored.numbers[:, PART] == ROW)
             & is_of(truncated.kind, rows, truncated.system, truncated.entity)
-            & at_or_before(stored, floor)
+            & at_or_before(stored, watermark)
         )
 
 
-def _encode_floors(floors: list[Floor]) -> bytes:
-    return orjson.dumps([asdict(floor) for floor in floors])
+def _encode_watermarks(watermarks: list[TruncateWatermark]) -> bytes:
+    return orjson.dumps([asdict(watermark) for watermark in watermarks])
 
 
-def _decode_floors(value: bytes) -> list[Floor]:
+def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
     return [
-        Floor(held["source_epoch"], tuple(held["position"]), held["partition"], held["offset"])
-        for held in orjson.loads(value)
+        TruncateWatermark(
+            known_values["source_epoch"],
+            tuple(known_values["position"]),
+            known_values["partition"],
+            known_values["offset"],
+        )
+        for known_values in orjson.loads(value)
     ]
 
 
-def _raised(floors: list[Floor], floor: Floor) -> list[Floor]:
+def _raised(watermarks: list[TruncateWatermark], watermark: TruncateWatermark) -> list[TruncateWatermark]:
     """Add a truncate to its table's: what is below one of them need not be below a later one, for parts may be null.
 
     Those of earlier source epochs are below it in any case.
     """
-    kept = [other for other in floors if other.source_epoch >= floor.source_epoch and other != floor]
-    return [*kept, floor][-FLOORS_MAX:]
+    kept = [other for other in watermarks if other.source_epoch >= watermark.source_epoch and other != watermark]
+    return [*kept, watermark][-WATERMARKS_MAX:]

@@ -11,12 +11,12 @@ from nurt.columnar.types import Bools
 from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Keys, words_of
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
-from nurt.rows.counting import counted_of, mark_of
+from nurt.rows.counting import counted_of, name_of_count
 from nurt.rows.layouts import PART, ROW, ROW_LAYOUTS
 from nurt.rows.read_frames import Incoming, deletes_of
-from nurt.rows.sweeps import Sweep, Table
+from nurt.rows.sweeps import Sweep, SweptTable
 from nurt.state.row_major import read_values
 
 SWEPT = "swept"
@@ -29,7 +29,7 @@ class Sweeping:
     def __init__(self, sweeps: Sequence[Sweep], store: Store, keys: Keys) -> None:
         self._sweeps, self._store, self._keys = sweeps, store, keys
         self._left: Iterator[tuple[str, Incoming]] | None = None
-        self._owed: list[Sweep] = []
+        self._pending: list[Sweep] = []
         self._ended: int | None = None  # the epoch in which the last of them was said
 
     def some(self, epoch: int) -> Iterator[tuple[str, Incoming]]:
@@ -37,11 +37,11 @@ class Sweeping:
         if not self._sweeps:
             return
         if self._left is None:
-            self._owed = self._still_owed()
+            self._pending = self._still_pending()
             self._left = self._deletes()
         if self._ended is not None:
-            if self._owed and epoch > self._ended:
-                self._mark()
+            if self._pending and epoch > self._ended:
+                self._note()
             return
         for _ in range(SWEEP_WRITES_MAX):
             found = next(self._left, None)
@@ -50,19 +50,19 @@ class Sweeping:
                 return
             yield found
 
-    def _still_owed(self) -> list[Sweep]:
+    def _still_pending(self) -> list[Sweep]:
         shards = {self._keys.shard_place(shard) for shard in range(self._keys.shards)}
-        known = [counted_of(SWEPT, marks) for place, marks in self._store.counted().items() if place in shards]
-        return [one for one in self._sweeps if any(marks.get(_place(one.table), 0) < one.number for marks in known)]
+        known = [counted_of(SWEPT, counted) for place, counted in self._store.counted().items() if place in shards]
+        return [one for one in self._sweeps if any(counted.get(_place(one.table), 0) < one.number for counted in known)]
 
-    def _mark(self) -> None:
-        marks = {mark_of(SWEPT, *_place(one.table)): one.number for one in self._owed}
+    def _note(self) -> None:
+        counted = {name_of_count(SWEPT, *_place(one.table)): one.number for one in self._pending}
         shards = {self._keys.shard_place(shard) for shard in range(self._keys.shards)}
-        self._store.write(Change(counted={place: marks for place in self._store.places if place in shards}))
-        self._owed = []
+        self._store.write(StateWrite(counted={place: counted for place in self._store.places if place in shards}))
+        self._pending = []
 
     def _deletes(self) -> Iterator[tuple[str, Incoming]]:
-        for sweep in self._owed:
+        for sweep in self._pending:
             kind = sweep.table.kind
             for ids in self._store.scan(row_kind(kind)):
                 for at in range(0, len(ids), SWEEP_ROWS_MAX):
@@ -93,5 +93,5 @@ def row_kind(kind: str) -> bytes:
     return b"r%c" % ENTITIES[kind].code
 
 
-def _place(table: Table) -> tuple[str, int]:
+def _place(table: SweptTable) -> tuple[str, int]:
     return f"{table.kind} {table.system} {table.entity}", 0

@@ -22,7 +22,7 @@ Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class SweptTable:
     """The rows of one topic."""
 
     kind: str
@@ -40,7 +40,7 @@ class Sweep:
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
     """
 
-    table: Table
+    table: SweptTable
     number: int
     fences: Mapping[int, int]
 
@@ -69,17 +69,19 @@ def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
 
 def ordered_sweeps(records: Records) -> list[Sweep]:
     """List the sweeps that the operator ordered; of several of one table the latest fence of each partition."""
-    found: dict[Table, Sweep] = {}
+    found: dict[SweptTable, Sweep] = {}
     for number, record in records:
-        for told in record["tables"] if record["kind"] == "sweep" else ():
-            table = Table(told["kind"], told["system"], told["entity"], told["topic"])
+        for table_record in record["tables"] if record["kind"] == "sweep" else ():
+            table = SweptTable(
+                table_record["kind"], table_record["system"], table_record["entity"], table_record["topic"]
+            )
             before = found[table].fences if table in found else {}
-            fences = {partition: max(epoch, before.get(partition, 0)) for partition, epoch in told["fences"]}
+            fences = {partition: max(epoch, before.get(partition, 0)) for partition, epoch in table_record["fences"]}
             found[table] = Sweep(table, number, {**before, **fences})
     return list(found.values())
 
 
-def possible_sweeps(records: Records, table_of: Callable[[str], Table | None]) -> list[Sweep]:
+def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
     """List the tables that a full snapshot has been through, with the newest one that is complete in each partition.
 
     It is complete where streamed changes came behind it, in that partition or in any other of its system: a connector
@@ -95,7 +97,7 @@ def possible_sweeps(records: Records, table_of: Callable[[str], Table | None]) -
         if (table := table_of(topic)) is not None and epoch % 2 == 1:
             streams[table.system] = max(number, streams.get(table.system, 0))
     ordered = {one.table: one.fences for one in ordered_sweeps(records)}
-    fences: dict[Table, dict[int, int]] = defaultdict(dict)
+    fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
     for (topic, partition), epochs in sorted(begun.items()):
         table = table_of(topic)
         if table is None:

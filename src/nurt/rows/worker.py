@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from nurt.model.fence import owed_score
+from nurt.model.fence import pending_score
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
 from nurt.model.units import Now
 from nurt.ports.store import Store
-from nurt.rows.stage import RowsStage, Voice
+from nurt.rows.stage import RowEmitter, RowsStage
 from nurt.rows.sweeps import Sweep
 
-OWED_MAX = 10_000
+PENDING_MAX = 10_000
 """How much of what an earlier run owed one write owes again."""
 
 T = TypeVar("T")
@@ -28,12 +28,12 @@ class RowsWorker(Generic[T, Now]):
     """
 
     def __init__(
-        self, store: Store, keys: Keys, voice: Voice[T], sweeps: Sequence[Sweep], unit: Callable[[int], Now]
+        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep], unit: Callable[[int], Now]
     ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
         self.as_of: Now = unit(0)
-        self.rows = RowsStage[T](store, keys, voice, sweeps)
+        self.rows = RowsStage[T](store, keys, emitter, sweeps)
         self._unit: Callable[[int], Now] = unit
         self._resumed = False
         self._knows_clock = False
@@ -46,7 +46,7 @@ class RowsWorker(Generic[T, Now]):
         if tick.epoch <= self.epoch:
             return False
         self.epoch = tick.epoch
-        self.store.lift(tick.epoch, tick.horizon if self._resumed else 0)
+        self.store.advance_epoch(tick.epoch, tick.horizon if self._resumed else 0)
         self._advance_clock(tick.as_of)
         return True
 
@@ -59,16 +59,16 @@ class RowsWorker(Generic[T, Now]):
             self.as_of = self._unit(max(told, default=0))
         if now > self.as_of:
             self.as_of = now
-            self.store.write(Change(put=dict.fromkeys(names, str(now).encode())))
+            self.store.write(StateWrite(put=dict.fromkeys(names, str(now).encode())))
 
     def owe_again(self) -> list[bytes] | None:
         """Return what earlier runs owed; it is owed again, by this epoch. None: that was done in this run."""
         if self._resumed:
             return None
         self._resumed = True
-        owed = {place: members for place, members in self.store.owed().items() if members}
-        score = owed_score(self.store.run, self.epoch)
-        for place, members in owed.items():
-            for at in range(0, len(members), OWED_MAX):
-                self.store.write(Change(owed={place: dict.fromkeys(members[at : at + OWED_MAX], score)}))
-        return [member for members in owed.values() for member in members]
+        pending = {place: members for place, members in self.store.pending().items() if members}
+        score = pending_score(self.store.run, self.epoch)
+        for place, members in pending.items():
+            for at in range(0, len(members), PENDING_MAX):
+                self.store.write(StateWrite(pending={place: dict.fromkeys(members[at : at + PENDING_MAX], score)}))
+        return [member for members in pending.values() for member in members]

@@ -1,6 +1,6 @@
 """Pack what rows say: slots, column by column from the arrays of the rows, and shares of two rows of sums.
 
-Hot path, kernels. The encoding is that of `tables.py`, without a version byte.
+Hot path, kernels. The encoding is that of `table.py`, without a version byte.
 """
 
 from __future__ import annotations
@@ -17,59 +17,59 @@ from nurt.columnar.memory import copy_bytes
 from nurt.columnar.texts import Texts, join_texts
 from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
-from nurt.rows.child_tables import CHILDREN, SUMS
+from nurt.rows.child_tables import AGGREGATES, CHILDREN
 from nurt.rows.layouts import OFFSET, P0, P0_BIT, POSITION
-from nurt.state.row_major import Layout, RowArrays, letters_of, put_text
+from nurt.state.row_major import Layout, RowArrays, put_text, text_bytes_of
 
 _PART, _CHILD, _STAMP = -1, -2, -3
 """Sources of a slot's first columns, which no row holds."""
 
-_GIVEN = 1 << 10
+_EXTRA = 1 << 10
 """From here on, a source is one of the columns that are given beside the rows."""
 
 _PARTS = len(POSITION)
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ExtraColumn:
     """A column of a slot that is not said as the row holds it; where not valid, null."""
 
     texts: Texts
     valid: Bools
 
 
-class SlotPlan:
+class RecordPlan:
     """Which column of a row, or of what is given beside it, becomes which column of a slot.
 
     Args:
-        slots: of the parent's value.
+        records: of the parent's value.
         rows: of the children.
         renamed: column of a slot -> column of the row; None: it stays null.
-        given: columns that are given, in order.
+        extra: columns that are given, in order.
     """
 
-    __slots__ = ("dest", "row", "slots", "source")
+    __slots__ = ("dest", "records", "row", "source")
 
     def __init__(
-        self, slots: Layout, rows: Layout, renamed: Mapping[str, str | None] | None = None, given: Sequence[str] = ()
+        self, records: Layout, rows: Layout, renamed: Mapping[str, str | None] | None = None, extra: Sequence[str] = ()
     ) -> None:
-        self.slots, self.row = slots, rows
-        own = {"part": _PART, "child": _CHILD, "stamp": _STAMP}
-        own |= {name: _GIVEN + index for index, name in enumerate(given)}
+        self.records, self.row = records, rows
+        beside = {"part": _PART, "child": _CHILD, "stamp": _STAMP}
+        beside |= {name: _EXTRA + index for index, name in enumerate(extra)}
         found: list[tuple[int, int]] = []
-        for name in slots.table.columns:
-            held = (renamed or {}).get(name, name)
-            if name in own:
-                found.append((slots.column(name), own[name]))
-            elif held is not None and held in rows:
-                dtype, other = slots.table.columns[name], rows.table.columns[held]
-                assert dtype == other, f"a row's {held} ({other}) cannot be a slot's {name} ({dtype})"
-                found.append((slots.column(name), rows.column(held)))
+        for name in records.table.columns:
+            source_name = (renamed or {}).get(name, name)
+            if name in beside:
+                found.append((records.column(name), beside[name]))
+            elif source_name is not None and source_name in rows:
+                dtype, other = records.table.columns[name], rows.table.columns[source_name]
+                assert dtype == other, f"a row's {source_name} ({other}) cannot be a slot's {name} ({dtype})"
+                found.append((records.column(name), rows.column(source_name)))
         self.dest, self.source = np.array(found, dtype=np.int64).T.copy()
 
 
 class PlanTuple(NamedTuple):
-    """A SlotPlan as a kernel takes it: from where each column of a slot comes, and the layout of the rows."""
+    """A RecordPlan as a kernel takes it: from where each column of a slot comes, and the layout of the rows."""
 
     dest: Int64s
     source: Int64s
@@ -86,15 +86,15 @@ class GivenTuple(NamedTuple):
     body: Bytes
 
 
-def pack_slots(
-    plan: SlotPlan,
+def pack_records(
+    plan: RecordPlan,
     rows: RowArrays,
     at: Int64s,
     gone: Bools,
     child: Words,
     code: int,
     stamp: int,
-    given: Sequence[Given] = (),
+    extra: Sequence[ExtraColumn] = (),
 ) -> Texts:
     """Pack a slot for every row; who is gone says nothing.
 
@@ -106,20 +106,20 @@ def pack_slots(
         child: id of each row.
         code: of the kind.
         stamp: when it is said.
-        given: as the plan says, by slot.
+        extra: as the plan says, by slot.
     """
-    shape = len(given), len(at)
+    shape = len(extra), len(at)
     valid, starts, stops = np.zeros(shape, np.bool_), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     texts = np.empty(0, dtype=np.uint8)
-    if given:
-        joined = join_texts([one.texts for one in given])
+    if extra:
+        joined = join_texts([one.texts for one in extra])
         starts, stops, texts = joined.starts.reshape(shape), joined.stops.reshape(shape), joined.body
-        for index, one in enumerate(given):
+        for index, one in enumerate(extra):
             valid[index] = one.valid
-    letters = letters_of(at, rows.starts, rows.stops) + int((stops - starts).sum())
-    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + ID_BYTES) + letters, dtype=np.uint8)
+    text_bytes = text_bytes_of(at, rows.starts, rows.stops) + int((stops - starts).sum())
+    out = np.empty(len(at) * (VARINT_BYTES_MAX * (1 + len(plan.dest)) + ID_BYTES) + text_bytes, dtype=np.uint8)
     ends = np.zeros(len(at) + 1, dtype=np.int64)
-    _pack_slots(
+    _pack_records(
         at, gone, np.ascontiguousarray(child).view(np.uint8).reshape(-1), code, stamp,
         PlanTuple(plan.dest, plan.source, plan.row.is_text, plan.row.slot), rows.as_tuple(),
         GivenTuple(valid, starts, stops, texts), out, ends,
@@ -128,7 +128,7 @@ def pack_slots(
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
+class Windows:
     """What children add up to in their parent, one bucket each.
 
     Attributes:
@@ -148,22 +148,22 @@ class Buckets:
     amount: Int64s
 
 
-def pack_shares(gone: Bools, buckets: Buckets) -> Texts:
+def pack_partials(gone: Bools, windows: Windows) -> Texts:
     """Pack every child's share: a one for itself, then its bucket; who is gone says nothing."""
-    k1 = buckets.k1
-    room_bytes = len(gone) * _SHARE_BYTES_MAX + int((k1.stops - k1.starts).sum())
+    k1 = windows.k1
+    room_bytes = len(gone) * _PARTIAL_BYTES_MAX + int((k1.stops - k1.starts).sum())
     out = np.empty(room_bytes, dtype=np.uint8)
     ends = np.zeros(len(gone) + 1, dtype=np.int64)
-    _pack_shares(
-        gone, buckets.metric, buckets.there, k1.starts, k1.stops, k1.body, buckets.day, buckets.has_day,
-        buckets.amount, out, ends,
+    _pack_partials(
+        gone, windows.metric, windows.there, k1.starts, k1.stops, k1.body, windows.day, windows.has_day,
+        windows.amount, out, ends,
     )  # fmt: skip
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
 
-_SUMS = Layout(SUMS)
-_METRIC, _K1, _DAY, _COUNT, _AMOUNT = (_SUMS.column(name) for name in ("metric", "k1", "day", "count", "amount"))
-_SHARE_BYTES_MAX = 9 * VARINT_BYTES_MAX
+_AGGREGATES = Layout(AGGREGATES)
+_METRIC, _K1, _DAY, _COUNT, _AMOUNT = (_AGGREGATES.column(name) for name in ("metric", "k1", "day", "count", "amount"))
+_PARTIAL_BYTES_MAX = 9 * VARINT_BYTES_MAX
 assert _METRIC < _K1 < _DAY < _COUNT < _AMOUNT, "columns are packed in their order"
 
 
@@ -175,27 +175,27 @@ def position_texts(rows: RowArrays, at: Int64s) -> Texts:
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
 
-def join_letters(columns: Sequence[Texts], separator: bytes) -> tuple[Int64s, Texts]:
+def join_with(columns: Sequence[Texts], separator: bytes) -> tuple[Int64s, Texts]:
     """Join columns row by row, with a letter between; returns where each row begins (n + 1), and the texts."""
     joined = join_texts(columns)
     shape = len(columns), len(columns[0].starts)
     starts, stops = joined.starts.reshape(shape), joined.stops.reshape(shape)
     out = np.empty(int((stops - starts).sum()) + shape[0] * shape[1], dtype=np.uint8)
     ends = np.zeros(shape[1] + 1, dtype=np.int64)
-    _join_letters(starts, stops, joined.body, separator[0], out, ends)
+    _join_with(starts, stops, joined.body, separator[0], out, ends)
     return ends, Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  # type: ignore[no-untyped-def]
+def _pack_records(rows, gone, child, code, stamp, plan, source_name, extra, out, ends):  # type: ignore[no-untyped-def]
     """Pack a slot for every row that is not gone, column by column.
 
-    rows                   (n,)    int64   which rows of `held`
+    rows                   (n,)    int64   which rows of `source_name`
     gone                   (n,)    bool    by slot: nothing is written
     child                  (16n,)  uint8   ids of the children, end to end
     code, stamp            scalar  int64   what the columns `part` and `stamp` hold
     plan.dest              (c,)    int64   number of the slot's column, ascending
-    plan.source            (c,)    int64   number of the row's column; from _GIVEN on: of a given one; or _PART...
+    plan.source            (c,)    int64   number of the row's column; from _EXTRA on: of a given one; or _PART...
     plan.is_text, slot     (k,)    bool, int64  by column of the rows; its place among texts or numbers
     held                   (r, .)  RowTuple  the rows, see RowArrays
     given.valid            (g, n)  bool    by given column and slot; False: null
@@ -204,11 +204,11 @@ def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  
     ends                   (n+1,)  int64   written: slot i is out[ends[i]:ends[i+1]]
     """
     dest, source, is_text, slot = plan
-    bits, numbers, starts, stops, body = held
-    valid, given_starts, given_stops, given_body = given
+    bits, numbers, starts, stops, body = source_name
+    valid, extra_starts, extra_stops, extra_body = extra
     at = 0
     to_address, address = out.ctypes.data, body.ctypes.data
-    given_address, child_address = given_body.ctypes.data, child.ctypes.data
+    extra_address, child_address = extra_body.ctypes.data, child.ctypes.data
     for one in range(len(rows)):
         if gone[one]:
             ends[one + 1] = at
@@ -217,8 +217,8 @@ def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  
         bitmap = np.uint64(0)
         for column in range(len(dest)):
             of = source[column]
-            if of >= _GIVEN:
-                there = valid[of - _GIVEN, one]
+            if of >= _EXTRA:
+                there = valid[of - _EXTRA, one]
             elif of >= 0:
                 there = bits[row] >> np.uint64(of) & np.uint64(1) == 1
             else:
@@ -233,9 +233,9 @@ def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  
             text = np.int64(0)  # where a text lies
             size = np.int64(-1)
             number = np.int64(0)
-            if of >= _GIVEN:
-                start = given_starts[of - _GIVEN, one]
-                text, size = given_address + start, given_stops[of - _GIVEN, one] - start
+            if of >= _EXTRA:
+                start = extra_starts[of - _EXTRA, one]
+                text, size = extra_address + start, extra_stops[of - _EXTRA, one] - start
             elif of >= 0:
                 place = slot[of]
                 if is_text[of]:
@@ -255,7 +255,7 @@ def _pack_slots(rows, gone, child, code, stamp, plan, held, given, out, ends):  
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_shares(
+def _pack_partials(
     gone: Bools,
     metric: int,
     there: Bools,
@@ -268,7 +268,8 @@ def _pack_shares(
     out: Bytes,
     ends: Int64s,
 ) -> None:
-    """Pack, for every child that is not gone, a row of SUMS that counts it, and a row for its bucket if it has one.
+    """Pack, for every child that is not gone, a row of AGGREGATES that counts it, and a row for its bucket if it has
+    one.
 
     gone     (n,)    bool       nothing is written
     metric   scalar  int64      code of what buckets count
@@ -331,7 +332,7 @@ def _put_positions(rows: Int64s, bits: Bits, numbers: Int64s, out: Bytes, ends: 
 
 
 @numba.njit(nogil=True, cache=True)
-def _join_letters(starts: Int64s, stops: Int64s, body: Bytes, separator: int, out: Bytes, ends: Int64s) -> None:
+def _join_with(starts: Int64s, stops: Int64s, body: Bytes, separator: int, out: Bytes, ends: Int64s) -> None:
     """Join the texts of a row with a letter between.
 
     starts, stops  (c, n)  int64  by column and row: text is body[starts:stops]

@@ -33,7 +33,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class DeliveryShare:
     """One worker's input.
 
     Attributes:
@@ -52,7 +52,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryReading:
+class DeliverySourceOptions:
     """How a delivery reads.
 
     Attributes:
@@ -60,7 +60,7 @@ class DeliveryReading:
     """
 
     workers: int
-    open_share: Callable[[int], Share]
+    open_share: Callable[[int], DeliveryShare]
     rows_max: int
     linger_s: float
     stopping: Callable[[], bool]
@@ -69,26 +69,26 @@ class DeliveryReading:
 class DeliverySource(FixedPartitionedSource[Work, None]):
     """One part a worker."""
 
-    def __init__(self, reading: DeliveryReading) -> None:
-        self._reading = reading
+    def __init__(self, options: DeliverySourceOptions) -> None:
+        self._options = options
 
     def list_parts(self) -> list[str]:
         """Name one part a worker."""
-        return [f"{index:04d}" for index in range(self._reading.workers)]
+        return [f"{index:04d}" for index in range(self._options.workers)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> DeliveryPart:
         """Open a worker's share."""
-        return DeliveryPart(self._reading, self._reading.open_share(int(for_part)))
+        return DeliveryPart(self._options, self._options.open_share(int(for_part)))
 
 
 class DeliveryPart(StatefulSourcePartition[Work, None]):
     """Reads one worker's share."""
 
-    def __init__(self, reading: DeliveryReading, share: Share) -> None:
-        self._reading = reading
+    def __init__(self, options: DeliverySourceOptions, share: DeliveryShare) -> None:
+        self._options = options
         self._share = share
-        self._held: list[RawBatch] = []  # read, not handed on yet
-        self._held_since_s = 0.0
+        self._buffered: list[RawBatch] = []  # read, not handed on yet
+        self._buffered_since_s = 0.0
         self._handed_on = share.live.offsets()
         self._filled = share.backfill.offsets() if share.backfill else {}
         self._closed: list[tuple[Offsets, Offsets]] = []
@@ -103,36 +103,40 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
         if self._fresh:
             self._settle()
             self._fresh = False
-        ending = self._reading.stopping() or self._exhausted()
+        ending = self._options.stopping() or self._exhausted()
         is_noted = self._committed == (self._handed_on, self._filled)
-        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN and is_noted and not self._held:
-            if self._reading.stopping() or not self._share.is_left():
+        if ending and self._empty_epochs >= EPOCHS_TO_DRAIN and is_noted and not self._buffered:
+            if self._options.stopping() or not self._share.is_left():
                 raise StopIteration
             self._awake = datetime.now(UTC) + LEFT
             return [Work()]
-        works = [] if self._reading.stopping() else [*self._live(), *self._backfill()]
+        works = [] if self._options.stopping() else [*self._live(), *self._backfill()]
         if works:
             self._empty_epochs = -1
         if time.monotonic() - self._pulsed_s >= PULSE_S:
             self._pulsed_s = time.monotonic()
             works.append(Work())
         self._awake = None if works else datetime.now(UTC) + IDLE
-        if self._reading.stopping():
-            self._held = []
+        if self._options.stopping():
+            self._buffered = []
         return works
 
     def _live(self) -> list[Work]:
-        held = sum(map(len, self._held))
-        batches = self._share.live.poll(self._reading.rows_max - held) if held < self._reading.rows_max else []
-        if batches and not self._held:
-            self._held_since_s = time.monotonic()
-        self._held += batches
-        held += sum(map(len, batches))
-        waited_s = time.monotonic() - self._held_since_s
-        if not held or (held < self._reading.rows_max and waited_s < self._reading.linger_s):
+        buffered_rows = sum(map(len, self._buffered))
+        batches = (
+            self._share.live.poll(self._options.rows_max - buffered_rows)
+            if buffered_rows < self._options.rows_max
+            else []
+        )
+        if batches and not self._buffered:
+            self._buffered_since_s = time.monotonic()
+        self._buffered += batches
+        buffered_rows += sum(map(len, batches))
+        waited_s = time.monotonic() - self._buffered_since_s
+        if not buffered_rows or (buffered_rows < self._options.rows_max and waited_s < self._options.linger_s):
             return []
-        works = [Work(tuple(self._held))]
-        self._held = []
+        works = [Work(tuple(self._buffered))]
+        self._buffered = []
         self._handed_on = self._share.live.offsets()
         return works
 
@@ -140,7 +144,7 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
         log = self._share.backfill
         if log is None:
             return []
-        batches = log.poll(self._reading.rows_max)
+        batches = log.poll(self._options.rows_max)
         self._filled = log.offsets()
         return [Work(tuple(batches), is_backfill=True)] if batches else []
 

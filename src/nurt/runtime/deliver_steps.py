@@ -19,7 +19,7 @@ BACKLOG_ROWS = 2_000
 _logger = logging.getLogger(__name__)
 
 
-class Delivers(Protocol):
+class MessageDeliverer(Protocol):
     """What settles messages: rows call by call, or tables batch by batch."""
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
@@ -35,26 +35,28 @@ class Delivers(Protocol):
         ...
 
 
-class Delivered(DynamicSink[Work]):
+class DeliverySink(DynamicSink[Work]):
     """One delivering part a worker."""
 
-    def __init__(self, open_delivers: Callable[[int], Delivers], read: Callable[[RawBatch], list[Message]]) -> None:
-        self._open = open_delivers
+    def __init__(
+        self, open_deliverer: Callable[[int], MessageDeliverer], read: Callable[[RawBatch], list[Message]]
+    ) -> None:
+        self._open = open_deliverer
         self._read = read
 
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> DeliveredPart:
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> DeliverySinkPart:
         """Open a worker's part."""
         try:
-            return DeliveredPart(self._open(worker_index), self._read)
+            return DeliverySinkPart(self._open(worker_index), self._read)
         except Exception:
             _logger.exception("opening the destination: failed; this run stops")
             raise
 
 
-class DeliveredPart(StatelessSinkPartition[Work]):
+class DeliverySinkPart(StatelessSinkPartition[Work]):
     """Delivers for one worker; live changes go before a back-fill's."""
 
-    def __init__(self, to: Delivers, read: Callable[[RawBatch], list[Message]]) -> None:
+    def __init__(self, to: MessageDeliverer, read: Callable[[RawBatch], list[Message]]) -> None:
         self._to = to
         self._read = read
 

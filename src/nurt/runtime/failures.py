@@ -12,7 +12,7 @@ class Failures:
     """The failures that the steps of this process raised, first to last."""
 
     def __init__(self) -> None:
-        self._noted: list[NurtError] = []
+        self._reported: list[NurtError] = []
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -20,16 +20,16 @@ class Failures:
         try:
             yield
         except NurtError as failed:
-            self._noted.append(failed)
+            self._reported.append(failed)
             raise
 
     def first(self) -> NurtError | None:
         """Return what was raised first since `clear`."""
-        return self._noted[0] if self._noted else None
+        return self._reported[0] if self._reported else None
 
     def clear(self) -> None:
         """Forget what an earlier run raised."""
-        self._noted.clear()
+        self._reported.clear()
 
 
 failures = Failures()

@@ -11,23 +11,23 @@ from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Day
-from nurt.profiles.identity.resolve import Touched
-from nurt.profiles.profiles_stage import Touch
+from nurt.profiles.identity.resolve import AccountChanges
+from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker
-from nurt.rows.contributions import Said, join_said
-from nurt.runtime.routing import Routes
+from nurt.rows.contributions import ContributionSet, join_contribution_sets
+from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
 
 
 class ProfileSteps:
     """What the stages of one worker do with the parcels of a moment."""
 
-    def __init__(self, worker: Worker, routes: Routes, index: int, linger_ms: int = 0) -> None:
+    def __init__(self, worker: Worker, routes: WorkerRoutes, index: int, linger_ms: int = 0) -> None:
         self._worker = worker
         self._routes = routes
         self._me = index
         self._linger_s = linger_ms / 1000
-        self._lingering: dict[Touch, None] = {}
+        self._lingering: dict[DirtyKey, None] = {}
         self._since_s = 0.0
 
     def rows(self, items: Sequence[Translated | Tick[Day]]) -> Iterator[Parcel]:
@@ -48,59 +48,61 @@ class ProfileSteps:
             if batches:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
 
-    def orders(self, items: Sequence[Said | Tick[Day]]) -> Iterator[Parcel]:
+    def orders(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
         """Fold orders; what rows said to accounts of this worker goes along."""
-        said = join_said([item for item in items if isinstance(item, Said)])
-        if len(said.slots) or len(said.shares):
-            yield self._me, said
-        yield from self._routes.split_said(self._worker.orders.fold(said.to_orders))
+        contributions = join_contribution_sets([item for item in items if isinstance(item, ContributionSet)])
+        if len(contributions.records) or len(contributions.partials):
+            yield self._me, contributions
+        yield from self._routes.split_said(self._worker.orders.fold(contributions.to_orders))
         yield from self._ticks(items)
 
-    def accounts(self, items: Sequence[Said | Tick[Day]]) -> Iterator[Parcel]:
+    def accounts(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
         """Fold accounts, and touch identity by realm."""
-        said = join_said([item for item in items if isinstance(item, Said)])
-        for realm, touched in self._worker.accounts.fold(said).items():
-            yield self._routes.of_realm(realm), (realm, touched)
+        contributions = join_contribution_sets([item for item in items if isinstance(item, ContributionSet)])
+        for realm, dirty in self._worker.accounts.fold(contributions).items():
+            yield self._routes.of_realm(realm), (realm, dirty)
         yield from self._ticks(items)
 
-    def identity(self, items: Sequence[tuple[str, list[Touched]] | Tick[Day]]) -> Iterator[Parcel]:
+    def identity(self, items: Sequence[tuple[str, list[AccountChanges]] | Tick[Day]]) -> Iterator[Parcel]:
         """Resolve the realms of this worker, and touch profiles by name."""
         if any(map(is_tick, items)):
-            for worker, touches in self._routes.split_touches(list(dict.fromkeys(self._worker.owed_touches()))):
-                yield worker, Owed(touches)
-        by_realm: dict[str, list[Touched]] = {}
+            for worker, dirty_keys in self._routes.split_dirty_keys(
+                list(dict.fromkeys(self._worker.pending_dirty_keys()))
+            ):
+                yield worker, Pending(dirty_keys)
+        by_realm: dict[str, list[AccountChanges]] = {}
         for item in items:
             if not isinstance(item, Tick):
                 by_realm.setdefault(item[0], []).extend(item[1])
-        for realm, touched in by_realm.items():
-            profiles = self._worker.identity.resolve(realm, touched)
-            yield from self._routes.split_touches([(realm, profile) for profile in profiles])
+        for realm, dirty in by_realm.items():
+            profiles = self._worker.identity.resolve(realm, dirty)
+            yield from self._routes.split_dirty_keys([(realm, profile) for profile in profiles])
         yield from self._ticks(items)
 
-    def profiles(self, items: Sequence[list[Touch] | Owed | Tick[Day]]) -> Iterator[PublishedBatch]:
+    def profiles(self, items: Sequence[list[DirtyKey] | Pending | Tick[Day]]) -> Iterator[PublishedBatch]:
         """Recompute what was touched, what was owed, and what the clock changed."""
-        touched: dict[Touch, None] = {}
-        owed: dict[Touch, None] = {}
+        dirty: dict[DirtyKey, None] = {}
+        pending: dict[DirtyKey, None] = {}
         for item in items:
-            if isinstance(item, Owed):
-                owed.update(dict.fromkeys(item))
+            if isinstance(item, Pending):
+                pending.update(dict.fromkeys(item))
             elif not isinstance(item, Tick):
-                touched.update(dict.fromkeys(item))
+                dirty.update(dict.fromkeys(item))
         stage = self._worker.profiles
-        touches = [touch for touch in touched if touch not in owed]
-        yield stage.materialise(touches) if not self._linger_s else self._linger(touches)
-        yield from stage.materialise_owed(owed)
+        dirty_keys = [dirty_key for dirty_key in dirty if dirty_key not in pending]
+        yield stage.materialise(dirty_keys) if not self._linger_s else self._linger(dirty_keys)
+        yield from stage.materialise_pending(pending)
         if any(map(is_tick, items)):
             yield self._worker.due_profiles()
         if any(isinstance(item, Tick) and item.caught_up for item in items):
-            yield from self._worker.strays()
+            yield from self._worker.unreconciled()
 
-    def _linger(self, touches: Sequence[Touch]) -> PublishedBatch:
+    def _linger(self, dirty_keys: Sequence[DirtyKey]) -> PublishedBatch:
         """Let touches wait for more of the same profiles; meanwhile they are owed, for no replay would make them."""
         now_s = time.monotonic()
         if not self._lingering:
             self._since_s = now_s
-        fresh = [touch for touch in touches if touch not in self._lingering]
+        fresh = [dirty_key for dirty_key in dirty_keys if dirty_key not in self._lingering]
         if fresh:
             self._worker.owe(fresh)
             self._lingering.update(dict.fromkeys(fresh))
@@ -111,8 +113,8 @@ class ProfileSteps:
         yield self._lingered()
 
     def _lingered(self) -> PublishedBatch:
-        touches, self._lingering = list(self._lingering), {}
-        return self._worker.profiles.materialise(touches)
+        dirty_keys, self._lingering = list(self._lingering), {}
+        return self._worker.profiles.materialise(dirty_keys)
 
     def _ticks(self, items: Sequence[Any]) -> Iterator[Parcel]:
         for item in items:
@@ -120,7 +122,7 @@ class ProfileSteps:
                 yield self._me, item
 
 
-class Owed(list[Touch]):
+class Pending(list[DirtyKey]):
     """Touches that no replay would make again."""
 
 

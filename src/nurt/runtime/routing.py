@@ -9,13 +9,13 @@ from nurt.columnar.distinct import words
 from nurt.columnar.types import Int64s, Words
 from nurt.model.entity_frame import EntityFrame, Translated
 from nurt.model.keys import Keys, realm_worker
-from nurt.profiles.profiles_stage import Touch
-from nurt.rows.contributions import Contributions, Said
+from nurt.profiles.profiles_stage import DirtyKey
+from nurt.rows.contributions import Contributions, ContributionSet
 
 _MASK = (1 << 64) - 1
 
 
-class Routes:
+class WorkerRoutes:
     """One routing key a worker: a key is a call of its own with its own round trips, so fewer is faster."""
 
     def __init__(self, shards: int, workers: int) -> None:
@@ -61,27 +61,27 @@ class Routes:
                 split.append((worker, mine))
         return split
 
-    def split_said(self, said: Said) -> list[tuple[int, Said]]:
+    def split_said(self, contributions: ContributionSet) -> list[tuple[int, ContributionSet]]:
         """Give contributions to the owners of the parents that they are for."""
         if self.workers == 1:
-            return [(0, said)]
-        parts = [self._split(some) for some in (said.to_orders, said.slots, said.shares)]
-        split = [(worker, Said(*[part[worker] for part in parts])) for worker in range(self.workers)]
-        return [(worker, one) for worker, one in split if len(one.to_orders) or len(one.slots) or len(one.shares)]
+            return [(0, contributions)]
+        parts = [self._split(some) for some in (contributions.to_orders, contributions.records, contributions.partials)]
+        split = [(worker, ContributionSet(*[part[worker] for part in parts])) for worker in range(self.workers)]
+        return [(worker, one) for worker, one in split if len(one.to_orders) or len(one.records) or len(one.partials)]
 
-    def _split(self, said: Contributions) -> list[Contributions]:
-        if not len(said):
-            return [said] * self.workers
-        worker = self._of_words(said.to)
-        return [said.take(worker == index).compact() for index in range(self.workers)]
+    def _split(self, contributions: Contributions) -> list[Contributions]:
+        if not len(contributions):
+            return [contributions] * self.workers
+        worker = self._of_words(contributions.to)
+        return [contributions.take(worker == index).compact() for index in range(self.workers)]
 
-    def split_touches(self, touches: list[Touch]) -> list[tuple[int, list[Touch]]]:
+    def split_dirty_keys(self, dirty_keys: list[DirtyKey]) -> list[tuple[int, list[DirtyKey]]]:
         """Give touches to the owners of the profiles."""
         if self.workers == 1:
-            return [(0, touches)] if touches else []
-        split: dict[int, list[Touch]] = {}
-        for touch in touches:
-            split.setdefault(self.of_id(touch[1]), []).append(touch)
+            return [(0, dirty_keys)] if dirty_keys else []
+        split: dict[int, list[DirtyKey]] = {}
+        for dirty_key in dirty_keys:
+            split.setdefault(self.of_id(dirty_key[1]), []).append(dirty_key)
         return list(split.items())
 
     def of_realm(self, realm: str) -> int:

@@ -17,12 +17,12 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from nurt.control.launch import checkpoint_record
 from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
-from nurt.model.fence import owed_score
+from nurt.model.fence import pending_score
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Now
-from nurt.ports.log import MessageLog, Register
+from nurt.ports.log import ControlLog, MessageLog
 from nurt.runtime.failures import failures
 
 IDLE = timedelta(milliseconds=5)
@@ -50,12 +50,12 @@ class Reading(Generic[Now]):
     open_log: Callable[[int], MessageLog]
     offsets: Offsets | None
     horizon: int
-    register: Register
+    control_log: ControlLog
     now: Callable[[], Now]
     stopping: Callable[[], bool]
 
 
-class Topics(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
+class TopicSource(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
     """One part a worker; each part reads a share of all topics."""
 
     def __init__(self, reading: Reading[Now]) -> None:
@@ -65,13 +65,13 @@ class Topics(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
         """Name one part a worker."""
         return [f"{index:04d}" for index in range(self._reading.workers)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Share[Now]:
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> SourcePart[Now]:
         """Open a worker's share of the log."""
         with failures.noting():
-            return Share(self._reading, int(for_part))
+            return SourcePart(self._reading, int(for_part))
 
 
-class Share(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
+class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
     """Reads one share, and begins every epoch with a Tick for all workers.
 
     Every part does, for a part may end before the others, whose epochs the heads must go on to vouch for.
@@ -144,10 +144,10 @@ class Share(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
 
     def _checkpoint(self, epoch: int, offsets: Offsets) -> None:
         reading = self._reading
-        reading.register.append(checkpoint_record(reading.run, epoch, self._index, reading.workers, offsets))
+        reading.control_log.append(checkpoint_record(reading.run, epoch, self._index, reading.workers, offsets))
         self._checkpoints = [*self._checkpoints, epoch][-CHECKPOINTS_KEPT:]
         if len(self._checkpoints) == CHECKPOINTS_KEPT:
-            self._horizon = owed_score(reading.run, self._checkpoints[0])
+            self._horizon = pending_score(reading.run, self._checkpoints[0])
 
     def close(self) -> None:
         """Let go of the log; never raises."""

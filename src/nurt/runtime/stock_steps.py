@@ -12,10 +12,10 @@ from nurt.model.entity_frame import Translated
 from nurt.model.stock_published import StockBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import is_tick
-from nurt.stock.from_rows import StockSaid, join_said, nothing
-from nurt.stock.stages.stage import Touched
+from nurt.stock.from_rows import StockContributions, join_stock_contributions, nothing
+from nurt.stock.stages.stage import DirtyKeys
 from nurt.stock.stages.worker import StockWorker
 
 BEHIND = 20
@@ -33,7 +33,7 @@ class StockSteps:
     def __init__(
         self,
         worker: StockWorker,
-        routes: Routes,
+        routes: WorkerRoutes,
         index: int,
         conflate_ms: int = 0,
         server_clock: bool = True,
@@ -42,8 +42,8 @@ class StockSteps:
         self._worker, self._routes, self._me = worker, routes, index
         self._conflate_s, self._now_s = conflate_ms / 1000, now_s
         self._server_clock = server_clock
-        self._waiting: dict[str, Touched] = {}
-        self._said_at_s = 0.0
+        self._waiting: dict[str, DirtyKeys] = {}
+        self._published_at_s = 0.0
 
     def rows(self, items: Sequence[Translated | Tick[Millis]]) -> Iterator[tuple[int, Any]]:
         """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
@@ -62,28 +62,28 @@ class StockSteps:
             if batches:
                 yield from self._split(self._worker.rows.fold(batches))
 
-    def stock(self, items: Sequence[tuple[str, StockSaid] | Tick[Millis]]) -> Iterator[StockBatch]:
+    def stock(self, items: Sequence[tuple[str, StockContributions] | Tick[Millis]]) -> Iterator[StockBatch]:
         """Fold papers and shelves, look at what is due, and publish what has waited long enough."""
         worker = self._worker
         ticks = [item for item in items if isinstance(item, Tick)]
         events: list[dict[str, Any]] = []
         if ticks:
-            owed, events = worker.resume()
-            for realm, touched in owed.items():
-                self._wait(realm, touched)
-        by_realm: dict[str, list[StockSaid]] = {}
+            pending, events = worker.resume()
+            for realm, dirty in pending.items():
+                self._wait(realm, dirty)
+        by_realm: dict[str, list[StockContributions]] = {}
         for item in items:
             if not isinstance(item, Tick):
                 by_realm.setdefault(item[0], []).append(item[1])
-        for realm, said in by_realm.items():
-            self._wait(realm, worker.stage.fold(realm, join_said(said)))
+        for realm, contributions in by_realm.items():
+            self._wait(realm, worker.stage.fold(realm, join_stock_contributions(contributions)))
         if ticks:
             worker.sweep(None if self._server_clock else worker.as_of)
-            for realm, touched in worker.due().items():
-                self._wait(realm, worker.stage.fold(realm, nothing(), touched))
+            for realm, dirty in worker.due().items():
+                self._wait(realm, worker.stage.fold(realm, nothing(), dirty))
             for realm in worker.realms:
-                touched, told = worker.stage.watch_feeds(realm)
-                self._wait(realm, touched)
+                dirty, told = worker.stage.watch_feeds(realm)
+                self._wait(realm, dirty)
                 events += told
             self._take_backlog()
             if worker.near:
@@ -95,41 +95,41 @@ class StockSteps:
     def flush(self) -> Iterator[StockBatch]:
         """Publish everything that waits."""
         while self._waiting or self._take_backlog():
-            self._said_at_s = float("-inf")
+            self._published_at_s = float("-inf")
             yield from self._publish(True)
 
-    def _split(self, said: StockSaid) -> Iterator[tuple[int, tuple[str, StockSaid]]]:
-        for realm, part in sorted(said.by_realm(self._worker.realm_of).items()):
+    def _split(self, contributions: StockContributions) -> Iterator[tuple[int, tuple[str, StockContributions]]]:
+        for realm, part in sorted(contributions.by_realm(self._worker.realm_of).items()):
             yield self._routes.of_realm(realm), (realm, part)
 
     def _take_backlog(self) -> bool:
         """Let more of what has never been kept wait; False: there is nothing."""
         some = self._worker.backlog.some({*self._waiting})
-        for realm, touched in some.items():
-            self._wait(realm, touched)
+        for realm, dirty in some.items():
+            self._wait(realm, dirty)
         return bool(some)
 
-    def _wait(self, realm: str, touched: Touched) -> None:
-        if not touched.shelves and not touched.papers:
+    def _wait(self, realm: str, dirty: DirtyKeys) -> None:
+        if not dirty.positions and not dirty.sales_documents:
             return
-        self._waiting.setdefault(realm, Touched()).add(touched)
+        self._waiting.setdefault(realm, DirtyKeys()).add(dirty)
 
     def _publish(self, near: bool) -> Iterator[StockBatch]:
         now_s = self._now_s()
-        if not self._waiting or now_s - self._said_at_s < self._conflate_s * (1 if near else BEHIND):
+        if not self._waiting or now_s - self._published_at_s < self._conflate_s * (1 if near else BEHIND):
             return
-        self._said_at_s = now_s
+        self._published_at_s = now_s
         for realm in list(self._waiting):
             waiting = self._waiting[realm]
-            shelves = list(waiting.shelves)[:PUBLISH_SKUS_MAX]
-            papers = list(waiting.papers)[:PUBLISH_SKUS_MAX]
-            for one in shelves:
-                del waiting.shelves[one]
-            for one in papers:
-                del waiting.papers[one]
-            if not waiting.shelves and not waiting.papers:
+            positions = list(waiting.positions)[:PUBLISH_SKUS_MAX]
+            sales_documents = list(waiting.sales_documents)[:PUBLISH_SKUS_MAX]
+            for one in positions:
+                del waiting.positions[one]
+            for one in sales_documents:
+                del waiting.sales_documents[one]
+            if not waiting.positions and not waiting.sales_documents:
                 del self._waiting[realm]
-            batch = self._worker.publisher.publish(realm, shelves, papers)
+            batch = self._worker.publisher.publish(realm, positions, sales_documents)
             if batch:
                 self._worker.store.settle()
                 yield batch

@@ -7,9 +7,9 @@ from typing import Any
 from nurt.control.source_records import epoch_record, halted_by, halted_record, sights_record
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
-from nurt.ports.log import Register
+from nurt.ports.log import ControlLog
 from nurt.runtime.failures import failures
-from nurt.runtime.routing import Routes
+from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel
 from nurt.translate.translator import Translator
 
@@ -17,7 +17,7 @@ from nurt.translate.translator import Translator
 class Translate:
     """Translates raw batches on the worker that read them, and sends rows to their owners."""
 
-    def __init__(self, translator: Translator, routes: Routes, home: int, register: Register) -> None:
+    def __init__(self, translator: Translator, routes: WorkerRoutes, home: int, register: ControlLog) -> None:
         self._translator = translator
         self._routes = routes
         self._home = home

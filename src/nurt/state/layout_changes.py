@@ -16,7 +16,7 @@ Layouts = Mapping[str, Mapping[str, Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class LayoutDifference:
     """A column that is not the same in two layouts; before, after: its bit and type; None: it is not there."""
 
     table: str
@@ -43,20 +43,20 @@ def digest(layouts: Layouts) -> str:
     return blake2b(orjson.dumps(layouts, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
-def differences(before: Layouts, after: Layouts) -> list[Difference]:
+def differences(before: Layouts, after: Layouts) -> list[LayoutDifference]:
     """List the columns that are not the same."""
     return [one for one in _every(before, after) if one.before != one.after]
 
 
-def _every(before: Layouts, after: Layouts) -> Iterator[Difference]:
+def _every(before: Layouts, after: Layouts) -> Iterator[LayoutDifference]:
     for table in dict.fromkeys((*before, *after)):
         old, new = before.get(table, {}), after.get(table, {})
         for column in dict.fromkeys((*old, *new)):
             places = (list(some[column]) if column in some else None for some in (old, new))
-            yield Difference(table, column, *places)
+            yield LayoutDifference(table, column, *places)
 
 
-def misread(before: Layouts, after: Layouts) -> list[Difference]:
+def misread(before: Layouts, after: Layouts) -> list[LayoutDifference]:
     """List the columns of stored values that a reader of other layouts would miss or take for something else."""
     return [one for one in differences(before, after) if one.before is not None]
 

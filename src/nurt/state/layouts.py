@@ -5,7 +5,7 @@ of its table, with the next bit; a column that nobody writes any more keeps its 
 here yet is named at import, with the line to add; then `make layouts` adds it to schemas/state-v1.json, with which a
 test compares this file. A start compares it with what the state was written under (`adapters/redis/layouts.py`).
 
-Data only: the encoding is that of `tables.py`, which makes a Table of a layout; who knows the entities checks it there.
+Data only: the encoding is that of `table.py`, which makes a Table of a layout; who knows the entities checks it there.
 """
 
 from __future__ import annotations

@@ -32,14 +32,14 @@ def unpack_rows(table: Table, values: Sequence[bytes | None]) -> list[list[Row]]
 def _column(rows: Rows, name: str, dtype: pl.DataType, never_null: bool) -> list[Any]:
     present = rows.present(name)
     if dtype == pl.Binary:
-        held: list[Any] = rows.texts(name).plain()
+        values: list[Any] = rows.texts(name).plain()
     elif dtype == pl.String:
-        held = [text.decode() for text in rows.texts(name).plain()]
+        values = [text.decode() for text in rows.texts(name).plain()]
     else:
-        held = (rows.number(name) != 0 if dtype == pl.Boolean else rows.number(name)).tolist()
+        values = (rows.number(name) != 0 if dtype == pl.Boolean else rows.number(name)).tolist()
     if never_null or present.all():
-        return held
-    return [value if is_there else None for value, is_there in zip(held, present.tolist(), strict=True)]
+        return values
+    return [value if is_there else None for value, is_there in zip(values, present.tolist(), strict=True)]
 
 
 def pack_rows(table: Table, values: Sequence[Sequence[Row]]) -> list[bytes | None]:

@@ -1,7 +1,7 @@
 """Rows of one entity kind as plain arrays: stored ones where they lie in their values, and those that arrive.
 
 Hot path. Arrays are row-major, for every kernel looks at one row after another; no text of a stored row is copied
-until it is written anew. The encoding of values is that of `tables.py`.
+until it is written anew. The encoding of values is that of `table.py`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class RowArrays:
         return found
 
 
-def room(layout: Layout, rows: int, letters: int) -> RowArrays:
+def room(layout: Layout, rows: int, text_bytes: int) -> RowArrays:
     """Make arrays to be filled; numbers are 0 and texts empty."""
     return RowArrays(
         np.zeros(rows, dtype=np.int64),
@@ -119,7 +119,7 @@ def room(layout: Layout, rows: int, letters: int) -> RowArrays:
         np.zeros((rows, layout.numbers), dtype=np.int64),
         np.zeros((rows, layout.texts), dtype=np.int64),
         np.zeros((rows, layout.texts), dtype=np.int64),
-        np.empty(letters, dtype=np.uint8),
+        np.empty(text_bytes, dtype=np.uint8),
     )
 
 
@@ -223,7 +223,7 @@ def put_text(out, at, to_address, address, start, size):  # type: ignore[no-unty
 
 
 @numba.njit(nogil=True, cache=True)
-def letters_of(rows, starts, stops):  # type: ignore[no-untyped-def]
+def text_bytes_of(rows, starts, stops):  # type: ignore[no-untyped-def]
     """Add up the sizes of all texts of some rows."""
     total = 0
     for row in rows:

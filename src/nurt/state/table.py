@@ -94,9 +94,9 @@ class Table:
                 f"making the stored table {name}: its bits are {[bit for _, bit, _ in columns]} (expected 0, 1, 2 and "
                 f"so on); restore its lines in {layouts.__name__}"
             )
-        held = {column: _TYPES[dtype] for column, _, dtype in columns}
-        _check(name, held, needs)
-        return Table(held, [column for column, _, dtype in columns if dtype == layouts.COUNT])
+        columns_of = {column: _TYPES[dtype] for column, _, dtype in columns}
+        _check(name, columns_of, needs)
+        return Table(columns_of, [column for column, _, dtype in columns if dtype == layouts.COUNT])
 
     def _plan(self, names: tuple[str, ...]) -> _Plan:
         if names not in self._plans:
@@ -186,8 +186,8 @@ class Table:
 
     def _packed(self, raw: Raw, owners: int, by_row: bool) -> tuple[Bytes, Int64s]:
         rows = len(raw.owner)
-        letters = int((raw.stops - raw.starts).sum())
-        out = np.empty(rows * (10 + 10 * len(self.columns)) + letters + owners, dtype=np.uint8)
+        text_bytes = int((raw.stops - raw.starts).sum())
+        out = np.empty(rows * (10 + 10 * len(self.columns)) + text_bytes + owners, dtype=np.uint8)
         ends = np.zeros(owners + 1, dtype=np.int64)
         owner = np.arange(rows, dtype=np.int64) if by_row else raw.owner
         slot, version = self._all.slot, -1 if by_row else VERSION
@@ -277,22 +277,22 @@ class Table:
         return Raw(owner, numbers, present, starts, stops, texts)
 
 
-def _check(table: str, held: Mapping[str, pl.DataType], needs: Mapping[str, pl.DataType]) -> None:
+def _check(table: str, columns_of: Mapping[str, pl.DataType], needs: Mapping[str, pl.DataType]) -> None:
     names = {dtype: name for name, dtype in _TYPES.items() if name != layouts.COUNT}
     for column, dtype in needs.items():
-        if held.get(column, dtype) != dtype:
+        if columns_of.get(column, dtype) != dtype:
             raise ImportError(
-                f"making the stored table {table}: its column {column} is {names[held[column]]} (needed: "
+                f"making the stored table {table}: its column {column} is {names[columns_of[column]]} (needed: "
                 f"{names[dtype]}); a stored column keeps its type: give what is new another name"
             )
-    lacking = [column for column in needs if column not in held]
+    missing = [column for column in needs if column not in columns_of]
     lines = " ".join(
-        f'("{column}", {bit}, {names[needs[column]].upper()}),' for bit, column in enumerate(lacking, len(held))
+        f'("{column}", {bit}, {names[needs[column]].upper()}),' for bit, column in enumerate(missing, len(columns_of))
     )
-    if lacking or not held:
-        where = f'at the end of "{table}"' if held else f'a table "{table}"'
+    if missing or not columns_of:
+        where = f'at the end of "{table}"' if columns_of else f'a table "{table}"'
         raise ImportError(
-            f"making the stored table {table}: it has no column {', '.join(lacking)}; add {where} in "
+            f"making the stored table {table}: it has no column {', '.join(missing)}; add {where} in "
             f"{layouts.__name__}: {lines} and then run `make layouts`"
         )
 

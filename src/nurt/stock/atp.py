@@ -15,33 +15,35 @@ from nurt.columnar.values import Values
 from nurt.model.units import Millis
 from nurt.state.column_major import Rows
 from nurt.state.row_major import Layout, RowArrays, read_values
-from nurt.stock.from_rows import LEVEL, SHELVES, SUPPLY
-from nurt.stock.holds import BOOKING, DAY_MS, HOLDS, KIT, Weighed
-from nurt.stock.routes import ANY, Routes
+from nurt.stock.from_rows import LEVEL, POSITIONS, SUPPLY
+from nurt.stock.holds import BOOKING, DAY_MS, HOLDS, KIT, NetStock
+from nurt.stock.routes import ANY, SalesRoutes
 
-SHELF = Layout(SHELVES)
-_SYSTEM, _LOCATION = SHELF.place("system"), SHELF.place("location")
-_QUANTITY, _RESERVED, _EXPECTED = (SHELF.place(name) for name in ("quantity", "reserved_quantity", "expected_on"))
-_PART, _TS = SHELF.place("part"), SHELF.place("ts_ms")
-_P = tuple(SHELF.place(f"p{part}") for part in range(4))
-_P_BITS = tuple(SHELF.column(f"p{part}") for part in range(4))
-_EXPECTED_BIT, _TS_BIT = SHELF.column("expected_on"), SHELF.column("ts_ms")
+POSITION_LAYOUT = Layout(POSITIONS)
+_SYSTEM, _LOCATION = POSITION_LAYOUT.place("system"), POSITION_LAYOUT.place("location")
+_QUANTITY, _RESERVED, _EXPECTED = (
+    POSITION_LAYOUT.place(name) for name in ("quantity", "reserved_quantity", "expected_on")
+)
+_PART, _TS = POSITION_LAYOUT.place("part"), POSITION_LAYOUT.place("ts_ms")
+_P = tuple(POSITION_LAYOUT.place(f"p{part}") for part in range(4))
+_P_BITS = tuple(POSITION_LAYOUT.column(f"p{part}") for part in range(4))
+_EXPECTED_BIT, _TS_BIT = POSITION_LAYOUT.column("expected_on"), POSITION_LAYOUT.column("ts_ms")
 assert tuple(range(_P[0], _P[0] + 4)) == _P, "a position's parts lie side by side"
 _NO_SYSTEM = -2
 
 
-class Scales:
+class AtpCalculator:
     """Weighs for one plan.
 
     Args:
         priority: of systems: the smallest is believed where several tell of one location.
     """
 
-    def __init__(self, routes: Routes, priority: Mapping[str, int]) -> None:
+    def __init__(self, routes: SalesRoutes, priority: Mapping[str, int]) -> None:
         self.routes = routes
         plan = routes.plan
-        told = {one.system for one in plan.locations.values() if one.system is not None}
-        self._systems = sorted({*priority, *told}, key=lambda name: (priority.get(name, 100), name))
+        systems = {one.system for one in plan.locations.values() if one.system is not None}
+        self._systems = sorted({*priority, *systems}, key=lambda name: (priority.get(name, 100), name))
         # whose news count, by location: one system's, or whose rank is the smallest; one that nobody knows comes last
         wanted = [plan.locations[name].system for name in routes.locations]
         self._wanted = np.array(
@@ -54,15 +56,18 @@ class Scales:
             dtype=np.int64,
         )
 
-    def weigh(self, shelves: Values, held: Values, as_of_ms: Millis, stale: frozenset[str] = frozenset()) -> Weighed:
+    def net(
+        self, positions: Values, hold_values: Values, as_of_ms: Millis, stale: frozenset[str] = frozenset()
+    ) -> NetStock:
         """Weigh shelves against holds.
 
         Args:
-            shelves, held: SHELVES and HOLDS by sku; holds of parts KIT do not count, those of kits are at their parts.
+            positions, hold_values: POSITIONS and HOLDS by sku; holds of parts KIT do not count, those of kits are at
+                their parts.
             as_of_ms: bookings due by then are over.
             stale: locations whose news are too old.
         """
-        routes, skus, rows = self.routes, len(shelves), read_values(SHELF, shelves)
+        routes, skus, rows = self.routes, len(positions), read_values(POSITION_LAYOUT, positions)
         plan, places = routes.plan, len(routes.locations)
         every = np.arange(len(rows))
         place = codes_of(rows.text(_LOCATION, every), routes.locations)
@@ -76,8 +81,8 @@ class Scales:
         if len(supplies) and routes.horizons:
             self._bring_in(inbound, rows, supplies, place, as_of_ms)
         located, on_route = np.zeros((skus, places), dtype=np.int64), np.zeros((skus, len(routes.names)), np.int64)
-        if held.size_bytes:
-            self._hold(located, on_route, rows, held, as_of_ms)
+        if hold_values.size_bytes:
+            self._hold(located, on_route, rows, hold_values, as_of_ms)
         buffer = np.array(
             [
                 plan.locations[name].buffer + (plan.locations[name].stale_buffer if name in stale else 0)
@@ -87,7 +92,7 @@ class Scales:
         )
         caps = np.hstack([np.maximum(on_hand - located - buffer, 0), inbound])
         slack = caps @ routes.covers - on_route @ routes.inside
-        return Weighed(on_hand, located, inbound, on_route, buffer, slack)
+        return NetStock(on_hand, located, inbound, on_route, buffer, slack)
 
     def _bring_in(self, inbound: Int64s, rows: RowArrays, supplies: Int64s, place: Int64s, as_of_ms: Millis) -> None:
         horizons, today = np.array(self.routes.horizons), as_of_ms // DAY_MS
@@ -97,8 +102,8 @@ class Scales:
         at = np.searchsorted(horizons, ahead) * len(self.routes.locations) + place[supplies]
         np.add.at(inbound, (rows.owner[supplies], at), rows.numbers[supplies, _QUANTITY])
 
-    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, held: Values, as_of_ms: Millis) -> None:
-        holds = Rows(HOLDS, HOLDS.locate(held.body, held.cuts))
+    def _hold(self, located: Int64s, on_route: Int64s, rows: RowArrays, hold_values: Values, as_of_ms: Millis) -> None:
+        holds = Rows(HOLDS, HOLDS.locate(hold_values.body, hold_values.cuts))
         location, system = holds.texts("location"), holds.texts("system")
         route = self._route_of[
             codes_of(holds.texts("channel"), self._channels), codes_of(holds.texts("market"), self._markets)
@@ -110,7 +115,7 @@ class Scales:
         if len(bookings) and len(rows):
             position = np.stack([holds.number(f"p{one}") for one in range(4)], axis=1)
             known = np.stack([holds.present(f"p{one}") for one in range(4)], axis=1)
-            starts = np.searchsorted(rows.owner, np.arange(len(held) + 1))
+            starts = np.searchsorted(rows.owner, np.arange(len(hold_values) + 1))
             _end_bookings(
                 bookings, owner, position, known, holds.present("location"),
                 location.starts, location.stops, location.body, system.starts, system.stops,
@@ -121,18 +126,18 @@ class Scales:
             np.add.at(sums, (owner[some], column[some]), holds.number("quantity")[some])
 
 
-def skus_of(shelves: Values, held: Values) -> list[str | None]:
+def skus_of(positions: Values, hold_values: Values) -> list[str | None]:
     """Name the skus of shelves, as their rows do; None: they have none."""
-    rows = read_values(SHELF, shelves)
-    names: list[str | None] = [None] * len(shelves)
+    rows = read_values(POSITION_LAYOUT, positions)
+    names: list[str | None] = [None] * len(positions)
     found: list[Texts] = []
     owners: list[Int64s] = []
     if len(rows):
         first = np.flatnonzero(np.diff(rows.owner, prepend=-1))
-        found.append(rows.text(SHELF.place("sku"), first))
+        found.append(rows.text(POSITION_LAYOUT.place("sku"), first))
         owners.append(rows.owner[first])
-    if held.size_bytes:
-        holds = Rows(HOLDS, HOLDS.locate(held.body, held.cuts, ("sku",)), ("sku",))
+    if hold_values.size_bytes:
+        holds = Rows(HOLDS, HOLDS.locate(hold_values.body, hold_values.cuts, ("sku",)), ("sku",))
         first = np.flatnonzero(np.diff(holds.raw.owner, prepend=-1))
         found.append(holds.texts("sku").take(first))
         owners.append(holds.raw.owner[first])
@@ -159,7 +164,7 @@ def owners_with(rows: RowArrays, part: int) -> Bools:
     return found
 
 
-def promise_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Values:
+def atp_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Values:
     """Write what is left by union, as the ledger's script reads it: `version;slack,slack,...;kit`."""
     prefix = np.frombuffer(version.encode() + b";", dtype=np.uint8)
     ends, joined = np.zeros(len(slack) + 1, dtype=np.int64), b""
@@ -167,13 +172,13 @@ def promise_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Valu
         encoded = [tails.get(at, "").encode() for at in range(len(slack))]
         np.cumsum([len(one) for one in encoded], out=ends[1:])
         joined = b"".join(encoded)
-    room_bytes = len(slack) * (len(prefix) + 1 + slack.shape[1] * _LETTERS_MAX) + len(joined) + _LETTERS_MAX
+    room_bytes = len(slack) * (len(prefix) + 1 + slack.shape[1] * _TEXT_BYTES_MAX) + len(joined) + _TEXT_BYTES_MAX
     out, cuts = np.empty(room_bytes, dtype=np.uint8), np.zeros(len(slack) + 1, dtype=np.int64)
-    _write_promises(prefix, slack, ends, np.frombuffer(joined or b"\0", dtype=np.uint8), out, cuts)
+    _write_atp(prefix, slack, ends, np.frombuffer(joined or b"\0", dtype=np.uint8), out, cuts)
     return Values(out, cuts)
 
 
-_LETTERS_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
+_TEXT_BYTES_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
 
 
 @numba.njit(nogil=True, cache=True)
@@ -194,7 +199,7 @@ def _count(
     part     (n,)    int64  code of the row's kind; LEVEL alone counts
     place    (n,)    int64  index of the location; -1: not one of the plan
     system   (n,)    int64  index of the system; -1: not known
-    numbers  (n, k)  int64  number columns of SHELVES; quantities in ten-thousandths of a piece
+    numbers  (n, k)  int64  number columns of POSITIONS; quantities in ten-thousandths of a piece
     wanted   (p,)    int64  by location: the system that counts; _NO_SYSTEM: the one of the smallest rank
     systems  scalar  int64  how many systems there are: the rank of one that is not known
     best     (s, p)  int64  written: the rank so far; more than any before
@@ -232,7 +237,7 @@ def _end_bookings(  # type: ignore[no-untyped-def]
     located          (n,)    bool        by hold: it names a location
     place_starts, place_stops, system_starts, system_stops  (n,)  int64  by hold: its names lie in `body` (b,) uint8
     firsts           (s+1,)  int64       levels of sku i are rows firsts[i] to firsts[i+1]
-    numbers, bits, starts, stops, level_body  of the rows of SHELVES, see RowArrays
+    numbers, bits, starts, stops, level_body  of the rows of POSITIONS, see RowArrays
     counts           (n,)    bool        written: False where a booking is left out
     No tuples: in batches of some hundred bookings, unpacking them took a third of the call.
     """
@@ -269,7 +274,7 @@ _FIRST_P, _FIRST_P_BIT = _P[0], _P_BITS[0]
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_promises(prefix: Bytes, slack: Int64s, ends: Int64s, tails: Bytes, out: Bytes, cuts: Int64s) -> None:
+def _write_atp(prefix: Bytes, slack: Int64s, ends: Int64s, tails: Bytes, out: Bytes, cuts: Int64s) -> None:
     """Write what is left of every sku as text.
 
     prefix  (p,)    uint8  what each text begins with

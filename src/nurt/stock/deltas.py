@@ -11,7 +11,7 @@ from nurt.model.units import Millis
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import KIT_PART, sku_ids
 from nurt.stock.holds import BOOKING, HOLD, HOLDS, KIT
-from nurt.stock.matching.documents import SHARE
+from nurt.stock.matching.documents import DOCUMENT_HOLDS
 
 KEY = [name for name in HOLDS.columns if name != "quantity"]
 DELTAS: dict[str, pl.DataType] = {"shelf": pl.Binary(), **HOLDS.columns}
@@ -22,19 +22,19 @@ def no_deltas() -> pl.DataFrame:
     return pl.DataFrame(schema=DELTAS)
 
 
-def deltas_of_shares(old: pl.DataFrame, new: pl.DataFrame, papers: Sequence[bytes], ids: Ids) -> pl.DataFrame:
+def deltas_of_holds(old: pl.DataFrame, new: pl.DataFrame, sales_documents: Sequence[bytes], ids: Ids) -> pl.DataFrame:
     """Subtract what papers held and add what they hold: DELTAS, without what stays.
 
     Args:
-        old, new: SHARE and owner, an index into `papers`.
+        old, new: DOCUMENT_HOLDS and owner, an index into `sales_documents`.
     """
     both = pl.concat([old.with_columns(-pl.col("quantity")), new.select(old.columns)])
     both = both.filter(pl.col("part").is_in([HOLD, BOOKING]))
     if not both.height:
         return no_deltas()
-    same = [OWNER, *(name for name in SHARE.columns if name != "quantity")]
+    same = [OWNER, *(name for name in DOCUMENT_HOLDS.columns if name != "quantity")]
     both = both.group_by(same, maintain_order=True).agg(pl.col("quantity").sum()).filter(pl.col("quantity") != 0)
-    of = pl.Series(list(papers), dtype=pl.Binary).gather(both[OWNER])
+    of = pl.Series(list(sales_documents), dtype=pl.Binary).gather(both[OWNER])
     both = both.with_columns(
         pl.when(pl.col("part") == BOOKING).then(pl.lit(of)).alias("paper"), pl.lit(None, pl.String).alias("of")
     )
@@ -47,7 +47,7 @@ def deltas_of_kits(old: pl.DataFrame, new: pl.DataFrame, ids: Ids) -> pl.DataFra
     """Say to the shelves of parts which kits use them: DELTAS.
 
     Args:
-        old, new: SHELVES of the same skus, before and after.
+        old, new: POSITIONS of the same skus, before and after.
     """
     both = [
         frame.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null()).with_columns(

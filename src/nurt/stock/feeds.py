@@ -27,10 +27,10 @@ class Feeds:
         """Say whether any location's news may become too old."""
         return any(one.stale_s is not None for one in plan.locations.values())
 
-    def hear(self, plan: StockPlan, told: Mapping[str, int]) -> bool:
+    def hear(self, plan: StockPlan, written_ms: Mapping[str, int]) -> bool:
         """Take in when levels were written, by location; says whether anything is newer."""
         newer = False
-        for place, ts_ms in told.items():
+        for place, ts_ms in written_ms.items():
             if plan.locations[place].stale_s is not None and ts_ms > self.news.get(place, -1):
                 self.news[place] = ts_ms
                 newer = True
@@ -53,5 +53,5 @@ class Feeds:
     @staticmethod
     def decode(value: bytes | None) -> Feeds:
         """Read it; nothing is known where there is nothing."""
-        held = orjson.loads(value) if value is not None else {"news": {}, "stale": []}
-        return Feeds(held["news"], frozenset(held["stale"]))
+        stored = orjson.loads(value) if value is not None else {"news": {}, "stale": []}
+        return Feeds(stored["news"], frozenset(stored["stale"]))

@@ -10,10 +10,10 @@ from nurt.state.table import OWNER, Table
 
 def fit(frame: pl.DataFrame, columns: dict[str, pl.DataType]) -> pl.DataFrame:
     """Give a frame exactly these columns; what it lacks is null."""
-    held = frame.schema
+    schema = frame.schema
     return frame.select(
-        (pl.col(name) if held[name] == dtype else pl.col(name).cast(dtype))
-        if name in held
+        (pl.col(name) if schema[name] == dtype else pl.col(name).cast(dtype))
+        if name in schema
         else pl.lit(None, dtype).alias(name)
         for name, dtype in columns.items()
     )

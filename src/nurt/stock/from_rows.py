@@ -20,22 +20,22 @@ from nurt.columnar.text_codes import codes_of
 from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from nurt.model.stock_plan import UNIT
 from nurt.normalise.context import FoldContext
 from nurt.rows.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_ids
 from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
-from nurt.rows.write_contributions import Given, SlotPlan, pack_slots
+from nurt.rows.write_contributions import ExtraColumn, RecordPlan, pack_records
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
 
-PAPERS = Table.stored("papers")
+SALES_DOCUMENTS = Table.stored("papers")
 """A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""
 
-SHELVES = Table.stored("shelves")
+POSITIONS = Table.stored("shelves")
 """A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces."""
 
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
@@ -44,43 +44,46 @@ DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"]
 SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
 
 _HEADERS = ("order", "document", "shipment")
-_SHELVES = ("stock_level", "supply", "kit_part")
+_OF_POSITIONS = ("stock_level", "supply", "kit_part")
 _PIECES = ("quantity", "cancelled_quantity", "returned_quantity", "reserved_quantity", "received_quantity")
 
 
 @dataclass(frozen=True, slots=True)
-class StockSaid:
+class StockContributions:
     """Contributions on their way up; `system` says whose realm they are for."""
 
-    papers: Contributions
-    shelves: Contributions
+    sales_documents: Contributions
+    positions: Contributions
 
-    def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockSaid]:
+    def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockContributions]:
         """Part what is said by the realms of its systems; one whose system is not known is of the default realm."""
         systems = list(realm_of)
         names = sorted({"default", *realm_of.values()})
         if len({*realm_of.values()}) == 1:
-            return {next(iter(realm_of.values())): self} if len(self.papers) or len(self.shelves) else {}
+            return {next(iter(realm_of.values())): self} if len(self.sales_documents) or len(self.positions) else {}
         of_system = np.array([*(names.index(realm_of[one]) for one in systems), names.index("default")])
-        realms = [of_system[codes_of(one.system, systems)] for one in (self.papers, self.shelves)]
+        realms = [of_system[codes_of(one.system, systems)] for one in (self.sales_documents, self.positions)]
         parts = {
-            name: StockSaid(self.papers.take(realms[0] == at).compact(), self.shelves.take(realms[1] == at).compact())
+            name: StockContributions(
+                self.sales_documents.take(realms[0] == at).compact(), self.positions.take(realms[1] == at).compact()
+            )
             for at, name in enumerate(names)
         }
-        return {name: part for name, part in parts.items() if len(part.papers) or len(part.shelves)}
+        return {name: part for name, part in parts.items() if len(part.sales_documents) or len(part.positions)}
 
 
-def nothing() -> StockSaid:
-    """Make a StockSaid without rows."""
-    return StockSaid(no_contributions(), no_contributions())
+def nothing() -> StockContributions:
+    """Make a StockContributions without rows."""
+    return StockContributions(no_contributions(), no_contributions())
 
 
-def join_said(many: Sequence[StockSaid]) -> StockSaid:
+def join_stock_contributions(many: Sequence[StockContributions]) -> StockContributions:
     """Put contributions one after another, in order."""
     if len(many) == 1:
         return many[0]
-    return StockSaid(
-        join_contributions([said.papers for said in many]), join_contributions([said.shelves for said in many])
+    return StockContributions(
+        join_contributions([contributions.sales_documents for contributions in many]),
+        join_contributions([contributions.positions for contributions in many]),
     )
 
 
@@ -89,7 +92,7 @@ def sku_ids(ids: Ids, skus: pl.Series) -> pl.Series:
     return ids.of(pl.select(pl.lit("sku\x1f") + skus).to_series())
 
 
-class StockVoice:
+class StockEmitter:
     """Says rows to papers and shelves; implements rows.stage.Voice."""
 
     def __init__(self, context: FoldContext) -> None:
@@ -97,7 +100,7 @@ class StockVoice:
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Make the shelf of its sku the parent of a level, supply or kit part."""
-        if kind not in _SHELVES:
+        if kind not in _OF_POSITIONS:
             return frame
         name = "kit" if kind == "kit_part" else "sku"
         skus, bit = frame[name], field_names(kind).index(name)
@@ -106,40 +109,46 @@ class StockVoice:
             pl.when(skus.is_not_null()).then(pl.lit("sku")).alias("parent_kind"),
             skus.alias("parent_key"),
             # a row whose sku did not come keeps its shelf
-            (pl.col("held") | ((pl.col("held") & (1 << bit)) * (1 << (HELD_PARENT_BIT - bit)))).alias("held"),
+            (
+                pl.col("unavailable") | ((pl.col("unavailable") & (1 << bit)) * (1 << (UNAVAILABLE_PARENT_BIT - bit)))
+            ).alias("unavailable"),
         )
 
-    def say(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockSaid:
+    def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockContributions:
         """See Voice."""
         layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
         header = kind in _HEADERS
-        speaks = ~gone if header else rows.has(PARENT_BIT, at)
-        whole = bool(speaks.all())
+        emits = ~gone if header else rows.has(PARENT_BIT, at)
+        whole = bool(emits.all())
         if not whole:
-            at, owner, gone = at[speaks], owner[speaks], gone[speaks]
+            at, owner, gone = at[emits], owner[emits], gone[emits]
         child = ids[owner]
         if header:
             gone = rows.numbers[at, OP] == DELETE
         to = child if header else rows.ids(PARENT, at)
         if kind not in _PLANS or ("pack_size" in layout and rows.has(layout.column("pack_size"), at).any()):
             frame = folded.frame(_read_of(kind))
-            body = self._body(kind, frame if whole else frame.filter(pl.Series(speaks)), child, gone, stamp)
+            body = self._body(kind, frame if whole else frame.filter(pl.Series(emits)), child, gone, stamp)
         else:
-            given = self._given_of_orders(rows, at) if kind == "order" else ()
-            body = pack_slots(_PLANS[kind], rows, at, gone, child, CODE[kind], stamp, given)
+            extra = self._extra_of_orders(rows, at) if kind == "order" else ()
+            body = pack_records(_PLANS[kind], rows, at, gone, child, CODE[kind], stamp, extra)
         none = no_texts(len(at))
-        said = Contributions(
+        contributions = Contributions(
             to, child, np.full(len(at), stamp), np.full(len(at), CODE[kind]), gone,
             body, rows.text(layout.place("system"), at), none, none, no_ids(len(at)),
         )  # fmt: skip
         nobody = no_contributions()
-        return StockSaid(nobody, said) if kind in _SHELVES else StockSaid(said, nobody)
+        return (
+            StockContributions(nobody, contributions)
+            if kind in _OF_POSITIONS
+            else StockContributions(contributions, nobody)
+        )
 
-    def join(self, many: list[StockSaid]) -> StockSaid:
+    def join(self, many: list[StockContributions]) -> StockContributions:
         """See Voice."""
-        return join_said(many)
+        return join_stock_contributions(many)
 
-    def _given_of_orders(self, rows: RowArrays, at: Int64s) -> list[Given]:
+    def _extra_of_orders(self, rows: RowArrays, at: Int64s) -> list[ExtraColumn]:
         """Say market and sales channel of orders, from their systems where they name none."""
         layout, everywhere = ROW_LAYOUTS["order"], np.ones(len(at), dtype=np.bool_)
         system = rows.text(layout.place("system"), at)
@@ -152,7 +161,7 @@ class StockVoice:
             _filled(rows.text(layout.place(name), at), rows.has(layout.column(name), at), instead)
             for name, instead in (("market", usual), ("sales_channel", system))
         ]
-        return [Given(one, everywhere) for one in (*texts, account)]
+        return [ExtraColumn(one, everywhere) for one in (*texts, account)]
 
     def _guests(self, rows: RowArrays, at: Int64s, system: Texts) -> Texts:
         """Name the accounts that guests' orders are."""
@@ -162,7 +171,7 @@ class StockVoice:
 
     def _body(self, kind: str, frame: pl.DataFrame, child: Words, gone: Bools, stamp: int) -> Texts:
         """Pack slots of kinds that need more than their columns: off the hot path."""
-        said = self._plain(
+        contributions = self._plain(
             kind,
             frame.with_columns(
                 pl.Series("child", id_list(child), dtype=pl.Binary),
@@ -170,36 +179,40 @@ class StockVoice:
                 pl.lit(CODE[kind], pl.Int64).alias("part"),
             ),
         )
-        packed, ends = packed_rows(SHELVES if kind in _SHELVES else PAPERS, said)
+        packed, ends = packed_rows(POSITIONS if kind in _OF_POSITIONS else SALES_DOCUMENTS, contributions)
         return Texts(ends[:-1], np.where(gone, ends[:-1], ends[1:]), packed)
 
-    def _plain(self, kind: str, said: pl.DataFrame) -> pl.DataFrame:
+    def _plain(self, kind: str, contributions: pl.DataFrame) -> pl.DataFrame:
         """Name the columns as papers and shelves do, and count in pieces."""
-        said = _in_pieces(said)
+        contributions = _in_pieces(contributions)
         if kind == "document":
-            said = said.with_columns(pl.col("booked_at").alias("at"))
+            contributions = contributions.with_columns(pl.col("booked_at").alias("at"))
         elif kind == "shipment":
-            said = said.with_columns(pl.col("shipped_at").alias("at"), pl.col("parent").alias("order"))
+            contributions = contributions.with_columns(
+                pl.col("shipped_at").alias("at"), pl.col("parent").alias("order")
+            )
         elif kind == "supply":
             closed = pl.col("status").is_in(["cancelled", "complete"]).fill_null(False)
             left = pl.col("quantity").fill_null(0) - pl.col("received_quantity").fill_null(0)
-            said = said.with_columns(pl.when(closed).then(0).otherwise(left.clip(0)).alias("quantity"))
+            contributions = contributions.with_columns(
+                pl.when(closed).then(0).otherwise(left.clip(0)).alias("quantity")
+            )
         elif kind == "kit_part":
-            said = said.with_columns(
+            contributions = contributions.with_columns(
                 pl.col("sku").alias("of"), pl.col("kit").alias("sku"), pl.col("quantity").fill_null(UNIT)
             )
-        return said
+        return contributions
 
 
-def _filled(own: Texts, has: Bools, instead: Texts) -> Texts:
+def _filled(theirs: Texts, has: Bools, instead: Texts) -> Texts:
     if has.all():
-        return own
-    return join_texts([own, instead]).take(np.arange(len(has)) + np.where(has, 0, len(has)))
+        return theirs
+    return join_texts([theirs, instead]).take(np.arange(len(has)) + np.where(has, 0, len(has)))
 
 
 _PLANS = {
-    kind: SlotPlan(Layout(SHELVES if kind in _SHELVES else PAPERS), ROW_LAYOUTS[kind], renamed, given)
-    for kind, renamed, given in (
+    kind: RecordPlan(Layout(POSITIONS if kind in _OF_POSITIONS else SALES_DOCUMENTS), ROW_LAYOUTS[kind], renamed, extra)
+    for kind, renamed, extra in (
         ("stock_level", {"of": None}, ()),
         ("order", {"at": "placed_at"}, ("market", "sales_channel", "account")),
         ("order_line", None, ()),
@@ -218,18 +231,18 @@ _NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "pa
 @cache
 def _read_of(kind: str) -> tuple[str, ...]:
     """Name the columns of a stored row that papers and shelves are told."""
-    known = {*PAPERS.columns, *SHELVES.columns, "pack_size", "op", "parent", "received_quantity", "kit"}
+    known = {*SALES_DOCUMENTS.columns, *POSITIONS.columns, "pack_size", "op", "parent", "received_quantity", "kit"}
     known |= {"placed_at", "booked_at", "shipped_at"}
     return tuple(name for name in ROW_TABLES[kind].columns if name in known and name not in _NOT_READ)
 
 
-def _in_pieces(said: pl.DataFrame) -> pl.DataFrame:
+def _in_pieces(contributions: pl.DataFrame) -> pl.DataFrame:
     """Multiply quantities by their pack size; what leaves 64 bits counts as nothing."""
-    if "pack_size" not in said.columns or said["pack_size"].null_count() == said.height:
-        return said
+    if "pack_size" not in contributions.columns or contributions["pack_size"].null_count() == contributions.height:
+        return contributions
     pack = pl.col("pack_size").fill_null(UNIT).cast(pl.Int128)
-    return said.with_columns(
+    return contributions.with_columns(
         (pl.col(name).cast(pl.Int128) * pack // UNIT).cast(pl.Int64, strict=False).alias(name)
         for name in _PIECES
-        if name in said.columns
+        if name in contributions.columns
     )

@@ -22,24 +22,24 @@ class Holders:
 
     def __init__(self) -> None:
         self._skus: list[Words] = []
-        self._papers: list[Words] = []
+        self._documents: list[Words] = []
 
-    def note(self, shares: pl.DataFrame, papers: list[bytes], ids: Ids) -> None:
-        """Remember who holds (SHARE and owner, an index into `papers`)."""
-        held = shares.filter(pl.col("part") == HOLD)
-        if not held.height:
+    def note(self, holds: pl.DataFrame, sales_documents: list[bytes], ids: Ids) -> None:
+        """Remember who holds (DOCUMENT_HOLDS and owner, an index into `sales_documents`)."""
+        holding = holds.filter(pl.col("part") == HOLD)
+        if not holding.height:
             return
-        self._skus.append(words(sku_ids(ids, held["sku"])))
-        self._papers.append(words_of(papers)[held[OWNER].to_numpy()])
+        self._skus.append(words(sku_ids(ids, holding["sku"])))
+        self._documents.append(words_of(sales_documents)[holding[OWNER].to_numpy()])
         while len(self._skus) > 1 and sum(map(len, self._skus)) > HOLDERS_MAX:
-            del self._skus[0], self._papers[0]
+            del self._skus[0], self._documents[0]
 
     def of(self, sku: bytes, most: int) -> list[bytes]:
         """Name papers that held a sku, the newest first."""
         wanted, found = words_of([sku])[0], {}  # type: ignore[var-annotated]
-        for skus, papers in zip(reversed(self._skus), reversed(self._papers), strict=True):
+        for skus, sales_documents in zip(reversed(self._skus), reversed(self._documents), strict=True):
             for at in np.flatnonzero((skus == wanted).all(axis=1))[::-1].tolist():
-                found[papers[at].tobytes()] = None
+                found[sales_documents[at].tobytes()] = None
                 if len(found) >= most:
                     return list(found)
         return list(found)

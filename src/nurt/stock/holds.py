@@ -8,7 +8,7 @@ import numpy as np
 
 from nurt.columnar.types import Int64s
 from nurt.state.table import Table
-from nurt.stock.routes import Routes
+from nurt.stock.routes import SalesRoutes
 
 DAY_MS = 86_400_000
 
@@ -20,7 +20,7 @@ HOLDS = Table.stored("holds")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Weighed:
+class NetStock:
     """Skus, weighed; rows are skus.
 
     Attributes:
@@ -39,7 +39,7 @@ class Weighed:
     buffer: Int64s
     slack: Int64s
 
-    def free(self, routes: Routes, ledger: Int64s | None = None) -> Int64s:
+    def free(self, routes: SalesRoutes, ledger: Int64s | None = None) -> Int64s:
         """Say what each route can promise, (skus, routes); `ledger` is what reservations hold, (skus, routes)."""
         slack = self.slack if ledger is None else self.slack - ledger @ routes.inside
         least = np.empty((len(slack), len(routes.names)), dtype=np.int64)
@@ -47,7 +47,7 @@ class Weighed:
             least[:, route] = slack[:, routes.inside[route] == 1].min(axis=1)
         return np.maximum(least - routes.buffers, 0)
 
-    def oversold(self, routes: Routes, ledger: Int64s) -> Int64s:
+    def oversold(self, routes: SalesRoutes, ledger: Int64s) -> Int64s:
         """Say how much more of skus is held than there is."""
         if not len(self.slack):
             return np.zeros(0, dtype=np.int64)

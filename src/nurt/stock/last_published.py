@@ -15,18 +15,18 @@ from nurt.columnar.values import Values
 from nurt.model.stock_plan import UNIT
 from nurt.state.column_major import Rows
 from nurt.state.table import Raw, Table
-from nurt.stock.routes import Routes
+from nurt.stock.routes import SalesRoutes
 
 PUBLISHED = Table.stored("published")
 """What was last published of a shelf, by route, and on which side of its thresholds it was."""
 
 _NUMBERS = ("available", "level", "oversold", "drifts")
 assert [*PUBLISHED.columns] == ["sku", "channel", "market", *_NUMBERS], "`Codec.write` fills them in this order"
-_LETTERS_MAX = 26
+_TEXT_BYTES_MAX = 26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Told:
+class LastPublished:
     """What is said of skus: (skus, routes that are sold) each; `there`: something was said at all."""
 
     there: Bools
@@ -35,11 +35,11 @@ class Told:
     oversold: Int64s
     drifts: Int64s
 
-    def take(self, rows: Int64s) -> Told:
+    def take(self, rows: Int64s) -> LastPublished:
         """Choose skus."""
-        return Told(self.there[rows], *(getattr(self, name)[rows] for name in _NUMBERS))
+        return LastPublished(self.there[rows], *(getattr(self, name)[rows] for name in _NUMBERS))
 
-    def differs(self, before: Told) -> Bools:
+    def differs(self, before: LastPublished) -> Bools:
         """Say of which skus something else is said than before."""
         others = [getattr(self, name) != getattr(before, name) for name in _NUMBERS]
         found: Bools = np.any([~before.there, *others], axis=(0, 2))
@@ -49,7 +49,7 @@ class Told:
 class Codec:
     """Reads and writes what is said, for one plan."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: SalesRoutes) -> None:
         self._names = routes.names[: routes.sold]
         self._channels = sorted({channel for channel, _ in self._names})
         self._markets = sorted({market for _, market in self._names})
@@ -58,7 +58,7 @@ class Codec:
             route_of[self._channels.index(channel), self._markets.index(market)] = route
         self._route_of = route_of
 
-    def read(self, values: Values) -> Told:
+    def read(self, values: Values) -> LastPublished:
         """Read what was said; routes that are not sold any more are left out."""
         shape = len(values), len(self._names)
         there = np.zeros(shape, dtype=np.bool_)
@@ -72,14 +72,14 @@ class Codec:
             there[place] = True
             for name, into in zip(_NUMBERS, numbers, strict=True):
                 into[place] = rows.number(name)[known]
-        return Told(there, *numbers)
+        return LastPublished(there, *numbers)
 
     def skus(self, values: Values) -> dict[int, str]:
         """Name the skus of what was said, by their places."""
         rows = PUBLISHED.unpack(values.plain(), ("sku",))
         return {owner: sku for owner, sku in rows.iter_rows() if sku is not None}
 
-    def write(self, skus: Sequence[str], told: Told) -> Values:
+    def write(self, skus: Sequence[str], published: LastPublished) -> Values:
         """Write what is said, by sku."""
         sold = len(self._names)
         encoded = [sku.encode() for sku in skus]
@@ -90,7 +90,7 @@ class Codec:
         owner, route = np.repeat(np.arange(len(skus)), sold), np.tile(np.arange(sold), len(skus))
         starts = np.stack([ends[owner], cuts[2 * route], cuts[2 * route + 1]])
         stops = np.stack([ends[owner + 1], cuts[2 * route + 1], cuts[2 * route + 2]])
-        numbers = np.stack([np.ascontiguousarray(getattr(told, name)).reshape(-1) for name in _NUMBERS])
+        numbers = np.stack([np.ascontiguousarray(getattr(published, name)).reshape(-1) for name in _NUMBERS])
         present = np.concatenate([np.ones((3, len(owner)), dtype=np.bool_), numbers != 0])
         return PUBLISHED.pack_values(Raw(owner, numbers, present, starts, stops, body), len(skus))
 
@@ -99,7 +99,7 @@ class Codec:
         keys = [f'"{channel}/{market}":'.encode() for channel, market in self._names]
         cuts = np.cumsum([0, *map(len, keys)], dtype=np.int64)
         joined = np.frombuffer(b"".join(keys) or b"\0", dtype=np.uint8)
-        room_bytes = len(available) * (int(cuts[-1]) + 2 + len(keys) * _LETTERS_MAX) + _LETTERS_MAX
+        room_bytes = len(available) * (int(cuts[-1]) + 2 + len(keys) * _TEXT_BYTES_MAX) + _TEXT_BYTES_MAX
         out, ends = np.empty(room_bytes, dtype=np.uint8), np.zeros(len(available) + 1, dtype=np.int64)
         _write_shown(np.ascontiguousarray(available), joined, cuts, UNIT, out, ends)
         return Values(out, ends)

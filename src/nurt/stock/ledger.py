@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nurt.model.state_write import Call, Change
+from nurt.model.state_write import Call, StateWrite
 from nurt.model.units import Millis
 
 Argument = bytes | str | int
@@ -23,33 +23,33 @@ class Booked:
     """What an order's own rows say to its reservations.
 
     Attributes:
-        token: of the order.
+        match_key: of the order.
         done: it is cancelled or complete: nothing is held for it any more.
         known: by sku id: how much its lines order.
     """
 
-    token: bytes
+    match_key: bytes
     done: bool
     known: Mapping[bytes, int]
 
 
-def book_call(change: Change, place: bytes, booked: Sequence[Booked]) -> None:
+def book_call(change: StateWrite, place: bytes, booked: Sequence[Booked]) -> None:
     """Let a write end the reservations that are now the orders' own."""
     if not booked:
         return
     arguments: list[Argument] = []
     for one in booked:
-        arguments += [one.token, int(one.done), len(one.known)]
+        arguments += [one.match_key, int(one.done), len(one.known)]
         for sku, quantity in one.known.items():
             arguments += [sku, quantity]
     change.calls.append(Call(place, "book", tuple(arguments)))
 
 
-def sweep_call(change: Change, place: bytes, now_ms: Millis | None = None) -> None:
+def sweep_call(change: StateWrite, place: bytes, now_ms: Millis | None = None) -> None:
     """Let a write end reservations that have expired."""
     change.calls.append(Call(place, "sweep", (), now_ms))
 
 
-def open_call(change: Change, place: bytes, now_ms: Millis | None = None) -> None:
+def open_call(change: StateWrite, place: bytes, now_ms: Millis | None = None) -> None:
     """Let reservations begin."""
     change.calls.append(Call(place, "open", (), now_ms))

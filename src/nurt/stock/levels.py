@@ -11,8 +11,8 @@ import polars as pl
 from nurt.columnar.types import Int64s
 from nurt.model.stock_plan import UNIT, StockPlan
 from nurt.state.table import OWNER
-from nurt.stock.holds import Weighed
-from nurt.stock.routes import Routes
+from nurt.stock.holds import NetStock
+from nurt.stock.routes import SalesRoutes
 
 OK, LOW, OUT = 0, 1, 2
 EVENTS = {(OK, LOW): "low_stock", (OK, OUT): "out_of_stock", (LOW, OUT): "out_of_stock"}
@@ -37,7 +37,7 @@ NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Figures:
+class StockFigures:
     """What can be sold of skus, and its arithmetic: (skus, routes that are sold) each.
 
     Attributes:
@@ -52,7 +52,7 @@ class Figures:
     buffer: Int64s
     oversold: Int64s
 
-    def frame(self, routes: Routes, skus: Sequence[str]) -> pl.DataFrame:
+    def frame(self, routes: SalesRoutes, skus: Sequence[str]) -> pl.DataFrame:
         """Lay out a row for every sku and route: owner, sku, channel, market, the numbers, oversold."""
         count, sold = len(skus), routes.sold
         owner = pl.Series(np.repeat(np.arange(count), sold))
@@ -70,7 +70,9 @@ class Figures:
         )
 
 
-def figures_of(routes: Routes, weighed: Weighed, free: Int64s, ledger: Int64s, oversold: Int64s) -> Figures:
+def figures_of(
+    routes: SalesRoutes, net_stock: NetStock, free: Int64s, ledger: Int64s, oversold: Int64s
+) -> StockFigures:
     """Sum up, for every route that is sold, what its promise is made of."""
     sold, places = routes.sold, len(routes.locations)
     in_route = np.array(
@@ -81,12 +83,12 @@ def figures_of(routes: Routes, weighed: Weighed, free: Int64s, ledger: Int64s, o
         [[int(routes.bins[a] & routes.bins[b] != 0) for b in range(len(routes.names))] for a in range(sold)],
         dtype=np.int64,
     ).reshape(sold, len(routes.names))
-    buffer = routes.buffers[:sold] + (in_route[:, :places] @ weighed.buffer)
-    return Figures(
+    buffer = routes.buffers[:sold] + (in_route[:, :places] @ net_stock.buffer)
+    return StockFigures(
         free[:, :sold],
-        weighed.on_hand @ in_route[:, :places].T,
-        weighed.inbound @ in_route[:, places:].T,
-        weighed.held @ touching.T + weighed.located @ in_route[:, :places].T,
+        net_stock.on_hand @ in_route[:, :places].T,
+        net_stock.inbound @ in_route[:, places:].T,
+        net_stock.held @ touching.T + net_stock.located @ in_route[:, :places].T,
         ledger @ touching.T,
         np.broadcast_to(buffer, (len(free), sold)),
         oversold,

@@ -27,7 +27,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Routes:
+class SalesRoutes:
     """A plan, compiled.
 
     Attributes:
@@ -66,36 +66,36 @@ class Routes:
 
     def text(self) -> bytes:
         """Write what the ledger's script needs to know."""
-        told: dict[str, Any] = {
+        shown: dict[str, Any] = {
             "version": self.version,
             "around": {f"{channel}/{market}": self.around(at) for at, (channel, market) in enumerate(self.names)},
             "buffers": {f"{c}/{m}": int(self.buffers[at]) for at, (c, m) in enumerate(self.names)},
         }
-        return json.dumps(told, sort_keys=True).encode()
+        return json.dumps(shown, sort_keys=True).encode()
 
 
-def compile_routes(plan: StockPlan) -> Routes:
+def compile_routes(plan: StockPlan) -> SalesRoutes:
     """Compile a plan.
 
     Raises ConfigurationError when so many locations overlap that the unions cannot be counted out.
     """
     locations = tuple(sorted(plan.locations))
     horizons = tuple(sorted({c.inbound_days for c in plan.channels.values() if c.inbound_days is not None}))
-    sold, held = [], []
+    sold, totals = [], []
     for channel in plan.channels.values():
         for name in channel.markets:
             market = plan.markets.get(name, Market(name))
             bins = _mask(channel, market, locations, horizons)
             sold.append(((channel.name, name), bins, Amount(channel.buffer + market.buffer)))
-        held.append(((channel.name, ANY), _mask(channel, Market(ANY), locations, horizons), channel.buffer))
-    held.append(((ANY, ANY), (1 << len(locations)) - 1, NO_AMOUNT))
-    routes = sold + held
+        totals.append(((channel.name, ANY), _mask(channel, Market(ANY), locations, horizons), channel.buffer))
+    totals.append(((ANY, ANY), (1 << len(locations)) - 1, NO_AMOUNT))
+    routes = sold + totals
     unions = _unions([bins for _, bins, _ in routes])
     count = len(locations) * (1 + len(horizons))
     inside = np.array([[int(bins & ~union == 0) for union in unions] for _, bins, _ in routes], dtype=np.int64)
     covers = np.array([[union >> at & 1 for union in unions] for at in range(count)], dtype=np.int64)
     version = blake2b(json.dumps(asdict(plan), sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
-    return Routes(
+    return SalesRoutes(
         plan,
         locations,
         horizons,

@@ -8,8 +8,8 @@ from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Day
-from nurt.profiles.identity.resolve import Touched
-from nurt.profiles.profiles_stage import Touch
+from nurt.profiles.identity.resolve import AccountChanges
+from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker, merged
 
 
@@ -22,20 +22,22 @@ class Chain:
     def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
         """Carry a micro-batch from translated messages to profiles."""
         worker = self.worker
-        said = worker.rows.fold(batches)
-        touches = self._touch(worker.accounts.fold(merged(said, worker.orders.fold(said.to_orders))))
-        return worker.profiles.materialise(touches)
+        contributions = worker.rows.fold(batches)
+        dirty_keys = self._touch(
+            worker.accounts.fold(merged(contributions, worker.orders.fold(contributions.to_orders)))
+        )
+        return worker.profiles.materialise(dirty_keys)
 
     def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
         """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
         worker = self.worker
         worker.begin_epoch(tick)
-        out = list(worker.profiles.materialise_owed(dict.fromkeys(worker.owed_touches())))
+        out = list(worker.profiles.materialise_pending(dict.fromkeys(worker.pending_dirty_keys())))
         while len(batch := worker.due_profiles()):
             out.append(batch)
         return out
 
-    def _touch(self, touched: dict[str, list[Touched]]) -> list[Touch]:
+    def _touch(self, touched: dict[str, list[AccountChanges]]) -> list[DirtyKey]:
         return [
             (realm, profile)
             for realm, accounts in touched.items()

@@ -10,9 +10,9 @@ from typing import Any
 from nurt.columnar.types import KeyRows
 from nurt.columnar.values import Values
 from nurt.errors import Fenced
-from nurt.model.fence import Head, stamp
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.refusal import Refused
-from nurt.model.state_write import Change, cut_keys
+from nurt.model.state_write import StateWrite, cut_keys
 from nurt.model.units import NO_TIME, Day, Millis
 from nurt.testing.ledger import Ledger
 
@@ -22,10 +22,10 @@ class Memory:
     """What a server would hold; several stores may share one."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
-    heads: dict[bytes, Head] = field(default_factory=dict)
-    owed: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
-    due: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
-    floors: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    fences: dict[bytes, FencingToken] = field(default_factory=dict)
+    pending: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    timers: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
+    watermarks: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     counted: dict[bytes, dict[str, int]] = field(default_factory=dict)
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
@@ -35,28 +35,28 @@ class Memory:
 
     def ledger(self, place: bytes) -> Ledger:
         """Open the ledger of a place."""
-        due, orders = self.due.setdefault(place, {}), self.reservations.setdefault(place, {})
-        return Ledger(place, self.values, due, orders)
+        timers, orders = self.timers.setdefault(place, {}), self.reservations.setdefault(place, {})
+        return Ledger(place, self.values, timers, orders)
 
     def claim(self, run: int, places: Sequence[bytes]) -> None:
         """Take all heads for a run; raises Fenced when a later run holds one."""
         for place in places:
-            held = self.heads.get(place)
-            if held is not None and held.run >= run:
+            fence = self.fences.get(place)
+            if fence is not None and fence.run >= run:
                 raise Fenced(
-                    f"claiming state: run {held.run} holds it (this is run {run}); stop one of the two clusters"
+                    f"claiming state: run {fence.run} holds it (this is run {run}); stop one of the two clusters"
                 )
         for place in places:
-            self.heads[place] = Head(run, 0, 0)
+            self.fences[place] = FencingToken(run, 0, 0)
 
     def copy(self) -> Memory:
         """Take a snapshot, as a server's dump would be."""
         return Memory(
             dict(self.values),
-            dict(self.heads),
-            {place: dict(members) for place, members in self.owed.items()},
-            {place: dict(members) for place, members in self.due.items()},
-            {place: dict(floors) for place, floors in self.floors.items()},
+            dict(self.fences),
+            {place: dict(members) for place, members in self.pending.items()},
+            {place: dict(members) for place, members in self.timers.items()},
+            {place: dict(watermarks) for place, watermarks in self.watermarks.items()},
             dict(self.counts),
             {place: dict(offsets) for place, offsets in self.counted.items()},
             dict(self.refused),
@@ -82,15 +82,15 @@ class MemoryStore:
         self.places: Sequence[bytes] = list(places)
         self._before_write = before_write
         self._after_write = after_write
-        self._head = Head(run, 0, 0)
+        self._fence = FencingToken(run, 0, 0)
 
     def next_stamp(self) -> int:
         """See ports.store.Store."""
-        return stamp(self.run, self._head.sequence + 1)
+        return stamp(self.run, self._fence.sequence + 1)
 
     def _check(self) -> None:
         for place in self.places:
-            if self._memory.heads.get(place) != self._head:
+            if self._memory.fences.get(place) != self._fence:
                 raise Fenced(
                     f"writing state: the head of {place.decode()} is not what this run wrote last; "
                     "another cluster took over or the store came back older: this run stops, start it anew"
@@ -106,10 +106,10 @@ class MemoryStore:
         """See ports.store.Store."""
         self.round_trips += 1
         self._check()
-        held = self._memory.values
-        return [Values.of([held.get(key) for key in cut_keys(block)]) for block in keys]
+        fence = self._memory.values
+        return [Values.of([fence.get(key) for key in cut_keys(block)]) for block in keys]
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         """See ports.store.Store."""
         self.round_trips += 1
         self._before_write()
@@ -119,17 +119,17 @@ class MemoryStore:
         for key in change.drop:
             memory.values.pop(key, None)
         memory.values.update(change.put)
-        for place, owed in change.owed.items():
-            memory.owed.setdefault(place, {}).update(owed)
-        for place, days in change.due.items():
-            index = memory.due.setdefault(place, {})
+        for place, pending in change.pending.items():
+            memory.pending.setdefault(place, {}).update(pending)
+        for place, days in change.timers.items():
+            index = memory.timers.setdefault(place, {})
             for member, day in days.items():
                 if day is None:
                     index.pop(member, None)
                 else:
                     index[member] = day
-        for place, floors in change.floors.items():
-            memory.floors.setdefault(place, {}).update(floors)
+        for place, watermarks in change.watermarks.items():
+            memory.watermarks.setdefault(place, {}).update(watermarks)
         for place, offsets in change.counted.items():
             memory.counted.setdefault(place, {}).update(offsets)
         for counted, messages in change.counts.items():
@@ -139,46 +139,50 @@ class MemoryStore:
         for call in change.calls:
             now_ms = memory.now_ms if call.now_ms is None else call.now_ms
             memory.ledger(call.place).call(call.what, call.arguments, now_ms)
-        self._put_heads(Head(self.run, self._head.epoch, self._head.sequence + 1))
+        self._put_fences(FencingToken(self.run, self._fence.epoch, self._fence.sequence + 1))
         self._after_write()
 
     def settle(self) -> None:
         """See ports.store.Store."""
 
-    def _put_heads(self, head: Head) -> None:
-        self._head = head
+    def _put_fences(self, fence: FencingToken) -> None:
+        self._fence = fence
         for place in self.places:
-            self._memory.heads[place] = head
+            self._memory.fences[place] = fence
 
-    def lift(self, epoch: int, horizon: int) -> None:
+    def advance_epoch(self, epoch: int, horizon: int) -> None:
         """See ports.store.Store."""
         self.round_trips += 1
         self._before_write()
         self._check()
-        self._put_heads(Head(self.run, epoch, self._head.sequence + 1))
+        self._put_fences(FencingToken(self.run, epoch, self._fence.sequence + 1))
         for place in self.places:
-            owed = self._memory.owed.get(place, {})
-            for member in [member for member, score in owed.items() if score < horizon]:
-                del owed[member]
+            pending = self._memory.pending.get(place, {})
+            for member in [member for member, score in pending.items() if score < horizon]:
+                del pending[member]
         self._after_write()
 
-    def owed(self) -> dict[bytes, list[bytes]]:
+    def pending(self) -> dict[bytes, list[bytes]]:
         """See ports.store.Store."""
-        return {place: sorted(self._memory.owed.get(place, {})) for place in self.places}
+        return {place: sorted(self._memory.pending.get(place, {})) for place in self.places}
 
-    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+    def due_timers(self, by: Day | Millis, rows_max: int) -> list[bytes]:
         """See ports.store.Store."""
         found = [
             (when, member)
             for place in self.places
-            for member, when in self._memory.due.get(place, {}).items()
+            for member, when in self._memory.timers.get(place, {}).items()
             if when <= by
         ]
         return [member for _, member in sorted(found)[:rows_max]]
 
-    def floors(self) -> dict[bytes, bytes]:
+    def watermarks(self) -> dict[bytes, bytes]:
         """See ports.store.Store."""
-        return {table: floor for place in self.places for table, floor in self._memory.floors.get(place, {}).items()}
+        return {
+            table: watermark
+            for place in self.places
+            for table, watermark in self._memory.watermarks.get(place, {}).items()
+        }
 
     def counted(self) -> dict[bytes, dict[str, int]]:
         """See ports.store.Store."""

@@ -21,7 +21,7 @@ _SEPARATOR = 31  # U+001F, as `mapping_plan.KEY_SEPARATOR`
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
+class ArrowTexts:
     """Texts as Arrow views over one buffer; where not `known` (None: everywhere), null."""
 
     views: Words
@@ -38,23 +38,23 @@ class Texts:
         return bitmap_of(self.known)
 
 
-def texts_of_column(column: RawColumn) -> Texts:
+def texts_of_column(column: RawColumn) -> ArrowTexts:
     """Write a column of texts or integers."""
     if column.views is not None:
-        return Texts(column.views, column.text, column.known())
-    return Texts(*number_views(column.numbers()), column.known())
+        return ArrowTexts(column.views, column.text, column.known())
+    return ArrowTexts(*number_views(column.numbers()), column.known())
 
 
-def texts_of_series(series: pl.Series) -> Texts:
+def texts_of_series(series: pl.Series) -> ArrowTexts:
     """Take texts that polars made."""
     offsets, body = text_buffers(series)
     views = np.zeros((len(series), 2), dtype=np.uint64)
-    held = np.append(body, np.uint8(0))  # never empty, so that it has an address
-    _view(offsets, held, views)
-    return Texts(views, pa.py_buffer(held), series.is_not_null().to_numpy() if series.null_count() else None)
+    padded = np.append(body, np.uint8(0))  # never empty, so that it has an address
+    _view(offsets, padded, views)
+    return ArrowTexts(views, pa.py_buffer(padded), series.is_not_null().to_numpy() if series.null_count() else None)
 
 
-def joined_texts(parts: Sequence[Texts], odd: Bools) -> Texts:
+def joined_texts(parts: Sequence[ArrowTexts], odd: Bools) -> ArrowTexts:
     """Join parts by U+001F, null where any part is; a part with that character is odd."""
     rows = len(parts[0].views)
     known: Bools | None = None
@@ -66,7 +66,7 @@ def joined_texts(parts: Sequence[Texts], odd: Bools) -> Texts:
     body = np.empty(size + 1, dtype=np.uint8)
     views = np.zeros((rows, 2), dtype=np.uint64)
     _join(sources, views, body, odd)
-    return Texts(views, pa.py_buffer(body), known)
+    return ArrowTexts(views, pa.py_buffer(body), known)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -27,7 +27,7 @@ from nurt.mapping.types import TopicMapping
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.entity_frame import POLARS_TYPES, UPSERT, entity_columns
 from nurt.translate.fast_columns import Maker, bitmap_of, maker_of, mark_odd_texts, number_array, text_array
-from nurt.translate.fast_keys import Texts, joined_texts, texts_of_column, texts_of_series
+from nurt.translate.fast_keys import ArrowTexts, joined_texts, texts_of_column, texts_of_series
 
 _ARROW_TYPES: dict[pl.DataType, Any] = {
     pl.String(): pa.string_view(),
@@ -41,7 +41,7 @@ _RESULT = "\0"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class EventMetadata:
     """What stands before a row's fields, for all messages of a group."""
 
     snapshot: Int8s
@@ -60,7 +60,7 @@ class _Key:
     columns: tuple[str, ...] | None  # one a part; None: the expressions say
 
 
-class QuickRows:
+class FastRows:
     """Maps whole upserts of one table that were written with one schema."""
 
     def __init__(self, topic: TopicMapping, reader: ColumnReader, ids: Ids, plan: Plan) -> None:
@@ -87,7 +87,7 @@ class QuickRows:
         wanted += [name for key in keys for name in key.text.columns]
         self._wanted = sorted(set(wanted))
 
-    def map(self, changes: Changes, keep: Bools, head: Head) -> tuple[pl.DataFrame, Bools] | None:
+    def map(self, changes: Changes, keep: Bools, metadata: EventMetadata) -> tuple[pl.DataFrame, Bools] | None:
         """Map the rows that are whole; return them, and which of all messages they are. None: nothing can be said."""
         odd = ~keep
         if changes.op.any():  # UPSERT is 0
@@ -113,7 +113,7 @@ class QuickRows:
         if self._plan.where is not None:
             holds = values.pop(WHERE).to_arrow() if WHERE in values else arrays.pop(WHERE)
             odd |= ~np.asarray(holds.fill_null(False))
-        arrays |= self._head(head, rows)
+        arrays |= self._metadata(metadata, rows)
         arrays["key"] = key.array()
         arrays["row"] = self._ids.of_views(self._key.text.id_prefix, key.views, key.body, key.bitmap)
         if self._parent is not None:
@@ -150,11 +150,11 @@ class QuickRows:
                 mark_odd_texts(raw, odd)
                 series.append(raw.series(name))
             else:
-                given = self._reader.give_one(name, changes.raw)
-                for strange in (given.unavailable, given.unfit):
+                decoded = self._reader.decode_one(name, changes.raw)
+                for strange in (decoded.unavailable, decoded.unfit):
                     if strange is not None:
                         odd |= strange
-                series.append(given.column.alias(name))
+                series.append(decoded.column.alias(name))
         if not series:  # constants alone: what gives the frame its height
             series.append(pl.Series(_RESULT, np.zeros(rows, dtype=np.int8)))
         return pl.DataFrame(series)
@@ -170,7 +170,7 @@ class QuickRows:
                 odd |= lost.to_numpy()
         return values
 
-    def _texts(self, key: _Key, changes: Changes, evaluated: pl.DataFrame, odd: Bools) -> Texts:
+    def _texts(self, key: _Key, changes: Changes, evaluated: pl.DataFrame, odd: Bools) -> ArrowTexts:
         """Write a key as text."""
         if key.columns is not None:
             columns = [self._raw(name, changes) for name in key.columns]
@@ -185,7 +185,7 @@ class QuickRows:
             odd |= whole.select(key.text.refused.alias("bad"))["bad"].to_numpy()
         return texts_of_series(whole.select_seq(key.text.text)["key"])
 
-    def _parents(self, key: Texts) -> dict[str, Any]:
+    def _parents(self, key: ArrowTexts) -> dict[str, Any]:
         assert self._parent is not None
         parent, bitmap, rows = self._topic.parents[0], key.bitmap, len(key.views)
         return {
@@ -195,22 +195,22 @@ class QuickRows:
             "parent": self._ids.of_views(self._parent.text.id_prefix, key.views, key.body, bitmap),
         }
 
-    def _head(self, head: Head, rows: int) -> dict[str, Any]:
-        position = head.position
+    def _metadata(self, metadata: EventMetadata, rows: int) -> dict[str, Any]:
+        position = metadata.position
         return {
             "system": _constant(self._topic.system.name, rows, None),
             "entity": _constant(self._topic.name, rows, None),
             "op": pa.array(np.full(rows, UPSERT, dtype=np.int8)),
-            "snapshot": pa.array(head.snapshot),
-            "source_epoch": number_array(head.source_epoch, None),
+            "snapshot": pa.array(metadata.snapshot),
+            "source_epoch": number_array(metadata.source_epoch, None),
             **{
                 name: number_array(position.numbers[part], bitmap_of(position.known[part]))
                 for part, name in enumerate(POSITION_COLUMNS)
             },
-            "partition": number_array(head.partition, None),
-            "offset": number_array(head.offset, None),
-            "ts_ms": number_array(head.ts_ms, None),
-            "held": number_array(np.zeros(rows, dtype=np.int64), None),
+            "partition": number_array(metadata.partition, None),
+            "offset": number_array(metadata.offset, None),
+            "ts_ms": number_array(metadata.ts_ms, None),
+            "unavailable": number_array(np.zeros(rows, dtype=np.int64), None),
         }
 
     def _assembled(self, arrays: dict[str, Any], values: dict[str, pl.Series], rows: int, odd: Bools) -> pl.DataFrame:
@@ -224,14 +224,14 @@ class QuickRows:
         return frame[np.flatnonzero(~odd)] if odd.any() else frame
 
 
-def quick_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids) -> QuickRows | None:
+def fast_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids) -> FastRows | None:
     """Prepare the quick way for rows of one schema; None where only `mapper` can map them."""
     if reader.unholdable or topic.identifiers or len(topic.parents) > 1:
         return None
     plan = plan_for(topic, tuple(reader.dtypes.items()))
     if plan.key is None or plan.broken_key is not None or plan.broken:
         return None
-    return QuickRows(topic, reader, ids, plan)
+    return FastRows(topic, reader, ids, plan)
 
 
 def _constant(text: str, rows: int, bitmap: Any) -> Any:

@@ -15,7 +15,7 @@ from nurt.mapping.plan import IDENTIFIER, KEY_SEPARATOR, KeyText, Plan, Step, de
 from nurt.mapping.sql.evaluate import evaluate
 from nurt.mapping.types import TopicMapping
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, HELD_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
 
 PAIR_SEPARATOR = "\x1e"
@@ -24,7 +24,7 @@ PAIR_SEPARATOR = "\x1e"
 BROKEN_SHOWN_MAX = 3
 """How many of a schema's faults one detail names."""
 
-HEAD = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
+METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
 """Columns of the head that pass through unchanged; `op` is there too and may change."""
 
 
@@ -39,7 +39,7 @@ class Problem:
 
 def map_rows(
     topic: TopicMapping,
-    head: pl.DataFrame,
+    metadata: pl.DataFrame,
     columns: pl.DataFrame,
     ids: Ids,
     unavailable: Mapping[str, pl.Series] | None = None,
@@ -47,7 +47,8 @@ def map_rows(
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Map changes of one table, in arrival order; return the entity's frame and the rows that are refused.
 
-    `head` has `op` and the columns of `HEAD`. `columns` has the source's columns under their own names: the key's on
+    `metadata` has `op` and the columns of `METADATA`. `columns` has the source's columns under their own names: the
+    key's on
     every row, and anything at all in the others where `op` is a delete. `unavailable` says by column (Boolean, no
     nulls) where the connector sent no value although there is one. `moved` has the key columns of the row that a delete
     became, in the types of `columns`, and null elsewhere. All have one height.
@@ -55,7 +56,7 @@ def map_rows(
     The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. Where `where` is not true,
     the row is a delete. A delete has no parent and no fields.
     """
-    return _Batch(topic, head, columns, ids, unavailable or {}).mapped(moved)
+    return _Batch(topic, metadata, columns, ids, unavailable or {}).mapped(moved)
 
 
 class _Batch:
@@ -64,12 +65,12 @@ class _Batch:
     def __init__(
         self,
         topic: TopicMapping,
-        head: pl.DataFrame,
+        metadata: pl.DataFrame,
         columns: pl.DataFrame,
         ids: Ids,
         unavailable: Mapping[str, pl.Series],
     ) -> None:
-        self.topic, self.head, self.ids = topic, head, ids
+        self.topic, self.metadata, self.ids = topic, metadata, ids
         self.plan: Plan = plan_for(topic, tuple(columns.schema.items()))
         self.columns = columns
         if self.plan.stand_ins:
@@ -77,7 +78,7 @@ class _Batch:
                 pl.lit(None, dtype).alias(name) for name, dtype in self.plan.stand_ins.items()
             )
         self.unavailable = {name: flags.to_numpy() for name, flags in unavailable.items() if flags.any()}
-        self.height = head.height
+        self.height = metadata.height
         self.problems: dict[int, Problem] = {}
 
     def mapped(self, moved: pl.DataFrame | None) -> tuple[pl.DataFrame, list[Problem]]:
@@ -86,7 +87,7 @@ class _Batch:
         if plan.key is None or plan.broken_key is not None:
             self._refuse_all(everyone, Reason.MAPPING_FAILED, plan.broken_key or "key")
             return self._frame(everyone[:0], {}), self._sorted()
-        deleted = (self.head["op"] == DELETE).to_numpy().copy()
+        deleted = (self.metadata["op"] == DELETE).to_numpy().copy()
         key = self._key("key", plan.key, self.columns, everyone)
         self._refuse_all(np.flatnonzero(key.is_null().to_numpy()), Reason.NO_KEY, f"key: {', '.join(plan.key.columns)}")
         if plan.broken:
@@ -120,7 +121,7 @@ class _Batch:
             "row": self._ids(self.plan.key, key),
             "key": key,
             "op": pl.Series(np.where(gone, DELETE, UPSERT).astype(np.int8)),
-            "held": pl.Series(self._held(live)),
+            "unavailable": pl.Series(self._unavailable_bits(live)),
         }
         if moved is not None:
             target = self._key("key", self.plan.key, moved, np.arange(0))
@@ -204,22 +205,22 @@ class _Batch:
             return made[0]
         return {name: pl.select(pl.coalesce([each[name] for each in made])).to_series() for name in made[0]}
 
-    def _held(self, live: Int64s) -> Int64s:
+    def _unavailable_bits(self, live: Int64s) -> Int64s:
         """Say by bit which fields, and whether the parent, came without their value."""
-        held = np.zeros(self.height, dtype=np.int64)
+        hidden_bits = np.zeros(self.height, dtype=np.int64)
         if not self.unavailable:
-            return held
+            return hidden_bits
         bits = {name: bit for bit, name in enumerate(ENTITIES[self.topic.kind].fields)}
         for step in self.plan.steps:
             hidden = self._hidden(step.columns, live)
             if hidden is not None:
                 bit = len(bits) if step.name.startswith(IDENTIFIER) else bits[step.name]
-                held[live[hidden]] |= np.int64(1 << bit)
+                hidden_bits[live[hidden]] |= np.int64(1 << bit)
         for parent in self.plan.parents:
             hidden = self._hidden(frozenset(parent.columns), live)
             if hidden is not None:
-                held[live[hidden]] |= np.int64(1 << HELD_PARENT_BIT)
-        return held
+                hidden_bits[live[hidden]] |= np.int64(1 << UNAVAILABLE_PARENT_BIT)
+        return hidden_bits
 
     def _hidden(self, columns: frozenset[str], at: Int64s) -> Bools | None:
         """Say at which rows any of the columns came without its value; None: nowhere."""
@@ -242,8 +243,8 @@ class _Batch:
         for name, dtype in entity_columns(self.topic.kind).items():
             if name in made:
                 series.append(made[name].alias(name))
-            elif name in HEAD:
-                series.append(self.head[name].cast(dtype))
+            elif name in METADATA:
+                series.append(self.metadata[name].cast(dtype))
             else:
                 constant = pl.Series(name, [constants.get(name)], dtype=dtype)
                 series.append(constant.new_from_index(0, self.height))

@@ -11,25 +11,25 @@ import polars as pl
 from nurt.avro import MEANINGS
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
-from nurt.control.source_epochs import Seen, SourceEpochs, Whose
+from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
 from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
-from nurt.debezium.envelope import NOT_OURS, Anatomy, Form
+from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
 from nurt.debezium.message_keys import KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
 from nurt.debezium.payloads import int64s
 from nurt.debezium.positions import POSITION_COLUMNS
 from nurt.debezium.tombstones import Tombstones
-from nurt.debezium.translation_batch import Batch, Group
+from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
 from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
-from nurt.translate.fast_path import Head, QuickRows, quick_rows
+from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
 
-Known = Callable[[int], tuple[Any, Anatomy] | None]
+Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 """Schema id -> the schema as parsed JSON and what its messages are; None when there is none."""
 
 
@@ -41,7 +41,7 @@ class TableTranslation:
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
         self._readers: dict[int, ChangeReader] = {}
-        self._quick: dict[ChangeReader | None, QuickRows | None] = {}
+        self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
     def translate(self, raw: RawBatch, wire: Wire, fresh: Bools | None = None) -> Translated:
@@ -50,7 +50,7 @@ class TableTranslation:
         Args:
             fresh: which messages count; None: all.
         """
-        batch = Batch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
+        batch = TranslationBatch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
         epochs = self._number(batch)
@@ -68,7 +68,7 @@ class TableTranslation:
             batch.passed,
         )
 
-    def _read(self, batch: Batch) -> Int64s:
+    def _read(self, batch: TranslationBatch) -> Int64s:
         """Read what each schema wrote; return the places of tombstones."""
         tombstones = np.zeros(0, dtype=np.int64)
         for schema_id, rows in batch.wire.by_schema():
@@ -86,7 +86,7 @@ class TableTranslation:
                 self._read_group(batch, rows, self._reader(schema_id, *known))
         return tombstones
 
-    def _read_group(self, batch: Batch, rows: Int64s, reader: ChangeReader) -> None:
+    def _read_group(self, batch: TranslationBatch, rows: Int64s, reader: ChangeReader) -> None:
         changes = reader.read(batch.wire.joined, rows)
         keep = changes.op <= DELETE
         if changes.bad.any():
@@ -106,7 +106,7 @@ class TableTranslation:
             keep &= ~wrong
         batch.groups.append(Group(rows, changes, reader, keep))
 
-    def _number(self, batch: Batch) -> Int64s:
+    def _number(self, batch: TranslationBatch) -> Int64s:
         """Give every change its source epoch; messages that are none get a number without meaning."""
         n = len(batch.offsets)
         for group in batch.groups:
@@ -124,25 +124,27 @@ class TableTranslation:
         epochs[is_change] = self._epochs.observe(batch.raw.topic, seen)
         return epochs
 
-    def _watch(self, batch: Batch, group: Group) -> None:
+    def _watch(self, batch: TranslationBatch, group: Group) -> None:
         position = group.changes.position
         if group.reader is None or not position.known[0].any():
             return
         rows = group.rows
         seen = Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot)
-        family = group.reader.anatomy.family
-        whose = Whose(batch.raw.topic, family, self._topic.system.name, lambda row: is_requeued(batch.raw, rows[row]))
-        self._epochs.watch(seen, whose, position.numbers[0], position.known[0], group.changes.servers)
+        family = group.reader.layout.family
+        watched = WatchedRows(
+            batch.raw.topic, family, self._topic.system.name, lambda row: is_requeued(batch.raw, rows[row])
+        )
+        self._epochs.watch(seen, watched, position.numbers[0], position.known[0], group.changes.servers)
 
-    def _map(self, batch: Batch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
+    def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map what a group keeps, whole upserts first; give rows and their places in the batch."""
-        keep, quick = group.keep, self._quick.get(group.reader)
-        if quick is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
+        keep, fast = group.keep, self._fast.get(group.reader)
+        if fast is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
             rows, changes = group.rows, group.changes
             times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
             partitions, offsets = batch.partitions[rows], batch.offsets[rows]
-            head = Head(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
-            mapped = quick.map(changes, keep, head)
+            metadata = EventMetadata(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
+            mapped = fast.map(changes, keep, metadata)
             if mapped is not None:
                 frame, whole = mapped
                 yield frame, rows if whole.all() else rows[whole]
@@ -150,14 +152,16 @@ class TableTranslation:
         if keep.any():
             yield self._map_by_the_book(batch, group, keep, epochs)
 
-    def _map_by_the_book(self, batch: Batch, group: Group, keep: Bools, epochs: Int64s) -> tuple[pl.DataFrame, Int64s]:
+    def _map_by_the_book(
+        self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
+    ) -> tuple[pl.DataFrame, Int64s]:
         """Map some rows of a group, one at a time if need be; return rows and their places in the batch."""
         at = np.flatnonzero(keep)
         changes = group.changes
-        for name, given in changes.given.items():
-            if given.unfit is not None:
-                wrong = keep & (changes.op == UPSERT) & given.unfit
-                detail = f"column {name}: more digits than {given.column.dtype}"
+        for name, decoded in changes.decoded.items():
+            if decoded.unfit is not None:
+                wrong = keep & (changes.op == UPSERT) & decoded.unfit
+                detail = f"column {name}: more digits than {decoded.column.dtype}"
                 batch.refuse(group.rows[wrong], Reason.OUT_OF_RANGE, detail)
                 at = at[~wrong[at]]
         rows = group.rows[at]
@@ -166,13 +170,14 @@ class TableTranslation:
         everything = len(at) == len(group.rows)
         op = changes.op[at]
         columns = {
-            name: given.column if everything else given.column.gather(at) for name, given in changes.given.items()
+            name: decoded.column if everything else decoded.column.gather(at)
+            for name, decoded in changes.decoded.items()
         }
         # a delete's row does not tell its key, and some tables have it in the message's key alone
-        told = all(name in columns for name in self._keys.columns)
-        which = np.flatnonzero(op == DELETE) if told else np.arange(len(rows))
+        has_key = all(name in columns for name in self._keys.columns)
+        which = np.flatnonzero(op == DELETE) if has_key else np.arange(len(rows))
         moved = put_keys(self._keys, batch, group.reader, rows, which, columns) if len(which) else None
-        head = {
+        metadata = {
             "op": pl.Series(op),
             "snapshot": pl.Series(changes.snapshot[at]),
             "source_epoch": pl.Series(epochs[rows]),
@@ -181,10 +186,10 @@ class TableTranslation:
             "offset": pl.Series(batch.offsets[rows]),
             "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
         }
-        unavailable = {name: given.unavailable for name, given in changes.given.items()}
+        unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
         frame, problems = map_rows(
             self._topic,
-            pl.DataFrame(head),
+            pl.DataFrame(metadata),
             pl.DataFrame(columns),
             self._ids,
             {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in unavailable.items() if flags is not None},
@@ -196,7 +201,7 @@ class TableTranslation:
             rows = np.delete(rows, [problem.row for problem in problems])
         return frame, rows
 
-    def _truncates(self, batch: Batch, epochs: Int64s) -> list[Truncated]:
+    def _truncates(self, batch: TranslationBatch, epochs: Int64s) -> list[Truncated]:
         topic, truncated = self._topic, []
         for group in batch.groups:
             if not (group.changes.op == TRUNCATE).any():
@@ -217,12 +222,12 @@ class TableTranslation:
                 )
         return truncated
 
-    def _reader(self, schema_id: int, schema: Any, anatomy: Anatomy) -> ChangeReader:
+    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
         if schema_id not in self._readers:
             zone = self._topic.system.timezone
-            reader = ChangeReader(schema, anatomy, self._columns, self._keys.columns, zone)
+            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, zone)
             self._readers[schema_id] = reader
-            self._quick[reader] = quick_rows(self._topic, reader.wanted, self._ids)
+            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids)
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
@@ -245,8 +250,8 @@ def _in_order(frames: list[pl.DataFrame], places: list[Int64s]) -> pl.DataFrame:
     return pl.concat(frames)[np.argsort(np.concatenate(places), kind="stable")]
 
 
-def _outline(anatomy: Anatomy) -> str:
+def _outline(layout: EnvelopeLayout) -> str:
     """Say what a schema's messages are, for someone who expected rows."""
-    if not anatomy.is_row:
+    if not layout.is_row:
         return "its values are no records"
-    return f"{anatomy.form.value} without any of the mapped columns"
+    return f"{layout.form.value} without any of the mapped columns"

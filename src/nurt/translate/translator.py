@@ -15,9 +15,9 @@ from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools
 from nurt.control.counted_offsets import Passed
 from nurt.control.source_epochs import SourceEpochs
-from nurt.debezium.envelope import TOMBSTONE, Anatomy, anatomy_of, foreign_reason
+from nurt.debezium.envelope import TOMBSTONE, EnvelopeLayout, foreign_reason, layout_of
 from nurt.debezium.payloads import int64s
-from nurt.debezium.translation_batch import Batch, refuse
+from nurt.debezium.translation_batch import TranslationBatch, refuse
 from nurt.debezium.wire import NULL, Wire, split_wire
 from nurt.errors import ConfigurationError
 from nurt.mapping.load import Mapping, TopicMapping
@@ -78,7 +78,7 @@ class Translator:
 
     def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
         """Count messages of a topic that the mapping does not name."""
-        batch = Batch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
+        batch = TranslationBatch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
         for schema_id, rows in wire.by_schema():
             if schema_id == NULL:
                 reason = TOMBSTONE
@@ -94,9 +94,9 @@ class Schemas:
 
     def __init__(self, registry: SchemaRegistry) -> None:
         self._registry = registry
-        self._known: dict[tuple[str, int], tuple[dict[str, Any], Anatomy]] = {}
+        self._known: dict[tuple[str, int], tuple[dict[str, Any], EnvelopeLayout]] = {}
 
-    def known(self, schema_id: int, archive: str = "") -> tuple[dict[str, Any], Anatomy] | None:
+    def known(self, schema_id: int, archive: str = "") -> tuple[dict[str, Any], EnvelopeLayout] | None:
         """Return a schema and its anatomy; None when the registry has no such id, or no Avro under it."""
         name = archive, schema_id
         if name not in self._known:
@@ -104,7 +104,7 @@ class Schemas:
             if schema is None:
                 return None
             try:
-                self._known[name] = schema, anatomy_of(parse_schema(schema))
+                self._known[name] = schema, layout_of(parse_schema(schema))
             except ConfigurationError:
                 return None
         return self._known[name]

@@ -23,7 +23,7 @@ from nurt.adapters.analytics.postgres import PostgresSink
 from nurt.delivery.journal import Message
 from nurt.delivery.ports import TableSink
 from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
-from nurt.delivery.table_family import Family, TableBatch
+from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.model.delivery import PROFILES
 from tests.contracts.published import encode, id_of, profile, rich
 from tests.contracts.published_stock import rich_figure, rich_order, written
@@ -38,7 +38,7 @@ Tables = dict[str, pl.DataFrame]
 class Made:
     """What is told of a family: made-up bodies, and what reads them."""
 
-    family: Family
+    family: TableFamily
     body: Callable[[int, int], bytes]
     tables_of: Callable[[Sequence[Message], Sequence[tuple[str, int]]], TableBatch]
 
@@ -106,7 +106,7 @@ def opened(kind: str, made: Made, request: pytest.FixtureRequest, tmp_path: Path
         yield Target(lambda: IcebergSink(mapping, family), read, rows=60)
 
 
-def _postgres(family: Family, server: Any, wire: Wire) -> Target:
+def _postgres(family: TableFamily, server: Any, wire: Wire) -> Target:
     import psycopg
 
     base, schema = f"postgresql://{server.user}:{server.password}@127.0.0.1", f"s{time.time_ns()}"
@@ -126,7 +126,7 @@ def _postgres(family: Family, server: Any, wire: Wire) -> Target:
     return Target(lambda: PostgresSink(mapping, family), read, wire=wire, cut_rate=0.004)  # a batch is some 70 answers
 
 
-def _clickhouse(family: Family, folder: Path) -> Iterator[Target]:
+def _clickhouse(family: TableFamily, folder: Path) -> Iterator[Target]:
     (port,) = free_ports(1)
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.services.receivers.clickhouse_server", str(port), str(folder / "ch")]
@@ -157,7 +157,7 @@ def _clickhouse(family: Family, folder: Path) -> Iterator[Target]:
         server.wait()
 
 
-def _flat(family: Family, nested: Any) -> Tables:
+def _flat(family: TableFamily, nested: Any) -> Tables:
     """Undo the nesting, as a reader would with UNNEST."""
     columns = family.tables[family.name]
     tables = {family.name: nested.select(list(columns)).cast(columns)}
@@ -203,7 +203,7 @@ class World:
         return self.made.tables_of(said, []).flat
 
 
-def same(family: Family, found: Tables, expected: Tables) -> None:
+def same(family: TableFamily, found: Tables, expected: Tables) -> None:
     for name, kinds in family.tables.items():
         columns = list(kinds)
         assert found[name].select(columns).sort(columns).equals(expected[name].select(columns).sort(columns)), name

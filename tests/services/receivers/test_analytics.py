@@ -14,9 +14,9 @@ from redis import Redis
 
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.delivery.run.batch import SWEEP
-from nurt.delivery.run.table_deliverer import Shelf, TableDeliverer
+from nurt.delivery.run.table_deliverer import TableDeliverer, TableTarget
 from nurt.errors import Fenced
-from nurt.model.delivery import Life, Wish
+from nurt.model.delivery import DesiredState, Lifecycle
 from nurt.model.keys import Keys
 from tests.delivery.chaos import Killed
 from tests.services.receivers.analytics import MADE, Made, Target, World, opened, same
@@ -32,8 +32,8 @@ def target(request: pytest.FixtureRequest, made: Made, tmp_path: Path) -> Iterat
     yield from opened(request.param, made, request, tmp_path)
 
 
-def _shelves(target: Target, made: Made) -> dict[str, Shelf]:
-    return {made.family.name: Shelf(made.family, target.open(), made.tables_of)}
+def _shelves(target: Target, made: Made) -> dict[str, TableTarget]:
+    return {made.family.name: TableTarget(made.family, target.open(), made.tables_of)}
 
 
 def test_an_erasure_takes_what_was_stored_and_not_noted(target: Target, made: Made, redis_url: str) -> None:
@@ -80,7 +80,7 @@ def test_readers_see_exactly_the_newest_revision_through_replays_and_kills(
         store = DeliveryStore(Redis.from_url(redis_url), Keys(prefix, 4), "lake")
         store.begin()
         return TableDeliverer(
-            {made.family.name: Shelf(made.family, target.open(), made.tables_of)}, store, 0, fault=fault
+            {made.family.name: TableTarget(made.family, target.open(), made.tables_of)}, store, 0, fault=fault
         )
 
     at = committed = kills = 0
@@ -158,9 +158,9 @@ def test_an_older_revision_never_replaces_a_newer_one(target: Target, made: Made
     sink = target.open()
     newer, older = made.told(1, 9), made.told(1, 5)
     for message in (newer, older, newer):
-        assert sink.write(made.tables_of([message], [])).trouble is None
+        assert sink.write(made.tables_of([message], [])).failure is None
     same(made.family, target.read(), made.tables_of([newer], []).flat)
-    assert sink.write(made.tables_of([], [(newer.subject, 9)])).trouble is None
+    assert sink.write(made.tables_of([], [(newer.subject, 9)])).failure is None
     assert all(not table.height for table in target.read().values())
     sink.close()
 
@@ -171,10 +171,10 @@ def test_a_column_that_a_later_nurt_adds_is_added(target: Target, made: Made, mo
     with monkeypatch.context() as past:
         past.setitem(family.tables, family.name, {name: kind for name, kind in columns.items() if name != "market"})
         sink = target.open()
-        assert sink.write(made.tables_of([older], [])).trouble is None
+        assert sink.write(made.tables_of([older], [])).failure is None
         sink.close()
     sink = target.open()
-    assert sink.write(made.tables_of([newer], [])).trouble is None
+    assert sink.write(made.tables_of([newer], [])).failure is None
     sink.close()
     expected = made.tables_of([older, newer], []).flat[family.name]
     wanted = expected.with_columns(market=pl.when(pl.col("id") != older.subject).then("market")).select(list(columns))
@@ -192,7 +192,7 @@ def test_what_an_operator_lets_be_swept_goes_and_nothing_else(target: Target, ma
     to.deliver([made.told(2, 2)])
     ((left, record),) = store.left_over(1)
     assert (left, record.of) == (made.told(1, 1).subject, made.family.name)
-    store.ask_again([Wish(left, None, record.place, Life.SWEPT, of=record.of)], SWEEP)
+    store.ask_again([DesiredState(left, None, record.place, Lifecycle.SWEPT, of=record.of)], SWEEP)
     assert to.retry_parked() == 1
     assert target.read()[made.family.name]["id"].to_list() == [made.told(2, 2).subject]
     assert not list(store.left_over(1))

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from nurt.delivery.run.clock import Pace
+from nurt.delivery.run.clock import DeliveryClock
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import Op
 from tests.delivery.chaos import history, hurry, live_through
@@ -54,16 +54,16 @@ def test_an_outage_of_minutes_costs_few_calls_and_no_row(redis_url: str, name: s
     random = Random(5)
     with running(RECEIVERS[name].fake(5)) as fake:
         scene = scene_at(name, fake, redis_url)
-        live_through(scene, fake, history(scene, random, 30, 60), random, pace=Pace(FASTER))
+        live_through(scene, fake, history(scene, random, 30, 60), random, clock=DeliveryClock(FASTER))
         messages, before = history(scene, random, 30, 120), scene.store().counts()["calls"]
         _down_for(fake, OUTAGE_S / FASTER)
         began = time.monotonic()
-        live_through(scene, fake, messages[:40], random, batch=40, pace=Pace(FASTER))
+        live_through(scene, fake, messages[:40], random, batch=40, clock=DeliveryClock(FASTER))
         assert time.monotonic() - began > 0.9 * OUTAGE_S / FASTER
         assert scene.store().counts()["calls"] - before < 60, "an open circuit lets few calls through"
         if name != "hubspot":  # there an address that was erased for good looks like a conflict at first
             assert scene.store().counts().get("parked_times", 0) == 0, "nothing is set aside because all fail"
-        live_through(scene, fake, messages[40:], random, pace=Pace(FASTER))
+        live_through(scene, fake, messages[40:], random, clock=DeliveryClock(FASTER))
         expect(name, scene, fake)
 
 

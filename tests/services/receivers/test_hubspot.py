@@ -13,7 +13,7 @@ from nurt.adapters.receivers.hubspot import Hubspot
 from nurt.app.delivery_config import read_preset
 from nurt.cli.commands.check import _misfits
 from nurt.fake.hubspot import FakeHubspot
-from nurt.fake.server import Told, running
+from nurt.fake.server import Response, running
 from nurt.settings import Settings
 from tests.delivery.scene import Scene, key_of, mapping_of
 
@@ -115,10 +115,10 @@ def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
     to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
     upsert, failed = fake._upsert, []
 
-    def failing(kind: str, body: dict[str, Any]) -> Told:
+    def failing(kind: str, body: dict[str, Any]) -> Response:
         if fake.merged and not failed:
             failed.append(kind)
-            return Told(502, {})
+            return Response(502, {})
         return upsert(kind, body)
 
     monkeypatch.setattr(fake, "_upsert", failing)
@@ -158,7 +158,7 @@ def test_a_merge_that_was_made_just_before_a_crash_is_repeated_harmlessly(fake: 
     assert [*_contacts(fake)] == [key_of(1)]
     scene.deliverer().deliver([message])
     assert [*_contacts(fake)] == [key_of(1)] and not scene.store().refusals()
-    assert scene.store().load([key_of(2)])[key_of(2)].held == ()
+    assert scene.store().load([key_of(2)])[key_of(2)].remote_rows == ()
 
 
 def test_an_erasure_uses_the_privacy_call_also_for_what_was_made_just_before_a_crash(
@@ -179,7 +179,7 @@ def test_an_erasure_uses_the_privacy_call_also_for_what_was_made_just_before_a_c
     assert len(_contacts(fake)) == 1
     scene.deliverer().deliver([scene.erase(1)])
     assert not _contacts(fake) and fake.forgotten == {"a@x.pl"}
-    assert scene.store().load([key_of(1)])[key_of(1)].held == ()
+    assert scene.store().load([key_of(1)])[key_of(1)].remote_rows == ()
 
 
 def test_an_address_passes_from_the_merged_contact_to_its_heir(fake: FakeHubspot, redis_url: str) -> None:

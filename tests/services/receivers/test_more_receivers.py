@@ -21,7 +21,7 @@ from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.mailchimp import FakeMailchimp
 from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.server import Fake, running
-from nurt.model.delivery import Life, Wish
+from nurt.model.delivery import DesiredState, Lifecycle
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 LOGIN = "client_id: id, client_secret: secret"
@@ -167,7 +167,7 @@ def test_marketing_cloud_deletes_contacts_for_erasures_only(made: Made) -> None:
     to = scene.deliverer()
     told = scene.say(1, email="a@x.pl")
     to.deliver([told])
-    to.deliver_wishes([Wish(key_of(1), None, told.place, Life.SWEPT)])
+    to.deliver_states([DesiredState(key_of(1), None, told.place, Lifecycle.SWEPT)])
     (refusal,) = scene.store().refusals()
     assert refusal.code == "no_deletion_of_rows" and "deletes contacts for good" in refusal.words
 

@@ -20,7 +20,7 @@ from nurt.delivery.journal import Message
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.ports import Destination
 from nurt.delivery.run.deliverer import Deliverer
-from nurt.delivery.run.key_locks import Lanes
+from nurt.delivery.run.key_locks import KeyLocks
 from nurt.errors import ConfigurationError
 from nurt.fake.dataverse import FakeDataverse
 from nurt.fake.hubspot import FakeHubspot
@@ -256,11 +256,11 @@ def test_faults_and_kills_leave_no_order_with_the_wrong_contact(played: Played, 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_two_workers_leave_no_order_with_the_wrong_contact(played: Played, seed: int) -> None:
-    scene, random, lanes = played.scene, Random(seed), Lanes()
+    scene, random, key_locks = played.scene, Random(seed), KeyLocks()
     messages = _live(scene, random, 160)
-    workers = [scene.deliverer(lanes=lanes), scene.deliverer(lanes=lanes)]
+    workers = [scene.deliverer(key_locks=key_locks), scene.deliverer(key_locks=key_locks)]
     workers[0]._store.run = workers[1]._store.run  # type: ignore[attr-defined]
-    workers[0]._store._mark = workers[0]._store.key("w1")  # type: ignore[attr-defined]
+    workers[0]._store._last_write_key = workers[0]._store.key("w1")  # type: ignore[attr-defined]
     shares = [[one for one in messages if int(one.subject, 16) % 3 % 2 == share] for share in (0, 1)]
 
     def deliver(to: Deliverer, share: list[Message]) -> None:
@@ -276,19 +276,19 @@ def test_two_workers_leave_no_order_with_the_wrong_contact(played: Played, seed:
 
 
 def test_who_retries_profiles_holds_no_orders_that_another_may_wait_for(played: Played) -> None:
-    scene, lanes = played.scene, Lanes()
+    scene, key_locks = played.scene, KeyLocks()
     held: list[bool] = []
 
     def look(step: str) -> None:
-        if step == "kin noted":
-            held.append(order_key(1) in lanes.subjects and key_of(1) in lanes.subjects)
+        if step == "links written":
+            held.append(order_key(1) in key_locks.subjects and key_of(1) in key_locks.subjects)
 
     scene.deliverer().deliver([scene.order(1, account(1))])
     told = scene.say(1, email="1@x.pl", accounts=accounts(1))
     scene.deliverer().deliver([scene.order(2, account(2))])
-    to = scene.deliverer(lanes=lanes, fault=look)
-    wish = to._wishes.of([told]).wishes[0]
-    scene.store().ask_again([wish], "later")
+    to = scene.deliverer(key_locks=key_locks, fault=look)
+    desired = to._state_reader.read([told]).desired_states[0]
+    scene.store().ask_again([desired], "later")
     settle(scene, played.fake, to)
     assert held and not any(held)
     assert played.links() == {1: 1, 2: None}

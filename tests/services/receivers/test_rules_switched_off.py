@@ -11,13 +11,13 @@ from redis import Redis
 
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.adapters.redis.delivery.store import DeliveryStore
-from nurt.delivery.last_known import Record
+from nurt.delivery.last_known import LastKnown
 from nurt.delivery.retry import Attempt, Decision, decide
-from nurt.delivery.run.clock import Pace
-from nurt.delivery.run.key_locks import Lanes
-from nurt.delivery.run.sender import Flight
+from nurt.delivery.run.clock import DeliveryClock
+from nurt.delivery.run.key_locks import KeyLocks
+from nurt.delivery.run.sender import Sender
 from nurt.fake.server import Fake, running
-from nurt.model.delivery import Answer, Fate, Trouble, Verdict
+from nurt.model.delivery import CallFailure, CallResult, RowOutcome, RowResult
 from tests.delivery.chaos import history, hurry, live_through
 from tests.delivery.scene import Scene, account, accounts, key_of, mapping_of, order_key
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
@@ -58,7 +58,7 @@ def _through_an_outage(redis_url: str, seed: int) -> None:
     with running(RECEIVERS["webhook"].fake(seed)) as fake:
         scene = scene_at("webhook", fake, redis_url, "{rows_max: 2}")
         _down_for(fake, 120.0 / FASTER)
-        live_through(scene, fake, history(scene, random, 30, 60), random, batch=60, pace=Pace(FASTER))
+        live_through(scene, fake, history(scene, random, 30, 60), random, batch=60, clock=DeliveryClock(FASTER))
         calls = scene.store().counts()["calls"] - scene.store().counts()["accepted"]
         assert calls < 30, "it is left alone"
 
@@ -102,25 +102,25 @@ def _through_a_merge(redis_url: str, seed: int) -> None:
         assert fake.rows.get(("order", order_key(1)), {}).get("person") == key_of(1)  # type: ignore[attr-defined]
 
 
-def _judged(change: Callable[[Attempt, Answer], Decision | Answer]) -> Callable[..., Decision]:
-    def judge(attempt: Attempt, answer: Answer, jitter: float, answered_well: int) -> Decision:
+def _judged(change: Callable[[Attempt, CallResult], Decision | CallResult]) -> Callable[..., Decision]:
+    def judge(attempt: Attempt, answer: CallResult, jitter: float, answered_well: int) -> Decision:
         changed = change(attempt, answer)
         return changed if isinstance(changed, Decision) else decide(attempt, changed, jitter, answered_well)
 
     return judge
 
 
-def _all_refused(attempt: Attempt, answer: Answer) -> Decision | Answer:
-    if answer.trouble is not Trouble.REFUSED:
+def _all_refused(attempt: Attempt, answer: CallResult) -> Decision | CallResult:
+    if answer.failure is not CallFailure.REFUSED:
         return answer
-    return Decision(tuple((write, Verdict(Fate.REFUSED, answer.code)) for write in attempt.call.writes))
+    return Decision(tuple((write, RowResult(RowOutcome.REFUSED, answer.code)) for write in attempt.call.writes))
 
 
-def _trouble_refused(_attempt: Attempt, answer: Answer) -> Decision | Answer:
-    return replace(answer, trouble=Trouble.REFUSED) if answer.trouble is Trouble.DOWN else answer
+def _trouble_refused(_attempt: Attempt, answer: CallResult) -> Decision | CallResult:
+    return replace(answer, failure=CallFailure.REFUSED) if answer.failure is CallFailure.DOWN else answer
 
 
-def _waits_forgotten(_attempt: Attempt, answer: Answer) -> Decision | Answer:
+def _waits_forgotten(_attempt: Attempt, answer: CallResult) -> Decision | CallResult:
     return replace(answer, wait_s=None)
 
 
@@ -133,7 +133,7 @@ DECIDE = "nurt.delivery.run.sender.decide"
 RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     "nothing in flight is believed": (
         _through_cuts_and_kills,
-        lambda patch: patch.setattr(Record, "begin", lambda self, _write: self),
+        lambda patch: patch.setattr(LastKnown, "begin", lambda self, _write: self),
     ),
     "calls keep the rates": (
         _through_a_window,
@@ -141,7 +141,7 @@ RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "requests beyond a call's first are paid for": (
         _through_a_window,
-        lambda patch: patch.setattr(Flight, "_spend", lambda _self: None),
+        lambda patch: patch.setattr(Sender, "_spend", lambda _self: None),
     ),
     "a receiver that is down is left alone": (
         _through_an_outage,
@@ -176,9 +176,9 @@ def test_a_rule_that_is_switched_off_is_missed(rule: str, redis_url: str, monkey
 
 
 def test_lanes_that_are_not_kept_are_missed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.delivery.test_lanes_and_rates import test_no_key_is_ever_in_two_calls_at_once as play
+    from tests.delivery.test_locks_and_rates import test_no_key_is_ever_in_two_calls_at_once as play
 
-    monkeypatch.setattr(Lanes, "claim", lambda _self, _call, _calls_max: True)
+    monkeypatch.setattr(KeyLocks, "claim", lambda _self, _call, _calls_max: True)
     with pytest.raises(AssertionError):
         for _ in range(5):
             play(redis_url)

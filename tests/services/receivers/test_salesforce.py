@@ -12,7 +12,7 @@ from redis import Redis
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.app.delivery_config import read_preset
 from nurt.fake.salesforce import FakeSalesforce
-from nurt.fake.server import Asked, Told, running
+from nurt.fake.server import Request, Response, running
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 
@@ -110,10 +110,10 @@ def test_a_session_that_expires_while_a_job_goes_on_is_renewed(fake: FakeSalesfo
 def test_an_answer_that_is_not_what_was_agreed_on_is_none(fake: FakeSalesforce, redis_url: str) -> None:
     real, left = fake.answer, [2]
 
-    def answer(asked: Asked) -> Told:
+    def answer(asked: Request) -> Response:
         if left[0] and asked.method == "POST" and asked.path.endswith("/jobs/ingest"):
             left[0] -= 1
-            return Told(200, {"done": True})
+            return Response(200, {"done": True})
         return real(asked)
 
     fake.answer = answer  # type: ignore[method-assign]

@@ -16,9 +16,9 @@ from nurt.adapters.analytics.postgres import PostgresSink
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.delivery.journal import Message
 from nurt.delivery.read.families import FAMILIES, tables_of
-from nurt.fake.server import Asked, Fake, Told, running
+from nurt.fake.server import Fake, Request, Response, running
 from nurt.fake.webhook import FakeWebhook
-from nurt.model.delivery import Trouble
+from nurt.model.delivery import CallFailure
 from tests.contracts.published import encode, id_of, rich
 from tests.delivery.chaos import hurry
 from tests.delivery.scene import Scene, mapping_of
@@ -39,36 +39,36 @@ def test_a_locked_table_is_given_up_and_tried_again(postgres: Any) -> None:
     import psycopg
 
     sink, schema = _sink(postgres)
-    assert sink.write(tables_of([ONE], [])).trouble is None
+    assert sink.write(tables_of([ONE], [])).failure is None
     with psycopg.connect(sink._url) as other:
         other.execute(f"LOCK TABLE {schema}.profiles".encode())
         began = time.monotonic()
-        assert sink.write(tables_of([ONE], [])).trouble is Trouble.DOWN
+        assert sink.write(tables_of([ONE], [])).failure is CallFailure.DOWN
         assert time.monotonic() - began < 5
-    assert sink.write(tables_of([ONE], [])).trouble is None
+    assert sink.write(tables_of([ONE], [])).failure is None
     sink.close()
 
 
 def test_a_server_process_that_stands_still_is_given_up_and_another_one_taken(postgres: Any) -> None:
     sink, _ = _sink(postgres)
-    assert sink.write(tables_of([ONE], [])).trouble is None
+    assert sink.write(tables_of([ONE], [])).failure is None
     still = sink._connection.info.backend_pid
     os.kill(still, signal.SIGSTOP)
     try:
-        assert sink.write(tables_of([ONE], [])).trouble is Trouble.DOWN
+        assert sink.write(tables_of([ONE], [])).failure is CallFailure.DOWN
     finally:
         os.kill(still, signal.SIGCONT)
-    assert sink.write(tables_of([ONE], [])).trouble is None
+    assert sink.write(tables_of([ONE], [])).failure is None
     sink.close()
 
 
 class Mute(Fake):
     """Takes requests and says nothing for long."""
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, asked: Request) -> Response:
         """See Fake."""
         time.sleep(1.5)
-        return Told(200, "")
+        return Response(200, "")
 
 
 def test_a_clickhouse_that_hangs_is_given_up() -> None:
@@ -77,7 +77,7 @@ def test_a_clickhouse_that_hangs_is_given_up() -> None:
             mapping_of(f"{{kind: clickhouse, url: '{fake.url}', timeout_s: 0.3}}"), FAMILIES["profiles"]
         )
         answer = sink.write(tables_of([ONE], []))
-        assert (answer.trouble, answer.code) == (Trouble.DOWN, "ReadTimeout")
+        assert (answer.failure, answer.code) == (CallFailure.DOWN, "ReadTimeout")
         sink.close()
 
 
@@ -104,27 +104,27 @@ def test_a_receiver_that_hangs_or_trickles_is_tried_again(
 class Trickling(FakeWebhook):
     """Answers with a long text."""
 
-    def answer(self, asked: Asked) -> Told:
+    def answer(self, asked: Request) -> Response:
         """See Fake."""
         told = super().answer(asked)
-        return Told(200, "thank you " * 20) if told.status == 204 else told
+        return Response(200, "thank you " * 20) if told.status == 204 else told
 
 
-PAGE = Told(200, "<html>We are back soon</html>", {"Content-Type": "text/html"})
-ODD = Told(200, [], {"Content-Type": "application/json"})
+PAGE = Response(200, "<html>We are back soon</html>", {"Content-Type": "text/html"})
+ODD = Response(200, [], {"Content-Type": "application/json"})
 
 
 @pytest.mark.parametrize("odd", [PAGE, ODD], ids=["a page", "an empty list"])
 @pytest.mark.parametrize("name", sorted({*RECEIVERS} - {"webhook"}))
 def test_a_success_of_something_else_is_none(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, odd: Told
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, odd: Response
 ) -> None:
     hurry(monkeypatch)
     with running(RECEIVERS[name].fake(1)) as fake:
         scene = scene_at(name, fake, redis_url)
         real, left = fake.answer, [5]
 
-        def answer(asked: Asked) -> Told:
+        def answer(asked: Request) -> Response:
             if left[0] and "token" not in asked.path:
                 left[0] -= 1
                 return odd

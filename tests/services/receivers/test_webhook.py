@@ -84,7 +84,7 @@ def test_merge_split_and_erasure_are_delivered(scene: Scene, fake: FakeWebhook) 
     assert len(fake.rows) == 2
     to.deliver([scene.erase(1), scene.erase(2)])
     assert not fake.rows
-    assert all(not one.held for one in scene.store().load([key_of(1), key_of(2)]).values())
+    assert all(not one.remote_rows for one in scene.store().load([key_of(1), key_of(2)]).values())
 
 
 def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
@@ -93,7 +93,7 @@ def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
     monkeypatch.setenv("WEBHOOK_SECRET", "wrong")
     monkeypatch.setattr("nurt.delivery.run.sender.AUTH_PAUSE_S", 0.3)
     to = scene.deliverer()
-    original = to._flight._to.refresh
+    original = to._sender._to.refresh
 
     def refresh() -> None:
         if len(fake.calls) > 2:
@@ -101,6 +101,6 @@ def test_a_wrong_secret_pauses_and_a_new_one_goes_on(
             assert scene.store().status()["state"].startswith("paused")
         original()
 
-    monkeypatch.setattr(to._flight._to, "refresh", refresh)
+    monkeypatch.setattr(to._sender._to, "refresh", refresh)
     to.deliver([scene.say(1, email="a@x.pl")])
     assert len(fake.rows) == 1 and not scene.store().refusals()

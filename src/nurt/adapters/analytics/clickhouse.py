@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from nurt.adapters.http import Http, Reply, trouble_of
+from nurt.adapters.http import HttpClient, Reply, failure_of
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
-from nurt.delivery.table_family import Columns, Family, TableBatch
-from nurt.model.delivery import Answer, Trouble
+from nurt.delivery.table_family import Columns, TableBatch, TableFamily
+from nurt.model.delivery import CallFailure, CallResult
 
 CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
     pl.String(): "Nullable(String)",
@@ -37,7 +37,7 @@ CODE_HEADER = "x-clickhouse-exception-code"
 class ClickhouseSink:
     """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+    def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         self._family = family
         options, where = mapping.options, f"destinations.{mapping.name}"
         headers = {}
@@ -46,27 +46,27 @@ class ClickhouseSink:
         if "password" in options:
             headers["X-ClickHouse-Key"] = secret(f"{where}.password", options["password"])
         self._database = str(options.get("database", "nurt"))
-        self._http = Http(
+        self._http = HttpClient(
             secret(f"{where}.url", options.get("url")), headers=headers, timeout_s=float(options.get("timeout_s", 120))
         )
         self._prepared = False
 
-    def write(self, batch: TableBatch) -> Answer:
+    def write(self, batch: TableBatch) -> CallResult:
         """See delivery.ports.TableSink."""
         if not self._prepared:
-            if (answer := self._prepare()) is not None:
-                return answer
+            if (call_result := self._prepare()) is not None:
+                return call_result
             self._prepared = True
         rows = batch.nested.with_columns(is_deleted=pl.lit(0, dtype=pl.UInt8))
         # an insert is one block, and a block is there whole or not at all
-        if rows.height and (answer := self._insert(rows)) is not None:
-            return answer
+        if rows.height and (call_result := self._insert(rows)) is not None:
+            return call_result
         for at in range(0, len(batch.erased), ERASED_MAX):
-            if (answer := self._erase([id_ for id_, _ in batch.erased[at : at + ERASED_MAX]])) is not None:
-                return answer
-        return Answer()
+            if (call_result := self._erase([id_ for id_, _ in batch.erased[at : at + ERASED_MAX]])) is not None:
+                return call_result
+        return CallResult()
 
-    def _erase(self, ids: Sequence[str]) -> Answer | None:
+    def _erase(self, ids: Sequence[str]) -> CallResult | None:
         """Let rows go, whatever their revision: what was last noted of them may be older than what is stored.
 
         Source: ClickHouse, ReplacingMergeTree: of rows of one version, the one that was inserted last stays.
@@ -78,7 +78,7 @@ class ClickhouseSink:
         )
         return _answer(self._http.send("POST", "/", content=query.encode()))
 
-    def _insert(self, rows: pl.DataFrame) -> Answer | None:
+    def _insert(self, rows: pl.DataFrame) -> CallResult | None:
         out = io.BytesIO()
         rows.with_columns(pl.col("revision").clip(lower_bound=0).cast(pl.UInt64)).write_parquet(out)
         columns = ", ".join(f"`{name}`" for name in rows.columns)
@@ -89,7 +89,7 @@ class ClickhouseSink:
     def _stored(self) -> str:
         return f"{self._database}.{self._family.name}_stored"
 
-    def _prepare(self) -> Answer | None:
+    def _prepare(self) -> CallResult | None:
         database, family = self._database, self._family
         flat = {name: CLICKHOUSE_TYPES[kind] for name, kind in family.tables[family.name].items()}
         flat |= {"id": "String", "revision": "UInt64"}
@@ -114,9 +114,13 @@ class ClickhouseSink:
                 "ARRAY JOIN list_items AS list_item, arrayEnumerate(list_items) AS list_rank"
             )
         for statement in statements:
-            answer = _answer(self._http.send("POST", "/", content=statement.encode()))
-            if answer is not None:
-                return Answer(trouble=Trouble.DOWN, code=answer.code) if answer.trouble is Trouble.REFUSED else answer
+            call_result = _answer(self._http.send("POST", "/", content=statement.encode()))
+            if call_result is not None:
+                return (
+                    CallResult(failure=CallFailure.DOWN, code=call_result.code)
+                    if call_result.failure is CallFailure.REFUSED
+                    else call_result
+                )
         return None
 
     def close(self) -> None:
@@ -141,15 +145,15 @@ def _shown(columns: Columns) -> str:
     return ", ".join(parts)
 
 
-def _answer(reply: Reply | Answer) -> Answer | None:
+def _answer(reply: Reply | CallResult) -> CallResult | None:
     """Say what an answer means; None: done."""
-    if isinstance(reply, Answer):
+    if isinstance(reply, CallResult):
         return reply
     code = reply.headers.get(CODE_HEADER)
     if reply.status == 200 and code is None:
         return None
     if code is not None and code.isdigit() and int(code) in REFUSES_ROWS:
-        return Answer(trouble=Trouble.REFUSED, code=f"clickhouse_{code}", words=reply.text[:2000])
+        return CallResult(failure=CallFailure.REFUSED, code=f"clickhouse_{code}", words=reply.text[:2000])
     if code in ("192", "193", "194", "516") or reply.status in (401, 403):
-        return Answer(trouble=Trouble.UNAUTHORISED, code=f"clickhouse_{code}")
-    return trouble_of(reply) or Answer(trouble=Trouble.DOWN, code=f"clickhouse_{code or reply.status}")
+        return CallResult(failure=CallFailure.UNAUTHORISED, code=f"clickhouse_{code}")
+    return failure_of(reply) or CallResult(failure=CallFailure.DOWN, code=f"clickhouse_{code or reply.status}")

@@ -9,9 +9,9 @@ import polars as pl
 
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
-from nurt.delivery.table_family import Family, TableBatch
+from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Trouble
+from nurt.model.delivery import CallFailure, CallResult
 
 COMPACT_COMMITS = 50
 """Commits after which small files are joined."""
@@ -20,7 +20,7 @@ COMPACT_COMMITS = 50
 class DeltaSink:
     """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+    def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         try:
             import deltalake
         except ImportError:
@@ -35,7 +35,7 @@ class DeltaSink:
         self._commits = 0
         self._lock = threading.Lock()
 
-    def write(self, batch: TableBatch) -> Answer:
+    def write(self, batch: TableBatch) -> CallResult:
         """See delivery.ports.TableSink."""
         with self._lock:
             try:
@@ -43,18 +43,20 @@ class DeltaSink:
                 self._commits += 1
                 if self._commits % COMPACT_COMMITS == 0:
                     self._table().optimize.compact()
-                return Answer()
+                return CallResult()
             except self._library.exceptions.SchemaMismatchError as refused:
-                return Answer(trouble=Trouble.REFUSED, code="delta_schema_mismatch", words=str(refused)[:2000])
+                return CallResult(failure=CallFailure.REFUSED, code="delta_schema_mismatch", words=str(refused)[:2000])
             except (self._library.exceptions.DeltaError, OSError) as failed:
-                return Answer(trouble=Trouble.DOWN, code=f"delta_{type(failed).__name__}")
+                return CallResult(failure=CallFailure.DOWN, code=f"delta_{type(failed).__name__}")
 
     def _table(self) -> Any:
         return self._library.DeltaTable(self._path, storage_options=self._storage or None)
 
     def _merge(self, batch: TableBatch) -> None:
         # who was erased has no realm, which everybody else has
-        rows = pl.concat([batch.nested, batch.gone()], how="diagonal").to_arrow(compat_level=pl.CompatLevel.oldest())
+        rows = pl.concat([batch.nested, batch.erased_rows()], how="diagonal").to_arrow(
+            compat_level=pl.CompatLevel.oldest()
+        )
         if not self._library.DeltaTable.is_deltatable(self._path, self._storage or None):
             self._library.write_deltalake(
                 self._path, rows.slice(0, 0), mode="ignore", storage_options=self._storage or None

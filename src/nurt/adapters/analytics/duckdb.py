@@ -148,7 +148,7 @@ class DuckdbSink:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         until = time.monotonic() + self._wait_s
-        said = False
+        has_reported = False
         while True:
             try:
                 return duckdb.connect(str(self._path))
@@ -162,7 +162,7 @@ class DuckdbSink:
                         f"opening DuckDB file {self._path}: another process has had it open for {self._wait_s:.0f} s "
                         "(one at a time); close it there"
                     ) from None
-                if not said:
+                if not has_reported:
                     _logger.warning("DuckDB file %s is open in another process; nurt waits for it", self._path)
-                    said = True
+                    has_reported = True
                 time.sleep(0.1)

@@ -85,8 +85,8 @@ class DuckdbStockSink:
                 )
                 connection.unregister("incoming")
             if batch.events:
-                told = [{**event, "at": event["at_ms"]} for event in batch.events]
-                connection.register("incoming", pl.DataFrame(told, schema=EVENT_COLUMNS).to_arrow())
+                events = [{**event, "at": event["at_ms"]} for event in batch.events]
+                connection.register("incoming", pl.DataFrame(events, schema=EVENT_COLUMNS).to_arrow())
                 connection.execute(
                     "INSERT OR IGNORE INTO stock_events BY NAME SELECT id, kind, realm, sku, channel, market, "
                     'location, make_timestamp("at" * 1000) AS crossed_at, '

@@ -12,9 +12,9 @@ import polars as pl
 
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
-from nurt.delivery.table_family import Family, TableBatch
+from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Trouble
+from nurt.model.delivery import CallFailure, CallResult
 
 CATALOG = "nurt"
 TABLE = "nurt.{of}"
@@ -23,7 +23,7 @@ TABLE = "nurt.{of}"
 class IcebergSink:
     """Implements delivery.ports.TableSink; one writer a table. Columns that a later nurt adds are added."""
 
-    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+    def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         try:
             import pyiceberg.catalog
             import pyiceberg.exceptions
@@ -44,18 +44,18 @@ class IcebergSink:
         self._open: Any = None
         self._lock = threading.Lock()
 
-    def write(self, batch: TableBatch) -> Answer:
+    def write(self, batch: TableBatch) -> CallResult:
         """See delivery.ports.TableSink."""
         with self._lock:
             try:
                 self._replace(batch)
-                return Answer()
+                return CallResult()
             except self._library.exceptions.CommitFailedException:
                 self._open = None
-                return Answer(trouble=Trouble.DOWN, code="iceberg_commit_conflict", wait_s=0.1)
+                return CallResult(failure=CallFailure.DOWN, code="iceberg_commit_conflict", wait_s=0.1)
             except Exception as failed:  # catalogs raise whatever their transport does
                 self._open = None
-                return Answer(trouble=Trouble.DOWN, code=f"iceberg_{type(failed).__name__}")
+                return CallResult(failure=CallFailure.DOWN, code=f"iceberg_{type(failed).__name__}")
 
     def _replace(self, batch: TableBatch) -> None:
         rows = batch.nested.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -67,13 +67,13 @@ class IcebergSink:
         stored = dict(
             pl.from_arrow(table.scan(row_filter=among, selected_fields=("id", "revision")).to_arrow()).rows()  # type: ignore[union-attr]
         )
-        told = dict(batch.nested.select("id", "revision").rows())
-        fresh = [id_ for id_, revision in told.items() if revision >= stored.get(id_, -1)]
+        revisions = dict(batch.nested.select("id", "revision").rows())
+        fresh = [id_ for id_, revision in revisions.items() if revision >= stored.get(id_, -1)]
         rows = batch.nested.filter(pl.col("id").is_in(fresh)).to_arrow(compat_level=pl.CompatLevel.oldest())
-        gone = [id_ for id_ in (*fresh, *(id_ for id_, _ in batch.erased)) if id_ in stored]
+        removed = [id_ for id_ in (*fresh, *(id_ for id_, _ in batch.erased)) if id_ in stored]
         with table.transaction() as change:
-            if gone:
-                change.delete(self._library.expressions.In("id", gone))
+            if removed:
+                change.delete(self._library.expressions.In("id", removed))
             if rows.num_rows:
                 change.append(rows)
 

@@ -68,12 +68,12 @@ class ParquetSink:
         Raises ConfigurationError when another sink has the folder; StateTooNew when a later nurt laid it out.
         """
         assert 1 <= buckets <= BUCKETS_MAX
-        self._folder, self._own = folder, folder / "_nurt"
+        self._folder, self._nurt_folder = folder, folder / "_nurt"
         self._rows_max, self._bytes_max, self._seconds_max = rows_max, bytes_max, seconds_max
-        (self._own / "erased").mkdir(parents=True, exist_ok=True)
+        (self._nurt_folder / "erased").mkdir(parents=True, exist_ok=True)
         self._lock = self._locked()
         self._buckets = self._layout(buckets)
-        self._journal = (self._own / "journal").open("a+b")
+        self._journal = (self._nurt_folder / "journal").open("a+b")
         self._waiting: list[pl.DataFrame] = [_current(frame) for frame in _recovered(self._journal)]
         self._rows = self._bytes = 0
         self._since = time.monotonic()
@@ -120,7 +120,7 @@ class ParquetSink:
         )
         for (bucket,), part in incoming.partition_by("bucket", as_dict=True, include_key=False).items():
             self._fold_bucket(f"bucket-{bucket:02x}.parquet", part, recovered)
-        for folder in (self._own / "erased", *(self._folder / table for table in TABLES)):
+        for folder in (self._nurt_folder / "erased", *(self._folder / table for table in TABLES)):
             sync_folder(folder)
         self._journal.truncate(0)
         os.fsync(self._journal.fileno())
@@ -129,7 +129,7 @@ class ParquetSink:
 
     def _fold_bucket(self, name: str, incoming: pl.DataFrame, recovered: bool) -> None:
         profiles = _read(self._folder / "profiles" / name, empty("profiles"))
-        erased = _read(self._own / "erased" / name, pl.DataFrame(schema=_ERASED))
+        erased = _read(self._nurt_folder / "erased" / name, pl.DataFrame(schema=_ERASED))
         stored = pl.concat([profiles.select("id", "revision"), erased]).rename({"revision": "stored"})
         stored = stored.group_by("id").agg(pl.col("stored").max())
         newer = pl.col("revision") >= pl.col("stored") if recovered else pl.col("revision") > pl.col("stored")
@@ -142,11 +142,11 @@ class ParquetSink:
         dead = fresh.filter(pl.col("value").is_null()).select("id", "revision")
         for table in (name for name in TABLES if name != "profiles"):
             _replace(self._folder / table / name, empty(table), fresh, tables[table])
-        _replace(self._own / "erased" / name, pl.DataFrame(schema=_ERASED), fresh, dead)
+        _replace(self._nurt_folder / "erased" / name, pl.DataFrame(schema=_ERASED), fresh, dead)
         _replace(self._folder / "profiles" / name, empty("profiles"), fresh, tables["profiles"])
 
     def _layout(self, buckets: int) -> int:
-        path = self._own / "layout.json"
+        path = self._nurt_folder / "layout.json"
         if path.exists():
             layout = orjson.loads(path.read_bytes())
             if layout["version"] > LAYOUT:
@@ -167,7 +167,7 @@ class ParquetSink:
         return buckets
 
     def _locked(self) -> BinaryIO:
-        lock = (self._own / "lock").open("ab")
+        lock = (self._nurt_folder / "lock").open("ab")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -181,9 +181,9 @@ class ParquetSink:
 
 def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.DataFrame) -> None:
     """Put `rows` in the place of all rows of the ids in `fresh`; a file that would not change is left alone."""
-    held = _read(path, schema)
-    kept = held.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
-    if len(rows) or len(kept) < len(held):
+    stored = _read(path, schema)
+    kept = stored.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
+    if len(rows) or len(kept) < len(stored):
         united = pl.concat([kept, rows], how="diagonal").sort("id", maintain_order=True)
         replace_file(path, _parquet(united), sync_name=False)
 

@@ -16,9 +16,9 @@ import polars as pl
 
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
-from nurt.delivery.table_family import Family, TableBatch
+from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Trouble
+from nurt.model.delivery import CallFailure, CallResult
 
 SQL_TYPES: Mapping[pl.DataType, str] = {
     pl.String(): "text",
@@ -39,7 +39,7 @@ class PostgresSink:
     Implements delivery.ports.TableSink.
     """
 
-    def __init__(self, mapping: DestinationMapping, family: Family) -> None:
+    def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         try:
             import psycopg
         except ImportError:
@@ -54,7 +54,7 @@ class PostgresSink:
         self._connection: Any = None
         self._lock = threading.Lock()
 
-    def write(self, batch: TableBatch) -> Answer:
+    def write(self, batch: TableBatch) -> CallResult:
         """See delivery.ports.TableSink."""
         psycopg = self._psycopg
         with self._lock:
@@ -62,14 +62,14 @@ class PostgresSink:
                 connection = self._connected()
                 with self._watched(connection), connection.transaction(), connection.cursor() as cursor:
                     self._fold(cursor, batch)
-                return Answer()
+                return CallResult()
             except (psycopg.errors.DataError, psycopg.errors.IntegrityError) as refused:
-                return Answer(trouble=Trouble.REFUSED, code=type(refused).__name__, words=str(refused)[:2000])
+                return CallResult(failure=CallFailure.REFUSED, code=type(refused).__name__, words=str(refused)[:2000])
             except psycopg.Error as failed:
                 self.close()
                 code = failed.sqlstate or type(failed).__name__
-                kind = Trouble.UNAUTHORISED if str(code).startswith("28") else Trouble.DOWN
-                return Answer(trouble=kind, code=f"postgres_{code}")
+                kind = CallFailure.UNAUTHORISED if str(code).startswith("28") else CallFailure.DOWN
+                return CallResult(failure=kind, code=f"postgres_{code}")
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -125,11 +125,11 @@ class PostgresSink:
             f'WHERE NOT EXISTS (SELECT FROM {schema}."{main}" AS stored '
             "WHERE stored.id = incoming.id AND stored.revision > incoming.revision)"
         )
-        gone = [id_ for id_, _ in batch.erased]
+        erased = [id_ for id_, _ in batch.erased]
         for name in self._family.tables:
             cursor.execute(
                 f'DELETE FROM {schema}."{name}" WHERE id IN (SELECT id FROM fresh UNION ALL SELECT unnest(%s::text[]))',
-                (gone,),
+                (erased,),
             )
         for name, frame in rows.items():
             columns = ", ".join(f'"{column}"' for column in frame.columns)

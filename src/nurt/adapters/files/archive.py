@@ -151,13 +151,13 @@ class ArchiveLog:
         """Sort entries of one stream into batches; return how many were ours and new."""
         tracks, taken, schemas = self._tracks, 0, str(self._streams[turn].folder)
         for entry in entries:
-            topic, partition, given, timestamp_ms, key, value, headers, _ = entry
+            topic, partition, written_offset, timestamp_ms, key, value, headers, _ = entry
             track = tracks.get((topic, partition)) or self._met(topic, partition, turn)
             if not track.wanted:
                 continue
             if track.home != turn:
                 self._refuse_second_home(topic, partition, track.home, turn)
-            offset = track.following if given is None else given
+            offset = track.following if written_offset is None else written_offset
             if offset < track.following:
                 topic, partition, offset, headers = repeated(self._streams[turn].path(), entry)
                 track = tracks.get((topic, partition)) or self._met(topic, partition, turn)

@@ -217,8 +217,8 @@ class ArchiveWriter:
             for topic, partition, offset, *_ in entries:
                 place = topic, partition
                 if topic != DAMAGED_TOPIC:
-                    given = following.get(place, 0) if offset is None else offset
-                    following[place] = max(following.get(place, 0), given + 1)
+                    next_offset = following.get(place, 0) if offset is None else offset
+                    following[place] = max(following.get(place, 0), next_offset + 1)
         reader.close()
         size = self.path.stat().st_size
         if size:

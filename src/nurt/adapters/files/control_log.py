@@ -14,8 +14,8 @@ from nurt.adapters.durable import sync_folder, take_lock
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 
-class FileRegister:
-    """Appends records to one file and numbers them from 1; implements `ports.log.Register`.
+class FileControlLog:
+    """Appends records to one file and numbers them from 1; implements `ports.log.ControlLog`.
 
     A record is there when its line is complete. What a crash left behind the last newline was never promised to anyone:
     readers do not see it, the next append cuts it off. The lock is the kernel's: it ends with its holder.

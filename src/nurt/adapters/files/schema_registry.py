@@ -45,7 +45,7 @@ class FolderRegistry:
         for name in (archive, str(self._home)):
             if schema_id in self._folders.get(name, ()):
                 return self._folders[name][schema_id]
-        others = [held[schema_id] for held in self._folders.values() if schema_id in held]
+        others = [schemas[schema_id] for schemas in self._folders.values() if schema_id in schemas]
         return others[0] if others and all(other == others[0] for other in others) else None
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
@@ -56,19 +56,20 @@ class FolderRegistry:
         self._home.mkdir(parents=True, exist_ok=True)
         with locked(self._home / "schemas.lock"):
             self._load()
-            own = self._folders[str(self._home)]
+            own_schemas = self._folders[str(self._home)]
             subjects: dict[str, list[int]] = _read_json(self._home / "subjects.json")
             versions = subjects.setdefault(subject, [])
             for known in versions:
-                if own.get(known) == schema:
+                if own_schemas.get(known) == schema:
                     return known
-            if versions and (why := why_unreadable(schema, own[versions[-1]])):
+            if versions and (why := why_unreadable(schema, own_schemas[versions[-1]])):
                 raise incompatible(subject, why)
             stored: dict[str, Any] = _read_json(self._home / "schemas.json")
-            same = next((int(text) for text, held in stored.items() if held == schema), None)
+            same = next((int(text) for text, schemas in stored.items() if schemas == schema), None)
             schema_id = (
                 same
-                or max((known for held in self._folders.values() for known in held if known < 1 << 30), default=0) + 1
+                or max((known for schemas in self._folders.values() for known in schemas if known < 1 << 30), default=0)
+                + 1
             )
             stored[str(schema_id)] = dict(schema)
             versions.append(schema_id)
@@ -79,15 +80,15 @@ class FolderRegistry:
 
     def _load(self) -> None:
         for folder in (self._home, *self._archives):
-            held = self._folders[str(folder)]
+            schemas = self._folders[str(folder)]
             path = folder / "schemas.json"
             if self._changed(path):
                 for text, schema in _read_json(path).items():
-                    _add(held, int(text), schema, path)
+                    _add(schemas, int(text), schema, path)
             for container in containers_in(folder):
                 if self._changed(container):
                     schema = schema_of(container)
-                    _add(held, schema_id_of(schema), schema, container)
+                    _add(schemas, schema_id_of(schema), schema, container)
 
     def _changed(self, path: Path) -> bool:
         try:
@@ -99,8 +100,8 @@ class FolderRegistry:
         return before != now
 
 
-def _add(held: dict[int, dict[str, Any]], schema_id: int, schema: dict[str, Any], path: Path) -> None:
-    if held.setdefault(schema_id, schema) != schema:
+def _add(schemas: dict[int, dict[str, Any]], schema_id: int, schema: dict[str, Any], path: Path) -> None:
+    if schemas.setdefault(schema_id, schema) != schema:
         raise ConfigurationError(
             f"reading schemas {path}: id {schema_id} is another schema than it was, or than a container's beside it "
             "(one id, one schema in a folder); put archives of different registries into folders of their own"

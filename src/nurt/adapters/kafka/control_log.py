@@ -18,7 +18,7 @@ POLL_S = 1.0
 READ_ROWS = 10_000
 
 
-class KafkaRegister:
+class KafkaControlLog:
     """Appends small JSON records; a record's number is its offset, so all workers see one order.
 
     Args:

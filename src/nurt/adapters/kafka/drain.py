@@ -28,8 +28,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nurt.adapters.kafka.messages import Messages, Trouble
-from nurt.avro.reader import Joined
+from nurt.adapters.kafka.messages import ErrorCarrier, LibraryMessages
+from nurt.avro.reader import JoinedMessages
 from nurt.columnar.memory import copy_bytes, peek_half, peek_word
 from nurt.columnar.types import Int64s
 from nurt.columnar.values import PADDING_BYTES
@@ -51,7 +51,7 @@ _ERROR, _TOPIC, _PARTITION, _VALUE, _VALUE_BYTES, _KEY, _KEY_BYTES, _OFFSET, _TI
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class PartitionError:
     """An error of a partition, as confluent_kafka's Message would tell it."""
 
     at: tuple[str, int, int]
@@ -79,7 +79,7 @@ class Drain:
 
     def __init__(self, consumer: Any, library: Any, handle: int) -> None:
         self._library, self._handle = library, handle
-        self._beside = Messages(consumer)
+        self._beside = LibraryMessages(consumer)
         self._queue: int | None = library.rd_kafka_queue_new(handle)
         self._partitions: set[tuple[str, int]] = set()
         self._forwarded_s = 0.0
@@ -105,12 +105,12 @@ class Drain:
         """Forward all partitions, again: librdkafka forgets it when one is taken back, at a moment of its own."""
         self._forwarded_s = time.monotonic()
         for topic, partition in self._partitions:
-            own = self._library.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
-            if own:
-                self._library.rd_kafka_queue_forward(own, self._queue)
-                self._library.rd_kafka_queue_destroy(own)
+            partition_queue = self._library.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
+            if partition_queue:
+                self._library.rd_kafka_queue_forward(partition_queue, self._queue)
+                self._library.rd_kafka_queue_destroy(partition_queue)
 
-    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[Trouble]]:
+    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
         """See Tap."""
         beside, failed = self._beside.take(BESIDE_MAX, 0)
         if self._queue is None:
@@ -139,10 +139,10 @@ class Drain:
         found = self._library.rd_kafka_consume_batch_queue(self._queue, wait_ms, pointers.ctypes.data, rows_max)
         return max(0, int(found))
 
-    def _sorted(self, heads: Int64s) -> tuple[list[RawBatch], list[Failed]]:
+    def _sorted(self, heads: Int64s) -> tuple[list[RawBatch], list[PartitionError]]:
         """Copy what messages hold, topic by topic, in their order."""
         failed = [
-            Failed((self._topic(head[_TOPIC]), head[_PARTITION], head[_OFFSET]), head[_ERROR])
+            PartitionError((self._topic(head[_TOPIC]), head[_PARTITION], head[_OFFSET]), head[_ERROR])
             for head in heads[heads[:, _ERROR] != 0].tolist()
         ]
         if failed:
@@ -166,11 +166,11 @@ class Drain:
             SparseHeaders(len(heads), {row: self._headers(int(heads[row, _HEADERS])) for row in with_headers}),
         )
 
-    def _headers(self, held: int) -> Headers:
+    def _headers(self, headers_handle: int) -> Headers:
         name, value, size = ctypes.c_char_p(), ctypes.c_void_p(), ctypes.c_size_t()
         found: Headers = []
         get = self._library.rd_kafka_header_get_all
-        while not get(held, len(found), ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)):
+        while not get(headers_handle, len(found), ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)):
             content = None if value.value is None else ctypes.string_at(value.value, size.value)
             found.append(((name.value or b"").decode(), content))
         return found
@@ -200,7 +200,7 @@ def _payloads(heads: Int64s, column: int) -> Payloads:
     data: Any = pa.allocate_buffer(int(ends[-1]) + PADDING_BYTES)
     _copy(heads, column, ends, np.frombuffer(data, dtype=np.uint8))
     nulls = heads[:, column] == 0
-    return Payloads(Joined(data, ends - heads[:, column + 1], ends), nulls if nulls.any() else None)
+    return Payloads(JoinedMessages(data, ends - heads[:, column + 1], ends), nulls if nulls.any() else None)
 
 
 # --- finding librdkafka and the consumer's handle, without touching memory that may not be there -----------------

@@ -10,7 +10,7 @@ import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from nurt.adapters.kafka.drain import Drain
-from nurt.adapters.kafka.messages import Messages, Tap
+from nurt.adapters.kafka.messages import LibraryMessages, MessageSource
 from nurt.adapters.kafka.outage import AWAY, Outage, refuse
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import (
@@ -29,7 +29,7 @@ from nurt.errors import ConfigurationError, NurtError, OffsetLost
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 FETCHER: dict[str, Any] = {
     "queued.min.messages": 100_000,
@@ -96,7 +96,7 @@ class KafkaLog:
         self._stop_at_end = stop_at_end
         self._idle_wait_ms = idle_wait_ms
         self._outage = Outage(f"reading from Kafka (group {group})", settings.bootstrap)
-        own = {
+        fixed = {
             **FETCHER,
             "queued.max.messages.kbytes": max(AHEAD_KBYTES_MIN, ahead * MESSAGE_BYTES // 1024),
             "error_cb": self._outage.on_error,
@@ -107,8 +107,8 @@ class KafkaLog:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
         }
-        self._consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
-        self._tap: Tap = (Drain.of(self._consumer) if drained else None) or Messages(self._consumer)
+        self._consumer: Any = settings.open(Consumer, "consumer", settings.client_options(fixed))
+        self._tap: MessageSource = (Drain.of(self._consumer) if drained else None) or LibraryMessages(self._consumer)
         self._admin = open_admin(settings, self._outage)
         wanted = TopicFilter(topics)
         known = self._ask(lambda: list_partitions(self._consumer, wanted), answer_max_s)
@@ -120,7 +120,7 @@ class KafkaLog:
         self._ends: Offsets = {}
         self._committed: Offsets = {}
         self._untouched: set[Partition] = set()
-        self._told: set[tuple[str, int, int]] = set()
+        self._reported: set[tuple[str, int, int]] = set()
         self._idle = False
         self._closed = False
 
@@ -234,7 +234,7 @@ class KafkaLog:
         except Exception:
             _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
 
-    def _ask(self, call: Callable[[], Answer], seconds_max: float | None = None) -> Answer:
+    def _ask(self, call: Callable[[], Result], seconds_max: float | None = None) -> Result:
         try:
             return self._outage.until_answered(call, seconds_max)
         except KafkaException as failed:
@@ -269,8 +269,8 @@ class KafkaLog:
             refuse(f"reading topic {message.topic()}", error)
             if error.code() in AWAY:
                 self._outage.begin(error)
-            elif (*partition, error.code()) not in self._told:
-                self._told.add((*partition, error.code()))
+            elif (*partition, error.code()) not in self._reported:
+                self._reported.add((*partition, error.code()))
                 _logger.warning("reading topic %s, partition %s: %s; nurt tries again", *partition, error.name())
 
     def _go_on_or_raise(self, partition: Partition) -> None:

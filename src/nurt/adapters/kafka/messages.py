@@ -16,7 +16,7 @@ CONSUME_MAX = 1_000_000
 """More messages in one call are refused by the client library."""
 
 
-class Trouble(Protocol):
+class ErrorCarrier(Protocol):
     """An error of the consumer or of a partition."""
 
     def error(self) -> KafkaError:
@@ -36,14 +36,14 @@ class Trouble(Protocol):
         ...
 
 
-class Tap(Protocol):
+class MessageSource(Protocol):
     """Where a consumer's messages come from."""
 
     def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Prepare for partitions, before they are assigned."""
         ...
 
-    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[Trouble]]:
+    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
         """Return what has come, one batch a topic, and what went wrong; waits for the first message, not for more.
 
         The consumer's callbacks run in here.
@@ -55,7 +55,7 @@ class Tap(Protocol):
         ...
 
 
-class Messages:
+class LibraryMessages:
     """Takes messages as the library gives them."""
 
     def __init__(self, consumer: Any) -> None:
@@ -64,7 +64,7 @@ class Messages:
     def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
         """See Tap."""
 
-    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[Trouble]]:
+    def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
         """See Tap."""
         rows_max = min(rows_max, CONSUME_MAX)
         messages = self._consumer.consume(rows_max, 0)
@@ -85,7 +85,7 @@ class Messages:
 
 
 def _batch(topic: str, messages: list[Any]) -> RawBatch:
-    headers = {row: held for row, held in enumerate(map(Message.headers, messages)) if held is not None}
+    headers = {row: found for row, found in enumerate(map(Message.headers, messages)) if found is not None}
     return RawBatch(
         topic,
         np.array([message.partition() for message in messages], dtype=np.int64),

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from nurt.errors import ConfigurationError, ConnectionFailed
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 AWAY = frozenset(
     {
@@ -80,7 +80,7 @@ class Outage:
         self._doing = doing
         self._bootstrap = bootstrap
         self._since: float | None = None
-        self._said: set[int] = set()
+        self._reported: set[int] = set()
 
     def on_error(self, error: KafkaError) -> None:
         """Take an error that librdkafka reports by the way (its `error_cb`)."""
@@ -93,8 +93,8 @@ class Outage:
         if self._since is None:
             self._since = time.monotonic()
         lasts = time.monotonic() - self._since >= BLIP_S
-        if (code in REPORTED and code not in self._said) or (lasts and not self._said):
-            self._said.add(code)
+        if (code in REPORTED and code not in self._reported) or (lasts and not self._reported):
+            self._reported.add(code)
             _logger.warning(
                 "%s at %s: no answer (%s); nurt waits and tries again", self._doing, self._bootstrap, error.name()
             )
@@ -102,15 +102,15 @@ class Outage:
     def end(self) -> None:
         """Note an answer; say so when the outage was said."""
         since, self._since = self._since, None
-        if since is not None and self._said:
-            self._said.clear()
+        if since is not None and self._reported:
+            self._reported.clear()
             _logger.warning(
                 "%s at %s: answered again after %.1f s", self._doing, self._bootstrap, time.monotonic() - since
             )
 
     def until_answered(
-        self, call: Callable[[], Answer], seconds_max: float | None = None, local: bool = False
-    ) -> Answer:
+        self, call: Callable[[], Result], seconds_max: float | None = None, local: bool = False
+    ) -> Result:
         """Repeat `call` until brokers answer it; `local`: its success is no proof that they are there.
 
         Raises ConfigurationError when they refuse, ConnectionFailed when `seconds_max` pass (None: waits for ever);

@@ -229,7 +229,7 @@ def fence(settings: KafkaSettings, ids: Iterable[str], outage: Outage, seconds_m
 
 
 def _open_producer(settings: KafkaSettings, id_: str, outage: Outage, timeout_ms: int) -> Any:
-    own = {
+    fixed = {
         "error_cb": outage.on_error,
         "transactional.id": id_,
         "transaction.timeout.ms": timeout_ms,
@@ -241,7 +241,7 @@ def _open_producer(settings: KafkaSettings, id_: str, outage: Outage, timeout_ms
         "compression.type": "lz4",
         "partitioner": "murmur2_random",
     }
-    return settings.open(Producer, "producer", settings.client_options(own))
+    return settings.open(Producer, "producer", settings.client_options(fixed))
 
 
 def _wire_header(schema_id: int) -> bytes:

@@ -20,7 +20,7 @@ from nurt.adapters.secrets import Option, fill_in
 from nurt.avro.compatibility import incompatible
 from nurt.errors import ConfigurationError, ConnectionFailed
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 TIMEOUT_S = 10.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0
@@ -103,7 +103,7 @@ class ConfluentRegistry:
             self._protect(subject)
             return int(known.schema_id)
         protected = self._protect(subject)
-        schema_id = int(self._asked(doing, lambda: self._client.register_schema(subject, text)))
+        schema_id = int(self._ask(doing, lambda: self._client.register_schema(subject, text)))
         if not protected:  # some registries know no level for a subject that does not exist yet
             self._protect(subject)
         return schema_id
@@ -126,21 +126,21 @@ class ConfluentRegistry:
         for reference in found.references or ():
             subject, version = reference.subject, reference.version
             doing = f"reading schema {subject} version {version}"
-            held = self._asked(doing, lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
-            definitions |= self._definitions(held.schema)
-            definitions[str(reference.name)] = orjson.loads(held.schema.schema_str)
+            referenced = self._ask(doing, lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
+            definitions |= self._definitions(referenced.schema)
+            definitions[str(reference.name)] = orjson.loads(referenced.schema.schema_str)
         return definitions
 
-    def _asked_for(self, doing: str, call: Callable[[], Answer]) -> Answer | None:
+    def _asked_for(self, doing: str, call: Callable[[], Result]) -> Result | None:
         """Repeat `call` until the registry answers; None: it says that there is no such thing."""
         try:
-            return self._asked(doing, call)
+            return self._ask(doing, call)
         except _Absent:
             return None
 
-    def _asked(self, doing: str, call: Callable[[], Answer]) -> Answer:
+    def _ask(self, doing: str, call: Callable[[], Result]) -> Result:
         """Repeat `call` until the registry answers."""
-        began, pause, said = time.monotonic(), PAUSE_MIN_S, False
+        began, pause, has_reported = time.monotonic(), PAUSE_MIN_S, False
         while True:
             try:
                 answer = call()
@@ -156,12 +156,12 @@ class ConfluentRegistry:
             except Exception as failed:  # the HTTP library's own: refused, reset, timed out, TLS
                 why = type(failed).__name__
             else:
-                if said:
+                if has_reported:
                     _logger.warning("schema registry %s answered after %.1f s", self._shown, time.monotonic() - began)
                 return answer
-            if not said:
+            if not has_reported:
                 _logger.warning("%s at %s: no answer (%s); nurt waits and tries again", doing, self._shown, why)
-                said = True
+                has_reported = True
             if self._seconds_max is not None and time.monotonic() - began > self._seconds_max:
                 raise ConnectionFailed(
                     f"{doing} at {self._shown}: no answer for {self._seconds_max:.0f} s ({why}); "
@@ -173,15 +173,15 @@ class ConfluentRegistry:
     def _refusal(self, doing: str, refused: SchemaRegistryError) -> ConfigurationError:
         status = refused.http_status_code
         if status == 409:
-            return _Conflict(str(incompatible(doing.removeprefix("registering schema "), _said(refused))))
+            return _Conflict(str(incompatible(doing.removeprefix("registering schema "), _reason_of(refused))))
         if status == 404 and (refused.error_code or 0) // 100 == 404:  # else it is no registry that answers
-            return _Absent(f"{doing} at {self._shown}: there is none ({_said(refused)}); correct the name")
+            return _Absent(f"{doing} at {self._shown}: there is none ({_reason_of(refused)}); correct the name")
         if status in (401, 403):
             return ConfigurationError(
                 f"{doing} at {self._shown}: not allowed (HTTP {status}); correct `registry.options` or grant the right"
             )
         return ConfigurationError(
-            f"{doing} at {self._shown}: HTTP {status} ({_said(refused)}); correct `registry.url`, or the schema"
+            f"{doing} at {self._shown}: HTTP {status} ({_reason_of(refused)}); correct `registry.url`, or the schema"
         )
 
 
@@ -193,7 +193,7 @@ class _Conflict(ConfigurationError):
     """The registry answered 409: incompatible, or another worker registered the same at this moment."""
 
 
-def _said(refused: SchemaRegistryError) -> str:
+def _reason_of(refused: SchemaRegistryError) -> str:
     """Shorten the registry's own words, which speak of schemas, never of rows."""
     return " ".join(str(refused.error_message).split())[:300]
 

@@ -52,7 +52,7 @@ class KafkaSettings:
     bootstrap: str
     options: Mapping[str, Option] = field(default_factory=dict, repr=False)
 
-    def client_options(self, own: Mapping[str, Any]) -> dict[str, Any]:
+    def client_options(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Return options for a client: the user's over our own.
 
         The result holds secrets: hand it to librdkafka and to nobody else.
@@ -61,7 +61,7 @@ class KafkaSettings:
         for key in self.options:
             if reason := RESERVED.get(key):
                 raise ConfigurationError(f"reading Kafka option {key}: it cannot be set ({reason}); remove it")
-        options = {**own, **{key: fill_in(f"Kafka option {key}", value) for key, value in self.options.items()}}
+        options = {**fixed, **{key: fill_in(f"Kafka option {key}", value) for key, value in self.options.items()}}
         return {
             "bootstrap.servers": fill_in("Kafka option bootstrap.servers", self.bootstrap),
             "client.id": "nurt",
@@ -74,9 +74,9 @@ class KafkaSettings:
         try:
             return make(dict(options), logger=_logger)
         except KafkaException as refused:
-            said = self._without_values(str(refused.args[0].str()), options)
+            reason = self._without_values(str(refused.args[0].str()), options)
             raise ConfigurationError(
-                f"opening a Kafka {kind}: librdkafka refuses an option ({said}); correct it under `kafka.options`"
+                f"opening a Kafka {kind}: librdkafka refuses an option ({reason}); correct it under `kafka.options`"
             ) from None
 
     def _without_values(self, text: str, options: Mapping[str, Any]) -> str:

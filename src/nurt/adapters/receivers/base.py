@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nurt.adapters.http import Http
+from nurt.adapters.http import HttpClient
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Limits, RateLimit
+from nurt.model.delivery import Call, CallResult, Limits, RateLimit
 
 
 class Receiver(ABC):
@@ -18,7 +18,7 @@ class Receiver(ABC):
     Who derives from it makes `_http`.
     """
 
-    _http: Http
+    _http: HttpClient
 
     def __init__(self, mapping: DestinationMapping, limits: Limits) -> None:
         self._mapping = mapping
@@ -26,12 +26,12 @@ class Receiver(ABC):
         self.bucket = str(mapping.options.get("bucket", mapping.name))
         self.limits = limits_from(mapping.options, limits)
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: Call) -> CallResult:
         """See delivery.ports.Destination."""
         return self._http.rested(self._send(call))
 
     @abstractmethod
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         """Make one call in the receiver's protocol."""
 
     def obey(self, spend: Callable[[], None]) -> None:

@@ -16,12 +16,12 @@ from typing import Any
 import httpx2 as httpx
 import orjson
 
-from nurt.adapters.http import WORDS_MAX, Http, Reply, all_accepted, dumps, fetch_token, refused, trouble_of
+from nurt.adapters.http import WORDS_MAX, HttpClient, Reply, all_accepted, dumps, failure_of, fetch_token, refused
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RateLimit, RowOutcome, RowResult, Write
 
 LOGIN = "https://login.microsoftonline.com"
 BASE = "/api/data/v9.2"
@@ -62,7 +62,7 @@ class Dataverse(Receiver):
                 )
         self._url = secret(f"{self._where}.url", options.get("url")).rstrip("/")
         timeout_s = float(options.get("timeout_s", 120))
-        self._http = Http(self._url, self._login(), timeout_s=timeout_s, headers=ODATA, quota=_rest_s)
+        self._http = HttpClient(self._url, self._login(), timeout_s=timeout_s, headers=ODATA, quota=_rest_s)
 
     def _login(self) -> Callable[[httpx.Client], tuple[str, float]]:
         options, where = self._mapping.options, self._where
@@ -75,12 +75,12 @@ class Dataverse(Receiver):
                 "client_secret": secret(f"{where}.client_secret", options.get("client_secret")),
                 "scope": f"{self._url}/.default",
             }
-            given = fetch_token(client, f"{options.get('login_url', LOGIN)}/{tenant}/oauth2/v2.0/token", form)
-            return str(given["access_token"]), float(given.get("expires_in", 3600))
+            token = fetch_token(client, f"{options.get('login_url', LOGIN)}/{tenant}/oauth2/v2.0/token", form)
+            return str(token["access_token"]), float(token.get("expires_in", 3600))
 
         return log_in
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         one = self._mapping.object(call.object)
         if call.op is Op.MERGE:
             return self._merge(call, one)
@@ -98,35 +98,37 @@ class Dataverse(Receiver):
         ]
         path = f"{BASE}/{_set(one)}/Microsoft.Dynamics.CRM.UpsertMultiple"
         reply = self._http.send("POST", path, {"Targets": targets})
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if reply.status == 204 or (reply.status < 300 and isinstance(reply.json, dict)):
             return all_accepted(call)
-        answer = _trouble(reply)
+        call_result = _failure(reply)
         return (
-            self._singly(call, one) if answer is not None and answer.trouble is Trouble.REFUSED else answer or Answer()
+            self._singly(call, one)
+            if call_result is not None and call_result.failure is CallFailure.REFUSED
+            else call_result or CallResult()
         )
 
-    def _singly(self, call: Call, one: ObjectMapping) -> Answer:
+    def _singly(self, call: Call, one: ObjectMapping) -> CallResult:
         """Send every row as a request of its own, several of them in one `$batch`."""
         requests = [self._request(call.op, one, write) for write in call.writes]
         if len(requests) == 1:
             method, path, body = requests[0]
             reply = self._http.send(method, path, body)
-            if isinstance(reply, Answer):
+            if isinstance(reply, CallResult):
                 return reply
-            answer = _trouble(reply)
-            if answer is not None and answer.trouble is not Trouble.REFUSED:
-                return answer
-            return Answer((_verdict(reply.status, reply.text, call.op),))
+            call_result = _failure(reply)
+            if call_result is not None and call_result.failure is not CallFailure.REFUSED:
+                return call_result
+            return CallResult((_row_result(reply.status, reply.text, call.op),))
         boundary = f"batch_{uuid.uuid4().hex}"
         headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "Prefer": "odata.continue-on-error"}
         reply = self._http.send("POST", f"{BASE}/$batch", content=_multipart(boundary, requests), headers=headers)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer
-        return Answer(tuple(_verdict(status, text, call.op) for status, text in _parts(reply.text)))
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        return CallResult(tuple(_row_result(status, text, call.op) for status, text in _parts(reply.text)))
 
     def _request(self, op: Op, one: ObjectMapping, write: Write) -> tuple[str, str, Any]:
         if op is Op.UPSERT:
@@ -141,21 +143,23 @@ class Dataverse(Receiver):
                 fields[field] = f"/{_at(self._mapping.object(object_), str(fields[field]))}"
         return fields
 
-    def _merge(self, call: Call, one: ObjectMapping) -> Answer:
+    def _merge(self, call: Call, one: ObjectMapping) -> CallResult:
         if one.type not in MERGEABLE:
-            return Answer(trouble=Trouble.REFUSED, code="table_cannot_be_merged")
+            return CallResult(failure=CallFailure.REFUSED, code="table_cannot_be_merged")
         (write,) = call.writes
         (into,) = write.refs
         ids = []
         for key in (into.key, write.key):
             reply = self._http.send("GET", f"{BASE}/{_at(one, key)}?$select={one.type}id,merged")
-            if isinstance(reply, Answer):
+            if isinstance(reply, CallResult):
                 return reply
             if reply.status == 404:
                 is_loser = key == write.key
-                return all_accepted(call) if is_loser else Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
-            if (answer := _trouble(reply)) is not None:
-                return answer
+                return (
+                    all_accepted(call) if is_loser else CallResult((RowResult(RowOutcome.TRANSIENT, "heir_not_found"),))
+                )
+            if (call_result := _failure(reply)) is not None:
+                return call_result
             if key == write.key and reply.json.get("merged"):
                 return all_accepted(call)
             ids.append(reply.json[f"{one.type}id"])
@@ -163,9 +167,9 @@ class Dataverse(Receiver):
         target, subordinate = ({"@odata.type": kind, f"{one.type}id": id_} for id_ in ids)
         body = {"Target": target, "Subordinate": subordinate, "PerformParentingChecks": False}
         reply = self._http.send("POST", f"{BASE}/Merge", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        return _trouble(reply) or all_accepted(call)
+        return _failure(reply) or all_accepted(call)
 
     def verify(self) -> list[str]:
         """Compare fields with the metadata of their tables."""
@@ -175,8 +179,8 @@ class Dataverse(Receiver):
             found = []
             for what in ("/Attributes?$select=LogicalName,IsValidForUpdate", "/Keys?$select=KeyAttributes"):
                 reply = self._http.send("GET", base + what)
-                if isinstance(reply, Answer) or reply.status != 200:
-                    code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+                if isinstance(reply, CallResult) or reply.status != 200:
+                    code = reply.code if isinstance(reply, CallResult) else f"http_{reply.status}"
                     complaints.append(f"{one.name}: the metadata of {one.type} cannot be read ({code})")
                     break
                 found.append(reply.json["value"])
@@ -186,10 +190,10 @@ class Dataverse(Receiver):
             if [one.key_field] not in [each["KeyAttributes"] for each in found[1]]:
                 complaints.append(f"{one.name}: {one.type} has no alternate key over {one.key_field}; make one")
             for name in one.written:
-                held = attributes.get(name)
-                if "@" not in name and held is None:
+                described = attributes.get(name)
+                if "@" not in name and described is None:
                     complaints.append(f"{one.name}: {one.type} has no column {name}; create it, or take it out")
-                elif held is not None and not held.get("IsValidForUpdate", True):
+                elif described is not None and not described.get("IsValidForUpdate", True):
                     complaints.append(f"{one.name}: column {name} cannot be written; take it out")
         return complaints
 
@@ -238,23 +242,25 @@ def _code(text: str) -> tuple[str, str]:
         return "", text
 
 
-def _verdict(status: int, text: str, op: Op) -> Verdict:
+def _row_result(status: int, text: str, op: Op) -> RowResult:
     if 200 <= status < 300 or (status == 404 and op in (Op.DELETE, Op.ERASE)):
-        return Verdict(Fate.ACCEPTED)
+        return RowResult(RowOutcome.ACCEPTED)
     code, words = _code(text)
     if code.lower() in CONFLICTS:
-        return Verdict(Fate.CONFLICT, code, words[:WORDS_MAX])
+        return RowResult(RowOutcome.CONFLICT, code, words[:WORDS_MAX])
     is_transient = code.lower() in TRANSIENT or status in (408, 429) or status >= 500
-    return Verdict(Fate.TRANSIENT if is_transient else Fate.REFUSED, code or f"http_{status}", words[:WORDS_MAX])
+    return RowResult(
+        RowOutcome.TRANSIENT if is_transient else RowOutcome.REFUSED, code or f"http_{status}", words[:WORDS_MAX]
+    )
 
 
-def _trouble(reply: Reply) -> Answer | None:
+def _failure(reply: Reply) -> CallResult | None:
     if reply.status < 300:
         return None
     code, _ = _code(reply.text)
     if reply.status == 403:
-        return Answer(trouble=Trouble.UNAUTHORISED, code=code or "http_403")
-    return trouble_of(reply) or refused(reply, code)
+        return CallResult(failure=CallFailure.UNAUTHORISED, code=code or "http_403")
+    return failure_of(reply) or refused(reply, code)
 
 
 def _rest_s(headers: Mapping[str, str]) -> float | None:

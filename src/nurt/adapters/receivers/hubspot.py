@@ -10,10 +10,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nurt.adapters.http import WORDS_MAX, Http, Reply, all_accepted, fixed_token, refused, text_of, trouble_of
+from nurt.adapters.http import WORDS_MAX, HttpClient, Reply, all_accepted, failure_of, fixed_token, refused, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
-from nurt.model.delivery import LINK_SIGN, Answer, Call, Fate, Limits, Op, RateLimit, Trouble, Verdict, Write
+from nurt.model.delivery import (
+    LINK_SIGN,
+    Call,
+    CallFailure,
+    CallResult,
+    Limits,
+    Op,
+    RateLimit,
+    RowOutcome,
+    RowResult,
+    Write,
+)
 
 URL = "https://api.hubapi.com"
 LIMITS = Limits(
@@ -23,9 +34,11 @@ LIMITS = Limits(
     one_row_ops=frozenset({Op.ERASE, Op.MERGE}),
 )
 DAILY_WAIT_S = 300.0
-FATES = {
-    **dict.fromkeys(("RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"), Fate.TRANSIENT),
-    "CONFLICT": Fate.CONFLICT,  # another contact has that address
+OUTCOMES = {
+    **dict.fromkeys(
+        ("RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"), RowOutcome.TRANSIENT
+    ),
+    "CONFLICT": RowOutcome.CONFLICT,  # another contact has that address
 }
 """Categories of errors that are no refusal for good."""
 
@@ -42,11 +55,11 @@ class Hubspot(Receiver):
         super().__init__(mapping, LIMITS)
         options = mapping.options
         token = fixed_token(f"destinations.{mapping.name}.token", options.get("token"))
-        self._http = Http(
+        self._http = HttpClient(
             str(options.get("url", URL)), token, timeout_s=float(options.get("timeout_s", 30)), quota=_rest_s
         )
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         one = self._mapping.object(call.object)
         if one.plan.link is not None:
             return self._associate(call, one)
@@ -56,7 +69,7 @@ class Hubspot(Receiver):
             return self._merge(call, one)
         return self._remove(call, one)
 
-    def _upsert(self, call: Call, one: ObjectMapping) -> Answer:
+    def _upsert(self, call: Call, one: ObjectMapping) -> CallResult:
         inputs = [
             {
                 "id": write.key,
@@ -68,32 +81,32 @@ class Hubspot(Receiver):
             for at, write in enumerate(call.writes)
         ]
         reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
-        return reply if isinstance(reply, Answer) else self._rows(call, one, reply)
+        return reply if isinstance(reply, CallResult) else self._rows(call, one, reply)
 
-    def _rows(self, call: Call, one: ObjectMapping, reply: Reply) -> Answer:
+    def _rows(self, call: Call, one: ObjectMapping, reply: Reply) -> CallResult:
         """Match results and errors to rows by their trace id; a row of which nothing is said failed."""
-        if (answer := _trouble(reply)) is not None:
-            return answer
-        said = reply.json if isinstance(reply.json, dict) else {}
-        verdicts: dict[str, Verdict] = {}
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        parsed = reply.json if isinstance(reply.json, dict) else {}
+        row_results: dict[str, RowResult] = {}
         keys = {write.key.lower(): str(at) for at, write in enumerate(call.writes)}
-        for result in said.get("results", ()):
+        for result in parsed.get("results", ()):
             key = str(result.get("properties", {}).get(one.key_field, "")).lower()
             trace = result.get("objectWriteTraceId") or keys.get(key, "")
-            verdicts[trace] = Verdict(Fate.ACCEPTED, receiver_id=str(result["id"]))
-        for error in said.get("errors", ()):
+            row_results[trace] = RowResult(RowOutcome.ACCEPTED, receiver_id=str(result["id"]))
+        for error in parsed.get("errors", ()):
             traces = (error.get("context") or {}).get("objectWriteTraceId") or ()
             category = str(error.get("category", "error"))
-            fate = FATES.get(category, Fate.REFUSED)
+            outcome = OUTCOMES.get(category, RowOutcome.REFUSED)
             for trace in traces:
-                verdicts[str(trace)] = Verdict(fate, category, str(error.get("message", "")))
-        if not verdicts:
-            return Answer()
-        unsaid = Verdict(Fate.TRANSIENT, "no_result_for_row")
-        rows = tuple(verdicts.get(str(at), unsaid) for at in range(len(call.writes)))
-        return Answer(rows)
+                row_results[str(trace)] = RowResult(outcome, category, str(error.get("message", "")))
+        if not row_results:
+            return CallResult()
+        missing = RowResult(RowOutcome.TRANSIENT, "no_result_for_row")
+        rows = tuple(row_results.get(str(at), missing) for at in range(len(call.writes)))
+        return CallResult(rows)
 
-    def _merge(self, call: Call, one: ObjectMapping) -> Answer:
+    def _merge(self, call: Call, one: ObjectMapping) -> CallResult:
         """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found.
 
         HubSpot fills what is empty in the row that stays from the other one; that is emptied again, at once, for later
@@ -104,38 +117,38 @@ class Hubspot(Receiver):
         known = [(write.key, write.receiver_id), (into.key, into.receiver_id)]
         for wanted in (known, [(key, None) for key, _ in known]):
             ids = self._ids(one, wanted)
-            if isinstance(ids, Answer):
+            if isinstance(ids, CallResult):
                 return ids
             gone, stays = ids.get(write.key), ids.get(into.key)
             if gone is None or gone == stays:
                 break  # merged before
             if stays is None:
-                return Answer((Verdict(Fate.TRANSIENT, "heir_not_found"),))
+                return CallResult((RowResult(RowOutcome.TRANSIENT, "heir_not_found"),))
             empty = self._empty_fields(one, into.key)
-            if isinstance(empty, Answer):
+            if isinstance(empty, CallResult):
                 return empty
             body = {"primaryObjectId": stays, "objectIdToMerge": gone}
             reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
-            if isinstance(reply, Answer):
+            if isinstance(reply, CallResult):
                 return reply
-            answer = _trouble(reply)
-            if answer is None:
+            call_result = _failure(reply)
+            if call_result is None:
                 self._empty(one, into.key, empty)
                 break
-            if answer.trouble is not Trouble.REFUSED or all(id_ is None for _, id_ in wanted):
-                return answer
+            if call_result.failure is not CallFailure.REFUSED or all(id_ is None for _, id_ in wanted):
+                return call_result
         return all_accepted(call)
 
-    def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | Answer:
+    def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | CallResult:
         """Say which mapped fields of a row are empty."""
         body = {"idProperty": one.key_field, "properties": [*one.fields], "inputs": [{"id": key}]}
         reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer
-        held: Mapping[str, Any] = next((one["properties"] for one in reply.json.get("results", ())), {})
-        return [name for name in one.fields if not held.get(name)]
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        existing: Mapping[str, Any] = next((one["properties"] for one in reply.json.get("results", ())), {})
+        return [name for name in one.fields if not existing.get(name)]
 
     def _empty(self, one: ObjectMapping, key: str, names: Sequence[str]) -> None:
         """Empty fields of a row; tried a few times, then left to the row's next change."""
@@ -143,15 +156,15 @@ class Hubspot(Receiver):
         inputs = [{**row, "properties": dict.fromkeys(names, "")}]
         for pause_s in EMPTYING_PAUSES_S if names else ():
             reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
-            if not isinstance(reply, Answer) and _trouble(reply) is None:
+            if not isinstance(reply, CallResult) and _failure(reply) is None:
                 return
             time.sleep(pause_s)
         if names:
             _logger.warning("merging at HubSpot: what it filled in could not be emptied again")
 
-    def _remove(self, call: Call, one: ObjectMapping) -> Answer:
+    def _remove(self, call: Call, one: ObjectMapping) -> CallResult:
         ids = self._ids(one, [(write.key, write.receiver_id) for write in call.writes])
-        if isinstance(ids, Answer):
+        if isinstance(ids, CallResult):
             return ids
         there = [write for write in call.writes if write.key in ids]
         if not there:
@@ -162,14 +175,14 @@ class Hubspot(Receiver):
         body = {"inputs": [{"id": ids[write.key]} for write in there]}
         return self._one(call, self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/archive", body))
 
-    def _associate(self, call: Call, one: ObjectMapping) -> Answer:
+    def _associate(self, call: Call, one: ObjectMapping) -> CallResult:
         assert one.plan.link is not None
         ends = [self._mapping.object(name) for name in one.plan.link]
         ids: list[dict[str, str]] = []
         for at, end in enumerate(ends):
             wanted = [_end(write, at) for write in call.writes]
             found = self._ids(end, wanted)
-            if isinstance(found, Answer):
+            if isinstance(found, CallResult):
                 return found
             ids.append(found)
         pairs = [tuple(ids[at].get(_end(write, at)[0]) for at in (0, 1)) for write in call.writes]
@@ -177,31 +190,31 @@ class Hubspot(Receiver):
         some: list[dict[str, Any]]
         if call.op is Op.LINK:
             if any(None in pair for pair in pairs):
-                missing = Verdict(Fate.TRANSIENT, "end_of_link_not_found")
+                missing = RowResult(RowOutcome.TRANSIENT, "end_of_link_not_found")
                 if len(call.writes) == 1:
-                    return Answer((missing,))
-                return Answer(trouble=Trouble.REFUSED, code="end_of_link_not_found")
+                    return CallResult((missing,))
+                return CallResult(failure=CallFailure.REFUSED, code="end_of_link_not_found")
             some = [{"from": {"id": a}, "to": {"id": b}} for a, b in pairs]
             reply = self._http.send("POST", f"{kinds}/associate/default", {"inputs": some})
-            if isinstance(reply, Answer):
+            if isinstance(reply, CallResult):
                 return reply
-            if (failed := _trouble(reply) or _unlinked(call, reply)) is not None:
+            if (failed := _failure(reply) or _unlinked(call, reply)) is not None:
                 return failed
-            return Answer(tuple(Verdict(Fate.ACCEPTED, receiver_id=f"{a}{LINK_SIGN}{b}") for a, b in pairs))
+            return CallResult(tuple(RowResult(RowOutcome.ACCEPTED, receiver_id=f"{a}{LINK_SIGN}{b}") for a, b in pairs))
         some = [{"from": {"id": a}, "to": [{"id": b}]} for a, b in pairs if a and b]
         if not some:
             return all_accepted(call)
         return self._one(call, self._http.send("POST", f"{kinds}/archive", {"inputs": some}))
 
-    def _one(self, call: Call, reply: Reply | Answer) -> Answer:
+    def _one(self, call: Call, reply: Reply | CallResult) -> CallResult:
         """Read an answer that concerns all rows alike; what is no more is as asked for."""
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if reply.status == 404:
             return all_accepted(call)
-        return _trouble(reply) or all_accepted(call)
+        return _failure(reply) or all_accepted(call)
 
-    def _ids(self, one: ObjectMapping, wanted: Sequence[tuple[str, str | None]]) -> dict[str, str] | Answer:
+    def _ids(self, one: ObjectMapping, wanted: Sequence[tuple[str, str | None]]) -> dict[str, str] | CallResult:
         """Find HubSpot's ids; keys that it does not know are left out."""
         ids = {key: id_ for key, id_ in wanted if id_ is not None}
         asked = list(dict.fromkeys(key for key, id_ in wanted if id_ is None))
@@ -209,10 +222,10 @@ class Hubspot(Receiver):
             return ids
         body = {"idProperty": one.key_field, "inputs": [{"id": key} for key in asked], "properties": [one.key_field]}
         reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if reply.status != 404 and (answer := _trouble(reply)) is not None:
-            return answer
+        if reply.status != 404 and (call_result := _failure(reply)) is not None:
+            return call_result
         for result in (reply.json or {}).get("results", ()):
             ids[str(result["properties"][one.key_field])] = str(result["id"])
         return ids
@@ -224,16 +237,16 @@ class Hubspot(Receiver):
             if one.plan.link is not None:
                 continue
             reply = self._http.send("GET", f"/crm/v3/properties/{one.type}")
-            if isinstance(reply, Answer) or reply.status != 200:
-                code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+            if isinstance(reply, CallResult) or reply.status != 200:
+                code = reply.code if isinstance(reply, CallResult) else f"http_{reply.status}"
                 complaints.append(f"{one.name}: the properties of {one.type} cannot be read ({code})")
                 continue
             known = {each["name"]: each for each in reply.json["results"]}
             for name in (one.key_field, *one.written):
-                held = known.get(name)
-                if held is None:
+                existing = known.get(name)
+                if existing is None:
                     complaints.append(f"{one.name}: {one.type} has no property {name}; create it, or take it out")
-                elif (held.get("modificationMetadata") or {}).get("readOnlyValue"):
+                elif (existing.get("modificationMetadata") or {}).get("readOnlyValue"):
                     complaints.append(f"{one.name}: property {name} is read-only; take it out")
             key = known.get(one.key_field)
             if key is not None and not key.get("hasUniqueValue") and one.key_field != "email":
@@ -250,17 +263,17 @@ def _rest_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _unlinked(call: Call, reply: Reply) -> Answer | None:
+def _unlinked(call: Call, reply: Reply) -> CallResult | None:
     """Find what a success says of pairs that could not be linked; several are halved until the guilty one is found."""
-    said = reply.json if isinstance(reply.json, dict) else {}
-    errors = said.get("errors") or ()
+    parsed = reply.json if isinstance(reply.json, dict) else {}
+    errors = parsed.get("errors") or ()
     if not errors:
-        return None if said.get("results") else Answer()
+        return None if parsed.get("results") else CallResult()
     category = str(errors[0].get("category", "error"))
     words = str(errors[0].get("message", ""))[:WORDS_MAX]
     if len(call.writes) > 1:
-        return Answer(trouble=Trouble.REFUSED, code=category, words=words)
-    return Answer((Verdict(FATES.get(category, Fate.REFUSED), category, words),))
+        return CallResult(failure=CallFailure.REFUSED, code=category, words=words)
+    return CallResult((RowResult(OUTCOMES.get(category, RowOutcome.REFUSED), category, words),))
 
 
 def _end(write: Write, at: int) -> tuple[str, str | None]:
@@ -270,17 +283,17 @@ def _end(write: Write, at: int) -> tuple[str, str | None]:
     return key, write.receiver_id.split(LINK_SIGN)[at] if write.receiver_id else None
 
 
-def _trouble(reply: Reply) -> Answer | None:
+def _failure(reply: Reply) -> CallResult | None:
     if reply.status == 429:
         policy = str((reply.json or {}).get("policyName", "")) if isinstance(reply.json, dict) else ""
-        answer = trouble_of(reply)
-        assert answer is not None
-        wait_s = DAILY_WAIT_S if policy == "DAILY" else answer.wait_s
-        return Answer(trouble=Trouble.THROTTLED, code=f"http_429_{policy.lower() or 'rate'}", wait_s=wait_s)
-    if (answer := trouble_of(reply)) is not None:
-        return answer
+        call_result = failure_of(reply)
+        assert call_result is not None
+        wait_s = DAILY_WAIT_S if policy == "DAILY" else call_result.wait_s
+        return CallResult(failure=CallFailure.THROTTLED, code=f"http_429_{policy.lower() or 'rate'}", wait_s=wait_s)
+    if (call_result := failure_of(reply)) is not None:
+        return call_result
     if reply.status == 403:
-        return Answer(trouble=Trouble.UNAUTHORISED, code="http_403_missing_scopes")
+        return CallResult(failure=CallFailure.UNAUTHORISED, code="http_403_missing_scopes")
     if reply.status >= 400:
         category = reply.json.get("category", "") if isinstance(reply.json, dict) else ""
         return refused(reply, str(category) or f"http_{reply.status}")

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nurt.adapters.http import WORDS_MAX, Http, Reply, text_of, trouble_of
+from nurt.adapters.http import WORDS_MAX, HttpClient, Reply, failure_of, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RowOutcome, RowResult, Write
 
 LIMITS = Limits(rows_max=50, bulk_rows_max=500, bulk_from=20, concurrency=8)
 """At most 500 members a batch, and at most ten connections at once. Members that are put singly share calls of 50."""
@@ -53,20 +53,20 @@ class Mailchimp(Receiver):
             text = secret(f"{where}.api_key", options.get("api_key"))
             return b64encode(f"nurt:{text}".encode()).decode(), 3600.0
 
-        self._http = Http(
+        self._http = HttpClient(
             secret(f"{where}.url", url), basic, scheme="Basic", timeout_s=float(options.get("timeout_s", 30))
         )
         self._lock = threading.Lock()
         self._listed: frozenset[str] = frozenset()
         self._listed_until_s = 0.0
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         if call.op is not Op.UPSERT:
             return self._each(call, self._remove)
         leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
         if call.bulk:
             listed = self._unsubscribed()
-            if isinstance(listed, Answer):
+            if isinstance(listed, CallResult):
                 return listed
             there = {id(write) for write in leaving}
             leaving += [
@@ -78,48 +78,48 @@ class Mailchimp(Receiver):
                 and write.is_new
                 and not any(tag["status"] == "active" for tag in _tags(write))
             ]
-        verdicts: dict[str, Verdict] = {}
+        row_results: dict[str, RowResult] = {}
         if leaving:
-            answer = self._batch(leaving, verdicts)
-            if answer is not None:
-                return answer
-        rest = tuple(write for write in call.writes if write.key not in verdicts)
-        answer = self._each(Call(call.object, call.op, rest), self._put)
-        if answer.trouble is not None:
-            return answer
-        verdicts |= {write.key: verdict for write, verdict in zip(rest, answer.verdicts, strict=True)}
-        return Answer(tuple(verdicts[write.key] for write in call.writes), wait_s=answer.wait_s)
+            call_result = self._batch(leaving, row_results)
+            if call_result is not None:
+                return call_result
+        rest = tuple(write for write in call.writes if write.key not in row_results)
+        call_result = self._each(Call(call.object, call.op, rest), self._put)
+        if call_result.failure is not None:
+            return call_result
+        row_results |= {write.key: row_result for write, row_result in zip(rest, call_result.row_results, strict=True)}
+        return CallResult(tuple(row_results[write.key] for write in call.writes), wait_s=call_result.wait_s)
 
-    def _batch(self, writes: list[Write], verdicts: dict[str, Verdict]) -> Answer | None:
+    def _batch(self, writes: list[Write], row_results: dict[str, RowResult]) -> CallResult | None:
         """Send members in one call; their errors are matched by address."""
         members = [{"email_address": write.key, "status": _status(write), **_merge(write)} for write in writes]
         body = {"members": members, "update_existing": True}
         reply = self._http.send("POST", f"{self._list}?skip_merge_validation=true", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer if answer.trouble is not Trouble.REFUSED or len(writes) == 1 else None
-        said = reply.json or {}
+        if (call_result := _failure(reply)) is not None:
+            return call_result if call_result.failure is not CallFailure.REFUSED or len(writes) == 1 else None
+        parsed = reply.json or {}
         done = {
             str(one["email_address"]).lower()
             for name in ("new_members", "updated_members")
-            for one in said.get(name, ())
+            for one in parsed.get(name, ())
         }
-        errors = {str(one.get("email_address", "")).lower(): one for one in said.get("errors", ())}
+        errors = {str(one.get("email_address", "")).lower(): one for one in parsed.get("errors", ())}
         for write in writes:
             address = write.key.lower()
             if address in errors:
                 error = errors[address]
-                verdicts[write.key] = Verdict(
-                    Fate.REFUSED, str(error.get("error_code", "")), str(error.get("error", ""))
+                row_results[write.key] = RowResult(
+                    RowOutcome.REFUSED, str(error.get("error_code", "")), str(error.get("error", ""))
                 )
             elif address in done:
-                verdicts[write.key] = Verdict(Fate.ACCEPTED)
+                row_results[write.key] = RowResult(RowOutcome.ACCEPTED)
             else:
-                verdicts[write.key] = Verdict(Fate.TRANSIENT, "no_result_for_row")
+                row_results[write.key] = RowResult(RowOutcome.TRANSIENT, "no_result_for_row")
         return None
 
-    def _unsubscribed(self) -> frozenset[str] | Answer:
+    def _unsubscribed(self) -> frozenset[str] | CallResult:
         """List who must not be subscribed again; kept for a minute."""
         with self._lock:
             if time.monotonic() < self._listed_until_s:
@@ -131,82 +131,82 @@ class Mailchimp(Receiver):
                     params = {"status": status, "count": str(PAGE_ROWS), "offset": str(offset)}
                     params["fields"] = "members.email_address,total_items"
                     reply = self._http.send("GET", f"{self._list}/members", params=params)
-                    if isinstance(reply, Answer):
+                    if isinstance(reply, CallResult):
                         return reply
-                    if (answer := _trouble(reply)) is not None:
-                        return answer
+                    if (call_result := _failure(reply)) is not None:
+                        return call_result
                     found |= {str(one["email_address"]).lower() for one in reply.json["members"]}
                     total, offset = int(reply.json["total_items"]), offset + PAGE_ROWS
             self._listed, self._listed_until_s = frozenset(found), time.monotonic() + LISTED_S
             return self._listed
 
-    def _each(self, call: Call, do: Callable[[Write, Op], Answer]) -> Answer:
-        """Send rows one after the other; after trouble the others are tried again later."""
-        verdicts: list[Verdict] = []
+    def _each(self, call: Call, do: Callable[[Write, Op], CallResult]) -> CallResult:
+        """Send rows one after the other; after call failure the others are tried again later."""
+        row_results: list[RowResult] = []
         for at, write in enumerate(call.writes):
-            answer = do(write, call.op)
-            if answer.trouble is None:
-                verdicts += answer.verdicts
-            elif answer.trouble is Trouble.REFUSED:
-                verdicts.append(Verdict(Fate.REFUSED, answer.code, answer.words))
-            elif not verdicts:
-                return answer
+            call_result = do(write, call.op)
+            if call_result.failure is None:
+                row_results += call_result.row_results
+            elif call_result.failure is CallFailure.REFUSED:
+                row_results.append(RowResult(RowOutcome.REFUSED, call_result.code, call_result.words))
+            elif not row_results:
+                return call_result
             else:
-                rest = Verdict(Fate.TRANSIENT, answer.code)
-                return Answer((*verdicts, *(rest for _ in call.writes[at:])), wait_s=answer.wait_s)
-        return Answer(tuple(verdicts))
+                rest = RowResult(RowOutcome.TRANSIENT, call_result.code)
+                return CallResult((*row_results, *(rest for _ in call.writes[at:])), wait_s=call_result.wait_s)
+        return CallResult(tuple(row_results))
 
-    def _put(self, write: Write, _op: Op) -> Answer:
+    def _put(self, write: Write, _op: Op) -> CallResult:
         status, tags = write.fields.get(STATUS), _tags(write)
         body: dict[str, Any] = {"email_address": write.key, "status_if_new": status or NEW_STATUS, **_merge(write)}
         if status in UNSUBSCRIBED:
             body["status"] = "unsubscribed"
         path = f"{self._list}/members/{_hash(write.key)}"
         reply = self._http.send("PUT", f"{path}?skip_merge_validation=true", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer
+        if (call_result := _failure(reply)) is not None:
+            return call_result
         if not isinstance(reply.json, dict) or "email_address" not in reply.json:
-            return Answer(trouble=Trouble.DOWN, code="answer_without_member")
+            return CallResult(failure=CallFailure.DOWN, code="answer_without_member")
         # from a member that is new to us no tag is taken away: it would be somebody else's
         if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
             tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
-            if isinstance(tagged, Answer):
+            if isinstance(tagged, CallResult):
                 return tagged
-            if (answer := _trouble(tagged)) is not None:
-                return answer
-        return Answer((Verdict(Fate.ACCEPTED, receiver_id=_hash(write.key)),))
+            if (call_result := _failure(tagged)) is not None:
+                return call_result
+        return CallResult((RowResult(RowOutcome.ACCEPTED, receiver_id=_hash(write.key)),))
 
-    def _remove(self, write: Write, op: Op) -> Answer:
+    def _remove(self, write: Write, op: Op) -> CallResult:
         """Archive a member, or forget it for ever; who has left stays, for an archived member's status is forgotten."""
         path = f"{self._list}/members/{_hash(write.key)}"
         if op is not Op.ERASE:
             found = self._http.send("GET", path, params={"fields": "status"})
-            if isinstance(found, Answer):
+            if isinstance(found, CallResult):
                 return found
             if found.status == 404:
-                return Answer((Verdict(Fate.ACCEPTED),))
-            if (answer := _trouble(found)) is not None:
-                return answer
+                return CallResult((RowResult(RowOutcome.ACCEPTED),))
+            if (call_result := _failure(found)) is not None:
+                return call_result
             if isinstance(found.json, dict) and found.json.get("status") in UNSUBSCRIBED:
-                return Answer((Verdict(Fate.ACCEPTED),))
+                return CallResult((RowResult(RowOutcome.ACCEPTED),))
         reply = (
             self._http.send("POST", f"{path}/actions/delete-permanent")
             if op is Op.ERASE
             else self._http.send("DELETE", path)
         )
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if reply.status in (404, 405):  # not there; archived before
-            return Answer((Verdict(Fate.ACCEPTED),))
-        return _trouble(reply) or Answer((Verdict(Fate.ACCEPTED),))
+            return CallResult((RowResult(RowOutcome.ACCEPTED),))
+        return _failure(reply) or CallResult((RowResult(RowOutcome.ACCEPTED),))
 
     def verify(self) -> list[str]:
         """Compare fields with the audience's merge fields."""
         reply = self._http.send("GET", f"{self._list}/merge-fields?count=1000")
-        if isinstance(reply, Answer) or reply.status != 200:
-            code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+        if isinstance(reply, CallResult) or reply.status != 200:
+            code = reply.code if isinstance(reply, CallResult) else f"http_{reply.status}"
             return [f"the audience's merge fields cannot be read ({code})"]
         known = {one["tag"] for one in reply.json["merge_fields"]}
         return [
@@ -239,14 +239,14 @@ def _tags(write: Write) -> list[dict[str, str]]:
     ]
 
 
-def _trouble(reply: Reply) -> Answer | None:
+def _failure(reply: Reply) -> CallResult | None:
     if reply.status < 300:
         return None
     title = str(reply.json.get("title", "")) if isinstance(reply.json, dict) else ""
     if reply.status == 403:
-        return Answer(trouble=Trouble.UNAUTHORISED, code="http_403")
+        return CallResult(failure=CallFailure.UNAUTHORISED, code="http_403")
     if reply.status == 404:
-        return Answer(trouble=Trouble.DOWN, code="http_404_no_such_audience")
-    return trouble_of(reply) or Answer(
-        trouble=Trouble.REFUSED, code=title or f"http_{reply.status}", words=reply.text[:WORDS_MAX]
+        return CallResult(failure=CallFailure.DOWN, code="http_404_no_such_audience")
+    return failure_of(reply) or CallResult(
+        failure=CallFailure.REFUSED, code=title or f"http_{reply.status}", words=reply.text[:WORDS_MAX]
     )

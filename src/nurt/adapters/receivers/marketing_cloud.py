@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.http import Http, all_accepted, fetch_token, refused, text_of, trouble_of
+from nurt.adapters.http import HttpClient, all_accepted, failure_of, fetch_token, refused, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.secrets import secret
-from nurt.delivery.diff import Parting
+from nurt.delivery.diff import DeletePolicy
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RowOutcome, RowResult
 
 LIMITS = Limits(rows_max=50, bytes_max=4_000_000, concurrency=4, whole_rows=True)
 """Marketing Cloud recommends at most 50 rows a call, and refuses more than 5 MB."""
@@ -31,10 +31,10 @@ class MarketingCloud(Receiver):
         super().__init__(mapping, LIMITS)
         options = mapping.options
         timeout_s = float(options.get("timeout_s", 60))
-        self._http = Http(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
+        self._http = HttpClient(secret(f"{self._where}.url", options.get("url")), self._login(), timeout_s=timeout_s)
         for one in mapping.objects:
             policies = {one.plan.when_gone, one.plan.when_merged, one.plan.when_erased}
-            if taken := policies & {Parting.DELETE, Parting.MERGE}:
+            if taken := policies & {DeletePolicy.DELETE, DeletePolicy.MERGE}:
                 raise ConfigurationError(
                     f"reading {self._where}.objects.{one.name}: `{min(taken)}`: {NO_DELETION}; choose keep or archive, "
                     "and erase for erasures"
@@ -52,32 +52,35 @@ class MarketingCloud(Receiver):
             if "account_id" in options:
                 form["account_id"] = str(options["account_id"])
             url = secret(f"{where}.auth_url", options.get("auth_url")).rstrip("/")
-            given = fetch_token(client, f"{url}/v2/token", form, as_json=True)
-            return str(given["access_token"]), float(given.get("expires_in", 1079))
+            token = fetch_token(client, f"{url}/v2/token", form, as_json=True)
+            return str(token["access_token"]), float(token.get("expires_in", 1079))
 
         return log_in
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         one = self._mapping.object(call.object)
         if call.op is Op.UPSERT:
             path = f"/hub/v1/dataevents/key:{quote(one.type, safe='')}/rowset"
             rows = [{"keys": {one.key_field: write.key}, "values": _values(write.fields)} for write in call.writes]
             reply = self._http.send("POST", path, rows)
         elif call.op is not Op.ERASE:
-            return Answer(tuple(Verdict(Fate.REFUSED, "no_deletion_of_rows", NO_DELETION) for _ in call.writes))
+            return CallResult(
+                tuple(RowResult(RowOutcome.REFUSED, "no_deletion_of_rows", NO_DELETION) for _ in call.writes)
+            )
         else:
             body = {"values": [write.key for write in call.writes], "deleteOperationType": "ContactAndAttributes"}
             reply = self._http.send("POST", "/contacts/v1/contacts/actions/delete?type=keys", body)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if reply.status in (403, 404):
-            return Answer(
-                trouble=Trouble.UNAUTHORISED if reply.status == 403 else Trouble.DOWN, code=f"http_{reply.status}"
+            return CallResult(
+                failure=CallFailure.UNAUTHORISED if reply.status == 403 else CallFailure.DOWN,
+                code=f"http_{reply.status}",
             )
         if reply.status >= 300:
-            return trouble_of(reply) or refused(reply)
+            return failure_of(reply) or refused(reply)
         if call.op is Op.UPSERT and (not isinstance(reply.json, list) or len(reply.json) != len(call.writes)):
-            return Answer()
+            return CallResult()
         return all_accepted(call)
 
     def verify(self) -> list[str]:

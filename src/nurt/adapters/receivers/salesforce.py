@@ -17,14 +17,14 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.http import Http, Reply, all_accepted, dumps, fetch_token, refused, text_of, trouble_of
+from nurt.adapters.http import HttpClient, Reply, all_accepted, dumps, failure_of, fetch_token, refused, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.receivers.salesforce_login import jwt_assertion
 from nurt.adapters.secrets import secret
-from nurt.delivery.diff import Parting
+from nurt.delivery.diff import DeletePolicy
 from nurt.delivery.mapping import DestinationMapping, ObjectMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RowOutcome, RowResult, Write
 
 VERSION = "v62.0"
 LIMITS = Limits(rows_max=200, bytes_max=3_000_000, bulk_rows_max=10_000, concurrency=3)
@@ -59,13 +59,15 @@ class Salesforce(Receiver):
         super().__init__(mapping, LIMITS)
         options = mapping.options
         for one in mapping.objects:
-            if Parting.MERGE in (one.plan.when_merged, one.plan.when_gone, one.plan.when_erased) or one.plan.link:
+            if DeletePolicy.MERGE in (one.plan.when_merged, one.plan.when_gone, one.plan.when_erased) or one.plan.link:
                 raise ConfigurationError(
                     f"reading {self._where}.objects.{one.name}: Salesforce's REST API has neither merges nor links; "
                     "use `archive` or `delete`, and a relationship field like `Account.Nurt_Id__c`"
                 )
         url = secret(f"{self._where}.url", options.get("url"))
-        self._http = Http(url, self._login(url), timeout_s=float(options.get("timeout_s", 60)), quota=_usage_wait_s)
+        self._http = HttpClient(
+            url, self._login(url), timeout_s=float(options.get("timeout_s", 60)), quota=_usage_wait_s
+        )
         self._base = f"/services/data/{options.get('version', VERSION)}"
         self._poll_s = float(options.get("bulk_poll_s", BULK_POLL_S))
         self._lock = threading.Lock()
@@ -91,18 +93,18 @@ class Salesforce(Receiver):
 
         return log_in
 
-    def _send(self, call: Call) -> Answer:
-        if (answer := self._end_jobs()) is not None:
-            return answer
+    def _send(self, call: Call) -> CallResult:
+        if (call_result := self._end_jobs()) is not None:
+            return call_result
         one = self._mapping.object(call.object)
         if call.op is not Op.UPSERT:
             return self._delete(call, one)
         ready = self._with_ids(call, one)
-        if isinstance(ready, Answer):
+        if isinstance(ready, CallResult):
             return ready
         return self._jobs(ready, one) if call.bulk else self._upsert(ready, one)
 
-    def _with_ids(self, call: Call, one: ObjectMapping) -> Call | Answer:
+    def _with_ids(self, call: Call, one: ObjectMapping) -> Call | CallResult:
         """Put Salesforce's own ids into fields like `WhoId`, which take no external id."""
         parents = {field: object_ for field, object_ in one.plan.parents if "." not in field}
         if not parents:
@@ -117,31 +119,31 @@ class Salesforce(Receiver):
                 ref = next((ref for ref in write.refs if (ref.object, ref.key) == (object_, key)), None)
                 end = Write(write.subject, write.revision, object_, Op.UPSERT, str(key))
                 id_ = (ref.receiver_id if ref else None) or self._find(self._mapping.object(object_), end)
-                if isinstance(id_, Answer):
+                if isinstance(id_, CallResult):
                     return id_
                 fields[field] = id_
             writes.append(replace(write, fields=fields))
         return replace(call, writes=tuple(writes))
 
-    def _upsert(self, call: Call, one: ObjectMapping) -> Answer:
+    def _upsert(self, call: Call, one: ObjectMapping) -> CallResult:
         records = [
             {"attributes": {"type": one.type}, one.key_field: write.key, **_nested(write.fields)}
             for write in call.writes
         ]
         path = f"{self._base}/composite/sobjects/{one.type}/{one.key_field}"
         reply = self._http.send("PATCH", path, {"allOrNone": False, "records": records})
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer
+        if (call_result := _failure(reply)) is not None:
+            return call_result
         results = reply.json if isinstance(reply.json, list) else []
-        return Answer(tuple(map(_verdict, results)))
+        return CallResult(tuple(map(_row_result, results)))
 
-    def _delete(self, call: Call, one: ObjectMapping) -> Answer:
+    def _delete(self, call: Call, one: ObjectMapping) -> CallResult:
         found: list[str | None] = []
         for write in call.writes:
             id_ = write.receiver_id or self._find(one, write)
-            if isinstance(id_, Answer):
+            if isinstance(id_, CallResult):
                 return id_
             found.append(id_)
         ids = list(dict.fromkeys(id_ for id_ in found if id_))
@@ -149,41 +151,43 @@ class Salesforce(Receiver):
             return all_accepted(call)
         params = {"ids": ",".join(ids), "allOrNone": "false"}
         reply = self._http.send("DELETE", f"{self._base}/composite/sobjects", params=params)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        if (answer := _trouble(reply)) is not None:
-            return answer
-        said = dict(zip(ids, map(_verdict, reply.json or ()), strict=False))
-        if len(said) != len(ids):
-            return Answer()
-        verdicts = [said[id_] if id_ else Verdict(Fate.ACCEPTED) for id_ in found]
-        return Answer(tuple(Verdict(Fate.ACCEPTED) if each.code in GONE else each for each in verdicts))
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        parsed = dict(zip(ids, map(_row_result, reply.json or ()), strict=False))
+        if len(parsed) != len(ids):
+            return CallResult()
+        row_results = [parsed[id_] if id_ else RowResult(RowOutcome.ACCEPTED) for id_ in found]
+        return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) if each.code in GONE else each for each in row_results))
 
-    def _find(self, one: ObjectMapping, write: Write) -> str | Answer | None:
+    def _find(self, one: ObjectMapping, write: Write) -> str | CallResult | None:
         reply = self._http.send(
             "GET", f"{self._base}/sobjects/{one.type}/{one.key_field}/{quote(write.key, safe='')}?fields=Id"
         )
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if reply.status == 404:
             return None
-        return _trouble(reply) or str(reply.json["Id"])
+        return _failure(reply) or str(reply.json["Id"])
 
-    def _jobs(self, call: Call, one: ObjectMapping) -> Answer:
+    def _jobs(self, call: Call, one: ObjectMapping) -> CallResult:
         """Run a job for the rows that take the same references away: one file names a reference in one way only."""
-        verdicts: dict[str, Verdict] = {}
+        row_results: dict[str, RowResult] = {}
         groups: dict[frozenset[str], list[Write]] = {}
         for write in call.writes:
             cleared = frozenset(name for name, value in write.fields.items() if "." in name and value is None)
             groups.setdefault(cleared, []).append(write)
         for writes in groups.values():
-            answer = self._bulk(replace(call, writes=tuple(writes)), one)
-            if answer.trouble is not None or len(answer.verdicts) != len(writes):
-                return answer
-            verdicts |= {write.key: verdict for write, verdict in zip(writes, answer.verdicts, strict=True)}
-        return Answer(tuple(verdicts[write.key] for write in call.writes))
+            call_result = self._bulk(replace(call, writes=tuple(writes)), one)
+            if call_result.failure is not None or len(call_result.row_results) != len(writes):
+                return call_result
+            row_results |= {
+                write.key: row_result for write, row_result in zip(writes, call_result.row_results, strict=True)
+            }
+        return CallResult(tuple(row_results[write.key] for write in call.writes))
 
-    def _bulk(self, call: Call, one: ObjectMapping) -> Answer:
+    def _bulk(self, call: Call, one: ObjectMapping) -> CallResult:
         """Run one ingest job. A job whose fate is unknown is aborted, lest it overtakes what is sent later."""
         job = {
             "object": one.type,
@@ -193,10 +197,10 @@ class Salesforce(Receiver):
             "lineEnding": "LF",
         }
         made = self._http.send("POST", f"{self._base}/jobs/ingest", job)
-        if isinstance(made, Answer):
+        if isinstance(made, CallResult):
             return made
-        if (answer := _trouble(made)) is not None:
-            return answer
+        if (call_result := _failure(made)) is not None:
+            return call_result
         path = f"{self._base}/jobs/ingest/{made.json['id']}"
         content = _csv(one.key_field, call.writes)
         for method, where, body, sent in (
@@ -204,63 +208,63 @@ class Salesforce(Receiver):
             ("PATCH", path, dumps({"state": "UploadComplete"}), "application/json"),
         ):
             reply = self._http.send(method, where, content=body, headers={"Content-Type": sent})
-            answer = reply if isinstance(reply, Answer) else _trouble(reply)
-            if answer is not None:
+            call_result = reply if isinstance(reply, CallResult) else _failure(reply)
+            if call_result is not None:
                 self._abort(path)
-                return answer
+                return call_result
         return self._results(call, one, path)
 
-    def _results(self, call: Call, one: ObjectMapping, path: str) -> Answer:
+    def _results(self, call: Call, one: ObjectMapping, path: str) -> CallResult:
         until_s = time.monotonic() + BULK_S_MAX
         state = ""
         while state not in ("JobComplete", "Failed", "Aborted"):
             if time.monotonic() > until_s:
                 self._abort(path)
-                return Answer(trouble=Trouble.DOWN, code="bulk_job_took_too_long")
+                return CallResult(failure=CallFailure.DOWN, code="bulk_job_took_too_long")
             time.sleep(self._poll_s)
             reply = self._http.send("GET", path)
             if isinstance(reply, Reply) and reply.status == 200:
                 state = reply.json["state"]
             elif isinstance(reply, Reply) and reply.status == 401:
                 self._http.refresh()  # a session ends while a job goes on
-        verdicts: dict[str, Verdict] = {}
+        row_results: dict[str, RowResult] = {}
         for what in ("successfulResults", "failedResults", "unprocessedrecords"):
             rows = self._rows(f"{path}/{what}")
-            if isinstance(rows, Answer):
+            if isinstance(rows, CallResult):
                 return rows
             for row in rows:
-                verdicts[row.get(one.key_field, "")] = _bulk_verdict(what, row)
-        unsaid = Verdict(Fate.TRANSIENT, f"bulk_job_{state.lower()}")
-        return Answer(tuple(verdicts.get(write.key, unsaid) for write in call.writes))
+                row_results[row.get(one.key_field, "")] = _bulk_row_result(what, row)
+        unsaid = RowResult(RowOutcome.TRANSIENT, f"bulk_job_{state.lower()}")
+        return CallResult(tuple(row_results.get(write.key, unsaid) for write in call.writes))
 
-    def _rows(self, path: str) -> list[dict[str, str]] | Answer:
+    def _rows(self, path: str) -> list[dict[str, str]] | CallResult:
         reply = self._http.send("GET", path, headers={"Accept": "text/csv"})
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
-        return _trouble(reply) or list(csv.DictReader(io.StringIO(reply.text)))
+        return _failure(reply) or list(csv.DictReader(io.StringIO(reply.text)))
 
-    def _end_jobs(self) -> Answer | None:
+    def _end_jobs(self) -> CallResult | None:
         """Abort, before the first call, jobs that a run which was killed left behind: they would overtake this one."""
         with self._lock:
             ours = {(one.type, one.key_field) for one in self._mapping.objects}
             path = "" if self._is_alone else f"{self._base}/jobs/ingest?jobType=V2Ingest"
             while path:
                 reply = self._http.send("GET", path)
-                answer = reply if isinstance(reply, Answer) else trouble_of(reply)
-                if isinstance(reply, Answer) or answer is not None:
-                    return answer
-                said = reply.json if reply.status == 200 and isinstance(reply.json, dict) else {}
-                for job in said.get("records", ()):
+                call_result = reply if isinstance(reply, CallResult) else failure_of(reply)
+                if isinstance(reply, CallResult) or call_result is not None:
+                    return call_result
+                parsed = reply.json if reply.status == 200 and isinstance(reply.json, dict) else {}
+                for job in parsed.get("records", ()):
                     if job["state"] in UNDONE and job["object"] in {type_ for type_, _ in ours}:
-                        held = self._http.send("GET", where := f"{self._base}/jobs/ingest/{job['id']}")
-                        if isinstance(held, Answer):
-                            return held
+                        job_info = self._http.send("GET", where := f"{self._base}/jobs/ingest/{job['id']}")
+                        if isinstance(job_info, CallResult):
+                            return job_info
                         if (
-                            isinstance(held.json, dict)
-                            and (job["object"], held.json.get("externalIdFieldName")) in ours
+                            isinstance(job_info.json, dict)
+                            and (job["object"], job_info.json.get("externalIdFieldName")) in ours
                         ):
                             self._abort(where)
-                path = str(said.get("nextRecordsUrl") or "")
+                path = str(parsed.get("nextRecordsUrl") or "")
             self._is_alone = True
         return None
 
@@ -272,8 +276,8 @@ class Salesforce(Receiver):
         complaints = []
         for one in self._mapping.objects:
             reply = self._http.send("GET", f"{self._base}/sobjects/{one.type}/describe")
-            if isinstance(reply, Answer) or reply.status != 200:
-                code = reply.code if isinstance(reply, Answer) else f"http_{reply.status}"
+            if isinstance(reply, CallResult) or reply.status != 200:
+                code = reply.code if isinstance(reply, CallResult) else f"http_{reply.status}"
                 complaints.append(f"{one.name}: {one.type} cannot be described ({code})")
                 continue
             fields = {each["name"]: each for each in reply.json["fields"]}
@@ -334,45 +338,45 @@ def _cell(value: Any) -> str:
     return "#N/A" if value is None or value == "" else text_of(value)
 
 
-def _bulk_verdict(what: str, row: Mapping[str, str]) -> Verdict:
+def _bulk_row_result(what: str, row: Mapping[str, str]) -> RowResult:
     if what == "successfulResults":
-        return Verdict(Fate.ACCEPTED, receiver_id=row.get("sf__Id"))
+        return RowResult(RowOutcome.ACCEPTED, receiver_id=row.get("sf__Id"))
     if what == "unprocessedrecords":
-        return Verdict(Fate.TRANSIENT, "unprocessed")
+        return RowResult(RowOutcome.TRANSIENT, "unprocessed")
     words = row.get("sf__Error", "")
     code = words.partition(":")[0]
-    return Verdict(_fate(code), code, words)
+    return RowResult(_row_outcome(code), code, words)
 
 
-def _fate(code: str) -> Fate:
+def _row_outcome(code: str) -> RowOutcome:
     if code in CONFLICTS:
-        return Fate.CONFLICT
-    return Fate.TRANSIENT if code in TRANSIENT else Fate.REFUSED
+        return RowOutcome.CONFLICT
+    return RowOutcome.TRANSIENT if code in TRANSIENT else RowOutcome.REFUSED
 
 
-def _verdict(result: Mapping[str, Any]) -> Verdict:
+def _row_result(result: Mapping[str, Any]) -> RowResult:
     if result.get("success"):
-        return Verdict(Fate.ACCEPTED, receiver_id=result.get("id"))
+        return RowResult(RowOutcome.ACCEPTED, receiver_id=result.get("id"))
     errors = result.get("errors") or [{}]
     code = str(errors[0].get("statusCode", "UNKNOWN"))
     words = "; ".join(str(error.get("message", "")) for error in errors)
-    return Verdict(_fate(code), code, words)
+    return RowResult(_row_outcome(code), code, words)
 
 
-def _trouble(reply: Reply) -> Answer | None:
+def _failure(reply: Reply) -> CallResult | None:
     if reply.status < 300:
         return None
     errors = reply.json if isinstance(reply.json, list) and reply.json else [{}]
     code = str(errors[0].get("errorCode", f"http_{reply.status}"))
     if code == "REQUEST_LIMIT_EXCEEDED":
-        return Answer(trouble=Trouble.THROTTLED, code=code, wait_s=LIMIT_WAIT_S)
+        return CallResult(failure=CallFailure.THROTTLED, code=code, wait_s=LIMIT_WAIT_S)
     if code == "INVALID_SESSION_ID":
-        return Answer(trouble=Trouble.UNAUTHORISED, code=code)
+        return CallResult(failure=CallFailure.UNAUTHORISED, code=code)
     if code in TRANSIENT:
-        return Answer(trouble=Trouble.DOWN, code=code)
+        return CallResult(failure=CallFailure.DOWN, code=code)
     if reply.status == 403:
-        return Answer(trouble=Trouble.UNAUTHORISED, code=code)
-    return trouble_of(reply) or refused(reply, code)
+        return CallResult(failure=CallFailure.UNAUTHORISED, code=code)
+    return failure_of(reply) or refused(reply, code)
 
 
 def _usage_wait_s(headers: Mapping[str, str]) -> float | None:

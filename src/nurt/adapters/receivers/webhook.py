@@ -12,12 +12,12 @@ import hmac
 import time
 from typing import Any
 
-from nurt.adapters.http import Http, all_accepted, dumps, refused, trouble_of
+from nurt.adapters.http import HttpClient, all_accepted, dumps, failure_of, refused
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.secrets import secret
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
-from nurt.model.delivery import Answer, Call, Limits, Op, Trouble, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, Write
 
 FORMATS = ("json", "cloudevents")
 REFUSES_ROWS = frozenset({400, 413, 422})
@@ -40,23 +40,23 @@ class Webhook(Receiver):
         self._secret = secret(f"{where}.secret", options["secret"]).encode() if options.get("secret") else None
         headers = {str(k): secret(f"{where}.headers.{k}", v) for k, v in (options.get("headers") or {}).items()}
         url, timeout_s = secret(f"{where}.url", options.get("url")), float(options.get("timeout_s", 30))
-        self._http = Http(url, headers=headers, timeout_s=timeout_s, any_answer=True)
+        self._http = HttpClient(url, headers=headers, timeout_s=timeout_s, any_result=True)
 
-    def _send(self, call: Call) -> Answer:
+    def _send(self, call: Call) -> CallResult:
         body = dumps([self._event(write, call.op) for write in call.writes])
         kind = "application/cloudevents-batch+json" if self._format == "cloudevents" else "application/json"
         headers = {"Content-Type": kind}
         if self._secret is not None:
             headers |= signed(self._secret, body, int(time.time()))
         reply = self._http.send("POST", "", content=body, headers=headers)
-        if isinstance(reply, Answer):
+        if isinstance(reply, CallResult):
             return reply
         if 200 <= reply.status < 300:
             return all_accepted(call)
         if reply.status in REFUSES_ROWS:
             return refused(reply)
         # 403, 404, 410 ... speak of the endpoint, not of a row
-        return trouble_of(reply) or Answer(trouble=Trouble.DOWN, code=f"http_{reply.status}")
+        return failure_of(reply) or CallResult(failure=CallFailure.DOWN, code=f"http_{reply.status}")
 
     def _event(self, write: Write, op: Op) -> dict[str, Any]:
         mapped = self._mapping.object(write.object)

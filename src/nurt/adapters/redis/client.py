@@ -33,9 +33,9 @@ def remedy_of(client: Redis) -> str:
     pool = client.connection_pool
     if not isinstance(pool, SentinelConnectionPool):
         return "check that the server runs and `state.url`"
-    said = [(address_of(sentinel), *_ask(sentinel, pool.service_name)) for sentinel in sentinels_of(pool)]
-    (step, *_) = [step for what, step in _STEPS.items() if any(what == kind for _, kind, _ in said)]
-    return f"{'; '.join(f'Sentinel {place} {text}' for place, _, text in said)}; {step}"
+    found = [(address_of(sentinel), *_ask(sentinel, pool.service_name)) for sentinel in sentinels_of(pool)]
+    (step, *_) = [step for what, step in _STEPS.items() if any(what == kind for _, kind, _ in found)]
+    return f"{'; '.join(f'Sentinel {place} {text}' for place, _, text in found)}; {step}"
 
 
 def _ask(sentinel: Any, service: str) -> tuple[str, str]:

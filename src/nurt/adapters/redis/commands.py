@@ -24,7 +24,7 @@ KEYS_A_COMMAND = 64
 _FRAME_BYTES = 24  # around an argument: a sign, at most 19 digits, two line ends
 
 
-class Packed:
+class PackedCommands:
     """Commands, packed in the order in which they are added; they may be sent more than once.
 
     Attributes:
@@ -69,9 +69,9 @@ class Packed:
         keys, values, rows = block.keys, block.values, block.rows
         commands = -(-len(rows) // KEYS_A_COMMAND)
         head = _head(name)
-        held = int((values.cuts[rows + 1] - values.cuts[rows]).sum())
+        value_bytes = int((values.cuts[rows + 1] - values.cuts[rows]).sum())
         pair_bytes = keys.shape[1] + 2 * _FRAME_BYTES
-        out = np.empty(held + len(rows) * pair_bytes + commands * (_FRAME_BYTES + len(head)), dtype=np.uint8)
+        out = np.empty(value_bytes + len(rows) * pair_bytes + commands * (_FRAME_BYTES + len(head)), dtype=np.uint8)
         used = _frame_pairs(keys, values.body, values.cuts, rows, head, KEYS_A_COMMAND, commands, out)
         self.chunks.append(out[:used].data)
         self.replies += commands

@@ -64,10 +64,10 @@ def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = N
     while True:
         with client.pipeline() as pipe, suppress(WatchError):
             pipe.watch(config, recorded)
-            held_line, held_record = pipe.mget(config, recorded)
-            _check_fingerprint(keys, held_line, fingerprint)
-            _check_layouts(keys, _held(keys, held_line, held_record, known, first), known)
-            if (held_line, held_record) == (line, record):
+            stored_line, stored_record = pipe.mget(config, recorded)
+            _check_fingerprint(keys, stored_line, fingerprint)
+            _check_layouts(keys, _stored(keys, stored_line, stored_record, known, first), known)
+            if (stored_line, stored_record) == (line, record):
                 return
             pipe.multi()
             pipe.mset({config: line, recorded: record})
@@ -76,24 +76,24 @@ def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = N
 
 
 def _check_fingerprint(keys: Keys, line: bytes | None, fingerprint: str) -> None:
-    held = fingerprint if line is None else line.decode().partition(_LATER)[0]
-    if held != fingerprint:
+    was = fingerprint if line is None else line.decode().partition(_LATER)[0]
+    if was != fingerprint:
         raise ConfigurationError(
-            f"starting with state {keys.prefix.decode()}: it was written under {held} (this run: {fingerprint}; state "
+            f"starting with state {keys.prefix.decode()}: it was written under {was} (this run: {fingerprint}; state "
             "keys depend on it); set `secret` and `shards` back, or give this deployment a prefix of its own"
         )
 
 
-def _held(keys: Keys, line: bytes | None, record: bytes | None, known: Layouts, first: Layouts) -> Layouts:
+def _stored(keys: Keys, line: bytes | None, record: bytes | None, known: Layouts, first: Layouts) -> Layouts:
     """Say which layouts the state was written under."""
     if record is not None:
-        told = orjson.loads(record)
-        if told["version"] != VERSION:
+        kept = orjson.loads(record)
+        if kept["version"] != VERSION:
             raise StateTooNew(
-                f"starting with state {keys.prefix.decode()}: its values have encoding {told['version']} (this version "
+                f"starting with state {keys.prefix.decode()}: its values have encoding {kept['version']} (this version "
                 f"knows {VERSION}); {_NEXT}"
             )
-        tables: Layouts = told["tables"]
+        tables: Layouts = kept["tables"]
         return tables
     _, later, named = ("" if line is None else line.decode()).partition(_LATER)
     if not later:
@@ -106,8 +106,8 @@ def _held(keys: Keys, line: bytes | None, record: bytes | None, known: Layouts, 
     )
 
 
-def _check_layouts(keys: Keys, held: Layouts, known: Layouts) -> None:
-    lost = misread(held, known)
+def _check_layouts(keys: Keys, was: Layouts, known: Layouts) -> None:
+    lost = misread(was, known)
     if lost:
         more = f" and {len(lost) - _SHOWN_MAX} more" if len(lost) > _SHOWN_MAX else ""
         raise StateTooNew(

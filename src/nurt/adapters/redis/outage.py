@@ -30,11 +30,11 @@ DELIVERY_AWAY_MAX_S = 300.0
 """Of a delivery, and of what is kept for it: nobody waits for them."""
 BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
 
 
-class TakesNoWrites(RedisConnectionError):
+class ReadOnlyServer(RedisConnectionError):
     """The server is a replica, or a primary without the replicas that it must have; to be asked again, elsewhere."""
 
 
@@ -43,7 +43,7 @@ def raise_away(error: Exception) -> None:
     if isinstance(error, RedisConnectionError):
         raise error
     if is_no_writes(error):
-        raise TakesNoWrites(str(error)) from error
+        raise ReadOnlyServer(str(error)) from error
 
 
 class Patience:
@@ -73,7 +73,7 @@ class Patience:
         Raises ConnectionFailed when there was none but failures for too long.
         """
         now = time.monotonic()
-        self._refused |= isinstance(error, TakesNoWrites)
+        self._refused |= isinstance(error, ReadOnlyServer)
         if self._since is None:
             self._since = now
             _logger.warning("Redis does not answer (%s); trying again", _kind(error))
@@ -91,20 +91,20 @@ class Patience:
 
 
 def _kind(error: Exception) -> str:
-    if isinstance(error, TakesNoWrites | ReadOnlyError):
+    if isinstance(error, ReadOnlyServer | ReadOnlyError):
         return "it takes no writes"
     return "the Sentinels name no primary" if isinstance(error, MasterNotFoundError) else type(error).__name__
 
 
 def _remedy(client: Redis, error: Exception) -> str:
-    if isinstance(error, TakesNoWrites):
+    if isinstance(error, ReadOnlyServer):
         return "name the primary in `state.url`, or give it the replicas that `min-replicas-to-write` asks for"
     return remedy_of(client)
 
 
 def patiently(
-    client: Redis, ask: Callable[[], Answer], away_max_s: float = AWAY_MAX_S, doing: str = "reaching Redis"
-) -> Answer:
+    client: Redis, ask: Callable[[], Result], away_max_s: float = AWAY_MAX_S, doing: str = "reaching Redis"
+) -> Result:
     """Ask what may be asked twice, until there is an answer.
 
     Raises ConnectionFailed when the server is away for too long, ConfigurationError at once when it refuses us.
@@ -123,7 +123,7 @@ def patiently(
         except ResponseError as error:
             if not is_no_writes(error):
                 raise
-            patience.note(TakesNoWrites(str(error)))
+            patience.note(ReadOnlyServer(str(error)))
         patience.pause()
 
 

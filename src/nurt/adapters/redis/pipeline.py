@@ -15,7 +15,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from nurt.adapters.redis.commands import Packed
+from nurt.adapters.redis.commands import PackedCommands
 from nurt.adapters.redis.outage import AWAY, AWAY_MAX_S, Patience
 from nurt.adapters.redis.replies import ReplyParser
 from nurt.columnar.values import Values
@@ -24,7 +24,7 @@ Reply = TypeVar("Reply")
 _logger = logging.getLogger(__name__)
 
 
-class Wire:
+class RedisConnection:
     """One connection, kept; it must be one, for WATCH belongs to a connection.
 
     When it breaks, one of AWAY is raised: nothing is known then of what the server did, and replies that nobody
@@ -43,7 +43,7 @@ class Wire:
         self._patience = Patience(client, away_max_s)
         self.round_trips = 0
 
-    def send(self, packed: Packed) -> None:
+    def send(self, packed: PackedCommands) -> None:
         """Send commands; their replies are collected later, in the order of sending."""
         self.round_trips += 1
         connection = self._connected()
@@ -79,7 +79,7 @@ class Wire:
         """Note that the server took a write: one that refused some before is no longer away."""
         self._patience.answered(wrote=True)
 
-    def exchange(self, packed: Packed) -> list[Any]:
+    def exchange(self, packed: PackedCommands) -> list[Any]:
         """Send commands and wait for their replies; everything sent before has been collected."""
         self.send(packed)
         return self.receive(packed.replies)

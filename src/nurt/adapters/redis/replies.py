@@ -80,15 +80,15 @@ class ReplyParser(_Base):
         waiting = np.zeros(2, dtype=np.int64)  # parts of the current reply that are missing, tokens found
         self._settle()
         at, done = self._begin, 0
-        held: list[tuple[int, int, int]] = []
+        tokens_held: list[tuple[int, int, int]] = []
         while done < count:
             waiting[1] = 0
             at, ended = _scan(self._buffer, at, self._fill, count - done, waiting, tokens)
-            held += tokens[: waiting[1]].tolist()
+            tokens_held += tokens[: waiting[1]].tolist()
             done += ended
             if done < count and waiting[1] < len(tokens):
                 self._receive()
-        parts = iter(held)
+        parts = iter(tokens_held)
         found = [self._build(part, parts) for part in parts]
         self._begin = at
         for reply in found:

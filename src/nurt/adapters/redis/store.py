@@ -13,32 +13,32 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError, WatchError
 
-from nurt.adapters.redis.commands import Packed
+from nurt.adapters.redis.commands import PackedCommands
 from nurt.adapters.redis.outage import AWAY, patiently, walk
-from nurt.adapters.redis.pipeline import Wire, raise_errors
+from nurt.adapters.redis.pipeline import RedisConnection, raise_errors
 from nurt.columnar.types import KeyRows
 from nurt.columnar.values import Values
 from nurt.errors import Fenced
-from nurt.model.fence import Head, stamp
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.units import Day, Millis
 from nurt_client.ledger import LEDGER_SCRIPT
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 SCAN_COUNT = 5_000
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Unconfirmed:
+class _UnconfirmedWrite:
     """A write that was sent and whose replies nobody has seen: the heads before it, the head with it, its commands."""
 
-    before: Head
-    head: Head
-    packed: Packed
+    before: FencingToken
+    fence: FencingToken
+    packed: PackedCommands
 
 
 class RedisStore:
@@ -61,11 +61,11 @@ class RedisStore:
         self.places: Sequence[bytes] = list(places)
         self._off_path: Any = client  # redis-py as it is; its replies are bytes, its annotations do not say so
         self._keys = keys
-        self._wire = Wire(client)
-        self._head = Head(run, 0, 0)
-        self._heads = [place + b"h" for place in self.places]
+        self._wire = RedisConnection(client)
+        self._fence = FencingToken(run, 0, 0)
+        self._fence_keys = [place + b"h" for place in self.places]
         self._watching = False
-        self._unconfirmed: _Unconfirmed | None = None
+        self._unconfirmed: _UnconfirmedWrite | None = None
 
     @property
     def round_trips(self) -> int:
@@ -74,11 +74,11 @@ class RedisStore:
 
     def next_stamp(self) -> int:
         """See ports.store.Store."""
-        return stamp(self.run, self._head.sequence + 1)
+        return stamp(self.run, self._fence.sequence + 1)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See ports.store.Store."""
-        asked = Packed()
+        asked = PackedCommands()
         asked.add_keys(b"MGET", keys)
         return [value for reply in self._ask(asked, lambda: self._receive(asked.replies)) for value in reply]
 
@@ -89,66 +89,66 @@ class RedisStore:
 
     def load(self, keys: Sequence[KeyRows]) -> list[Values]:
         """See ports.store.Store."""
-        asked = Packed()
+        asked = PackedCommands()
         replies = [asked.add_key_rows(b"MGET", block) for block in keys]
         sizes = [len(block) for block in keys]
         return self._ask(asked, lambda: self._wire.receive_values(replies, sizes))
 
-    def _ask(self, asked: Packed, receive: Callable[[], Answer]) -> Answer:
+    def _ask(self, asked: PackedCommands, receive: Callable[[], Result]) -> Result:
         """Send some reads behind a look at the heads, and receive what they tell."""
         while True:
             try:
-                packed = Packed()
+                packed = PackedCommands()
                 if not self._watching and self._unconfirmed is None:
-                    packed.add(b"WATCH", *self._heads)
-                packed.add(b"MGET", *self._heads)
+                    packed.add(b"WATCH", *self._fence_keys)
+                packed.add(b"MGET", *self._fence_keys)
                 before = packed.replies
                 packed.chunks += asked.chunks
                 self._wire.send(packed)
                 self._confirm()
-                heads = self._wire.receive(before)
+                fences = self._wire.receive(before)
                 answer = receive()
             except AWAY:
                 self._decide()
                 continue
-            raise_errors(heads)
+            raise_errors(fences)
             self._watching = True
-            self._check(heads[-1], self._head)
+            self._check(fences[-1], self._fence)
             return answer
 
-    def _check(self, values: Sequence[bytes | None], expected: Head) -> None:
+    def _check(self, values: Sequence[bytes | None], expected: FencingToken) -> None:
         for place, value in zip(self.places, values, strict=True):
-            head = Head.decode(value)
-            if head != expected:
-                raise _lost(place, head, self.run)
+            fence = FencingToken.decode(value)
+            if fence != expected:
+                raise _lost(place, fence, self.run)
 
-    def write(self, change: Change) -> None:
+    def write(self, change: StateWrite) -> None:
         """See ports.store.Store."""
-        packed = Packed()
+        packed = PackedCommands()
         packed.add(b"MULTI")
         _add_change(packed, change, self._keys)
-        self._commit(packed, Head(self.run, self._head.epoch, self._head.sequence + 1))
+        self._commit(packed, FencingToken(self.run, self._fence.epoch, self._fence.sequence + 1))
 
-    def lift(self, epoch: int, horizon: int) -> None:
+    def advance_epoch(self, epoch: int, horizon: int) -> None:
         """See ports.store.Store."""
-        packed = Packed()
+        packed = PackedCommands()
         packed.add(b"MULTI")
         for place in self.places:
             packed.add(b"ZREMRANGEBYSCORE", place + b"w", b"-inf", f"({horizon}")
-        self._commit(packed, Head(self.run, epoch, self._head.sequence + 1))
+        self._commit(packed, FencingToken(self.run, epoch, self._fence.sequence + 1))
         self.settle()
 
-    def _commit(self, packed: Packed, head: Head) -> None:
+    def _commit(self, packed: PackedCommands, fence: FencingToken) -> None:
         """Send a transaction that ends with the new heads."""
         self.settle()
         if not self._watching:
             self.read([])
-        packed.add_pairs(b"MSET", dict.fromkeys(self._heads, head.encode()))
+        packed.add_pairs(b"MSET", dict.fromkeys(self._fence_keys, fence.encode()))
         packed.add(b"EXEC")
-        packed.add(b"WATCH", *self._heads)
-        packed.add(b"MGET", *self._heads)
-        self._unconfirmed = _Unconfirmed(self._head, head, packed)
-        self._head = head
+        packed.add(b"WATCH", *self._fence_keys)
+        packed.add(b"MGET", *self._fence_keys)
+        self._unconfirmed = _UnconfirmedWrite(self._fence, fence, packed)
+        self._fence = fence
         self._watching = False
         try:
             self._wire.send(packed)
@@ -174,7 +174,7 @@ class RedisStore:
 
     def _is_done(self, replies: list[Any]) -> bool:
         """Judge the unconfirmed write by its replies; False: a head had changed since it was watched."""
-        *_, done, _, heads = replies
+        *_, done, _, fences = replies
         errors = [reply for reply in (*replies, *(done if isinstance(done, list) else ())) if _is_error(reply)]
         if errors:
             self._unconfirmed = None
@@ -184,7 +184,7 @@ class RedisStore:
         if done is not None:
             self._unconfirmed = None
             self._wire.wrote()
-            self._check(heads, self._head)
+            self._check(fences, self._fence)
             self._watching = True
         return done is not None
 
@@ -197,18 +197,18 @@ class RedisStore:
         self._watching = False
         while (write := self._unconfirmed) is not None:
             self._unconfirmed = None
-            heads = self._watch_heads()
-            if any(Head.decode(value) != write.head for value in heads):
-                self._check(heads, write.before)
+            fences = self._watch_fences()
+            if any(FencingToken.decode(value) != write.fence for value in fences):
+                self._check(fences, write.before)
                 self._unconfirmed = write
                 self._watching = False
                 with suppress(*AWAY):
                     self._is_done(self._wire.exchange(write.packed))
 
-    def _watch_heads(self) -> list[bytes | None]:
-        packed = Packed()
-        packed.add(b"WATCH", *self._heads)
-        packed.add(b"MGET", *self._heads)
+    def _watch_fences(self) -> list[bytes | None]:
+        packed = PackedCommands()
+        packed.add(b"WATCH", *self._fence_keys)
+        packed.add(b"MGET", *self._fence_keys)
         while True:
             with suppress(*AWAY):
                 replies = self._wire.exchange(packed)
@@ -216,12 +216,12 @@ class RedisStore:
                 self._watching = True
                 return list(replies[-1])
 
-    def owed(self) -> dict[bytes, list[bytes]]:
+    def pending(self) -> dict[bytes, list[bytes]]:
         """See ports.store.Store."""
         found = self._apart(lambda pipe, place: pipe.zrange(place + b"w", 0, -1))
         return {place: list(members) for place, members in found.items()}
 
-    def due(self, by: Day | Millis, rows_max: int) -> list[bytes]:
+    def due_timers(self, by: Day | Millis, rows_max: int) -> list[bytes]:
         """See ports.store.Store."""
 
         def ask(pipe: Any, place: bytes) -> None:
@@ -230,10 +230,10 @@ class RedisStore:
         found = [(score, member) for members in self._apart(ask).values() for member, score in members]
         return [member for _, member in sorted(found)[:rows_max]]
 
-    def floors(self) -> dict[bytes, bytes]:
+    def watermarks(self) -> dict[bytes, bytes]:
         """See ports.store.Store."""
         found = self._apart(lambda pipe, place: pipe.hgetall(place + b"t"))
-        return {table: floor for held in found.values() for table, floor in held.items()}
+        return {table: watermark for held in found.values() for table, watermark in held.items()}
 
     def counted(self) -> dict[bytes, dict[str, int]]:
         """See ports.store.Store."""
@@ -284,22 +284,22 @@ def claim(client: Any, run: int, places: Sequence[bytes]) -> None:
     while True:
         with client.pipeline() as pipe, suppress(WatchError):  # an older run still writes: it will hear of it
             pipe.watch(*names)
-            for head in map(Head.decode, pipe.mget(names)):
-                if head is not None and head.run >= run:
+            for fence in map(FencingToken.decode, pipe.mget(names)):
+                if fence is not None and fence.run >= run:
                     raise Fenced(
-                        f"claiming state: run {head.run} holds it (this is run {run}); another cluster uses the same "
+                        f"claiming state: run {fence.run} holds it (this is run {run}); another cluster uses the same "
                         "Redis with another register: give one of them a prefix of its own"
                     )
             pipe.multi()
-            pipe.mset({name: Head(run, 0, 0).encode() for name in names})
+            pipe.mset({name: FencingToken(run, 0, 0).encode() for name in names})
             pipe.execute()
             return
 
 
-def read_heads(client: Any, places: Sequence[bytes]) -> dict[bytes, Head | None]:
+def read_fences(client: Any, places: Sequence[bytes]) -> dict[bytes, FencingToken | None]:
     """Read the head of every place."""
     values = client.mget([place + b"h" for place in places])
-    return dict(zip(places, map(Head.decode, values), strict=True))
+    return dict(zip(places, map(FencingToken.decode, values), strict=True))
 
 
 def read_counted(client: Any, place: bytes) -> dict[str, int]:
@@ -316,30 +316,30 @@ def _is_error(reply: Any) -> bool:
     return isinstance(reply, Exception)
 
 
-def _lost(place: bytes, head: Head | None, run: int) -> Fenced:
-    found = "nothing" if head is None else f"run {head.run}"
+def _lost(place: bytes, fence: FencingToken | None, run: int) -> Fenced:
+    found = "nothing" if fence is None else f"run {fence.run}"
     return Fenced(
         f"using state {place.decode()}: its head is of {found} and not what run {run} wrote last; another cluster took "
         "over or the server came back older: this run stops; start nurt again, once"
     )
 
 
-def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
+def _add_change(packed: PackedCommands, change: StateWrite, keys: Keys) -> None:
     for block in change.blocks:
         packed.add_block(b"MSET", block)
     for keys_gone in change.gone:
         packed.add_key_rows(b"DEL", keys_gone)
     packed.add_pairs(b"MSET", change.put)
     packed.add_keys(b"DEL", change.drop)
-    for place, owed in change.owed.items():
-        _add_members(packed, place + b"w", owed)
-    for place, days in change.due.items():
+    for place, pending in change.pending.items():
+        _add_members(packed, place + b"w", pending)
+    for place, days in change.timers.items():
         _add_members(packed, place + b"u", {member: day for member, day in days.items() if day is not None})
         gone = [member for member, day in days.items() if day is None]
         if gone:
             packed.add(b"ZREM", place + b"u", *gone)
-    for place, floors in change.floors.items():
-        packed.add(b"HSET", place + b"t", *[item for pair in floors.items() for item in pair])
+    for place, watermarks in change.watermarks.items():
+        packed.add(b"HSET", place + b"t", *[item for pair in watermarks.items() for item in pair])
     for place, offsets in change.counted.items():
         packed.add(b"HSET", place + b"n", *[item for pair in offsets.items() for item in pair])
     counts = keys.named("counts")
@@ -355,7 +355,7 @@ def _add_change(packed: Packed, change: Change, keys: Keys) -> None:
         packed.add(b"EVAL", LEDGER_SCRIPT, 1, call.place, call.what, now, *call.arguments)
 
 
-def _add_members(packed: Packed, key: bytes, scores: Mapping[bytes, int]) -> None:
+def _add_members(packed: PackedCommands, key: bytes, scores: Mapping[bytes, int]) -> None:
     if scores:
         packed.add(b"ZADD", key, *[item for member, score in scores.items() for item in (score, member)])
 

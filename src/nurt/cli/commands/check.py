@@ -9,13 +9,13 @@ import typer
 from rich.status import Status
 from rich.text import Text
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, page, print_json, print_table
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, stderr, stdout
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
 if TYPE_CHECKING:
-    from nurt.cli.opening import State
-    from nurt.cli.sampling import Sampled
+    from nurt.cli.opening import OpenState
+    from nurt.cli.sampling import TopicSample
     from nurt.mapping.load import Mapping
     from nurt.settings import Settings
 
@@ -56,7 +56,7 @@ def check(
         _print(facts, found, unused)
         for name, complaints in misfits.items():
             fits = "fits the receiver's own description"
-            page.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
     if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
 
@@ -77,7 +77,7 @@ def _misfits(settings: Settings) -> dict[str, list[str]]:
     return found
 
 
-def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
+def _facts(state: OpenState, mapping: Mapping) -> dict[str, Any]:
     figures = state.tally.figures()
     settings = state.settings
     newest = max(figures.heads.values(), default=None)
@@ -90,7 +90,7 @@ def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
     }
 
 
-def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sampled]:
+def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicSample]:
     from nurt.app.opening import open_registry
     from nurt.cli.sampling import samples, tried
     from nurt.columnar.ids import Ids
@@ -98,7 +98,7 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sample
 
     translator = Translator(mapping, open_registry(settings), Ids(settings.ids_secret()))
     found = []
-    with Status("listing topics", console=aside) as status:
+    with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):
             status.update(f"trying {topic}")
             found.append(tried(mapping, translator, topic, batches))
@@ -109,7 +109,7 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sample
     return found
 
 
-def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
+def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
     """Name entries of the mapping that no topic comes to."""
     used = {(one.file_name, one.line) for one in found}
     for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of a kind that it knows
@@ -123,18 +123,18 @@ def _unused(mapping: Mapping, found: list[Sampled]) -> list[str]:
     ]
 
 
-def _print(facts: dict[str, Any], found: list[Sampled], unused: list[str]) -> None:
+def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -> None:
     print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
-    page.print()
+    stdout.print()
     rows = [
         (one.topic, one.becomes, one.messages, one.rows or "", one.not_ours or "", one.refused or "", one.why)
         for one in found
     ]
     print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
     for entry in unused:
-        page.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
+        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
     refused = sum(one.refused for one in found)
     if refused:
-        page.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
     else:
-        page.print("\n[green]Everything that was tried is understood.[/green]")
+        stdout.print("\n[green]Everything that was tried is understood.[/green]")

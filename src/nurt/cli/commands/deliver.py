@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, refuse
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, refuse, stderr
 
 FORMER = " "
 """What the hidden command of the former way to write is called: nobody types it, and its usage reads as it did."""
@@ -233,5 +233,5 @@ def former(
 
 def _warn(command: str) -> None:
     """Say how the command is written now."""
-    told = f"write `nurt deliver {command}` and the other options as they are; this way to write it will go"
-    aside.print(Text.assemble(("nurt: ", "bold yellow"), told), soft_wrap=True)
+    progress = f"write `nurt deliver {command}` and the other options as they are; this way to write it will go"
+    stderr.print(Text.assemble(("nurt: ", "bold yellow"), progress), soft_wrap=True)

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from nurt.app import delivery_tools
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
-from nurt.app.delivery_tools import refusals_again, verify
+from nurt.app.delivery_tools import retry_refusals, verify
 from nurt.app.running import stopping_on_signals
-from nurt.cli.frame import aside, page, print_json, print_table, refuse
+from nurt.cli.frame import print_json, print_table, refuse, stderr, stdout
 from nurt.model.delivery import Write
 from nurt.settings import Settings
 
@@ -30,9 +30,9 @@ def run(settings: Settings, name: str, until_end: bool, from_scratch: bool) -> N
     mapping = destination_named(settings, name)
     with stopping_on_signals() as stop:
         delivery = Delivery(settings, mapping, stop, until_end=until_end, from_scratch=from_scratch)
-        if delivery.start.backfilling and aside.is_terminal:
+        if delivery.start.backfilling and stderr.is_terminal:
             columns = (TextColumn("telling everything again"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=aside) as progress:
+            with Progress(*columns, console=stderr) as progress:
                 task = progress.add_task("", total=None)
 
                 def seen(status: dict[str, Any]) -> None:
@@ -43,19 +43,19 @@ def run(settings: Settings, name: str, until_end: bool, from_scratch: bool) -> N
         else:
             run_delivery(layout, delivery, _logging_backfill())
     if until_end and (parked := open_store(settings, name).counts()["parked"]):
-        page.print(
+        stdout.print(
             f"{parked:,} rows wait for another try; the next run makes it (`nurt deliver status` tells the reason)"
         )
 
 
 def _logging_backfill() -> Any:
     log = logging.getLogger("nurt.deliver")
-    began, told = time.monotonic(), [0.0]
+    began, last_logged = time.monotonic(), [0.0]
 
     def seen(status: dict[str, Any]) -> None:
         total, left = int(status.get("backfill_total", 0)), int(status.get("backfill_left", 0))
-        if left and time.monotonic() - told[0] > 30:
-            told[0] = time.monotonic()
+        if left and time.monotonic() - last_logged[0] > 30:
+            last_logged[0] = time.monotonic()
             done = total - left
             rate = done / max(1e-9, time.monotonic() - began)
             rest = f"about {left / rate:,.0f} s left" if rate else "no estimate yet"
@@ -67,8 +67,8 @@ def _logging_backfill() -> Any:
 def retry(settings: Settings, name: str) -> None:
     """Give what was refused another chance."""
     mapping = destination_named(settings, name)
-    number, what = refusals_again(settings, mapping), " and ".join(kinds_of(mapping))
-    page.print(f"{number:,} {what} are tried again by the delivery that runs, or by the next one")
+    number, what = retry_refusals(settings, mapping), " and ".join(kinds_of(mapping))
+    stdout.print(f"{number:,} {what} are tried again by the delivery that runs, or by the next one")
 
 
 def sweep(settings: Settings, name: str, delete: bool, as_json: bool) -> None:
@@ -78,13 +78,13 @@ def sweep(settings: Settings, name: str, delete: bool, as_json: bool) -> None:
         print_json({"subjects": found.subjects, "rows": found.rows, "dry_run": not delete})
         return
     if not found.subjects:
-        page.print(f"{name}: everything there was told in the last back-fill; nothing is left over")
+        stdout.print(f"{name}: everything there was told in the last back-fill; nothing is left over")
         return
     what = "are deleted by the delivery that runs, or by the next one" if delete else "would be deleted"
-    page.print(f"{found.subjects:,} that no message told in the last back-fill; their rows {what}")
+    stdout.print(f"{found.subjects:,} that no message told in the last back-fill; their rows {what}")
     print_table("", ("object", "rows>"), list(found.rows.items()))
     if not delete:
-        page.print(f"Nothing is changed; `nurt deliver sweep {name} --yes` deletes them.")
+        stdout.print(f"Nothing is changed; `nurt deliver sweep {name} --yes` deletes them.")
 
 
 def status(settings: Settings, as_json: bool) -> None:
@@ -105,9 +105,9 @@ def status(settings: Settings, as_json: bool) -> None:
     for one in found:
         if one.get("last_error"):
             at = datetime.fromtimestamp(int(one["last_error_at"]), UTC).strftime("%Y-%m-%d %H:%M:%S")
-            page.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC", markup=False)
+            stdout.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC", markup=False)
         if one.get("in_quarantine"):
-            page.print(f"{one['destination']}: `nurt deliver refused {one['destination']}` shows what was refused")
+            stdout.print(f"{one['destination']}: `nurt deliver refused {one['destination']}` shows what was refused")
 
 
 def _state(one: dict[str, Any]) -> str:
@@ -130,11 +130,11 @@ def refused(settings: Settings, name: str, rows_max: int, as_json: bool) -> None
         print_json([asdict(one) for one in refusals])
         return
     if not refusals:
-        page.print(f"{name}: nothing that it refused is held")
+        stdout.print(f"{name}: nothing that it refused is held")
         return
     rows = [(one.subject, one.object, one.op, one.code, one.words[:200]) for one in refusals]
     print_table(f"Refused by {name}", ("profile", "object", "", "code", "the receiver's words"), rows)
-    page.print("\nMend the mapping or the receiver, then `nurt deliver retry " + name + "`.")
+    stdout.print("\nMend the mapping or the receiver, then `nurt deliver retry " + name + "`.")
 
 
 def check(settings: Settings, name: str, as_json: bool) -> None:
@@ -144,11 +144,11 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         print_json(complaints)
     for one in () if as_json else complaints:
-        page.print(one, markup=False)
+        stdout.print(one, markup=False)
     if complaints:
         raise refuse(f"checking {name}", f"{len(complaints)} things do not fit the receiver", "correct delivery.yaml")
     if not as_json:
-        page.print(f"{name}: the mapping fits the receiver's description")
+        stdout.print(f"{name}: the mapping fits the receiver's description")
 
 
 def preview(settings: Settings, name: str, rows_max: int, values: bool, as_json: bool) -> None:
@@ -167,7 +167,7 @@ def preview(settings: Settings, name: str, rows_max: int, values: bool, as_json:
             }
         )
         return
-    page.print(f"{messages:,} messages wait; {len(writes):,} rows would be sent, {failed:,} could not be mapped")
+    stdout.print(f"{messages:,} messages wait; {len(writes):,} rows would be sent, {failed:,} could not be mapped")
     if by_kind:
         print_table("", ("object", "", "rows>"), [(object_, op, rows) for (object_, op), rows in by_kind.items()])
     _print_writes(writes[:rows_max], values)
@@ -179,7 +179,7 @@ def _print_writes(writes: Sequence[Write], values: bool) -> None:
         fields = ", ".join(f"{name}={value!r}" if values else name for name, value in write.fields.items())
         rows.append((write.subject, write.object, str(write.op), fields))
     if rows:
-        page.print()
+        stdout.print()
         print_table("The first of them", ("profile", "object", "", "fields"), rows)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from nurt.cli.frame import page, refuse
+from nurt.cli.frame import refuse, stdout
 
 DAYS = 60
 SETTINGS = """\
@@ -61,18 +61,18 @@ def demo(
     log_to_stderr(logging.WARNING)
     _clear(folder)
     began = time.monotonic()
-    with day_bar(f"{customers:,} people live {DAYS} days in two shops and an ERP") as told:
+    with day_bar(f"{customers:,} people live {DAYS} days in two shops and an ERP") as progress:
         today = datetime.now(UTC).date()
-        done = simulate_to_archive(folder / "archive", seed, customers, DAYS, told, last_day=today)
+        done = simulate_to_archive(folder / "archive", seed, customers, DAYS, progress, last_day=today)
     recorded = copy_corpus(folder / "corpus")
     (folder / "nurt.yaml").write_text(SETTINGS)
     for name, preset in (("mapping.yaml", "demo.yaml"), ("corpus.yaml", "corpus.yaml")):
         text = (files("nurt") / "presets" / preset).read_text(encoding="utf-8")
         (folder / name).write_text(text, encoding="utf-8")
-    input_ = demo_steps.Input(
+    input_ = demo_steps.DemoInput(
         done.total, sum(one.messages for one in recorded), frozenset().union(*(one.topics for one in recorded))
     )
-    page.print(
+    stdout.print(
         f"{done.total:,} simulated change messages of {len(done.messages)} topics lie in {folder / 'archive'}, and "
         f"{input_.genuine:,} genuine ones of {len(input_.genuine_topics)} topics, as Debezium wrote them,\n"
         f"in {folder / 'corpus'}: rows of PostgreSQL, MariaDB and SQL Server, with everything awkward"
@@ -85,7 +85,7 @@ def demo(
             demo_steps.show(state, folder, input_, seconds)
         order = demo_steps.sell(settings)
         demo_steps.deliver_all(settings)
-    page.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
+    stdout.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
     demo_steps.go_on(folder, order)
 
 

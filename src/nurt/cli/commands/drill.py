@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from nurt.cli.frame import AsJson, aside, page, print_json, print_table
+from nurt.cli.frame import AsJson, print_json, print_table, stderr, stdout
 
 if TYPE_CHECKING:
-    from nurt.app.drill import Outcome
+    from nurt.app.drill import DrillOutcome
 
 FAILED = 1
 
@@ -45,7 +45,7 @@ def drill(
 
     with tempfile.TemporaryDirectory(prefix="nurt-drill-") as folder, embedded_state(Path(folder)) as url:
         if not as_json:
-            aside.print(f"{attempts:,} buyers, {processes} shop processes; this takes some seconds more than the sale")
+            stderr.print(f"{attempts:,} buyers, {processes} shop processes; this takes some seconds more than the sale")
         outcome = run(url, attempts, processes, skus, pieces, seed, lag)
     if as_json:
         print_json({**asdict(outcome), "right": outcome.is_right})
@@ -55,7 +55,7 @@ def drill(
         raise typer.Exit(FAILED)
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: DrillOutcome) -> None:
     rows = [
         ("sold", outcome.accepted, ""),
         ("oversold", outcome.oversold, outcome.oversold_without_nurt),
@@ -69,4 +69,4 @@ def _print(outcome: Outcome) -> None:
         rows,
     )
     verdict = ("Nothing oversold, lost or leaked.", "green") if outcome.is_right else ("Not right: see above.", "red")
-    page.print(Text(f"\n{verdict[0]}", style=f"bold {verdict[1]}"))
+    stdout.print(Text(f"\n{verdict[0]}", style=f"bold {verdict[1]}"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nurt.cli.frame import page, refuse
+from nurt.cli.frame import refuse, stdout
 
 FILES = ("nurt.yaml", "mapping.yaml")
 
@@ -30,11 +30,11 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).write_text(template(name), encoding="utf-8")
-    page.print(f"{folder / FILES[0]} and {folder / FILES[1]} are there. Next:")
-    page.print("  1. name your Kafka, registry and topics in nurt.yaml")
-    page.print("  2. say what your tables mean in mapping.yaml")
-    page.print("  3. nurt check")
-    page.print("  4. nurt run")
+    stdout.print(f"{folder / FILES[0]} and {folder / FILES[1]} are there. Next:")
+    stdout.print("  1. name your Kafka, registry and topics in nurt.yaml")
+    stdout.print("  2. say what your tables mean in mapping.yaml")
+    stdout.print("  3. nurt check")
+    stdout.print("  4. nurt run")
 
 
 def template(name: str) -> str:

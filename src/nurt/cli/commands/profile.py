@@ -13,14 +13,14 @@ from nurt.cli.frame import (
     DEFAULT_CONFIG,
     AsJson,
     Config,
-    page,
     print_json_line,
     print_table,
+    stdout,
 )
 from nurt.errors import NurtError
 
 if TYPE_CHECKING:
-    from nurt.cli.opening import State
+    from nurt.cli.opening import OpenState
     from nurt.inspect.profile_lookup import ProfileView
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
@@ -72,7 +72,7 @@ def profile(
             _print_several(views)
 
 
-def find(state: State, who: str, kind: str | None) -> list[bytes]:
+def find(state: OpenState, who: str, kind: str | None) -> list[bytes]:
     """Find profiles by whatever points at them: an id, a system's key, an identifier; each once."""
     if kind is None and _ID.fullmatch(who):
         one = bytes.fromhex(who)
@@ -86,7 +86,7 @@ def find(state: State, who: str, kind: str | None) -> list[bytes]:
     return [one for one, _ in state.profiles.profiles_of_identifier(who, kind)]
 
 
-def _native_key(state: State, who: str) -> tuple[str, list[str], list[str]] | None:
+def _native_key(state: OpenState, who: str) -> tuple[str, list[str], list[str]] | None:
     """Read `system/key` or `system/entity/key` into system, entities and parts of the key; None when it is neither.
 
     A guest order is `system/guest/entity/key`; the parts of a composite key go on with `/`.
@@ -102,7 +102,7 @@ def _native_key(state: State, who: str) -> tuple[str, list[str], list[str]] | No
     return system, sorted(known - {GUEST}), rest
 
 
-def _nothing(state: State, who: str, kind: str | None) -> str:
+def _nothing(state: OpenState, who: str, kind: str | None) -> str:
     if kind is None and _ID.fullmatch(who):
         return "no profile or account has this id"
     if kind is None and _native_key(state, who) is not None:
@@ -116,7 +116,7 @@ def _nothing(state: State, who: str, kind: str | None) -> str:
 def _print_several(views: list[ProfileView]) -> None:
     rows = [(view.profile.hex(), display_name(view.content), view.content.get("realm", "")) for view in views]
     print_table("Several customers; ask for one by its id, or narrow it with --kind", ("id", "name", "realm"), rows)
-    page.print()
+    stdout.print()
 
 
 def display_name(content: Mapping[str, Any]) -> str:

@@ -16,18 +16,18 @@ from nurt.cli.frame import (
     AsJson,
     Config,
     Flow,
-    aside,
-    page,
     print_json,
     print_json_line,
     print_table,
     refuse,
+    stderr,
+    stdout,
 )
 from nurt.errors import ConfigurationError, NurtError
 from nurt.model.refusal import Reason, Refused
 
 if TYPE_CHECKING:
-    from nurt.inspect.quarantine import Quarantine, Wanted
+    from nurt.inspect.quarantine import Quarantine, RefusedFilter
     from nurt.settings import Settings
 
 BATCH_ROWS = 500
@@ -79,9 +79,9 @@ def list_quarantine(
     nurt quarantine list --json | jq -r .place  [dim]# one JSON document a line[/dim]
     """
     from nurt.cli.opening import opened_state
-    from nurt.inspect.quarantine import Wanted
+    from nurt.inspect.quarantine import RefusedFilter
 
-    wanted = Wanted(reason, topic)
+    wanted = RefusedFilter(reason, topic)
     with opened_state(config, flow) as state:
         newest = list(state.quarantine.newest(wanted, rows_max))
         if as_json:
@@ -90,11 +90,11 @@ def list_quarantine(
             return
         reasons = state.quarantine.reasons()
     if not reasons:
-        page.print("The quarantine is empty.")
+        stdout.print("The quarantine is empty.")
         return
     rows = [(where, why, number, REMEDIES[Reason(why)]) for (where, why), number in sorted(reasons.items())]
     print_table("In quarantine", ("topic", "reason", "messages>", "what to do"), rows)
-    page.print()
+    stdout.print()
     print_table("The newest", ("place", "time", "reason", "detail"), [_row(refused) for refused in newest])
 
 
@@ -137,8 +137,8 @@ def show(
     print_table("", ("", ""), rows)
     if whole:
         for title, content in (("key", refused.key), ("value", refused.value)):
-            page.print(f"\n[dim]{title}[/dim]")
-            page.print(Text(_dump(content or b"")))
+            stdout.print(f"\n[dim]{title}[/dim]")
+            stdout.print(Text(_dump(content or b"")))
 
 
 @app.command("requeue")
@@ -167,7 +167,7 @@ def requeue(
     nurt quarantine requeue --all
     """
     from nurt.cli.opening import opened_state
-    from nurt.inspect.quarantine import Wanted
+    from nurt.inspect.quarantine import RefusedFilter
 
     ways = {"a message": name is not None, "--reason or --topic": bool(reason or topic), "--all": everything}
     chosen = [way for way, is_chosen in ways.items() if is_chosen]
@@ -176,33 +176,33 @@ def requeue(
     if len(chosen) > 1:
         raise refuse("requeuing", f"{' and '.join(chosen)} exclude each other", "give one of them")
     with opened_state(config, flow) as state:
-        held = state.quarantine
-        wanted = [_found(held, name)] if name is not None else _messages(held, Wanted(reason, topic))
+        quarantine = state.quarantine
+        wanted = [_found(quarantine, name)] if name is not None else _messages(quarantine, RefusedFilter(reason, topic))
         wanted.reverse()  # oldest first, as they came
-        gone = _requeue(held, wanted, _putting(state.settings))
-        left = len(held)
+        requeued = _requeue(quarantine, wanted, _putting(state.settings))
+        left = len(quarantine)
     if as_json:
-        print_json({"requeued": gone, "left": left})
+        print_json({"requeued": requeued, "left": left})
     else:
-        page.print(f"{gone:,} requeued, {left:,} left in quarantine; a running `nurt run` reads them at once.")
+        stdout.print(f"{requeued:,} requeued, {left:,} left in quarantine; a running `nurt run` reads them at once.")
 
 
-def _messages(held: Quarantine, wanted: Wanted) -> list[Refused]:
+def _messages(quarantine: Quarantine, wanted: RefusedFilter) -> list[Refused]:
     """List what can be put on the input again; a damaged place of an archive stays."""
     from nurt.adapters.requeued import can_requeue
 
-    return [refused for refused in held.newest(wanted) if can_requeue(refused)]
+    return [refused for refused in quarantine.newest(wanted) if can_requeue(refused)]
 
 
-def _requeue(held: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:
-    gone = 0
+def _requeue(quarantine: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:
+    requeued = 0
     rest = iter(wanted)
-    with Progress(console=aside, transient=True) as progress:
+    with Progress(console=stderr, transient=True) as progress:
         task = progress.add_task("requeuing", total=len(wanted))
         while batch := list(islice(rest, BATCH_ROWS)):
-            gone += held.requeue(batch, put)
+            requeued += quarantine.requeue(batch, put)
             progress.advance(task, len(batch))
-    return gone
+    return requeued
 
 
 def _putting(settings: Settings) -> Callable[[Sequence[Refused]], None]:
@@ -216,16 +216,16 @@ def _putting(settings: Settings) -> Callable[[Sequence[Refused]], None]:
     return lambda batch: requeue_to_archive(settings.archives, batch)
 
 
-def _found(held: Quarantine, name: str) -> Refused:
-    from nurt.inspect.quarantine import Place
+def _found(quarantine: Quarantine, name: str) -> Refused:
+    from nurt.inspect.quarantine import MessagePlace
 
-    place = Place.parse(name)
+    place = MessagePlace.parse(name)
     if place is None:
         raise ConfigurationError(
             f"looking into the quarantine: {name!r} is no place (expected topic:partition:offset); "
             "see `nurt quarantine list`"
         )
-    refused = held.get(place)
+    refused = quarantine.get(place)
     if refused is None:
         raise NurtError(f"looking into the quarantine {place}: it is not there; see `nurt quarantine list`")
     return refused

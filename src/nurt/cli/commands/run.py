@@ -60,12 +60,12 @@ def run(
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
-    told = load_settings(config)
-    read_mapping(told.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
+    loaded = load_settings(config)
+    read_mapping(loaded.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers
-        if many == 1 or told.redis_url == EMBEDDED or until_end:
+        if many == 1 or loaded.redis_url == EMBEDDED or until_end:
             _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
             return
         with watching(settings):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, page, print_json, print_table, refuse
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, refuse, stderr, stdout
 
 if TYPE_CHECKING:
     from nurt.simulate.company.shop import Simulated
@@ -49,7 +49,7 @@ def simulate(
     from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
 
     today = datetime.now(UTC).date()
-    with day_bar("simulating days") as told:
+    with day_bar("simulating days") as progress:
         if to == "kafka":
             settings = load_settings(config)
             if settings.kafka is None:
@@ -61,13 +61,13 @@ def simulate(
                 seed,
                 customers,
                 days,
-                told,
+                progress,
                 last_day=today,
                 partitions=partitions,
                 wait=wait,
             )
         else:
-            done = simulate_to_archive(Path(to), seed, customers, days, told, last_day=today, partitions=partitions)
+            done = simulate_to_archive(Path(to), seed, customers, days, progress, last_day=today, partitions=partitions)
     if as_json:
         print_json({"total": done.total, "messages": dict(done.messages), "deeds": dict(done.deeds)})
     else:
@@ -76,9 +76,9 @@ def simulate(
 
 def _print(done: Simulated, to: str) -> None:
     print_table("Messages", ("topic", "messages>"), sorted(done.messages.items()))
-    page.print()
+    stdout.print()
     print_table("What people did", ("", "times>"), sorted(done.deeds.items()))
-    page.print(f"\n{done.total:,} messages in {to}")
+    stdout.print(f"\n{done.total:,} messages in {to}")
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def day_bar(title: str) -> Iterator[Told]:
         TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=aside, transient=True) as progress:
+    with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, page, print_json, print_table, refuse
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, refuse, stdout
 
 app = typer.Typer(
     help="Say what only an operator knows of a source: that its order has started again, that rows are gone.",
@@ -24,18 +24,18 @@ def list_(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
 
     nurt source list
     """
-    from nurt.app.opening import open_register
+    from nurt.app.opening import open_control_log
     from nurt.cli.source_sweeps import flows_of
     from nurt.control.source_records import halts
     from nurt.settings import load_settings
 
     flows = flows_of(load_settings(config))
-    waiting = [(flow, one) for flow, own in flows.items() for one in halts(open_register(own).records()).values()]
+    waiting = [(flow, one) for flow, own in flows.items() for one in halts(open_control_log(own).records()).values()]
     if as_json:
         print_json([{"flow": flow, **asdict(notice)} for flow, notice in waiting])
         return
     if not waiting:
-        page.print("No source is halted.")
+        stdout.print("No source is halted.")
         return
     rows = [
         (f"{one.topic}:{one.partition}:{one.offset}", one.source, flow, str(one.kind), one.detail)
@@ -58,7 +58,7 @@ def accept(
 
     nurt source accept shop_pl && nurt run
     """
-    from nurt.app.opening import open_register
+    from nurt.app.opening import open_control_log
     from nurt.cli.source_sweeps import flows_of
     from nurt.control.source_records import accepted_record, halts
     from nurt.mapping.load import read_mapping
@@ -70,13 +70,13 @@ def accept(
         raise refuse(
             f"accepting {source}", "the mapping has no such system", f"name one of {', '.join(sorted(systems))}"
         )
-    registers = {flow: open_register(own) for flow, own in flows_of(settings).items()}
-    halted = [flow for flow, register in registers.items() if source in halts(register.records())]
-    for register in registers.values():
-        register.append(accepted_record(source))
+    control_logs = {flow: open_control_log(own) for flow, own in flows_of(settings).items()}
+    halted = [flow for flow, control_log in control_logs.items() if source in halts(control_log.records())]
+    for control_log in control_logs.values():
+        control_log.append(accepted_record(source))
     was = "was halted and goes on" if halted else "was not halted; its next fall-back is accepted"
     which = f" (flow: {', '.join(halted)})" if halted else ""
-    page.print(f"{source} {was} with the next start of `nurt run`{which}.")
+    stdout.print(f"{source} {was} with the next start of `nurt run`{which}.")
 
 
 @app.command("sweep")
@@ -100,7 +100,7 @@ def sweep(
 
     nurt source sweep shop_pl --yes  [dim]# then start nurt run again[/dim]
     """
-    from nurt.app.opening import open_register
+    from nurt.app.opening import open_control_log
     from nurt.cli.opening import deployment
     from nurt.cli.source_sweeps import counted, flows_of, sweeps_of
     from nurt.rows.sweeps import sweep_record
@@ -111,17 +111,17 @@ def sweep(
         found = [counted(flows[flow], one, flow) for flow, some in sweeps.items() for one in some]
         for flow, some in sweeps.items():
             if yes and some:
-                open_register(flows[flow]).append(sweep_record(some))
+                open_control_log(flows[flow]).append(sweep_record(some))
     if as_json:
         print_json({"ordered": bool(yes and found), "tables": [asdict(one) for one in found]})
         return
     if not found:
-        page.print("Nothing to sweep: no table had a full snapshot, complete by now, behind changes of before.")
+        stdout.print("Nothing to sweep: no table had a full snapshot, complete by now, behind changes of before.")
         return
     rows = [(one.topic, one.table, one.flow, one.go, one.stay, one.unreached or "") for one in found]
     print_table(
         "Rows that the newest snapshot did not see", ("topic", "table", "flow", "go>", "stay>", "not reached>"), rows
     )
     if any(one.unreached for one in found):
-        page.print("Rows of partitions that a snapshot wrote nothing to stay: nobody can tell whether they are gone.")
-    page.print("They go with the next start of `nurt run`." if yes else "Nothing is changed; --yes lets them go.")
+        stdout.print("Rows of partitions that a snapshot wrote nothing to stay: nobody can tell whether they are gone.")
+    stdout.print("They go with the next start of `nurt run`." if yes else "Nothing is changed; --yes lets them go.")

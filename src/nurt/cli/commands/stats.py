@@ -16,15 +16,15 @@ from nurt.cli.frame import (
     AsJson,
     Config,
     Flow,
-    aside,
-    page,
     print_json,
     print_table,
+    stderr,
+    stdout,
 )
 
 if TYPE_CHECKING:
-    from nurt.cli.opening import State
-    from nurt.inspect.counters import Count, Figures
+    from nurt.cli.opening import OpenState
+    from nurt.inspect.counters import Count, StoreFigures
 
 
 def stats(
@@ -62,12 +62,12 @@ def stats(
     _print_figures(figures, kinds)
 
 
-def _kinds(state: State) -> dict[str, int]:
-    with Status("counting keys", console=aside) as status:
+def _kinds(state: OpenState) -> dict[str, int]:
+    with Status("counting keys", console=stderr) as status:
         return state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
 
 
-def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | None) -> dict[str, Any]:
+def _plain(counts: Sequence[Count], figures: StoreFigures, kinds: dict[str, int] | None) -> dict[str, Any]:
     from nurt.inspect.counters import totals
 
     plain = {"counts": [asdict(count) for count in counts], "totals": totals(counts), "state": asdict(figures)}
@@ -76,7 +76,7 @@ def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | No
 
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
-    from nurt.inspect.counters import LACKING, OUTCOMES, REQUEUED, totals
+    from nurt.inspect.counters import MISSING, OUTCOMES, REQUEUED, totals
 
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
@@ -90,25 +90,25 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason and count.outcome != LACKING:
+        if count.reason and count.outcome != MISSING:
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
-        page.print()
+        stdout.print()
         listed = [
             (outcome.replace("_", " "), reason, messages) for (outcome, reason), messages in sorted(reasons.items())
         ]
         print_table("Why not folded", ("", "reason", "messages>"), listed)
-    if summed.get(LACKING):
-        page.print(
-            f"\n{summed[LACKING]:,} times a row came without a large value that nobody knows (the log names the rows): "
+    if summed.get(MISSING):
+        stdout.print(
+            f"\n{summed[MISSING]:,} times a row came without a large value that nobody knows (the log names the rows): "
             "set REPLICA IDENTITY FULL on these tables, then update the rows."
         )
     if summed.get(REQUEUED):
-        page.print(f"\n{summed[REQUEUED]:,} messages of the quarantined were requeued; they count again above.")
+        stdout.print(f"\n{summed[REQUEUED]:,} messages of the quarantined were requeued; they count again above.")
 
 
-def _print_figures(figures: Figures, kinds: dict[str, int] | None) -> None:
-    page.print()
+def _print_figures(figures: StoreFigures, kinds: dict[str, int] | None) -> None:
+    stdout.print()
     newest = max(figures.heads.values(), default=None)
     where = f"run {newest.run}, epoch {newest.epoch:,}" if newest else "no run yet"
     rows: list[tuple[str, object]] = [

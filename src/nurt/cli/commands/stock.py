@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, page, print_json, refuse
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, refuse, stdout
 from nurt_client import EXPIRES_S
 
 REFUSED = {
@@ -99,17 +99,26 @@ def reserve(
         sku, _, quantity = text.rpartition("=") if "=" in text else (text, "", "1")
         wanted.append(Line(str(at), sku, quantity))
     with deployment(config) as settings, open_shop(settings, realm) as shop:
-        held = shop.reserve(order_number, wanted, channel, market, expires_s)
-    told = {"status": held.status, "sku": held.sku, "available": held.available, "until_ms": held.until_ms}
+        reservation = shop.reserve(order_number, wanted, channel, market, expires_s)
+    answer = {
+        "status": reservation.status,
+        "sku": reservation.sku,
+        "available": reservation.available,
+        "until_ms": reservation.until_ms,
+    }
     if as_json:
-        print_json(told)
-    elif held:
-        until = "" if held.until_ms is None else f" until {time_text(in_micros(Millis(held.until_ms)))}"
-        page.print(f"{held.status}{until}")
+        print_json(answer)
+    elif reservation:
+        until = "" if reservation.until_ms is None else f" until {time_text(in_micros(Millis(reservation.until_ms)))}"
+        stdout.print(f"{reservation.status}{until}")
     else:
-        why = REFUSED.get(held.status, "") if held.sku is None else f"{held.available} of {held.sku} can be had"
-        page.print(Text(f"{held.status}{': ' if why else ''}{why}", style="bold red"))
-    raise typer.Exit(0 if held else 1)
+        why = (
+            REFUSED.get(reservation.status, "")
+            if reservation.sku is None
+            else f"{reservation.available} of {reservation.sku} can be had"
+        )
+        stdout.print(Text(f"{reservation.status}{': ' if why else ''}{why}", style="bold red"))
+    raise typer.Exit(0 if reservation else 1)
 
 
 def release(
@@ -123,4 +132,4 @@ def release(
     from nurt.cli.opening import deployment
 
     with deployment(config) as settings, open_shop(settings, realm) as shop:
-        page.print("released" if shop.release(order_number, channel) else "nothing was reserved under this number")
+        stdout.print("released" if shop.release(order_number, channel) else "nothing was reserved under this number")

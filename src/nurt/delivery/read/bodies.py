@@ -20,7 +20,7 @@ class WriterSchemas(Protocol):
         ...
 
 
-class OwnBodies:
+class BodyConverter:
     """Takes values out of Confluent's wire format; those of another version are written anew.
 
     Args:
@@ -29,8 +29,8 @@ class OwnBodies:
 
     def __init__(self, contract: str, writers: WriterSchemas | None) -> None:
         self._registry = writers
-        self._own = schemas.load(contract)
-        self._parsed = fastavro.parse_schema(self._own)
+        self._contract = schemas.load(contract)
+        self._parsed = fastavro.parse_schema(self._contract)
         self._writers: dict[int, Any] = {}
 
     def body(self, value: bytes) -> bytes:
@@ -38,7 +38,7 @@ class OwnBodies:
         schema_id = int.from_bytes(value[1:WIRE_BYTES])
         if schema_id not in self._writers:
             written = self._registry.schema(schema_id) if self._registry else None
-            is_ours = written is None or _shape(written) == _shape(self._own)
+            is_ours = written is None or _shape(written) == _shape(self._contract)
             self._writers[schema_id] = None if is_ours else fastavro.parse_schema(dict(written or {}))
         writer = self._writers[schema_id]
         if writer is None:

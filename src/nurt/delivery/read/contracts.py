@@ -16,12 +16,12 @@ import polars as pl
 
 from nurt.contracts import schemas
 from nurt.contracts.stock_messages import value_contract
-from nurt.delivery.journal import Mapped, Message
+from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, Schemas, map_rows
-from nurt.delivery.order_links import kinds_of_kin
-from nurt.delivery.ports import WishReader
-from nurt.delivery.read.bodies import WIRE_BYTES, OwnBodies, WriterSchemas
-from nurt.model.delivery import Life, Wish
+from nurt.delivery.order_links import linked_kinds
+from nurt.delivery.ports import DesiredStateReader
+from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter, WriterSchemas
+from nurt.model.delivery import DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 
 CONTRACTS: Mapping[str, str] = {of: value_contract(f"nurt.{of}") for of in ("stock", "orders")}
@@ -73,7 +73,7 @@ def kind_of(written: Any) -> pl.DataType | None:
     return KINDS.get(word) if isinstance(word, str) else None
 
 
-class ContractBodies:
+class ContractMessageReader:
     """Reads messages of one contract; a body stays in its wire format."""
 
     def __init__(self, of: str) -> None:
@@ -92,7 +92,7 @@ class ContractBodies:
         return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
 
 
-class OwnSchemas:
+class BundledSchemas:
     """Schemas of one contract by its version, as messages that are kept in Redis name it."""
 
     def __init__(self, contract: str) -> None:
@@ -103,25 +103,27 @@ class OwnSchemas:
         return schemas.load(f"{self._contract}-value.v{schema_id}")
 
 
-class ContractWishes:
-    """Says what messages of a contract ask of one destination; implements delivery.ports.WishReader."""
+class ContractStateReader:
+    """Says what messages of a contract ask of one destination; implements delivery.ports.DesiredStateReader."""
 
     def __init__(self, mapping: DestinationMapping, of: str, writers: WriterSchemas | None) -> None:
         self._mapping = mapping
         self._columns = columns_of(of)
-        self._bodies = OwnBodies(CONTRACTS[of], writers)
+        self._bodies = BodyConverter(CONTRACTS[of], writers)
         self._schema = fastavro.parse_schema(schemas.load(CONTRACTS[of]))
         self._of = of
         self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == of}
-        self._kin = of in kinds_of_kin([one.plan for one in mapping.objects])
+        self._is_linked = of in linked_kinds([one.plan for one in mapping.objects])
 
-    def of(self, messages: Sequence[Message]) -> Mapped:
-        """See delivery.ports.WishReader."""
+    def read(self, messages: Sequence[Message]) -> MappedBatch:
+        """See delivery.ports.DesiredStateReader."""
         newest = list({message.subject: message for message in messages}.values())
-        said = [message for message in newest if message.body is not None]
-        gone = [one for one in newest if one.body is None]
-        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED, of=self._of) for one in gone]
-        records = [{**self._read(one.body or b""), ID: one.subject} for one in said]
+        upserts = [message for message in newest if message.body is not None]
+        tombstones = [one for one in newest if one.body is None]
+        desired_states = [
+            DesiredState(one.subject, one.revision, one.place, Lifecycle.ERASED, of=self._of) for one in tombstones
+        ]
+        records = [{**self._read(one.body or b""), ID: one.subject} for one in upserts]
         if self._of == ORDERS:
             for record in records:
                 record[FAILED_DELIVERIES] = sum(one["status"] in FAILED for one in record["shipments"])
@@ -129,35 +131,39 @@ class ContractWishes:
         frames: dict[str | None, pl.DataFrame] = {None: flat.with_columns(pl.col("index").cast(pl.Int64))}
         for name in self._lists:
             assert name is not None
-            own = {column: kind for column, kind in self._columns[name].items() if column not in self._columns[None]}
+            item_columns = {
+                column: kind for column, kind in self._columns[name].items() if column not in self._columns[None]
+            }
             items = [{**item, "index": at} for at, record in enumerate(records) for item in record[name]]
-            child = pl.DataFrame(items, schema={**own, "index": pl.Int64}, strict=False)
+            child = pl.DataFrame(items, schema={**item_columns, "index": pl.Int64}, strict=False)
             frames[name] = child.join(frames[None], on="index", how="inner", maintain_order="left")
-        rows, failed = map_rows(self._mapping, frames, len(said), of=self._of)
+        rows, failed = map_rows(self._mapping, frames, len(upserts), of=self._of)
         skipped = {one.index for one in failed}
-        for at, (message, record) in enumerate(zip(said, records, strict=True)):
+        for at, (message, record) in enumerate(zip(upserts, records, strict=True)):
             if at not in skipped:
-                accounts = (record["account"],) if self._kin and record.get("account") else ()
-                who = (message.subject, record["revision"], message.place, Life.LIVE)
-                wishes.append(Wish(*who, tuple(rows[at]), of=self._of, accounts=accounts))
-        return Mapped(wishes, [(said[one.index].subject, records[one.index]["revision"], one) for one in failed])
+                accounts = (record["account"],) if self._is_linked and record.get("account") else ()
+                origin = (message.subject, record["revision"], message.place, Lifecycle.LIVE)
+                desired_states.append(DesiredState(*origin, tuple(rows[at]), of=self._of, accounts=accounts))
+        return MappedBatch(
+            desired_states, [(upserts[one.index].subject, records[one.index]["revision"], one) for one in failed]
+        )
 
     def _read(self, value: bytes) -> dict[str, Any]:
         record: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self._bodies.body(value)), self._schema)
         return record
 
 
-class MixedWishes:
-    """Says what messages of several kinds ask of one destination; implements delivery.ports.WishReader."""
+class MixedStateReader:
+    """Says what messages of several kinds ask of one destination; implements delivery.ports.DesiredStateReader."""
 
-    def __init__(self, readers: Mapping[str, WishReader]) -> None:
+    def __init__(self, readers: Mapping[str, DesiredStateReader]) -> None:
         self._readers = readers
 
-    def of(self, messages: Sequence[Message]) -> Mapped:
-        """See delivery.ports.WishReader."""
-        mapped = Mapped([], [])
+    def read(self, messages: Sequence[Message]) -> MappedBatch:
+        """See delivery.ports.DesiredStateReader."""
+        mapped = MappedBatch([], [])
         for kind, reader in self._readers.items():
-            some = reader.of([message for message in messages if message.of == kind])
-            mapped.wishes.extend(some.wishes)
+            some = reader.read([message for message in messages if message.of == kind])
+            mapped.desired_states.extend(some.desired_states)
             mapped.failed.extend(some.failed)
         return mapped

@@ -10,9 +10,9 @@ from nurt.contracts import schemas
 from nurt.contracts.avro_columns import decode_columns
 from nurt.contracts.profile_tables import RENAMED, TABLES, decode, tables_from
 from nurt.delivery.journal import Message
-from nurt.delivery.read.bodies import OwnBodies, WriterSchemas
+from nurt.delivery.read.bodies import BodyConverter, WriterSchemas
 from nurt.delivery.read.contracts import CONTRACTS, kind_of
-from nurt.delivery.table_family import Columns, Family, TableBatch
+from nurt.delivery.table_family import Columns, TableBatch, TableFamily
 from nurt.model.delivery import PROFILES
 
 KEYS: Columns = {"id": pl.String(), "revision": pl.Int64()}
@@ -36,18 +36,18 @@ def _column(written: object) -> pl.DataType:
     return pl.Datetime("us") if isinstance(kind, pl.Datetime) else kind
 
 
-FAMILIES: Mapping[str, Family] = {
-    PROFILES: Family(PROFILES, "profile", TABLES, "profile_"),
-    "stock": Family("stock", "figure", _tables("stock", "stock_"), "stock_"),
-    "orders": Family("orders", "order", _tables("orders", "order_"), "order_"),
+FAMILIES: Mapping[str, TableFamily] = {
+    PROFILES: TableFamily(PROFILES, "profile", TABLES, "profile_"),
+    "stock": TableFamily("stock", "figure", _tables("stock", "stock_"), "stock_"),
+    "orders": TableFamily("orders", "order", _tables("orders", "order_"), "order_"),
 }
 """By the word of `of`. A contract's later fields become columns by themselves."""
 
 
-def tables_of(said: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
+def tables_of(upserts: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
     """Decode profiles into what analytics stores keep: flat tables, and a nested one under the same names."""
     family = FAMILIES[PROFILES]
-    nested = decode([message.body for message in said if message.body is not None])
+    nested = decode([message.body for message in upserts if message.body is not None])
     flat = tables_from(nested)
     return TableBatch(flat, flat["profiles"].join(_lists(family, nested), on="id", how="left"), list(erased))
 
@@ -61,14 +61,14 @@ class ContractTables:
 
     def __init__(self, of: str, writers: WriterSchemas | None) -> None:
         self._of = of
-        self._bodies = OwnBodies(CONTRACTS[of], writers)
+        self._bodies = BodyConverter(CONTRACTS[of], writers)
 
-    def __call__(self, said: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
+    def __call__(self, upserts: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
         """Make a batch of messages with bodies, and of who was erased."""
         family = FAMILIES[self._of]
-        bodies = [self._bodies.body(one.body) for one in said if one.body is not None]
+        bodies = [self._bodies.body(one.body) for one in upserts if one.body is not None]
         rows = decode_columns(bodies, CONTRACTS[self._of])
-        rows = rows.with_columns(id=pl.Series([one.subject for one in said], dtype=pl.String))
+        rows = rows.with_columns(id=pl.Series([one.subject for one in upserts], dtype=pl.String))
         main = rows.select(_plain(pl.col(name), kind).alias(name) for name, kind in family.tables[self._of].items())
         nested = main.join(_lists(family, rows), on="id", how="left", maintain_order="left")
         flat = {self._of: main}
@@ -78,13 +78,13 @@ class ContractTables:
         return TableBatch(flat, nested, list(erased))
 
 
-def _lists(family: Family, nested: pl.DataFrame) -> pl.DataFrame:
+def _lists(family: TableFamily, nested: pl.DataFrame) -> pl.DataFrame:
     """Give the structs of all lists the names and types of their tables."""
     lists = family.lists()
     return nested.select("id", *(_renamed(family, name, table).alias(name) for name, table in lists.items()))
 
 
-def _renamed(family: Family, name: str, table: str) -> pl.Expr:
+def _renamed(family: TableFamily, name: str, table: str) -> pl.Expr:
     names = {new: old for old, new in RENAMED.get(table, {}).items()}
     fields = [
         _plain(pl.element().struct.field(names.get(column, column)), kind).alias(column)

@@ -16,7 +16,7 @@ from nurt.model.raw import RawBatch
 from nurt.ports.log import MessageLog
 
 
-class Leading(MessageLog, Protocol):
+class LeadingLog(MessageLog, Protocol):
     """A log that others wait for."""
 
     def caught_up(self) -> bool:
@@ -45,7 +45,9 @@ class Gate:
 class LogsInOrder:
     """One worker's share of several logs; implements ports.log.MessageLog. No two have a topic in common."""
 
-    def __init__(self, leading: Sequence[Leading], others: Sequence[MessageLog], gate: Gate, worker: int = 0) -> None:
+    def __init__(
+        self, leading: Sequence[LeadingLog], others: Sequence[MessageLog], gate: Gate, worker: int = 0
+    ) -> None:
         self._leading, self._gate, self._worker = leading, gate, worker
         self._all: tuple[MessageLog, ...] = (*leading, *others)
         self._has_led = False

@@ -1,4 +1,4 @@
-"""From published messages to what a destination should hold: decode profiles, map them, say wishes."""
+"""From published messages to what a destination should hold: decode profiles, map them, say desired states."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import polars as pl
 
 from nurt.contracts import schemas
 from nurt.contracts.profile_tables import TABLES, decode, tables_from
-from nurt.delivery.journal import Mapped, Message
+from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
-from nurt.delivery.order_links import kinds_of_kin
-from nurt.delivery.read.bodies import WIRE_BYTES, OwnBodies
-from nurt.model.delivery import PROFILES, Life, Wish
+from nurt.delivery.order_links import linked_kinds
+from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter
+from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
 
@@ -29,11 +29,11 @@ SCHEMAS: Mapping[str | None, Mapping[str, pl.DataType]] = {
 """What expressions may name, by `each`."""
 
 
-class Bodies:
+class ProfileMessageReader:
     """Turns values of the topic into bodies of the contract that this nurt knows."""
 
     def __init__(self, registry: SchemaRegistry | None) -> None:
-        self._own = OwnBodies(schemas.PROFILE_VALUE, registry)
+        self._converter = BodyConverter(schemas.PROFILE_VALUE, registry)
 
     def messages(self, batch: RawBatch) -> list[Message]:
         """Read a batch; keys and values are in Confluent's wire format."""
@@ -43,33 +43,33 @@ class Bodies:
                 key[WIRE_BYTES + 1 :].decode(),
                 (int(partition), int(offset)),
                 None,
-                None if not value else self._own.body(value),
+                None if not value else self._converter.body(value),
             )
             for partition, offset, key, value in rows
             if key is not None
         ]
 
 
-class Wishes:
-    """Says what messages ask of one destination; implements delivery.ports.WishReader."""
+class ProfileStateReader:
+    """Says what messages ask of one destination; implements delivery.ports.DesiredStateReader."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         self._mapping = mapping
         self._extra = sorted(name for name in mapping.columns() if name.startswith(tuple(PREFIXES)))
         self._lists = {one.each for one in mapping.objects if one.each and one.plan.of == PROFILES}
-        self._kin = kinds_of_kin([one.plan for one in mapping.objects])
+        self._linked_kinds = linked_kinds([one.plan for one in mapping.objects])
 
-    def of(self, messages: Sequence[Message]) -> Mapped:
+    def read(self, messages: Sequence[Message]) -> MappedBatch:
         """Map messages; of one profile the last counts. A tombstone asks for erasure."""
         messages = list({message.subject: message for message in messages}.values())
-        said = [message for message in messages if message.body is not None]
-        gone = [message for message in messages if message.body is None]
-        wishes = [Wish(one.subject, one.revision, one.place, Life.ERASED) for one in gone]
-        if not said:
-            return Mapped(wishes, [])
-        nested = decode([message.body for message in said if message.body is not None])
+        upserts = [message for message in messages if message.body is not None]
+        tombstones = [message for message in messages if message.body is None]
+        desired_states = [DesiredState(one.subject, one.revision, one.place, Lifecycle.ERASED) for one in tombstones]
+        if not upserts:
+            return MappedBatch(desired_states, [])
+        nested = decode([message.body for message in upserts if message.body is not None])
         tables = tables_from(nested)
-        whole = tables["profiles"].join(self._extras(said, nested), on="id", how="left").sort("index")
+        whole = tables["profiles"].join(self._extras(upserts, nested), on="id", how="left").sort("index")
         live = whole.filter(pl.col("state") == "live")
         merged = whole.filter(pl.col("state") == "redirect")
         frames: dict[str | None, pl.DataFrame] = {None: live}
@@ -77,29 +77,35 @@ class Wishes:
             child = tables[f"profile_{name}"]
             same = [column for column in child.columns if column != "id" and column in live.columns]
             frames[name] = child.join(live.drop(same), on="id", how="inner", maintain_order="left")
-        rows, failed = map_rows(self._mapping, frames, len(said))
-        archived, failed_too = map_rows(self._mapping, {None: merged}, len(said), archived=True)
+        rows, failed = map_rows(self._mapping, frames, len(upserts))
+        archived, failed_too = map_rows(self._mapping, {None: merged}, len(upserts), archived=True)
         facts = whole.select("revision", "state", "redirect_to").rows()
         skipped = {one.index for one in (*failed, *failed_too)}
-        for at, (message, (revision, state, heir)) in enumerate(zip(said, facts, strict=True)):
+        for at, (message, (revision, state, survivor)) in enumerate(zip(upserts, facts, strict=True)):
             if at in skipped:
                 continue
             if state == "live":
-                wishes.append(Wish(message.subject, revision, message.place, Life.LIVE, tuple(rows[at])))
+                desired_states.append(
+                    DesiredState(message.subject, revision, message.place, Lifecycle.LIVE, tuple(rows[at]))
+                )
             else:
-                wishes.append(Wish(message.subject, revision, message.place, Life.REDIRECT, tuple(archived[at]), heir))
-        if self._kin:
+                desired_states.append(
+                    DesiredState(
+                        message.subject, revision, message.place, Lifecycle.REDIRECT, tuple(archived[at]), survivor
+                    )
+                )
+        if self._linked_kinds:
             accounts = dict(zip(nested["id"].to_list(), nested["accounts"].to_list(), strict=True))
-            wishes = [
-                replace(wish, accounts=tuple(sorted(one["account"] for one in accounts.get(wish.subject) or ())))
-                for wish in wishes
+            desired_states = [
+                replace(desired, accounts=tuple(sorted(one["account"] for one in accounts.get(desired.subject) or ())))
+                for desired in desired_states
             ]
         both = [*failed, *failed_too]
-        return Mapped(wishes, [(said[one.index].subject, facts[one.index][0], one) for one in both])
+        return MappedBatch(desired_states, [(upserts[one.index].subject, facts[one.index][0], one) for one in both])
 
-    def _extras(self, said: Sequence[Message], nested: pl.DataFrame) -> pl.DataFrame:
+    def _extras(self, upserts: Sequence[Message], nested: pl.DataFrame) -> pl.DataFrame:
         """Make the columns beside those of the table, and the place of each message."""
-        columns = [nested["id"], pl.Series("index", range(len(said)), dtype=pl.Int64)]
+        columns = [nested["id"], pl.Series("index", range(len(upserts)), dtype=pl.Int64)]
         for name in self._extra:
             if name.startswith("consent_"):
                 purpose = name.removeprefix("consent_")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class DeliveryClock:
     """How fast time passes: at a speed of 60 a second of the wall clock is a minute of this one."""
 
     speed: float = 1.0

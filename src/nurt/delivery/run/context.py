@@ -6,24 +6,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nurt.delivery.diff import Rules
-from nurt.delivery.ports import DeliveryMemory, WishReader
-from nurt.delivery.run.clock import Pace
-from nurt.delivery.run.sender import Flight
+from nurt.delivery.diff import DeliveryRules
+from nurt.delivery.ports import DeliveryMemory, DesiredStateReader
+from nurt.delivery.run.clock import DeliveryClock
+from nurt.delivery.run.sender import Sender
 from nurt.model.delivery import Limits, Refusal, Write
 from nurt.model.units import Millis
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class DeliveryContext:
     """What a batch works with."""
 
     store: DeliveryMemory
-    rules: Rules
+    rules: DeliveryRules
     limits: Limits
-    wishes: WishReader
-    flight: Flight
-    pace: Pace
+    state_reader: DesiredStateReader
+    sender: Sender
+    clock: DeliveryClock
     fault: Callable[[str], None]
 
     def refusal(

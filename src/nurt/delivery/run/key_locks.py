@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from nurt.errors import NurtError
 from nurt.model.delivery import Call, Op
 
-LANE_WAIT_S = 0.02
+LOCK_WAIT_S = 0.02
 
 
 class Stopping(NurtError):
@@ -20,7 +20,7 @@ class Stopping(NurtError):
 
 
 @dataclass(slots=True)
-class Lanes:
+class KeyLocks:
     """Keys and subjects that are taken, and how many calls are under way."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,7 +42,7 @@ class Lanes:
             self.leave(free)
             if stopping():
                 raise Stopping("delivering: ended while it waited for another worker; start it again")
-            time.sleep(LANE_WAIT_S)
+            time.sleep(LOCK_WAIT_S)
         return free
 
     def leave(self, subjects: Iterable[str]) -> None:
@@ -68,7 +68,7 @@ class Lanes:
 
 
 def _keys(call: Call) -> set[tuple[str, str]]:
-    """Name the rows that a call writes; a merge writes the heir's too."""
+    """Name the rows that a call writes; a merge writes the survivor's too."""
     keys = {(write.object, write.key) for write in call.writes}
     if call.op is Op.MERGE:
         keys |= {(ref.object, ref.key) for write in call.writes for ref in write.refs}

@@ -1,7 +1,7 @@
 """Send calls as fast as the receiver takes them: rates, concurrency, a circuit breaker, retries, credentials.
 
 What a call's rows are is no matter here; whoever hands calls in is told of each before it goes out and after it came
-back (`Rows`), and what is to be remembered then is written before anything else happens.
+back (`RowListener`), and what is to be remembered then is written before anything else happens.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from random import random
 from typing import Protocol
 
 from nurt.delivery.breaker import Breaker, Circuit
-from nurt.delivery.journal import Notes
+from nurt.delivery.journal import JournalEntry
 from nurt.delivery.ports import DeliveryMemory, Destination
 from nurt.delivery.rate_limit import Concurrency, bucket_for
 from nurt.delivery.retry import Attempt, Decision, decide
-from nurt.delivery.run.clock import Pace
-from nurt.delivery.run.key_locks import LANE_WAIT_S, Lanes, Stopping
-from nurt.model.delivery import Answer, Call, Trouble
+from nurt.delivery.run.clock import DeliveryClock
+from nurt.delivery.run.key_locks import LOCK_WAIT_S, KeyLocks, Stopping
+from nurt.model.delivery import Call, CallFailure, CallResult
 
 AUTH_PAUSE_S = 30.0
 LOOK_S = 0.1
@@ -35,38 +35,38 @@ BUDGET_MAX, BUDGET_SHARE, BUDGET_WAIT_S = 20.0, 0.2, 5.0
 _logger = logging.getLogger(__name__)
 
 
-class Rows(Protocol):
+class RowListener(Protocol):
     """Whose rows fly."""
 
-    def begin(self, call: Call, notes: Notes) -> None:
+    def begin(self, call: Call, entry: JournalEntry) -> None:
         """Note, before a call goes out, that what it says is unknown at the receiver from now on."""
         ...
 
-    def land(self, decision: Decision, notes: Notes) -> None:
+    def record_outcomes(self, decision: Decision, entry: JournalEntry) -> None:
         """Note what became of rows."""
         ...
 
 
-class Flight:
+class Sender:
     """One worker thread's way to the receiver; it lasts as long as the run and learns how the receiver is."""
 
     def __init__(
         self,
         destination: Destination,
         store: DeliveryMemory,
-        lanes: Lanes,
+        key_locks: KeyLocks,
         stopping: Callable[[], bool],
         fault: Callable[[str], None],
-        pace: Pace,
+        clock: DeliveryClock,
     ) -> None:
         self._to = destination
         self._store = store
-        self._lanes = lanes
+        self._key_locks = key_locks
         self._stopping = stopping
         self._fault = fault
-        self._pace = pace
+        self._clock = clock
         limits = destination.limits
-        self._buckets = [bucket_for(replace(limit, seconds=pace.real_s(limit.seconds))) for limit in limits.rates]
+        self._buckets = [bucket_for(replace(limit, seconds=clock.real_s(limit.seconds))) for limit in limits.rates]
         self._concurrency = Concurrency(float(limits.concurrency), limits.concurrency)
         self._breaker = Breaker()
         self._pool = ThreadPoolExecutor(limits.concurrency, thread_name_prefix="nurt-deliver")
@@ -77,69 +77,69 @@ class Flight:
         self._refreshed_s = 0.0
         self._state = ""
         self._waiting: list[tuple[float, int, Attempt]] = []
-        self._flying: dict[Future[Answer], tuple[Attempt, float]] = {}
+        self._in_flight: dict[Future[CallResult], tuple[Attempt, float]] = {}
         destination.obey(self._spend)
 
     def _spend(self) -> None:
         """Wait until the rates allow one request more; a call may need several."""
         while (wait_s := self._store.take(self._to.bucket, self._buckets)) > 0 and not self._stopping():
-            time.sleep(min(self._pace.real_s(LOOK_S), wait_s))
+            time.sleep(min(self._clock.real_s(LOOK_S), wait_s))
 
-    def fly(self, calls: Iterable[Call], rows: Rows) -> None:
+    def send_all(self, calls: Iterable[Call], rows: RowListener) -> None:
         """Make calls until each row is settled or parked. Raises Stopping, Fenced, or what the store raises."""
         self._waiting = [(0.0, next(self._order), Attempt(call)) for call in calls]
-        self._flying = {}
+        self._in_flight = {}
         try:
-            while self._waiting or self._flying:
-                pause_s = self._pace.real_s(self._launch(rows))
-                done, _ = wait(self._flying, timeout=pause_s, return_when=FIRST_COMPLETED)
-                if not self._flying:
+            while self._waiting or self._in_flight:
+                pause_s = self._clock.real_s(self._launch(rows))
+                done, _ = wait(self._in_flight, timeout=pause_s, return_when=FIRST_COMPLETED)
+                if not self._in_flight:
                     time.sleep(pause_s)
                 for future in done:
-                    self._land(future, rows)
+                    self._receive(future, rows)
                 if self._stopping() and self._waiting:
                     self._end(rows)
         finally:
-            for attempt, _ in self._flying.values():
-                self._lanes.release(attempt.call)
+            for attempt, _ in self._in_flight.values():
+                self._key_locks.release(attempt.call)
 
-    def _end(self, rows: Rows) -> None:
+    def _end(self, rows: RowListener) -> None:
         """Hear what the calls under way come to, and leave the rest."""
-        if self._flying:
-            wait(self._flying, timeout=LAST_CALLS_S)
-        for future in [one for one in self._flying if one.done()]:
-            self._land(future, rows)
+        if self._in_flight:
+            wait(self._in_flight, timeout=LAST_CALLS_S)
+        for future in [one for one in self._in_flight if one.done()]:
+            self._receive(future, rows)
         raise Stopping(f"delivering to {self._store.destination}: ended before everything was told; start it again")
 
-    def _launch(self, rows: Rows) -> float:
+    def _launch(self, rows: RowListener) -> float:
         """Send what may go now; returns how long to wait before looking again."""
-        while self._waiting and len(self._flying) < self._concurrency.calls:
-            now_s = self._pace.now_s()
+        while self._waiting and len(self._in_flight) < self._concurrency.calls:
+            now_s = self._clock.now_s()
             due_s, _, attempt = self._waiting[0]
             if due_s > now_s:
                 return min(LOOK_S, due_s - now_s)
             circuit_s = self._breaker.wait_s(now_s)
             if circuit_s is None or circuit_s > 0:
                 return LOOK_S if circuit_s is None else min(LOOK_S, circuit_s)
-            if not self._lanes.claim(attempt.call, self._concurrency.most):
-                return LANE_WAIT_S
-            bucket_s = self._store.take(self._to.bucket, self._buckets) * self._pace.speed
+            if not self._key_locks.claim(attempt.call, self._concurrency.most):
+                return LOCK_WAIT_S
+            bucket_s = self._store.take(self._to.bucket, self._buckets) * self._clock.speed
             if bucket_s > 0:
-                self._lanes.release(attempt.call)
+                self._key_locks.release(attempt.call)
                 if bucket_s > LONG_WAIT_S and self._state != "waiting":
-                    self._tell("waiting: the calls that are allowed are used up", "")
+                    self._report("waiting: the calls that are allowed are used up", "")
                 return min(LOOK_S, bucket_s)
             heapq.heappop(self._waiting)
-            notes = Notes()
-            rows.begin(attempt.call, notes)
-            notes.count("calls")
-            self._store.write(notes)
+            entry = JournalEntry()
+            rows.begin(attempt.call, entry)
+            entry.count("calls")
+            self._store.write(entry)
             self._fault("intent noted")
             self._breaker = self._breaker.sent()
-            self._flying[self._pool.submit(self._ask, attempt.call)] = attempt, self._pace.now_s()
+            self._in_flight[self._pool.submit(self._call, attempt.call)] = attempt, self._clock.now_s()
         return LOOK_S
 
-    def _ask(self, call: Call) -> Answer:
+    def _call(self, call: Call) -> CallResult:
         """Make a call; an answer that is not what was agreed on is none, and no reason to end."""
         try:
             return self._to.send(call)
@@ -151,63 +151,63 @@ class Flight:
                 call.object,
                 type(failed).__name__,
             )
-            return Answer(trouble=Trouble.DOWN, code="answer_not_understood")
+            return CallResult(failure=CallFailure.DOWN, code="answer_not_understood")
 
-    def _land(self, future: Future[Answer], rows: Rows) -> None:
-        attempt, sent_s = self._flying.pop(future)
-        self._lanes.release(attempt.call)
-        answer = future.result()
+    def _receive(self, future: Future[CallResult], rows: RowListener) -> None:
+        attempt, sent_s = self._in_flight.pop(future)
+        self._key_locks.release(attempt.call)
+        result = future.result()
         self._fault("answered")
-        notes = Notes()
-        self._judge(answer, sent_s, notes)
-        decision = decide(attempt, answer, random(), self._answered_well)
-        rows.land(decision, notes)
-        self._schedule(decision, answer, notes)
-        self._store.write(notes)
+        entry = JournalEntry()
+        self._judge(result, sent_s, entry)
+        decision = decide(attempt, result, random(), self._answered_well)
+        rows.record_outcomes(decision, entry)
+        self._schedule(decision, result, entry)
+        self._store.write(entry)
         self._fault("answer noted")
 
-    def _schedule(self, decision: Decision, answer: Answer, notes: Notes) -> None:
-        for again in decision.again:
-            wait_s = again.wait_s
-            if answer.trouble is not Trouble.REFUSED:
-                notes.count("retried", len(again.call.writes))
+    def _schedule(self, decision: Decision, result: CallResult, entry: JournalEntry) -> None:
+        for retry in decision.retries:
+            wait_s = retry.wait_s
+            if result.failure is not CallFailure.REFUSED:
+                entry.count("retried", len(retry.call.writes))
                 self._budget -= 1.0
                 if self._budget < 0:
                     self._budget, wait_s = 0.0, max(wait_s, min(BUDGET_WAIT_S, 2 * wait_s))
-            heapq.heappush(self._waiting, (self._pace.now_s() + wait_s, next(self._order), again))
+            heapq.heappush(self._waiting, (self._clock.now_s() + wait_s, next(self._order), retry))
 
-    def _judge(self, answer: Answer, sent_s: float, notes: Notes) -> None:
+    def _judge(self, result: CallResult, sent_s: float, entry: JournalEntry) -> None:
         """Learn from an answer how the receiver is; a login that was renewed since the call says nothing."""
-        trouble = answer.trouble
-        if trouble is not Trouble.UNAUTHORISED:
+        failure = result.failure
+        if failure is not CallFailure.UNAUTHORISED:
             self._bad_logins = 0
-        if answer.wait_s:
-            self._store.pause(self._to.bucket, self._pace.real_s(answer.wait_s))
-        if trouble is Trouble.DOWN:
-            self._breaker = self._breaker.failed(self._pace.now_s(), answer.wait_s)
+        if result.wait_s:
+            self._store.pause(self._to.bucket, self._clock.real_s(result.wait_s))
+        if failure is CallFailure.DOWN:
+            self._breaker = self._breaker.failed(self._clock.now_s(), result.wait_s)
             is_open = self._breaker.circuit is Circuit.OPEN
-            self._tell("waiting: the receiver does not answer" if is_open else "", answer.code)
+            self._report("waiting: the receiver does not answer" if is_open else "", result.code)
             return
         self._breaker = self._breaker.answered()
-        if trouble is Trouble.THROTTLED:
-            notes.count("throttled")
+        if failure is CallFailure.THROTTLED:
+            entry.count("throttled")
             self._concurrency = self._concurrency.throttled()
-            self._tell("throttled", answer.code)
-        elif trouble is Trouble.UNAUTHORISED and sent_s >= self._refreshed_s:
-            self._renew_login(answer.code)
-        elif trouble is None:
+            self._report("throttled", result.code)
+        elif failure is CallFailure.UNAUTHORISED and sent_s >= self._refreshed_s:
+            self._renew_login(result.code)
+        elif failure is None:
             self._answered_well += 1
             self._budget = min(BUDGET_MAX, self._budget + BUDGET_SHARE)
             self._concurrency = self._concurrency.accepted()
             if self._state:
-                self._tell("running", "")
+                self._report("running", "")
 
     def _renew_login(self, code: str) -> None:
         """Renew the credentials; when that did not help, rest and say so."""
         self._bad_logins += 1
-        self._refreshed_s = self._pace.now_s()
+        self._refreshed_s = self._clock.now_s()
         if self._bad_logins > 1:
-            self._store.pause(self._to.bucket, self._pace.real_s(AUTH_PAUSE_S))
+            self._store.pause(self._to.bucket, self._clock.real_s(AUTH_PAUSE_S))
             if self._state != "paused":
                 _logger.error(
                     "delivering to %s: the receiver refuses the credentials (%s); renew them; next try in %d s",
@@ -215,10 +215,10 @@ class Flight:
                     code,
                     AUTH_PAUSE_S,
                 )
-            self._tell("paused: the receiver refuses the credentials", code)
+            self._report("paused: the receiver refuses the credentials", code)
         self._to.refresh()
 
-    def _tell(self, state: str, code: str) -> None:
+    def _report(self, state: str, code: str) -> None:
         kind = state.partition(":")[0]
         changed = kind != self._state
         self._state = "" if kind == "running" else kind
@@ -228,7 +228,7 @@ class Flight:
         if code:
             status |= {"last_error": code, "last_error_at": int(time.time())}
         if status:
-            self._store.tell(**status)
+            self._store.set_status(**status)
 
     def close(self) -> None:
         """Let go of threads; never raises."""

@@ -32,7 +32,7 @@ from nurt.columnar.sorting import (
 from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.units import Day
-from nurt.rows.child_tables import CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.rows.child_tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
 from nurt.state.cells import cells_of, has, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 
@@ -51,23 +51,23 @@ QUANTITY = 4
 OPEN_COUNT, OPEN_AMOUNT, OVERDUE_COUNT, OVERDUE_AMOUNT = range(4, 8)
 LINE_WIDTH = IN_WINDOWS + 2 * len(WINDOWS_DAYS)
 
-_INDEX = {name: np.int64(index) for index, name in enumerate(SUMS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(AGGREGATES.columns)}
 _METRIC, _K1, _K2, _DAY = (_INDEX[name] for name in ("metric", "k1", "k2", "day"))
 _COUNT, _AMOUNT = _INDEX["count"], _INDEX["amount"]
 _METRIC_SHIFT = 8 * FIRST_BYTES
-SUMS_TEXTS = text_mask(SUMS)
+AGGREGATE_TEXTS = text_mask(AGGREGATES)
 _CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["open"]
 
 
 @numba.njit(nogil=True, cache=True)
-def list_sums(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
+def list_aggregates(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
     """Make entries of the sums that are shown by text: (metric, k1, k2).
 
     An entry's number begins with the metric, and goes on with the first bytes of k1: they mostly decide.
 
-    cells    (r, .)  int64  rows of SUMS, see `read_rows`
+    cells    (r, .)  int64  rows of AGGREGATES, see `read_rows`
     rows     scalar  int64  how many there are
-    columns  scalar  int64  how many columns SUMS has
+    columns  scalar  int64  how many columns AGGREGATES has
     entries  (e, 8)  int64  written; room for `rows`
     Returns how many entries there are.
     """
@@ -110,8 +110,8 @@ def sum_orders(cells: Int64s, columns: int, entries: Int64s, low: int, high: int
 
     A day d lies in a window of n days when as_of - n < d <= as_of.
 
-    cells      (r, .)  int64  rows of SUMS, see `read_rows`; amounts in ten-thousandths
-    columns    scalar  int64  how many columns SUMS has
+    cells      (r, .)  int64  rows of AGGREGATES, see `read_rows`; amounts in ten-thousandths
+    columns    scalar  int64  how many columns AGGREGATES has
     entries    (e, 8)  int64  sorted; those of orders lie from place `low` to place `high`
     as_of      scalar  int64  days since 1970-01-01
     lines      (l, LINE_WIDTH)  int64  written; room for every entry
@@ -160,7 +160,7 @@ def _average(gross: int, count: int) -> int:
 def list_most_bought(cells: Int64s, entries: Int64s, low: int, high: int, lines: Int64s) -> int:
     """List the largest quantities, largest first, of equals the first in the alphabet; at most TOP.
 
-    cells    (r, .)  int64  rows of SUMS; quantities in ten-thousandths of a piece
+    cells    (r, .)  int64  rows of AGGREGATES; quantities in ten-thousandths of a piece
     entries  (e, 8)  int64  sorted; those of the metric lie from place `low` to place `high`
     lines    (l, LINE_WIDTH)  int64  written; room for one more than there are
     Returns how many lines there are.
@@ -189,8 +189,8 @@ def list_most_bought(cells: Int64s, entries: Int64s, low: int, high: int, lines:
 def sum_invoices(cells: Int64s, columns: int, entries: Int64s, low: int, high: int, as_of: int, lines: Int64s) -> int:
     """Sum open and overdue invoices by currency; overdue: due before `as_of`.
 
-    cells    (r, .)  int64  rows of SUMS; amounts in ten-thousandths
-    columns  scalar  int64  how many columns SUMS has
+    cells    (r, .)  int64  rows of AGGREGATES; amounts in ten-thousandths
+    columns  scalar  int64  how many columns AGGREGATES has
     entries  (e, 8)  int64  sorted; those of invoices lie from place `low` to place `high`
     as_of    scalar  int64  days since 1970-01-01
     lines    (l, LINE_WIDTH)  int64  written; room for every entry
@@ -215,7 +215,7 @@ def sum_invoices(cells: Int64s, columns: int, entries: Int64s, low: int, high: i
 
 @numba.njit(nogil=True, cache=True)
 def find_last_interaction(cells: Int64s, rows: int, columns: int) -> int:
-    """Find the last day (since 1970-01-01) with an interaction in cells of SUMS; LONG_AGO: there is none."""
+    """Find the last day (since 1970-01-01) with an interaction in cells of AGGREGATES; LONG_AGO: there is none."""
     last = LONG_AGO
     for row in range(rows):
         if cells[row, _METRIC] == INTERACTION and cells[row, _COUNT] > 0 and has(cells, row, columns, _DAY):
@@ -225,7 +225,7 @@ def find_last_interaction(cells: Int64s, rows: int, columns: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def next_change(cells: Int64s, rows: int, columns: int, as_of: int) -> int:
-    """Find the next day on which figures change by the clock alone, in cells of SUMS.
+    """Find the next day on which figures change by the clock alone, in cells of AGGREGATES.
 
     as_of: today. Both are days since 1970-01-01. Returns -1 when there is none.
     """
@@ -249,7 +249,7 @@ def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[
     """Sum each account's orders by (currency, market), in that order: for a look at some accounts.
 
     Args:
-        values: of SUMS, by account.
+        values: of AGGREGATES, by account.
         as_of: the day that windows end with.
 
     Raises:
@@ -257,12 +257,12 @@ def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[
     """
     found = []
     for value in values:
-        held = Values.of([value])
-        body, cuts = held.body, held.cuts
+        packed = Values.of([value])
+        body, cuts = packed.body, packed.cuts
         rows_max = len(body)  # a row has some bytes
-        cells, lines = cells_of(rows_max, len(SUMS.columns)), np.empty((rows_max, LINE_WIDTH), dtype=np.int64)
+        cells, lines = cells_of(rows_max, len(AGGREGATES.columns)), np.empty((rows_max, LINE_WIDTH), dtype=np.int64)
         base = body.ctypes.data
-        count = _sum_account(body, cuts[1], len(SUMS.columns), SUMS_TEXTS, as_of, cells, lines)
+        count = _sum_account(body, cuts[1], len(AGGREGATES.columns), AGGREGATE_TEXTS, as_of, cells, lines)
         if count < 0:
             raise too_new("sums")
         found.append([_shown(body, base, line) for line in lines[:count].tolist()])
@@ -273,9 +273,9 @@ def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[
 def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, cells: Int64s, lines: Int64s) -> int:
     """Sum one account's orders into lines.
 
-    body     (b,)    uint8  the value: packed rows of SUMS
+    body     (b,)    uint8  the value: packed rows of AGGREGATES
     size     scalar  int64  its bytes
-    columns, texts   int64  how many columns SUMS has, bits of those that are texts
+    columns, texts   int64  how many columns AGGREGATES has, bits of those that are texts
     as_of    scalar  int64  the day that windows end with: days since 1970-01-01
     cells    (r, .)  int64  scratch; room for every row
     lines    (r, LINE_WIDTH)  int64  written
@@ -286,7 +286,7 @@ def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, c
     if rows < 0:
         return rows
     entries = entries_of(rows)
-    count = list_sums(cells, rows, columns, entries)
+    count = list_aggregates(cells, rows, columns, entries)
     sort_entries(entries, count)
     return sum_orders(cells, columns, entries, 0, part_end(entries, NOTHING, count, np.int64(ORDERS)), as_of, lines)
 

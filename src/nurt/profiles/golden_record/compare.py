@@ -22,7 +22,7 @@ from nurt.state.cells import too_new
 
 
 @dataclass(frozen=True, slots=True)
-class Bodies:
+class ProfileBodies:
     """Profiles as recomputed.
 
     Attributes:
@@ -78,14 +78,14 @@ class KeptOut(NamedTuple):
     due: Int64s
 
 
-def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False, version: int = 1) -> Compared:
-    """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `anew`.
+def compare_kept(bodies: ProfileBodies, kept: Values, revision: int, again: bool = False, version: int = 1) -> Compared:
+    """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `again`.
 
     Args:
         bodies: as recomputed.
         kept: what is stored of each.
         revision: that changed ones get.
-        anew: everything counts as changed.
+        again: everything counts as changed.
         version: of the contract that bodies are written by.
 
     Raises:
@@ -100,7 +100,7 @@ def compare_kept(bodies: Bodies, kept: Values, revision: int, anew: bool = False
     due = np.full(rows, -1, dtype=np.int64)
     newest = state_byte(REDIRECT, version)
     new = NewBodies(_state_bytes(bodies.state, version), bodies.due, bodies.starts, bodies.stops, bodies.joined)
-    if not _compare(new, kept.as_tuple(), newest, revision, anew, KeptOut(out, ends, changed, revisions, due)):
+    if not _compare(new, kept.as_tuple(), newest, revision, again, KeptOut(out, ends, changed, revisions, due)):
         raise too_new("profiles")
     return Compared(revisions, changed, kept.there, due, Values(out, ends))
 
@@ -150,7 +150,7 @@ def _is_same(start: int, stop: int, at: int, end: int) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _compare(
-    new_bodies: NewBodies, kept_bodies: ValueTuple, newest: int, revision: int, anew: bool, into: KeptOut
+    new_bodies: NewBodies, kept_bodies: ValueTuple, newest: int, revision: int, again: bool, into: KeptOut
 ) -> bool:
     """Compare profiles with what is kept of them, and write those that are not as kept.
 
@@ -185,7 +185,7 @@ def _compare(
             before_due[row] = _get_word(at + 8)
             same = before_due[row] == due[row] and peek_byte(at + 16) == state[row]
             same = same and _is_same(start, stop, at + HEAD_BYTES, end)
-        if anew or not (same or (not known and state[row] == ERASED)):
+        if again or not (same or (not known and state[row] == ERASED)):
             changed[row] = True
             revisions[row] = revision
             _put_word(to, revision)

@@ -12,7 +12,7 @@ from nurt.columnar.memory import compare_texts
 from nurt.columnar.sorting import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
 from nurt.columnar.types import Int64s
 from nurt.normalise.context import RULES, FoldContext
-from nurt.rows.child_tables import ACCOUNT_SLOTS
+from nurt.rows.child_tables import ACCOUNT_RECORDS
 from nurt.state.cells import has
 
 FIELDS = (
@@ -31,13 +31,13 @@ _RULE_CODES = {"verified_first": _BY_VERIFIED, "most_frequent": _BY_FREQUENCY, "
 # free cells behind a row's own
 _PRIORITY, _UPDATED, _OFTEN, _PERSON = 1, 2, 3, 4
 
-_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_RECORDS.columns)}
 _CHILD, _SYSTEM, _TS_MS = (_INDEX[name] for name in ("child", "system", "ts_ms"))
 _UPDATED_AT, _BIRTH_DATE = _INDEX["updated_at"], _INDEX["birth_date"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SurvivorshipRules:
     """How values are chosen, as kernels read it; texts lie in `texts`.
 
     Attributes:
@@ -56,7 +56,7 @@ class Rules:
     systems: Int64s
 
 
-def compile_rules(context: FoldContext, before: bytes = b"") -> Rules:
+def compile_survivorship(context: FoldContext, before: bytes = b"") -> SurvivorshipRules:
     """Compile a mapping's rules; texts lie behind those `before`."""
     texts = bytearray(before)
 
@@ -74,7 +74,7 @@ def compile_rules(context: FoldContext, before: bytes = b"") -> Rules:
         names[field, : len(some) + 2] = [add(rule) for rule in (*some, ROW, ONLY)]
     columns = [(_INDEX[name], _INDEX[VERIFIED_BY[name]] if name in VERIFIED_BY else -1) for name in FIELDS]
     systems = [(*add(name), priority) for name, priority in context.priority.items()]
-    return Rules(
+    return SurvivorshipRules(
         bytes(texts), steps, names, np.array(columns), np.array(systems, dtype=np.int64).reshape(len(systems), 3)
     )
 
@@ -87,8 +87,8 @@ def _rules_of(context: FoldContext, name: str) -> Sequence[str]:
 def note_person(cells: Int64s, columns: int, row: int, place: int, systems: Int64s) -> None:
     """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time.
 
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS, see `read_rows`; written
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS, see `read_rows`; written
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     row      scalar  int64  which row
     place    scalar  int64  how many were noted before
     systems  (s, 3)  int64  address and bytes of a system's name, its priority
@@ -118,8 +118,8 @@ def choose(
 ) -> tuple[int, int]:
     """Choose a field's value among the rows of one profile that speak of a person.
 
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read, _OFTEN is written
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read, _OFTEN is written
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
     field    scalar  int64  number of the field in FIELDS
     steps    (f, k)  int64  codes of each field's rules; -1 behind the last
@@ -135,16 +135,16 @@ def choose(
             _count_values(cells, columns, people, column, entries)
         rules += 1
     winner = -1
-    held = 0
+    count = 0
     for place in range(people):
         row = cells[place, 2 * columns + _PERSON]
         if (cells[row, 2 * columns] >> column) & 1 == 0:
             continue
-        held += 1
+        count += 1
         if winner < 0 or _is_before(cells, columns, row, winner, field, steps, rules, verified):
             winner = row
     rule = rules + 1
-    if held < 2:
+    if count < 2:
         return winner, rule
     for place in range(people):
         row = cells[place, 2 * columns + _PERSON]
@@ -198,25 +198,25 @@ def _is_same(cells: Int64s, columns: int, a: int, b: int, column: int) -> bool:
 def _count_values(cells: Int64s, columns: int, people: int, column: int, entries: Int64s) -> None:
     """Note, in a free cell of every row with a value, how many hold it.
 
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; written
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; written
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows `note_person` noted
     column   scalar  int64  of the value
     entries  (e, 8)  int64  scratch; room for `people`
     """
-    held = NOTHING
+    count = NOTHING
     for place in range(people):
         row = cells[place, 2 * columns + _PERSON]
         if has(cells, row, columns, column):
             number = cells[row, column] if column == _BIRTH_DATE else NOTHING  # a number's size is 0
-            held = put_entry(
-                entries, held, number, cells[row, column], cells[row, columns + column], NOTHING, NOTHING, row
+            count = put_entry(
+                entries, count, number, cells[row, column], cells[row, columns + column], NOTHING, NOTHING, row
             )
-    sort_entries(entries, held)
+    sort_entries(entries, count)
     low = 0
-    while low < held:
+    while low < count:
         high = low + 1
-        while high < held and compare_entries(entries, entries[low, ORDER], entries[high, ORDER]) == 0:
+        while high < count and compare_entries(entries, entries[low, ORDER], entries[high, ORDER]) == 0:
             high += 1
         for at in range(low, high):
             cells[entries[entries[at, ORDER], WHAT], 2 * columns + _OFTEN] = high - low

@@ -22,18 +22,18 @@ from nurt.columnar.varint import poke_zigzag
 from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
 from nurt.profiles.golden_record.aggregates import (
+    AGGREGATE_TEXTS,
     LINE_WIDTH,
     LONG_AGO,
-    SUMS_TEXTS,
     find_last_interaction,
+    list_aggregates,
     list_most_bought,
-    list_sums,
     next_change,
     part_end,
     sum_invoices,
     sum_orders,
 )
-from nurt.profiles.golden_record.survivorship import FIELDS, compile_rules, note_person
+from nurt.profiles.golden_record.survivorship import FIELDS, compile_survivorship, note_person
 from nurt.profiles.golden_record.write_aggregates import put_invoices, put_most_bought, put_orders
 from nurt.profiles.golden_record.write_fields import (
     CUSTOMER,
@@ -46,7 +46,7 @@ from nurt.profiles.golden_record.write_fields import (
     put_consents,
     put_identifiers,
 )
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CATEGORY, INVOICE, ORDERS, PRODUCT, SUMS
+from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATES, CATEGORY, INVOICE, ORDERS, PRODUCT
 from nurt.state.cells import NO_ROOM, cells_of, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 
@@ -54,8 +54,8 @@ __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
 
 _DAY_MAX = 2**31 - 1
 _ORDERS, _PRODUCT, _CATEGORY, _INVOICE = (np.int64(metric) for metric in (ORDERS, PRODUCT, CATEGORY, INVOICE))
-_SLOTS = len(ACCOUNT_SLOTS.columns), text_mask(ACCOUNT_SLOTS)
-_SUMS = len(SUMS.columns), SUMS_TEXTS
+_RECORDS = len(ACCOUNT_RECORDS.columns), text_mask(ACCOUNT_RECORDS)
+_AGGREGATES = len(AGGREGATES.columns), AGGREGATE_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +98,15 @@ class Profiles:
         kinds = "".join(IDENTIFIERS).encode()
         ends = np.cumsum([0, *map(len, IDENTIFIERS)], dtype=np.int64)
         self._kinds = np.column_stack((ends[:-1], np.diff(ends)))
-        self._rules = compile_rules(context, kinds)
+        self._rules = compile_survivorship(context, kinds)
 
     def live(
         self,
         profile_ids: Sequence[bytes],
         realms: Sequence[str],
         firsts: Int64s,
-        slots: Values,
-        sums: Values,
+        records: Values,
+        aggregates: Values,
         as_of: Day,
     ) -> Live:
         """Compute profiles from the values of their accounts.
@@ -115,7 +115,7 @@ class Profiles:
             profile_ids: ids of the profiles.
             realms: theirs.
             firsts: where the accounts of each profile begin among all accounts (n + 1).
-            slots, sums: of ACCOUNT_SLOTS and of SUMS, by account.
+            records, aggregates: of ACCOUNT_RECORDS and of AGGREGATES, by account.
             as_of: the day that windows end with.
 
         Raises:
@@ -128,7 +128,7 @@ class Profiles:
         ids = np.frombuffer(b"".join(profile_ids), dtype=np.uint8)
         places = np.empty(len(profile_ids) + 1, dtype=np.int64)
         due = np.empty(len(profile_ids), dtype=np.int64)
-        room_bytes = slots.size_bytes + sums.size_bytes + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
+        room_bytes = records.size_bytes + aggregates.size_bytes + _PROFILE_BYTES * (len(profile_ids) + _SPARE_PROFILES)
         out: Any = np.frombuffer(pa.allocate_buffer(room_bytes), dtype=np.uint8)  # Arrow's pool keeps its pages
         who = Who(firsts, ids, _at_addresses(realm_texts, texts))
         addressed = AddressedRules(
@@ -139,7 +139,7 @@ class Profiles:
             _at_addresses(rules.systems, texts),
         )
         code, joined = _write_live(
-            slots.as_tuple(), sums.as_tuple(), who, as_of, _SLOTS, _SUMS, addressed, out, places, due
+            records.as_tuple(), aggregates.as_tuple(), who, as_of, _RECORDS, _AGGREGATES, addressed, out, places, due
         )
         if code < 0:
             raise too_new("accounts")
@@ -147,12 +147,12 @@ class Profiles:
 
 
 def write_redirects(
-    profile_ids: Sequence[bytes], realms: Sequence[str], heirs: Sequence[bytes]
+    profile_ids: Sequence[bytes], realms: Sequence[str], survivors: Sequence[bytes]
 ) -> tuple[Bytes, Int64s]:
     """Write profiles that went into others: they say where, and nothing else. Returns bodies and places (n + 1)."""
     constants, realm_texts = _add_realms(b"", realms)
     texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
-    ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, heirs))
+    ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, survivors))
     places = np.empty(len(profile_ids) + 1, dtype=np.int64)
     out = np.empty(len(profile_ids) * (_REDIRECT_BYTES + len(constants)), dtype=np.uint8)
     _write_redirects(ids, targets, _at_addresses(realm_texts, texts), out, places)
@@ -192,7 +192,7 @@ _NULL_FIELDS = len(FIELDS) + _LISTS + 1
 
 
 @numba.njit(nogil=True, cache=True)
-def _write_redirects(ids: Bytes, heirs: Bytes, realms: Int64s, out: Bytes, places: Int64s) -> None:
+def _write_redirects(ids: Bytes, survivors: Bytes, realms: Int64s, out: Bytes, places: Int64s) -> None:
     """Write Avro bodies that say where profiles went.
 
     ids, heirs  (16n,)  uint8  ids of the profiles and of those that they went into, end to end
@@ -206,7 +206,7 @@ def _write_redirects(ids: Bytes, heirs: Bytes, realms: Int64s, out: Bytes, place
         places[profile] = to - begin
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
         to = poke_zigzag(poke_zigzag(to, 0), 1)
-        to = put_id(poke_zigzag(to, 1), np.int64(heirs.ctypes.data) + 16 * profile)
+        to = put_id(poke_zigzag(to, 1), np.int64(survivors.ctypes.data) + 16 * profile)
         to = put_string(to, realms[profile, 0], realms[profile, 1])
         to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
     places[len(places) - 1] = to - begin
@@ -246,9 +246,9 @@ def _read_accounts(
 def _note_people(cells: Int64s, rows: int, columns: int, systems: Int64s) -> int:
     """Note the rows that speak of a person.
 
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; their free cells are written
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; their free cells are written
     rows     scalar  int64  how many there are
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     systems  (s, 3)  int64  address and bytes of a system's name, its priority
     Returns how many speak of a person.
     """
@@ -261,37 +261,39 @@ def _note_people(cells: Int64s, rows: int, columns: int, systems: Int64s) -> int
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_sums(to: int, sums: Int64s, count: int, columns: int, as_of: int, entries: Int64s, lines: Int64s) -> int:
+def _put_aggregates(
+    to: int, aggregates: Int64s, count: int, columns: int, as_of: int, entries: Int64s, lines: Int64s
+) -> int:
     """Write orders, products, categories and invoices.
 
     to       scalar  int64  address that is written
-    sums     (r, .)  int64  cells of rows of SUMS
+    sums     (r, .)  int64  cells of rows of AGGREGATES
     count    scalar  int64  how many rows there are
-    columns  scalar  int64  how many columns SUMS has
+    columns  scalar  int64  how many columns AGGREGATES has
     as_of    scalar  int64  the day that windows end with: days since 1970-01-01
     entries  (e, 8)  int64  scratch; room for `count`
     lines    (l, .)  int64  scratch; room for `count`
     Returns the address behind.
     """
-    held = list_sums(sums, count, columns, entries)
-    sort_entries(entries, held)
-    low = part_end(entries, np.int64(0), held, _ORDERS)
-    to = put_orders(to, lines, sum_orders(sums, columns, entries, 0, low, as_of, lines))
-    high = part_end(entries, low, held, _PRODUCT)
-    to = put_most_bought(to, lines, list_most_bought(sums, entries, low, high, lines))
-    low = part_end(entries, high, held, _CATEGORY)
-    to = put_most_bought(to, lines, list_most_bought(sums, entries, high, low, lines))
-    high = part_end(entries, low, held, _INVOICE)
-    return put_invoices(to, lines, sum_invoices(sums, columns, entries, low, high, as_of, lines))
+    listed = list_aggregates(aggregates, count, columns, entries)
+    sort_entries(entries, listed)
+    low = part_end(entries, np.int64(0), listed, _ORDERS)
+    to = put_orders(to, lines, sum_orders(aggregates, columns, entries, 0, low, as_of, lines))
+    high = part_end(entries, low, listed, _PRODUCT)
+    to = put_most_bought(to, lines, list_most_bought(aggregates, entries, low, high, lines))
+    low = part_end(entries, high, listed, _CATEGORY)
+    to = put_most_bought(to, lines, list_most_bought(aggregates, entries, high, low, lines))
+    high = part_end(entries, low, listed, _INVOICE)
+    return put_invoices(to, lines, sum_invoices(aggregates, columns, entries, low, high, as_of, lines))
 
 
 @numba.njit(nogil=True, cache=True)
 def _write_live(
-    held: ValueTuple,
+    listed: ValueTuple,
     held_sums: ValueTuple,
     who: Who,
     as_of: int,
-    slots: tuple[int, int],
+    records: tuple[int, int],
     sold: tuple[int, int],
     rules: AddressedRules,
     out: Bytes,
@@ -300,40 +302,46 @@ def _write_live(
 ) -> tuple[int, Bytes]:
     """Write the Avro bodies of profiles, one after another.
 
-    held, held_sums  (a,)    ValueTuple  slots (ACCOUNT_SLOTS) and sums (SUMS) of accounts, those of a profile in a row
-    who.firsts       (n+1,)  int64   accounts of profile i are firsts[i] to firsts[i+1]
+    held, held_sums  (a,)    ValueTuple  slots (ACCOUNT_RECORDS) and sums (AGGREGATES) of accounts, those of a profile
+    in a row who.firsts       (n+1,)  int64   accounts of profile i are firsts[i] to firsts[i+1]
     who.ids          (16n,)  uint8   ids of the profiles, end to end
     who.realms       (n, 2)  int64   address and bytes of each realm's name
     as_of            scalar  int64   the day that windows end with: days since 1970-01-01
-    slots, sold      (2,)    tuple   of ACCOUNT_SLOTS and of SUMS: how many columns, bits of those that are texts
-    rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
+    slots, sold      (2,)    tuple   of ACCOUNT_RECORDS and of AGGREGATES: how many columns, bits of those that are
+    texts rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
     rules.steps, names, columns, systems  int64  see Rules; names begin at addresses
     out              (m,)    uint8   written
     places           (n+1,)  int64   written: body i begins at places[i]
     due              (n,)    int64   written: the next day on which the clock alone changes it; -1: none
     Returns 0 and `out`, or a larger array in its place; or -1: a value has an encoding that is not known.
     """
-    body, cuts = held
-    sums_body, sums_cuts = held_sums
+    body, cuts = listed
+    aggregates_body, aggregates_cuts = held_sums
     firsts, ids, realms = who
     kinds, steps, names, fields, systems = rules
-    base, sums_base, begin = np.int64(body.ctypes.data), np.int64(sums_body.ctypes.data), np.int64(out.ctypes.data)
-    (columns, texts), (sums_columns, sums_texts) = slots, sold
-    cells, sums = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, sums_columns)
+    base, aggregates_base, begin = (
+        np.int64(body.ctypes.data),
+        np.int64(aggregates_body.ctypes.data),
+        np.int64(out.ctypes.data),
+    )
+    (columns, texts), (aggregates_columns, aggregates_texts) = records, sold
+    cells, aggregates = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, aggregates_columns)
     entries = entries_of(4 * _CELLS_ROWS)
     lines = np.empty((_CELLS_ROWS, LINE_WIDTH), np.int64)
     to = begin
     for profile in range(len(due)):
         first, end = firsts[profile], firsts[profile + 1]
         rows, cells = _read_accounts(base, cuts, first, end, columns, texts, cells)
-        count, sums = _read_accounts(sums_base, sums_cuts, first, end, sums_columns, sums_texts, sums)
+        count, aggregates = _read_accounts(
+            aggregates_base, aggregates_cuts, first, end, aggregates_columns, aggregates_texts, aggregates
+        )
         if rows < 0 or count < 0:
             return -1, out
         if count > len(lines):
-            lines = np.empty((len(sums), LINE_WIDTH), np.int64)
+            lines = np.empty((len(aggregates), LINE_WIDTH), np.int64)
         if max(rows, count) > len(entries):
             entries = entries_of(2 * max(rows, count))
-        sizes = cuts[end] - cuts[first], sums_cuts[end] - sums_cuts[first]
+        sizes = cuts[end] - cuts[first], aggregates_cuts[end] - aggregates_cuts[first]
         room = _FIXED_BYTES + _ROW_BYTES * (rows + count) + _SHOWN * sizes[0] + sizes[1] + realms[profile, 1]
         if to - begin + room > len(out):
             more = np.empty(2 * (to - begin + room), np.uint8)
@@ -354,10 +362,10 @@ def _write_live(
         to = put_identifiers(to, entries, found)
         to = put_addresses(to, cells, columns, rows, entries)
         to = put_accounts(to, cells, columns, rows, entries)
-        to = _put_sums(to, sums, count, sums_columns, as_of, entries, lines)
+        to = _put_aggregates(to, aggregates, count, aggregates_columns, as_of, entries, lines)
         to = put_consents(to, cells, columns, rows, entries)
-        last = find_last_interaction(sums, count, sums_columns)
+        last = find_last_interaction(aggregates, count, aggregates_columns)
         to = put_optional_long(to, last != LONG_AGO, last)
-        due[profile] = next_change(sums, count, sums_columns, as_of)
+        due[profile] = next_change(aggregates, count, aggregates_columns, as_of)
     places[len(due)] = to - begin
     return 0, out

@@ -26,7 +26,7 @@ from nurt.columnar.types import ID_BYTES, Int64s
 from nurt.columnar.varint import poke_zigzag
 from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
 from nurt.profiles.identity.cut_links import cut_links
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE, HEAD_PART
+from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.cells import NO_ROOM, has
 
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
@@ -36,7 +36,7 @@ CUSTOMER, GUEST_ORDER, ADDRESS_PART, CONSENT = (
     np.int64(CODE[kind]) for kind in ("customer", "order", "address", "consent")
 )
 
-_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_SLOTS.columns)}
+_INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_RECORDS.columns)}
 _PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (
     _INDEX[name] for name in ("part", "child", "system", "entity", "key", "position")
 )
@@ -61,8 +61,8 @@ def put_chosen(
     """Write every chosen field: the value, and which row said it by which rule; or null.
 
     to       scalar  int64  address that is written
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
     steps, fields  (f, .)   int64  see Rules
     names    (f, k+2, 2)    int64  address and bytes of each rule's name
@@ -91,8 +91,8 @@ def put_chosen(
 def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no-untyped-def]
     """Make an entry (kind, value) of every identifier.
 
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS; what `note_person` noted is read
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
     kinds    (k, 2)  int64  address and bytes of each kind's name
     entries  (e, 8)  int64  written
@@ -157,8 +157,8 @@ def put_addresses(to: int, cells: Int64s, columns: int, rows: int, entries: Int6
     """Write every address, sorted by row.
 
     to       scalar  int64  address that is written
-    cells    (r, .)  int64  rows of ACCOUNT_SLOTS, see `read_rows`
-    columns  scalar  int64  how many columns ACCOUNT_SLOTS has
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS, see `read_rows`
+    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     rows     scalar  int64  how many rows there are
     entries  (e, 8)  int64  scratch; room for `rows`
     Returns the address behind.

@@ -14,8 +14,8 @@ from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.memory import compare_texts, peek_word
 from nurt.columnar.types import Bools, Bytes, Int64s, Words
 from nurt.columnar.values import Values
-from nurt.profiles.identity.links import Joined
-from nurt.profiles.identity.resolve import HELD, MEMBER, MEMBERS, MEMBERSHIPS
+from nurt.profiles.identity.links import JoinedLinks
+from nurt.profiles.identity.resolve import MEMBER, MEMBER_PART, MEMBERS, MEMBERSHIPS
 from nurt.state.cells import NO_ROOM, cells_of, has, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 
@@ -34,14 +34,14 @@ class Members:
         firsts: where the accounts of each live one begin in `accounts` (n + 1).
         accounts: ids of the accounts.
         gone: indices of the profiles that went into others.
-        heirs: ids of those others.
+        survivors: ids of those others.
     """
 
     live: Int64s
     firsts: Int64s
     accounts: Words
     gone: Int64s
-    heirs: list[bytes]
+    survivors: list[bytes]
 
 
 def read_members(values: Values) -> Members:
@@ -53,12 +53,12 @@ def read_members(values: Values) -> Members:
     rows_max = values.size_bytes // _ROW_BYTES_MIN + 1
     live, firsts = np.empty(len(values), dtype=np.int64), np.zeros(len(values) + 1, dtype=np.int64)
     gone = np.empty(len(values), dtype=np.int64)
-    accounts, heirs = np.empty((rows_max, 2), dtype=np.uint64), np.empty((len(values), 2), np.uint64)
-    lived, went = _read_members(body, cuts, *_MEMBERS, live, firsts, accounts, gone, heirs)
+    accounts, survivors = np.empty((rows_max, 2), dtype=np.uint64), np.empty((len(values), 2), np.uint64)
+    lived, went = _read_members(body, cuts, *_MEMBERS, live, firsts, accounts, gone, survivors)
     if lived < 0:
         raise too_new("members of profiles")
     firsts = firsts[: lived + 1]
-    return Members(live[:lived], firsts, accounts[: firsts[-1]], gone[:went], id_list(heirs[:went]))
+    return Members(live[:lived], firsts, accounts[: firsts[-1]], gone[:went], id_list(survivors[:went]))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -77,7 +77,7 @@ def _read_members(
     firsts: Int64s,
     accounts: Words,
     gone: Int64s,
-    heirs: Words,
+    survivors: Words,
 ) -> tuple[int, int]:
     """Read what profiles hold.
 
@@ -93,31 +93,31 @@ def _read_members(
     """
     base = np.int64(body.ctypes.data)
     cells = cells_of(len(accounts), columns)
-    lived, went, held = 0, 0, 0
+    lived, went, count = 0, 0, 0
     for value in range(len(cuts) - 1):
         rows = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, cells, 0)
         if rows < 0:
             return -1, 0
-        before = held
+        before = count
         for row in range(rows):
             at = cells[row, 1]
-            if cells[row, 0] == HELD:
-                copy_id(accounts, held, at)
-                held += 1
+            if cells[row, 0] == MEMBER_PART:
+                copy_id(accounts, count, at)
+                count += 1
             else:
-                copy_id(heirs, went, at)
+                copy_id(survivors, went, at)
                 gone[went] = value
-        if held > before:
+        if count > before:
             live[lived] = value
             lived += 1
-            firsts[lived] = held
+            firsts[lived] = count
         elif rows > 0:
             went += 1
     return lived, went
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class Memberships:
     """In which profile touched accounts are.
 
     Attributes:
@@ -131,7 +131,7 @@ class Own:
     is_new: Bools
 
 
-def read_own(values: Values, links: Joined) -> Own:
+def read_memberships(values: Values, links: JoinedLinks) -> Memberships:
     """Compare what is stored of accounts with what is said of their links.
 
     Args:
@@ -144,24 +144,24 @@ def read_own(values: Values, links: Joined) -> Own:
     body, cuts = values.body, values.cuts
     changed = links.known.copy()
     profiles = np.empty((len(values), 2), dtype=np.uint64)
-    found = _read_own(body, cuts, *_MEMBERSHIPS, links.body, links.cuts, links.known, profiles, changed)
+    found = _read_memberships(body, cuts, *_MEMBERSHIPS, links.body, links.cuts, links.known, profiles, changed)
     if found < 0:
         raise too_new("memberships")
     profiles = profiles[distinct(profiles[:found])[1]]
-    return Own(profiles, changed, ~values.there & links.known)
+    return Memberships(profiles, changed, ~values.there & links.known)
 
 
 _PART, _PROFILE, _LINKS = (list(MEMBERSHIPS.columns).index(name) for name in ("part", "profile", "links"))
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_own(
+def _read_memberships(
     body: Bytes,
     cuts: Int64s,
     columns: int,
     texts: int,
-    said: Bytes,
-    said_cuts: Int64s,
+    links_body: Bytes,
+    links_cuts: Int64s,
     known: Bools,
     profiles: Words,
     changed: Bools,
@@ -172,13 +172,13 @@ def _read_own(
     cuts       (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
     columns, texts     int64   how many columns MEMBERSHIPS has, bits of those that are texts
     said       (s,)    uint8   texts of links
-    said_cuts  (n+1,)  int64   links of account i are said[said_cuts[i]:said_cuts[i+1]]
+    links_cuts  (n+1,)  int64   links of account i are said[links_cuts[i]:links_cuts[i+1]]
     known      (n,)    bool    False: the account is no more
     profiles   (n, 2)  uint64  written: ids of profiles
     changed    (n,)    bool    written where something is stored: its links are not those
     Returns how many profiles there are, or -1: a value has an encoding that is not known.
     """
-    base, links = np.int64(body.ctypes.data), np.int64(said.ctypes.data)
+    base, links = np.int64(body.ctypes.data), np.int64(links_body.ctypes.data)
     cells = cells_of(8, columns)
     found = 0
     for value in range(len(cuts) - 1):
@@ -194,7 +194,7 @@ def _read_own(
                 continue
             copy_id(profiles, found, cells[row, _PROFILE])
             found += 1
-            at, size = said_cuts[value], said_cuts[value + 1] - said_cuts[value]
+            at, size = links_cuts[value], links_cuts[value + 1] - links_cuts[value]
             has_links = has(cells, row, columns, _LINKS)
             same = has_links == known[value] and size == cells[row, columns + _LINKS]
             changed[value] = not same or compare_texts(cells[row, _LINKS], size, links + at, size) != 0

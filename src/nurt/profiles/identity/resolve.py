@@ -17,7 +17,7 @@ from nurt.columnar.distinct import distinct, id_list, newest
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Int64s, Words
 from nurt.normalise.context import LINK_END
-from nurt.profiles.identity.links import Joined, chain_links
+from nurt.profiles.identity.links import JoinedLinks, chain_links
 from nurt.state.table import Table
 
 MEMBER, WAITING = 0, 1
@@ -25,7 +25,7 @@ MEMBER, WAITING = 0, 1
 
 MEMBERSHIPS = Table.stored("memberships")
 COMPONENTS = Table.stored("components")
-HELD, HEIR = 0, 1
+MEMBER_PART, SURVIVOR_PART = 0, 1
 """`part` of a profile's member row: an account it holds, or the profile that it went into."""
 MEMBERS = Table.stored("members")
 
@@ -39,7 +39,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class AccountChanges:
     """What the accounts stage says of some accounts of a realm after its write; each is in it once.
 
     Attributes:
@@ -49,25 +49,25 @@ class Touched:
     """
 
     accounts: Words
-    links: Joined
+    links: JoinedLinks
     moved_to: dict[bytes, bytes]
 
     def account(self, row: int) -> bytes:
         """Give one id. Not for the hot path."""
         return self.accounts[row].tobytes()
 
-    def take(self, rows: Int64s) -> Touched:
+    def take(self, rows: Int64s) -> AccountChanges:
         """Choose some accounts, with all hints where accounts moved."""
-        return Touched(self.accounts[rows], self.links.take(rows), self.moved_to)
+        return AccountChanges(self.accounts[rows], self.links.take(rows), self.moved_to)
 
 
-def join_touched(many: Sequence[Touched]) -> Touched:
+def join_account_changes(many: Sequence[AccountChanges]) -> AccountChanges:
     """Put touches together; of an account touched twice the last counts, and the last hint where it went."""
     if len(many) == 1:
         return many[0]
-    moved_to = {account: to for touched in many for account, to in touched.moved_to.items()}
-    accounts = np.concatenate([touched.accounts for touched in many])
-    joined = Touched(accounts, chain_links([touched.links for touched in many]), moved_to)
+    moved_to = {account: to for changed in many for account, to in changed.moved_to.items()}
+    accounts = np.concatenate([changed.accounts for changed in many])
+    joined = AccountChanges(accounts, chain_links([changed.links for changed in many]), moved_to)
     codes, firsts = distinct(accounts)
     if len(firsts) == len(accounts):
         return joined
@@ -75,28 +75,28 @@ def join_touched(many: Sequence[Touched]) -> Touched:
 
 
 @dataclass(slots=True)
-class Difference:
+class IdentityDiff:
     """What changes in the identity graph; None as a value: the entry goes.
 
     Attributes:
         memberships: account -> (component, profile, links).
         components: component -> account -> member.
         identifiers: link text -> (component, profile).
-        held: profile -> its accounts, in order.
-        heirs: emptied profile -> the profile it went into, or None when nobody is left of it.
+        members: profile -> its accounts, in order.
+        survivors: emptied profile -> the profile it went into, or None when nobody is left of it.
         waiting: account that is not there yet -> emptied profiles that it will be the heir of.
     """
 
     memberships: dict[bytes, tuple[bytes, bytes, str] | None] = field(default_factory=dict)
     components: dict[bytes, dict[bytes, Member] | None] = field(default_factory=dict)
     identifiers: dict[str, tuple[bytes, bytes] | None] = field(default_factory=dict)
-    held: dict[bytes, list[bytes]] = field(default_factory=dict)
-    heirs: dict[bytes, bytes | None] = field(default_factory=dict)
+    members: dict[bytes, list[bytes]] = field(default_factory=dict)
+    survivors: dict[bytes, bytes | None] = field(default_factory=dict)
     waiting: dict[bytes, list[bytes]] = field(default_factory=dict)
 
     def profiles(self) -> set[bytes]:
         """Name every profile that this difference concerns."""
-        return {*self.held, *self.heirs}
+        return {*self.members, *self.survivors}
 
 
 def split_links(text: str) -> list[str]:
@@ -144,17 +144,17 @@ def profile_ids(anchors: Sequence[bytes], ids: Ids) -> list[bytes]:
 
 
 def difference(
-    touched: Mapping[bytes, str | None],
+    changed: Mapping[bytes, str | None],
     moved_to: Mapping[bytes, bytes],
     components: Mapping[bytes, Mapping[bytes, Member]],
     elsewhere: Mapping[bytes, bytes],
     waiting: Mapping[bytes, list[bytes]],
     ids: Ids,
-) -> Difference:
+) -> IdentityDiff:
     """Resolve the components concerned anew, and say what is different from what is stored.
 
     Args:
-        touched: accounts whose links changed, with their links; None: it is no more.
+        changed: accounts whose links changed, with their links; None: it is no more.
         moved_to: account that is no more -> account that it became.
         components: whole stored components: those of the touched accounts and of their new links.
         elsewhere: account -> profile, for accounts that touched ones moved to and that are in no loaded component.
@@ -162,12 +162,12 @@ def difference(
     """
     before = {account: member for members in components.values() for account, member in members.items()}
     after = {account: member.links for account, member in before.items()}
-    for touched_account, links in touched.items():
+    for changed_account, links in changed.items():
         if links is None:
-            after.pop(touched_account, None)
+            after.pop(changed_account, None)
         else:
-            after[touched_account] = links
-    diff = Difference()
+            after[changed_account] = links
+    diff = IdentityDiff()
     profile_of: dict[bytes, bytes] = {}
     groups = resolve(after)
     for group, profile in zip(groups, profile_ids([group[0] for group in groups], ids), strict=True):
@@ -176,7 +176,7 @@ def difference(
         profile_of.update(dict.fromkeys(group, profile))
         if members != components.get(component):
             diff.components[component] = members
-            diff.held[profile] = group
+            diff.members[profile] = group
         for account, member in members.items():
             if before.get(account) != member or account not in components.get(component, {}):
                 diff.memberships[account] = (component, profile, member.links)
@@ -191,16 +191,16 @@ def difference(
     for component in components.keys() - anchors:
         if component not in after or profile_of[component] != profile_id(component, ids):
             diff.components[component] = None
-    gone = {account: to for account, to in moved_to.items() if account in touched and touched[account] is None}
-    _find_heirs(diff, gone, before, profile_of, elsewhere)
+    gone = {account: to for account, to in moved_to.items() if account in changed and changed[account] is None}
+    _find_survivors(diff, gone, before, profile_of, elsewhere)
     for account, profiles in waiting.items():
         if account in profile_of:
-            diff.heirs.update({one: profile_of[account] for one in profiles if one not in diff.held})
+            diff.survivors.update({one: profile_of[account] for one in profiles if one not in diff.members})
     return diff
 
 
-def _find_heirs(
-    diff: Difference,
+def _find_survivors(
+    diff: IdentityDiff,
     moved: Mapping[bytes, bytes],
     before: Mapping[bytes, Member],
     profile_of: Mapping[bytes, bytes],
@@ -215,11 +215,11 @@ def _find_heirs(
         awaited: list[bytes] = []
         for account in emptied[profile]:
             target = moved.get(account, account)
-            heir = profile_of.get(target) or elsewhere.get(target)
-            if heir is not None:
-                votes[heir] += 1
+            survivor = profile_of.get(target) or elsewhere.get(target)
+            if survivor is not None:
+                votes[survivor] += 1
             elif account in moved:
                 awaited.append(target)
-        diff.heirs[profile] = min(votes, key=lambda heir: (-votes[heir], heir)) if votes else None
+        diff.survivors[profile] = min(votes, key=lambda survivor: (-votes[survivor], survivor)) if votes else None
         if not votes and awaited:
             diff.waiting.setdefault(min(awaited), []).append(profile)

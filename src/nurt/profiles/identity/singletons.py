@@ -20,8 +20,8 @@ from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import put_unsigned
 from nurt.normalise.context import LINK_END
 from nurt.profiles.identity.cut_links import link_end
-from nurt.profiles.identity.links import Joined, join_links
-from nurt.profiles.identity.resolve import HELD, MEMBER
+from nurt.profiles.identity.links import JoinedLinks, join_links
+from nurt.profiles.identity.resolve import MEMBER, MEMBER_PART
 from nurt.state.table import VERSION
 
 
@@ -40,7 +40,7 @@ class Links:
     ids: Words
 
 
-def list_links(realm: str, texts: Joined, accounts: Int64s, ids: Ids) -> Links:
+def list_links(realm: str, texts: JoinedLinks, accounts: Int64s, ids: Ids) -> Links:
     """Cut some accounts' texts of links (None: none) into identifiers."""
     prefix = np.frombuffer(_prefix(realm), dtype=np.uint8)
     count, size = _count_links(texts.body, texts.cuts, accounts)
@@ -142,7 +142,7 @@ def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
 
 
 @dataclass(frozen=True, slots=True)
-class Lonely:
+class Singletons:
     """What is stored of accounts that are alone.
 
     Attributes:
@@ -154,7 +154,7 @@ class Lonely:
     values: Values
 
 
-def settle_lonely(accounts: Words, links: Joined, rows: Int64s, ids: Ids) -> Lonely:
+def settle_singletons(accounts: Words, links: JoinedLinks, rows: Int64s, ids: Ids) -> Singletons:
     """Make each account a component and a profile of its own.
 
     Args:
@@ -167,11 +167,11 @@ def settle_lonely(accounts: Words, links: Joined, rows: Int64s, ids: Ids) -> Lon
     anchors = np.empty(count * _ANCHOR_BYTES, dtype=np.uint8)
     _write_anchors(joined, np.frombuffer(_ANCHOR, dtype=np.uint8), anchors)
     profiles = ids.of_joined(anchors, np.arange(0, len(anchors) + 1, _ANCHOR_BYTES, dtype=np.int64))
-    letters = int((links.cuts[rows + 1] - links.cuts[rows]).sum())
-    out = np.empty(count * _VALUES_BYTES + 2 * letters + PADDING_BYTES, dtype=np.uint8)
+    text_bytes = int((links.cuts[rows + 1] - links.cuts[rows]).sum())
+    out = np.empty(count * _VALUES_BYTES + 2 * text_bytes + PADDING_BYTES, dtype=np.uint8)
     ends = np.zeros(3 * count + 1, dtype=np.int64)
-    _pack_lonely(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
-    return Lonely(profiles, Values(out, ends))
+    _pack_singletons(joined, profiles.view(np.uint8).reshape(-1), links.body, links.cuts, rows, out, ends)
+    return Singletons(profiles, Values(out, ends))
 
 
 _ANCHOR = b"profile\x1f"
@@ -215,7 +215,7 @@ def _put_links(out: Bytes, to: int, body: Bytes, start: int, stop: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack_lonely(
+def _pack_singletons(
     accounts: Bytes, profiles: Bytes, body: Bytes, cuts: Int64s, rows: Int64s, out: Bytes, ends: Int64s
 ) -> None:
     """Pack, for each account, a row of MEMBERSHIPS, of COMPONENTS and of MEMBERS, as their tables would.
@@ -240,6 +240,6 @@ def _pack_lonely(
         to = _put_id(out, to, profiles, row)
         to = _put_links(out, to, body, start, stop)
         ends[3 * row + 2] = to
-        out[to], out[to + 1], out[to + 2] = VERSION, 0b11, 2 * HELD
+        out[to], out[to + 1], out[to + 2] = VERSION, 0b11, 2 * MEMBER_PART
         to = _put_id(out, to + 3, accounts, row)
         ends[3 * row + 3] = to

@@ -8,8 +8,8 @@ import numpy as np
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.normalise.context import KIND_END, LINK_END
-from nurt.profiles.identity.links import Joined
-from nurt.rows.child_tables import ACCOUNT_SLOTS, CODE
+from nurt.profiles.identity.links import JoinedLinks
+from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE
 from nurt.state.column_major import Rows
 
 _KINDS = ("email", "loyalty_card", "phone", "tax_id")
@@ -21,15 +21,15 @@ _PREFIX_ENDS = np.cumsum([0, *map(len, _PREFIXES)])
 _LINK_END = ord(LINK_END)
 
 
-def write_links(values: Values, alive: Bools) -> Joined:
+def write_links(values: Values, alive: Bools) -> JoinedLinks:
     """Write the links of each account, sorted by kind; None where it is no more.
 
     Args:
-        values: of ACCOUNT_SLOTS.
+        values: of ACCOUNT_RECORDS.
         alive: by account.
     """
     body = values.body
-    rows = Rows(ACCOUNT_SLOTS, ACCOUNT_SLOTS.locate(body, values.cuts, _COLUMNS), _COLUMNS)
+    rows = Rows(ACCOUNT_RECORDS, ACCOUNT_RECORDS.locate(body, values.cuts, _COLUMNS), _COLUMNS)
     person = np.full(len(alive), -1, dtype=np.int64)
     found = np.flatnonzero(np.isin(rows.number("part"), _PEOPLE))
     person[rows.raw.owner[found]] = found
@@ -38,7 +38,7 @@ def write_links(values: Values, alive: Bools) -> Joined:
     ends = np.zeros(len(alive) + 1, dtype=np.int64)
     present = np.stack([rows.present(name) for name in _COLUMNS[1:]])
     _write(person, alive, present, rows.raw.starts, rows.raw.stops, body, out, ends)
-    return Joined(out, ends, alive)
+    return JoinedLinks(out, ends, alive)
 
 
 @numba.njit(nogil=True, cache=True)

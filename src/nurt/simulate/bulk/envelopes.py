@@ -123,22 +123,22 @@ class Topic:
 
         PostgreSQL's (default replica identity): null in updates, in deletions the key and filler.
         """
-        said = changes.envelopes()
-        keys, key = said.keys(), self._key
-        after = {**columns(said.after), key: pl.Series(said.after.keys)}
+        written = changes.envelopes()
+        keys, key = written.keys(), self._key
+        after = {**columns(written.after), key: pl.Series(written.after.keys)}
         if self.kind == "mariadb":
-            before = {**columns(said.before), key: pl.Series(said.before.keys)}
+            before = {**columns(written.before), key: pl.Series(written.before.keys)}
         else:
             fillers = {column.name: column.filler() for column in self.table.columns}
             plain = {name: int(value) if isinstance(value, Decimal) else value for name, value in fillers.items()}
             types = {column.name: _polars_type(column) for column in self.table.columns}
-            before = {**{name: pl.lit(plain[name], types[name]) for name in plain}, key: pl.Series(said.before.keys)}
+            before = {**{name: pl.lit(plain[name], types[name]) for name in plain}, key: pl.Series(written.before.keys)}
         headers: list[Headers | None] = [None] * len(keys)
-        others = said.other_keys()
-        for place in np.flatnonzero(said.rekeyed).tolist():
-            name = "__debezium.newkey" if said.ops[place] == DELETE else "__debezium.oldkey"
+        others = written.other_keys()
+        for place in np.flatnonzero(written.rekeyed).tolist():
+            name = "__debezium.newkey" if written.ops[place] == DELETE else "__debezium.oldkey"
             headers[place] = [(name, json.dumps({key: int(others[place])}, separators=(",", ":")).encode())]
-        return self._batch(said.after.numbers, said.ops, keys, after, before, headers)
+        return self._batch(written.after.numbers, written.ops, keys, after, before, headers)
 
     def _batch(
         self,
@@ -176,7 +176,9 @@ class Topic:
         if len(places) > len(ops):
             tombstones = np.r_[False, which[1:] == which[:-1]].tolist()
             wire_keys = [wire_keys[place] for place in places]
-            values = [None if gone else values[place] for place, gone in zip(places, tombstones, strict=True)]
+            values = [
+                None if is_tombstone else values[place] for place, is_tombstone in zip(places, tombstones, strict=True)
+            ]
             homes = [homes[place] for place in places]
             headers = [headers[place] for place in places]
         offsets = []
@@ -212,7 +214,7 @@ class Topic:
         if mariadb:
             size = 400
             per_file = (1 << 30) // size
-            own: Values = {
+            fields: Values = {
                 "table": pl.lit(self.table.name),
                 "server_id": pl.lit(101),
                 "gtid": pl.lit("0-101-") + pl.Series(numbers + 50).cast(pl.String()),
@@ -226,7 +228,7 @@ class Topic:
             lsn = pl.Series(116_032_456 + numbers * 320)
             quoted = [pl.lit('["'), (lsn - 56).cast(pl.String()), pl.lit('","'), lsn.cast(pl.String()), pl.lit('"]')]
             common["sequence"] = pl.concat_str(quoted)
-            own = {
+            fields = {
                 "schema": pl.lit(self.schema),
                 "table": pl.lit(self.table.name),
                 "txId": pl.Series(numbers + 923),
@@ -234,7 +236,7 @@ class Topic:
                 **dict.fromkeys(("xmin", "origin_lsn"), pl.lit(None, pl.Int64())),
                 "origin": pl.lit(None, pl.String()),
             }
-        return _struct({**common, **own})
+        return _struct({**common, **fields})
 
 
 def orders_load(

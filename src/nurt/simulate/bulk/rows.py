@@ -77,7 +77,7 @@ class Envelopes:
         return np.where(self.ops == DELETE, self.after.keys, self.before.keys)
 
 
-class Rows:
+class BulkRows:
     """Rows of one table, numbered from 0; none is there at first."""
 
     def __init__(self, capacity: int) -> None:

@@ -20,7 +20,7 @@ from nurt.simulate.bulk.envelopes import (
     iso_texts,
     pick,
 )
-from nurt.simulate.bulk.rows import Ints, Rows, Writes, follow
+from nurt.simulate.bulk.rows import BulkRows, Ints, Writes, follow
 from nurt.simulate.company.goods import PRODUCTS
 from nurt.simulate.company.tables import SHOP_TABLES
 from nurt.simulate.connector.schemas import SchemaBook
@@ -72,7 +72,7 @@ class _Mixed:
             name: Topic("mariadb", "shop_pl", "magento", _TABLES[name], book, partitions, self._step_us)
             for name in capacities
         }
-        self._rows = {name: Rows(capacity) for name, capacity in capacities.items()}
+        self._rows = {name: BulkRows(capacity) for name, capacity in capacities.items()}
         self._orders = 0
         self._order_customer = np.zeros(events + 1, dtype=np.int64)
         self._lines = 0

@@ -9,7 +9,7 @@ import polars as pl
 
 from nurt.model.raw import RawBatch
 from nurt.simulate.bulk.envelopes import CHUNK_ROWS, DAYS, DELETES, REKEYS, START_S, Topic, Values, Zipf
-from nurt.simulate.bulk.rows import Bools, Ints, Rows, Writes, follow
+from nurt.simulate.bulk.rows import Bools, BulkRows, Ints, Writes, follow
 from nurt.simulate.connector.columns import LONG, MICRO_TIMESTAMP, TEXT, Column, Table, decimal
 from nurt.simulate.connector.schemas import SchemaBook
 
@@ -113,9 +113,9 @@ class _Stock:
         )
         self._rng, self._zipf = np.random.default_rng(seed), Zipf(skus, 1.05)
         self._level_rows, self._order_rows, self._line_rows = (
-            Rows((skus + 1) * PLACES),
-            Rows(events + 1),
-            Rows(events + 1),
+            BulkRows((skus + 1) * PLACES),
+            BulkRows(events + 1),
+            BulkRows(events + 1),
         )
         self._orders_there = self._lines_there = 0
         self._line_sku = np.zeros(events + 1, dtype=np.int64)

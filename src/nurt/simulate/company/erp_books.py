@@ -44,10 +44,10 @@ def contractor_row(world: World, life: Life, contractor_id: int, at_us: int) -> 
         "last_name": person.last_name,
         "nip": typed_tax_id(rng, person.tax_id) if person.tax_id else None,
         "email": typed_email(rng, person.email) if rng.random() < 0.75 else None,
-        "phone": typed_phone(rng, person.land, person.phone) if rng.random() < 0.6 else None,
+        "phone": typed_phone(rng, person.country, person.phone) if rng.random() < 0.6 else None,
         "card_no": typed_card(rng, person.loyalty_card) if person.loyalty_card and rng.random() < 0.5 else None,
-        "country": person.land.code,
-        "language": person.land.language,
+        "country": person.country.code,
+        "language": person.country.language,
         "birth_date": person.birth_date if rng.random() < 0.2 else None,
         "credit_limit": Decimal(rng.randint(1, 50) * 1000) if person.firm else None,
         "notes": _NOTE * rng.randint(45, 60) if rng.random() < 0.3 else None,
@@ -75,7 +75,7 @@ def book_contractor(world: World, life: Life, at_us: int) -> None:
             "city": person.city,
             "region": person.region,
             "postcode": person.postcode,
-            "country": person.land.code,
+            "country": person.country.code,
             "phone": person.phone,
         }
         transaction.insert("contractor_address", address)
@@ -177,9 +177,9 @@ def take_from_stock(world: World, warehouse: str, quantities: dict[str, Decimal]
 def restock(world: World, sku: str, warehouse: str, at_us: int) -> None:
     """Book a delivery in, unless another just was."""
     erp = world.connectors["erp"]
-    held = erp.rows("stock")[sku, warehouse]["quantity"]
-    if held < 15:
-        values = {"quantity": held + world.rng.randint(100, 300), "updated_at": moment(at_us)}
+    on_hand = erp.rows("stock")[sku, warehouse]["quantity"]
+    if on_hand < 15:
+        values = {"quantity": on_hand + world.rng.randint(100, 300), "updated_at": moment(at_us)}
         erp.update("stock", (sku, warehouse), values, at_us)
 
 

@@ -54,7 +54,7 @@ topics:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Checkout:
     """A buyer at the checkout: pays, or walks away and lets the reservation go, or just closes the browser."""
 
     order: str
@@ -70,13 +70,13 @@ def skus(count: int) -> list[str]:
     return [f"HOT-{number}" for number in range(count)]
 
 
-def buyers(seed: int, process: int, attempts: int, count: int) -> Iterator[Attempt]:
+def buyers(seed: int, process: int, attempts: int, count: int) -> Iterator[Checkout]:
     """Draw the buyers that one process serves: most want the same few skus."""
     rng = random.Random(f"{seed}/{process}")
     names = skus(count)
     for number in range(attempts):
         pays = rng.random() < 0.9
-        yield Attempt(
+        yield Checkout(
             f"{process}-{number}",
             rng.choice(("web", "app")),
             names[min(int(rng.expovariate(0.4)), count - 1)],

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Land:
+class Country:
     """What a country gives its people."""
 
     code: str
@@ -29,8 +29,8 @@ class Land:
     cities: tuple[tuple[str, str, str], ...]  # city, region, first digits of the postcode
 
 
-LANDS: tuple[Land, ...] = (
-    Land(
+LANDS: tuple[Country, ...] = (
+    Country(
         "PL",
         "pl",
         "shop_pl",
@@ -44,7 +44,7 @@ LANDS: tuple[Land, ...] = (
         ("Długa", "Wodna", "Świętojańska", "Polna", "Żurawia", "Krótka", "aleja Róż", "Stara Droga"),
         (("Gdańsk", "pomorskie", "80"), ("Kraków", "małopolskie", "30"), ("Łódź", "łódzkie", "90")),
     ),
-    Land(
+    Country(
         "DE",
         "de",
         "shop_de",
@@ -58,7 +58,7 @@ LANDS: tuple[Land, ...] = (
         ("Hauptstraße", "Am Mühlbach", "Lindenallee", "Schillerplatz", "Königsweg", "Gartenstraße"),
         (("Köln", "Nordrhein-Westfalen", "50"), ("Görlitz", "Sachsen", "02"), ("München", "Bayern", "80")),
     ),
-    Land(
+    Country(
         "AT",
         "de",
         "shop_de",
@@ -72,7 +72,7 @@ LANDS: tuple[Land, ...] = (
         ("Ringgasse", "Am Graben", "Kirchplatz"),
         (("Linz", "Oberösterreich", "40"), ("Graz", "Steiermark", "80")),
     ),
-    Land(
+    Country(
         "CZ",
         "cs",
         "shop_pl",
@@ -86,7 +86,7 @@ LANDS: tuple[Land, ...] = (
         ("Dlouhá", "Náměstí Míru", "Příčná"),
         (("Brno", "Jihomoravský kraj", "60"), ("Ostrava", "Moravskoslezský kraj", "70")),
     ),
-    Land(
+    Country(
         "UA",
         "uk",
         "shop_pl",
@@ -112,7 +112,7 @@ _NIP_WEIGHTS = (6, 5, 7, 2, 3, 4, 5, 6, 7)
 class Person:
     """A person, or one who buys for a firm; `email` and `phone` are what they use today."""
 
-    land: Land
+    country: Country
     first_name: str
     last_name: str
     gender: int  # Magento's: 1 male, 2 female
@@ -130,25 +130,25 @@ class Person:
 
 def invent_person(rng: random.Random, number: int, family: Person | None = None) -> Person:
     """Invent the `number`-th person; one of a family shares its home and its phone."""
-    land = family.land if family else rng.choices(LANDS, _SHARES)[0]
+    country = family.country if family else rng.choices(LANDS, _SHARES)[0]
     gender = rng.choice((1, 2))
-    first_name = rng.choice(land.men if gender == 1 else land.women)
-    surname = _mens(land, family.last_name) if family else rng.choice(land.surnames)
-    last_name = surname if gender == 1 else _womens(land, surname)
-    city, region, start = rng.choice(land.cities)
-    street = f"{rng.choice(land.streets)} {rng.randint(1, 120)}{rng.choice(('', '', 'a', '/4'))}"
+    first_name = rng.choice(country.men if gender == 1 else country.women)
+    surname = _mens(country, family.last_name) if family else rng.choice(country.surnames)
+    last_name = surname if gender == 1 else _womens(country, surname)
+    city, region, start = rng.choice(country.cities)
+    street = f"{rng.choice(country.streets)} {rng.randint(1, 120)}{rng.choice(('', '', 'a', '/4'))}"
     digits = "".join(str(rng.randint(0, 9)) for _ in range(3))
-    postcode = f"{start}-{digits}" if land.code == "PL" else f"{start}{digits}"
+    postcode = f"{start}-{digits}" if country.code == "PL" else f"{start}{digits}"
     is_firm = family is None and rng.random() < 0.15
-    firm = f"{rng.choice(FIRM_WORDS)} {last_name} {FIRM_ENDS[land.code]}" if is_firm else None
-    tax_id = (_german_vat(rng) if land.code in ("DE", "AT") else _nip(rng)) if is_firm else None
+    firm = f"{rng.choice(FIRM_WORDS)} {last_name} {FIRM_ENDS[country.code]}" if is_firm else None
+    tax_id = (_german_vat(rng) if country.code in ("DE", "AT") else _nip(rng)) if is_firm else None
     return Person(
-        land,
+        country,
         first_name,
         last_name,
         gender,
-        new_email(rng, land, first_name, last_name, number),
-        family.phone if family else new_phone(rng, land),
+        new_email(rng, country, first_name, last_name, number),
+        family.phone if family else new_phone(rng, country),
         date(1948, 1, 1) + timedelta(days=rng.randint(0, 21_000)),
         family.street if family else street,
         family.city if family else city,
@@ -160,30 +160,30 @@ def invent_person(rng: random.Random, number: int, family: Person | None = None)
     )
 
 
-def _womens(land: Land, surname: str) -> str:
+def _womens(country: Country, surname: str) -> str:
     """Give a surname as women bear it: Zielińska, Šťastná, Dvořáková, Růžičková."""
-    if land.code == "PL" and surname.endswith("ski"):
+    if country.code == "PL" and surname.endswith("ski"):
         return surname[:-1] + "a"
-    if land.code == "CZ":
+    if country.code == "CZ":
         return surname[:-1] + "á" if surname.endswith("ý") else surname.removesuffix("a") + "ová"
     return surname
 
 
-def _mens(land: Land, last_name: str) -> str:
-    return next(surname for surname in land.surnames if last_name in (surname, _womens(land, surname)))
+def _mens(country: Country, last_name: str) -> str:
+    return next(surname for surname in country.surnames if last_name in (surname, _womens(country, surname)))
 
 
-def new_email(rng: random.Random, land: Land, first_name: str, last_name: str, number: int) -> str:
+def new_email(rng: random.Random, country: Country, first_name: str, last_name: str, number: int) -> str:
     """Invent a mail address that nobody else of this run has, for it holds the person's number."""
     name = rng.choice((f"{first_name}.{last_name}", f"{last_name}.{first_name[0]}", first_name))
-    return f"{_ascii(name) or 'kontakt'}{number}{rng.choice(('', 'x', '.sklep', '-shop'))}@{land.mail_domain}"
+    return f"{_ascii(name) or 'kontakt'}{number}{rng.choice(('', 'x', '.sklep', '-shop'))}@{country.mail_domain}"
 
 
-def new_phone(rng: random.Random, land: Land) -> str:
+def new_phone(rng: random.Random, country: Country) -> str:
     """Invent a mobile number in E.164."""
-    start = rng.choice(land.phone_starts)
-    length = 11 if land.code in ("DE", "AT") else 9
-    return land.phone_prefix + start + "".join(str(rng.randint(0, 9)) for _ in range(length - len(start)))
+    start = rng.choice(country.phone_starts)
+    length = 11 if country.code in ("DE", "AT") else 9
+    return country.phone_prefix + start + "".join(str(rng.randint(0, 9)) for _ in range(length - len(start)))
 
 
 def typed_email(rng: random.Random, email: str) -> str:
@@ -191,19 +191,19 @@ def typed_email(rng: random.Random, email: str) -> str:
     return rng.choice((email, email, email, email.capitalize(), email.upper(), f" {email}"))
 
 
-def typed_phone(rng: random.Random, land: Land, phone: str) -> str:
+def typed_phone(rng: random.Random, country: Country, phone: str) -> str:
     """Write a number as people type it: with the prefix or without, with spaces, dashes or neither."""
-    national = phone[len(land.phone_prefix) :]
+    national = phone[len(country.phone_prefix) :]
     groups = [national[at : at + 3] for at in range(0, len(national), 3)]
-    local = national if land.code in ("PL", "CZ") else "0" + national  # trunk prefix
+    local = national if country.code in ("PL", "CZ") else "0" + national  # trunk prefix
     return rng.choice(
         (
             phone,
             phone,
-            f"{land.phone_prefix} {' '.join(groups)}",
-            f"00{land.phone_prefix[1:]}{national}",
+            f"{country.phone_prefix} {' '.join(groups)}",
+            f"00{country.phone_prefix[1:]}{national}",
             local,
-            f"{land.phone_prefix} {'-'.join(groups)}",
+            f"{country.phone_prefix} {'-'.join(groups)}",
         )
     )
 

@@ -100,7 +100,7 @@ def _people(world: World, customers: int) -> list[Life]:
 def _load_account(world: World, life: Life) -> None:
     """Give a person an account from before, and some a contractor."""
     before_us = world.start_us - world.rng.randrange(1, 900) * DAY_US
-    shop, system = world.shop_of(life), life.person.land.shop
+    shop, system = world.shop_of(life), life.person.country.shop
     life.customer_id = world.next_id(system, "customer_entity")
     row = shop_customers.account_row(world, life, life.customer_id, before_us)
     shop.load("customer_entity", [{**row, "confirmation": None}])

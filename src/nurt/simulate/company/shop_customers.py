@@ -14,7 +14,7 @@ def register(world: World, life: Life, at_us: int) -> None:
     if world.customer(life) is not None:
         return
     world.deeds["registered"] += 1
-    shop, system = world.shop_of(life), life.person.land.shop
+    shop, system = world.shop_of(life), life.person.country.shop
     life.customer_id = world.next_id(system, "customer_entity")
     with shop.transaction(at_us) as transaction:
         transaction.insert("customer_entity", account_row(world, life, life.customer_id, at_us))
@@ -28,11 +28,11 @@ def register_again(world: World, life: Life, at_us: int) -> None:
     if life.customer_id is None:
         return
     world.deeds["registered again"] += 1
-    person, system = life.person, life.person.land.shop
+    person, system = life.person, life.person.country.shop
     life.customer_id = world.next_id(system, "customer_entity")
-    person.email = new_email(world.rng, person.land, person.first_name, person.last_name, 50_000 + life.customer_id)
+    person.email = new_email(world.rng, person.country, person.first_name, person.last_name, 50_000 + life.customer_id)
     row = account_row(world, life, life.customer_id, at_us)
-    row["telephone"] = typed_phone(world.rng, person.land, person.phone)
+    row["telephone"] = typed_phone(world.rng, person.country, person.phone)
     world.shop_of(life).insert("customer_entity", row, at_us)
 
 
@@ -53,11 +53,11 @@ def account_row(world: World, life: Life, customer_id: int, at_us: int) -> dict[
         "taxvat": typed_tax_id(rng, person.tax_id) if person.tax_id else None,
         "gender": person.gender if rng.random() < 0.5 else None,
         "confirmation": f"{rng.getrandbits(64):016x}",
-        "telephone": typed_phone(rng, person.land, person.phone) if rng.random() < 0.7 else None,
+        "telephone": typed_phone(rng, person.country, person.phone) if rng.random() < 0.7 else None,
         "phone_verified": int(rng.random() < 0.4),
         "loyalty_card": person.loyalty_card if rng.random() < 0.6 else None,
-        "language": person.land.language,
-        "country_id": person.land.code,
+        "language": person.country.language,
+        "country_id": person.country.code,
         "segments": "b2b" if person.firm else rng.choice((None, None, None, "vip")),
     }
 
@@ -66,7 +66,7 @@ def address_row(world: World, life: Life, customer_id: int, at_us: int) -> dict[
     """Return a new row of customer_address_entity."""
     rng, person = world.rng, life.person
     return {
-        "entity_id": world.next_id(person.land.shop, "customer_address_entity"),
+        "entity_id": world.next_id(person.country.shop, "customer_address_entity"),
         "parent_id": customer_id,
         "created_at": seconds(at_us),
         "updated_at": seconds(at_us),
@@ -78,8 +78,8 @@ def address_row(world: World, life: Life, customer_id: int, at_us: int) -> dict[
         "city": person.city,
         "region": person.region,
         "postcode": person.postcode,
-        "country_id": person.land.code,
-        "telephone": typed_phone(rng, person.land, person.phone),
+        "country_id": person.country.code,
+        "telephone": typed_phone(rng, person.country, person.phone),
         "vat_id": person.tax_id,
     }
 
@@ -101,7 +101,7 @@ def change_email(world: World, life: Life, at_us: int) -> None:
     world.deeds["changed email"] += 1
     person = life.person
     number = 90_000 + world.deeds["changed email"]
-    person.email = new_email(world.rng, person.land, person.first_name, person.last_name, number)
+    person.email = new_email(world.rng, person.country, person.first_name, person.last_name, number)
     change(world, life, at_us, email=person.email, confirmation=f"{world.rng.getrandbits(64):016x}")
     world.later(world.within(at_us, MINUTE_US, DAY_US), lambda then: confirm(world, life, then))
 
@@ -109,8 +109,10 @@ def change_email(world: World, life: Life, at_us: int) -> None:
 def change_phone(world: World, life: Life, at_us: int) -> None:
     """Use another phone from now on."""
     world.deeds["changed phone"] += 1
-    life.person.phone = new_phone(world.rng, life.person.land)
-    change(world, life, at_us, telephone=typed_phone(world.rng, life.person.land, life.person.phone), phone_verified=1)
+    life.person.phone = new_phone(world.rng, life.person.country)
+    change(
+        world, life, at_us, telephone=typed_phone(world.rng, life.person.country, life.person.phone), phone_verified=1
+    )
 
 
 def move_house(world: World, life: Life, at_us: int) -> None:
@@ -122,8 +124,8 @@ def move_house(world: World, life: Life, at_us: int) -> None:
         return
     world.deeds["moved house"] += 1
     person = life.person
-    person.street = f"{world.rng.choice(person.land.streets)} {world.rng.randint(1, 120)}"
-    person.city, person.region, _ = world.rng.choice(person.land.cities)
+    person.street = f"{world.rng.choice(person.country.streets)} {world.rng.randint(1, 120)}"
+    person.city, person.region, _ = world.rng.choice(person.country.cities)
     if world.rng.random() < 0.5:
         values = {"street": person.street, "city": person.city, "region": person.region, "updated_at": seconds(at_us)}
         shop.update("customer_address_entity", mine[0], values, at_us)
@@ -136,7 +138,7 @@ def move_house(world: World, life: Life, at_us: int) -> None:
 def subscribe(world: World, life: Life, at_us: int) -> None:
     """Ask for the newsletter, with an account or without; some leave it again."""
     world.deeds["subscribed"] += 1
-    system = life.person.land.shop
+    system = life.person.country.shop
     life.subscriber_id = world.next_id(system, "newsletter_subscriber")
     row = {
         "subscriber_id": life.subscriber_id,
@@ -167,7 +169,7 @@ def set_newsletter(world: World, life: Life, at_us: int, status: int) -> None:
 def visit(world: World, life: Life, at_us: int) -> None:
     """Look around; the shop keeps a row of it."""
     row = {
-        "visit_id": world.next_id(life.person.land.shop, "customer_visit"),
+        "visit_id": world.next_id(life.person.country.shop, "customer_visit"),
         "customer_id": life.customer_id if world.customer(life) is not None else None,
         "kind": world.rng.choice(("login", "login", "cart", "wishlist", "complaint")),
         "channel": world.rng.choice(("web", "web", "app", "store", "phone")),

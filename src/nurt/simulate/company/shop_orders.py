@@ -36,11 +36,11 @@ class Order:
 def place(world: World, life: Life, at_us: int) -> None:
     """Order some things, as a customer or as a guest; the rest follows by itself."""
     rng, person = world.rng, life.person
-    shop, system = world.shop_of(life), person.land.shop
+    shop, system = world.shop_of(life), person.country.shop
     customer = world.customer(life)
     known = customer is not None and bool(customer["is_active"]) and rng.random() < 0.85
     world.deeds["ordered" if known else "ordered as a guest"] += 1
-    currency = person.land.currency if rng.random() < 0.95 else rng.choice(sorted(RATES))
+    currency = person.country.currency if rng.random() < 0.95 else rng.choice(sorted(RATES))
     order_id = world.next_id(system, "sales_order")
     number = f"{'1' if system == 'shop_pl' else '2'}{order_id:08d}"
     chosen = rng.sample(PRODUCTS, rng.choice((1, 1, 2, 2, 3, 4)))
@@ -60,10 +60,10 @@ def place(world: World, life: Life, at_us: int) -> None:
                 "customer_id": life.customer_id if known else None,
                 "customer_is_guest": 0 if known else 1,
                 "customer_email": typed_email(rng, person.email),
-                "customer_telephone": typed_phone(rng, person.land, person.phone) if rng.random() < 0.8 else None,
+                "customer_telephone": typed_phone(rng, person.country, person.phone) if rng.random() < 0.8 else None,
                 "customer_firstname": person.first_name,
                 "customer_lastname": person.last_name,
-                "country_id": person.land.code,
+                "country_id": person.country.code,
                 "order_currency_code": currency,
                 "base_currency_code": "PLN" if system == "shop_pl" else "EUR",
                 "grand_total": gross,

@@ -70,7 +70,7 @@ class World:
 
     def shop_of(self, life: Life) -> Connector:
         """Return the shop of a person's land."""
-        return self.connectors[life.person.land.shop]
+        return self.connectors[life.person.country.shop]
 
     def customer(self, life: Life) -> dict[str, Any] | None:
         """Return the person's row in their shop, or None when they have none (any more)."""

@@ -84,7 +84,7 @@ class Transaction:
         self._take_lsn = take_lsn
         self._full_images = full_images
         self._toast_bytes_min = toast_bytes_min
-        self._own: dict[tuple[str, Key], tuple[Row, bytes] | None] = {}
+        self._uncommitted: dict[tuple[str, Key], tuple[Row, bytes] | None] = {}
         self._statement = 0
 
     def insert(self, table: str, values: Mapping[str, Any]) -> Key:
@@ -121,17 +121,17 @@ class Transaction:
         self.changes.append(
             Change(committed, "t", None, None, None, None, None, self._statement, 0, lsn, [], partition)
         )
-        for name, key in [own for own in self._own if own[0] == table]:
-            self._own[name, key] = None
-        self._own.update({(table, key): None for key in committed.rows})
+        for name, key in [written for written in self._uncommitted if written[0] == table]:
+            self._uncommitted[name, key] = None
+        self._uncommitted.update({(table, key): None for key in committed.rows})
 
     def _update_one(self, table: str, key: Key, changes: Mapping[str, Any], row_number: int) -> None:
         envelopes = self._tables[table].envelopes
         old, old_image = self._there(table, key)
         row = envelopes.table.complete({**old, **changes})
         image = envelopes.image(row)
-        said = {**row, **dict.fromkeys(self._unsaid(envelopes.table, old, changes), UNAVAILABLE)}
-        after = image if said == row else envelopes.image(said)
+        visible = {**row, **dict.fromkeys(self._unavailable(envelopes.table, old, changes), UNAVAILABLE)}
+        after = image if visible == row else envelopes.image(visible)
         new_key = envelopes.table.key_of(row)
         if new_key == key:
             before = old_image if self._full_images else None
@@ -146,7 +146,7 @@ class Transaction:
         self._note(table, "d", key, before, None, None, None, lsn, row_number, to_new)
         self._note(table, "c", new_key, None, after, row, image, lsn, row_number, to_old)
 
-    def _unsaid(self, table: Table, old: Row, changes: Mapping[str, Any]) -> list[str]:
+    def _unavailable(self, table: Table, old: Row, changes: Mapping[str, Any]) -> list[str]:
         """Name the columns whose stored-apart value an update leaves alone. Source: corpus, point 6."""
         if self._full_images:
             return []
@@ -177,11 +177,11 @@ class Transaction:
                 self._tables[table], op, key, before, after, row, image, self._statement, row_number, lsn, headers or []
             )
         )
-        self._own[table, key] = None if row is None or image is None else (row, image)
+        self._uncommitted[table, key] = None if row is None or image is None else (row, image)
 
     def _find(self, table: str, key: Key) -> tuple[Row, bytes] | None:
-        if (table, key) in self._own:
-            return self._own[table, key]
+        if (table, key) in self._uncommitted:
+            return self._uncommitted[table, key]
         committed = self._tables[table]
         return (committed.rows[key], committed.images[key]) if key in committed.rows else None
 

@@ -79,7 +79,7 @@ class Connector:
         self._file_number, self._pos, self._gtid = binlog_number, 21295, 49
         self._lsn, self._tx_id = 116_032_456, 922
         self._commit_lsn: int | None = None  # end of the last transaction that the connector saw
-        self._said = Place()  # of the last change
+        self._last_place = Place()  # of the last change
         self._sent: deque[Message] = deque(maxlen=replay_messages_max)
         self._context: Headers = _context(kind, prefix) if context_headers else []
         subjects = (
@@ -164,7 +164,7 @@ class Connector:
         else:
             self._lsn += 56
             begin_id, end_id = f"{transaction.tx_id}:{first.lsn}", f"{transaction.tx_id}:{self._lsn}"
-        self._mark("BEGIN", begin_id, None)
+        self._transaction_marker("BEGIN", begin_id, None)
         counts: Counter[str] = Counter()
         statement = 0
         for order, change in enumerate(transaction.changes, 1):
@@ -175,13 +175,13 @@ class Connector:
             counts[collection] += 1
             block_id = begin_id if self.kind == "mariadb" else f"{transaction.tx_id}:{change.lsn}"
             place = self._place(change.lsn, change.row_number, transaction.tx_id)
-            self._say_change(change, place, transaction_block(block_id, order, counts[collection]))
+            self._write_change(change, place, transaction_block(block_id, order, counts[collection]))
             change.apply()
-            self._said = place
+            self._last_place = place
         if self.kind == "postgresql":
             self._commit_lsn = self._lsn
         self._move_log(31)
-        self._mark("END", end_id, counts)
+        self._transaction_marker("END", end_id, counts)
 
     def snapshot(self, at_us: int | None = None) -> None:
         """Read all tables as a connector without offsets does; its order begins anew from here (a source epoch)."""
@@ -190,17 +190,17 @@ class Connector:
         self._commit_lsn = None
         self._lsn += 56
         place = replace(self._place(self._lsn, 0, self._tx_id), server_id=0, gtid=None)
-        held = [committed for committed in self._tables.values() if committed.rows]
-        for number, committed in enumerate(held):
+        filled = [committed for committed in self._tables.values() if committed.rows]
+        for number, committed in enumerate(filled):
             for index, (key, image) in enumerate(committed.images.items()):
                 first, last = index == 0, index == len(committed.images) - 1
                 if first and number == 0:
                     word = "first"
                 elif last:
-                    word = "last" if number == len(held) - 1 else "last_in_data_collection"
+                    word = "last" if number == len(filled) - 1 else "last_in_data_collection"
                 else:
                     word = "first_in_data_collection" if first else "true"
-                self._say_read(committed.envelopes, key, image, place, word)
+                self._write_read(committed.envelopes, key, image, place, word)
         self._sent.clear()  # a snapshot that is done is not said again
 
     def incremental_snapshot(
@@ -220,10 +220,10 @@ class Connector:
             during()
         committed = self._tables[table]
         self.insert(SIGNALS.name, {"id": f"{chunk}-close", "type": "snapshot-window-close"})
-        place = replace(self._said, lsn=None, tx_id=None)
+        place = replace(self._last_place, lsn=None, tx_id=None)
         for key, image in read.items():
             if committed.images.get(key) is image:
-                self._say_read(committed.envelopes, key, image, place, "incremental")
+                self._write_read(committed.envelopes, key, image, place, "incremental")
 
     def heartbeat(self, at_us: int | None = None) -> None:
         """Say that the connector lives."""
@@ -249,7 +249,7 @@ class Connector:
 
     # How it is said
 
-    def _say_change(self, change: Change, place: Place, block: bytes) -> None:
+    def _write_change(self, change: Change, place: Place, block: bytes) -> None:
         envelopes = change.committed.envelopes
         at_us = self.now_us + _LATENCY_US
         value = envelopes.envelope(change.op, change.before, change.after, place, block, self._source_us(), at_us)
@@ -264,7 +264,7 @@ class Connector:
         if change.op == "d":
             self._write(envelopes.topic, partition, key, None, headers, positioned)
 
-    def _say_read(self, envelopes: TableEnvelopes, key: Key, image: bytes, place: Place, snapshot: str) -> None:
+    def _write_read(self, envelopes: TableEnvelopes, key: Key, image: bytes, place: Place, snapshot: str) -> None:
         source_us = self.now_us if snapshot == "incremental" else self._source_us()
         at_us = self.now_us + _LATENCY_US
         value = envelopes.envelope("r", None, image, place, NULL, source_us, at_us, snapshot)
@@ -272,7 +272,7 @@ class Connector:
         partition = partition_of(wire_key, self._partitions)
         self._write(envelopes.topic, partition, wire_key, value, self._context, snapshot == "incremental")
 
-    def _mark(self, status: str, transaction_id: str, counts: Mapping[str, int] | None) -> None:
+    def _transaction_marker(self, status: str, transaction_id: str, counts: Mapping[str, int] | None) -> None:
         if self._transaction_topic:
             key = self._markers[2] + encode_text(transaction_id)
             value = self._markers[3] + transaction_marker(status, transaction_id, counts, self._source_us() // 1000)

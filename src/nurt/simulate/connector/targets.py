@@ -91,13 +91,13 @@ class KafkaWriter:
         self._bootstrap = settings.bootstrap
         self._outage = Outage("writing a simulation", settings.bootstrap)
         self._admin = open_admin(settings, self._outage)
-        own = {
+        fixed = {
             "enable.idempotence": True,
             "linger.ms": 20,
             "compression.type": "lz4",
             "error_cb": self._outage.on_error,
         }
-        self._producer = settings.open(Producer, "producer", settings.client_options(own))
+        self._producer = settings.open(Producer, "producer", settings.client_options(fixed))
         self._partitions, self._replication = partitions, replication
         self._known: set[str] = set()
         self._failed = 0

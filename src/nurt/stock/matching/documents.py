@@ -22,7 +22,7 @@ from nurt.stock.from_rows import DOCUMENT, DOCUMENT_LINE, LINE, ORDER, SHIPMENT,
 from nurt.stock.holds import BOOKING, HOLD
 from nurt.stock.matching.references import WHERE, targets_of
 
-SHARE = Table.stored("share")
+DOCUMENT_HOLDS = Table.stored("share")
 """A paper's share: what it holds of skus, as HOLDS has it."""
 
 DONE_ORDER = ("cancelled", "returned", "complete")
@@ -33,35 +33,36 @@ _KEY = (OWNER, "sku", "location")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joined:
+class JoinedDocuments:
     """Papers, joined.
 
     Attributes:
-        shares: SHARE and owner, sorted by owner.
+        holds: DOCUMENT_HOLDS and owner, sorted by owner.
         due: owner and due_ms: when the clock changes a paper's share or an event of it is due.
         lines: by order, sku and location: ordered, returned, booked, shipped, remaining; for people.
         links: owner (of a document or shipment) and order (owner): which orders it could be given to.
     """
 
-    shares: pl.DataFrame
+    holds: pl.DataFrame
     due: pl.DataFrame
     lines: pl.DataFrame
     links: pl.DataFrame
 
 
-def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> Joined:
+def join_documents(sales_documents: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> JoinedDocuments:
     """Join papers and say what each holds.
 
     Args:
-        papers: PAPERS, owner and component: every paper of the components concerned; owners in the order of their ids.
-            What shares a text beyond its component does not belong together (see TOKEN_PAPERS_MAX).
+        sales_documents: SALES_DOCUMENTS, owner and component: every paper of the components concerned; owners in the
+            order of their ids.
+            What shares a text beyond its component does not belong together (see MATCH_KEY_DOCUMENTS_MAX).
         as_of_ms: what expired or is due by then, is over.
     """
-    orders = papers.filter(pl.col("part") == ORDER)
-    lines = _needs(papers, orders, plan, as_of_ms)
-    booked, booked_links = _given(papers, orders, lines, DOCUMENT, DOCUMENT_LINE)
-    shipped, shipped_links = _given(papers, orders, lines, SHIPMENT, SHIPMENT_LINE, booked_links)
-    has_paper = pl.concat([booked_links, shipped_links])["order"].unique().implode()
+    orders = sales_documents.filter(pl.col("part") == ORDER)
+    lines = _needs(sales_documents, orders, plan, as_of_ms)
+    booked, booked_links = _allocated(sales_documents, orders, lines, DOCUMENT, DOCUMENT_LINE)
+    shipped, shipped_links = _allocated(sales_documents, orders, lines, SHIPMENT, SHIPMENT_LINE, booked_links)
+    is_documented = pl.concat([booked_links, shipped_links])["order"].unique().implode()
     lines = lines.with_columns(
         pl.Series("booked", _fill(lines, booked)), pl.Series("shipped", _fill(lines, shipped, wholes=True))
     )
@@ -71,9 +72,9 @@ def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> Join
     remaining = (pl.col("need") - ended).clip(0)
     lines = lines.with_columns(pl.when(pl.col("expired")).then(0).otherwise(remaining).alias("remaining"))
     # who has a document or shipment does not expire: it is on its way
-    waits = pl.col("expired") & pl.col(OWNER).is_in(has_paper)
+    waits = pl.col("expired") & pl.col(OWNER).is_in(is_documented)
     lines = lines.with_columns(pl.when(waits).then(remaining).otherwise(pl.col("remaining")).alias("remaining"))
-    held = lines.filter(pl.col("remaining") > 0).select(
+    of_orders = lines.filter(pl.col("remaining") > 0).select(
         OWNER,
         pl.lit(HOLD, pl.Int64).alias("part"),
         "sku",
@@ -82,25 +83,25 @@ def join_papers(papers: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> Join
         "location",
         pl.col("remaining").alias("quantity"),
     )
-    shares = [fit(held, {OWNER: pl.Int64(), **SHARE.columns})]
+    holds = [fit(of_orders, {OWNER: pl.Int64(), **DOCUMENT_HOLDS.columns})]
     if plan.reduced_by == AT_BOOKING:
-        shares.append(_bookings(pl.concat([booked, _unbooked(shipped, booked_links)]), orders, plan, as_of_ms))
+        holds.append(_bookings(pl.concat([booked, _unbooked(shipped, booked_links)]), orders, plan, as_of_ms))
     else:
-        shares.append(_bookings(shipped.filter(~pl.col("whole")), orders, plan, as_of_ms))
-        shares.append(_sales(booked, lines, orders))
-    return Joined(
-        pl.concat(shares).sort(OWNER, "part", "sku", maintain_order=True),
-        _due(orders, lines, has_paper, plan, as_of_ms),
+        holds.append(_bookings(shipped.filter(~pl.col("whole")), orders, plan, as_of_ms))
+        holds.append(_sales(booked, lines, orders))
+    return JoinedDocuments(
+        pl.concat(holds).sort(OWNER, "part", "sku", maintain_order=True),
+        _due(orders, lines, is_documented, plan, as_of_ms),
         lines,
         pl.concat([booked_links, shipped_links]),
     )
 
 
-def _needs(papers: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
+def _needs(sales_documents: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
     """Sum what orders need, by order, sku and location; what is cancelled or done needs nothing."""
     zero = [pl.col(name).fill_null(0) for name in ("quantity", "cancelled_quantity", "returned_quantity")]
     lines = (
-        papers.filter((pl.col("part") == LINE) & pl.col("sku").is_not_null())
+        sales_documents.filter((pl.col("part") == LINE) & pl.col("sku").is_not_null())
         .with_columns(zero[0].alias("ordered"), (zero[0] - zero[1]).clip(0).alias("need"), zero[2].alias("returned"))
         .group_by(_KEY)
         .agg(pl.col("ordered", "need", "returned").sum())
@@ -122,8 +123,8 @@ def _needs(papers: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms
     return lines.sort(pl.col("at").fill_null(0), "child", "sku", pl.col("location").fill_null(""))
 
 
-def _given(
-    papers: pl.DataFrame,
+def _allocated(
+    sales_documents: pl.DataFrame,
     orders: pl.DataFrame,
     lines: pl.DataFrame,
     head_part: int,
@@ -134,20 +135,20 @@ def _given(
 
     Returns (given: owner, sku, location, quantity, targets (list of order owners), position, ...; links: owner, order).
     """
-    heads = papers.filter(pl.col("part") == head_part)
+    heads = sales_documents.filter(pl.col("part") == head_part)
     if not heads.height:
-        return _NOTHING_GIVEN, _NO_LINKS
+        return _NOTHING_ALLOCATED, _NO_LINKS
     heads = heads.filter(pl.col("status").ne_missing("cancelled"))
     heads = heads.with_columns(pl.col("status").is_in(GONE_SHIPMENT).fill_null(False).alias("gone"))
     if head_part == SHIPMENT:
         heads = heads.filter("gone")
-    of_head = targets_of(heads, orders, "order_ref", documents, papers)
-    some = papers.filter((pl.col("part") == line_part) & pl.col("sku").is_not_null())
+    of_head = targets_of(heads, orders, "order_ref", documents, sales_documents)
+    some = sales_documents.filter((pl.col("part") == line_part) & pl.col("sku").is_not_null())
     some = some.join(heads.select(OWNER, *(pl.col(name).alias(f"h_{name}") for name in _OF_HEAD)), on=OWNER)
     own = some.filter(pl.col("order_ref").is_not_null()) if head_part == DOCUMENT else some.clear()
     own = own.with_columns(pl.col("h_order_system").alias("order_system"), pl.lit(None, pl.String).alias("match_key"))
     own_ref = targets_of(
-        own.select(OWNER, "order_ref", "match_key", *WHERE).unique(), orders, "order_ref", None, papers
+        own.select(OWNER, "order_ref", "match_key", *WHERE).unique(), orders, "order_ref", None, sales_documents
     )
     key = [OWNER, "order_ref"]
     by_line = own_ref.group_by(key, maintain_order=True).agg(pl.col("order").unique().sort().alias("l_order"))
@@ -164,7 +165,7 @@ def _given(
         pl.coalesce(pl.col("h_at") // 1000, _larger(pl.col("ts_ms"), pl.col("h_ts_ms"))).alias("since_ms"),
         pl.col("h_status").is_in(DONE_DOCUMENT).fill_null(False).alias("done"),
     )
-    given = (
+    allocated = (
         some.with_columns(pl.col("quantity").fill_null(0).clip(0))
         .sort(*_ranked_position(), nulls_last=True)
         .group_by(OWNER, "sku", "location", "targets", maintain_order=True)
@@ -178,16 +179,16 @@ def _given(
         .with_columns(pl.lit(False).alias("whole"))
     )
     if head_part == SHIPMENT:
-        given = pl.concat([given, _whole_parcels(heads, papers, by_head).select(given.columns)])
-    given = given.filter((pl.col("quantity") > 0) | pl.col("whole"))
-    given = given.sort(pl.col("targets").list.len(), OWNER, "sku", pl.col("location").fill_null(""), "targets")
+        allocated = pl.concat([allocated, _whole_parcels(heads, sales_documents, by_head).select(allocated.columns)])
+    allocated = allocated.filter((pl.col("quantity") > 0) | pl.col("whole"))
+    allocated = allocated.sort(pl.col("targets").list.len(), OWNER, "sku", pl.col("location").fill_null(""), "targets")
     links = pl.concat([of_head.select(OWNER, "order"), own_ref.select(OWNER, "order")]).unique(maintain_order=True)
-    return given.select(_NOTHING_GIVEN.columns), links
+    return allocated.select(_NOTHING_ALLOCATED.columns), links
 
 
 _OF_HEAD = ("system", "status", "at", "ts_ms", "location", "order_system", *POSITION)
 _NO_LINKS = pl.DataFrame(schema={OWNER: pl.Int64(), "order": pl.Int64()})
-_NOTHING_GIVEN = pl.DataFrame(
+_NOTHING_ALLOCATED = pl.DataFrame(
     schema={
         OWNER: pl.Int64(),
         "sku": pl.String(),
@@ -220,40 +221,42 @@ def _ranked_position() -> list[str]:
     return list(POSITION)
 
 
-def _whole_parcels(heads: pl.DataFrame, papers: pl.DataFrame, by_head: pl.DataFrame) -> pl.DataFrame:
+def _whole_parcels(heads: pl.DataFrame, sales_documents: pl.DataFrame, by_head: pl.DataFrame) -> pl.DataFrame:
     """Make parcels without lines: all that their orders need."""
-    with_lines = papers.filter(pl.col("part") == SHIPMENT_LINE)[OWNER].unique().implode()
+    with_lines = sales_documents.filter(pl.col("part") == SHIPMENT_LINE)[OWNER].unique().implode()
     bare = heads.filter(~pl.col(OWNER).is_in(with_lines)).join(by_head, on=OWNER).rename({"h_order": "targets"})
     return fit(
         bare.with_columns(
             pl.lit(0, pl.Int64).alias("quantity"), pl.lit(True).alias("whole"), pl.lit(False).alias("done")
         ),
-        dict(_NOTHING_GIVEN.schema),
+        dict(_NOTHING_ALLOCATED.schema),
     )
 
 
-def _fill(lines: pl.DataFrame, given: pl.DataFrame, wholes: bool = False) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _fill(
+    lines: pl.DataFrame, allocated: pl.DataFrame, wholes: bool = False
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Give quantities to lines; returns, by line, how much it was given."""
     got = np.zeros(lines.height, dtype=np.int64)
-    if not given.height or not lines.height:
+    if not allocated.height or not lines.height:
         return got
     need = lines["need"].to_numpy()
-    if wholes and given["whole"].any():
-        whole = given.filter("whole")["targets"].explode(empty_as_null=False).unique().implode()
+    if wholes and allocated["whole"].any():
+        whole = allocated.filter("whole")["targets"].explode(empty_as_null=False).unique().implode()
         got[lines[OWNER].is_in(whole).to_numpy()] = need[lines[OWNER].is_in(whole).to_numpy()]
-        given = given.filter(~pl.col("whole"))
-    given = given.with_row_index("gift").filter(pl.col("targets").list.len() > 0)
-    if not given.height:
+        allocated = allocated.filter(~pl.col("whole"))
+    allocated = allocated.with_row_index("gift").filter(pl.col("targets").list.len() > 0)
+    if not allocated.height:
         return got
     pairs = (
-        given.select("gift", "sku", "quantity", "targets")
+        allocated.select("gift", "sku", "quantity", "targets")
         .explode("targets", empty_as_null=False)
         .rename({"targets": OWNER})
     )
     at = lines.select(OWNER, "sku").with_row_index("line")
     pairs = pairs.join(at, on=[OWNER, "sku"], how="inner").sort("gift", "line")
-    left = np.zeros(int(given["gift"].max()) + 1, dtype=np.int64)  # type: ignore[arg-type]
-    left[given["gift"].to_numpy()] = given["quantity"].to_numpy()
+    left = np.zeros(int(allocated["gift"].max()) + 1, dtype=np.int64)  # type: ignore[arg-type]
+    left[allocated["gift"].to_numpy()] = allocated["quantity"].to_numpy()
     _pour(pairs["gift"].to_numpy().astype(np.int64), pairs["line"].to_numpy().astype(np.int64), left, need, got)
     return got
 
@@ -270,13 +273,13 @@ def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame
     return gone.filter(~pl.col("gift").is_in(known)).drop("gift")
 
 
-def _bookings(given: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
+def _bookings(allocated: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
     """Turn what was booked or shipped into bookings that on hand may not show yet."""
     due = pl.col("since_ms").fill_null(0) + plan.grace_s * 1000
-    fresh = given.with_columns(due.alias("due_ms")).filter(pl.col("due_ms") > as_of_ms)
+    fresh = allocated.with_columns(due.alias("due_ms")).filter(pl.col("due_ms") > as_of_ms)
     return fit(
         _with_route(fresh, orders).with_columns(pl.lit(BOOKING, pl.Int64).alias("part")),
-        {OWNER: pl.Int64(), **SHARE.columns},
+        {OWNER: pl.Int64(), **DOCUMENT_HOLDS.columns},
     )
 
 
@@ -285,27 +288,27 @@ def _sales(booked: pl.DataFrame, lines: pl.DataFrame, orders: pl.DataFrame) -> p
     own = booked.filter((pl.col("targets").list.len() == 0) & ~pl.col("done"))
     return fit(
         _with_route(own, orders).with_columns(pl.lit(HOLD, pl.Int64).alias("part")),
-        {OWNER: pl.Int64(), **SHARE.columns},
+        {OWNER: pl.Int64(), **DOCUMENT_HOLDS.columns},
     )
 
 
-def _with_route(given: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+def _with_route(allocated: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
     """Take channel and market from the first order that it may go to; none: wherever something lies."""
     first = orders.select(pl.col(OWNER).alias("first"), pl.col("sales_channel").alias("channel"), "market")
-    some = given.with_columns(pl.col("targets").list.first().alias("first")).join(
+    some = allocated.with_columns(pl.col("targets").list.first().alias("first")).join(
         first, on="first", how="left", maintain_order="left"
     )
     return some.with_columns(pl.col("channel").fill_null(""), pl.col("market").fill_null(""))
 
 
 def _due(
-    orders: pl.DataFrame, lines: pl.DataFrame, has_paper: pl.Series, plan: StockPlan, as_of_ms: Millis
+    orders: pl.DataFrame, lines: pl.DataFrame, is_documented: pl.Series, plan: StockPlan, as_of_ms: Millis
 ) -> pl.DataFrame:
     """Say when the clock changes an open order next: it expires, or is stuck."""
     after = [seconds for seconds in (plan.reservation_s, plan.stuck_s) if seconds is not None]
     waiting = orders.filter(
         ~pl.col("status").is_in(DONE_ORDER).fill_null(False)
-        & ~pl.col(OWNER).is_in(has_paper)
+        & ~pl.col(OWNER).is_in(is_documented)
         & pl.col("at").is_not_null()
     )
     if not after:

@@ -12,7 +12,7 @@ from nurt.columnar.ids import Ids
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import DOCUMENT, DOCUMENT_LINE, ORDER, SHIPMENT
 
-TOKEN_COLUMNS = (
+MATCH_KEY_COLUMNS = (
     *("part", "child", "number", "reference", "match_key", "order_ref", "document_ref", "order"),
     "sales_channel",
 )
@@ -26,14 +26,16 @@ def split_refs(refs: pl.Series) -> pl.Series:
     return pl.select(pl.lit(refs).str.replace_all(SEPARATORS, " ").str.strip_chars().str.split(" ")).to_series()
 
 
-def tokens_of(papers: pl.DataFrame, ids: Ids) -> pl.DataFrame:
+def match_keys_of(sales_documents: pl.DataFrame, ids: Ids) -> pl.DataFrame:
     """List the tokens of papers: columns owner, token (16 bytes), bears; without repeats.
 
     Args:
-        papers: owner and TOKEN_COLUMNS.
+        sales_documents: owner and MATCH_KEY_COLUMNS.
     """
-    order, document, shipment = (papers.filter(pl.col("part") == part) for part in (ORDER, DOCUMENT, SHIPMENT))
-    named = papers.filter(pl.col("part") == DOCUMENT_LINE) if len(document) < len(papers) else document
+    order, document, shipment = (sales_documents.filter(pl.col("part") == part) for part in (ORDER, DOCUMENT, SHIPMENT))
+    named = (
+        sales_documents.filter(pl.col("part") == DOCUMENT_LINE) if len(document) < len(sales_documents) else document
+    )
     texts = [
         _texts(order, "number", "o", True),
         _texts(order, "reference", "o", True),
@@ -56,12 +58,12 @@ def tokens_of(papers: pl.DataFrame, ids: Ids) -> pl.DataFrame:
     return pl.concat([found, own, parent]).unique([OWNER, "token"], maintain_order=True)
 
 
-def order_token(ids: Ids, number: str) -> bytes:
+def order_match_key(ids: Ids, number: str) -> bytes:
     """Name the token of an order's number or reference, of whatever channel."""
     return ids.one(f"o\x1f{number}")
 
 
-def ledger_tokens(ids: Ids, channels: pl.Series, numbers: pl.Series) -> pl.Series:
+def ledger_match_keys(ids: Ids, channels: pl.Series, numbers: pl.Series) -> pl.Series:
     """Name the tokens of orders of channels, as the client's `ledger_token` does."""
     return ids.of(pl.select(pl.concat_str([pl.lit("r"), channels, numbers], separator="\x1f")).to_series())
 

@@ -13,7 +13,7 @@ _SAME = ["component", "text"]
 
 
 def targets_of(
-    heads: pl.DataFrame, orders: pl.DataFrame, ref: str, documents: pl.DataFrame | None, papers: pl.DataFrame
+    heads: pl.DataFrame, orders: pl.DataFrame, ref: str, documents: pl.DataFrame | None, sales_documents: pl.DataFrame
 ) -> pl.DataFrame:
     """Find the orders that papers name: owner, order_ref, order (owner)."""
     columns = [OWNER, ref, "order"]
@@ -35,7 +35,7 @@ def targets_of(
         found.append(by_parent.join(child, on="id").select(columns))
         fulfil = heads.filter(pl.col("document_ref").is_not_null())
         if fulfil.height:
-            numbers = papers.filter((pl.col("part") == DOCUMENT) & pl.col("number").is_not_null()).select(
+            numbers = sales_documents.filter((pl.col("part") == DOCUMENT) & pl.col("number").is_not_null()).select(
                 "component", pl.col("number").alias("text"), pl.col(OWNER).alias("document")
             )
             split = fulfil.select(OWNER, ref, *WHERE, split_refs(fulfil["document_ref"]).alias("text")).explode(

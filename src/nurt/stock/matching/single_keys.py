@@ -17,22 +17,22 @@ _B, _N = b"BN"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TokenRows:
+class MatchKeyRows:
     """Tokens of papers: whose, which, and whether the paper bears it or only names it."""
 
     owner: Int64s
-    token: Words
+    match_key: Words
     bears: Bools
 
     @classmethod
-    def of(cls, frame: pl.DataFrame) -> TokenRows:
-        """Take them from a frame of `tokens_of`."""
+    def of(cls, frame: pl.DataFrame) -> MatchKeyRows:
+        """Take them from a frame of `match_keys_of`."""
         return cls(frame[OWNER].to_numpy(), words(frame["token"]), frame["bears"].to_numpy())
 
     def dict_of(self, chosen: Bools, ids: list[bytes]) -> dict[tuple[bytes, bytes], bool]:
         """List some, each by the paper's id and the token."""
         rows = np.flatnonzero(chosen).tolist()
-        return {(ids[self.owner[row]], self.token[row].tobytes()): bool(self.bears[row]) for row in rows}
+        return {(ids[self.owner[row]], self.match_key[row].tobytes()): bool(self.bears[row]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,34 +40,34 @@ class Distinct:
     """The tokens of papers before a fold and after it, each once.
 
     Attributes:
-        tokens: each once.
+        match_keys: each once.
         of_before, of_now: by row, which of them it is.
     """
 
-    tokens: Words
+    match_keys: Words
     of_before: Int64s
     of_now: Int64s
 
     @classmethod
-    def of(cls, before: TokenRows, now: TokenRows) -> Distinct:
+    def of(cls, before: MatchKeyRows, now: MatchKeyRows) -> Distinct:
         """Number the tokens."""
-        both = np.concatenate([before.token, now.token])
+        both = np.concatenate([before.match_key, now.match_key])
         codes, firsts = distinct(both)
-        return cls(both[firsts], codes[: len(before.token)], codes[len(before.token) :])
+        return cls(both[firsts], codes[: len(before.match_key)], codes[len(before.match_key) :])
 
 
-def settle_lone(
-    every: Distinct, before: TokenRows, now: TokenRows, papers: Words, stored: Values
+def settle_single(
+    every: Distinct, before: MatchKeyRows, now: MatchKeyRows, sales_documents: Words, stored: Values
 ) -> tuple[Bools, Bools, Values]:
     """Settle tokens that one paper of the batch has, and no other paper.
 
     Args:
-        papers: ids by owner.
+        sales_documents: ids by owner.
         stored: who has each token, as stored.
 
     Returns (by token: whether it is settled; whether its value is another; the value).
     """
-    count = len(every.tokens)
+    count = len(every.match_keys)
     had, has = (np.bincount(some, minlength=count) for some in (every.of_before, every.of_now))
     owner, was = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     bears = np.zeros(count, dtype=np.bool_)
@@ -77,12 +77,14 @@ def settle_lone(
     size = np.diff(stored.cuts)
     value = np.zeros((count + 1, MEMBER_BYTES), dtype=np.uint8)
     value[:count, 0] = np.where(bears, _B, _N)
-    value[:count, 1:] = np.ascontiguousarray(papers[owner] if count else papers[:0]).view(np.uint8).reshape(count, 16)
+    value[:count, 1:] = (
+        np.ascontiguousarray(sales_documents[owner] if count else sales_documents[:0]).view(np.uint8).reshape(count, 16)
+    )
     single = np.flatnonzero(size == MEMBER_BYTES)
-    held = stored.body[stored.cuts[single][:, None] + np.arange(MEMBER_BYTES)]
-    same_paper, same = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    same_paper[single] = (held[:, 1:] == value[single, 1:]).all(axis=1)
-    same[single] = same_paper[single] & (held[:, 0] == value[single, 0])
-    settled = alone & ((size == 0) | same_paper)
+    stored_rows = stored.body[stored.cuts[single][:, None] + np.arange(MEMBER_BYTES)]
+    same_document, same = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
+    same_document[single] = (stored_rows[:, 1:] == value[single, 1:]).all(axis=1)
+    same[single] = same_document[single] & (stored_rows[:, 0] == value[single, 0])
+    settled = alone & ((size == 0) | same_document)
     assert MEMBER_BYTES >= PADDING_BYTES, "the spare row is the padding"
     return settled, settled & ~same, Values(value.reshape(-1), np.arange(count + 1, dtype=np.int64) * MEMBER_BYTES)

@@ -13,10 +13,10 @@ from typing import Protocol
 from nurt.columnar.types import ID_BYTES
 from nurt.limits import PUBLISH_SKUS_MAX
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
-from nurt.stock.stages.stage import StockStage, Touched
-from nurt.stock.stages.view import PAPER, SHELF
+from nurt.stock.stages.stage import DirtyKeys, StockStage
+from nurt.stock.stages.view import POSITION, SALES_DOCUMENT
 
 MARK = b"i"
 
@@ -41,37 +41,37 @@ class Backlog:
         self, store: Store, keys: Keys, stage: StockStage, realms: Sequence[str], keeper: Keeper | None
     ) -> None:
         self._store, self._keys, self._stage, self._realms, self._keeper = store, keys, stage, realms, keeper
-        self._left: dict[str, Iterator[Touched]] = {}
+        self._left: dict[str, Iterator[DirtyKeys]] = {}
 
     def begin(self) -> None:
         """Look what is kept whole, before anything is published."""
         names = [self._keys.realm_place(realm) + MARK for realm in self._realms]
-        for realm, name, held in zip(self._realms, names, self._store.read(names), strict=True):
-            if held is not None and (self._keeper is None or held != self._keeper.mark):
-                self._store.write(Change(drop=[name]))
+        for realm, name, stored in zip(self._realms, names, self._store.read(names), strict=True):
+            if stored is not None and (self._keeper is None or stored != self._keeper.mark):
+                self._store.write(StateWrite(drop=[name]))
                 self._store.settle()
-            if self._keeper is not None and held != self._keeper.mark:
+            if self._keeper is not None and stored != self._keeper.mark:
                 self._keeper.clear(realm)
                 self._left[realm] = self._everything(realm)
 
-    def some(self, busy: set[str]) -> dict[str, Touched]:
+    def some(self, busy: set[str]) -> dict[str, DirtyKeys]:
         """Say what to publish next of realms that are not busy with anything newer."""
-        found: dict[str, Touched] = {}
+        found: dict[str, DirtyKeys] = {}
         for realm in [one for one in self._left if one not in busy]:
-            touched = next(self._left[realm], None)
-            if touched is not None:
-                self._stage.owe(realm, touched)
-                found[realm] = touched
+            dirty = next(self._left[realm], None)
+            if dirty is not None:
+                self._stage.owe(realm, dirty)
+                found[realm] = dirty
                 continue
             del self._left[realm]
             assert self._keeper is not None
-            self._store.write(Change(put={self._keys.realm_place(realm) + MARK: self._keeper.mark}))
+            self._store.write(StateWrite(put={self._keys.realm_place(realm) + MARK: self._keeper.mark}))
         return found
 
-    def _everything(self, realm: str) -> Iterator[Touched]:
+    def _everything(self, realm: str) -> Iterator[DirtyKeys]:
         place = self._keys.realm_place(realm)
-        for kind in (SHELF, PAPER):
+        for kind in (POSITION, SALES_DOCUMENT):
             for ids in self._store.scan(kind, place):
                 for at in range(0, len(ids), PUBLISH_SKUS_MAX):
                     some = dict.fromkeys(one for one in ids[at : at + PUBLISH_SKUS_MAX] if len(one) == ID_BYTES)
-                    yield Touched(some) if kind == SHELF else Touched(papers=some)
+                    yield DirtyKeys(some) if kind == POSITION else DirtyKeys(sales_documents=some)

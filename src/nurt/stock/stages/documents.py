@@ -11,122 +11,122 @@ from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.types import KeyRows, Words
 from nurt.columnar.values import Values
 from nurt.model.keys import Keys, words_of
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.stock_plan import UNIT
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
-from nurt.rows.child_slots import fold_slots
+from nurt.rows.child_records import fold_records
 from nurt.rows.contributions import Contributions
 from nurt.state.table import OWNER
-from nurt.stock.deltas import deltas_of_shares, no_deltas
-from nurt.stock.from_rows import PAPERS, sku_ids
+from nurt.stock.deltas import deltas_of_holds, no_deltas
+from nurt.stock.from_rows import SALES_DOCUMENTS, sku_ids
 from nurt.stock.holders import Holders
 from nurt.stock.ledger import Booked, book_call
 from nurt.stock.matching.components import Members, components, joins, read_members, write_members
-from nurt.stock.matching.documents import SHARE, join_papers
-from nurt.stock.matching.match_keys import TOKEN_COLUMNS, ledger_tokens, tokens_of
-from nurt.stock.matching.single_keys import Distinct, TokenRows, settle_lone
-from nurt.stock.routes import Routes
+from nurt.stock.matching.documents import DOCUMENT_HOLDS, join_documents
+from nurt.stock.matching.match_keys import MATCH_KEY_COLUMNS, ledger_match_keys, match_keys_of
+from nurt.stock.matching.single_keys import Distinct, MatchKeyRows, settle_single
+from nurt.stock.routes import SalesRoutes
 from nurt.stock.stages.kits import Kits
-from nurt.stock.stages.view import INDEX, PAPER, SHARES
+from nurt.stock.stages.view import HOLDS_OF_DOCUMENT, INDEX, SALES_DOCUMENT
 
 DUE = 0
 """Part of a share's row that says when the clock changes its paper."""
 
 
-class PapersStage:
+class DocumentsStage:
     """Owns the papers of a worker's realms.
 
     Attributes:
         recent: who held what lately, by realm.
     """
 
-    def __init__(self, store: Store, keys: Keys, context: FoldContext, routes: Routes, kits: Kits) -> None:
+    def __init__(self, store: Store, keys: Keys, context: FoldContext, routes: SalesRoutes, kits: Kits) -> None:
         self._store, self._keys, self._context, self._routes, self._kits = store, keys, context, routes, kits
         self._books: list[tuple[pl.DataFrame, pl.DataFrame]] = []
         self.recent: dict[str, Holders] = {}
 
     def fold(
-        self, realm: str, said: Contributions, due: list[bytes], change: Change, as_of_ms: Millis
+        self, realm: str, contributions: Contributions, due: list[bytes], change: StateWrite, as_of_ms: Millis
     ) -> tuple[list[bytes], pl.DataFrame]:
         """Fold papers, join them anew with all that hang together with them.
 
         Returns all of these papers, and what changes on shelves.
         """
         self._books = []
-        both = np.concatenate([said.to, words_of(due)]) if due else said.to
+        both = np.concatenate([contributions.to, words_of(due)]) if due else contributions.to
         if not len(both):
             return [], no_deltas()
         codes, firsts = distinct(both)
         words = both[firsts]
-        ids, keys = id_list(words), self._keys.rows_in(PAPER, realm, words)
+        ids, keys = id_list(words), self._keys.rows_in(SALES_DOCUMENT, realm, words)
         (stored,) = self._store.load([keys])
-        folded = fold_slots(PAPERS, stored, codes[: len(said)], said)
+        folded = fold_records(SALES_DOCUMENTS, stored, codes[: len(contributions)], contributions)
         change.keep(keys, folded.values, folded.changed)
         was, values = stored.plain(), folded.values.plain()
         known: dict[bytes, bytes | None] = dict(zip(ids, values, strict=True))
-        index = self._close(realm, known, words, self._tokens(was), self._tokens(values), change)
-        papers = sorted(known)
-        share_keys = self._keys.rows_in(SHARES, realm, words_of(papers))
-        (old,) = self._store.load([share_keys])
+        index = self._close(realm, known, words, self._match_keys(was), self._match_keys(values), change)
+        sales_documents = sorted(known)
+        hold_keys = self._keys.rows_in(HOLDS_OF_DOCUMENT, realm, words_of(sales_documents))
+        (old,) = self._store.load([hold_keys])
         old_values = old.plain()
-        frame = PAPERS.unpack([known[one] for one in papers])
-        number = pl.Series("component", components(papers, index), dtype=pl.Int64)
-        joined = join_papers(frame.with_columns(number.gather(frame[OWNER])), self._routes.plan, as_of_ms)
+        frame = SALES_DOCUMENTS.unpack([known[one] for one in sales_documents])
+        number = pl.Series("component", components(sales_documents, index), dtype=pl.Int64)
+        joined = join_documents(frame.with_columns(number.gather(frame[OWNER])), self._routes.plan, as_of_ms)
         due_rows = joined.due.with_columns(pl.lit(DUE, pl.Int64).alias("part"))
-        shares = pl.concat([joined.shares, due_rows], how="diagonal").sort(OWNER, "part", maintain_order=True)
-        new_values = SHARE.pack(shares, len(papers))
-        self._store_shares(realm, papers, share_keys, old_values, new_values, joined.due, change)
+        holds = pl.concat([joined.holds, due_rows], how="diagonal").sort(OWNER, "part", maintain_order=True)
+        new_values = DOCUMENT_HOLDS.pack(holds, len(sales_documents))
+        self._store_holds(realm, sales_documents, hold_keys, old_values, new_values, joined.due, change)
         self._books.append((frame, joined.lines))
-        deltas = deltas_of_shares(SHARE.unpack(old_values), shares, papers, self._context.ids)
-        self.recent.setdefault(realm, Holders()).note(joined.shares, papers, self._context.ids)
-        return papers, deltas
+        deltas = deltas_of_holds(DOCUMENT_HOLDS.unpack(old_values), holds, sales_documents, self._context.ids)
+        self.recent.setdefault(realm, Holders()).note(joined.holds, sales_documents, self._context.ids)
+        return sales_documents, deltas
 
-    def book(self, realm: str, change: Change) -> None:
+    def book(self, realm: str, change: StateWrite) -> None:
         """Let the write end reservations of orders that were just folded; when kits are known as they are now."""
-        for papers, lines in self._books:
-            book_call(change, self._keys.realm_place(realm), self._booked(realm, papers, lines))
+        for sales_documents, lines in self._books:
+            book_call(change, self._keys.realm_place(realm), self._booked(realm, sales_documents, lines))
         self._books = []
 
-    def _tokens(self, values: Sequence[bytes | None]) -> TokenRows:
-        return TokenRows.of(tokens_of(PAPERS.unpack(values, TOKEN_COLUMNS), self._context.ids))
+    def _match_keys(self, values: Sequence[bytes | None]) -> MatchKeyRows:
+        return MatchKeyRows.of(match_keys_of(SALES_DOCUMENTS.unpack(values, MATCH_KEY_COLUMNS), self._context.ids))
 
     def _close(
         self,
         realm: str,
         known: dict[bytes, bytes | None],
         words: Words,
-        before: TokenRows,
-        now: TokenRows,
-        change: Change,
+        before: MatchKeyRows,
+        now: MatchKeyRows,
+        change: StateWrite,
     ) -> dict[bytes, Members]:
         """Load into `known` all that hangs together with it, before the fold or after.
 
         Returns who has a token now, of those that more than one paper has or had.
         """
         every = Distinct.of(before, now)
-        keys = self._keys.rows_in(INDEX, realm, every.tokens)
+        keys = self._keys.rows_in(INDEX, realm, every.match_keys)
         (stored,) = self._store.load([keys])
-        settled, changed, values = settle_lone(every, before, now, words, stored)
+        settled, changed, values = settle_single(every, before, now, words, stored)
         change.keep(keys, values, changed)
         if settled.all():
             return {}
         rest, ids = ~settled, list(known)
         had, has = before.dict_of(rest[every.of_before], ids), now.dict_of(rest[every.of_now], ids)
         some = np.flatnonzero(rest).tolist()
-        was = {every.tokens[at].tobytes(): read_members(stored.one(at)) for at in some}
-        index = {token: dict(members) for token, members in was.items()}
+        was = {every.match_keys[at].tobytes(): read_members(stored.one(at)) for at in some}
+        index = {match_key: dict(members) for match_key, members in was.items()}
         gone = [pair for pair in had if pair not in has]
         come = [(pair, bears) for pair, bears in has.items() if had.get(pair) is not bears]
         self._reindex(realm, index, gone, come, change)
         reached = [one for members in (*was.values(), *index.values()) if joins(members) for one in members]
         while fresh := [one for one in dict.fromkeys(reached) if one not in known]:
-            found = self._store.read(self._keys.in_realm(PAPER, realm, fresh))
+            found = self._store.read(self._keys.in_realm(SALES_DOCUMENT, realm, fresh))
             known.update(zip(fresh, found, strict=True))
-            tokens = [one for one in dict.fromkeys(id_list(self._tokens(found).token)) if one not in index]
-            read = self._store.read(self._keys.in_realm(INDEX, realm, tokens)) if tokens else []
-            more = {token: read_members(value) for token, value in zip(tokens, read, strict=True)}
+            match_keys = [one for one in dict.fromkeys(id_list(self._match_keys(found).match_key)) if one not in index]
+            read = self._store.read(self._keys.in_realm(INDEX, realm, match_keys)) if match_keys else []
+            more = {match_key: read_members(value) for match_key, value in zip(match_keys, read, strict=True)}
             index |= more
             reached = [one for members in more.values() if joins(members) for one in members]
         return index
@@ -137,40 +137,42 @@ class PapersStage:
         index: dict[bytes, Members],
         gone: list[tuple[bytes, bytes]],
         come: list[tuple[tuple[bytes, bytes], bool]],
-        change: Change,
+        change: StateWrite,
     ) -> None:
         moved: dict[bytes, None] = {}
-        for paper, token in gone:
-            index[token].pop(paper, None)
-            moved[token] = None
-        for (paper, token), bears in come:
-            index[token][paper] = bears
-            moved[token] = None
-        change.store(self._keys.in_realm(INDEX, realm, moved), [write_members(index[token]) for token in moved])
+        for sales_document, match_key in gone:
+            index[match_key].pop(sales_document, None)
+            moved[match_key] = None
+        for (sales_document, match_key), bears in come:
+            index[match_key][sales_document] = bears
+            moved[match_key] = None
+        change.store(self._keys.in_realm(INDEX, realm, moved), [write_members(index[match_key]) for match_key in moved])
 
-    def _store_shares(
+    def _store_holds(
         self,
         realm: str,
-        papers: list[bytes],
+        sales_documents: list[bytes],
         keys: KeyRows,
         old: Sequence[bytes | None],
         new: Sequence[bytes | None],
         due: pl.DataFrame,
-        change: Change,
+        change: StateWrite,
     ) -> None:
-        apart = [at for at in range(len(papers)) if old[at] != new[at]]
-        changed = np.zeros(len(papers), dtype=np.bool_)
+        apart = [at for at in range(len(sales_documents)) if old[at] != new[at]]
+        changed = np.zeros(len(sales_documents), dtype=np.bool_)
         changed[apart] = True
         change.keep(keys, Values.of(new), changed)
         moments = dict(zip(due[OWNER].to_list(), due["due_ms"].to_list(), strict=True))
         place, tail = self._keys.realm_place(realm), realm.encode()
-        marks = {b"O" + papers[at] + tail: moments.get(at) for at in apart if at in moments or old[at] is not None}
+        marks = {
+            b"O" + sales_documents[at] + tail: moments.get(at) for at in apart if at in moments or old[at] is not None
+        }
         if marks:
-            change.due.setdefault(place, {}).update(marks)
+            change.timers.setdefault(place, {}).update(marks)
 
-    def _booked(self, realm: str, papers: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
+    def _booked(self, realm: str, sales_documents: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
         """List what orders say of themselves to their reservations; an order for a kit says its parts."""
-        orders = papers.filter(pl.col("sales_channel").is_not_null())
+        orders = sales_documents.filter(pl.col("sales_channel").is_not_null())
         if not orders.height:
             return []
         known: dict[int, dict[bytes, int]] = {}
@@ -186,8 +188,8 @@ class PapersStage:
         for name in ("number", "reference"):
             other = pl.lit(True) if name == "number" else pl.col(name).ne_missing(pl.col("number"))
             some = orders.filter(pl.col(name).is_not_null() & other)
-            tokens = ledger_tokens(self._context.ids, some["sales_channel"], some[name]).to_list()
-            for owner, token in zip(some[OWNER].to_list(), tokens, strict=True):
+            match_keys = ledger_match_keys(self._context.ids, some["sales_channel"], some[name]).to_list()
+            for owner, match_key in zip(some[OWNER].to_list(), match_keys, strict=True):
                 if owner in known or owner in done:
-                    booked.append(Booked(token, owner in done, known.get(owner, {})))
+                    booked.append(Booked(match_key, owner in done, known.get(owner, {})))
         return booked

@@ -19,7 +19,7 @@ from nurt.stock.holds import HOLDS, KIT
 from nurt.stock.kits import KITS_DEEP_MAX
 
 Load = Callable[[Sequence[KeyRows]], list[Values]]
-HELD = b"d"
+POSITION_HOLDS = b"d"
 
 
 def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[bytes | None]) -> Values:
@@ -29,23 +29,25 @@ def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[byte
     return Values.of(values)
 
 
-def holds_with_kits(held: Values, realm: str, context: FoldContext, keys: Keys, load: Load) -> tuple[Values, list[str]]:
+def holds_with_kits(
+    hold_values: Values, realm: str, context: FoldContext, keys: Keys, load: Load
+) -> tuple[Values, list[str]]:
     """Count what is held of kits as held of their parts, and of kits' kits.
 
     A way up that leads back to where it has been ends there.
 
     Args:
-        held: HOLDS by sku; parts KIT name the kits that use it.
+        hold_values: HOLDS by sku; parts KIT name the kits that use it.
 
     Returns (HOLDS by sku, the kits).
     """
-    if not held.size_bytes:
-        return held, []
-    raw = HOLDS.locate(held.body, held.cuts, ("part",))
+    if not hold_values.size_bytes:
+        return hold_values, []
+    raw = HOLDS.locate(hold_values.body, hold_values.cuts, ("part",))
     users = np.unique(raw.owner[raw.numbers[0] == KIT])
     if not len(users):
-        return held, []
-    every = held.plain()
+        return hold_values, []
+    every = hold_values.plain()
     holds = HOLDS.unpack([every[one] for one in users])
     ways: list[tuple[int, int, tuple[str, ...]]] = [
         (owner, quantity, (sku, kit))
@@ -58,7 +60,7 @@ def holds_with_kits(held: Values, realm: str, context: FoldContext, keys: Keys, 
         fresh = list(dict.fromkeys(path[-1] for _, _, path in ways if path[-1] not in uses))
         if fresh:
             names = pl.Series(fresh, dtype=pl.String)
-            (values,) = load([keys.rows_in(HELD, realm, words(sku_ids(context.ids, names)))])
+            (values,) = load([keys.rows_in(POSITION_HOLDS, realm, words(sku_ids(context.ids, names)))])
             rows = HOLDS.unpack(values.plain())
             rows = rows.with_columns(names.gather(rows[OWNER]).alias("kit")).drop(OWNER)
             uses |= {kit: [] for kit in fresh}

@@ -14,9 +14,9 @@ from nurt.model.units import Amount
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.state.table import OWNER
-from nurt.stock.from_rows import KIT_PART, SHELVES, sku_ids
+from nurt.stock.from_rows import KIT_PART, POSITIONS, sku_ids
 from nurt.stock.kits import above, leaves_of
-from nurt.stock.stages.view import SHELF
+from nurt.stock.stages.view import POSITION
 
 Parts = dict[bytes, Amount]
 """Ids of parts, and how many ten-thousandths of a piece of each one kit has."""
@@ -36,9 +36,9 @@ class Kits:
         """Return what every kit of a realm is made of directly."""
         if realm not in self._known:
             self._known[realm] = {}
-            for ids in list(self._store.scan(SHELF, self._keys.realm_place(realm))):
+            for ids in list(self._store.scan(POSITION, self._keys.realm_place(realm))):
                 some = [one for one in ids if len(one) == ID_BYTES]
-                values = self._store.read(self._keys.in_realm(SHELF, realm, some)) if some else []
+                values = self._store.read(self._keys.in_realm(POSITION, realm, some)) if some else []
                 self.note(realm, some, values)
         return self._known[realm]
 
@@ -68,6 +68,6 @@ class Kits:
 
 def direct_parts(values: Sequence[bytes | None]) -> pl.DataFrame:
     """List what kits are made of directly: owner, of, quantity."""
-    rows = SHELVES.unpack(values, ("part", "of", "quantity"))
+    rows = POSITIONS.unpack(values, ("part", "of", "quantity"))
     parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
     return parts.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())

@@ -11,32 +11,31 @@ from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.model.keys import Keys, words_of
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
-from nurt.rows.child_slots import fold_slots
+from nurt.rows.child_records import fold_records
 from nurt.rows.contributions import Contributions
 from nurt.state.row_major import read_values
 from nurt.state.table import OWNER
-from nurt.stock.atp import SHELF as LAYOUT
-from nurt.stock.atp import Scales, newest_news, owners_with, promise_texts
+from nurt.stock.atp import POSITION_LAYOUT, AtpCalculator, atp_texts, newest_news, owners_with
 from nurt.stock.deltas import apply_deltas, deltas_of_kits
 from nurt.stock.feeds import Feeds
-from nurt.stock.from_rows import KIT_PART, SHELVES, SUPPLY
+from nurt.stock.from_rows import KIT_PART, POSITIONS, SUPPLY
 from nurt.stock.holds import BOOKING, DAY_MS, HOLDS
 from nurt.stock.kits import below
-from nurt.stock.routes import Routes
-from nurt.stock.stages.kit_holds import HELD, holds_with_kits, overlaid
+from nurt.stock.routes import SalesRoutes
+from nurt.stock.stages.kit_holds import POSITION_HOLDS, holds_with_kits, overlaid
 from nurt.stock.stages.kits import Kits
-from nurt.stock.stages.view import FEEDS, PROMISE, SHELF
+from nurt.stock.stages.view import ATP, FEEDS, POSITION
 from nurt_client.ids import sku_id
 
-PROMISE_MAX = 9_000_000_000_000_000
+ATP_MAX = 9_000_000_000_000_000
 """What the ledger's script, whose numbers are doubles, can count; more is not promised."""
 
 
-class ShelvesStage:
+class PositionsStage:
     """Owns the shelves of a worker's realms.
 
     Args:
@@ -48,61 +47,63 @@ class ShelvesStage:
         store: Store,
         keys: Keys,
         context: FoldContext,
-        routes: Routes,
+        routes: SalesRoutes,
         kits: Kits,
         feeds_of: Callable[[str], Feeds],
     ) -> None:
         self._store, self._keys, self._context, self._routes = store, keys, context, routes
         self._kits, self._feeds_of = kits, feeds_of
-        self._scales = Scales(routes, context.priority)
+        self._atp = AtpCalculator(routes, context.priority)
 
     def fold(
         self,
         realm: str,
-        said: Contributions,
+        contributions: Contributions,
         due: list[bytes],
         deltas: pl.DataFrame,
-        change: Change,
+        change: StateWrite,
         as_of_ms: Millis,
     ) -> list[bytes]:
         """Fold shelves, give them what papers and kits hold otherwise, and weigh those that changed; returns all."""
         outer: list[bytes] = []
-        if (said.part == KIT_PART).any():
-            of_kits, outer = self._change_kits(realm, said)
+        if (contributions.part == KIT_PART).any():
+            of_kits, outer = self._change_kits(realm, contributions)
             deltas = pl.concat([deltas, of_kits])
-        told = [*deltas["shelf"].to_list(), *due, *outer]
-        words = np.concatenate([said.to, words_of(told)]) if told else said.to
+        asked_of = [*deltas["shelf"].to_list(), *due, *outer]
+        words = np.concatenate([contributions.to, words_of(asked_of)]) if asked_of else contributions.to
         if not len(words):
             return []
         codes, firsts = distinct(words)
         words, more = self._with_parts(realm, words[firsts])
-        shelf, held = self._load(realm, words)
-        folded = fold_slots(SHELVES, shelf, codes[: len(said)], said)
-        change.keep(self._keys.rows_in(SHELF, realm, words), folded.values, folded.changed)
-        anew = folded.changed.copy()
-        anew[more] = True
-        if told:
-            asked = np.unique(codes[len(said) :])
-            anew[asked] = True
-            held = self._apply(realm, words, held, asked, deltas, change, as_of_ms)
-        return self._weigh(realm, words, folded.values, held, anew, frozenset(due), change, as_of_ms)
+        position, hold_values = self._load(realm, words)
+        folded = fold_records(POSITIONS, position, codes[: len(contributions)], contributions)
+        change.keep(self._keys.rows_in(POSITION, realm, words), folded.values, folded.changed)
+        again = folded.changed.copy()
+        again[more] = True
+        if asked_of:
+            asked = np.unique(codes[len(contributions) :])
+            again[asked] = True
+            hold_values = self._apply(realm, words, hold_values, asked, deltas, change, as_of_ms)
+        return self._net(realm, words, folded.values, hold_values, again, frozenset(due), change, as_of_ms)
 
     def _load(self, realm: str, words: Words) -> tuple[Values, Values]:
-        shelf, held = self._store.load([self._keys.rows_in(kind, realm, words) for kind in (SHELF, HELD)])
-        return shelf, held
+        position, hold_values = self._store.load(
+            [self._keys.rows_in(kind, realm, words) for kind in (POSITION, POSITION_HOLDS)]
+        )
+        return position, hold_values
 
-    def _change_kits(self, realm: str, said: Contributions) -> tuple[pl.DataFrame, list[bytes]]:
+    def _change_kits(self, realm: str, contributions: Contributions) -> tuple[pl.DataFrame, list[bytes]]:
         """Note how kits are made up now.
 
         Returns what that changes on the shelves of parts, and the kits that these are within.
         """
-        some = said.take(said.part == KIT_PART)
+        some = contributions.take(contributions.part == KIT_PART)
         codes, firsts = distinct(some.to)
         words = some.to[firsts]
-        shelf, _ = self._load(realm, words)
-        before, after = shelf.plain(), fold_slots(SHELVES, shelf, codes, some).values.plain()
+        position, _ = self._load(realm, words)
+        before, after = position.plain(), fold_records(POSITIONS, position, codes, some).values.plain()
         outer = self._kits.note(realm, id_list(words), after)
-        return deltas_of_kits(SHELVES.unpack(before), SHELVES.unpack(after), self._context.ids), outer
+        return deltas_of_kits(POSITIONS.unpack(before), POSITIONS.unpack(after), self._context.ids), outer
 
     def _with_parts(self, realm: str, words: Words) -> tuple[Words, Int64s]:
         """Add the parts of kits, whose orders hold them; returns all, and where these are."""
@@ -121,65 +122,65 @@ class ShelvesStage:
         self,
         realm: str,
         words: Words,
-        held: Values,
+        hold_values: Values,
         asked: Int64s,
         deltas: pl.DataFrame,
-        change: Change,
+        change: StateWrite,
         as_of_ms: Millis,
     ) -> Values:
         """Give shelves what is held otherwise; returns what is held of all."""
-        every = held.plain()
+        every = hold_values.plain()
         ids = id_list(words[asked])
         at = pl.DataFrame({"shelf": pl.Series(ids, dtype=pl.Binary), OWNER: pl.Series(range(len(ids)), dtype=pl.Int64)})
         holds = HOLDS.unpack([every[one] for one in asked])
         now = apply_deltas(holds, deltas.join(at, on="shelf", maintain_order="left"), as_of_ms)
         values = HOLDS.pack(now, len(ids))
-        change.keep(self._keys.rows_in(HELD, realm, words[asked]), Values.of(values))
+        change.keep(self._keys.rows_in(POSITION_HOLDS, realm, words[asked]), Values.of(values))
         return overlaid(every, asked.tolist(), values)
 
-    def _weigh(
+    def _net(
         self,
         realm: str,
         words: Words,
-        shelf: Values,
-        held: Values,
-        anew: Bools,
+        position: Values,
+        hold_values: Values,
+        again: Bools,
         looked_at: frozenset[bytes],
-        change: Change,
+        change: StateWrite,
         as_of_ms: Millis,
     ) -> list[bytes]:
         """Write what can be promised, and when the clock changes it; returns all shelves, and kits that use them."""
-        place, rows = self._keys.realm_place(realm), read_values(LAYOUT, shelf)
+        place, rows = self._keys.realm_place(realm), read_values(POSITION_LAYOUT, position)
         feeds = self._feeds_of(realm)
         if feeds.watches(self._routes.plan) and feeds.hear(
             self._routes.plan, newest_news(rows, self._routes.locations)
         ):
             change.put[place + FEEDS] = feeds.encode()
-        held, kits = holds_with_kits(held, realm, self._context, self._keys, self._store.load)
-        weighed = self._scales.weigh(shelf, held, as_of_ms, feeds.stale)
+        hold_values, kits = holds_with_kits(hold_values, realm, self._context, self._keys, self._store.load)
+        net_stock = self._atp.net(position, hold_values, as_of_ms, feeds.stale)
         ids, made = id_list(words), np.unique(rows.owner[owners_with(rows, KIT_PART)]).tolist()
         kits_here = self._kits.of(realm)
-        texts = promise_texts(
+        texts = atp_texts(
             self._routes.version,
-            weighed.slack.clip(-PROMISE_MAX, PROMISE_MAX),
+            net_stock.slack.clip(-ATP_MAX, ATP_MAX),
             {at: self._kits.text(realm, ids[at]) for at in made if ids[at] in kits_here},
         )
-        change.keep(self._keys.rows_in(PROMISE, realm, words), texts, anew)
-        moments = self._moments(rows.owner[owners_with(rows, SUPPLY)], held, as_of_ms)
+        change.keep(self._keys.rows_in(ATP, realm, words), texts, again)
+        moments = self._moments(rows.owner[owners_with(rows, SUPPLY)], hold_values, as_of_ms)
         if moments or looked_at:
-            due, tail = change.due.setdefault(place, {}), realm.encode()
+            due, tail = change.timers.setdefault(place, {}), realm.encode()
             for at, one in enumerate(ids):
                 if at in moments or one in looked_at:
                     due[b"S" + one + tail] = moments.get(at)
         return ids + [sku_id(self._context.ids, kit) for kit in kits]
 
-    def _moments(self, supplied: Int64s, held: Values, as_of_ms: Millis) -> dict[int, int]:
+    def _moments(self, supplied: Int64s, hold_values: Values, as_of_ms: Millis) -> dict[int, int]:
         """Say when the clock changes a shelf next: a booking's grace ends, a supply comes nearer."""
         found: dict[int, int] = {}
         if self._routes.horizons:
             found = dict.fromkeys(supplied.tolist(), (as_of_ms // DAY_MS + 1) * DAY_MS)
-        if held.size_bytes:
-            holds = HOLDS.locate(held.body, held.cuts, ("part", "due_ms"))
+        if hold_values.size_bytes:
+            holds = HOLDS.locate(hold_values.body, hold_values.cuts, ("part", "due_ms"))
             part, due_ms = holds.numbers
             soon = np.flatnonzero((part == BOOKING) & (due_ms > as_of_ms))
             for owner, due in zip(holds.owner[soon].tolist(), due_ms[soon].tolist(), strict=True):

@@ -14,25 +14,25 @@ import orjson
 import polars as pl
 
 from nurt.columnar.types import Int64s
-from nurt.model.fence import owed_score
+from nurt.model.fence import pending_score
 from nurt.model.keys import Keys, words_of
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.stock_published import StockBatch
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.state.table import OWNER
-from nurt.stock.from_rows import LEVEL, SHELVES
+from nurt.stock.from_rows import LEVEL, POSITIONS
 from nurt.stock.holders import Holders
 from nurt.stock.holds import HOLD
-from nurt.stock.last_published import Codec, Told
-from nurt.stock.levels import Figures, crossing, levels_of
-from nurt.stock.matching.documents import DONE_ORDER, SHARE
-from nurt.stock.routes import Routes
-from nurt.stock.stages.view import SHARES, Looked, StockView
+from nurt.stock.last_published import Codec, LastPublished
+from nurt.stock.levels import StockFigures, crossing, levels_of
+from nurt.stock.matching.documents import DOCUMENT_HOLDS, DONE_ORDER
+from nurt.stock.routes import SalesRoutes
+from nurt.stock.stages.view import HOLDS_OF_DOCUMENT, Looked, StockView
 from nurt_client.ids import sku_id
 
-SHOWN, SAID, STUCK = b"v", b"b", b"n"
+SHOWN, LAST_PUBLISHED, STUCK = b"v", b"b", b"n"
 SEARCH_MS = 300_000
 """How often at most a search for who holds what is oversold is made; an event in between may name nobody."""
 SKUS_NAMED_MAX = 200
@@ -56,7 +56,7 @@ class StockPublisher:
         store: Store,
         keys: Keys,
         context: FoldContext,
-        routes: Routes,
+        routes: SalesRoutes,
         moment: Callable[[], tuple[int, Millis]],
         stale_of: Callable[[str], frozenset[str]],
         near: Callable[[], bool],
@@ -67,22 +67,22 @@ class StockPublisher:
         self._context, self._codec = context, Codec(routes)
         self.view = StockView(store.load, keys, context, routes, stale_of)
 
-    def publish(self, realm: str, shelves: Sequence[bytes], papers: Sequence[bytes]) -> StockBatch:
+    def publish(self, realm: str, positions: Sequence[bytes], sales_documents: Sequence[bytes]) -> StockBatch:
         """Say how shelves and orders are now."""
         epoch, as_of_ms = self._moment()
-        change = Change()
+        change = StateWrite()
         revision = self._store.next_stamp()
         events: list[dict[str, Any]] = []
         figures = pl.DataFrame()
-        if shelves:
-            figures = self._figures(realm, shelves, as_of_ms, revision, change, events)
-        orders = self.view.orders(realm, papers, as_of_ms) if papers else {}
+        if positions:
+            figures = self._figures(realm, positions, as_of_ms, revision, change, events)
+        orders = self.view.orders(realm, sales_documents, as_of_ms) if sales_documents else {}
         self._stuck(realm, orders, as_of_ms, change, events)
         for event in events:
             event |= {"realm": realm, "at_ms": as_of_ms}
         if events:
-            score, place = owed_score(self._store.run, epoch), self._keys.realm_place(realm)
-            change.owed[place] = {b"E" + orjson.dumps(event): score for event in events}
+            score, place = pending_score(self._store.run, epoch), self._keys.realm_place(realm)
+            change.pending[place] = {b"E" + orjson.dumps(event): score for event in events}
         self._store.write(change)
         if figures.height:
             figures = figures.with_columns(pl.lit(realm).alias("realm"))
@@ -91,29 +91,29 @@ class StockPublisher:
     def _figures(
         self,
         realm: str,
-        shelves: Sequence[bytes],
+        positions: Sequence[bytes],
         as_of_ms: Millis,
         revision: int,
-        change: Change,
+        change: StateWrite,
         events: list[dict[str, Any]],
     ) -> pl.DataFrame:
-        ids = words_of(shelves)
-        (said,) = self._store.load([self._keys.rows_in(SAID, realm, ids)])
-        looked = self.view.look(realm, ids, as_of_ms, lambda: self._codec.skus(said))
-        before = self._codec.read(said)
+        ids = words_of(positions)
+        (contributions,) = self._store.load([self._keys.rows_in(LAST_PUBLISHED, realm, ids)])
+        looked = self.view.look(realm, ids, as_of_ms, lambda: self._codec.skus(contributions))
+        before = self._codec.read(contributions)
         if len(looked.ids) < len(ids):
             before = before.take(looked.at)
         figures = looked.figures
         level = levels_of(self._routes.plan, figures.available, before.level)
-        now = Told(before.there, figures.available, level, self._oversold(figures), self._drifts(looked))
+        now = LastPublished(before.there, figures.available, level, self._oversold(figures), self._drifts(looked))
         apart = now.differs(before)
-        names = self._keys.rows_in(SAID, realm, looked.ids)
+        names = self._keys.rows_in(LAST_PUBLISHED, realm, looked.ids)
         change.keep(names, self._codec.write(looked.skus, now), apart)
         self._show(realm, looked.skus, figures.available, np.flatnonzero(apart), change)
         self._cross(before, now, looked.skus, realm, revision, events)
         return figures.frame(self._routes, looked.skus)
 
-    def _oversold(self, figures: Figures) -> Int64s:
+    def _oversold(self, figures: StockFigures) -> Int64s:
         return np.repeat(figures.oversold[:, None], self._routes.sold, axis=1)
 
     def _drifts(self, looked: Looked) -> Int64s:
@@ -123,7 +123,7 @@ class StockPublisher:
         shown = {one.name: one.shown for one in plan.channels.values() if one.shown is not None}
         if plan.drift is None or not shown:
             return apart
-        rows = SHELVES.unpack(looked.shelves.plain(), ("part", "location", "quantity"))
+        rows = POSITIONS.unpack(looked.positions.plain(), ("part", "location", "quantity"))
         levels = rows.filter((pl.col("part") == LEVEL) & pl.col("location").is_in(list(shown.values())))
         theirs = levels.group_by(OWNER, "location").agg(pl.col("quantity").sum())
         of_route = [shown.get(channel) for channel, _ in self._routes.names[:sold]]
@@ -134,7 +134,13 @@ class StockPublisher:
         return np.where(np.abs(apart) > plan.drift, apart, 0)
 
     def _cross(
-        self, before: Told, now: Told, skus: list[str], realm: str, revision: int, events: list[dict[str, Any]]
+        self,
+        before: LastPublished,
+        now: LastPublished,
+        skus: list[str],
+        realm: str,
+        revision: int,
+        events: list[dict[str, Any]],
     ) -> None:
         """List the events of what crossed a threshold, in order of skus and routes."""
         apart = ((now.level != before.level) & before.there) | ((now.drifts != 0) != (before.drifts != 0))
@@ -181,25 +187,27 @@ class StockPublisher:
         recent = self._recent.get(realm)
         if recent is None:
             return []
-        papers = recent.of(sku_id(self._context.ids, sku), ORDERS_NAMED_MAX)
-        values = self._store.read(self._keys.in_realm(SHARES, realm, papers)) if papers else []
-        rows = SHARE.unpack(values, ("part", "sku"))
+        sales_documents = recent.of(sku_id(self._context.ids, sku), ORDERS_NAMED_MAX)
+        values = (
+            self._store.read(self._keys.in_realm(HOLDS_OF_DOCUMENT, realm, sales_documents)) if sales_documents else []
+        )
+        rows = DOCUMENT_HOLDS.unpack(values, ("part", "sku"))
         still = rows.filter((pl.col("part") == HOLD) & (pl.col("sku") == sku))[OWNER].unique().to_list()
-        return sorted(papers[owner].hex() for owner in still)
+        return sorted(sales_documents[owner].hex() for owner in still)
 
     def _holders(self, realm: str, skus: list[str]) -> dict[str, list[str]]:
         """Find open orders that hold skus: a walk over all open orders."""
         found: dict[str, list[str]] = {sku: [] for sku in skus}
         start = self._keys.realm_place(realm)
-        for ids in self._store.scan(SHARES, start):
-            values = self._store.read([start + SHARES + one for one in ids])
-            rows = SHARE.unpack(values, ("part", "sku", "quantity"))
+        for ids in self._store.scan(HOLDS_OF_DOCUMENT, start):
+            values = self._store.read([start + HOLDS_OF_DOCUMENT + one for one in ids])
+            rows = DOCUMENT_HOLDS.unpack(values, ("part", "sku", "quantity"))
             rows = rows.filter((pl.col("part") == HOLD) & pl.col("sku").is_in(skus))
             for owner, sku in rows.select(OWNER, "sku").unique(maintain_order=True).iter_rows():
                 found[sku].append(ids[owner].hex())
         return {sku: sorted(orders)[:ORDERS_NAMED_MAX] for sku, orders in found.items()}
 
-    def _show(self, realm: str, skus: list[str], available: Int64s, rows: Int64s, change: Change) -> None:
+    def _show(self, realm: str, skus: list[str], available: Int64s, rows: Int64s, change: StateWrite) -> None:
         """Write the read model: one text a sku, `{"channel/market": pieces}`."""
         if not len(rows):
             return
@@ -220,7 +228,7 @@ class StockPublisher:
         realm: str,
         orders: dict[bytes, dict[str, Any] | None],
         as_of_ms: Millis,
-        change: Change,
+        change: StateWrite,
         events: list[dict[str, Any]],
     ) -> None:
         stuck_s = self._routes.plan.stuck_s
@@ -228,7 +236,7 @@ class StockPublisher:
             return
         ids = list(orders)
         names = self._keys.in_realm(STUCK, realm, ids)
-        for one, name, told in zip(ids, names, self._store.read(names), strict=True):
+        for one, name, stored in zip(ids, names, self._store.read(names), strict=True):
             order = orders[one]
             is_stuck = (
                 order is not None
@@ -237,13 +245,13 @@ class StockPublisher:
                 and order["status"] not in DONE_ORDER
                 and order["placed_at"] // 1000 + stuck_s * 1000 <= as_of_ms
             )
-            if is_stuck and told is None and order is not None:
+            if is_stuck and stored is None and order is not None:
                 change.put[name] = b"1"
                 place = {"sku": "", "channel": order["channel"], "market": order["market"]}
                 event = _event("stuck_order", one.hex(), place)
                 event["orders"] = [one.hex()]
                 events.append(event)
-            elif not is_stuck and told is not None:
+            elif not is_stuck and stored is not None:
                 change.drop.append(name)
 
 

@@ -17,20 +17,19 @@ from nurt.model.units import Amount, Millis
 from nurt.normalise.context import FoldContext
 from nurt.state.row_major import read_values
 from nurt.state.table import OWNER
-from nurt.stock.atp import SHELF as LAYOUT
-from nurt.stock.atp import Scales, owners_with, skus_of
+from nurt.stock.atp import POSITION_LAYOUT, AtpCalculator, owners_with, skus_of
 from nurt.stock.feeds import Feeds
-from nurt.stock.from_rows import DOCUMENT, KIT_PART, ORDER, PAPERS, SHELVES, SHIPMENT, sku_ids
+from nurt.stock.from_rows import DOCUMENT, KIT_PART, ORDER, POSITIONS, SALES_DOCUMENTS, SHIPMENT, sku_ids
 from nurt.stock.kits import KITS_DEEP_MAX, leaves_of
-from nurt.stock.levels import Figures, figures_of, free_of_kits
+from nurt.stock.levels import StockFigures, figures_of, free_of_kits
 from nurt.stock.matching.components import MEMBER_BYTES, Members, components, joins, read_members
-from nurt.stock.matching.documents import DONE_ORDER, Joined, join_papers
-from nurt.stock.matching.match_keys import TOKEN_COLUMNS, tokens_of
-from nurt.stock.routes import Routes
-from nurt.stock.stages.kit_holds import HELD, Load, holds_with_kits
+from nurt.stock.matching.documents import DONE_ORDER, JoinedDocuments, join_documents
+from nurt.stock.matching.match_keys import MATCH_KEY_COLUMNS, match_keys_of
+from nurt.stock.routes import SalesRoutes
+from nurt.stock.stages.kit_holds import POSITION_HOLDS, Load, holds_with_kits
 from nurt_client.ledger import read_held
 
-PAPER, INDEX, SHARES, SHELF, PROMISE, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
+SALES_DOCUMENT, INDEX, HOLDS_OF_DOCUMENT, POSITION, ATP, RESERVED = b"g", b"j", b"c", b"k", b"q", b"m"
 FEEDS = b"e"
 
 
@@ -42,15 +41,15 @@ class Looked:
         at: which of those that were asked for they are.
         ids, skus: ids of shelves, and their names.
         figures: of the same skus, by route.
-        shelves, held: SHELVES and HOLDS, what is held of kits counted in.
+        positions, held: POSITIONS and HOLDS, what is held of kits counted in.
         ledger: (skus, routes) what reservations hold.
     """
 
     at: Int64s
     ids: Words
     skus: list[str]
-    figures: Figures
-    shelves: Values
+    figures: StockFigures
+    positions: Values
     held: Values
     ledger: Int64s
 
@@ -68,12 +67,12 @@ class StockView:
         load: Load,
         keys: Keys,
         context: FoldContext,
-        routes: Routes,
+        routes: SalesRoutes,
         stale_of: Callable[[str], frozenset[str]] | None = None,
     ) -> None:
         self._load, self._keys, self._context, self.routes = load, keys, context, routes
         self.stale_of = stale_of or self._stale
-        self._scales = Scales(routes, context.priority)
+        self._atp = AtpCalculator(routes, context.priority)
 
     def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
@@ -92,47 +91,53 @@ class StockView:
             named: names skus of which something was said before, by their place among `ids`; who has no name and
                 nothing stored is left out.
         """
-        shelves, held, reserved = self._load([self._keys.rows_in(kind, realm, ids) for kind in (SHELF, HELD, RESERVED)])
-        skus, at = skus_of(shelves, held), np.arange(len(ids))
+        positions, held, reserved = self._load(
+            [self._keys.rows_in(kind, realm, ids) for kind in (POSITION, POSITION_HOLDS, RESERVED)]
+        )
+        skus, at = skus_of(positions, held), np.arange(len(ids))
         if None in skus:
             known = named() if named is not None else {}
             skus = [one if one is not None else known.get(place) for place, one in enumerate(skus)]
             at = np.flatnonzero([one is not None for one in skus])
             if len(at) < len(ids):
                 ids, skus = ids[at], [skus[one] for one in at]
-                shelves, held, reserved = (_taken(values, at) for values in (shelves, held, reserved))
+                positions, held, reserved = (_taken(values, at) for values in (positions, held, reserved))
         names = [sku or "" for sku in skus]
         held, _ = holds_with_kits(held, realm, self._context, self._keys, self._load)
-        weighed = self._scales.weigh(shelves, held, as_of_ms, self.stale_of(realm))
+        net_stock = self._atp.net(positions, held, as_of_ms, self.stale_of(realm))
         ledger = self._reserved(reserved)
-        free, oversold = weighed.free(self.routes, ledger), weighed.oversold(self.routes, ledger)
-        if shelves.size_bytes and owners_with(read_values(LAYOUT, shelves), KIT_PART).any():
-            self._free_kits(realm, shelves, free, oversold, as_of_ms)
-        return Looked(at, ids, names, figures_of(self.routes, weighed, free, ledger, oversold), shelves, held, ledger)
+        free, oversold = net_stock.free(self.routes, ledger), net_stock.oversold(self.routes, ledger)
+        if positions.size_bytes and owners_with(read_values(POSITION_LAYOUT, positions), KIT_PART).any():
+            self._free_kits(realm, positions, free, oversold, as_of_ms)
+        return Looked(
+            at, ids, names, figures_of(self.routes, net_stock, free, ledger, oversold), positions, held, ledger
+        )
 
-    def _free_kits(self, realm: str, shelves: Values, free: Int64s, oversold: Int64s, as_of_ms: Millis) -> None:
+    def _free_kits(self, realm: str, positions: Values, free: Int64s, oversold: Int64s, as_of_ms: Millis) -> None:
         """Set what can be sold of kits."""
         known: dict[str, dict[str, Amount]] = {}
-        owners = _note_parts(known, shelves, None)
+        owners = _note_parts(known, positions, None)
         for _ in range(KITS_DEEP_MAX):
             fresh = list({part for parts in known.values() for part in parts} - known.keys())
             if not fresh:
                 break
-            (values,) = self._load([self._keys.rows_in(SHELF, realm, self._words(fresh))])
+            (values,) = self._load([self._keys.rows_in(POSITION, realm, self._words(fresh))])
             known |= {one: {} for one in fresh}
             _note_parts(known, values, fresh)
         made = {owner: leaves_of(kit, known.get) or {} for owner, kit in owners.items()}
         leaves = sorted({leaf for parts in made.values() for leaf in parts})
         ids = self._words(leaves)
-        shelf, held, reserved = self._load([self._keys.rows_in(kind, realm, ids) for kind in (SHELF, HELD, RESERVED)])
+        position, held, reserved = self._load(
+            [self._keys.rows_in(kind, realm, ids) for kind in (POSITION, POSITION_HOLDS, RESERVED)]
+        )
         held, _ = holds_with_kits(held, realm, self._context, self._keys, self._load)
-        weighed = self._scales.weigh(shelf, held, as_of_ms, self.stale_of(realm))
+        net_stock = self._atp.net(position, held, as_of_ms, self.stale_of(realm))
         index = dict(zip(leaves, range(len(leaves)), strict=True))
         rows = [(owner, index[leaf], pieces) for owner, parts in made.items() for leaf, pieces in parts.items()]
         owner, part, pieces = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3).T
         every = list(owners)
         free[every], oversold[every] = 0, 0
-        free_of_kits(free, owner, part, pieces, weighed.free(self.routes, self._reserved(reserved)))
+        free_of_kits(free, owner, part, pieces, net_stock.free(self.routes, self._reserved(reserved)))
 
     def _words(self, skus: Sequence[str]) -> Words:
         return words(sku_ids(self._context.ids, pl.Series(skus, dtype=pl.String)))
@@ -146,47 +151,51 @@ class StockView:
                 held[row, at.get(name, len(self.routes.names) - 1)] += quantity
         return held
 
-    def orders(self, realm: str, papers: Sequence[bytes], as_of_ms: Millis) -> dict[bytes, dict[str, Any] | None]:
+    def orders(
+        self, realm: str, sales_documents: Sequence[bytes], as_of_ms: Millis
+    ) -> dict[bytes, dict[str, Any] | None]:
         """Read every order that hangs together with these papers; None for a paper whose own row is not there."""
-        known, index = self._closed(realm, papers)
+        known, index = self._closed(realm, sales_documents)
         ids = sorted(known)
-        frame = PAPERS.unpack([known[one] for one in ids])
+        frame = SALES_DOCUMENTS.unpack([known[one] for one in ids])
         number = pl.Series("component", components(ids, index), dtype=pl.Int64)
-        joined = join_papers(frame.with_columns(number.gather(frame[OWNER])), self.routes.plan, as_of_ms)
+        joined = join_documents(frame.with_columns(number.gather(frame[OWNER])), self.routes.plan, as_of_ms)
         headed = frame.filter(pl.col("part").is_in([ORDER, DOCUMENT, SHIPMENT]))[OWNER].to_list()
         there = {ids[owner] for owner in headed}
-        gone = {one: None for one in papers if one not in there}
+        gone = {one: None for one in sales_documents if one not in there}
         return {**gone, **_orders(ids, frame, joined, realm)}
 
-    def by_token(self, realm: str, tokens: Sequence[bytes]) -> list[bytes]:
+    def by_match_key(self, realm: str, match_keys: Sequence[bytes]) -> list[bytes]:
         """Find the papers that bear or name tokens."""
-        values = self._read(self._keys.in_realm(INDEX, realm, tokens))
-        return list(dict.fromkeys(paper for value in values for paper in read_members(value)))
+        values = self._read(self._keys.in_realm(INDEX, realm, match_keys))
+        return list(dict.fromkeys(sales_document for value in values for sales_document in read_members(value)))
 
-    def _closed(self, realm: str, papers: Sequence[bytes]) -> tuple[dict[bytes, bytes | None], dict[bytes, Members]]:
+    def _closed(
+        self, realm: str, sales_documents: Sequence[bytes]
+    ) -> tuple[dict[bytes, bytes | None], dict[bytes, Members]]:
         known: dict[bytes, bytes | None] = {}
         index: dict[bytes, Members] = {}
-        fresh = list(dict.fromkeys(papers))
+        fresh = list(dict.fromkeys(sales_documents))
         while fresh:
-            values = self._read(self._keys.in_realm(PAPER, realm, fresh))
+            values = self._read(self._keys.in_realm(SALES_DOCUMENT, realm, fresh))
             known.update(zip(fresh, values, strict=True))
-            found = tokens_of(PAPERS.unpack(values, TOKEN_COLUMNS), self._context.ids)["token"]
+            found = match_keys_of(SALES_DOCUMENTS.unpack(values, MATCH_KEY_COLUMNS), self._context.ids)["token"]
             every = words(found)
             every = every[distinct(every)[1]]
             (stored,) = self._load([self._keys.rows_in(INDEX, realm, every)])
             # a token that one paper has joins nobody
             several = np.flatnonzero(np.diff(stored.cuts) > MEMBER_BYTES).tolist()
             more = {every[at].tobytes(): read_members(stored.one(at)) for at in several}
-            tokens = [token for token in more if token not in index]
+            match_keys = [match_key for match_key in more if match_key not in index]
             index |= more
-            reached = (one for token in tokens if joins(index[token]) for one in index[token])
+            reached = (one for match_key in match_keys if joins(index[match_key]) for one in index[match_key])
             fresh = [one for one in dict.fromkeys(reached) if one not in known]
         return known, index
 
 
-def _note_parts(known: dict[str, dict[str, Amount]], shelves: Values, names: Sequence[str] | None) -> dict[int, str]:
+def _note_parts(known: dict[str, dict[str, Amount]], positions: Values, names: Sequence[str] | None) -> dict[int, str]:
     """Note what kits among shelves are made of directly; returns them by their places."""
-    rows = SHELVES.unpack(shelves.plain(), ("part", "sku", "of", "quantity"))
+    rows = POSITIONS.unpack(positions.plain(), ("part", "sku", "of", "quantity"))
     found: dict[int, str] = {}
     parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
     for owner, sku, part, quantity in parts.select(OWNER, "sku", "of", "quantity").iter_rows():
@@ -202,23 +211,23 @@ def _taken(values: Values, rows: Int64s) -> Values:
 
 
 def _orders(
-    ids: Sequence[bytes], frame: pl.DataFrame, joined: Joined, realm: str
+    ids: Sequence[bytes], frame: pl.DataFrame, joined: JoinedDocuments, realm: str
 ) -> dict[bytes, dict[str, Any] | None]:
     lines: dict[int, list[dict[str, Any]]] = {}
     wanted = ("sku", "location", "ordered", "returned", "booked", "shipped", "remaining")
     for row in joined.lines.sort(OWNER, "sku", "location").select(OWNER, *wanted).iter_rows(named=True):
         lines.setdefault(row.pop(OWNER), []).append(row)
     of_order: dict[int, list[int]] = {}
-    for paper, order in joined.links.sort(OWNER).select(OWNER, "order").iter_rows():
-        of_order.setdefault(order, []).append(paper)
+    for sales_document, order in joined.links.sort(OWNER).select(OWNER, "order").iter_rows():
+        of_order.setdefault(order, []).append(sales_document)
     heads = {row[OWNER]: row for row in frame.filter(pl.col("part").is_in([ORDER, DOCUMENT, SHIPMENT])).to_dicts()}
     found: dict[bytes, dict[str, Any] | None] = {}
     for owner, head in heads.items():
         if head["part"] != ORDER:
             continue
-        papers = [heads[paper] for paper in dict.fromkeys(of_order.get(owner, ()))]
-        documents = [_document(one) for one in papers if one["part"] == DOCUMENT]
-        shipments = [_shipment(one) for one in papers if one["part"] == SHIPMENT]
+        sales_documents = [heads[sales_document] for sales_document in dict.fromkeys(of_order.get(owner, ()))]
+        documents = [_document(one) for one in sales_documents if one["part"] == DOCUMENT]
+        shipments = [_shipment(one) for one in sales_documents if one["part"] == SHIPMENT]
         found[ids[owner]] = {
             "id": ids[owner].hex(),
             "realm": realm,

@@ -10,25 +10,25 @@ import orjson
 from nurt.columnar.types import ID_BYTES
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.keys import Keys
-from nurt.model.state_write import Change
+from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.rows.sweeps import Sweep
-from nurt.rows.worker import OWED_MAX, RowsWorker
-from nurt.stock.from_rows import StockSaid, StockVoice, nothing
+from nurt.rows.worker import PENDING_MAX, RowsWorker
+from nurt.stock.from_rows import StockContributions, StockEmitter, nothing
 from nurt.stock.ledger import open_call, sweep_call
-from nurt.stock.routes import Routes as StockRoutes
+from nurt.stock.routes import SalesRoutes
 from nurt.stock.stages.backlog import Backlog, Keeper
 from nurt.stock.stages.publisher import StockPublisher
-from nurt.stock.stages.stage import StockStage, Touched, read_touched
-from nurt.stock.stages.view import SHELF
+from nurt.stock.stages.stage import DirtyKeys, StockStage, read_dirty_keys
+from nurt.stock.stages.view import POSITION
 
 PLAN = b"f"
 
 
-class StockWorker(RowsWorker[StockSaid, Millis]):
+class StockWorker(RowsWorker[StockContributions, Millis]):
     """Rows, papers and shelves, and what is published, of one worker."""
 
     def __init__(
@@ -36,11 +36,11 @@ class StockWorker(RowsWorker[StockSaid, Millis]):
         store: Store,
         keys: Keys,
         context: FoldContext,
-        routes: StockRoutes,
+        routes: SalesRoutes,
         sweeps: Sequence[Sweep] = (),
         keeper: Keeper | None = None,
     ) -> None:
-        super().__init__(store, keys, StockVoice(context), sweeps, Millis)
+        super().__init__(store, keys, StockEmitter(context), sweeps, Millis)
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )
@@ -71,7 +71,7 @@ class StockWorker(RowsWorker[StockSaid, Millis]):
         """Say whether every part of the input is near its end."""
         return len(self._near) == self._parts and all(self._near.values())
 
-    def resume(self) -> tuple[dict[str, Touched], list[dict[str, Any]]]:
+    def resume(self) -> tuple[dict[str, DirtyKeys], list[dict[str, Any]]]:
         """Return, once a run, what earlier runs owed: shelves and papers by realm, and events; it is owed again.
 
         The plan is written down for the ledger's script; when it is another than before, all shelves are weighed anew.
@@ -79,35 +79,35 @@ class StockWorker(RowsWorker[StockSaid, Millis]):
         everything = self.owe_again()
         if everything is None:
             return {}, []
-        touched = read_touched(everything)
+        dirty = read_dirty_keys(everything)
         self.backlog.begin()
-        for realm, more in self._weigh_anew().items():
-            touched.setdefault(realm, Touched()).add(more)
-        return touched, [orjson.loads(member[1:]) for member in everything if member[:1] == b"E"]
+        for realm, more in self._net_again().items():
+            dirty.setdefault(realm, DirtyKeys()).add(more)
+        return dirty, [orjson.loads(member[1:]) for member in everything if member[:1] == b"E"]
 
-    def _weigh_anew(self) -> dict[str, Touched]:
+    def _net_again(self) -> dict[str, DirtyKeys]:
         text = self._routes.text()
-        weighed: dict[str, Touched] = {}
+        net_stock: dict[str, DirtyKeys] = {}
         for realm in self.realms:
             start = self.keys.realm_place(realm)
-            (held,) = self.store.read([start + PLAN])
-            if held == text:
+            (stored,) = self.store.read([start + PLAN])
+            if stored == text:
                 continue
-            touched = weighed[realm] = Touched()
-            for ids in list(self.store.scan(SHELF, start)):
-                for at in range(0, len(ids), OWED_MAX):
-                    some = [one for one in ids[at : at + OWED_MAX] if len(one) == ID_BYTES]
-                    touched.add(self.stage.fold(realm, nothing(), Touched(shelves=dict.fromkeys(some))))
-            self.store.write(Change(put={start + PLAN: text}))
-        return weighed
+            dirty = net_stock[realm] = DirtyKeys()
+            for ids in list(self.store.scan(POSITION, start)):
+                for at in range(0, len(ids), PENDING_MAX):
+                    some = [one for one in ids[at : at + PENDING_MAX] if len(one) == ID_BYTES]
+                    dirty.add(self.stage.fold(realm, nothing(), DirtyKeys(positions=dict.fromkeys(some))))
+            self.store.write(StateWrite(put={start + PLAN: text}))
+        return net_stock
 
-    def due(self) -> dict[str, Touched]:
+    def due(self) -> dict[str, DirtyKeys]:
         """Say what the clock, or a reservation, has changed: some of it, the rest waits for the next tick."""
-        return read_touched(self.store.due(self.as_of, DUE_PROFILES_MAX))
+        return read_dirty_keys(self.store.due_timers(self.as_of, DUE_PROFILES_MAX))
 
     def sweep(self, now_ms: Millis | None) -> None:
         """End reservations that have expired."""
-        change = Change()
+        change = StateWrite()
         for realm in self.realms:
             sweep_call(change, self.keys.realm_place(realm), now_ms)
         self.store.write(change)
@@ -116,7 +116,7 @@ class StockWorker(RowsWorker[StockSaid, Millis]):
         """Let reservations begin: all that was there to read has been read."""
         if not self._opened:
             self._opened = True
-            change = Change()
+            change = StateWrite()
             for realm in self.realms:
                 open_call(change, self.keys.realm_place(realm), now_ms)
             self.store.write(change)

@@ -87,17 +87,17 @@ def final_rows(history: History) -> dict[str, dict[Key, Row]]:
 
     def operate(system: str, operation: RowOperation) -> None:
         place = (system, operation.table)
-        table, held = tables[place], rows[place]
+        table, table_rows = tables[place], rows[place]
         if operation.kind == "insert":
             row = table.complete(operation.values)
-            held[table.key_of(row)] = row
+            table_rows[table.key_of(row)] = row
         elif operation.kind == "truncate":
-            held.clear()
+            table_rows.clear()
         for key in operation.keys:
-            row = held.pop(key)
+            row = table_rows.pop(key)
             if operation.kind == "update":
                 row = {**row, **operation.values}
-                held[table.key_of(row)] = row
+                table_rows[table.key_of(row)] = row
 
     def happen(step: Step) -> None:
         if step.kind == "begin":
@@ -115,7 +115,7 @@ def final_rows(history: History) -> dict[str, dict[Key, Row]]:
 
     for step in history.steps:
         happen(step)
-    return {topic_of(*place): held for place, held in rows.items()}
+    return {topic_of(*place): table_rows for place, table_rows in rows.items()}
 
 
 def messages(

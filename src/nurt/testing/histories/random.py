@@ -69,7 +69,7 @@ _PARENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Temper:
+class Wildness:
     """How wild a history is. Shares are chances per step."""
 
     systems: tuple[str, ...] = SYSTEMS
@@ -83,7 +83,7 @@ class Temper:
 @dataclass(slots=True)
 class _Drawing:
     rng: random.Random
-    temper: Temper
+    wildness: Wildness
     now_us: int = 1_767_225_600_000_000
     tables: dict[str, dict[str, Table]] = field(default_factory=dict)
     rows: dict[tuple[str, str], dict[Key, Row]] = field(default_factory=dict)
@@ -93,15 +93,15 @@ class _Drawing:
     transactions: int = 0
 
 
-def random_history(seed: int, steps: int = 40, temper: Temper | None = None) -> History:
+def random_history(seed: int, steps: int = 40, wildness: Wildness | None = None) -> History:
     """Draw a history of about `steps` steps; the same seed draws the same.
 
     The first steps load rows that stood before the connectors came, and snapshot them.
     """
-    drawing = _Drawing(random.Random(seed), temper or Temper())
+    drawing = _Drawing(random.Random(seed), wildness or Wildness())
     rng = drawing.rng
     result: list[Step] = []
-    for system in drawing.temper.systems:
+    for system in drawing.wildness.systems:
         drawing.tables[system] = tables_of(system)
         drawing.rows.update({(system, name): {} for name in drawing.tables[system]})
         if rng.random() < 0.7:
@@ -110,7 +110,7 @@ def random_history(seed: int, steps: int = 40, temper: Temper | None = None) -> 
             result.append(Step(system, "load", drawing.now_us, operations))
             result.append(Step(system, "snapshot", drawing.now_us))
     for _ in range(steps):
-        result.append(_step(drawing, rng.choice(drawing.temper.systems)))
+        result.append(_step(drawing, rng.choice(drawing.wildness.systems)))
     for system, number in list(drawing.open_steps):
         result.append(_commit(drawing, system, number))
     return History(seed, tuple(result))
@@ -118,11 +118,11 @@ def random_history(seed: int, steps: int = 40, temper: Temper | None = None) -> 
 
 def _step(drawing: _Drawing, system: str) -> Step:
     """Draw one step and let it happen in the drawing's own rows."""
-    rng, temper = drawing.rng, drawing.temper
+    rng, wildness = drawing.rng, drawing.wildness
     drawing.now_us += rng.choice((0, 1000, 999_999, 3_600_000_000, 86_400_000_000))
     chance = rng.random()
     mine = [number for owner, number in drawing.open_steps if owner == system]
-    if chance < 0.03 and temper.snapshots_again and not mine:
+    if chance < 0.03 and wildness.snapshots_again and not mine:
         drawing.snapshots.add(system)
         return Step(system, "snapshot", drawing.now_us)
     if chance < 0.07:
@@ -131,17 +131,19 @@ def _step(drawing: _Drawing, system: str) -> Step:
         return Step(system, "incremental", drawing.now_us, table=table, during=inside)
     if chance < 0.11:
         return Step(system, "redeliver", drawing.now_us, messages=rng.randint(1, 40))
-    if chance < 0.17 and temper.strays:
+    if chance < 0.17 and wildness.strays:
         return Step(system, "stray", drawing.now_us, messages=rng.randint(0, 60))
     if chance < 0.19:
         return Step(system, "heartbeat", drawing.now_us)
-    if chance < 0.20 and temper.alters and not mine:
+    if chance < 0.20 and wildness.alters and not mine:
         table = rng.choice(list(drawing.tables[system]))
         drawing.tables[system][table] = widened(drawing.tables[system][table])
-        held = drawing.rows[system, table]
-        drawing.rows[system, table] = {key: drawing.tables[system][table].complete(row) for key, row in held.items()}
+        table_rows = drawing.rows[system, table]
+        drawing.rows[system, table] = {
+            key: drawing.tables[system][table].complete(row) for key, row in table_rows.items()
+        }
         return Step(system, "alter", drawing.now_us, table=table)
-    if chance < 0.25 and temper.truncates and not mine and system not in drawing.snapshots:
+    if chance < 0.25 and wildness.truncates and not mine and system not in drawing.snapshots:
         table = rng.choice(list(drawing.tables[system]))
         operation = RowOperation(table, "truncate", partition=rng.randint(0, 5))
         drawing.rows[system, table].clear()
@@ -242,15 +244,15 @@ def _touched(drawing: _Drawing, system: str, operation: RowOperation) -> list[Ke
 
 
 def _happen(drawing: _Drawing, system: str, operation: RowOperation) -> None:
-    table, held = drawing.tables[system][operation.table], drawing.rows[system, operation.table]
+    table, table_rows = drawing.tables[system][operation.table], drawing.rows[system, operation.table]
     if operation.kind == "insert":
         row = table.complete(operation.values)
-        held[table.key_of(row)] = row
+        table_rows[table.key_of(row)] = row
     for key in operation.keys:
-        row = held.pop(key)
+        row = table_rows.pop(key)
         if operation.kind == "update":
             row = {**row, **operation.values}
-            held[table.key_of(row)] = row
+            table_rows[table.key_of(row)] = row
 
 
 def _value(drawing: _Drawing, table: Table, column: Column) -> Any:
@@ -258,7 +260,7 @@ def _value(drawing: _Drawing, table: Table, column: Column) -> Any:
     rng = drawing.rng
     if column.name in table.key and column.name not in _POOLS:
         return rng.randint(1, _KEYS_MAX.get(table.name, 7))
-    if column.null and rng.random() < drawing.temper.null_share:
+    if column.null and rng.random() < drawing.wildness.null_share:
         return None
     if column.name in _PARENTS:
         return rng.randint(0 if column.name == "customer_id" and not column.null else 1, _PARENTS[column.name])

@@ -1,4 +1,4 @@
-"""What a delivery remembers, as bytes: parked wishes, messages that were kept, refusals."""
+"""What a delivery remembers, as bytes: parked desired states, messages that were kept, refusals."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ import orjson
 from nurt.contracts import schemas
 from nurt.contracts.profile_reader import current_body
 from nurt.delivery.journal import Message, Parked
-from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
+from nurt.model.delivery import PROFILES, DesiredState, Lifecycle, Refusal, Row
 
 
 def encode_parked(parked: Parked) -> bytes:
-    """Write a parked wish."""
-    wish = parked.wish
-    rows = [[row.object, row.key, {name: _plain(value) for name, value in row.fields.items()}] for row in wish.rows]
-    who = (wish.subject, wish.revision, wish.place, wish.life)
-    return orjson.dumps([*who, rows, wish.heir, parked.times, parked.code, wish.of, wish.accounts])
+    """Write a parked desired state."""
+    desired = parked.desired
+    rows = [[row.object, row.key, {name: _plain(value) for name, value in row.fields.items()}] for row in desired.rows]
+    origin = (desired.subject, desired.revision, desired.place, desired.lifecycle)
+    return orjson.dumps([*origin, rows, desired.survivor, parked.times, parked.code, desired.of, desired.accounts])
 
 
 def decode_parked(value: bytes) -> Parked:
-    """Read a parked wish."""
-    subject, revision, place, life, rows, heir, times, code, *more = orjson.loads(value)
+    """Read a parked desired state."""
+    subject, revision, place, lifecycle, rows, survivor, times, code, *more = orjson.loads(value)
     of, accounts = more or (PROFILES, ())
-    made = tuple(Row(object_, key, {name: _value(one) for name, one in held.items()}) for object_, key, held in rows)
-    wish = Wish(subject, revision, tuple(place), Life(life), made, heir, of, tuple(accounts))
-    return Parked(wish, times, code)
+    made = tuple(
+        Row(object_, key, {name: _value(one) for name, one in fields.items()}) for object_, key, fields in rows
+    )
+    desired = DesiredState(subject, revision, tuple(place), Lifecycle(lifecycle), made, survivor, of, tuple(accounts))
+    return Parked(desired, times, code)
 
 
 def pack_message(message: Message) -> bytes:

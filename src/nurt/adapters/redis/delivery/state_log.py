@@ -16,7 +16,7 @@ from redis import Redis
 
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.contracts.profile_reader import current_body
-from nurt.model.fence import Head, stamp
+from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
@@ -44,14 +44,14 @@ class StateLog:
         self._next: dict[int, int] = {}
         self._waiting: list[tuple[int, int, bytes, bytes | None]] = []  # (shard, revision, id, body), oldest first
         self._walked: dict[int, int] = {}  # where a shard ends when all that waits is handed on
-        self._heads: dict[int, Head | None] = {}
+        self._heads: dict[int, FencingToken | None] = {}
         self._look_s = 0.0
         self._ended = self._looked = self._caught_up = False
 
     def committed(self) -> Committed | None:
         """See ports.log.MessageLog."""
-        held = self._asked(lambda: self._client.hgetall(self._name))
-        offsets = {(TOPIC, int(shard)): int(at) for shard, at in held.items() if int(shard) in self._shards}
+        stored = self._ask(lambda: self._client.hgetall(self._name))
+        offsets = {(TOPIC, int(shard)): int(at) for shard, at in stored.items() if int(shard) in self._shards}
         return Committed(offsets, 0, 0) if offsets else None
 
     def start(self, offsets: Offsets | None) -> None:
@@ -91,7 +91,7 @@ class StateLog:
         """Find what was written since; what is written meanwhile may be found again, and is never missed."""
         for shard in self._shards:
             place = self._keys.shard_place(shard)
-            head = Head.decode(self._asked(partial(self._client.get, place + b"h")))
+            head = FencingToken.decode(self._ask(partial(self._client.get, place + b"h")))
             if head is None or head == self._heads.get(shard):
                 continue
             self._heads[shard] = head
@@ -105,7 +105,7 @@ class StateLog:
         )
         found: dict[bytes, tuple[int, bytes | None]] = {}
         for names in walk(self._client, pattern, SCAN_ROWS):
-            values = self._asked(partial(self._client.mget, names)) if names else []
+            values = self._ask(partial(self._client.mget, names)) if names else []
             for name, value in zip(names, values, strict=True):
                 kept = KeptProfile.decode(value)
                 if kept is not None and kept.revision >= at:
@@ -113,7 +113,7 @@ class StateLog:
                     found[name[-16:]] = (kept.revision, body)
         return [(revision, id_, body) for id_, (revision, body) in found.items()]
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _ask(self, ask: Callable[[], Any]) -> Any:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "reading profiles from the state")
 
     def offsets(self) -> Offsets:
@@ -134,7 +134,7 @@ class StateLog:
             shard: at for (topic, shard), at in committed.offsets.items() if topic == TOPIC and shard in self._next
         }
         if mine:
-            self._asked(lambda: self._client.hset(self._name, mapping=mine))
+            self._ask(lambda: self._client.hset(self._name, mapping=mine))
 
     def lag(self) -> int:
         """See ports.log.MessageLog."""

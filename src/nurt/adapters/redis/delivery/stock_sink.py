@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from redis import Redis
 
-from nurt.adapters.redis.delivery.kept_topic import KeptTopic
+from nurt.adapters.redis.delivery.topic import RedisTopic
 from nurt.contracts.stock_messages import ORDERS, STOCK, StockMessages
 from nurt.model.keys import Keys
 from nurt.model.stock_published import StockBatch
 
 
-class KeptStockSink:
+class RedisStockSink:
     """Keeps what is published; implements `ports.sinks.StockSink`. `client` gives bytes."""
 
     def __init__(self, client: Redis, keys: Keys, names: tuple[str, ...] = (STOCK, ORDERS)) -> None:
         self._client, self._keys = client, keys
         self._messages = [StockMessages(name) for name in names]
-        self._topics: dict[tuple[str, str], KeptTopic] = {}
+        self._topics: dict[tuple[str, str], RedisTopic] = {}
 
     @property
     def mark(self) -> bytes:
@@ -36,13 +36,13 @@ class KeptStockSink:
         if not batch.realm:
             return  # events only
         for messages in self._messages:
-            told = messages.of(batch)
-            if len(told):
-                self._topic(batch.realm, messages.name).append(told, messages.version)
+            published = messages.of(batch)
+            if len(published):
+                self._topic(batch.realm, messages.name).append(published, messages.version)
 
-    def _topic(self, realm: str, name: str) -> KeptTopic:
+    def _topic(self, realm: str, name: str) -> RedisTopic:
         if (realm, name) not in self._topics:
-            self._topics[realm, name] = KeptTopic(self._client, self._keys.realm_place(realm), name)
+            self._topics[realm, name] = RedisTopic(self._client, self._keys.realm_place(realm), name)
         return self._topics[realm, name]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a delivery remembers in Redis: records, parked rows, its quarantine, counts and status.
+"""What a delivery remembers in Redis: last known states, parked rows, its quarantine, counts and status.
 
 Keys, all named `<prefix>:d:<destination>:...` (see model/keys.py). Each write happens only while this run is the
 newest of its destination, so a second process that delivers the same takes over and this one stops.
@@ -28,12 +28,12 @@ from nurt.adapters.redis.delivery.codec import (
 )
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.columnar.types import ID_BYTES
-from nurt.delivery.journal import Message, Notes, Parked
-from nurt.delivery.last_known import Record
-from nurt.delivery.order_links import NOT_THERE, WAITS_MAX
+from nurt.delivery.journal import JournalEntry, Message, Parked
+from nurt.delivery.last_known import LastKnown
+from nurt.delivery.order_links import PARENT_MISSING, WAITS_MAX
 from nurt.delivery.rate_limit import Bucket
 from nurt.errors import Fenced
-from nurt.model.delivery import Life, Refusal, Wish
+from nurt.model.delivery import DesiredState, Lifecycle, Refusal
 from nurt.model.keys import Keys
 
 SCAN_ROWS = 1_000
@@ -82,7 +82,7 @@ redis.call('SET', KEYS[2], ARGV[2])
 return 1
 """
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class DeliveryStore:
@@ -104,7 +104,7 @@ class DeliveryStore:
         self._take = self._client.register_script(_TAKE)
         self._pause = self._client.register_script(_PAUSE)
         self._noting = self._client.register_script(_NOTE)
-        self._mark = self.key(f"w{part}")
+        self._last_write_key = self.key(f"w{part}")
         self._nonce = secrets.token_hex(4)
         self._written = 0
         self._writing = threading.Lock()  # calls to the receiver are made, and noted, by several threads
@@ -117,12 +117,12 @@ class DeliveryStore:
 
     def begin(self) -> int:
         """Take a run number; every older run of the destination is fenced from here on."""
-        self.run = int(self._asked(lambda: self._client.incr(self.key("run"))))
+        self.run = int(self._ask(lambda: self._client.incr(self.key("run"))))
         return self.run
 
     def check(self) -> None:
         """Raise Fenced when a newer run delivers to this destination."""
-        self._check_run(self._asked(lambda: self._client.get(self.key("run"))))
+        self._check_run(self._ask(lambda: self._client.get(self.key("run"))))
 
     def _check_run(self, value: bytes | None) -> None:
         run = int(value or 0)
@@ -134,9 +134,9 @@ class DeliveryStore:
                 "to a destination); stop one of them"
             )
 
-    def _number_of(self, mark: bytes | None) -> int:
+    def _number_of(self, last_write: bytes | None) -> int:
         """Return which of our writes a mark is of; 0: of none."""
-        nonce, _, number = (mark or b"").decode().partition(".")
+        nonce, _, number = (last_write or b"").decode().partition(".")
         return int(number) if nonce == self._nonce else 0
 
     def _older(self) -> Fenced:
@@ -151,79 +151,80 @@ class DeliveryStore:
         Raises Fenced when not all is there that its workers' stores wrote, or a newer run delivers.
         """
         written = [part for one in stores for part in (one._nonce, one._written)]
-        keys = [self.key("run"), self.key(name), *(one._mark for one in stores)]
+        keys = [self.key("run"), self.key(name), *(one._last_write_key for one in stores)]
         arguments = [self.run, orjson.dumps(offsets), *written]
-        if not self._asked(lambda: self._noting(keys=keys, args=arguments)):
+        if not self._ask(lambda: self._noting(keys=keys, args=arguments)):
             self.check()
             raise self._older()
 
-    def load(self, subjects: Sequence[str]) -> dict[str, Record]:
+    def load(self, subjects: Sequence[str]) -> dict[str, LastKnown]:
         """Read records; an empty one for whom nothing is known."""
         if not subjects:
             return {}
         keys = [self._record_key(subject) for subject in subjects]
-        values = self._asked(lambda: self._client.mget(keys))
-        return dict(zip(subjects, map(Record.decode, values), strict=True))
+        values = self._ask(lambda: self._client.mget(keys))
+        return dict(zip(subjects, map(LastKnown.decode, values), strict=True))
 
-    def write(self, notes: Notes) -> None:
-        """Write notes, all or none. Raises Fenced when a newer run delivers to this destination."""
-        if notes:
+    def write(self, entry: JournalEntry) -> None:
+        """Write a journal entry, all or none. Raises Fenced when a newer run delivers to this destination."""
+        if entry:
             with self._writing:
-                self._asked(lambda: self._try_to_write(notes))
+                self._ask(lambda: self._try_to_write(entry))
                 self._written += 1
 
-    def _try_to_write(self, notes: Notes) -> None:
+    def _try_to_write(self, entry: JournalEntry) -> None:
         try:
-            self._write(notes)
+            self._write(entry)
         except WatchError as doubt:  # a newer run, or a connection that broke on the way: the next look tells
             raise RedisAway("it is not known whether notes were written") from doubt
 
-    def _write(self, notes: Notes) -> None:
-        """Write notes, unless they turn out to be written already. What was written before must be there still."""
+    def _write(self, entry: JournalEntry) -> None:
+        """Write a journal entry, unless they turn out to be written already. What was written before must be there
+        still."""
         number = self._written + 1
         with self._client.pipeline() as pipe:
-            pipe.watch(self.key("run"), self._mark)
-            run, mark = pipe.mget(self.key("run"), self._mark)
+            pipe.watch(self.key("run"), self._last_write_key)
+            run, last_write = pipe.mget(self.key("run"), self._last_write_key)
             self._check_run(run)
-            held = self._number_of(mark)
-            if held == number:
+            stored = self._number_of(last_write)
+            if stored == number:
                 return
-            if held != self._written:
+            if stored != self._written:
                 raise self._older()
             pipe.multi()
-            if notes.records:
-                pipe.mset({self._record_key(one): record.encode() for one, record in notes.records.items()})
+            if entry.last_known:
+                pipe.mset({self._record_key(one): known.encode() for one, known in entry.last_known.items()})
             now_ms = int(time.time() * 1000)
-            for subject, (parked, wait_s) in notes.parked.items():
+            for subject, (parked, wait_s) in entry.parked.items():
                 pipe.set(self.key("p" + subject), encode_parked(parked))
                 pipe.zadd(self.key("parked"), {subject: now_ms + int(wait_s * 1000)})
-            if gone := [one for one in notes.unparked if one not in notes.parked]:
+            if gone := [one for one in entry.unparked if one not in entry.parked]:
                 pipe.delete(*(self.key("p" + one) for one in gone))
                 pipe.zrem(self.key("parked"), *gone)
-            for refusal in notes.refused:
+            for refusal in entry.refused:
                 pipe.set(self.key("q" + refusal.name), encode_refusal(refusal))
                 pipe.zadd(self.key("refused"), {refusal.name: refusal.at_ms})
-            if taken := {self.key("k" + name): one for name, one in notes.owners.items() if one is not None}:
+            if taken := {self.key("k" + name): one for name, one in entry.owners.items() if one is not None}:
                 pipe.mset(taken)
-            if left := [self.key("k" + name) for name, one in notes.owners.items() if one is None]:
+            if left := [self.key("k" + name) for name, one in entry.owners.items() if one is None]:
                 pipe.delete(*left)
-            if notes.cured:
-                pipe.delete(*(self.key("q" + one) for one in notes.cured))
-                pipe.zrem(self.key("refused"), *notes.cured)
-            self._write_kept(pipe, notes)
-            for what, times in notes.counts.items():
+            if entry.resolved:
+                pipe.delete(*(self.key("q" + one) for one in entry.resolved))
+                pipe.zrem(self.key("refused"), *entry.resolved)
+            self._write_kept(pipe, entry)
+            for what, times in entry.counts.items():
                 pipe.hincrby(self.key("counts"), what, times)
-            pipe.set(self._mark, f"{self._nonce}.{number}")
+            pipe.set(self._last_write_key, f"{self._nonce}.{number}")
             pipe.execute()
 
-    def _write_kept(self, pipe: Any, notes: Notes) -> None:
+    def _write_kept(self, pipe: Any, entry: JournalEntry) -> None:
         if kept := {
-            self.key("b" + one): pack_message(message) for one, message in notes.kept.items() if message is not None
+            self.key("b" + one): pack_message(message) for one, message in entry.kept.items() if message is not None
         }:
             pipe.mset(kept)
-        if gone := [self.key("b" + one) for one, message in notes.kept.items() if message is None]:
+        if gone := [self.key("b" + one) for one, message in entry.kept.items() if message is None]:
             pipe.delete(*gone)
-        for kind, moves in (("a", notes.claims), ("o", notes.listed)):
+        for kind, moves in (("a", entry.claims), ("o", entry.listed)):
             for (account, subject), is_there in moves.items():
                 (pipe.sadd if is_there else pipe.srem)(self.key(kind + account), bytes.fromhex(subject))
 
@@ -245,17 +246,17 @@ class DeliveryStore:
                     pipe.smembers(self.key(kind + account))
                 return pipe.execute()
 
-        return [{member.hex() for member in members} for members in self._asked(ask)]
+        return [{member.hex() for member in members} for members in self._ask(ask)]
 
     def kept(self, subjects: Sequence[str]) -> dict[str, Message]:
         """Return the messages that were kept."""
-        values = self._asked(lambda: self._client.mget([self.key("b" + one) for one in subjects])) if subjects else []
+        values = self._ask(lambda: self._client.mget([self.key("b" + one) for one in subjects])) if subjects else []
         found = zip(subjects, values, strict=True)
         return {subject: unpack_message(subject, value) for subject, value in found if value is not None}
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
         """Say which profile wrote a shared row last, by the row's name."""
-        values = self._asked(lambda: self._client.mget([self.key("k" + name) for name in names])) if names else []
+        values = self._ask(lambda: self._client.mget([self.key("k" + name) for name in names])) if names else []
         return {name: None if one is None else one.decode() for name, one in zip(names, values, strict=True)}
 
     def parked_among(self, subjects: Iterable[str]) -> set[str]:
@@ -263,21 +264,21 @@ class DeliveryStore:
         names = list(subjects)
         if not names:
             return set()
-        scores = self._asked(lambda: self._client.zmscore(self.key("parked"), names))
+        scores = self._ask(lambda: self._client.zmscore(self.key("parked"), names))
         return {name for name, score in zip(names, scores, strict=True) if score is not None}
 
     def due(self, rows_max: int) -> list[Parked]:
-        """Return parked wishes whose time has come, the longest due first."""
+        """Return parked desired states whose time has come, the longest due first."""
         now_ms = int(time.time() * 1000)
-        names = self._asked(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
+        names = self._ask(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
         return self._parked(name.decode() for name in names)
 
     def is_left(self) -> bool:
         """Say whether something parked is due, or waits for its profile, which it does not for long."""
         if self.due(1):
             return True
-        soonest = self._asked(lambda: self._client.zrange(self.key("parked"), 0, SOON_ROWS))
-        waiting = (one for one in self._parked(name.decode() for name in soonest) if one.code == NOT_THERE)
+        soonest = self._ask(lambda: self._client.zrange(self.key("parked"), 0, SOON_ROWS))
+        waiting = (one for one in self._parked(name.decode() for name in soonest) if one.code == PARENT_MISSING)
         return any(one.times < WAITS_MAX for one in waiting)
 
     def parked(self, subjects: Sequence[str]) -> list[Parked]:
@@ -286,36 +287,36 @@ class DeliveryStore:
 
     def _parked(self, subjects: Iterable[str]) -> list[Parked]:
         keys = [self.key("p" + one) for one in subjects]
-        values = self._asked(lambda: self._client.mget(keys)) if keys else []
+        values = self._ask(lambda: self._client.mget(keys)) if keys else []
         return [decode_parked(value) for value in values if value is not None]
 
-    def ask_again(self, wishes: Sequence[Wish], code: str) -> None:
-        """Park wishes so that they are due now, for the delivery that runs or for the next one."""
+    def ask_again(self, desired_states: Sequence[DesiredState], code: str) -> None:
+        """Park desired states so that they are due now, for the delivery that runs or for the next one."""
         with self._client.pipeline() as pipe:
-            for wish in wishes:
-                pipe.set(self.key("p" + wish.subject), encode_parked(Parked(wish, 0, code)))
-                pipe.zadd(self.key("parked"), {wish.subject: 0})
+            for desired in desired_states:
+                pipe.set(self.key("p" + desired.subject), encode_parked(Parked(desired, 0, code)))
+                pipe.zadd(self.key("parked"), {desired.subject: 0})
             pipe.execute()
 
-    def left_over(self, generation: int) -> Iterator[tuple[str, Record]]:
+    def left_over(self, generation: int) -> Iterator[tuple[str, LastKnown]]:
         """Yield who was told before that back-fill, holds rows, and was not told since."""
         start = len(self._base) + 1
         pattern = re.sub(rb"([\\\[\]?*^-])", rb"\\\1", self._base) + b"r*"
         found = (key for keys in walk(self._client, pattern, SCAN_ROWS) for key in keys)
-        records = (key for key in found if len(key) == start + ID_BYTES)
-        for keys in _some(records, SCAN_ROWS):
+        record_keys = (key for key in found if len(key) == start + ID_BYTES)
+        for keys in _some(record_keys, SCAN_ROWS):
             for key, value in zip(keys, self._client.mget(keys), strict=True):
-                record = Record.decode(value)
-                if record.generation < generation and (record.held or record.life is not Life.ERASED):
-                    yield key[start:].hex(), record
+                known = LastKnown.decode(value)
+                if known.generation < generation and (known.remote_rows or known.lifecycle is not Lifecycle.ERASED):
+                    yield key[start:].hex(), known
 
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:
         """Return what is in quarantine, the newest first."""
-        names = self._asked(
+        names = self._ask(
             lambda: self._client.zrevrange(self.key("refused"), 0, -1 if rows_max is None else rows_max - 1)
         )
         values = (
-            self._asked(lambda: self._client.mget([self.key("q" + name.decode()) for name in names])) if names else []
+            self._ask(lambda: self._client.mget([self.key("q" + name.decode()) for name in names])) if names else []
         )
         return [Refusal(self.destination, *orjson.loads(value)) for value in values if value is not None]
 
@@ -326,9 +327,9 @@ class DeliveryStore:
         counted["in_quarantine"] = int(self._client.zcard(self.key("refused")))
         return counted
 
-    def tell(self, **status: str | int | float) -> None:
+    def set_status(self, **status: str | int | float) -> None:
         """Set some of the status."""
-        self._asked(lambda: self._client.hset(self.key("status"), mapping=status))
+        self._ask(lambda: self._client.hset(self.key("status"), mapping=status))
 
     def status(self) -> dict[str, str]:
         """Read the status."""
@@ -339,25 +340,25 @@ class DeliveryStore:
         keys = [self._buckets + f"{bucket}:until".encode()]
         keys += [self._buckets + f"{bucket}:{at}".encode() for at in range(len(buckets))]
         numbers = [round(part * 1e6) for one in buckets for part in (one.interval_s, one.burst_s)]
-        return int(self._asked(lambda: self._take(keys=keys, args=numbers))) / 1e6
+        return int(self._ask(lambda: self._take(keys=keys, args=numbers))) / 1e6
 
     def pause(self, bucket: str, seconds: float) -> None:
         """Let nobody take from a bucket for a while: the receiver asked for it."""
-        self._asked(lambda: self._pause(keys=[self._buckets + f"{bucket}:until".encode()], args=[round(seconds * 1e6)]))
+        self._ask(lambda: self._pause(keys=[self._buckets + f"{bucket}:until".encode()], args=[round(seconds * 1e6)]))
 
     def get(self, name: str) -> Any:
         """Read a small JSON value of the destination."""
-        value = self._asked(lambda: self._client.get(self.key(name)))
+        value = self._ask(lambda: self._client.get(self.key(name)))
         return None if value is None else orjson.loads(value)
 
     def put(self, name: str, value: Any) -> None:
         """Write a small JSON value of the destination."""
-        self._asked(lambda: self._client.set(self.key(name), orjson.dumps(value)))
+        self._ask(lambda: self._client.set(self.key(name), orjson.dumps(value)))
 
     def _record_key(self, subject: str) -> bytes:
         return self._base + b"r" + bytes.fromhex(subject)
 
-    def _asked(self, call: Callable[[], Answer]) -> Answer:
+    def _ask(self, call: Callable[[], Result]) -> Result:
         """Ask; waits while Redis is away."""
         return patiently(self._client, call, DELIVERY_AWAY_MAX_S, f"delivering to {self.destination}")
 

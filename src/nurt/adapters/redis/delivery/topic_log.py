@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from nurt.adapters.redis.delivery.kept_topic import KeptMessage, KeptTopic
+from nurt.adapters.redis.delivery.topic import RedisTopic, RedisTopicMessage
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
@@ -23,7 +23,7 @@ MAGIC = b"\x00"
 Part = tuple[str, int]
 
 
-class KeptLog:
+class RedisTopicLog:
     """One worker's share; implements ports.log.MessageLog. `client` gives bytes.
 
     A value's schema id is the version of the contract that its body was written by.
@@ -51,7 +51,7 @@ class KeptLog:
         self._committed = keys.named(f"d:{group}:kept")
         every = [(name, realm) for name in sorted(names) for realm in sorted(realms)]
         mine = every[worker::workers]
-        self._topics = {(f"{name}/{realm}", 0): KeptTopic(client, of.realm_place(realm), name) for name, realm in mine}
+        self._topics = {(f"{name}/{realm}", 0): RedisTopic(client, of.realm_place(realm), name) for name, realm in mine}
         self._names = {(f"{name}/{realm}", 0): name for name, realm in mine}
         self._stop_at_end = stop_at_end
         self._ends: dict[Part, int] = {}
@@ -60,8 +60,8 @@ class KeptLog:
 
     def committed(self) -> Committed | None:
         """See ports.log.MessageLog."""
-        held = self._asked(lambda: self._client.hgetall(self._committed))
-        offsets = {(name.decode(), 0): int(at) for name, at in held.items() if (name.decode(), 0) in self._topics}
+        stored = self._ask(lambda: self._client.hgetall(self._committed))
+        offsets = {(name.decode(), 0): int(at) for name, at in stored.items() if (name.decode(), 0) in self._topics}
         return Committed(offsets, 0, 0) if offsets else None
 
     def start(self, offsets: Offsets | None) -> None:
@@ -100,9 +100,9 @@ class KeptLog:
         """See ports.log.MessageLog."""
         mine = {name: at for (name, number), at in committed.offsets.items() if (name, number) in self._topics}
         if mine:
-            self._asked(lambda: self._client.hset(self._committed, mapping=mine))
+            self._ask(lambda: self._client.hset(self._committed, mapping=mine))
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _ask(self, ask: Callable[[], Any]) -> Any:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "noting what was delivered")
 
     def lag(self) -> int:
@@ -114,7 +114,7 @@ class KeptLog:
         self._client.close()
 
 
-def _batch(name: str, some: Sequence[KeptMessage]) -> RawBatch:
+def _batch(name: str, some: Sequence[RedisTopicMessage]) -> RawBatch:
     heads = [MAGIC + one.version.to_bytes(4) for one in some]
     return RawBatch(
         name,

@@ -13,10 +13,10 @@ from redis import Redis
 
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.delivery.run.deliverer import Deliverer
-from nurt.delivery.run.key_locks import Lanes
+from nurt.delivery.run.key_locks import KeyLocks
 from nurt.fake.server import running
 from nurt.fake.webhook import FakeWebhook
-from nurt.model.delivery import Answer, Call, Fate, Limits, Op, Ref, Trouble, Verdict, Write
+from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, Ref, RowOutcome, RowResult, Write
 from tests.delivery.scene import Scene, mapping_of
 
 MAPPING = """
@@ -41,7 +41,7 @@ class Watched:
         self._flying: Counter[tuple[str, str]] = Counter()
         self._calls = 0
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: Call) -> CallResult:
         keys = [(write.object, write.key) for write in call.writes]
         with self._lock:
             self._calls += 1
@@ -52,7 +52,7 @@ class Watched:
         with self._lock:
             self._calls -= 1
             self._flying.subtract(keys)
-        return Answer(tuple(Verdict(Fate.ACCEPTED) for _ in call.writes))
+        return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) for _ in call.writes))
 
     def obey(self, spend: Callable[[], None]) -> None: ...
 
@@ -64,18 +64,18 @@ class Watched:
     def close(self) -> None: ...
 
 
-def _workers(scene: Scene, lanes: Lanes) -> list[Deliverer]:
+def _workers(scene: Scene, key_locks: KeyLocks) -> list[Deliverer]:
     """Open two workers of one run."""
-    first, second = scene.deliverer(lanes=lanes), scene.deliverer(lanes=lanes)
+    first, second = scene.deliverer(key_locks=key_locks), scene.deliverer(key_locks=key_locks)
     first._store.run = second._store.run  # type: ignore[attr-defined]
-    first._store._mark = first._store.key("w1")  # type: ignore[attr-defined]
+    first._store._last_write_key = first._store.key("w1")  # type: ignore[attr-defined]
     return [first, second]
 
 
 def test_no_key_is_ever_in_two_calls_at_once(redis_url: str) -> None:
     receiver = Watched()
     scene = Scene(Redis.from_url(redis_url), mapping_of(MAPPING.format(url="http://x", rates="[]")), lambda _: receiver)
-    workers = _workers(scene, Lanes())
+    workers = _workers(scene, KeyLocks())
     shares = [
         [
             scene.say(n, email=f"{n}.{at}@x.pl", company=f"F{at}", tax_id=f"PL{n % 3}")
@@ -97,13 +97,13 @@ def test_no_key_is_ever_in_two_calls_at_once(redis_url: str) -> None:
 
 
 def test_a_merge_holds_the_heirs_row_too() -> None:
-    lanes = Lanes()
+    key_locks = KeyLocks()
     merge = Write("a", 1, "contact", Op.MERGE, "a", {}, refs=(Ref("contact", "b", None),))
     change = Write("b", 1, "contact", Op.UPSERT, "b", {"email": "b@x.pl"})
-    assert lanes.claim(Call("contact", Op.MERGE, (merge,), False), 4)
-    assert not lanes.claim(Call("contact", Op.UPSERT, (change,), False), 4)
-    lanes.release(Call("contact", Op.MERGE, (merge,), False))
-    assert lanes.claim(Call("contact", Op.UPSERT, (change,), False), 4)
+    assert key_locks.claim(Call("contact", Op.MERGE, (merge,), False), 4)
+    assert not key_locks.claim(Call("contact", Op.UPSERT, (change,), False), 4)
+    key_locks.release(Call("contact", Op.MERGE, (merge,), False))
+    assert key_locks.claim(Call("contact", Op.UPSERT, (change,), False), 4)
 
 
 def test_a_receiver_that_is_away_and_says_for_how_long_is_left_alone_by_every_call(redis_url: str) -> None:
@@ -112,10 +112,10 @@ def test_a_receiver_that_is_away_and_says_for_how_long_is_left_alone_by_every_ca
             super().__init__()
             self.calls_at: list[float] = []
 
-        def send(self, call: Call) -> Answer:
+        def send(self, call: Call) -> CallResult:
             self.calls_at.append(time.monotonic())
             if len(self.calls_at) == 1:
-                return Answer(trouble=Trouble.DOWN, code="http_503", wait_s=0.6)
+                return CallResult(failure=CallFailure.DOWN, code="http_503", wait_s=0.6)
             return super().send(call)
 
     receiver = Away()
@@ -131,7 +131,7 @@ def test_workers_share_one_limit(redis_url: str, monkeypatch: pytest.MonkeyPatch
         fake.faults.windows = [(15, 1.0)]
         text = MAPPING.format(url=fake.url, rates="[{calls: 15, seconds: 1}]")
         scene = Scene(Redis.from_url(redis_url), mapping_of(text), Webhook)
-        workers = _workers(scene, Lanes())
+        workers = _workers(scene, KeyLocks())
         shares = [[scene.say(n, email=f"{n}@x.pl") for n in range(share, 120, 2)] for share in (0, 1)]
         with ThreadPoolExecutor(2) as pool:
             for done in [pool.submit(to.deliver, share) for to, share in zip(workers, shares, strict=True)]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from nurt.adapters.redis.delivery.kept_log import KeptLog
-from nurt.adapters.redis.delivery.kept_topic import KeptTopic
+from nurt.adapters.redis.delivery.topic import RedisTopic
+from nurt.adapters.redis.delivery.topic_log import RedisTopicLog
 from nurt.errors import Fenced
 from nurt.model.fence import stamp
 from nurt.model.keys import Keys
@@ -35,26 +35,26 @@ def keys() -> Keys:
 
 
 @pytest.fixture
-def topic(client: Any, keys: Keys) -> KeptTopic:
-    return KeptTopic(client, keys.realm_place("default"), "nurt.orders")
+def topic(client: Any, keys: Keys) -> RedisTopic:
+    return RedisTopic(client, keys.realm_place("default"), "nurt.orders")
 
 
 def said(*told: tuple[bytes, int, bytes | None]) -> PublishedBatch:
     return PublishedBatch(*map(list, zip(*told, strict=True)))  # type: ignore[arg-type]
 
 
-def held(topic: KeptTopic) -> dict[bytes, bytes | None]:
+def held(topic: RedisTopic) -> dict[bytes, bytes | None]:
     return {one.key: one.body for one in topic.read(0, None, 10_000)}
 
 
-def test_the_newest_revision_of_each_key_stays_and_comes_last(topic: KeptTopic) -> None:
+def test_the_newest_revision_of_each_key_stays_and_comes_last(topic: RedisTopic) -> None:
     topic.append(said((b"a", stamp(RUN, 1), b"1"), (b"b", stamp(RUN, 1), b"1")), 2)
     topic.append(said((b"a", stamp(RUN, 2), b"2")), 2)
     assert [(one.key, one.body) for one in topic.read(0, None, 10)] == [(b"b", b"1"), (b"a", b"2")]
     assert {one.version for one in topic.read(0, None, 10)} == {2}
 
 
-def test_an_older_revision_and_a_repeat_change_nothing(topic: KeptTopic) -> None:
+def test_an_older_revision_and_a_repeat_change_nothing(topic: RedisTopic) -> None:
     topic.append(said((b"a", stamp(RUN, 2), b"2"), (b"b", stamp(RUN, 2), None)), 2)
     before = topic.read(0, None, 10)
     topic.append(said((b"a", stamp(RUN, 1), b"1"), (b"b", stamp(OLD_RUN, 9), b"old")), 2)
@@ -63,7 +63,7 @@ def test_an_older_revision_and_a_repeat_change_nothing(topic: KeptTopic) -> None
     assert held(topic) == {b"a": b"2", b"b": None}, "a tombstone stays"
 
 
-def test_numbers_grow_over_runs_even_when_everything_was_forgotten(topic: KeptTopic) -> None:
+def test_numbers_grow_over_runs_even_when_everything_was_forgotten(topic: RedisTopic) -> None:
     topic.append(said((b"a", stamp(OLD_RUN, 1), b"1"), (b"b", stamp(OLD_RUN, 2), b"1")), 2)
     read_to = topic.end()
     topic.clear()
@@ -71,7 +71,7 @@ def test_numbers_grow_over_runs_even_when_everything_was_forgotten(topic: KeptTo
     assert [one.key for one in topic.read(read_to, None, 10)] == [b"a"]
 
 
-def test_a_writer_notices_that_redis_came_back_older(client: Any, keys: Keys, topic: KeptTopic) -> None:
+def test_a_writer_notices_that_redis_came_back_older(client: Any, keys: Keys, topic: RedisTopic) -> None:
     topic.append(said((b"a", stamp(RUN, 1), b"1")), 2)
     topic.append(said((b"a", stamp(RUN, 1), b"1")), 2)
     topic.append(said((b"b", stamp(RUN, 2), b"1")), 2)
@@ -81,11 +81,11 @@ def test_a_writer_notices_that_redis_came_back_older(client: Any, keys: Keys, to
     with pytest.raises(Fenced, match="came back older"):
         topic.append(said((b"a", stamp(RUN, 3), b"2")), 2)
     assert held(topic) == {b"a": b"1"}, "nothing is written over the gap"
-    KeptTopic(client, place, "nurt.orders").append(said((b"a", stamp(RUN + 1, 1), b"2")), 2)
+    RedisTopic(client, place, "nurt.orders").append(said((b"a", stamp(RUN + 1, 1), b"2")), 2)
     assert held(topic) == {b"a": b"2"}, "the next run says what is owed"
 
 
-def test_reading_goes_on_where_it_ended_and_stops_where_it_is_told(topic: KeptTopic) -> None:
+def test_reading_goes_on_where_it_ended_and_stops_where_it_is_told(topic: RedisTopic) -> None:
     topic.append(said(*((b"%04d" % number, stamp(RUN, 1), b"x") for number in range(2_500))), 2)
     first = topic.read(0, None, 1_000)
     assert len(first) == 1_000 and topic.waiting(first[-1].number) == 1_500
@@ -94,7 +94,7 @@ def test_reading_goes_on_where_it_ended_and_stops_where_it_is_told(topic: KeptTo
     assert topic.read(first[-1].number, first[-1].number + 3, 10_000) == rest[:3]
 
 
-def test_whoever_reads_while_it_is_written_ends_with_the_newest_of_every_key(topic: KeptTopic) -> None:
+def test_whoever_reads_while_it_is_written_ends_with_the_newest_of_every_key(topic: RedisTopic) -> None:
     chosen = random.Random(7)
     truth: dict[bytes, bytes | None] = {}
     seen: dict[bytes, bytes | None] = {}
@@ -114,15 +114,15 @@ def test_whoever_reads_while_it_is_written_ends_with_the_newest_of_every_key(top
     assert seen == truth
 
 
-def log(client: Any, of: Keys, **options: Any) -> KeptLog:
+def log(client: Any, of: Keys, **options: Any) -> RedisTopicLog:
     keys = Keys(of.prefix.decode().removesuffix("-stock"), 4)
-    return KeptLog(client, of, ["default", "hu"], ["nurt.orders", "nurt.stock"], keys, "crm", **options)
+    return RedisTopicLog(client, of, ["default", "hu"], ["nurt.orders", "nurt.stock"], keys, "crm", **options)
 
 
 def test_a_log_says_all_contracts_of_all_realms_and_goes_on_where_it_was_committed(client: Any, keys: Keys) -> None:
     for realm in ("default", "hu"):
         for name in ("nurt.orders", "nurt.stock"):
-            KeptTopic(client, keys.realm_place(realm), name).append(said((realm.encode(), stamp(RUN, 1), b"x")), 2)
+            RedisTopic(client, keys.realm_place(realm), name).append(said((realm.encode(), stamp(RUN, 1), b"x")), 2)
     one = log(client, keys, stop_at_end=True)
     assert one.committed() is None
     one.start(None)
@@ -134,7 +134,7 @@ def test_a_log_says_all_contracts_of_all_realms_and_goes_on_where_it_was_committ
     ]
     assert one.exhausted() and one.lag() == 0
     one.commit(Committed(one.offsets(), 0, 0))
-    KeptTopic(client, keys.realm_place("hu"), "nurt.stock").append(said((b"new", stamp(RUN, 2), None)), 2)
+    RedisTopic(client, keys.realm_place("hu"), "nurt.stock").append(said((b"new", stamp(RUN, 2), None)), 2)
     two = log(client, keys)
     committed = two.committed()
     assert committed is not None
@@ -146,7 +146,7 @@ def test_a_log_says_all_contracts_of_all_realms_and_goes_on_where_it_was_committ
 
 
 def test_a_log_that_ends_does_not_follow_what_comes_meanwhile(client: Any, keys: Keys) -> None:
-    topic = KeptTopic(client, keys.realm_place("default"), "nurt.stock")
+    topic = RedisTopic(client, keys.realm_place("default"), "nurt.stock")
     topic.append(said((b"a", stamp(RUN, 1), b"x"), (b"b", stamp(RUN, 1), b"x")), 2)
     one = log(client, keys, stop_at_end=True)
     one.start(None)

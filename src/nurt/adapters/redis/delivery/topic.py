@@ -15,7 +15,7 @@ from redis import Redis
 
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently
 from nurt.errors import Fenced
-from nurt.model.fence import SEQUENCE_BITS, owed_score
+from nurt.model.fence import SEQUENCE_BITS, pending_score
 from nurt.model.published import PublishedBatch
 
 BODIES, ORDER = b"z", b"i"
@@ -63,7 +63,7 @@ return answer
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMessage:
+class RedisTopicMessage:
     """A message and its number; `version`: of the contract that its body was written by; None: a tombstone."""
 
     number: int
@@ -72,7 +72,7 @@ class KeptMessage:
     body: bytes | None
 
 
-class KeptTopic:
+class RedisTopic:
     """One contract of one place. `client` gives bytes."""
 
     def __init__(self, client: Redis, place: bytes, name: str) -> None:
@@ -89,33 +89,33 @@ class KeptTopic:
         Raises Fenced when what this writer appended before is not there any more; what it publishes is owed still.
         """
         for least, messages in _calls(batch, version):
-            asked = [least, self._newest, *messages]
-            newest = int(self._asked(partial(self._append, self._keys, asked)))
+            arguments = [least, self._newest, *messages]
+            newest = int(self._ask(partial(self._append, self._keys, arguments)))
             if newest < 0:
                 raise Fenced(f"{self._doing}: Redis came back older than what was written; start nurt again, once")
             self._newest = newest
 
-    def read(self, behind: int, until: int | None, rows_max: int) -> list[KeptMessage]:
+    def read(self, behind: int, until: int | None, rows_max: int) -> list[RedisTopicMessage]:
         """Read messages behind a number, and up to one, in order."""
-        asked = [behind, "+inf" if until is None else until, rows_max]
-        found = self._asked(lambda: self._read(self._keys, asked))
+        arguments = [behind, "+inf" if until is None else until, rows_max]
+        found = self._ask(lambda: self._read(self._keys, arguments))
         return [_message(*found[at : at + 3]) for at in range(0, len(found), 3)]
 
     def end(self) -> int:
         """Say which number the newest message has; 0: there is none."""
-        newest = self._asked(lambda: self._client.zrevrange(self._keys[1], 0, 0, withscores=True))
+        newest = self._ask(lambda: self._client.zrevrange(self._keys[1], 0, 0, withscores=True))
         return int(newest[0][1]) if newest else 0
 
     def waiting(self, behind: int) -> int:
         """Say how many messages there are behind a number."""
-        return int(self._asked(lambda: self._client.zcount(self._keys[1], f"({behind}", "+inf")))
+        return int(self._ask(lambda: self._client.zcount(self._keys[1], f"({behind}", "+inf")))
 
     def clear(self) -> None:
         """Forget everything, before a run publishes: its numbers are above those of earlier runs anyhow."""
-        self._asked(lambda: self._client.delete(*self._keys))
+        self._ask(lambda: self._client.delete(*self._keys))
         self._newest = 0
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _ask(self, ask: Callable[[], Any]) -> Any:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, self._doing)
 
 
@@ -123,15 +123,15 @@ def _calls(batch: PublishedBatch, version: int) -> Iterator[tuple[int, list[byte
     """Yield the least number of messages, and their keys and values in turn, for one call each."""
     for begin in range(0, len(batch), MESSAGES_MAX):
         end = begin + MESSAGES_MAX
-        told: list[bytes] = []
+        pairs: list[bytes] = []
         for key, revision, body in zip(
             batch.ids[begin:end], batch.revisions[begin:end], batch.values[begin:end], strict=True
         ):
             head = revision.to_bytes(8) + (0 if body is None else version).to_bytes(2)
-            told += [key, head + (body or b"")]
-        yield owed_score(batch.revisions[begin] >> SEQUENCE_BITS, 0), told
+            pairs += [key, head + (body or b"")]
+        yield pending_score(batch.revisions[begin] >> SEQUENCE_BITS, 0), pairs
 
 
-def _message(number: bytes, key: bytes, value: bytes) -> KeptMessage:
+def _message(number: bytes, key: bytes, value: bytes) -> RedisTopicMessage:
     version = int.from_bytes(value[8:10])
-    return KeptMessage(int(number), key, version, value[10:] if version else None)
+    return RedisTopicMessage(int(number), key, version, value[10:] if version else None)

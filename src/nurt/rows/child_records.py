@@ -20,51 +20,51 @@ from nurt.errors import StateTooNew
 from nurt.rows.contributions import Contributions
 from nurt.state.table import VERSION, Table
 
-SLOT_COLUMNS = ("part", "child", "stamp")
+RECORD_COLUMNS = ("part", "child", "stamp")
 """What every table of slots begins with; never null."""
 
 
 @dataclass(frozen=True, slots=True)
-class SlotsFolded:
+class RecordsFolded:
     """Parents' values after a fold.
 
     Attributes:
         values: by owner; absent: no slots are left.
-        held: by owner: whether a slot is left whose part is not `mark`.
+        has_counted: by owner: whether a slot is left whose part is not `uncounted`.
         changed: by owner: whether the value is not as stored.
     """
 
     values: Values
-    held: Bools
+    has_counted: Bools
     changed: Bools
 
 
-def fold_slots(
+def fold_records(
     table: Table,
     values: Values,
     owner: Int64s,
-    said: Contributions,
-    mark: int = -1,
+    contributions: Contributions,
+    uncounted: int = -1,
     drop: int = -1,
-) -> SlotsFolded:
+) -> RecordsFolded:
     """Return parents' values after contributions; within a parent slots keep the order of their first arrival.
 
     Args:
-        table: of the values; begins with SLOT_COLUMNS.
+        table: of the values; begins with RECORD_COLUMNS.
         values: by owner, as read.
         owner: by contribution: index of its parent.
-        said: contributions; one replaces a slot of the same part and child when its stamp is not smaller.
-        mark: a part that does not count as a slot that is held.
+        contributions: contributions; one replaces a slot of the same part and child when its stamp is not smaller.
+        uncounted: a part that does not count as a slot that is held.
         drop: a part whose stored rows are left out.
     """
     found = _find(table, values, drop)
-    came = (owner, said.part, said.child, said.stamp, *said.body.as_tuple())
-    held, changed = np.zeros(len(values), dtype=np.bool_), np.zeros(len(values), dtype=np.bool_)
+    came = (owner, contributions.part, contributions.child, contributions.stamp, *contributions.body.as_tuple())
+    has_counted, changed = np.zeros(len(values), dtype=np.bool_), np.zeros(len(values), dtype=np.bool_)
     limits = np.zeros(len(values) + 1, dtype=np.int64)
-    room_bytes = values.size_bytes + int((said.body.stops - said.body.starts).sum()) + len(values)
+    room_bytes = values.size_bytes + int((contributions.body.stops - contributions.body.starts).sum()) + len(values)
     out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
-    _fold(found, values.cuts, came, said.gone, mark, VERSION, (out, limits, held, changed))
-    return SlotsFolded(Values(out, limits), held, changed)
+    _fold(found, values.cuts, came, contributions.gone, uncounted, VERSION, (out, limits, has_counted, changed))
+    return RecordsFolded(Values(out, limits), has_counted, changed)
 
 
 SlotIndex = tuple[Int64s, Int64s, Words, Int64s, Int64s, Int64s, Bytes]
@@ -144,7 +144,7 @@ def _find_rows(cuts: Int64s, is_text: Bools, version: int, drop: int, child: Byt
 
 @numba.njit(nogil=True, cache=True)
 def _fold(
-    stored: SlotIndex, s_cuts: Int64s, came: SlotIndex, gone: Bools, mark: int, version: int, into: SlotsOut
+    stored: SlotIndex, s_cuts: Int64s, came: SlotIndex, gone: Bools, uncounted: int, version: int, into: SlotsOut
 ) -> None:
     """Find the newest slot of every (owner, part, child), and write those that are not gone, owner by owner.
 
@@ -161,12 +161,12 @@ def _fold(
     .body           (b,)    uint8      packed slots, without version bytes between them
     into.body       (m,)    uint8      written; room for all slots and a version byte a parent
     into.cuts       (n+1,)  int64      written: value i is into.body[cuts[i]:cuts[i+1]]
-    into.held       (n,)    bool       written: a slot is left whose part is not `mark`; False before
+    into.held       (n,)    bool       written: a slot is left whose part is not `uncounted`; False before
     into.changed    (n,)    bool       written: the value is not as stored
     """
     s_owner, s_part, s_child, s_stamp, s_starts, s_ends, s_body = stored
     owner, part, child, stamp, starts, stops, body = came
-    out, limits, held, changed = into
+    out, limits, has_counted, changed = into
     first = len(s_owner)
     rows = first + len(owner)
     table = table_for(rows)
@@ -231,8 +231,8 @@ def _fold(
                 copy_bytes(out_at + to, i_at + starts[w - first], length)
                 which = part[w - first]
             to += length
-            if which != mark:
-                held[one] = True
+            if which != uncounted:
+                has_counted[one] = True
         before = s_cuts[one + 1] - s_cuts[one]
         changed[one] = to - limits[one] != before or not are_equal(out_at + limits[one], s_at + s_cuts[one], before)
     limits[len(limits) - 1] = to

@@ -1,7 +1,7 @@
 """Keep an account's sums: what all its children add up to, each child's share taken away and added anew.
 
-Hot path, one kernel over packed rows. A share and the sums are rows of SUMS; rows of one key (metric, k1, k2, day) are
-added up, and what has become zero is gone.
+Hot path, one kernel over packed rows. A share and the sums are rows of AGGREGATES; rows of one key (metric, k1, k2,
+day) are added up, and what has become zero is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from nurt.columnar.texts import TextTuple
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
 from nurt.errors import StateTooNew
-from nurt.profiles.sum_rows import KEY_BITS, NUMBERS, ROW_BYTES_MAX, locate_row, put_row, put_sums, read_sums
+from nurt.profiles.aggregate_rows import (
+    KEY_BITS,
+    NUMBERS,
+    ROW_BYTES_MAX,
+    locate_row,
+    put_aggregates,
+    put_row,
+    read_aggregates,
+)
 from nurt.rows.child_tables import STAMP
 from nurt.rows.contributions import Contributions
 from nurt.state.table import VERSION
@@ -28,63 +36,76 @@ _FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
-class SumsFolded:
+class AggregatesFolded:
     """Values after a fold.
 
     Attributes:
-        sums: by account; absent: it has no children, or nothing changed.
+        aggregates: by account; absent: it has no children, or nothing changed.
         same: by account: nothing changed.
-        shares: by pair; absent: the child is gone, or a later share is stored.
+        partials: by pair; absent: the child is gone, or a later share is stored.
         fresh: by pair: no later share is stored.
     """
 
-    sums: Values
+    aggregates: Values
     same: Bools
-    shares: Values
+    partials: Values
     fresh: Bools
 
 
-def fold_sums(owner: Int64s, said: Contributions, sums: Values, shares: Values) -> SumsFolded:
+def fold_aggregates(
+    owner: Int64s, contributions: Contributions, aggregates: Values, partials: Values
+) -> AggregatesFolded:
     """Replace children's shares in accounts' sums; a share that is older than the stored one changes nothing.
 
     Args:
         owner: by pair: index of its account.
-        said: by pair, the newest of the batch; bodies are rows of SUMS.
-        sums: stored sums, by account.
-        shares: stored shares, by pair; the first row of one is its stamp.
+        contributions: by pair, the newest of the batch; bodies are rows of AGGREGATES.
+        aggregates: stored sums, by account.
+        partials: stored shares, by pair; the first row of one is its stamp.
 
     Raises:
         StateTooNew: stored by a later version of nurt.
     """
-    starts, stops = said.body.starts, said.body.stops
-    accounts, pairs = len(sums), len(shares)
+    starts, stops = contributions.body.starts, contributions.body.stops
+    accounts, pairs = len(aggregates), len(partials)
     new_bytes = int((stops - starts).sum())
-    rows = _count_rows(shares.body, shares.cuts[:-1], shares.cuts[1:], 1, 0)
-    rows = _count_rows(said.body.body, starts, stops, 0, rows)
-    old_bytes = sums.size_bytes + shares.size_bytes
-    sums_out = np.empty(old_bytes + new_bytes + max(rows, 0) * ROW_BYTES_MAX + accounts + PADDING_BYTES, dtype=np.uint8)
-    shares_out = np.empty(new_bytes + pairs * _SHARE_HEAD_BYTES + PADDING_BYTES, dtype=np.uint8)
-    sums_ends, shares_ends = np.zeros(accounts + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
+    rows = _count_rows(partials.body, partials.cuts[:-1], partials.cuts[1:], 1, 0)
+    rows = _count_rows(contributions.body.body, starts, stops, 0, rows)
+    old_bytes = aggregates.size_bytes + partials.size_bytes
+    aggregates_out = np.empty(
+        old_bytes + new_bytes + max(rows, 0) * ROW_BYTES_MAX + accounts + PADDING_BYTES, dtype=np.uint8
+    )
+    partials_out = np.empty(new_bytes + pairs * _PARTIAL_HEAD_BYTES + PADDING_BYTES, dtype=np.uint8)
+    aggregates_ends, partials_ends = np.zeros(accounts + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
     fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(accounts, dtype=np.bool_)
     known = rows >= 0 and _fold(
-        *(sums.as_tuple(), shares.as_tuple(), said.body.as_tuple(), owner, said.stamp, said.gone, rows, VERSION),
-        SumsOut(sums_out, sums_ends, same, shares_out, shares_ends, fresh),
+        *(
+            aggregates.as_tuple(),
+            partials.as_tuple(),
+            contributions.body.as_tuple(),
+            owner,
+            contributions.stamp,
+            contributions.gone,
+            rows,
+            VERSION,
+        ),
+        SumsOut(aggregates_out, aggregates_ends, same, partials_out, partials_ends, fresh),
     )
     if not known:
         raise StateTooNew(
             "reading sums: a value has an encoding that this version does not know; run the version of nurt that wrote "
             "it, or a later one"
         )
-    return SumsFolded(Values(sums_out, sums_ends), same, Values(shares_out, shares_ends), fresh)
+    return AggregatesFolded(Values(aggregates_out, aggregates_ends), same, Values(partials_out, partials_ends), fresh)
 
 
 class SumsOut(NamedTuple):
     """What a fold writes: sums by account, shares by pair."""
 
-    sums: Bytes
-    sums_cuts: Int64s
+    aggregates: Bytes
+    aggregates_cuts: Int64s
     same: Bools
-    shares: Bytes
+    partials: Bytes
     shares_cuts: Int64s
     fresh: Bools
 
@@ -98,7 +119,7 @@ class Differences(NamedTuple):
     totals: Int64s
 
 
-_SHARE_HEAD_BYTES = 32
+_PARTIAL_HEAD_BYTES = 32
 """A version, and the row that holds the stamp."""
 _FLAGS, _KEY, _KEY_BYTES = range(3)
 _ENTRY_CELLS = 3
@@ -109,7 +130,7 @@ _ENTRY_CELLS = 3
 def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, skip: int, rows: int) -> int:
     """Add the rows of some values to a count.
 
-    body           (b,)    uint8  packed rows of SUMS
+    body           (b,)    uint8  packed rows of AGGREGATES
     starts, stops  (n,)    int64  value i is body[starts[i]:stops[i]]; empty: absent
     skip           scalar  int64  bytes before the first row of each
     rows           scalar  int64  the count so far; a negative one is returned as it is
@@ -171,7 +192,7 @@ def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignor
 
 
 @numba.njit(nogil=True, cache=True)
-def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, count: int, sums: Int64s) -> int:
+def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, count: int, aggregates: Int64s) -> int:
     """Add rows to an account's differences, one entry a key.
 
     owner         scalar  int64        index of the account
@@ -180,7 +201,7 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
     into.table    (t,)    int64        hash table of the entries, written; room for all of them
     into.owners   (m,)    int64        written: index of each entry's account
     into.entries  (m, 3)  int64        written: bits, address and bytes of each key
-    into.totals   (m, 5)  int64        written: differences, in the order of BUCKET_SUMS
+    into.totals   (m, 5)  int64        written: differences, in the order of AGGREGATE_COLUMNS
     count         scalar  int64        how many entries there are
     sums          (5,)    int64        scratch
     Returns how many entries there are then, or -1: a row has columns that this version does not know.
@@ -200,37 +221,37 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
             entries[entry, _FLAGS], entries[entry, _KEY], entries[entry, _KEY_BYTES] = flags, key, size
             totals[entry, :] = 0
             count += 1
-        read_sums(numbers, bitmap, sums)
+        read_aggregates(numbers, bitmap, aggregates)
         for k in range(NUMBERS):
-            totals[entry, k] += sign * sums[k]
+            totals[entry, k] += sign * aggregates[k]
         at = end
     return count
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_zero(sums: Int64s) -> bool:
+def _is_zero(aggregates: Int64s) -> bool:
     """Say whether all sums (5,) are 0."""
     for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
-        if sums[k] != 0:
+        if aggregates[k] != 0:
             return False
     return True
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_share(stamp: int, start: int, size: int, version: int, out: Bytes, to: int, sums: Int64s) -> int:
+def _put_partial(stamp: int, start: int, size: int, version: int, out: Bytes, to: int, aggregates: Int64s) -> int:
     """Write what is kept of a pair: its stamp, then what it said.
 
-    stamp        scalar  int64  when it was said
-    start, size  scalar  int64  address and bytes of what it said: rows of SUMS
+    stamp        scalar  int64  when it was size_bytes
+    start, size  scalar  int64  address and bytes of what it said: rows of AGGREGATES
     out          (m,)    uint8  written from `to` on
     sums         (5,)    int64  scratch
     Returns where the next one goes in `out`.
     """
     for k in range(NUMBERS):
-        sums[k] = 0
-    sums[0] = stamp
+        aggregates[k] = 0
+    aggregates[0] = stamp
     out[to] = version
-    to = put_row(out, to + 1, STAMP, out, 0, 0, 0, 0, False, 0, sums)
+    to = put_row(out, to + 1, STAMP, out, 0, 0, 0, 0, False, 0, aggregates)
     copy_bytes(out.ctypes.data + to, start, size)
     return to + size
 
@@ -251,33 +272,33 @@ def _fold(
 
     held           (a,)    ValueTuple  stored sums, by account
     old            (n,)    ValueTuple  stored shares, by pair of account and child; the first row is the stamp
-    said_now       (n,)    TextTuple   packed rows of SUMS, by pair
+    said_now       (n,)    TextTuple   packed rows of AGGREGATES, by pair
     owner          (n,)    int64       index of the account
-    stamp          (n,)    int64       when it was said; older than the stored one: nothing changes
+    stamp          (n,)    int64       when it was size_bytes; older than the stored one: nothing changes
     gone           (n,)    bool        the child is no more
     rows           scalar  int64       how many rows `old` and `said_now` have together
     result.sums    (m,)    uint8       written; room for all sums, shares and `rows` rows
     result.same    (a,)    bool        written: nothing changed, so nothing is in result.sums
     result.shares  (k,)    uint8       written; room for `said_now` and a stamp a pair
     result.fresh   (n,)    bool        written: no later share is stored
-    result.sums_cuts, result.shares_cuts  (a+1,), (n+1,)  int64  written: where each value begins
+    result.aggregates_cuts, result.shares_cuts  (a+1,), (n+1,)  int64  written: where each value begins
     Returns False where a value has an encoding that this version does not know.
     """
-    held_body, held_cuts = held
+    stored_body, stored_cuts = held
     old_body, old_cuts = old
     starts, stops, body = said_now
-    sums_out, sums_ends, same, shares_out, shares_ends, fresh = result
-    held_base, old_base, base = held_body.ctypes.data, old_body.ctypes.data, body.ctypes.data
+    aggregates_out, aggregates_ends, same, partials_out, partials_ends, fresh = result
+    stored_base, old_base, base = stored_body.ctypes.data, old_body.ctypes.data, body.ctypes.data
     table = table_for(rows)
     owners = np.empty(rows, dtype=np.int64)
     entries = np.empty((rows, _ENTRY_CELLS), dtype=np.int64)
     totals = np.empty((rows, NUMBERS), dtype=np.int64)
     differences = Differences(table, owners, entries, totals)
-    sums = np.zeros(NUMBERS, dtype=np.int64)
+    aggregates = np.zeros(NUMBERS, dtype=np.int64)
     count = 0
     to = 0
     for pair in range(len(owner)):
-        shares_ends[pair] = to
+        partials_ends[pair] = to
         at, end = old_base + old_cuts[pair], old_base + old_cuts[pair + 1]
         fresh[pair] = True
         if at < end:
@@ -286,22 +307,22 @@ def _fold(
             bitmap, _, numbers, at = locate_row(at + 1)
             if at < 0:
                 return False
-            read_sums(numbers, bitmap, sums)
-            fresh[pair] = stamp[pair] >= sums[0]
+            read_aggregates(numbers, bitmap, aggregates)
+            fresh[pair] = stamp[pair] >= aggregates[0]
         if not fresh[pair]:
             continue
         start = base + starts[pair]
-        said = 0 if gone[pair] else stops[pair] - starts[pair]
-        if end - at != said or not are_equal(at, start, said):
-            count = _add_rows(owner[pair], -1, at, end, differences, count, sums)
+        size_bytes = 0 if gone[pair] else stops[pair] - starts[pair]
+        if end - at != size_bytes or not are_equal(at, start, size_bytes):
+            count = _add_rows(owner[pair], -1, at, end, differences, count, aggregates)
             if count >= 0:
-                count = _add_rows(owner[pair], 1, start, start + said, differences, count, sums)
+                count = _add_rows(owner[pair], 1, start, start + size_bytes, differences, count, aggregates)
             if count < 0:
                 return False
         if not gone[pair]:
-            to = _put_share(stamp[pair], start, said, version, shares_out, to, sums)
-    shares_ends[len(owner)] = to
-    accounts = len(held_cuts) - 1
+            to = _put_partial(stamp[pair], start, size_bytes, version, partials_out, to, aggregates)
+    partials_ends[len(owner)] = to
+    accounts = len(stored_cuts) - 1
     places = np.zeros(accounts + 1, dtype=np.int64)  # differences in order of their accounts
     for entry in range(count):
         if not _is_zero(totals[entry]):
@@ -316,17 +337,17 @@ def _fold(
             next_[owners[entry]] += 1
     used = np.zeros(count, dtype=np.bool_)
     to = 0
-    into = sums_out.ctypes.data
+    into = aggregates_out.ctypes.data
     for one in range(accounts):
-        sums_ends[one] = to
+        aggregates_ends[one] = to
         first, last = places[one], places[one + 1]
         same[one] = first == last
         if same[one]:
             continue
         start = to
-        sums_out[to] = version
+        aggregates_out[to] = version
         to += 1
-        at, end = held_base + held_cuts[one], held_base + held_cuts[one + 1]
+        at, end = stored_base + stored_cuts[one], stored_base + stored_cuts[one + 1]
         if at < end:
             if peek_byte(at) != version:
                 return False
@@ -352,19 +373,19 @@ def _fold(
             to += here - run
             run = at
             used[entry] = True
-            read_sums(numbers, bitmap, sums)
+            read_aggregates(numbers, bitmap, aggregates)
             for k in range(NUMBERS):
-                sums[k] += totals[entry, k]
-            if not _is_zero(sums):
-                to = put_sums(sums_out, to, flags, key, key_bytes, sums)
+                aggregates[k] += totals[entry, k]
+            if not _is_zero(aggregates):
+                to = put_aggregates(aggregates_out, to, flags, key, key_bytes, aggregates)
         copy_bytes(into + to, run, end - run)
         to += end - run
         for k in range(first, last):
             entry = found[k]
             if not used[entry]:
                 key = entries[entry]
-                to = put_sums(sums_out, to, key[_FLAGS], key[_KEY], key[_KEY_BYTES], totals[entry])
+                to = put_aggregates(aggregates_out, to, key[_FLAGS], key[_KEY], key[_KEY_BYTES], totals[entry])
         if to == start + 1:  # nothing is left
             to = start
-    sums_ends[accounts] = to
+    aggregates_ends[accounts] = to
     return True

@@ -1,4 +1,5 @@
-"""Read and write packed rows of SUMS one by one, in kernels. Hot path; `sums.py` and `order_shares.py` call them.
+"""Read and write packed rows of AGGREGATES one by one, in kernels. Hot path; `fold_aggregates.py` and
+`order_partials.py` call them.
 
 A zero and an empty text are left out. The encoding is that of `tables.py`.
 """
@@ -11,15 +12,17 @@ import numpy as np
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_unsigned, put_unsigned, put_zigzag, skip_at
-from nurt.rows.child_tables import BUCKET_SUMS, SUMS
+from nurt.rows.child_tables import AGGREGATE_COLUMNS, AGGREGATES
 
-NUMBERS = len(BUCKET_SUMS)
-KEY_COLUMNS = len(SUMS.columns) - NUMBERS
-assert list(SUMS.columns) == ["metric", "k1", "k2", "day", *BUCKET_SUMS], "the kernels read this order"
+NUMBERS = len(AGGREGATE_COLUMNS)
+KEY_COLUMNS = len(AGGREGATES.columns) - NUMBERS
+assert list(AGGREGATES.columns) == ["metric", "k1", "k2", "day", *AGGREGATE_COLUMNS], "the kernels read this order"
 KEY_BITS = (1 << KEY_COLUMNS) - 1
-_METRIC, _K1, _K2, _DAY, _FIRST_SUM = (1 << SUMS.index[name] for name in ("metric", "k1", "k2", "day", BUCKET_SUMS[0]))
+_METRIC, _K1, _K2, _DAY, _FIRST_SUM = (
+    1 << AGGREGATES.index[name] for name in ("metric", "k1", "k2", "day", AGGREGATE_COLUMNS[0])
+)
 
-ROW_BYTES_MAX = VARINT_BYTES_MAX * (1 + len(SUMS.columns))
+ROW_BYTES_MAX = VARINT_BYTES_MAX * (1 + len(AGGREGATES.columns))
 """Of a row without its texts: a bitmap, and a number or a length for every column."""
 
 
@@ -35,16 +38,16 @@ def put_row(
     k2_end: int,
     has_day: bool,
     day: int,
-    sums: Int64s,
+    aggregates: Int64s,
 ) -> int:
-    """Write a row of SUMS: zeros and empty texts are left out.
+    """Write a row of AGGREGATES: zeros and empty texts are left out.
 
     out                    (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the texts
     metric                 scalar  int64  what is counted
     body                   (b,)    uint8  texts
     k1, k1_end, k2, k2_end scalar  int64  the key's texts are body[k1:k1_end] and body[k2:k2_end]
     has_day, day           scalar  bool, int64  days since 1970-01-01
-    sums                   (5,)    int64  in the order of BUCKET_SUMS; amounts in ten-thousandths
+    sums                   (5,)    int64  in the order of AGGREGATE_COLUMNS; amounts in ten-thousandths
     Returns where the next one goes. (11 parameters: they differ from row to row, so a tuple would be built a row.)
     """
     bitmap = _METRIC
@@ -55,7 +58,7 @@ def put_row(
     if has_day:
         bitmap |= _DAY
     for k in range(NUMBERS):
-        if sums[k] != 0:
+        if aggregates[k] != 0:
             bitmap |= _FIRST_SUM << k
     at = put_unsigned(out, at, bitmap)
     at = put_zigzag(out, at, metric)
@@ -72,30 +75,30 @@ def put_row(
     if has_day:
         at = put_zigzag(out, at, day)
     for k in range(NUMBERS):
-        if sums[k] != 0:
-            at = put_zigzag(out, at, sums[k])
+        if aggregates[k] != 0:
+            at = put_zigzag(out, at, aggregates[k])
     return at
 
 
 @numba.njit(nogil=True, cache=True)
-def put_sums(out: Bytes, at: int, flags: int, key: int, size: int, sums: Int64s) -> int:
+def put_aggregates(out: Bytes, at: int, flags: int, key: int, size: int, aggregates: Int64s) -> int:
     """Write a row whose key is packed already.
 
     out               (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the key
     flags, key, size  scalar  int64  bits of the key's columns, its address, its bytes
-    sums              (5,)    int64  in the order of BUCKET_SUMS; zeros are left out
+    sums              (5,)    int64  in the order of AGGREGATE_COLUMNS; zeros are left out
     Returns where the next one goes.
     """
     bitmap = flags
     for k in range(NUMBERS):
-        if sums[k] != 0:
+        if aggregates[k] != 0:
             bitmap |= _FIRST_SUM << k
     at = put_unsigned(out, at, bitmap)
     copy_bytes(out.ctypes.data + at, key, size)
     at += size
     for k in range(NUMBERS):
-        if sums[k] != 0:
-            at = put_zigzag(out, at, sums[k])
+        if aggregates[k] != 0:
+            at = put_zigzag(out, at, aggregates[k])
     return at
 
 
@@ -130,15 +133,15 @@ def locate_row(at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def read_sums(at: int, bitmap: int, sums: Int64s) -> None:
+def read_aggregates(at: int, bitmap: int, aggregates: Int64s) -> None:
     """Read the sums of a row.
 
     at      scalar  int64  their address
     bitmap  scalar  int64  of the row
-    sums    (5,)    int64  written, in the order of BUCKET_SUMS
+    sums    (5,)    int64  written, in the order of AGGREGATE_COLUMNS
     """
     for k in range(NUMBERS):
-        sums[k] = 0
+        aggregates[k] = 0
         if (bitmap >> (KEY_COLUMNS + k)) & 1:
             number, at = peek_unsigned(at)
-            sums[k] = from_zigzag(number)
+            aggregates[k] = from_zigzag(number)

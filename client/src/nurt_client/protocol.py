@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Reservation:
     """Answer to `reserve`; true when the lines may be sold.
 
     Attributes:
@@ -96,7 +96,7 @@ Promise = tuple[list[int] | None, Kit]
 """What is left of a sku, by union, and its parts; None: nothing is known of it, or it is being weighed."""
 
 
-class Questions:
+class StockProtocol:
     """All questions of one shop to one place.
 
     Args:
@@ -130,16 +130,16 @@ class Questions:
             sku: 0 if slack is None else max(0, min(slack[union] for union in around) - buffer)
             for sku, (slack, _) in promises.items()
         }
-        told = {}
+        quantities = {}
         for sku in skus:
             kit = promises[sku][1]
             whole = min((free[part] // pieces for part, pieces in kit if pieces > 0), default=0) * UNIT
-            told[sku] = to_decimal(whole if kit else free[sku])
-        return told
+            quantities[sku] = to_decimal(whole if kit else free[sku])
+        return quantities
 
     def reserve(
         self, order: str, lines: Sequence[Line], channel: str, market: str, expires_s: float
-    ) -> Generator[Step, Any, Held]:
+    ) -> Generator[Step, Any, Reservation]:
         """Ask to hold all lines of an order, or none."""
         if not 0 < len(lines) <= LINES_MAX:
             raise ConfigurationError(
@@ -163,8 +163,8 @@ class Questions:
                 break
             yield Pause(STALE_PAUSE_S * (attempt + 1))
         if status == "refused":
-            return Held(status, by_id[answer[1]], to_decimal(int(answer[2])))
-        return Held(status, until_ms=int(answer[1]) if status == "accepted" else None)
+            return Reservation(status, by_id[answer[1]], to_decimal(int(answer[2])))
+        return Reservation(status, until_ms=int(answer[1]) if status == "accepted" else None)
 
     def release(self, order: str, channel: str) -> Generator[Step, Any, bool]:
         """Ask to let go of what an order reserved."""
@@ -178,7 +178,7 @@ class Questions:
         for attempt in range(AVAILABLE_TRIES):
             if attempt > 1:  # the first time, only the plan that we know may be old
                 yield Pause(STALE_PAUSE_S * attempt)
-            plan = yield from self._told()
+            plan = yield from self._read_plan()
             found, is_stale = yield from self._read(wanted, plan)
             parts = dict.fromkeys(part for _, kit in found.values() for part, _ in kit if part not in found)
             of_parts, is_part_stale = yield from self._read(list(parts), plan)
@@ -226,7 +226,7 @@ class Questions:
             self._kits[sku] = now, known[sku]
         return known
 
-    def _told(self) -> Generator[Step, Any, Plan]:
+    def _read_plan(self) -> Generator[Step, Any, Plan]:
         """Read the plan once, until a promise was weighed under another."""
         yield from self._check()
         if self._plan is not None:

@@ -1,4 +1,4 @@
-"""Write what each order adds to its account: rows of SUMS for the order, its lines and its invoices.
+"""Write what each order adds to its account: rows of AGGREGATES for the order, its lines and its invoices.
 
 Hot path, one kernel over the rows of many orders.
 """
@@ -12,17 +12,18 @@ import numpy as np
 
 from nurt.columnar.texts import Texts, TextTuple
 from nurt.columnar.types import Bools, Bytes, Int64s
-from nurt.profiles.sum_rows import NUMBERS, ROW_BYTES_MAX, put_row
-from nurt.rows.child_tables import BUCKET_SUMS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
+from nurt.profiles.aggregate_rows import NUMBERS, ROW_BYTES_MAX, put_row
+from nurt.rows.child_tables import AGGREGATE_COLUMNS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (
-    BUCKET_SUMS.index(name) for name in ("count", "amount", "cancelled", "returned", "open")
+    AGGREGATE_COLUMNS.index(name) for name in ("count", "amount", "cancelled", "returned", "open")
 )
 
 
 class Sold(NamedTuple):
-    """Rows of orders (ORDER_SLOTS), sorted by order, as a kernel takes them; absent numbers are 0, absent texts empty.
+    """Rows of orders (ORDER_RECORDS), sorted by order, as a kernel takes them; absent numbers are 0, absent texts
+    empty.
 
     Attributes:
         owner: index of the order.
@@ -51,22 +52,22 @@ class Sold(NamedTuple):
     is_due: Bools
 
 
-def pack_shares(sold: Sold, own: Int64s, owners: Int64s) -> Texts:
+def pack_order_partials(sold: Sold, order_row: Int64s, owners: Int64s) -> Texts:
     """Return what each order says, packed.
 
     A cancelled order counts as cancelled and sells nothing; an order whose status is none of ours is open.
 
     Args:
         sold: rows of the orders.
-        own: by order: its own row; -1: it has none.
+        order_row: by order: its own row; -1: it has none.
         owners: orders that have one, ascending.
     """
     texts = (sold.currency, sold.market, sold.sku, sold.category)
-    letters = sum(int((stops - starts).sum()) for starts, stops, _ in texts)
+    text_bytes = sum(int((stops - starts).sum()) for starts, stops, _ in texts)
     rows = len(sold.owner)
-    out = np.empty(3 * letters + 3 * rows * ROW_BYTES_MAX, dtype=np.uint8)
+    out = np.empty(3 * text_bytes + 3 * rows * ROW_BYTES_MAX, dtype=np.uint8)
     ends = np.zeros(len(owners) + 1, dtype=np.int64)
-    _pack(sold, own, owners, out, ends)
+    _pack(sold, order_row, owners, out, ends)
     return Texts(ends[:-1], ends[1:], out[: ends[-1]])
 
 
@@ -94,8 +95,9 @@ def _status(start: int, stop: int, body: Bytes) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def _pack(sold: Sold, own: Int64s, owners: Int64s, out: Bytes, ends: Int64s) -> None:
-    """Pack what each order adds to its account: a row of SUMS for the order, for each line, for each open invoice.
+def _pack(sold: Sold, order_row: Int64s, owners: Int64s, out: Bytes, ends: Int64s) -> None:
+    """Pack what each order adds to its account: a row of AGGREGATES for the order, for each line, for each open
+    invoice.
 
     sold             (n,)    Sold   rows, ascending by sold.owner; each text column is a TextTuple
     .gross, amount   (n,)    int64  ten-thousandths of the currency
@@ -116,25 +118,25 @@ def _pack(sold: Sold, own: Int64s, owners: Int64s, out: Bytes, ends: Int64s) -> 
     category, category_end, _ = sold.category
     has_sku, has_category, is_placed, is_due = sold.has_sku, sold.has_category, sold.is_placed, sold.is_due
     gross, placed_at, quantity, amount, due_on = sold.gross, sold.placed_at, sold.quantity, sold.amount, sold.due_on
-    sums = np.zeros(NUMBERS, dtype=np.int64)
+    aggregates = np.zeros(NUMBERS, dtype=np.int64)
     keys = np.empty(16, dtype=np.uint8)
     row = 0
     to = 0
     for k in range(len(owners)):
         one = owners[k]
-        at = own[one]
+        at = order_row[one]
         found = _status(status[at], status_end[at], status_body)
-        sums[:] = 0
-        sums[_COUNT] = 1
-        to = put_row(out, to, CHILDREN, body, 0, 0, 0, 0, False, 0, sums)
-        sums[:] = 0
+        aggregates[:] = 0
+        aggregates[_COUNT] = 1
+        to = put_row(out, to, CHILDREN, body, 0, 0, 0, 0, False, 0, aggregates)
+        aggregates[:] = 0
         if found == _CANCEL:
-            sums[_CANCELLED] = 1
+            aggregates[_CANCELLED] = 1
         else:
-            sums[_COUNT] = 1
-            sums[_AMOUNT] = gross[at]
-        sums[_RETURNED] = 1 if found == _RETURN else 0
-        sums[_OPEN] = 1 if found in (_OTHER, _PAID) else 0
+            aggregates[_COUNT] = 1
+            aggregates[_AMOUNT] = gross[at]
+        aggregates[_RETURNED] = 1 if found == _RETURN else 0
+        aggregates[_OPEN] = 1 if found in (_OTHER, _PAID) else 0
         c, m = currency_end[at] - currency[at], market_end[at] - market[at]
         if c + m > len(keys):
             keys = np.empty(c + m, dtype=np.uint8)
@@ -142,25 +144,25 @@ def _pack(sold: Sold, own: Int64s, owners: Int64s, out: Bytes, ends: Int64s) -> 
             keys[i] = currency_body[currency[at] + i]
         for i in range(m):
             keys[c + i] = market_body[market[at] + i]
-        to = put_row(out, to, ORDERS, keys, 0, c, c, c + m, is_placed[at], placed_at[at] // DAY_US, sums)
+        to = put_row(out, to, ORDERS, keys, 0, c, c, c + m, is_placed[at], placed_at[at] // DAY_US, aggregates)
         while row < len(owner) and owner[row] < one:
             row += 1
         while row < len(owner) and owner[row] == one:
-            sums[:] = 0
+            aggregates[:] = 0
             if part[row] == _LINE and found != _CANCEL and quantity[row] != 0:
-                sums[_AMOUNT] = quantity[row]
+                aggregates[_AMOUNT] = quantity[row]
                 if has_sku[row]:
-                    to = put_row(out, to, PRODUCT, body, sku[row], sku_end[row], 0, 0, False, 0, sums)
+                    to = put_row(out, to, PRODUCT, body, sku[row], sku_end[row], 0, 0, False, 0, aggregates)
                 if has_category[row]:
-                    to = put_row(out, to, CATEGORY, body, category[row], category_end[row], 0, 0, False, 0, sums)
+                    to = put_row(out, to, CATEGORY, body, category[row], category_end[row], 0, 0, False, 0, aggregates)
             elif part[row] == _INVOICE and amount[row] > 0:
                 bill = _status(status[row], status_end[row], status_body)
                 if bill != _PAID and bill != _CANCEL:
-                    sums[_COUNT] = 1
-                    sums[_AMOUNT] = amount[row]
+                    aggregates[_COUNT] = 1
+                    aggregates[_AMOUNT] = amount[row]
                     to = put_row(
                         *(out, to, INVOICE, currency_body, currency[row], currency_end[row]),
-                        *(0, 0, is_due[row], due_on[row], sums),
+                        *(0, 0, is_due[row], due_on[row], aggregates),
                     )
             row += 1
         ends[k + 1] = to
