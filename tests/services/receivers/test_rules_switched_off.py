@@ -158,7 +158,7 @@ RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     "Retry-After is obeyed": (_through_a_storm, _forget_waits),
     "a profile's orders are told of its accounts": (
         _through_a_merge,
-        lambda patch: patch.setattr("nurt.delivery.run.batch.concerned", lambda *_: set()),
+        lambda patch: patch.setattr("nurt.delivery.run.batch.affected_accounts", lambda *_: set()),
     ),
 }
 
