@@ -54,14 +54,6 @@ def test_a_kept_profile_comes_back(revision: int, due: int, state: int, body: by
     assert KeptProfile.decode(None) is None
 
 
-def test_a_profile_says_what_its_body_says_at_its_own_revision() -> None:
-    kept = KeptProfile(77, -1, LIVE, with_revision(body_of(0), 77))
-    assert kept.says(body_of(0))
-    other = bytearray(body_of(0))
-    other[-1] ^= 2
-    assert not kept.says(bytes(other))
-
-
 def test_a_body_that_has_a_revision_is_given_no_other() -> None:
     with pytest.raises(AssertionError):
         with_revision(body_of(5), 6)
