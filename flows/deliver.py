@@ -3,7 +3,7 @@
     nurt.profiles, nurt.stock, nurt.orders --read--> changes --map, compare, call--> the receiver
 
 A receiver that is down makes only its own flow lag. Offsets are committed when everything below them is settled:
-accepted, refused and in quarantine, or parked. `nurt deliver DESTINATION` runs this file.
+accepted, refused and in quarantine, or parked. `nurt deliver run NAME` runs this file.
 """
 
 from __future__ import annotations

@@ -160,6 +160,13 @@ def test_flows_know_the_runtime_and_bytewax_only() -> None:
     assert {place: name for place, name in found.items() if name.split(".")[0] not in sys.stdlib_module_names} == {}
 
 
+def test_no_package_is_larger_than_a_reader_can_keep_in_mind() -> None:
+    packages = [path.parent for path in (ROOT / "src" / "nurt").rglob("__init__.py")]
+    modules = {str(one.relative_to(ROOT)): len([*one.glob("*.py")]) - 1 for one in packages}
+    assert len(modules) > 30
+    assert {package: count for package, count in modules.items() if count > 15} == {}
+
+
 def _readme_blocks(language: str) -> list[str]:
     blocks = re.findall(rf"^( *)```{language}\n(.*?)^ *```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     return [textwrap.dedent(body) for _, body in blocks]

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import duckdb
 from redis import Redis
 
-from nurt.inspect.profile_reader import read_profile
+from nurt.contracts.profile_reader import read_profile
 from nurt.model.stored_profile import ERASED, KeptProfile
 from tests.services.stack.redis_server import RedisServer
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from nurt.adapters.kafka.requeue import requeue_to_kafka
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.errors import ConfigurationError
-from nurt.inspect.requeue import requeue_to_kafka
 from nurt.model.raw import DAMAGED_TOPIC, REQUEUED_HEADER
 from nurt.model.refusal import Reason, Refused
 

@@ -97,6 +97,7 @@ def test_a_newer_run_is_not_taken_for_an_older_memory(server: RedisServer) -> No
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.services
 def test_a_delivery_outlives_its_primary_and_delivers_everything(tmp_path: Path) -> None:
     with guarded() as group, running(FakeWebhook()) as fake:
         assert isinstance(fake, FakeWebhook)
@@ -125,7 +126,7 @@ def test_a_delivery_outlives_its_primary_and_delivers_everything(tmp_path: Path)
 
 
 def started(folder: Path) -> subprocess.Popen[bytes]:
-    command = [*NURT, "deliver", "hook", "-c", str(folder / "nurt.yaml"), "--quiet"]
+    command = [*NURT, "deliver", "run", "hook", "-c", str(folder / "nurt.yaml"), "--quiet"]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 

@@ -45,7 +45,7 @@ def _deployed(folder: Path, redis_url: str, url: str) -> Settings:
 
 
 def _started(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [*NURT, "deliver", "hook", "-c", str(folder / "nurt.yaml"), "--quiet", *more]
+    command = [*NURT, "deliver", "run", "hook", "-c", str(folder / "nurt.yaml"), "--quiet", *more]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE)
 
 

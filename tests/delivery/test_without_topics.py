@@ -136,7 +136,7 @@ def test_killed_flows_and_deliveries_end_where_an_undisturbed_one_does(
     killed = 0
     for rows in (20, 80, 200):
         flows = [_started("run", "--flow", name, "--until-end", "--quiet", "-c", str(config)) for name in FLOWS]
-        delivering = _started("deliver", "crm", "--quiet", "-c", str(config))
+        delivering = _started("deliver", "run", "crm", "--quiet", "-c", str(config))
         until_s = time.monotonic() + 30
         while len(fake.rows) < rows and time.monotonic() < until_s and delivering.poll() is None:
             time.sleep(0.02)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from nurt.adapters.files.archive_lines import ArchiveWriter
+from nurt.app import running
 from nurt.app.running import run_here
 from nurt.errors import SourceHalted
 from nurt.flows.profiles import profiles
@@ -19,6 +23,15 @@ from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic, _raw, entry
 
 FIRST_LOG, OTHER_LOG = "binlog.000009", "binlog.000001"
+SPEAKING = """
+import logging, sys
+from pathlib import Path
+from nurt.app import running
+
+running._run = lambda *_, **__: [logging.log(level, "said") for level in (logging.INFO, logging.WARNING)]
+running._end_with(running._child(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+"""A process of a cluster that logs, and reads nothing."""
 
 
 @pytest.fixture
@@ -111,6 +124,26 @@ def test_a_cluster_of_processes_ends_with_the_code_of_whoever_halted(
     shop.upsert(op="u", row={"id": 1, "email": "new@example.com"}, server_id=2, file=FIRST_LOG, pos=200)
     config = deploy(tmp_path, shop, redis_url)
     assert nurt_command("run", "--workers", "2", "--config", str(config)).code == SourceHalted.exit_code
+
+
+@pytest.mark.parametrize(("how", "said"), [([], 2), (["--quiet"], 0)], ids=["at INFO", "quiet"])
+def test_workers_of_a_cluster_log_at_the_level_of_the_command(
+    shop: Topic,
+    tmp_path: Path,
+    redis_url: str,
+    nurt_command: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+    how: list[str],
+    said: int,
+) -> None:
+    start = subprocess.Popen
+
+    def instead(command: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        return start([sys.executable, "-c", SPEAKING, *command[-2:]], **more)
+
+    monkeypatch.setattr(running.subprocess, "Popen", instead)
+    ran = nurt_command("run", "--workers", "2", *how, "--config", str(deploy(tmp_path, shop, redis_url)))
+    assert (ran.code, ran.err.count("INFO said"), ran.err.count("WARNING said")) == (0, said, 2)
 
 
 def test_a_worker_thread_keeps_what_it_has_learnt_of_its_source(shop: Topic, tmp_path: Path, redis_url: str) -> None:

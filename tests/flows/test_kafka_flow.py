@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, TopicPartition
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.app.running import run_here
+from nurt.contracts.profile_reader import read_profile
 from nurt.flows.profiles import profiles
-from nurt.inspect.profile_reader import read_profile
 from nurt.settings import KafkaInput, Settings
 from nurt.simulate.connector.targets import simulate_to_kafka
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nurt.inspect.profile_reader import read_profile
+from nurt.contracts.profile_reader import read_profile
 from nurt.model.stock_plan import UNIT
 from tests.flows.book import Book, new_engine, play
 from tests.flows.test_stock_rules import plan

@@ -89,6 +89,7 @@ def in_pieces(folder: str, size: int) -> list[RawBatch]:
 runs = st.tuples(st.integers(1, 40), st.integers(1, 4), st.integers(0, 60))  # messages a batch, workers, writes
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), deadline=None)
 @given(st.sampled_from(["postgres", "mariadb"]), st.lists(runs, max_size=3), st.integers(1, 4))
 def test_every_message_of_the_corpus_counts_once_whatever_crashes(

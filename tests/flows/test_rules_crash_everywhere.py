@@ -6,9 +6,12 @@ writes of the flow need which rule: `test_rules_replay`, `test_rules_owed`.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.flows.book import a_hard_life, new_engine, play, wrong, wrong_crashes
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_write_of_a_hard_life_changes_nothing() -> None:
     history = a_hard_life().history(size=4)
     assert play(history, new_engine(history)).writes >= 30

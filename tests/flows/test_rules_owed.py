@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
+
 from nurt.contracts import schemas
 from nurt.control.launch import CHECKPOINTS_KEPT
 from nurt.model.fence import owed_score
@@ -47,6 +49,7 @@ class OwesNothing(Wrapped):
         return change
 
 
+@pytest.mark.slow
 def test_both_sides_of_a_membership_change_are_owed() -> None:
     history = memberships()
     assert not wrong_crashes(history, lambda: new_engine(history), commit_every=1)

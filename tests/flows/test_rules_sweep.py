@@ -92,6 +92,7 @@ def test_rows_that_vanished_while_the_connector_was_down_are_gone_after_the_swee
     assert not wrong(seen, engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes_an_epoch", [1, 100])
 def test_a_crash_at_any_write_of_a_sweep_changes_nothing(writes_an_epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "SWEEP_WRITES_MAX", writes_an_epoch)

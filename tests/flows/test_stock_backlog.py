@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from nurt.model.keys import Keys
 from nurt.model.stock_plan import UNIT, StockPlan
 from nurt.model.stock_published import StockBatch
@@ -126,6 +128,7 @@ def test_keeping_in_another_form_or_after_a_pause_begins_anew() -> None:
     assert engine.keeper is not None and set(engine.keeper.skus) == {"A", "B"}
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_write_leaves_nothing_unsaid() -> None:
     crashes = 0
     for writes in range(0, 40, 2):

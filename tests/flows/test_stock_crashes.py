@@ -143,6 +143,7 @@ def crash_everywhere(store_of: Callable[[Store], Store] = lambda store: store, f
     return found
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_write_changes_nothing() -> None:
     assert not crash_everywhere()
 
@@ -167,6 +168,7 @@ class WritesInTwo(Wrapped):
         self.inner.write(replace(change, put={key: value for key, value in change.put.items() if key not in first}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [OwesNothing, WritesInTwo])
 def test_a_store_without_a_rule_is_noticed(broken: Callable[[Store], Store]) -> None:
     assert crash_everywhere(broken, first_only=True)
@@ -205,6 +207,7 @@ def a_connector_was_down() -> tuple[StockHistory, StockHistory, list[Sweep]]:
     return replace(known, arrivals=tuple(books.log)), known, sweeps_of(books.log)
 
 
+@pytest.mark.slow
 def test_rows_that_vanished_leave_stock_after_the_sweep_whatever_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "SWEEP_WRITES_MAX", 1)
     history, seen, sweeps = a_connector_was_down()

@@ -16,9 +16,9 @@ import polars as pl
 
 from nurt.columnar.ids import Ids
 from nurt.contracts import schemas
+from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import Decision, Deployment, begin_record, checkpoint_record, decide, run_number
 from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
-from nurt.inspect.profile_reader import read_profile
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets

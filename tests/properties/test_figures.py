@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nurt.columnar.ids import Ids
 from nurt.contracts import schemas
-from nurt.inspect.profile_reader import read_profile
+from nurt.contracts.profile_reader import read_profile
 from nurt.normalise.context import FoldContext
 from nurt.profiles.golden_record.aggregates import TOP, WINDOWS_DAYS, order_figures
 from nurt.profiles.golden_record.write import Profiles

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from nurt.columnar.ids import Ids
 from nurt.contracts import schemas
+from nurt.contracts.profile_reader import read_profile
 from nurt.errors import ConfigurationError, StateTooNew
-from nurt.inspect.profile_reader import read_profile
 from nurt.normalise.context import RULES, FoldContext
 from nurt.profiles.golden_record.check_schema import check_schema
 from nurt.profiles.golden_record.survivorship import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY

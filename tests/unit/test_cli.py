@@ -24,6 +24,7 @@ from tests.command_line import Ran, run_nurt
 COMMANDS = ["demo", "init", "check", "run", "profile", "stats", "simulate"]
 QUARANTINE = [["quarantine", name] for name in ("list", "show", "requeue")]
 SOURCE = [["source", name] for name in ("list", "accept", "sweep")]
+DELIVER = [["deliver", name] for name in ("run", "status", "preview", "check", "refused", "retry", "sweep")]
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def nurt_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     return lambda *arguments: run_nurt(monkeypatch, capfd, *arguments)
 
 
-@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), *QUARANTINE, *SOURCE], ids=" ".join)
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), *QUARANTINE, *SOURCE, *DELIVER], ids=" ".join)
 def test_the_help_of_every_command_teaches_by_example(nurt_command: Callable[..., Ran], command: list[str]) -> None:
     ran = nurt_command(*command, "--help")
     assert ran.code == 0
@@ -88,7 +89,7 @@ def test_a_mistake_of_our_own_shows_no_values(
     def broken(_path: Any) -> None:
         raise KeyError("anna@example.com")
 
-    monkeypatch.setattr("nurt.cli.frame.load_settings", broken)
+    monkeypatch.setattr("nurt.cli.opening.load_settings", broken)
     ran = nurt_command("stats", "--config", str(tmp_path / "nurt.yaml"))
     assert ran.code == 1
     assert "KeyError" in ran.err

@@ -21,7 +21,7 @@ import pytest
 from nurt.adapters.files.archive_lines import ArchiveWriter
 from nurt.adapters.redis.embedded import embedded_state
 from nurt.cli.commands.profile import as_plain
-from nurt.cli.frame import opened_state
+from nurt.cli.opening import opened_state
 from nurt.errors import NurtError
 from nurt.inspect.profile_lookup import ProfileView
 from tests.command_line import Ran, run_nurt
@@ -297,6 +297,18 @@ def test_nothing_is_requeued_by_mistake(demo: tuple[Path, str], nurt_command: Ca
     config = str(demo[0] / "nurt.yaml")
     for arguments in ([], ["a:0:1", "--all"], ["no-place"], ["a:0:1"]):
         assert nurt_command("quarantine", "requeue", *arguments, "--config", config).code in (1, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--all", "--reason", "unknown_schema_id"], ["--all", "--topic", "a"], ["a:0:1", "--all"], ["a:0:1", "-t", "a"]],
+    ids=" ".join,
+)
+def test_a_requeue_takes_no_options_that_exclude_each_other(
+    nurt_command: Callable[..., Ran], arguments: list[str]
+) -> None:
+    ran = nurt_command("quarantine", "requeue", *arguments, "--config", "not-there.yaml")
+    assert ran.code == 2 and "exclude each other" in ran.err
 
 
 def test_check_names_entries_that_no_topic_comes_to(own_demo: Path, nurt_command: Callable[..., Ran]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nurt.contracts import schemas
-from nurt.inspect.profile_reader import read_profile
+from nurt.contracts.profile_reader import read_profile
 from nurt.model.fence import SEQUENCE_BITS, Head, owed_score, stamp
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, KeptProfile, with_revision
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from nurt.contracts.profile_reader import read_profile
 from nurt.contracts.profile_tables import decode
 from nurt.errors import NurtError
-from nurt.inspect.profile_reader import read_profile
 from tests.contracts.published import encode, profile, redirect, rich
 
 

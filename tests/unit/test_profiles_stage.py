@@ -6,7 +6,7 @@ import pytest
 
 from nurt.columnar.ids import Ids
 from nurt.contracts import schemas
-from nurt.inspect.profile_reader import read_profile
+from nurt.contracts.profile_reader import read_profile
 from nurt.model.keys import Keys, words_of
 from nurt.model.stored_profile import HEAD_BYTES
 from nurt.normalise.context import FoldContext

@@ -13,16 +13,16 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.analytics.parquet import ParquetSink
+from nurt.adapters.kafka.published_back import _Heads
 from nurt.adapters.redis.delivery.codec import pack_message, unpack_message
 from nurt.adapters.redis.delivery.state_log import StateLog
 from nurt.columnar.values import Values
 from nurt.contracts import schemas
+from nurt.contracts.profile_reader import current_body, read_profile
 from nurt.control.reconcile import find_strays
 from nurt.delivery.journal import Message
 from nurt.delivery.read.profiles import Bodies as PublishedBodies
 from nurt.errors import StateTooNew
-from nurt.inspect.profile_reader import current_body, read_profile
-from nurt.inspect.published_back import _Heads
 from nurt.model.fence import Head, stamp
 from nurt.model.keys import Keys
 from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile

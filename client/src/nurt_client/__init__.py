@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nurt_client.errors import ConfigurationError, ConnectionFailed, NurtError
-    from nurt_client.questions import EXPIRES_S, Held, Line
+    from nurt_client.ledger import EXPIRES_S
+    from nurt_client.questions import Held, Line
     from nurt_client.stock import AsyncStock, Stock
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "EXPIRES_S": "questions",
+    "EXPIRES_S": "ledger",
     "AsyncStock": "stock",
     "ConfigurationError": "errors",
     "ConnectionFailed": "errors",

@@ -24,8 +24,6 @@ from nurt_client.keys import HELD, PLAN, PROMISE, config_key, realm_place, secre
 from nurt_client.ledger import LEDGER_SCRIPT, LEDGER_SHA, read_held
 from nurt_client.quantities import UNIT, Quantity, to_decimal, to_units
 
-EXPIRES_S = 900
-"""How long a reservation holds when nobody says otherwise."""
 KITS_KNOWN_S = 2.0
 """For how long the parts of a kit are believed."""
 LINES_MAX = 500

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from redis.exceptions import RedisError
 
 from nurt_client.connecting import open_async_client, open_client, place_of
-from nurt_client.questions import EXPIRES_S, Command, Held, Line, Pause, Questions, Step
+from nurt_client.ledger import EXPIRES_S
+from nurt_client.questions import Command, Held, Line, Pause, Questions, Step
 from nurt_client.settings import read_settings
 
 TASKS_MAX = 64

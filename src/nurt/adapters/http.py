@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import httpx2 as httpx
 import orjson
 
+from nurt.adapters.http_logs import silence_http_clients
 from nurt.adapters.secrets import secret
 from nurt.model.delivery import Answer, Call, Fate, Trouble, Verdict
 
@@ -27,8 +27,7 @@ REST_S_MAX = 86_400.0
 
 TOKEN_MARGIN_S = 60.0
 WHOLE = 4.0
-for _name in ("httpx2", "httpcore2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # they log addresses, which may name a person
+silence_http_clients()
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ class Delivery:
             if held and not held["done"]:
                 self._store.put("generation", {**held, "done": True})
                 name = self.mapping.name
-                look = f"`nurt deliver {name} --sweep --dry-run` shows what it did not tell"
+                look = f"`nurt deliver sweep {name}` shows what it did not tell"
                 _logger.info("delivering to %s: the back-fill is done; %s", name, look)
 
     def look(self) -> dict[str, int | float | str]:

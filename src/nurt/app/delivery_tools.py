@@ -89,7 +89,7 @@ def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> Swe
     if not generation["number"] or not generation["done"]:
         found = "there was no back-fill yet" if not generation["number"] else "the back-fill is not done yet"
         raise ConfigurationError(
-            f"sweeping {mapping.name}: {found}; run `nurt deliver {mapping.name} --from-scratch`, then sweep"
+            f"sweeping {mapping.name}: {found}; run `nurt deliver run {mapping.name} --from-scratch`, then sweep"
         )
     subjects, rows = 0, dict.fromkeys((one.name for one in mapping.objects), 0)
     is_table = mapping.kind in TABLE_KINDS

@@ -7,15 +7,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
-
-from nurt.adapters.redis.client import open_redis
+from nurt.adapters.analytics.duckdb_reading import published_in_duckdb
+from nurt.adapters.kafka.published_back import published_on_topic
+from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_heads
 from nurt.app.opening import commits_of, fold_context, open_register, open_registry
 from nurt.columnar.ids import Ids
+from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (
     Decision,
     Deployment,
@@ -27,11 +28,9 @@ from nurt.control.launch import (
 )
 from nurt.control.reconcile import STRAYS, Touch, encode_strays, find_strays, is_behind
 from nurt.control.source_records import check_halts
-from nurt.inspect.profile_reader import read_profile
-from nurt.inspect.published_back import Published as PublishedProfiles
-from nurt.inspect.published_back import published_in_duckdb, published_on_topic
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
+from nurt.model.published import PublishedHeads
 from nurt.model.stored_profile import KeptProfile
 from nurt.settings import Settings
 from nurt_client.ids import fingerprint
@@ -119,9 +118,9 @@ def _realm_of(kept: KeptProfile) -> str:
     return str(read_profile(kept.body, kept.version)["realm"])
 
 
-def read_published(settings: Settings, tail_rows: int | None = None) -> PublishedProfiles:
+def read_published(settings: Settings, tail_rows: int | None = None) -> PublishedHeads:
     """Read back what was published, of the topic only the last messages when `tail_rows` says so."""
-    published: PublishedProfiles = {}
+    published: PublishedHeads = {}
     if settings.duckdb is not None:
         published |= published_in_duckdb(settings.duckdb)
     if settings.topic is not None:

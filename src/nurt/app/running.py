@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.http_logs import silence_http_clients
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.app.profiles import ProfileAssembly
@@ -138,16 +139,30 @@ def stopping_on_signals() -> Iterator[threading.Event]:
 
 
 def run_cluster(
-    config: Path, workers: int, rebuild: bool, look_on: LookOn = lambda: None, flow: str = "profiles"
+    config: Path,
+    workers: int,
+    rebuild: bool,
+    look_on: LookOn = lambda: None,
+    flow: str = "profiles",
+    level: int = logging.INFO,
 ) -> int:
     """Run one process a worker; when one ends in failure all are ended. Returns the exit code.
 
     Bytewax takes a whole cluster down with any of its processes, so they are started anew together or not at all.
+
+    Args:
+        level: what the processes log, as `logging` numbers it.
     """
     settings = replace(load_settings(config), workers=workers)
     launched = launch_stock(stock_settings(settings), rebuild) if flow == "stock" else launch(settings, rebuild)
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
-    environment = {**os.environ, "NURT_LAUNCHED": _encode(launched), "NURT_ADDRESSES": addresses, "NURT_FLOW": flow}
+    environment = {
+        **os.environ,
+        "NURT_LAUNCHED": _encode(launched),
+        "NURT_ADDRESSES": addresses,
+        "NURT_FLOW": flow,
+        "NURT_LOG_LEVEL": str(level),
+    }
     command = [sys.executable, "-m", "nurt.app.running", str(config)]
     with stopping_on_signals() as stop:
         children = [
@@ -229,7 +244,9 @@ def _decode(text: str) -> Launched:
 
 def _child(config: Path, index: int) -> int:
     """Be one process of a cluster."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    level = int(os.environ["NURT_LOG_LEVEL"])
+    logging.basicConfig(level=level, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    silence_http_clients()
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))
     keep_memory_small()

@@ -7,13 +7,11 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 
-from redis.exceptions import RedisError
-
 from nurt.adapters.clock import SystemClock
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.delivery.stock_sink import KeptStockSink
-from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.errors import RedisError, naming_failures
 from nurt.adapters.redis.store import read_heads
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nurt.errors import ConfigurationError
+
 PROMOTIONS: dict[str, frozenset[str]] = {
     "int": frozenset({"long", "float", "double"}),
     "long": frozenset({"float", "double"}),
@@ -130,3 +132,11 @@ def _named(schema: Any) -> Named:
         if inner is not None:
             found |= _named(inner)
     return found
+
+
+def incompatible(subject: str, why: str) -> ConfigurationError:
+    """Say that a schema cannot be registered."""
+    return ConfigurationError(
+        f"registering schema {subject}: it cannot read what was written before ({why}); "
+        "give new fields a default, or publish to another topic"
+    )

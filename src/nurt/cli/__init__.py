@@ -1,4 +1,12 @@
-"""The command line: `nurt`. One module a command; what they share is in `frame`."""
+"""The command line: `nurt`. One module a command; what they share is in `frame`.
+
+A module of a command holds what its help shows: options, examples, and how the result looks. At its top it imports
+Typer, Rich and `frame`, and nothing of the engine: a command imports what it works with when it is called, at the
+beginning of its function. So `nurt --help`, the help of every command and shell completion load no Bytewax, polars or
+numba. What a type annotation alone needs stands under TYPE_CHECKING. Modules that commands import when they are called
+(`opening`, `watching`, `sampling`, `source_sweeps`, `demo_steps`, `commands.deliveries` and the pages) import at their
+top as usual.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +79,7 @@ app.command("demo", rich_help_panel="Begin")(demo.demo)
 app.command("init", rich_help_panel="Begin")(init.init)
 app.command("check", rich_help_panel="Run")(check.check)
 app.command("run", rich_help_panel="Run")(run.run)
-app.command("deliver", rich_help_panel="Run")(deliver.deliver)
+app.add_typer(deliver.app, name="deliver", rich_help_panel="Run")
 app.add_typer(source.app, name="source", rich_help_panel="Run")
 app.command("profile", rich_help_panel="Look")(profile.profile)
 app.command("stock", rich_help_panel="Look")(stock.stock)

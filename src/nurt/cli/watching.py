@@ -11,7 +11,9 @@ from contextlib import contextmanager, nullcontext
 from rich.logging import RichHandler
 from rich.status import Status
 
-from nurt.cli.frame import State, aside, state_of
+from nurt.adapters.http_logs import silence_http_clients
+from nurt.cli.frame import aside
+from nurt.cli.opening import State, state_of
 from nurt.errors import ConnectionFailed
 from nurt.inspect.counters import Count, totals
 from nurt.inspect.metrics import start_metrics
@@ -28,6 +30,7 @@ _logger = logging.getLogger("nurt.run")
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Log to stderr: beside the status line on a terminal, with time and level elsewhere."""
+    silence_http_clients()
     if aside.is_terminal:
         handler = RichHandler(console=aside, show_path=False, markup=False, highlighter=None)
         logging.basicConfig(level=level, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])

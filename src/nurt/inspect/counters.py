@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis import Redis
-
+from nurt.adapters.redis.client import Redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.model.entities import BY_CODE
 from nurt.model.fence import Head

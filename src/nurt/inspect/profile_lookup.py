@@ -13,9 +13,9 @@ from datetime import date
 from typing import Any
 
 import polars as pl
-from redis import Redis
 
-from nurt.inspect.profile_reader import read_profile
+from nurt.adapters.redis.client import Redis
+from nurt.contracts.profile_reader import read_profile
 from nurt.model.keys import Keys
 from nurt.model.stored_profile import ERASED, LIVE, REDIRECT, KeptProfile
 from nurt.model.units import Day

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from redis import Redis
 
+from nurt.adapters.redis.client import Redis
 from nurt.inspect.counters import REQUEUED
 from nurt.model.keys import Keys
 from nurt.model.refusal import Reason, Refused

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from redis import Redis
-
+from nurt.adapters.redis.client import Redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.columnar.values import Values
 from nurt.model.entities import ENTITIES

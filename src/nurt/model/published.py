@@ -18,3 +18,7 @@ class PublishedBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+PublishedHeads = dict[bytes, tuple[int, str] | None]
+"""What the outside was told last: profile id -> (revision, realm), or None: it was erased."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from nurt.model.raw import Headers
 from nurt.model.units import Millis
+
+if TYPE_CHECKING:
+    from nurt.model.raw import Headers  # for its type only: the command line reads reasons without numpy
 
 
 class Reason(StrEnum):

@@ -47,6 +47,10 @@ def java() -> str:
     )
 
 
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
+"""For a server of a test: it compiles once and quickly; so a broker starts in 4 s of CPU instead of 10."""
+
+
 def _major(candidate: str) -> int:
     try:
         said = subprocess.run([candidate, "-version"], capture_output=True, text=True, check=True).stderr

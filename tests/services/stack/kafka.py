@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.services.stack.daemon import Daemon, answers, free_ports, scratch
-from tests.services.stack.java import jars, java
+from tests.services.stack.java import SHORT_LIVED, jars, java
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -74,8 +74,9 @@ class Login:
 class KafkaServer:
     """One broker. Its files and ports outlive `kill`, so that `start` brings the same broker back."""
 
-    def __init__(self, folder: Path, heap: str = "512m", login: Login | None = None) -> None:
+    def __init__(self, folder: Path, heap: str = "512m", login: Login | None = None, short_lived: bool = False) -> None:
         self._folder = folder
+        self._more = [SHORT_LIVED] if short_lived else []
         self._heap = heap
         self._port, controller, self._secure_port = free_ports(3)
         self._java = [java(), "-cp", f"{jars('kafka')}/*", "-Dlog4j2.level=WARN"]
@@ -91,7 +92,7 @@ class KafkaServer:
         subprocess.run(
             [
                 *self._java,
-                "-XX:TieredStopAtLevel=1",
+                SHORT_LIVED,
                 "kafka.tools.StorageTool",
                 "format",
                 "--standalone",
@@ -120,7 +121,7 @@ class KafkaServer:
 
     def start(self) -> None:
         """Start the broker on its port and wait until it serves."""
-        command = [*self._java, f"-Xmx{self._heap}", "kafka.Kafka", str(self._settings)]
+        command = [*self._java, *self._more, f"-Xmx{self._heap}", "kafka.Kafka", str(self._settings)]
         self._daemon = Daemon("Kafka", command, self._folder / "kafka.log")
         self._daemon.wait_until(lambda: answers(self._port) and _serves(self.bootstrap), seconds=180)
 
@@ -163,10 +164,12 @@ def _serves(bootstrap: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_kafka_server(heap: str = "512m", login: Login | None = None) -> Iterator[KafkaServer]:
+def running_kafka_server(
+    heap: str = "512m", login: Login | None = None, short_lived: bool = True
+) -> Iterator[KafkaServer]:
     """Run a broker of one's own, to be killed and restarted at will."""
     with scratch("kafka") as folder:
-        server = KafkaServer(folder, heap, login)
+        server = KafkaServer(folder, heap, login, short_lived)
         server.start()
         try:
             yield server
@@ -175,10 +178,13 @@ def running_kafka_server(heap: str = "512m", login: Login | None = None) -> Iter
 
 
 @contextlib.contextmanager
-def running_kafka(heap: str = "512m") -> Iterator[str]:
-    """Run a broker, or borrow the one that NURT_TEST_KAFKA names; yields its bootstrap address."""
+def running_kafka(heap: str = "512m", short_lived: bool = False) -> Iterator[str]:
+    """Run a broker, or borrow the one that NURT_TEST_KAFKA names; yields its bootstrap address.
+
+    Benchmarks run a broker at its full speed.
+    """
     if borrowed := os.environ.get("NURT_TEST_KAFKA"):
         yield borrowed
         return
-    with running_kafka_server(heap) as server:
+    with running_kafka_server(heap, short_lived=short_lived) as server:
         yield server.bootstrap

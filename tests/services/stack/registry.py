@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.services.stack.daemon import Daemon, fetch_text, free_ports, scratch
-from tests.services.stack.java import jars, java
+from tests.services.stack.java import SHORT_LIVED, jars, java
 
 
 class RegistryUrls(NamedTuple):
@@ -45,6 +45,7 @@ class RegistryServer:
         (runner,) = unpacked.glob("apicurio-registry-app-*-runner.jar")
         command = [
             java(),
+            SHORT_LIVED,
             "-Xmx400m",
             "-Dquarkus.http.host=127.0.0.1",
             f"-Dquarkus.http.port={self._port}",

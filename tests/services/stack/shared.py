@@ -31,7 +31,7 @@ SECONDS_MAX = 500
 
 @contextlib.contextmanager
 def _kafka() -> Iterator[str]:
-    with running_kafka() as bootstrap:
+    with running_kafka(short_lived=True) as bootstrap:
         yield bootstrap
 
 

@@ -31,9 +31,9 @@ import polars as pl
 
 from nurt.adapters.durable import replace_file, sync_folder
 from nurt.contracts import schemas
+from nurt.contracts.profile_reader import current_body
 from nurt.contracts.profile_tables import TABLES, empty, newest, newest_of, tables_of
 from nurt.errors import ConfigurationError, StateTooNew
-from nurt.inspect.profile_reader import current_body
 from nurt.model.published import PublishedBatch
 
 LAYOUT = 1

@@ -10,7 +10,7 @@ import orjson
 
 from nurt.adapters.durable import locked, replace_file
 from nurt.adapters.files.avro_container import containers_in, schema_id_of, schema_of
-from nurt.avro.compatibility import why_unreadable
+from nurt.avro.compatibility import incompatible, why_unreadable
 from nurt.errors import ConfigurationError
 
 
@@ -105,14 +105,6 @@ def _add(held: dict[int, dict[str, Any]], schema_id: int, schema: dict[str, Any]
             f"reading schemas {path}: id {schema_id} is another schema than it was, or than a container's beside it "
             "(one id, one schema in a folder); put archives of different registries into folders of their own"
         )
-
-
-def incompatible(subject: str, why: str) -> ConfigurationError:
-    """Say that a schema cannot be registered."""
-    return ConfigurationError(
-        f"registering schema {subject}: it cannot read what was written before ({why}); "
-        "give new fields a default, or publish to another topic"
-    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

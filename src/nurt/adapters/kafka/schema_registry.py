@@ -16,8 +16,8 @@ import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from nurt.adapters.files.schema_registry import incompatible
 from nurt.adapters.secrets import Option, fill_in
+from nurt.avro.compatibility import incompatible
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 Answer = TypeVar("Answer")

@@ -11,7 +11,7 @@ from redis.sentinel import SentinelConnectionPool
 from nurt.adapters.secrets import fill_in
 from nurt_client.connecting import address_of, open_client, place_of, sentinels_of
 
-__all__ = ["open_client", "open_redis", "place_of", "remedy_of"]
+__all__ = ["Redis", "open_client", "open_redis", "place_of", "remedy_of"]
 
 _STEPS = {
     "known": "check that this address can be reached from here, and the credentials in `state.url`",

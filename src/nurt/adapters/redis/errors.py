@@ -18,6 +18,8 @@ from redis.sentinel import MasterNotFoundError
 from nurt.adapters.redis.client import place_of, remedy_of
 from nurt.errors import ConfigurationError, ConnectionFailed
 
+__all__ = ["RedisError", "naming_failures"]
+
 
 @contextmanager
 def naming_failures(client: Redis) -> Iterator[None]:

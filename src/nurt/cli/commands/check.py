@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.status import Status
 from rich.text import Text
 
-from nurt.app.opening import open_registry
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, State, aside, opened_state, page, print_json, print_table
-from nurt.cli.sampling import Sampled, samples, tried
-from nurt.columnar.ids import Ids
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, page, print_json, print_table
 from nurt.errors import ConfigurationError
-from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
-from nurt.settings import Settings
-from nurt.translate.translator import Translator
+
+if TYPE_CHECKING:
+    from nurt.cli.opening import State
+    from nurt.cli.sampling import Sampled
+    from nurt.mapping.load import Mapping
+    from nurt.settings import Settings
 
 
 def check(
@@ -40,6 +40,9 @@ def check(
 
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
+    from nurt.cli.opening import opened_state
+    from nurt.mapping.load import read_mapping
+
     with opened_state(config) as state:
         mapping = read_mapping(state.settings.mapping_files)
         facts = _facts(state, mapping)
@@ -88,6 +91,11 @@ def _facts(state: State, mapping: Mapping) -> dict[str, Any]:
 
 
 def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[Sampled]:
+    from nurt.app.opening import open_registry
+    from nurt.cli.sampling import samples, tried
+    from nurt.columnar.ids import Ids
+    from nurt.translate.translator import Translator
+
     translator = Translator(mapping, open_registry(settings), Ids(settings.ids_secret()))
     found = []
     with Status("listing topics", console=aside) as status:

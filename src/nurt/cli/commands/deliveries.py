@@ -1,4 +1,4 @@
-"""What `nurt deliver` does: run, status, refusals, a dry run, a check."""
+"""What `nurt deliver` does: run, status, refusals, a preview, a check, a sweep."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from nurt.app import delivery_tools as delivering_ways
+from nurt.app import delivery_tools
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
-from nurt.app.delivery_tools import preview, refusals_again, verify
+from nurt.app.delivery_tools import refusals_again, verify
 from nurt.app.running import stopping_on_signals
 from nurt.cli.frame import aside, page, print_json, print_table, refuse
 from nurt.model.delivery import Write
@@ -71,18 +71,20 @@ def retry(settings: Settings, name: str) -> None:
     page.print(f"{number:,} {what} are tried again by the delivery that runs, or by the next one")
 
 
-def sweep(settings: Settings, name: str, dry_run: bool, as_json: bool) -> None:
-    """Take away what the last back-fill did not tell."""
-    found = delivering_ways.sweep(settings, destination_named(settings, name), dry_run)
+def sweep(settings: Settings, name: str, delete: bool, as_json: bool) -> None:
+    """Count, or take away, what the last back-fill did not tell."""
+    found = delivery_tools.sweep(settings, destination_named(settings, name), not delete)
     if as_json:
-        print_json({"subjects": found.subjects, "rows": found.rows, "dry_run": dry_run})
+        print_json({"subjects": found.subjects, "rows": found.rows, "dry_run": not delete})
         return
     if not found.subjects:
         page.print(f"{name}: everything there was told in the last back-fill; nothing is left over")
         return
-    what = "would be deleted" if dry_run else "are deleted by the delivery that runs, or by the next one"
+    what = "are deleted by the delivery that runs, or by the next one" if delete else "would be deleted"
     page.print(f"{found.subjects:,} that no message told in the last back-fill; their rows {what}")
     print_table("", ("object", "rows>"), list(found.rows.items()))
+    if not delete:
+        page.print(f"Nothing is changed; `nurt deliver sweep {name} --yes` deletes them.")
 
 
 def status(settings: Settings, as_json: bool) -> None:
@@ -105,7 +107,7 @@ def status(settings: Settings, as_json: bool) -> None:
             at = datetime.fromtimestamp(int(one["last_error_at"]), UTC).strftime("%Y-%m-%d %H:%M:%S")
             page.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC", markup=False)
         if one.get("in_quarantine"):
-            page.print(f"{one['destination']}: `nurt deliver {one['destination']} --refused` shows what was refused")
+            page.print(f"{one['destination']}: `nurt deliver refused {one['destination']}` shows what was refused")
 
 
 def _state(one: dict[str, Any]) -> str:
@@ -132,7 +134,7 @@ def refused(settings: Settings, name: str, rows_max: int, as_json: bool) -> None
         return
     rows = [(one.subject, one.object, one.op, one.code, one.words[:200]) for one in refusals]
     print_table(f"Refused by {name}", ("profile", "object", "", "code", "the receiver's words"), rows)
-    page.print("\nMend the mapping or the receiver, then `nurt deliver " + name + " --retry`.")
+    page.print("\nMend the mapping or the receiver, then `nurt deliver retry " + name + "`.")
 
 
 def check(settings: Settings, name: str, as_json: bool) -> None:
@@ -149,9 +151,9 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
         page.print(f"{name}: the mapping fits the receiver's description")
 
 
-def dry_run(settings: Settings, name: str, rows_max: int, values: bool, as_json: bool) -> None:
+def preview(settings: Settings, name: str, rows_max: int, values: bool, as_json: bool) -> None:
     """Show what would be sent."""
-    writes, messages, failed = preview(settings, destination_named(settings, name))
+    writes, messages, failed = delivery_tools.preview(settings, destination_named(settings, name))
     by_kind: dict[tuple[str, str], int] = {}
     for write in writes:
         by_kind[write.object, str(write.op)] = by_kind.get((write.object, str(write.op)), 0) + 1
@@ -166,7 +168,8 @@ def dry_run(settings: Settings, name: str, rows_max: int, values: bool, as_json:
         )
         return
     page.print(f"{messages:,} messages wait; {len(writes):,} rows would be sent, {failed:,} could not be mapped")
-    print_table("", ("object", "", "rows>"), [(object_, op, rows) for (object_, op), rows in by_kind.items()])
+    if by_kind:
+        print_table("", ("object", "", "rows>"), [(object_, op, rows) for (object_, op), rows in by_kind.items()])
     _print_writes(writes[:rows_max], values)
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from nurt.adapters.redis.embedded import embedded_state
-from nurt.app.drill import Outcome, run
 from nurt.cli.frame import AsJson, aside, page, print_json, print_table
+
+if TYPE_CHECKING:
+    from nurt.app.drill import Outcome
 
 FAILED = 1
 
@@ -39,6 +40,9 @@ def drill(
 
     nurt drill --attempts 100000 --processes 8 --skus 1 --lag 60  [dim]# one hot sku, an ERP a minute behind[/dim]
     """
+    from nurt.adapters.redis.embedded import embedded_state
+    from nurt.app.drill import run
+
     with tempfile.TemporaryDirectory(prefix="nurt-drill-") as folder, embedded_state(Path(folder)) as url:
         if not as_json:
             aside.print(f"{attempts:,} buyers, {processes} shop processes; this takes some seconds more than the sale")

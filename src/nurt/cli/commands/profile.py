@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +13,15 @@ from nurt.cli.frame import (
     DEFAULT_CONFIG,
     AsJson,
     Config,
-    State,
-    opened_state,
     page,
     print_json_line,
     print_table,
 )
-from nurt.cli.profile_page import print_profile
 from nurt.errors import NurtError
-from nurt.inspect.profile_lookup import ProfileView
-from nurt.rows.child_tables import GUEST
+
+if TYPE_CHECKING:
+    from nurt.cli.opening import State
+    from nurt.inspect.profile_lookup import ProfileView
 
 _ID = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -54,6 +53,9 @@ def profile(
 
     nurt profile 9f0c2a… --json | jq .content.orders  [dim]# by id; a merged one leads to its heir[/dim]
     """
+    from nurt.cli.opening import opened_state
+    from nurt.cli.profile_page import print_profile
+
     with opened_state(config) as state:
         found = find(state, who, kind)
         views = [view for one in found if (view := state.profiles.profile(one)) is not None]
@@ -89,6 +91,8 @@ def _native_key(state: State, who: str) -> tuple[str, list[str], list[str]] | No
 
     A guest order is `system/guest/entity/key`; the parts of a composite key go on with `/`.
     """
+    from nurt.rows.child_tables import GUEST
+
     system, *rest = who.split("/")
     if not rest or system not in state.systems:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -17,7 +17,6 @@ from nurt.cli.frame import (
     Config,
     Flow,
     aside,
-    opened_state,
     page,
     print_json,
     print_json_line,
@@ -25,10 +24,11 @@ from nurt.cli.frame import (
     refuse,
 )
 from nurt.errors import ConfigurationError, NurtError
-from nurt.inspect.quarantine import Place, Quarantine, Wanted, place_of
-from nurt.inspect.requeue import can_requeue, requeue_to_archive, requeue_to_kafka
 from nurt.model.refusal import Reason, Refused
-from nurt.settings import Settings
+
+if TYPE_CHECKING:
+    from nurt.inspect.quarantine import Quarantine, Wanted
+    from nurt.settings import Settings
 
 BATCH_ROWS = 500
 REMEDIES: dict[Reason, str] = {
@@ -78,6 +78,9 @@ def list_quarantine(
 
     nurt quarantine list --json | jq -r .place  [dim]# one JSON document a line[/dim]
     """
+    from nurt.cli.opening import opened_state
+    from nurt.inspect.quarantine import Wanted
+
     wanted = Wanted(reason, topic)
     with opened_state(config, flow) as state:
         newest = list(state.quarantine.newest(wanted, rows_max))
@@ -113,6 +116,8 @@ def show(
 
     nurt quarantine show shop_pl.magento.sales_order:3:1207 --bytes --json | jq -r .value
     """
+    from nurt.cli.opening import opened_state
+
     with opened_state(config, flow) as state:
         refused = _found(state.quarantine, name)
     if as_json:
@@ -161,8 +166,15 @@ def requeue(
 
     nurt quarantine requeue --all
     """
-    if (name is None) == (reason is None and topic is None and not everything):
+    from nurt.cli.opening import opened_state
+    from nurt.inspect.quarantine import Wanted
+
+    ways = {"a message": name is not None, "--reason or --topic": bool(reason or topic), "--all": everything}
+    chosen = [way for way, is_chosen in ways.items() if is_chosen]
+    if not chosen:
         raise refuse("requeuing", "it is not said what", "name one message, or --reason, --topic or --all")
+    if len(chosen) > 1:
+        raise refuse("requeuing", f"{' and '.join(chosen)} exclude each other", "give one of them")
     with opened_state(config, flow) as state:
         held = state.quarantine
         wanted = [_found(held, name)] if name is not None else _messages(held, Wanted(reason, topic))
@@ -177,6 +189,8 @@ def requeue(
 
 def _messages(held: Quarantine, wanted: Wanted) -> list[Refused]:
     """List what can be put on the input again; a damaged place of an archive stays."""
+    from nurt.adapters.requeued import can_requeue
+
     return [refused for refused in held.newest(wanted) if can_requeue(refused)]
 
 
@@ -193,6 +207,9 @@ def _requeue(held: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequenc
 
 def _putting(settings: Settings) -> Callable[[Sequence[Refused]], None]:
     """Choose the way back to the input."""
+    from nurt.adapters.files.requeue import requeue_to_archive
+    from nurt.adapters.kafka.requeue import requeue_to_kafka
+
     kafka = settings.kafka
     if settings.kafka_input is not None and kafka is not None:
         return lambda batch: requeue_to_kafka(kafka, batch)
@@ -200,6 +217,8 @@ def _putting(settings: Settings) -> Callable[[Sequence[Refused]], None]:
 
 
 def _found(held: Quarantine, name: str) -> Refused:
+    from nurt.inspect.quarantine import Place
+
     place = Place.parse(name)
     if place is None:
         raise ConfigurationError(
@@ -213,6 +232,8 @@ def _found(held: Quarantine, name: str) -> Refused:
 
 
 def _row(refused: Refused) -> tuple[str, str, str, str]:
+    from nurt.inspect.quarantine import place_of
+
     at = datetime.fromtimestamp(refused.timestamp_ms / 1000, UTC)
     return str(place_of(refused)), f"{at:%Y-%m-%d %H:%M:%S}", str(refused.reason), refused.detail
 

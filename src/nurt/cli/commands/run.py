@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nurt.adapters.redis.embedded import EMBEDDED
-from nurt.app.running import run_cluster, run_here, run_stock_here, stopping_on_signals
-from nurt.cli.frame import DEFAULT_CONFIG, Config, deployment, refuse
-from nurt.cli.watching import log_to_stderr, watching
-from nurt.mapping.load import read_mapping
-from nurt.runtime.compiled import ensure_compiled
-from nurt.settings import Settings, load_settings
+from nurt.cli.frame import DEFAULT_CONFIG, Config, refuse
+
+if TYPE_CHECKING:
+    from nurt.settings import Settings
 
 
 def run(
@@ -51,9 +48,18 @@ def run(
 
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
+    from nurt.adapters.redis.embedded import EMBEDDED
+    from nurt.app.running import run_cluster
+    from nurt.cli.opening import deployment
+    from nurt.cli.watching import log_to_stderr, watching
+    from nurt.mapping.load import read_mapping
+    from nurt.runtime.compiled import ensure_compiled
+    from nurt.settings import load_settings
+
     if flow not in ("profiles", "stock"):
         raise refuse(f"running flow {flow!r}", "there is no such flow", "name profiles or stock")
-    log_to_stderr(logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    log_to_stderr(level)
     told = load_settings(config)
     read_mapping(told.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
     ensure_compiled()
@@ -63,11 +69,13 @@ def run(
             _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
             return
         with watching(settings):
-            code = run_cluster(config, many, rebuild, flow=flow)
+            code = run_cluster(config, many, rebuild, flow=flow, level=level)
     raise typer.Exit(code)
 
 
 def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None:
+    from nurt.app.running import run_here, run_stock_here, stopping_on_signals
+    from nurt.cli.watching import watching
     from nurt.flows.profiles import profiles
     from nurt.flows.stock import stock
 

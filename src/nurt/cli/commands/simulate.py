@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nurt.app.opening import open_registry
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, aside, page, print_json, print_table, refuse
-from nurt.settings import load_settings
-from nurt.simulate.company.shop import Simulated
-from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
+
+if TYPE_CHECKING:
+    from nurt.simulate.company.shop import Simulated
 
 Told = Callable[[int, int], None]
 
@@ -45,6 +44,10 @@ def simulate(
 
     nurt simulate --to kafka --pace 1  [dim]# topics that live: an hour a second[/dim]
     """
+    from nurt.app.opening import open_registry
+    from nurt.settings import load_settings
+    from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
+
     today = datetime.now(UTC).date()
     with day_bar("simulating days") as told:
         if to == "kafka":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.status import Status
@@ -16,14 +16,15 @@ from nurt.cli.frame import (
     AsJson,
     Config,
     Flow,
-    State,
     aside,
-    opened_state,
     page,
     print_json,
     print_table,
 )
-from nurt.inspect.counters import LACKING, OUTCOMES, REQUEUED, Count, Figures, totals
+
+if TYPE_CHECKING:
+    from nurt.cli.opening import State
+    from nurt.inspect.counters import Count, Figures
 
 
 def stats(
@@ -48,6 +49,8 @@ def stats(
 
     nurt stats --json | jq .totals.quarantined
     """
+    from nurt.cli.opening import opened_state
+
     with opened_state(config, flow) as state:
         counts = state.tally.counts()
         figures = state.tally.figures()
@@ -65,12 +68,16 @@ def _kinds(state: State) -> dict[str, int]:
 
 
 def _plain(counts: Sequence[Count], figures: Figures, kinds: dict[str, int] | None) -> dict[str, Any]:
+    from nurt.inspect.counters import totals
+
     plain = {"counts": [asdict(count) for count in counts], "totals": totals(counts), "state": asdict(figures)}
     return plain if kinds is None else {**plain, "stored": kinds}
 
 
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
+    from nurt.inspect.counters import LACKING, OUTCOMES, REQUEUED, totals
+
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
         cells[count.topic][count.outcome] += count.messages

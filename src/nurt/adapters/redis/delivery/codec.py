@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from nurt.contracts import schemas
+from nurt.contracts.profile_reader import current_body
 from nurt.delivery.journal import Message, Parked
-from nurt.inspect.profile_reader import current_body
 from nurt.model.delivery import PROFILES, Life, Refusal, Row, Wish
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from redis import Redis
 
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently, walk
-from nurt.inspect.profile_reader import current_body
+from nurt.contracts.profile_reader import current_body
 from nurt.model.fence import Head, stamp
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets

@@ -1,4 +1,4 @@
-"""What the outside has been told: newest revision of every profile, read back from where it was published.
+"""What the outside has been told: newest revision of every profile, read back from the topic that it was published on.
 
 Asked only when state came back older than it was: then profiles were published that state no longer knows.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -18,10 +17,8 @@ from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions
 from nurt.avro import Reader, compile_reader
 from nurt.contracts import schemas
+from nurt.model.published import PublishedHeads
 from nurt.ports.registry import SchemaRegistry
-
-Published = dict[bytes, tuple[int, str] | None]
-"""Profile id -> (revision, realm), or None: it was erased."""
 
 READ_ROWS = 10_000
 _WIRE_BYTES = 5
@@ -30,7 +27,7 @@ _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
 
 def published_on_topic(
     settings: KafkaSettings, topic: str, registry: SchemaRegistry, tail_rows: int | None = None
-) -> Published:
+) -> PublishedHeads:
     """Read a profile topic to its end, of each partition only the last `tail_rows` offsets if given."""
     outage = Outage(f"reading back topic {topic}", settings.bootstrap)
     own = {"group.id": f"nurt-{uuid.uuid4().hex}", "enable.auto.commit": False, "isolation.level": "read_committed"}
@@ -43,7 +40,7 @@ def published_on_topic(
             ranges = {number: (max(first, end - tail_rows), end) for number, (first, end) in ranges.items()}
         consumer.assign([TopicPartition(part.topic, part.partition, ranges[part.partition][0]) for part in parts])
         heads = _Heads(registry)
-        published: Published = {}
+        published: PublishedHeads = {}
         while any(at.offset < ranges[at.partition][1] for at in _positions(consumer, parts, ranges)):
             messages = [message for message in consumer.consume(READ_ROWS, 1.0) if message.error() is None]
             keys = [bytes.fromhex(message.key()[_KEY_HEADER_BYTES:].decode()) for message in messages]
@@ -86,19 +83,3 @@ def _positions(consumer: Any, parts: list[TopicPartition], ranges: dict[int, tup
     for at in positions:
         at.offset = at.offset if at.offset >= 0 else ranges[at.partition][0]
     return list(positions)
-
-
-def published_in_duckdb(path: Path) -> Published:
-    """Read the profiles of a DuckDB file; none when there is no file yet."""
-    if not path.exists():
-        return {}
-    import duckdb  # 30 MB that other outputs do without
-
-    with duckdb.connect(str(path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        if "profiles" not in tables:
-            return {}
-        live = connection.execute("SELECT id, revision, realm FROM profiles").fetchall()
-        erased = connection.execute("SELECT id FROM profile_erased").fetchall()
-    published: Published = {bytes.fromhex(id_): None for (id_,) in erased}
-    return published | {bytes.fromhex(id_): (revision, realm) for id_, revision, realm in live}

@@ -1,0 +1,30 @@
+"""What a message from quarantine is when it is put on the input again; which input, the rooms beside decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nurt.errors import ConfigurationError
+from nurt.model.raw import DAMAGED_TOPIC, REQUEUED_HEADER, Headers
+from nurt.model.refusal import Refused
+
+
+def marked(refused: Refused) -> Headers:
+    """Return the headers of a message that is put on the input again: they name where it was."""
+    place = f"{refused.topic}:{refused.partition}:{refused.offset}".encode()
+    return [*(header for header in refused.headers or [] if header[0] != REQUEUED_HEADER), (REQUEUED_HEADER, place)]
+
+
+def can_requeue(refused: Refused) -> bool:
+    """Say whether it is a message; a damaged place of an archive is none."""
+    return refused.topic != DAMAGED_TOPIC
+
+
+def check_requeue(batch: Sequence[Refused]) -> None:
+    """Raise ConfigurationError when one of these cannot be put on the input again."""
+    for refused in batch:
+        if not can_requeue(refused):
+            raise ConfigurationError(
+                f"requeuing {refused.topic}:{refused.partition}:{refused.offset}: it is no message but a damaged place "
+                "of an archive (its header nurt-file names it); mend the file, and rebuild with `nurt run --rebuild`"
+            )

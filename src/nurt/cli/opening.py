@@ -1,0 +1,80 @@
+"""How a command opens a deployment: its settings, an embedded server, the state of a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nurt.adapters.redis.client import open_redis
+from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
+from nurt.adapters.redis.errors import naming_failures
+from nurt.app.opening import fold_context
+from nurt.cli.frame import FLOWS, refuse
+from nurt.columnar.ids import Ids
+from nurt.inspect.counters import Tally
+from nurt.inspect.profile_lookup import ReadModel
+from nurt.inspect.quarantine import Quarantine
+from nurt.mapping.load import read_mapping
+from nurt.model.keys import Keys
+from nurt.rows.child_tables import GUEST
+from nurt.settings import Settings, load_settings, stock_settings
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A deployment's state, open for looking at it.
+
+    Attributes:
+        systems: by name: what the entities in them are called that accounts are named after.
+    """
+
+    settings: Settings
+    systems: Mapping[str, frozenset[str]]
+    profiles: ReadModel
+    quarantine: Quarantine
+    tally: Tally
+
+
+@contextmanager
+def deployment(config: Path) -> Iterator[Settings]:
+    """Read the settings; where the state is embedded, have its server run meanwhile."""
+    settings = load_settings(config)
+    if settings.redis_url != EMBEDDED:
+        yield settings
+        return
+    with embedded_state(settings.data / "valkey") as url:
+        yield replace(settings, redis_url=url)
+
+
+@contextmanager
+def opened_state(config: Path, flow: str = "profiles") -> Iterator[State]:
+    """Open the state of one flow of the deployment that a settings file describes."""
+    if flow not in FLOWS:
+        raise refuse(f"opening the flow {flow!r}", "there is none of this name", f"name {' or '.join(FLOWS)}")
+    with deployment(config) as settings:
+        own = stock_settings(settings) if flow == "stock" else settings
+        with state_of(own) as state:
+            yield state
+
+
+@contextmanager
+def state_of(settings: Settings) -> Iterator[State]:
+    """Open a deployment's state for reading."""
+    mapping = read_mapping(settings.mapping_files)
+    context = fold_context(mapping, Ids(settings.ids_secret()))
+    names = {GUEST, *(rule.mapping.name for rule in mapping.topics if rule.mapping.kind == "customer")}
+    keys = Keys(settings.prefix, settings.shards)
+    realms = tuple(sorted({*context.realm.values(), "default"}))
+    client = open_redis(settings.redis_url)
+    systems = dict.fromkeys(mapping.systems, frozenset(names))
+    with naming_failures(client):
+        yield State(
+            settings,
+            systems,
+            ReadModel(client, keys, context),
+            Quarantine(client, keys),
+            Tally(client, keys, realms),
+        )
+    client.close()

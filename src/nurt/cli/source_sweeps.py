@@ -1,0 +1,94 @@
+"""What `nurt source` finds: the flows that read a source, and the rows that a sweep of it would take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from nurt.adapters.redis.client import open_redis
+from nurt.app.opening import open_register
+from nurt.cli.frame import refuse
+from nurt.columnar.text_codes import codes_of
+from nurt.inspect.row_scan import stored_rows
+from nurt.mapping.load import read_mapping
+from nurt.model.entities import STOCK_KINDS
+from nurt.model.entity_frame import DELETE
+from nurt.model.keys import Keys
+from nurt.rows.layouts import OP, PART, ROW, ROW_LAYOUTS
+from nurt.rows.sweeps import Sweep, Table, possible_sweeps
+from nurt.settings import Settings, stock_settings
+
+
+def flows_of(settings: Settings) -> dict[str, Settings]:
+    """Return every flow that reads this deployment's sources, each with a register of its own."""
+    flows = {"profiles": settings}
+    if read_mapping(settings.mapping_files).stock is not None:
+        flows["stock"] = stock_settings(settings)
+    return flows
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep would do to one table.
+
+    Attributes:
+        go: rows that the snapshot did not see.
+        stay: rows that it saw, or that came later.
+        unreached: rows of partitions that it wrote nothing to; nobody can tell whether they are gone, so they stay.
+    """
+
+    flow: str
+    topic: str
+    table: str
+    go: int
+    stay: int
+    unreached: int
+
+
+def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
+    """List the sweeps that can be made of one flow, of one source or of all.
+
+    Raises ConfigurationError when there is no such source, or several topics hold one table.
+    """
+    mapping = read_mapping(settings.mapping_files)
+    if flow == "stock":
+        mapping = mapping.narrowed(STOCK_KINDS)
+    if source is not None and source not in mapping.systems:
+        raise refuse(
+            f"sweeping {source}", "the mapping has no such system", f"name one of {', '.join(mapping.systems)}"
+        )
+
+    def table_of(topic: str) -> Table | None:
+        entry = mapping.for_topic(topic)
+        return None if entry is None else Table(entry.kind, entry.system.name, entry.name, topic)
+
+    records = open_register(settings).records()
+    topics = {record["topic"] for _, record in records if record["kind"] == "source_epoch"}
+    tables = Counter((one.kind, one.system, one.entity) for one in map(table_of, topics) if one is not None)
+    found = [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]
+    for one in found:
+        if (many := tables[one.table.kind, one.table.system, one.table.entity]) > 1:
+            name = f"{one.table.system}/{one.table.entity}"
+            raise refuse(f"sweeping {name}", f"{many} topics hold it", "give each a `name:` of its own in the mapping")
+    return found
+
+
+def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
+    """Count what a sweep would do to its table."""
+    client, table = open_redis(settings.redis_url), sweep.table
+    layout = ROW_LAYOUTS[table.kind]
+    go = stay = unreached = 0
+    for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
+        every = np.arange(len(rows))
+        alive = (rows.numbers[:, PART] == ROW) & (rows.numbers[:, OP] != DELETE)
+        for name, wanted in (("system", table.system), ("entity", table.entity)):
+            alive &= codes_of(rows.text(layout.place(name), every), [wanted]) == 0
+        taken = sweep.takes(rows)
+        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences))
+        go += int((alive & taken).sum())
+        stay += int((alive & ~taken).sum())
+        unreached += int((alive & ~reached).sum())
+    client.close()
+    return Swept(flow, table.topic, f"{table.system}/{table.entity}", go, stay, unreached)
