@@ -52,11 +52,7 @@ def test_the_kernel_keeps_what_one_by_one_would_be_kept(
     for row, (kept, state, due, content) in enumerate(drawn):
         new = KeptProfile(revision, due, state, with_revision(content, revision) if content else b"")
         same = kept is not None and (kept.state, kept.due) == (state, due)
-        same = (
-            same
-            and kept is not None
-            and (kept.body == with_revision(content, kept.revision) if content else not kept.body)
-        )
+        same = same and kept is not None and kept.body == (with_revision(content, kept.revision) if content else b"")
         changed = anew or not (same or (kept is None and state == ERASED))
         assert compared.changed[row] == changed
         assert compared.known[row] == (kept is not None)
