@@ -216,7 +216,7 @@ def test_what_is_owed_again_is_owed_by_the_later_epoch(store: Store) -> None:
 
 def test_due_profiles_come_by_day_some_at_a_time_and_leave_when_told(store: Store) -> None:
     for place, days in ((PLACES[0], range(100, 110)), (PLACES[1], range(95, 105))):
-        store.write(change(due={place: {b"%s/%d" % (place, day): day for day in days}}))
+        store.write(change(timers={place: {b"%s/%d" % (place, day): day for day in days}}))
     assert store.due_timers(94, 10) == []
     first = store.due_timers(104, 7)
     assert [int(member.split(b"/")[1]) for member in first] == [95, 96, 97, 98, 99, 100, 100]

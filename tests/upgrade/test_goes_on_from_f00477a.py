@@ -37,7 +37,7 @@ from tests.services.stack.redis_server import running_redis
 from tests.upgrade.old_state import NOW_MS, TODAY, OldState, facts
 
 UNKNOWN = "unknown_schema_id"
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.services]
 
 
 @dataclass

@@ -140,7 +140,7 @@ def test_a_file_of_an_older_layout_is_marked_with_the_one_that_is_written_now(
 ) -> None:
     path = tmp_path / "profiles"
     opened(kind, path).close()
-    module = f"nurt.adapters.{kind}_sink"
+    module = f"nurt.adapters.analytics.{kind}"
     with monkeypatch.context() as later:
         later.setattr(f"{module}.LAYOUT", 2)
         opened(kind, path).close()
