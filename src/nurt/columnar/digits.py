@@ -76,7 +76,7 @@ def poke_decimal(to, number, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def poke_padded(to, number, size):  # type: ignore[no-untyped-def]
-    """Write the last `size` digits of a number that is not negative to an address, noughts in front."""
+    """Write the last `size` digits of a number that is not negative to an address, zeros in front."""
     for k in range(size - 1, -1, -1):
         poke_byte(to + k, _NOUGHT + number % 10)
         number //= 10

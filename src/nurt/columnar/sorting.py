@@ -1,4 +1,4 @@
-"""Put entries in order of a number and two texts, and tell equal ones. Hot path, for kernels.
+"""Sort entries by a number and two texts, and find equal ones. Hot path, for kernels.
 
 An entry is a row of int64: a number, two texts' addresses and sizes, and what it stands for. Two cells more hold the
 order that they were put in: the first entry's of it says which comes first.
@@ -14,7 +14,7 @@ from nurt.columnar.memory import compare_texts, peek_byte
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
 WIDTH = 8
 NOTHING = np.int64(0)
-"""A number or text that an entry does without; of one type for numba, whatever stands beside it."""
+"""A number or text that an entry does not have; always int64, so that numba sees one type."""
 
 _RUN = 8
 """Runs of so many entries are sorted by insertion before they are merged."""
@@ -31,7 +31,7 @@ FIRST_BYTES = 7
 
 @numba.njit(nogil=True, cache=True)
 def first_bytes(text, size):  # type: ignore[no-untyped-def]
-    """Give a text's first bytes as a number; such numbers never order otherwise than their texts."""
+    """Give a text's first bytes as a number; the order of such numbers never contradicts that of their texts."""
     number = np.int64(0)
     for i in range(FIRST_BYTES):
         number = number << 8 | (peek_byte(text + i) if i < size else 0)
@@ -69,7 +69,7 @@ def compare_first(entries, a, b):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def sort_entries(entries, count):  # type: ignore[no-untyped-def]
-    """Say in the cells ORDER which entry comes first, second, and so on; equal ones stay as they came."""
+    """Write into the cells ORDER which entry comes first, second, and so on; equal entries keep their order."""
     for low in range(0, count, _RUN):
         for at in range(low, min(low + _RUN, count)):
             to = at

@@ -8,9 +8,9 @@ short. Source: Protocol Buffers, "Encoding"; Avro, "Binary encoding".
 |---|---|---|
 | an array, at an index | `put_unsigned`, `get_unsigned` | `put_zigzag`, `get_zigzag` |
 | memory, at an address | `peek_unsigned`, `skip_at` | `poke_zigzag` |
-| bytes that nobody has checked | `read_unsigned_checked`, `skip_checked` | |
+| unchecked bytes | `read_unsigned_checked`, `skip_checked` | |
 
-The first two rows trust what they read: bytes that this program wrote itself. They look at no bounds.
+The first two rows of the table trust the bytes, which this program wrote itself, and check no bounds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def zigzag_bytes(number: int) -> bytes:
 
 @njit(nogil=True, cache=True)
 def from_zigzag(raw):  # type: ignore[no-untyped-def]
-    """Turn a uint64 that was read into the int64 that it says."""
+    """Turn a uint64 that was read into the int64 that it encodes."""
     return np.int64(raw >> _ONE) ^ -np.int64(raw & _ONE)
 
 
@@ -156,7 +156,7 @@ def skip_at(at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def read_unsigned_checked(data, at, end):  # type: ignore[no-untyped-def]
-    """Read a number of bytes that nobody has checked, as written (zigzag still on).
+    """Read a number of unchecked bytes, as written (zigzag still on).
 
     data    (n,)  uint8   with 7 bytes that can be read behind `end`
     at, end       int64   where the number begins, and where the message ends
@@ -201,7 +201,7 @@ def _join_sevens(word):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def skip_checked(data, at, end):  # type: ignore[no-untyped-def]
-    """Pass over a number of bytes that nobody has checked; returns the index behind it, or a negative flaw."""
+    """Pass over a number of unchecked bytes; returns the index behind it, or a negative flaw."""
     if at < end and load_byte(data, at) < 128:
         return at + 1
     _, at = read_unsigned_checked(data, at, end)

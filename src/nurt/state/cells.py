@@ -1,8 +1,8 @@
-"""Read the packed rows of a value where they lie: what kernels need that look at one parent after another.
+"""Read the packed rows of a value without a copy, for kernels that look at one parent after another.
 
 Hot path. Nothing is copied but numbers and addresses, into cells that the next parent's rows overwrite, so they stay in
-the processor's cache. Texts are known by address, for an array that is passed to a function is counted each time. The
-caller keeps them alive. The encoding is that of `table.py`.
+the processor's cache. Texts are known by address, because numba counts references whenever an array is passed
+to a function. The caller keeps the texts alive. The encoding is that of `table.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from nurt.errors import StateTooNew
 from nurt.state.table import Table
 
 TOO_NEW, NO_ROOM = -1, -2
-"""What `read_rows` says instead of a count: the value is of a later version, or there are too few cells."""
+"""What `read_rows` returns instead of a count: the value is of a later version, or there are too few cells."""
 
 
 def too_new(what: str) -> StateTooNew:
-    """Say that a value was written by a later version."""
+    """Make the error for a value that a later version wrote."""
     return StateTooNew(
         f"reading {what}: a value has an encoding that this version does not know; run the version of nurt that wrote "
         "it, or a later one"
@@ -28,7 +28,7 @@ def too_new(what: str) -> StateTooNew:
 
 
 def text_mask(table: Table) -> int:
-    """Say in bits which columns are texts."""
+    """Return a bitmap of the columns that are texts."""
     return sum(1 << index for index, is_text in enumerate(table.is_text.tolist()) if is_text)
 
 
@@ -36,7 +36,7 @@ def text_mask(table: Table) -> int:
 def cells_of(rows, columns):  # type: ignore[no-untyped-def]
     """Make room for rows: by column a number or a text's address, by column a text's size, then the bitmap.
 
-    Four cells behind them are free for whoever reads the rows.
+    Four cells behind the row's cells are free for the reader.
     """
     return np.empty((rows, 2 * columns + 5), dtype=np.int64)
 
@@ -79,5 +79,5 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
 
 @numba.njit(nogil=True, cache=True)
 def has(cells, row, columns, column):  # type: ignore[no-untyped-def]
-    """Say whether a row has a column."""
+    """Return whether a row has a column."""
     return (cells[row, 2 * columns] >> column) & 1 != 0

@@ -80,7 +80,7 @@ def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyp
 
 @numba.njit(nogil=True, cache=True)
 def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  # type: ignore[no-untyped-def]
-    """Unpack rows into arrays like `unpack`, but leave texts where they are: they are found in `body` itself."""
+    """Unpack rows into arrays like `unpack`, but leave texts where they are, in `body`."""
     row = 0
     for value in range(len(cuts) - 1):
         at = cuts[value]
@@ -113,7 +113,7 @@ def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  
 
 @numba.njit(nogil=True, cache=True)
 def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, bases, texts):  # type: ignore[no-untyped-def]
-    """Unpack rows into arrays; `bases` says where each text column begins in `texts`, and is used up."""
+    """Unpack rows into arrays; `bases` says where each text column begins in `texts`, and is changed."""
     row = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):
