@@ -12,6 +12,7 @@ import pytest
 from redis import Redis
 
 from nurt.adapters.redis.layouts import agree
+from nurt.contracts import schemas
 from nurt.contracts.schemas import first_layouts
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.keys import Keys
@@ -219,3 +220,17 @@ def test_many_starts_at_once_end_with_the_layouts_of_the_newest(client: Any, sha
         list(pool.map(start, versions))
     assert recorded(client) == versions[-1]
     assert client.get(b"t:config").decode().endswith(digest(versions[-1]))
+
+
+def test_a_version_that_does_not_know_the_contract_of_stored_profiles_is_refused(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agree(client, KEYS, LINE)
+    with monkeypatch.context() as later:
+        later.setattr(schemas, "PROFILE_VERSION", 2)
+        agree(client, KEYS, LINE)
+        agree(client, KEYS, LINE)
+    with pytest.raises(StateTooNew, match=r"profile_bodies\.version 2 bit 2 contract -> absent"):
+        agree(client, KEYS, LINE)
+    with pytest.raises(ConfigurationError):
+        first_agree(client, KEYS, LINE)

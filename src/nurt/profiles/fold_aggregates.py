@@ -106,7 +106,7 @@ class SumsOut(NamedTuple):
     aggregates_cuts: Int64s
     same: Bools
     partials: Bytes
-    shares_cuts: Int64s
+    partials_cuts: Int64s
     fresh: Bools
 
 
@@ -281,7 +281,7 @@ def _fold(
     result.same    (a,)    bool        written: nothing changed, so nothing is in result.aggregates
     result.partials  (k,)  uint8       written; room for `said_now` and a stamp a pair
     result.fresh   (n,)    bool        written: no later partial is stored
-    result.aggregates_cuts, result.shares_cuts  (a+1,), (n+1,)  int64  written: where each value begins
+    result.aggregates_cuts, result.partials_cuts  (a+1,), (n+1,)  int64  written: where each value begins
     Returns False where a value has an encoding that this version does not know.
     """
     stored_body, stored_cuts = held

@@ -1,7 +1,8 @@
 """The agreement of a run with the state that it finds: the same ids and shards, and layouts that it can read.
 
 Two keys say what the state was written under. `<prefix>:config` is a line of text that every version compares with its
-own, letter by letter. `<prefix>:layouts` is a record of the stored tables; a start compares it with `state.layouts`:
+own, letter by letter. `<prefix>:layouts` is a record of the stored tables, and of the contracts of stored profile
+bodies; a start compares it with `state.layouts` and `contracts.schemas`:
 
 * The same, or this version has more columns: it goes on, and its own layouts are recorded.
 * The state has columns that this version does not know, or has elsewhere: it is refused. What wrote it, or later, runs.
@@ -25,7 +26,7 @@ from typing import Any
 import orjson
 from redis.exceptions import WatchError
 
-from nurt.contracts.schemas import first_layouts
+from nurt.contracts import schemas
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.keys import Keys
 from nurt.state.layout_changes import Layouts, digest, listed, misread
@@ -56,8 +57,8 @@ def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = N
         ConfigurationError: the state was written under another fingerprint.
         StateTooNew: it has columns that this version does not know.
     """
-    known = listed(LAYOUTS) if layouts is None else layouts
-    first = first_layouts()
+    known = _of_this_version() if layouts is None else layouts
+    first = schemas.first_layouts()
     line = (fingerprint if known == first else f"{fingerprint}{_LATER}{digest(known)}").encode()
     record = orjson.dumps({"version": VERSION, "tables": known})
     config, recorded = config_key(keys.prefix), keys.named("layouts")
@@ -73,6 +74,12 @@ def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = N
             pipe.mset({config: line, recorded: record})
             pipe.execute()
             return
+
+
+def _of_this_version() -> Layouts:
+    """List the layouts, and the contracts of stored profile bodies; the first one is taken for granted."""
+    contracts = {f"version {number}": [number, "contract"] for number in range(2, schemas.PROFILE_VERSION + 1)}
+    return listed(LAYOUTS) | ({"profile_bodies": contracts} if contracts else {})
 
 
 def _check_fingerprint(keys: Keys, line: bytes | None, fingerprint: str) -> None:
