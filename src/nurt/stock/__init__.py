@@ -1,18 +1,19 @@
-"""What can be sold right now: sales documents are matched, netted against stock, and promised per route.
+"""Available to promise: sales documents are matched and netted against stock, by route.
 
-`from_rows` says what a row means here. `matching` joins orders, documents and shipments; `atp` nets positions against
-holds (available to promise), `routes` says which locations serve whom, `holds` and `ledger` what is held and
-reserved, `kits` what is made of parts, `deltas` what changes; `levels`, `last_published` and `holders` are what is
-said; `feeds` tells stale sources, `frames` helps the few cases that need frames. `stages` read, decide and write.
+`from_rows` turns rows into contributions. `matching` joins orders, documents and shipments; `atp` nets positions
+against holds (available to promise); `routes` knows which locations serve a channel and market, `holds` and `ledger`
+know holds and reservations, `kits` the parts of kits, `deltas` changes of holds; `levels`, `last_published` and
+`holders` are for publication; `feeds` finds stale sources, `frames` helps the few cases that need frames. `stages`
+read, decide and write.
 
-What may come in: a rule of availability. Profiles are not known here.
+What may come in: a rule of availability. Nothing here knows profiles.
 """
 
 _CLIENT = frozenset({"EXPIRES_S", "Held", "Line", "Stock"})
 
 
 def __getattr__(name: str) -> object:
-    """Say where the shop's client is now, to those who import it from its former place."""
+    """Name the new place of the shop's client, for imports from its former place."""
     if name in _CLIENT:
         raise ImportError(
             f"importing {name} from nurt.stock: the shop's client is a package of its own (expected nurt_client); "

@@ -1,4 +1,4 @@
-"""Weigh shelves against holds as arrays: what lies where, what is held of it, what that leaves. Hot path; pure."""
+"""Net positions against holds, as arrays: stock by location, holds, available to promise. Hot path; pure."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _NO_SYSTEM = -2
 
 
 class AtpCalculator:
-    """Weighs for one plan.
+    """A calculator of available to promise for one plan.
 
     Args:
-        priority: of systems: the smallest is believed where several tell of one location.
+        priority: by system; the smallest wins where several systems report one location.
     """
 
     def __init__(self, routes: SalesRoutes, priority: Mapping[str, int]) -> None:
@@ -44,7 +44,7 @@ class AtpCalculator:
         plan = routes.plan
         systems = {one.system for one in plan.locations.values() if one.system is not None}
         self._systems = sorted({*priority, *systems}, key=lambda name: (priority.get(name, 100), name))
-        # whose news count, by location: one system's, or whose rank is the smallest; one that nobody knows comes last
+        # by location: the system that counts, or the one of smallest rank; an unknown system ranks last
         wanted = [plan.locations[name].system for name in routes.locations]
         self._wanted = np.array(
             [_NO_SYSTEM if one is None else self._systems.index(one) for one in wanted], dtype=np.int64
@@ -59,12 +59,12 @@ class AtpCalculator:
     def net(
         self, positions: Values, hold_values: Values, as_of_ms: Millis, stale: frozenset[str] = frozenset()
     ) -> NetStock:
-        """Weigh shelves against holds.
+        """Net positions against holds.
 
         Args:
-            positions, hold_values: POSITIONS and HOLDS by sku; holds of parts KIT do not count, those of kits are at
-                their parts.
-            as_of_ms: bookings due by then are over.
+            positions, hold_values: POSITIONS and HOLDS by sku; rows of part KIT do not count, because holds of kits are
+                counted at their parts.
+            as_of_ms: bookings due by this moment have ended.
             stale: locations whose news are too old.
         """
         routes, skus, rows = self.routes, len(positions), read_values(POSITION_LAYOUT, positions)
@@ -127,7 +127,7 @@ class AtpCalculator:
 
 
 def skus_of(positions: Values, hold_values: Values) -> list[str | None]:
-    """Name the skus of shelves, as their rows do; None: they have none."""
+    """Name the skus of positions, from their rows; None: no row has a name."""
     rows = read_values(POSITION_LAYOUT, positions)
     names: list[str | None] = [None] * len(positions)
     found: list[Texts] = []
@@ -148,7 +148,7 @@ def skus_of(positions: Values, hold_values: Values) -> list[str | None]:
 
 
 def newest_news(rows: RowArrays, locations: tuple[str, ...]) -> dict[str, int]:
-    """Say of locations when the newest of their levels was written."""
+    """Return, by location, when its newest level was written."""
     every = np.arange(len(rows))
     place = codes_of(rows.text(_LOCATION, every), locations)
     levels = (rows.numbers[:, _PART] == LEVEL) & rows.has(_TS_BIT, every)
@@ -165,7 +165,7 @@ def owners_with(rows: RowArrays, part: int) -> Bools:
 
 
 def atp_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Values:
-    """Write what is left by union, as the ledger's script reads it: `version;slack,slack,...;kit`."""
+    """Write the slack of each union, in the form of the ledger's script: `version;slack,slack,...;kit`."""
     prefix = np.frombuffer(version.encode() + b";", dtype=np.uint8)
     ends, joined = np.zeros(len(slack) + 1, dtype=np.int64), b""
     if tails:
@@ -178,7 +178,7 @@ def atp_texts(version: str, slack: Int64s, tails: Mapping[int, str]) -> Values:
     return Values(out, cuts)
 
 
-_TEXT_BYTES_MAX = DECIMAL_BYTES_MAX + 1  # with what stands between
+_TEXT_BYTES_MAX = DECIMAL_BYTES_MAX + 1  # with a separator
 
 
 @numba.njit(nogil=True, cache=True)
@@ -193,16 +193,16 @@ def _count(
     best: Int64s,
     on_hand: Int64s,
 ) -> None:
-    """Add up levels net of what their system reserved: for each place those of the one system that is believed.
+    """Add up levels, less the system's own reserved quantities: for each place only those of one system.
 
     owner    (n,)    int64  index of the sku
-    part     (n,)    int64  code of the row's kind; LEVEL alone counts
-    place    (n,)    int64  index of the location; -1: not one of the plan
+    part     (n,)    int64  code of the row's kind; only LEVEL counts
+    place    (n,)    int64  index of the location; -1: not in the plan
     system   (n,)    int64  index of the system; -1: not known
     numbers  (n, k)  int64  number columns of POSITIONS; quantities in ten-thousandths of a piece
-    wanted   (p,)    int64  by location: the system that counts; _NO_SYSTEM: the one of the smallest rank
-    systems  scalar  int64  how many systems there are: the rank of one that is not known
-    best     (s, p)  int64  written: the rank so far; more than any before
+    wanted   (p,)    int64  by location: the system that counts; _NO_SYSTEM: the system of the smallest rank
+    systems  scalar  int64  how many systems there are: the rank of an unknown one
+    best     (s, p)  int64  written: the best rank so far; larger than any rank before
     on_hand  (s, p)  int64  written: by sku and location, ten-thousandths of a piece; 0 before
     """
     for row in range(len(owner)):
@@ -226,20 +226,20 @@ def _end_bookings(  # type: ignore[no-untyped-def]
     bookings, owner, position, known, located, place_starts, place_stops, body, system_starts, system_stops,
     firsts, numbers, bits, starts, stops, level_body, counts,
 ):  # fmt: skip
-    """Leave out bookings that on hand shows by now.
+    """Leave out bookings that on hand shows already.
 
-    It does when a level of that sku, of the same system (and location, where the booking names one), stands at a place
-    in the system's commit order that is not before the booking's. An unknown part of a position decides nothing.
+    On hand shows a booking when a level of the same sku and system (and location, where the booking names one) stands
+    in the system's commit order at or behind the booking. An unknown part of a position decides nothing.
 
     bookings         (k,)    int64       which holds are bookings that count
     owner            (n,)    int64       by hold: index of the sku
     position, known  (n, 4)  int64, bool by hold: parts of the position, and whether each is known
-    located          (n,)    bool        by hold: it names a location
-    place_starts, place_stops, system_starts, system_stops  (n,)  int64  by hold: its names lie in `body` (b,) uint8
+    located          (n,)    bool        by hold: the hold names a location
+    place_starts, place_stops, system_starts, system_stops  (n,)  int64  by hold: names in `body` (b,) uint8
     firsts           (s+1,)  int64       levels of sku i are rows firsts[i] to firsts[i+1]
     numbers, bits, starts, stops, level_body  of the rows of POSITIONS, see RowArrays
     counts           (n,)    bool        written: False where a booking is left out
-    No tuples: in batches of some hundred bookings, unpacking them took a third of the call.
+    No tuples: in batches of some hundred bookings, unpacking tuples took a third of the call.
     """
     for n in range(len(bookings)):
         row = bookings[n]
@@ -275,11 +275,11 @@ _FIRST_P, _FIRST_P_BIT = _P[0], _P_BITS[0]
 
 @numba.njit(nogil=True, cache=True)
 def _write_atp(prefix: Bytes, slack: Int64s, ends: Int64s, tails: Bytes, out: Bytes, cuts: Int64s) -> None:
-    """Write what is left of every sku as text.
+    """Write the slack of every sku as text.
 
-    prefix  (p,)    uint8  what each text begins with
+    prefix  (p,)    uint8  the beginning of each text
     slack   (n, u)  int64  by sku and union: ten-thousandths of a piece
-    ends    (n+1,)  int64  what text i ends with is tails[ends[i]:ends[i+1]]
+    ends    (n+1,)  int64  the end of text i is tails[ends[i]:ends[i+1]]
     out     (m,)    uint8  written
     cuts    (n+1,)  int64  written: text i is out[cuts[i]:cuts[i+1]]
     """

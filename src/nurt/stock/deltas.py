@@ -1,4 +1,4 @@
-"""What changes on shelves when papers and kits hold otherwise than before. Hot path; pure."""
+"""Changes of positions, when holds of documents or kits change. Hot path; pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def no_deltas() -> pl.DataFrame:
 
 
 def deltas_of_holds(old: pl.DataFrame, new: pl.DataFrame, sales_documents: Sequence[bytes], ids: Ids) -> pl.DataFrame:
-    """Subtract what papers held and add what they hold: DELTAS, without what stays.
+    """Subtract the old holds of documents and add the new ones: DELTAS, without unchanged holds.
 
     Args:
         old, new: DOCUMENT_HOLDS and owner, an index into `sales_documents`.
@@ -44,7 +44,7 @@ def deltas_of_holds(old: pl.DataFrame, new: pl.DataFrame, sales_documents: Seque
 
 
 def deltas_of_kits(old: pl.DataFrame, new: pl.DataFrame, ids: Ids) -> pl.DataFrame:
-    """Say to the shelves of parts which kits use them: DELTAS.
+    """Tell the positions of parts which kits use them: DELTAS.
 
     Args:
         old, new: POSITIONS of the same skus, before and after.
@@ -67,9 +67,9 @@ def deltas_of_kits(old: pl.DataFrame, new: pl.DataFrame, ids: Ids) -> pl.DataFra
 
 
 def apply_deltas(holds: pl.DataFrame, deltas: pl.DataFrame, as_of_ms: Millis) -> pl.DataFrame:
-    """Add deltas to holds (both HOLDS and owner); what comes to nothing and bookings that are over leave.
+    """Add deltas to holds (both HOLDS and owner); remove holds of zero, and bookings that have ended.
 
-    A booking whose grace is over leaves whichever way it is told, so its later end cannot count against anything.
+    A booking whose grace is over is removed whether its delta adds or subtracts, so its later end subtracts nothing.
     """
     columns = [OWNER, *HOLDS.columns]
     both = pl.concat([holds.select(columns), deltas.select(columns)])

@@ -1,4 +1,4 @@
-"""Which locations' news of stock are too old. Pure."""
+"""Find locations with stale news of stock. Pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class Feeds:
     """News of the locations that may become stale.
 
     Attributes:
-        news: location -> commit time of its newest stock level that was ever seen, in ms.
-        stale: what counts as stale now.
+        news: location -> commit time of its newest stock level so far, in ms.
+        stale: locations that are stale now.
     """
 
     news: dict[str, int] = field(default_factory=dict)
     stale: frozenset[str] = frozenset()
 
     def watches(self, plan: StockPlan) -> bool:
-        """Say whether any location's news may become too old."""
+        """Return whether any location's news may become stale."""
         return any(one.stale_s is not None for one in plan.locations.values())
 
     def hear(self, plan: StockPlan, written_ms: Mapping[str, int]) -> bool:
-        """Take in when levels were written, by location; says whether anything is newer."""
+        """Note the times of levels, by location; returns whether any is newer."""
         newer = False
         for place, ts_ms in written_ms.items():
             if plan.locations[place].stale_s is not None and ts_ms > self.news.get(place, -1):
@@ -37,7 +37,7 @@ class Feeds:
         return newer
 
     def stale_at(self, plan: StockPlan, as_of_ms: Millis) -> frozenset[str]:
-        """Name the locations whose news are too old; one that was never heard of has none."""
+        """Name the locations with stale news; a location without news is not stale."""
         return frozenset(
             name
             for name, ts_ms in self.news.items()
@@ -47,11 +47,11 @@ class Feeds:
         )
 
     def encode(self) -> bytes:
-        """Write it down."""
+        """Write the feeds' news."""
         return orjson.dumps({"news": self.news, "stale": sorted(self.stale)}, option=orjson.OPT_SORT_KEYS)
 
     @staticmethod
     def decode(value: bytes | None) -> Feeds:
-        """Read it; nothing is known where there is nothing."""
+        """Read the feeds' news; empty where nothing is stored."""
         stored = orjson.loads(value) if value is not None else {"news": {}, "stale": []}
         return Feeds(stored["news"], frozenset(stored["stale"]))

@@ -1,8 +1,8 @@
-"""What rows say to papers and shelves. Hot path.
+"""Contributions of rows to sales documents and inventory positions. Hot path.
 
-A *paper* is an order, an ERP document or a shipment with its lines; a *shelf* is all that is known of one sku: stock
-levels, supplies, the parts of a kit. A row says its stored contribution to its paper or shelf; one that names another
-paper or sku than before says "gone" to the one that it left.
+A *sales document* is an order, an ERP document or a shipment with its lines; an *inventory position* is all that is
+known of one sku: stock levels, supplies, the parts of a kit. A row emits its stored contribution to its document or
+position; a row whose document or sku changed emits "gone" to the former one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
 
 SALES_DOCUMENTS = Table.stored("papers")
-"""A paper's value: its own row (part: the code of order, document or shipment) and its lines, quantities in pieces."""
+"""A sales document's value: its own row (part: code of order, document or shipment) and its lines, in pieces."""
 
 POSITIONS = Table.stored("shelves")
-"""A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces."""
+"""An inventory position's value: stock levels, open supplies, parts of a kit; quantities in pieces."""
 
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
@@ -50,13 +50,13 @@ _PIECES = ("quantity", "cancelled_quantity", "returned_quantity", "reserved_quan
 
 @dataclass(frozen=True, slots=True)
 class StockContributions:
-    """Contributions on their way up; `system` says whose realm they are for."""
+    """Contributions on their way up; their `system` determines the realm."""
 
     sales_documents: Contributions
     positions: Contributions
 
     def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockContributions]:
-        """Part what is said by the realms of its systems; one whose system is not known is of the default realm."""
+        """Split contributions by the realms of their systems; an unknown system is of the default realm."""
         systems = list(realm_of)
         names = sorted({"default", *realm_of.values()})
         if len({*realm_of.values()}) == 1:
@@ -88,18 +88,18 @@ def join_stock_contributions(many: Sequence[StockContributions]) -> StockContrib
 
 
 def sku_ids(ids: Ids, skus: pl.Series) -> pl.Series:
-    """Name the shelves of skus; null to null."""
+    """Name the positions of skus; null to null."""
     return ids.of(pl.select(pl.lit("sku\x1f") + skus).to_series())
 
 
 class StockEmitter:
-    """Says rows to papers and shelves; implements rows.stage.Voice."""
+    """A rows.stage.RowEmitter of contributions to sales documents and positions."""
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """Make the shelf of its sku the parent of a level, supply or kit part."""
+        """Make the sku's position the parent of a level, supply or kit part."""
         if kind not in _OF_POSITIONS:
             return frame
         name = "kit" if kind == "kit_part" else "sku"
@@ -108,14 +108,14 @@ class StockEmitter:
             sku_ids(self._context.ids, skus).alias("parent"),
             pl.when(skus.is_not_null()).then(pl.lit("sku")).alias("parent_kind"),
             skus.alias("parent_key"),
-            # a row whose sku did not come keeps its shelf
+            # a row with an unavailable sku keeps its position
             (
                 pl.col("unavailable") | ((pl.col("unavailable") & (1 << bit)) * (1 << (UNAVAILABLE_PARENT_BIT - bit)))
             ).alias("unavailable"),
         )
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockContributions:
-        """See Voice."""
+        """See rows.stage.RowEmitter."""
         layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
         header = kind in _HEADERS
         emits = ~gone if header else rows.has(PARENT_BIT, at)
@@ -145,11 +145,11 @@ class StockEmitter:
         )
 
     def join(self, many: list[StockContributions]) -> StockContributions:
-        """See Voice."""
+        """See rows.stage.RowEmitter."""
         return join_stock_contributions(many)
 
     def _extra_of_orders(self, rows: RowArrays, at: Int64s) -> list[ExtraColumn]:
-        """Say market and sales channel of orders, from their systems where they name none."""
+        """Give market and sales channel of orders, by default those of their systems."""
         layout, everywhere = ROW_LAYOUTS["order"], np.ones(len(at), dtype=np.bool_)
         system = rows.text(layout.place("system"), at)
         systems = list(self._context.market)
@@ -164,13 +164,13 @@ class StockEmitter:
         return [ExtraColumn(one, everywhere) for one in (*texts, account)]
 
     def _guests(self, rows: RowArrays, at: Int64s, system: Texts) -> Texts:
-        """Name the accounts that guests' orders are."""
+        """Name the accounts of guests' orders."""
         layout = ROW_LAYOUTS["order"]
         entity, key = (rows.text(layout.place(name), at) for name in ("entity", "key"))
         return guest_ids(system, entity, key, self._context.ids)
 
     def _body(self, kind: str, frame: pl.DataFrame, child: Words, gone: Bools, stamp: int) -> Texts:
-        """Pack slots of kinds that need more than their columns: off the hot path."""
+        """Pack child records of kinds that need more than their columns: off the hot path."""
         contributions = self._plain(
             kind,
             frame.with_columns(
@@ -183,7 +183,7 @@ class StockEmitter:
         return Texts(ends[:-1], np.where(gone, ends[:-1], ends[1:]), packed)
 
     def _plain(self, kind: str, contributions: pl.DataFrame) -> pl.DataFrame:
-        """Name the columns as papers and shelves do, and count in pieces."""
+        """Name the columns as documents and positions do, and convert quantities to pieces."""
         contributions = _in_pieces(contributions)
         if kind == "document":
             contributions = contributions.with_columns(pl.col("booked_at").alias("at"))
@@ -222,7 +222,7 @@ _PLANS = {
         ("shipment_line", None, ()),
     )
 }
-"""Kinds whose rows are packed column by column, unless they come in packs."""
+"""Kinds whose rows are packed column by column, unless their quantities are in packs."""
 
 
 _NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "parent_entity", "parent_key", "moved_to"))
@@ -230,14 +230,14 @@ _NOT_READ = frozenset(("source_epoch", "partition", "offset", "parent_kind", "pa
 
 @cache
 def _read_of(kind: str) -> tuple[str, ...]:
-    """Name the columns of a stored row that papers and shelves are told."""
+    """Name the columns of a stored row that documents and positions get."""
     known = {*SALES_DOCUMENTS.columns, *POSITIONS.columns, "pack_size", "op", "parent", "received_quantity", "kit"}
     known |= {"placed_at", "booked_at", "shipped_at"}
     return tuple(name for name in ROW_TABLES[kind].columns if name in known and name not in _NOT_READ)
 
 
 def _in_pieces(contributions: pl.DataFrame) -> pl.DataFrame:
-    """Multiply quantities by their pack size; what leaves 64 bits counts as nothing."""
+    """Multiply quantities by their pack size; a product beyond 64 bits counts as 0."""
     if "pack_size" not in contributions.columns or contributions["pack_size"].null_count() == contributions.height:
         return contributions
     pack = pl.col("pack_size").fill_null(UNIT).cast(pl.Int128)

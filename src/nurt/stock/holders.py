@@ -1,4 +1,4 @@
-"""Who held what lately: enough to say which orders made a sku oversold. Bounded; nothing of it is stored."""
+"""Recent holders of skus, to name the orders that made a sku oversold. Bounded and not stored."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nurt.stock.from_rows import sku_ids
 from nurt.stock.holds import HOLD
 
 HOLDERS_MAX = 200_000
-"""Holds that are remembered, 32 bytes each; the newest."""
+"""How many of the newest holds are remembered, 32 bytes each."""
 
 
 class Holders:
-    """The newest holds, in order: which paper held which sku when it was last folded."""
+    """The newest holds, in order: which document held which sku at its last fold."""
 
     def __init__(self) -> None:
         self._skus: list[Words] = []
         self._documents: list[Words] = []
 
     def note(self, holds: pl.DataFrame, sales_documents: list[bytes], ids: Ids) -> None:
-        """Remember who holds (DOCUMENT_HOLDS and owner, an index into `sales_documents`)."""
+        """Remember holds (DOCUMENT_HOLDS and owner, an index into `sales_documents`)."""
         holding = holds.filter(pl.col("part") == HOLD)
         if not holding.height:
             return
@@ -35,7 +35,7 @@ class Holders:
             del self._skus[0], self._documents[0]
 
     def of(self, sku: bytes, most: int) -> list[bytes]:
-        """Name papers that held a sku, the newest first."""
+        """Name the documents that held a sku, the newest first."""
         wanted, found = words_of([sku])[0], {}  # type: ignore[var-annotated]
         for skus, sales_documents in zip(reversed(self._skus), reversed(self._documents), strict=True):
             for at in np.flatnonzero((skus == wanted).all(axis=1))[::-1].tolist():

@@ -1,4 +1,4 @@
-"""What can be promised of skus: what holds leave of what lies there. Pure."""
+"""Available to promise of skus: stock less holds. Pure."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from nurt.stock.routes import SalesRoutes
 DAY_MS = 86_400_000
 
 HOLD, BOOKING, KIT = 1, 2, 3
-"""Parts of a shelf's holds: a sum over orders; what a paper booked and on hand may not show yet; a kit that uses it."""
+"""Parts of a position's holds: a sum over orders; a booking that on hand may not show yet; a kit that uses the sku."""
 
 HOLDS = Table.stored("holds")
-"""A shelf's second value: what orders, documents and kits hold of it."""
+"""An inventory position's second value: what orders, documents and kits hold of the sku."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetStock:
-    """Skus, weighed; rows are skus.
+    """Netted stock; rows are skus.
 
     Attributes:
-        on_hand: (skus, locations) what lies there, net of what the source itself reserved.
-        located: (skus, locations) held there by name.
-        inbound: (skus, bins beyond locations) what is on its way.
+        on_hand: (skus, locations) stock there, less the source's own reserved quantities.
+        located: (skus, locations) held at a named location.
+        inbound: (skus, bins beyond locations) expected supplies.
         held: (skus, routes) held by orders and bookings.
-        buffer: (locations,) with what staleness adds.
-        slack: (skus, unions) what holds leave free; the ledger is not in it.
+        buffer: (locations,) with the extra of stale locations.
+        slack: (skus, unions) stock less holds, without the ledger's reservations.
     """
 
     on_hand: Int64s
@@ -40,7 +40,7 @@ class NetStock:
     slack: Int64s
 
     def free(self, routes: SalesRoutes, ledger: Int64s | None = None) -> Int64s:
-        """Say what each route can promise, (skus, routes); `ledger` is what reservations hold, (skus, routes)."""
+        """Return each route's ATP, (skus, routes); `ledger`: quantities that reservations hold, (skus, routes)."""
         slack = self.slack if ledger is None else self.slack - ledger @ routes.inside
         least = np.empty((len(slack), len(routes.names)), dtype=np.int64)
         for route in range(len(routes.names)):
@@ -48,7 +48,7 @@ class NetStock:
         return np.maximum(least - routes.buffers, 0)
 
     def oversold(self, routes: SalesRoutes, ledger: Int64s) -> Int64s:
-        """Say how much more of skus is held than there is."""
+        """Return, by sku, the quantity that is held beyond stock."""
         if not len(self.slack):
             return np.zeros(0, dtype=np.int64)
         slack = (self.slack - ledger @ routes.inside).min(axis=1)

@@ -1,6 +1,6 @@
-"""Kits, whose parts may be kits: what one is made of in the end. Pure.
+"""Kits, whose parts may be kits: resolve a kit into parts that are no kits. Pure.
 
-A kit that contains itself, or is deeper than KITS_DEEP_MAX, is refused as a value: nothing of it can be sold.
+A kit that contains itself, or is nested deeper than KITS_DEEP_MAX, is refused as a value: it cannot be sold.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from nurt.model.stock_plan import UNIT
 from nurt.model.units import Amount
 
 KITS_DEEP_MAX = 4
-"""Kits within kits."""
+"""How deep kits may be nested."""
 
 Sku = TypeVar("Sku")
 
 
 def leaves_of(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, Amount] | None]) -> dict[Sku, Amount] | None:
-    """Say what a kit is made of in the end, in ten-thousandths of a piece; None: it is refused.
+    """Resolve a kit into its final parts, in ten-thousandths of a piece; None: the kit is refused.
 
     Args:
-        parts_of: what a kit is made of directly; None or nothing: it is no kit.
+        parts_of: direct parts of a kit; None or empty: the sku is no kit.
     """
     found: dict[Sku, Amount] = {}
 
@@ -50,7 +50,7 @@ def below(kit: Sku, parts_of: Callable[[Sku], Mapping[Sku, Amount] | None]) -> s
 
 
 def above(part: Sku, kits: Mapping[Sku, Mapping[Sku, Amount]]) -> set[Sku]:
-    """Name every kit that a part is within, at whatever depth."""
+    """Name every kit that contains a part, at whatever depth."""
     found: set[Sku] = set()
     waiting = {part}
     while waiting:

@@ -1,4 +1,4 @@
-"""What was last published of skus, and on which side of its thresholds each was. Hot path; pure."""
+"""Last published figures of skus, and their side of the thresholds. Hot path; pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nurt.state.table import Raw, Table
 from nurt.stock.routes import SalesRoutes
 
 PUBLISHED = Table.stored("published")
-"""What was last published of a shelf, by route, and on which side of its thresholds it was."""
+"""Last published figures of a position, by route, and their side of the thresholds."""
 
 _NUMBERS = ("available", "level", "oversold", "drifts")
 assert [*PUBLISHED.columns] == ["sku", "channel", "market", *_NUMBERS], "`Codec.write` fills them in this order"
@@ -27,7 +27,7 @@ _TEXT_BYTES_MAX = 26
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LastPublished:
-    """What is said of skus: (skus, routes that are sold) each; `there`: something was said at all."""
+    """Published figures of skus: (skus, sold routes) each; `there`: the sku was published before."""
 
     there: Bools
     available: Int64s
@@ -40,14 +40,14 @@ class LastPublished:
         return LastPublished(self.there[rows], *(getattr(self, name)[rows] for name in _NUMBERS))
 
     def differs(self, before: LastPublished) -> Bools:
-        """Say of which skus something else is said than before."""
+        """Return the skus whose figures differ from the last published ones."""
         others = [getattr(self, name) != getattr(before, name) for name in _NUMBERS]
         found: Bools = np.any([~before.there, *others], axis=(0, 2))
         return found
 
 
 class Codec:
-    """Reads and writes what is said, for one plan."""
+    """A codec of last published figures, for one plan."""
 
     def __init__(self, routes: SalesRoutes) -> None:
         self._names = routes.names[: routes.sold]
@@ -59,7 +59,7 @@ class Codec:
         self._route_of = route_of
 
     def read(self, values: Values) -> LastPublished:
-        """Read what was said; routes that are not sold any more are left out."""
+        """Read last published figures; routes that are no longer sold are left out."""
         shape = len(values), len(self._names)
         there = np.zeros(shape, dtype=np.bool_)
         numbers = [np.zeros(shape, dtype=np.int64) for _ in _NUMBERS]
@@ -75,12 +75,12 @@ class Codec:
         return LastPublished(there, *numbers)
 
     def skus(self, values: Values) -> dict[int, str]:
-        """Name the skus of what was said, by their places."""
+        """Name the skus of the stored figures, by place."""
         rows = PUBLISHED.unpack(values.plain(), ("sku",))
         return {owner: sku for owner, sku in rows.iter_rows() if sku is not None}
 
     def write(self, skus: Sequence[str], published: LastPublished) -> Values:
-        """Write what is said, by sku."""
+        """Write published figures, by sku."""
         sold = len(self._names)
         encoded = [sku.encode() for sku in skus]
         ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
@@ -110,7 +110,7 @@ def _write_shown(available: Int64s, keys: Bytes, cuts: Int64s, unit: int, out: B
     """Write the read model's texts.
 
     available  (n, r)  int64  by sku and route, in 1/unit of a piece
-    keys       (k,)    uint8  what stands before each number, end to end
+    keys       (k,)    uint8  the text before each number, end to end
     cuts       (r+1,)  int64  key of route i is keys[cuts[i]:cuts[i+1]]
     unit       scalar  int64  a power of ten
     out        (m,)    uint8  written

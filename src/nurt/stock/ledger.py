@@ -1,6 +1,6 @@
-"""What a worker tells the ledger of reservations.
+"""Calls of a worker to the ledger of reservations.
 
-The script (`ledger.lua` of nurt_client) is the only writer of the ledger; `nurt.testing.ledger` is its meaning in
+The script (`ledger.lua` of nurt_client) is the only writer of the ledger; `nurt.testing.ledger` is the same script in
 Python.
 """
 
@@ -15,17 +15,17 @@ from nurt.model.units import Millis
 Argument = bytes | str | int
 
 SEEN_MAX_MS = 60_000
-"""How long after the worker was last seen reservations are still made; the script has it, too."""
+"""How long after the worker's last sign of life reservations are made; the script has the same number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What an order's own rows say to its reservations.
+    """Facts from an order's own rows for its reservations.
 
     Attributes:
         match_key: of the order.
-        done: it is cancelled or complete: nothing is held for it any more.
-        known: by sku id: how much its lines order.
+        done: the order is cancelled or complete, so nothing is held for it.
+        known: by sku id: ordered quantity of the order's lines.
     """
 
     match_key: bytes
@@ -34,7 +34,7 @@ class Booked:
 
 
 def book_call(change: StateWrite, place: bytes, booked: Sequence[Booked]) -> None:
-    """Let a write end the reservations that are now the orders' own."""
+    """Add a call to a write: end reservations that orders have taken over."""
     if not booked:
         return
     arguments: list[Argument] = []
@@ -46,10 +46,10 @@ def book_call(change: StateWrite, place: bytes, booked: Sequence[Booked]) -> Non
 
 
 def sweep_call(change: StateWrite, place: bytes, now_ms: Millis | None = None) -> None:
-    """Let a write end reservations that have expired."""
+    """Add a call to a write: end expired reservations."""
     change.calls.append(Call(place, "sweep", (), now_ms))
 
 
 def open_call(change: StateWrite, place: bytes, now_ms: Millis | None = None) -> None:
-    """Let reservations begin."""
+    """Allow reservations."""
     change.calls.append(Call(place, "open", (), now_ms))

@@ -1,4 +1,4 @@
-"""What is said of skus, and which thresholds it crossed. Pure."""
+"""Published figures of skus, and the thresholds that they crossed. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BACK = "back_in_stock"
 
 
 def free_of_kits(free: Int64s, owner: Int64s, part: Int64s, pieces: Int64s, parts: Int64s) -> None:
-    """Set what can be sold of kits: as often as the scarcest part allows; (skus, routes), in place.
+    """Set the free quantity of kits, by the scarcest part; (skus, routes), in place.
 
     Args:
-        owner, part, pieces: sorted by owner: a kit, an index into `parts`, how much of it is in one kit.
-        parts: (parts, routes) what is free of them.
+        owner, part, pieces: sorted by owner: a kit, an index into `parts`, the part's quantity in one kit.
+        parts: (parts, routes) free quantity of the parts.
     """
     if not len(owner):
         return
@@ -38,10 +38,10 @@ NUMBERS = ("available", "on_hand", "inbound", "held", "reserved", "buffer")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StockFigures:
-    """What can be sold of skus, and its arithmetic: (skus, routes that are sold) each.
+    """Figures of what can be sold of skus, with their terms: (skus, sold routes) each.
 
     Attributes:
-        oversold: (skus,) how much more is held than there is.
+        oversold: (skus,) quantity that is held beyond stock.
     """
 
     available: Int64s
@@ -73,7 +73,7 @@ class StockFigures:
 def figures_of(
     routes: SalesRoutes, net_stock: NetStock, free: Int64s, ledger: Int64s, oversold: Int64s
 ) -> StockFigures:
-    """Sum up, for every route that is sold, what its promise is made of."""
+    """Sum up, for every sold route, the terms of its ATP."""
     sold, places = routes.sold, len(routes.locations)
     in_route = np.array(
         [[routes.bins[route] >> at & 1 for at in range(places * (1 + len(routes.horizons)))] for route in range(sold)],
@@ -96,14 +96,14 @@ def figures_of(
 
 
 def levels_of(plan: StockPlan, available: Int64s, before: Int64s) -> Int64s:
-    """Say on which side of the thresholds figures are: a threshold is only crossed back past the hysteresis."""
+    """Return the figures' side of the thresholds: a figure crosses back only beyond the hysteresis."""
     out = (available <= 0) | ((before == OUT) & (available < plan.hysteresis))
     low = (available <= plan.low) | ((before >= LOW) & (available < plan.low + plan.hysteresis))
     return np.where(out, OUT, np.where(low & (plan.low > 0), LOW, OK))
 
 
 def crossing(before: int | None, now: int) -> str | None:
-    """Name the event of a crossing; the first figure of a sku crosses nothing."""
+    """Name the event of a crossing; a sku's first figure crosses nothing."""
     if before is None or before == now:
         return None
     return EVENTS.get((before, now), BACK if before == OUT else None)

@@ -1,9 +1,9 @@
-"""Which locations serve whom, compiled: bins, routes and the unions of routes that bound a promise.
+"""Compile the plan of locations: bins, routes and the unions of routes that bound ATP.
 
-A *bin* is a location, or what is on its way to it within a horizon. A *route* is a channel in a market, with the bins
-that serve it. Holds on routes can all be served exactly when, for every union of routes, what it holds fits into its
-bins (Hall's theorem); so a route may promise the least that any union around it leaves free. Unions of routes that
-share no bin bound nothing that their parts do not, so only connected ones are kept.
+A *bin* is a location, or its expected supplies within a horizon. A *route* is a channel in a market, with the bins
+that serve it. All holds on routes can be served exactly when, for every union of routes, the union's holds fit into its
+bins (Hall's theorem); so a route's ATP is the least slack of any union around the route. A union of routes without a
+shared bin adds no bound to those of its parts, so only connected unions are kept.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from nurt.model.stock_plan import Channel, Market, StockPlan
 from nurt.model.units import NO_AMOUNT, Amount
 
 ANY = "*"
-"""Channel or market of a route that serves those which the plan does not name."""
+"""Channel or market of a route for channels or markets that the plan does not name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SalesRoutes:
-    """A plan, compiled.
+    """Routes of a compiled plan.
 
     Attributes:
-        locations: by index; the first bins are these.
+        locations: by index; they are the first bins.
         horizons: days of the inbound bins, which follow: bin = locations + horizon * locations + location.
         names: of routes: (channel, market).
-        sold: how many of the routes, from the first, are sold and published; the others only hold.
+        sold: how many of the first routes are sold and published; other routes only have holds.
         buffers: by route, of channel and market.
         bins: by route, a mask of bins.
         inside: shape (routes, unions): 1 where the route's bins are within the union.
         covers: shape (bins, unions): 1 where the union has the bin.
-        version: changes with whatever these depend on.
+        version: changes with anything that the routes depend on.
     """
 
     plan: StockPlan
@@ -65,7 +65,7 @@ class SalesRoutes:
         return [int(union) for union in np.flatnonzero(self.inside[route])]
 
     def text(self) -> bytes:
-        """Write what the ledger's script needs to know."""
+        """Write the plan for the ledger's script."""
         shown: dict[str, Any] = {
             "version": self.version,
             "around": {f"{channel}/{market}": self.around(at) for at, (channel, market) in enumerate(self.names)},
@@ -77,7 +77,7 @@ class SalesRoutes:
 def compile_routes(plan: StockPlan) -> SalesRoutes:
     """Compile a plan.
 
-    Raises ConfigurationError when so many locations overlap that the unions cannot be counted out.
+    Raises ConfigurationError when too many locations overlap to list all unions.
     """
     locations = tuple(sorted(plan.locations))
     horizons = tuple(sorted({c.inbound_days for c in plan.channels.values() if c.inbound_days is not None}))
@@ -122,7 +122,7 @@ def _mask(channel: Channel, market: Market, locations: tuple[str, ...], horizons
 
 
 def _unions(masks: Iterable[int]) -> list[int]:
-    """List all unions of routes that hang together by shared bins."""
+    """List all unions of routes that are connected by shared bins."""
     single = sorted(set(masks))
     known = set(single)
     waiting = list(single)

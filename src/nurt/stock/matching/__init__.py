@@ -1,7 +1,7 @@
-"""Which orders, ERP documents and shipments belong together, and what that leaves held.
+"""Match orders, ERP documents and shipments, and compute what they hold.
 
-`match_keys` are the numbers they bear and name (`single_keys` settles those that only one document has), `references`
-says who names whom, `components` what hangs together, `documents` what a component holds of each sku.
+`match_keys` lists the numbers that documents bear and name (`single_keys` settles keys of only one document),
+`references` finds the named orders, `components` groups connected documents, `documents` computes a component's holds.
 
 What may come in: another way in which documents name each other.
 """

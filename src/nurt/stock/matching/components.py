@@ -1,4 +1,4 @@
-"""Which papers hang together, and the index that says so."""
+"""Components of connected sales documents, and the index of match keys."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from nurt.limits import MATCH_KEY_DOCUMENTS_MAX
 
 MEMBER_BYTES = 17
 Members = dict[bytes, bool]
-"""Paper -> whether it bears the token, rather than only naming it."""
+"""Document -> True: it bears the match key; False: it only names the key."""
 
 
 def read_members(value: bytes | None) -> Members:
-    """Read an index value: papers that bear the token first, each a byte and an id, in the order of ids."""
+    """Read an index value: documents that bear the key first, each a byte and an id, in the order of ids."""
     body = value or b""
     return {body[at + 1 : at + MEMBER_BYTES]: body[at : at + 1] == b"B" for at in range(0, len(body), MEMBER_BYTES)}
 
 
 def write_members(members: Members) -> bytes | None:
-    """Write an index value; None for nobody. The ledger's script looks at its first byte."""
+    """Write an index value; None for no document. The ledger's script looks at the value's first byte."""
     if not members:
         return None
     return b"".join(sorted((b"B" if bears else b"N") + sales_document for sales_document, bears in members.items()))
 
 
 def joins(members: Mapping[bytes, bool]) -> bool:
-    """Say whether a token joins who has it: one that too many have is no number."""
+    """Return whether a match key joins its documents: a key of too many documents is no number."""
     return len(members) <= MATCH_KEY_DOCUMENTS_MAX
 
 
 def components(sales_documents: Sequence[bytes], index: Mapping[bytes, Members]) -> list[int]:
-    """Number the components of papers that share tokens.
+    """Number the components of documents that share match keys.
 
     Args:
-        sales_documents: all that hang together by any token of `index`, or by themselves.
-        index: token -> who has it now.
+        sales_documents: all documents that are connected by a key of `index`, and single ones.
+        index: match key -> its documents now.
     """
     at = {sales_document: number for number, sales_document in enumerate(sales_documents)}
     root = list(range(len(sales_documents)))

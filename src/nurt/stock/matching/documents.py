@@ -1,8 +1,8 @@
-"""What joined papers hold of skus: orders, less what documents book and shipments ship of them. Hot path; pure.
+"""Compute what joined documents hold of skus: orders, less booked and shipped quantities. Hot path; pure.
 
-Quantities of a document or shipment are given to the orders that it names, sku by sku: those that could go to the
-fewest orders first, and to older orders first. So documents that merge orders, split shipments, documents that were
-booked again and partial ones need no rules of their own.
+Quantities of a document or shipment are allocated to the orders that it names, sku by sku: quantities with the fewest
+possible orders first, and older orders first. So documents that merge orders, split shipments, repeated bookings and
+partial documents need no rules of their own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nurt.stock.holds import BOOKING, HOLD
 from nurt.stock.matching.references import WHERE, targets_of
 
 DOCUMENT_HOLDS = Table.stored("share")
-"""A paper's share: what it holds of skus, as HOLDS has it."""
+"""A sales document's holds of skus, in the form of HOLDS."""
 
 DONE_ORDER = ("cancelled", "returned", "complete")
 GONE_SHIPMENT = ("shipped", "delivered", "returned")
@@ -34,13 +34,13 @@ _KEY = (OWNER, "sku", "location")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedDocuments:
-    """Papers, joined.
+    """Results of joining sales documents.
 
     Attributes:
         holds: DOCUMENT_HOLDS and owner, sorted by owner.
-        due: owner and due_ms: when the clock changes a paper's share or an event of it is due.
+        due: owner and due_ms: when the clock changes a document's holds, or its event is due.
         lines: by order, sku and location: ordered, returned, booked, shipped, remaining; for people.
-        links: owner (of a document or shipment) and order (owner): which orders it could be given to.
+        links: owner (of a document or shipment) and order (owner): orders to which it could be allocated.
     """
 
     holds: pl.DataFrame
@@ -50,13 +50,13 @@ class JoinedDocuments:
 
 
 def join_documents(sales_documents: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> JoinedDocuments:
-    """Join papers and say what each holds.
+    """Join sales documents and compute what each holds.
 
     Args:
-        sales_documents: SALES_DOCUMENTS, owner and component: every paper of the components concerned; owners in the
-            order of their ids.
-            What shares a text beyond its component does not belong together (see MATCH_KEY_DOCUMENTS_MAX).
-        as_of_ms: what expired or is due by then, is over.
+        sales_documents: SALES_DOCUMENTS, owner and component: every document of the changed components; owners in
+            the order of their ids. Documents of different components are not joined, even if they share a text
+            (see MATCH_KEY_DOCUMENTS_MAX).
+        as_of_ms: what expired or was due by this moment has ended.
     """
     orders = sales_documents.filter(pl.col("part") == ORDER)
     lines = _needs(sales_documents, orders, plan, as_of_ms)
@@ -71,7 +71,7 @@ def join_documents(sales_documents: pl.DataFrame, plan: StockPlan, as_of_ms: Mil
         ended = _larger(ended, pl.col("booked"))
     remaining = (pl.col("need") - ended).clip(0)
     lines = lines.with_columns(pl.when(pl.col("expired")).then(0).otherwise(remaining).alias("remaining"))
-    # who has a document or shipment does not expire: it is on its way
+    # an order with a document or shipment does not expire: it is in progress
     waits = pl.col("expired") & pl.col(OWNER).is_in(is_documented)
     lines = lines.with_columns(pl.when(waits).then(remaining).otherwise(pl.col("remaining")).alias("remaining"))
     of_orders = lines.filter(pl.col("remaining") > 0).select(
@@ -98,7 +98,7 @@ def join_documents(sales_documents: pl.DataFrame, plan: StockPlan, as_of_ms: Mil
 
 
 def _needs(sales_documents: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
-    """Sum what orders need, by order, sku and location; what is cancelled or done needs nothing."""
+    """Sum what orders need, by order, sku and location; a cancelled or finished order needs nothing."""
     zero = [pl.col(name).fill_null(0) for name in ("quantity", "cancelled_quantity", "returned_quantity")]
     lines = (
         sales_documents.filter((pl.col("part") == LINE) & pl.col("sku").is_not_null())
@@ -119,7 +119,7 @@ def _needs(sales_documents: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan,
     lines = lines.join(head, on=OWNER, how="inner").with_columns(
         pl.when(pl.col("done")).then(0).otherwise(pl.col("need")).alias("need")
     )
-    # older orders first; the order of filling is part of what is meant, so it is the same everywhere
+    # older orders first; the order of filling is part of the result, so it is the same everywhere
     return lines.sort(pl.col("at").fill_null(0), "child", "sku", pl.col("location").fill_null(""))
 
 
@@ -131,9 +131,9 @@ def _allocated(
     line_part: int,
     documents: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """List what documents or shipments give, with the orders that it may go to, and which orders each names.
+    """List quantities of documents or shipments, with possible orders of each quantity, and named orders.
 
-    Returns (given: owner, sku, location, quantity, targets (list of order owners), position, ...; links: owner, order).
+    Returns (allocated: owner, sku, location, quantity, targets (order owners), position, ...; links: owner, order).
     """
     heads = sales_documents.filter(pl.col("part") == head_part)
     if not heads.height:
@@ -205,7 +205,7 @@ _NOTHING_ALLOCATED = pl.DataFrame(
 
 
 def _latest_position(some: pl.DataFrame) -> pl.DataFrame:
-    """Take of line and head the position that stands later; an unknown part makes it unknown."""
+    """Take the later position of line and document; an unknown part makes the result unknown."""
     unknown = pl.any_horizontal(pl.col(f"{pre}{name}").is_null() for pre in ("", "h_") for name in POSITION)
     later = pl.lit(False)
     for name in reversed(POSITION):
@@ -222,7 +222,7 @@ def _ranked_position() -> list[str]:
 
 
 def _whole_parcels(heads: pl.DataFrame, sales_documents: pl.DataFrame, by_head: pl.DataFrame) -> pl.DataFrame:
-    """Make parcels without lines: all that their orders need."""
+    """Fill parcels without lines: with everything that their orders need."""
     with_lines = sales_documents.filter(pl.col("part") == SHIPMENT_LINE)[OWNER].unique().implode()
     bare = heads.filter(~pl.col(OWNER).is_in(with_lines)).join(by_head, on=OWNER).rename({"h_order": "targets"})
     return fit(
@@ -236,7 +236,7 @@ def _whole_parcels(heads: pl.DataFrame, sales_documents: pl.DataFrame, by_head: 
 def _fill(
     lines: pl.DataFrame, allocated: pl.DataFrame, wholes: bool = False
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Give quantities to lines; returns, by line, how much it was given."""
+    """Allocate quantities to lines; returns the allocated quantity, by line."""
     got = np.zeros(lines.height, dtype=np.int64)
     if not allocated.height or not lines.height:
         return got
@@ -262,7 +262,7 @@ def _fill(
 
 
 def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame:
-    """Choose what was shipped of orders that no document books yet: it counts for a grace, as on hand shows it late."""
+    """Choose shipments of orders without a booking: they count for a grace, because on hand shows them late."""
     gone = shipped.filter((pl.col("targets").list.len() > 0) & ~pl.col("whole"))
     if not gone.height or not booked_links.height:
         return gone
@@ -274,7 +274,7 @@ def _unbooked(shipped: pl.DataFrame, booked_links: pl.DataFrame) -> pl.DataFrame
 
 
 def _bookings(allocated: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as_of_ms: Millis) -> pl.DataFrame:
-    """Turn what was booked or shipped into bookings that on hand may not show yet."""
+    """Turn booked or shipped quantities into bookings that on hand may not show yet."""
     due = pl.col("since_ms").fill_null(0) + plan.grace_s * 1000
     fresh = allocated.with_columns(due.alias("due_ms")).filter(pl.col("due_ms") > as_of_ms)
     return fit(
@@ -284,7 +284,7 @@ def _bookings(allocated: pl.DataFrame, orders: pl.DataFrame, plan: StockPlan, as
 
 
 def _sales(booked: pl.DataFrame, lines: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
-    """Let documents without orders hold by themselves until they are shipped; what names an order is held by it."""
+    """Make holds of documents without orders, until shipped; where a document names an order, the order holds."""
     own = booked.filter((pl.col("targets").list.len() == 0) & ~pl.col("done"))
     return fit(
         _with_route(own, orders).with_columns(pl.lit(HOLD, pl.Int64).alias("part")),
@@ -293,7 +293,7 @@ def _sales(booked: pl.DataFrame, lines: pl.DataFrame, orders: pl.DataFrame) -> p
 
 
 def _with_route(allocated: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
-    """Take channel and market from the first order that it may go to; none: wherever something lies."""
+    """Take channel and market from the first possible order; without an order, any stock may serve."""
     first = orders.select(pl.col(OWNER).alias("first"), pl.col("sales_channel").alias("channel"), "market")
     some = allocated.with_columns(pl.col("targets").list.first().alias("first")).join(
         first, on="first", how="left", maintain_order="left"
@@ -304,7 +304,7 @@ def _with_route(allocated: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
 def _due(
     orders: pl.DataFrame, lines: pl.DataFrame, is_documented: pl.Series, plan: StockPlan, as_of_ms: Millis
 ) -> pl.DataFrame:
-    """Say when the clock changes an open order next: it expires, or is stuck."""
+    """Compute when the clock next changes an open order: the order expires, or is stuck."""
     after = [seconds for seconds in (plan.reservation_s, plan.stuck_s) if seconds is not None]
     waiting = orders.filter(
         ~pl.col("status").is_in(DONE_ORDER).fill_null(False)
@@ -324,12 +324,12 @@ def _larger(one: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 @numba.njit(nogil=True, cache=True)
 def _pour(gift: Int64s, line: Int64s, left: Int64s, need: Int64s, got: Int64s) -> None:
-    """Give what gifts hold to lines that need it, in order.
+    """Give quantities of gifts to lines in need, in order.
 
-    gift, line  (n,)  int64  indices of a gift and of a line that may get it
-    left        (g,)  int64  by gift: what is left of it; written
-    need        (l,)  int64  by line: what it needs, in the unit of `left`
-    got         (l,)  int64  by line: what it has got; written
+    gift, line  (n,)  int64  indices of a gift and of a line that may get from the gift
+    left        (g,)  int64  by gift: the remaining quantity; written
+    need        (l,)  int64  by line: the needed quantity, in the unit of `left`
+    got         (l,)  int64  by line: the quantity that it got; written
     """
     for row in range(len(gift)):
         take = min(left[gift[row]], need[line[row]] - got[line[row]])

@@ -1,7 +1,8 @@
-"""What papers are matched by: the numbers that they bear and those that they name. Hot path.
+"""Match keys of sales documents: numbers that documents bear, and numbers that they name. Hot path.
 
-An order bears its number, reference and match key, and its own id; a document its number; they name each other's.
-Papers that share a token may belong together. A token's own kind keeps an ERP's number apart from a shop's.
+An order bears its number, reference and match key, and its own id; a document its number; documents name
+each other's numbers. Documents that share a match key may belong together. The kind is part of a key, so an ERP's
+number never equals a shop's.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ MATCH_KEY_COLUMNS = (
     *("part", "child", "number", "reference", "match_key", "order_ref", "document_ref", "order"),
     "sales_channel",
 )
-"""What is read of a paper to find its tokens."""
+"""Columns of a sales document from which its match keys are made."""
 
 SEPARATORS = r"[,;|\s]+"
 
 
 def split_refs(refs: pl.Series) -> pl.Series:
-    """Split texts that name several numbers into lists of them."""
+    """Split texts of several numbers into lists of numbers."""
     return pl.select(pl.lit(refs).str.replace_all(SEPARATORS, " ").str.strip_chars().str.split(" ")).to_series()
 
 
 def match_keys_of(sales_documents: pl.DataFrame, ids: Ids) -> pl.DataFrame:
-    """List the tokens of papers: columns owner, token (16 bytes), bears; without repeats.
+    """List the match keys of documents: columns owner, match key (16 bytes), bears; without repeats.
 
     Args:
         sales_documents: owner and MATCH_KEY_COLUMNS.
@@ -59,12 +60,12 @@ def match_keys_of(sales_documents: pl.DataFrame, ids: Ids) -> pl.DataFrame:
 
 
 def order_match_key(ids: Ids, number: str) -> bytes:
-    """Name the token of an order's number or reference, of whatever channel."""
+    """Return the match key of an order's number or reference, of whatever channel."""
     return ids.one(f"o\x1f{number}")
 
 
 def ledger_match_keys(ids: Ids, channels: pl.Series, numbers: pl.Series) -> pl.Series:
-    """Name the tokens of orders of channels, as the client's `ledger_token` does."""
+    """Return the match keys of orders of channels, equal to the client's `ledger_token`."""
     return ids.of(pl.select(pl.concat_str([pl.lit("r"), channels, numbers], separator="\x1f")).to_series())
 
 

@@ -1,4 +1,4 @@
-"""Which orders documents and shipments name: by number, reference, match key, parent or document. Hot path; pure."""
+"""Find orders that documents and shipments name: by number, reference, match key, parent, document. Hot path; pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAME = ["component", "text"]
 def targets_of(
     heads: pl.DataFrame, orders: pl.DataFrame, ref: str, documents: pl.DataFrame | None, sales_documents: pl.DataFrame
 ) -> pl.DataFrame:
-    """Find the orders that papers name: owner, order_ref, order (owner)."""
+    """Find the orders that documents name: owner, order_ref, order (owner)."""
     columns = [OWNER, ref, "order"]
     borne = pl.concat([_borne(orders, name) for name in ("number", "reference")]).unique()
     named = heads.filter(pl.col(ref).is_not_null())

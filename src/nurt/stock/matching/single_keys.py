@@ -1,4 +1,4 @@
-"""Tokens that only one paper has: most of them, so they are settled as arrays. Hot path; pure."""
+"""Match keys of only one document: most keys, so they are settled as arrays. Hot path; pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _B, _N = b"BN"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchKeyRows:
-    """Tokens of papers: whose, which, and whether the paper bears it or only names it."""
+    """Match keys of documents: owner, key, and whether the document bears the key or only names it."""
 
     owner: Int64s
     match_key: Words
@@ -26,22 +26,22 @@ class MatchKeyRows:
 
     @classmethod
     def of(cls, frame: pl.DataFrame) -> MatchKeyRows:
-        """Take them from a frame of `match_keys_of`."""
+        """Take the rows from a frame of `match_keys_of`."""
         return cls(frame[OWNER].to_numpy(), words(frame["token"]), frame["bears"].to_numpy())
 
     def dict_of(self, chosen: Bools, ids: list[bytes]) -> dict[tuple[bytes, bytes], bool]:
-        """List some, each by the paper's id and the token."""
+        """List some rows, each by the document's id and the match key."""
         rows = np.flatnonzero(chosen).tolist()
         return {(ids[self.owner[row]], self.match_key[row].tobytes()): bool(self.bears[row]) for row in rows}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distinct:
-    """The tokens of papers before a fold and after it, each once.
+    """Match keys of documents before a fold and after it, each once.
 
     Attributes:
         match_keys: each once.
-        of_before, of_now: by row, which of them it is.
+        of_before, of_now: by row, index of its match key.
     """
 
     match_keys: Words
@@ -50,7 +50,7 @@ class Distinct:
 
     @classmethod
     def of(cls, before: MatchKeyRows, now: MatchKeyRows) -> Distinct:
-        """Number the tokens."""
+        """Number the match keys."""
         both = np.concatenate([before.match_key, now.match_key])
         codes, firsts = distinct(both)
         return cls(both[firsts], codes[: len(before.match_key)], codes[len(before.match_key) :])
@@ -59,13 +59,13 @@ class Distinct:
 def settle_single(
     every: Distinct, before: MatchKeyRows, now: MatchKeyRows, sales_documents: Words, stored: Values
 ) -> tuple[Bools, Bools, Values]:
-    """Settle tokens that one paper of the batch has, and no other paper.
+    """Settle match keys that one document of the batch has, and no other document.
 
     Args:
         sales_documents: ids by owner.
-        stored: who has each token, as stored.
+        stored: documents of each match key, as stored.
 
-    Returns (by token: whether it is settled; whether its value is another; the value).
+    Returns (by match key: whether it is settled; whether its value changed; the value).
     """
     count = len(every.match_keys)
     had, has = (np.bincount(some, minlength=count) for some in (every.of_before, every.of_now))

@@ -1,8 +1,8 @@
-"""Everything of a realm, said once to whoever begins to keep what is published.
+"""Publish everything of a realm once, when a keeper of publications begins.
 
-A mark says what is kept whole. Without it, what is kept is forgotten and all shelves and papers are said, some at a
-time; each time they are owed before they are said, and the mark comes last. So a crash begins all over, or loses
-nothing.
+A mark says that the keeper is complete. Without the mark, the keeper is cleared and all positions and documents are
+published, some at a time; each part is marked as pending before its publication, and the mark comes last. So a crash
+starts over, or loses nothing.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ MARK = b"i"
 
 
 class Keeper(Protocol):
-    """Keeps what is published where nothing else does."""
+    """A store of publications, where nothing else keeps them."""
 
     @property
     def mark(self) -> bytes:
-        """Name what is kept, and in which form."""
+        """Name the kept contracts and their versions."""
         ...
 
     def clear(self, realm: str) -> None:
-        """Forget what is kept of a realm."""
+        """Forget the kept publications of a realm."""
         ...
 
 
 class Backlog:
-    """What a worker's realms have still to say to a keeper; without one, their marks go."""
+    """The publications that a worker's realms still owe a keeper; without a keeper, marks are removed."""
 
     def __init__(
         self, store: Store, keys: Keys, stage: StockStage, realms: Sequence[str], keeper: Keeper | None
@@ -44,7 +44,7 @@ class Backlog:
         self._left: dict[str, Iterator[DirtyKeys]] = {}
 
     def begin(self) -> None:
-        """Look what is kept whole, before anything is published."""
+        """Read which realms are complete, before any publication."""
         names = [self._keys.realm_place(realm) + MARK for realm in self._realms]
         for realm, name, stored in zip(self._realms, names, self._store.read(names), strict=True):
             if stored is not None and (self._keeper is None or stored != self._keeper.mark):
@@ -55,7 +55,7 @@ class Backlog:
                 self._left[realm] = self._everything(realm)
 
     def some(self, busy: set[str]) -> dict[str, DirtyKeys]:
-        """Say what to publish next of realms that are not busy with anything newer."""
+        """Return the next publications of realms without newer work."""
         found: dict[str, DirtyKeys] = {}
         for realm in [one for one in self._left if one not in busy]:
             dirty = next(self._left[realm], None)

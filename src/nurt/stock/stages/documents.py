@@ -1,4 +1,4 @@
-"""Papers of a worker's realms: folded, joined with all that hang together with them. Hot path where orders come."""
+"""Fold sales documents of a worker's realms, and join them with connected ones. Hot path where orders arrive."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from nurt.stock.stages.kits import Kits
 from nurt.stock.stages.view import HOLDS_OF_DOCUMENT, INDEX, SALES_DOCUMENT
 
 DUE = 0
-"""Part of a share's row that says when the clock changes its paper."""
+"""Part of the row with a document's timer, in the value of its holds."""
 
 
 class DocumentsStage:
-    """Owns the papers of a worker's realms.
+    """The stage that owns the sales documents of a worker's realms.
 
     Attributes:
-        recent: who held what lately, by realm.
+        recent: recent holders of skus, by realm.
     """
 
     def __init__(self, store: Store, keys: Keys, context: FoldContext, routes: SalesRoutes, kits: Kits) -> None:
@@ -50,9 +50,9 @@ class DocumentsStage:
     def fold(
         self, realm: str, contributions: Contributions, due: list[bytes], change: StateWrite, as_of_ms: Millis
     ) -> tuple[list[bytes], pl.DataFrame]:
-        """Fold papers, join them anew with all that hang together with them.
+        """Fold sales documents, and join them again with all connected ones.
 
-        Returns all of these papers, and what changes on shelves.
+        Returns all of these documents, and the changes of positions.
         """
         self._books = []
         both = np.concatenate([contributions.to, words_of(due)]) if due else contributions.to
@@ -84,7 +84,7 @@ class DocumentsStage:
         return sales_documents, deltas
 
     def book(self, realm: str, change: StateWrite) -> None:
-        """Let the write end reservations of orders that were just folded; when kits are known as they are now."""
+        """Let the write end reservations of the orders just folded; call this after kits are up to date."""
         for sales_documents, lines in self._books:
             book_call(change, self._keys.realm_place(realm), self._booked(realm, sales_documents, lines))
         self._books = []
@@ -101,9 +101,9 @@ class DocumentsStage:
         now: MatchKeyRows,
         change: StateWrite,
     ) -> dict[bytes, Members]:
-        """Load into `known` all that hangs together with it, before the fold or after.
+        """Load into `known` all documents that are connected with it, before the fold or after.
 
-        Returns who has a token now, of those that more than one paper has or had.
+        Returns the current documents of each match key that more than one document has or had.
         """
         every = Distinct.of(before, now)
         keys = self._keys.rows_in(INDEX, realm, every.match_keys)
@@ -171,7 +171,7 @@ class DocumentsStage:
             change.timers.setdefault(place, {}).update(marks)
 
     def _booked(self, realm: str, sales_documents: pl.DataFrame, lines: pl.DataFrame) -> list[Booked]:
-        """List what orders say of themselves to their reservations; an order for a kit says its parts."""
+        """List the facts of orders for their reservations; an order of a kit lists the kit's parts."""
         orders = sales_documents.filter(pl.col("sales_channel").is_not_null())
         if not orders.height:
             return []

@@ -1,4 +1,4 @@
-"""What is held of kits, counted as held of their parts. Not on the hot path: kits are few."""
+"""Count holds of kits as holds of their parts. Not on the hot path: kits are few."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POSITION_HOLDS = b"d"
 
 
 def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[bytes | None]) -> Values:
-    """Put other values in the place of some."""
+    """Replace some of the values."""
     for one, value in zip(at, other, strict=True):
         values[one] = value
     return Values.of(values)
@@ -32,9 +32,9 @@ def overlaid(values: list[bytes | None], at: Sequence[int], other: Sequence[byte
 def holds_with_kits(
     hold_values: Values, realm: str, context: FoldContext, keys: Keys, load: Load
 ) -> tuple[Values, list[str]]:
-    """Count what is held of kits as held of their parts, and of kits' kits.
+    """Count holds of kits as holds of their parts, through nested kits.
 
-    A way up that leads back to where it has been ends there.
+    A path of kits that returns to a visited kit ends there.
 
     Args:
         hold_values: HOLDS by sku; parts KIT name the kits that use it.

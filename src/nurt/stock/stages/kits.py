@@ -1,4 +1,4 @@
-"""Kits of a worker's realms: which parts each is made of, and what is held of them. A few; not on the hot path."""
+"""Kits of a worker's realms, and the parts of each kit. Few kits; not on the hot path."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from nurt.stock.kits import above, leaves_of
 from nurt.stock.stages.view import POSITION
 
 Parts = dict[bytes, Amount]
-"""Ids of parts, and how many ten-thousandths of a piece of each one kit has."""
+"""Ids of parts -> quantity in one kit, in ten-thousandths of a piece."""
 REFUSED = [["", UNIT]]
-"""What a kit is said to be made of that contains itself: of a sku that there is none of."""
+"""Parts of a refused kit, for the ledger: one piece of a sku that has no stock, so the kit cannot be sold."""
 
 
 class Kits:
-    """Knows the parts of every kit; once a run they are searched among all shelves."""
+    """An index of the parts of every kit; once a run, it is built from all positions."""
 
     def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
         self._store, self._keys, self._context = store, keys, context
@@ -33,7 +33,7 @@ class Kits:
         self._names: dict[bytes, str] = {}
 
     def of(self, realm: str) -> dict[bytes, Parts]:
-        """Return what every kit of a realm is made of directly."""
+        """Return the direct parts of every kit of a realm."""
         if realm not in self._known:
             self._known[realm] = {}
             for ids in list(self._store.scan(POSITION, self._keys.realm_place(realm))):
@@ -43,7 +43,7 @@ class Kits:
         return self._known[realm]
 
     def note(self, realm: str, ids: Sequence[bytes], values: Sequence[bytes | None]) -> list[bytes]:
-        """Take in shelves as they are now; returns the kits that any of them is within."""
+        """Note the current positions of skus; returns the kits that contain any of these skus."""
         kits = self.of(realm)
         for one in ids:
             kits.pop(one, None)
@@ -55,19 +55,19 @@ class Kits:
         return sorted({kit for one in ids for kit in above(one, kits)})
 
     def leaves(self, realm: str, one: bytes) -> Parts:
-        """Say what a sku is made of in the end: a kit of its parts, any other of itself; a refused kit of nothing."""
+        """Resolve a sku: a kit into its final parts, another sku into itself, a refused kit into nothing."""
         kits = self.of(realm)
         return {one: UNIT} if one not in kits else leaves_of(one, kits.get) or {}
 
     def text(self, realm: str, one: bytes) -> str:
-        """Write what a kit is made of in the end, for those who reserve it."""
+        """Write a kit's final parts as text, for reservations."""
         parts = self.leaves(realm, one)
         named = sorted([self._names[part], quantity] for part, quantity in parts.items())
         return orjson.dumps(named or REFUSED).decode()
 
 
 def direct_parts(values: Sequence[bytes | None]) -> pl.DataFrame:
-    """List what kits are made of directly: owner, of, quantity."""
+    """List direct parts of kits: owner, of, quantity."""
     rows = POSITIONS.unpack(values, ("part", "of", "quantity"))
     parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())
     return parts.group_by(OWNER, "of", maintain_order=True).agg(pl.col("quantity").fill_null(0).sum())

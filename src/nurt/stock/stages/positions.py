@@ -1,4 +1,4 @@
-"""Shelves of a worker's realms: folded, given what orders and kits hold of them, weighed. Hot path."""
+"""Fold inventory positions of a worker's realms, apply changed holds, and net. Hot path."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from nurt.stock.stages.view import ATP, FEEDS, POSITION
 from nurt_client.ids import sku_id
 
 ATP_MAX = 9_000_000_000_000_000
-"""What the ledger's script, whose numbers are doubles, can count; more is not promised."""
+"""The largest ATP: the numbers of the ledger's script are doubles."""
 
 
 class PositionsStage:
-    """Owns the shelves of a worker's realms.
+    """The stage that owns the inventory positions of a worker's realms.
 
     Args:
-        feeds_of: what is known of a realm's feeds.
+        feeds_of: gives the feeds of a realm.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class PositionsStage:
         change: StateWrite,
         as_of_ms: Millis,
     ) -> list[bytes]:
-        """Fold shelves, give them what papers and kits hold otherwise, and weigh those that changed; returns all."""
+        """Fold positions, apply changed holds of documents and kits, and net changed positions; returns all."""
         outer: list[bytes] = []
         if (contributions.part == KIT_PART).any():
             of_kits, outer = self._change_kits(realm, contributions)
@@ -93,9 +93,9 @@ class PositionsStage:
         return position, hold_values
 
     def _change_kits(self, realm: str, contributions: Contributions) -> tuple[pl.DataFrame, list[bytes]]:
-        """Note how kits are made up now.
+        """Note the current parts of kits.
 
-        Returns what that changes on the shelves of parts, and the kits that these are within.
+        Returns the changes at the positions of parts, and the kits that contain the changed skus.
         """
         some = contributions.take(contributions.part == KIT_PART)
         codes, firsts = distinct(some.to)
@@ -106,7 +106,7 @@ class PositionsStage:
         return deltas_of_kits(POSITIONS.unpack(before), POSITIONS.unpack(after), self._context.ids), outer
 
     def _with_parts(self, realm: str, words: Words) -> tuple[Words, Int64s]:
-        """Add the parts of kits, whose orders hold them; returns all, and where these are."""
+        """Add parts of kits, because orders of a kit hold its parts; returns all skus, and the places of the parts."""
         kits, none = self._kits.of(realm), np.zeros(0, dtype=np.int64)
         if not kits:
             return words, none
@@ -128,7 +128,7 @@ class PositionsStage:
         change: StateWrite,
         as_of_ms: Millis,
     ) -> Values:
-        """Give shelves what is held otherwise; returns what is held of all."""
+        """Apply changed holds to positions; returns the holds of all."""
         every = hold_values.plain()
         ids = id_list(words[asked])
         at = pl.DataFrame({"shelf": pl.Series(ids, dtype=pl.Binary), OWNER: pl.Series(range(len(ids)), dtype=pl.Int64)})
@@ -149,7 +149,7 @@ class PositionsStage:
         change: StateWrite,
         as_of_ms: Millis,
     ) -> list[bytes]:
-        """Write what can be promised, and when the clock changes it; returns all shelves, and kits that use them."""
+        """Write ATP and timers; returns all positions, and the kits that use them."""
         place, rows = self._keys.realm_place(realm), read_values(POSITION_LAYOUT, position)
         feeds = self._feeds_of(realm)
         if feeds.watches(self._routes.plan) and feeds.hear(
@@ -175,7 +175,7 @@ class PositionsStage:
         return ids + [sku_id(self._context.ids, kit) for kit in kits]
 
     def _moments(self, supplied: Int64s, hold_values: Values, as_of_ms: Millis) -> dict[int, int]:
-        """Say when the clock changes a shelf next: a booking's grace ends, a supply comes nearer."""
+        """Compute when the clock next changes a position: a booking's grace ends, a supply comes nearer."""
         found: dict[int, int] = {}
         if self._routes.horizons:
             found = dict.fromkeys(supplied.tolist(), (as_of_ms // DAY_MS + 1) * DAY_MS)

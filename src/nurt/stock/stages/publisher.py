@@ -1,7 +1,7 @@
-"""The third stage of stock: what is said of skus and orders, conflated, and each crossing of a threshold once.
+"""The third stage of stock: publish conflated figures and orders, and each crossing of a threshold once.
 
-What waits here is owed by the write that caused it, so a restart says it again. A shelf's side of its thresholds, the
-events of crossing them and the read model change in one write; events are owed as they are, for no replay makes them.
+The write that causes a publication marks it as pending, so a restart publishes it again. One write changes a position's
+side of its thresholds, its crossing events and the read model; whole events are pending, because no replay makes them.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from nurt_client.ids import sku_id
 
 SHOWN, LAST_PUBLISHED, STUCK = b"v", b"b", b"n"
 SEARCH_MS = 300_000
-"""How often at most a search for who holds what is oversold is made; an event in between may name nobody."""
+"""Least time between two searches for holders of oversold skus; an event in between may name no order."""
 SKUS_NAMED_MAX = 200
-"""Oversold skus of one moment whose orders are named."""
+"""For how many oversold skus of one moment orders are named."""
 ORDERS_NAMED_MAX = 100
-"""Orders that an event of oversold stock names."""
+"""How many orders an event of oversold stock names."""
 
 
 class StockPublisher:
-    """Publishes for a worker's realms.
+    """The stage that publishes for a worker's realms.
 
     Args:
-        moment: tells the epoch, and the moment that it is computed for.
+        moment: gives the epoch, and the moment of the computation.
         stale_of: names a realm's stale locations.
-        near: says whether hardly anything waits to be read.
-        recent: who held what lately, by realm.
+        near: returns whether hardly any input waits.
+        recent: recent holders of skus, by realm.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class StockPublisher:
         self.view = StockView(store.load, keys, context, routes, stale_of)
 
     def publish(self, realm: str, positions: Sequence[bytes], sales_documents: Sequence[bytes]) -> StockBatch:
-        """Say how shelves and orders are now."""
+        """Publish the current state of positions and orders."""
         epoch, as_of_ms = self._moment()
         change = StateWrite()
         revision = self._store.next_stamp()
@@ -117,7 +117,7 @@ class StockPublisher:
         return np.repeat(figures.oversold[:, None], self._routes.sold, axis=1)
 
     def _drifts(self, looked: Looked) -> Int64s:
-        """Compare with what channels show themselves: the difference, 0 within the tolerance."""
+        """Compare with the channels' own figures: the difference, 0 within the tolerance."""
         plan, sold = self._routes.plan, self._routes.sold
         apart = np.zeros((len(looked.skus), sold), dtype=np.int64)
         shown = {one.name: one.shown for one in plan.channels.values() if one.shown is not None}
@@ -142,7 +142,7 @@ class StockPublisher:
         revision: int,
         events: list[dict[str, Any]],
     ) -> None:
-        """List the events of what crossed a threshold, in order of skus and routes."""
+        """List the events of crossed thresholds, in order of skus and routes."""
         apart = ((now.level != before.level) & before.there) | ((now.drifts != 0) != (before.drifts != 0))
         over = (now.oversold > 0) != (before.oversold > 0)
         short: dict[str, dict[str, Any]] = {}
@@ -168,9 +168,9 @@ class StockPublisher:
             self._name_holders(realm, short)
 
     def _name_holders(self, realm: str, short: dict[str, dict[str, Any]]) -> None:
-        """Let events say who holds: those who held it lately, or else whoever a search finds.
+        """Name holders in events: recent holders, or else those that a search finds.
 
-        A search reads every open order, so it is made once in a while, and not while there is much to read.
+        A search reads every open order, so it runs rarely, and not while much input waits.
         """
         _, as_of_ms = self._moment()
         unknown = []
@@ -215,7 +215,7 @@ class StockPublisher:
         place = self._keys.realm_place(realm) + SHOWN
         names = [skus[row].encode() for row in rows.tolist()]
         sizes = np.fromiter(map(len, names), dtype=np.int64, count=len(names))
-        for size in np.unique(sizes).tolist():  # keys of one length are put together
+        for size in np.unique(sizes).tolist():  # keys of one length are written together
             some = np.flatnonzero(sizes == size)
             keys = b"".join([place + names[at] for at in some.tolist()])
             mine = sizes == size

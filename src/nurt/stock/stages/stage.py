@@ -1,7 +1,7 @@
-"""The second stage of stock: papers are joined, what they hold goes to shelves, shelves are weighed. Hot path.
+"""The second stage of stock: join sales documents, apply their holds to positions, and net positions. Hot path.
 
-One owner a realm, and one write: papers, the index of what they are matched by, what each holds, shelves, what can be
-promised, and the ledger's call that ends reservations whose orders have come. What is to be published is owed in it.
+One owner a realm, and one write: documents, the index of match keys, holds, positions, ATP, and the ledger's call that
+ends reservations of arrived orders. The same write marks publications as pending.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from nurt.stock.stages.view import FEEDS, POSITION
 
 _NOWHERE = {"sku": "", "channel": "", "market": ""}
 PENDING_EPOCHS = 50
-"""How long an obligation counts as fresh; far shorter than the rewind horizon, before which none is forgotten."""
+"""How long a pending mark counts as fresh; far shorter than the rewind horizon, before which no mark is forgotten."""
 PENDING_KNOWN_MAX = 500_000
 
 
 @dataclass(slots=True)
 class DirtyKeys:
-    """Shelves and papers of a realm, by id, in order."""
+    """Dirty positions and sales documents of a realm, by id, in order."""
 
     positions: dict[bytes, None] = field(default_factory=dict)
     sales_documents: dict[bytes, None] = field(default_factory=dict)
 
     def add(self, other: DirtyKeys) -> None:
-        """Take in what another has."""
+        """Add the keys of another one."""
         self.positions.update(other.positions)
         self.sales_documents.update(other.sales_documents)
 
     def members(self, realm: str) -> list[bytes]:
-        """Write them down as what is owed."""
+        """Write the keys as pending members."""
         tail = realm.encode()
         return [b"S" + one + tail for one in self.positions] + [b"O" + one + tail for one in self.sales_documents]
 
 
 def read_dirty_keys(members: Iterable[bytes]) -> dict[str, DirtyKeys]:
-    """Read what was owed or is due, by realm."""
+    """Read pending or due keys, by realm."""
     found: dict[str, DirtyKeys] = {}
     for member in members:
         kind, one, realm = member[:1], member[1:17], member[17:]
@@ -63,10 +63,10 @@ def read_dirty_keys(members: Iterable[bytes]) -> dict[str, DirtyKeys]:
 
 
 class StockStage:
-    """Owns the papers and shelves of a worker's realms.
+    """The stage that owns the sales documents and positions of a worker's realms.
 
     Args:
-        moment: tells the epoch and what the time is, in milliseconds; it never goes back.
+        moment: gives the epoch and the time, in milliseconds; time never goes back.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class StockStage:
         self.recent = self._documents.recent
 
     def fold(self, realm: str, contributions: StockContributions, due: DirtyKeys | None = None) -> DirtyKeys:
-        """Fold what was said, look again at what is due, and owe what is to be published; returns the latter."""
+        """Fold contributions, recompute due keys, and mark publications as pending; returns the publications."""
         epoch, as_of_ms = self._moment()
         due = due or DirtyKeys()
         change = StateWrite()
@@ -104,21 +104,21 @@ class StockStage:
         return dirty
 
     def owe(self, realm: str, dirty: DirtyKeys) -> None:
-        """Owe what is to be published of what has not changed."""
+        """Mark publications of unchanged keys as pending."""
         change = StateWrite()
         self._owe(realm, dirty, self._moment()[0], change)
         self._store.write(change)
 
     def feeds(self, realm: str) -> Feeds:
-        """Return what is known of a realm's feeds."""
+        """Return the feeds of a realm."""
         if realm not in self._feeds:
             self._feeds[realm] = Feeds.decode(self._store.read([self._keys.realm_place(realm) + FEEDS])[0])
         return self._feeds[realm]
 
     def watch_feeds(self, realm: str) -> tuple[DirtyKeys, list[dict[str, Any]]]:
-        """Weigh all shelves anew when a location became stale or fresh; returns them, and the events.
+        """Net all positions again when a location became stale or fresh; returns the positions, and the events.
 
-        What became stale is written last: a crash before it begins all over.
+        The stale locations are written last: after an earlier crash the work starts over.
         """
         epoch, as_of_ms = self._moment()
         feeds, dirty = self.feeds(realm), DirtyKeys()
@@ -140,9 +140,9 @@ class StockStage:
         return dirty, events
 
     def _owe(self, realm: str, dirty: DirtyKeys, epoch: int, change: StateWrite) -> None:
-        """Owe what is to be published, so that it is said after a restart: replays do not name all of it.
+        """Mark publications as pending, so that a restart publishes them: replays do not repeat all of them.
 
-        What this run owes already is not owed again while that is fresh: a hot sku costs once in PENDING_EPOCHS.
+        A fresh mark of this run is not repeated: a hot sku costs one mark in PENDING_EPOCHS.
         """
         fresh = [
             one for one in dirty.members(realm) if self._pending.get(one, -PENDING_EPOCHS) <= epoch - PENDING_EPOCHS

@@ -1,4 +1,4 @@
-"""Read stock as it is kept: for publishing and for people."""
+"""Read stored stock: for publishing and for people."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ FEEDS = b"e"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:
-    """Skus as they are: their figures, and what these were made of.
+    """Current figures of skus, with the values behind them.
 
     Attributes:
-        at: which of those that were asked for they are.
-        ids, skus: ids of shelves, and their names.
+        at: indices of the skus among the requested ones.
+        ids, skus: ids of positions, and names of their skus.
         figures: of the same skus, by route.
-        positions, held: POSITIONS and HOLDS, what is held of kits counted in.
-        ledger: (skus, routes) what reservations hold.
+        positions, held: POSITIONS and HOLDS, with holds of kits counted.
+        ledger: (skus, routes) quantities that reservations hold.
     """
 
     at: Int64s
@@ -55,11 +55,11 @@ class Looked:
 
 
 class StockView:
-    """Reads stock of one deployment.
+    """A reader of one deployment's stock.
 
     Args:
         load: returns the values of blocks of keys.
-        stale_of: names a realm's stale locations; None: as they are stored.
+        stale_of: names a realm's stale locations; None: the stored ones.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class StockView:
     def look(
         self, realm: str, ids: Words, as_of_ms: Millis, named: Callable[[], Mapping[int, str]] | None = None
     ) -> Looked:
-        """Weigh skus by id.
+        """Net skus by id.
 
         Args:
-            named: names skus of which something was said before, by their place among `ids`; who has no name and
-                nothing stored is left out.
+            named: names of skus that were published before, by place among `ids`; a sku without name and stored
+                value is left out.
         """
         positions, held, reserved = self._load(
             [self._keys.rows_in(kind, realm, ids) for kind in (POSITION, POSITION_HOLDS, RESERVED)]
@@ -114,7 +114,7 @@ class StockView:
         )
 
     def _free_kits(self, realm: str, positions: Values, free: Int64s, oversold: Int64s, as_of_ms: Millis) -> None:
-        """Set what can be sold of kits."""
+        """Set the free quantity of kits."""
         known: dict[str, dict[str, Amount]] = {}
         owners = _note_parts(known, positions, None)
         for _ in range(KITS_DEEP_MAX):
@@ -143,7 +143,7 @@ class StockView:
         return words(sku_ids(self._context.ids, pl.Series(skus, dtype=pl.String)))
 
     def _reserved(self, values: Values) -> Int64s:
-        """Read what reservations hold, (skus, routes)."""
+        """Read the quantities that reservations hold, (skus, routes)."""
         held = np.zeros((len(values), len(self.routes.names)), dtype=np.int64)
         at = {f"{channel}/{market}": number for number, (channel, market) in enumerate(self.routes.names)}
         for row in np.flatnonzero(values.there).tolist():
@@ -154,7 +154,7 @@ class StockView:
     def orders(
         self, realm: str, sales_documents: Sequence[bytes], as_of_ms: Millis
     ) -> dict[bytes, dict[str, Any] | None]:
-        """Read every order that hangs together with these papers; None for a paper whose own row is not there."""
+        """Read every order that is connected with these documents; None for a document without an own row."""
         known, index = self._closed(realm, sales_documents)
         ids = sorted(known)
         frame = SALES_DOCUMENTS.unpack([known[one] for one in ids])
@@ -166,7 +166,7 @@ class StockView:
         return {**gone, **_orders(ids, frame, joined, realm)}
 
     def by_match_key(self, realm: str, match_keys: Sequence[bytes]) -> list[bytes]:
-        """Find the papers that bear or name tokens."""
+        """Find the documents that bear or name match keys."""
         values = self._read(self._keys.in_realm(INDEX, realm, match_keys))
         return list(dict.fromkeys(sales_document for value in values for sales_document in read_members(value)))
 
@@ -183,7 +183,7 @@ class StockView:
             every = words(found)
             every = every[distinct(every)[1]]
             (stored,) = self._load([self._keys.rows_in(INDEX, realm, every)])
-            # a token that one paper has joins nobody
+            # a match key of one document joins nothing
             several = np.flatnonzero(np.diff(stored.cuts) > MEMBER_BYTES).tolist()
             more = {every[at].tobytes(): read_members(stored.one(at)) for at in several}
             match_keys = [match_key for match_key in more if match_key not in index]
@@ -194,7 +194,7 @@ class StockView:
 
 
 def _note_parts(known: dict[str, dict[str, Amount]], positions: Values, names: Sequence[str] | None) -> dict[int, str]:
-    """Note what kits among shelves are made of directly; returns them by their places."""
+    """Note the direct parts of kits among positions; returns the kits by place."""
     rows = POSITIONS.unpack(positions.plain(), ("part", "sku", "of", "quantity"))
     found: dict[int, str] = {}
     parts = rows.filter((pl.col("part") == KIT_PART) & pl.col("of").is_not_null())

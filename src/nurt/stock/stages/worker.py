@@ -1,4 +1,4 @@
-"""One worker's stages of stock over one store: what a Bytewax worker runs, and what a test runs without Bytewax."""
+"""One worker's stages of stock over one store: run by a Bytewax worker, or by a test without Bytewax."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLAN = b"f"
 
 
 class StockWorker(RowsWorker[StockContributions, Millis]):
-    """Rows, papers and shelves, and what is published, of one worker."""
+    """Stages of one worker: rows, sales documents and positions, publications."""
 
     def __init__(
         self,
@@ -58,23 +58,23 @@ class StockWorker(RowsWorker[StockContributions, Millis]):
         return self.stage.feeds(realm).stale
 
     def moment(self) -> tuple[int, Millis]:
-        """Tell the epoch, and the moment that it is computed for."""
+        """Return the epoch, and the moment of the computation."""
         return self.epoch, self.as_of
 
     def hear(self, tick: Tick[Millis]) -> None:
-        """Note how near the end of the input each part of it is."""
+        """Note how near each part of the input is to its end."""
         self._near[tick.part] = tick.near or tick.caught_up
         self._parts = tick.parts
 
     @property
     def near(self) -> bool:
-        """Say whether every part of the input is near its end."""
+        """Return whether every part of the input is near its end."""
         return len(self._near) == self._parts and all(self._near.values())
 
     def resume(self) -> tuple[dict[str, DirtyKeys], list[dict[str, Any]]]:
-        """Return, once a run, what earlier runs owed: shelves and papers by realm, and events; it is owed again.
+        """Return, once a run, pending positions, documents and events of earlier runs; all are marked as pending again.
 
-        The plan is written down for the ledger's script; when it is another than before, all shelves are weighed anew.
+        The plan is written for the ledger's script; when the plan changed, all positions are netted again.
         """
         everything = self.owe_again()
         if everything is None:
@@ -102,18 +102,18 @@ class StockWorker(RowsWorker[StockContributions, Millis]):
         return net_stock
 
     def due(self) -> dict[str, DirtyKeys]:
-        """Say what the clock, or a reservation, has changed: some of it, the rest waits for the next tick."""
+        """Return keys that the clock or a reservation changed: some of them, the others wait for the next tick."""
         return read_dirty_keys(self.store.due_timers(self.as_of, DUE_PROFILES_MAX))
 
     def sweep(self, now_ms: Millis | None) -> None:
-        """End reservations that have expired."""
+        """End expired reservations."""
         change = StateWrite()
         for realm in self.realms:
             sweep_call(change, self.keys.realm_place(realm), now_ms)
         self.store.write(change)
 
     def open(self, now_ms: Millis | None) -> None:
-        """Let reservations begin: all that was there to read has been read."""
+        """Allow reservations: all waiting input has been read."""
         if not self._opened:
             self._opened = True
             change = StateWrite()
