@@ -105,6 +105,12 @@ def unpack_bits(bitmap: Bytes, rows: int) -> Bools:
 
 @numba.njit(nogil=True, cache=True)
 def _measure(views, offsets):  # type: ignore[no-untyped-def]
+    """Say where texts lie when they are put one after another.
+
+    views    (n, 2)  uint64  Arrow views; all zeros where no text is there
+    offsets  (n+1,)  int64   written: text i comes to offsets[i]:offsets[i+1]
+    Returns the bytes of all.
+    """
     at = np.int64(0)
     for row in range(len(views)):
         offsets[row] = at
@@ -115,6 +121,13 @@ def _measure(views, offsets):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _spread(views, text, offsets, body):  # type: ignore[no-untyped-def]
+    """Copy texts one after another.
+
+    views    (n, 2)  uint64  Arrow views
+    text     scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    offsets  (n+1,)  int64   as `_measure` wrote them
+    body     (b,)    uint8   written: text i is body[offsets[i]:offsets[i+1]]
+    """
     here, to = views.ctypes.data, body.ctypes.data
     for row in range(len(views)):
         size = offsets[row + 1] - offsets[row]

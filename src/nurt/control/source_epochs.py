@@ -190,8 +190,14 @@ def _changes(full: Bools, snapshot_now: bool) -> list[int]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-untyped-def]
-    """Count by partition: rows, the first one's offset, rows of full snapshots."""
+def _survey_phases(partitions: Int64s, offsets: Int64s, snapshot: Int8s, survey: Int64s) -> None:
+    """Count by partition: rows, the first one's offset, rows of full snapshots.
+
+    partitions  (n,)    int64  by row, below p
+    offsets     (n,)    int64  by row, ascending within a partition
+    snapshot    (n,)    int8   by row: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
+    survey      (p, 3)  int64  written: rows, offset of the first one, rows of FULL_SNAPSHOT; zeros before
+    """
     for row in range(len(partitions)):
         partition = partitions[row]
         if survey[partition, 0] == 0:

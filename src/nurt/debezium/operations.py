@@ -118,6 +118,16 @@ def _and(flags: Bools, known: Bools | None) -> Bools:
 
 @numba.njit(nogil=True, cache=True)
 def _code(views, text, body, cuts, codes, otherwise, found):  # type: ignore[no-untyped-def]
+    """Give each text the code of the name that it is.
+
+    views      (n, 2)  uint64  Arrow views of the texts
+    text       scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    body       (b,)    uint8   names, one after another
+    cuts       (k+1,)  int64   name j is body[cuts[j]:cuts[j+1]]
+    codes      (k,)    int8    by name
+    otherwise  scalar  int8    the code of a text that is no name
+    found      (n,)    int8    written: the code of each text
+    """
     here = views.ctypes.data
     for row in range(len(views)):
         if row and views[row, 0] == views[row - 1, 0] and views[row, 1] == views[row - 1, 1]:

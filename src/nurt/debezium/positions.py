@@ -197,9 +197,12 @@ def _series(numbers: Int64s, known: Bools) -> pl.Series:
 
 @numba.njit(nogil=True, cache=True)
 def _digits(body, at, end):  # type: ignore[no-untyped-def]
-    """Read decimal digits from `at`; return their number, how many there are, and where they end.
+    """Read decimal digits from `at` on.
 
-    More than 18 digits, which could leave int64, count as none.
+    body     (b,)    uint8  texts
+    at, end  scalar  int64  index where they begin, and where the text ends
+    Returns their number (int64), how many there are, and the index where they end. More than 18 digits, which could
+    leave int64, count as none.
     """
     number = np.int64(0)
     start = at
@@ -215,14 +218,16 @@ def _digits(body, at, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _past_spaces(body, at, end):  # type: ignore[no-untyped-def]
+def _past_spaces(body: Bytes, at: int, end: int) -> int:
+    """Pass over blanks of `body`, (b,) uint8, from index `at` on, before `end`; returns the index behind them."""
     while at < end and load_byte(body, at) == 32:
         at += 1
     return at
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_null(body, at):  # type: ignore[no-untyped-def]
+def _is_null(body: Bytes, at: int) -> bool:
+    """Say whether the four bytes of `body`, (b,) uint8, from `at` on are "null"; the caller has checked bounds."""
     n, u, first, second = (
         load_byte(body, at),
         load_byte(body, at + 1),
@@ -233,8 +238,14 @@ def _is_null(body, at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read JSON texts like [null,"116032456"]; a text of any other form has no part."""
+def _scan_sequences(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read JSON texts like [null,"116032456"]; a text of any other form has no part.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts
+    numbers  (2, n)  int64  written: log sequence numbers; where not known, a number means nothing
+    known    (2, n)  bool   written: the part is there; False before
+    """
     for row in range(known.shape[1]):
         end = offsets[row + 1]
         at = _past_spaces(body, offsets[row], end)
@@ -273,8 +284,14 @@ def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-d
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_suffixes(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read the number behind the last dot of a log file's name, as in binlog.000123."""
+def _scan_suffixes(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read the number behind the last dot of a log file's name, as in binlog.000123.
+
+    offsets  (n+1,)  int64  name i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  names
+    numbers  (n,)    int64  written where known: the file's number
+    known    (n,)    bool   written: the name has a number; False before
+    """
     for row in range(known.shape[0]):
         start, end = offsets[row], offsets[row + 1]
         at = end
@@ -289,8 +306,14 @@ def _scan_suffixes(offsets, body, numbers, known):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_lsns(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read three hexadecimal parts divided by colons; the first two share an int64."""
+def _scan_lsns(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read three hexadecimal parts divided by colons; the first two share an int64.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts like 00000027:00000ac0:0002
+    numbers  (2, n)  int64  written where known: the first part times 2^32 and the second; the third
+    known    (n,)    bool   written: all three are there, and the first is below 2^31; False before
+    """
     for row in range(known.shape[0]):
         end = offsets[row + 1]
         at = offsets[row]

@@ -14,7 +14,7 @@ import polars as pl
 
 from nurt.columnar.memory import load_byte
 from nurt.columnar.series import text_buffers
-from nurt.columnar.types import Bools, Bytes, Int64s
+from nurt.columnar.types import Bools, Bytes, Int8s, Int64s
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -138,7 +138,13 @@ _NOTHING, _INSTANT, _LOCAL = 0, 1, 2
 
 @numba.njit(nogil=True, cache=True)
 def _number(body, at, end, width):  # type: ignore[no-untyped-def]
-    """Read exactly `width` digits; -1 when they are not there."""
+    """Read exactly `width` digits.
+
+    body     (b,)    uint8  texts
+    at, end  scalar  int64  index of the first digit, and where the text ends
+    width    scalar  int64  digits
+    Returns the number (int64), or -1: they are not there.
+    """
     if at + width > end:
         return np.int64(-1)
     number = np.int64(0)
@@ -151,13 +157,17 @@ def _number(body, at, end, width):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _is(body, at, end, byte):  # type: ignore[no-untyped-def]
+def _is(body: Bytes, at: int, end: int, byte: int) -> bool:
+    """Say whether a text of `body`, (b,) uint8, that ends at index `end` has a byte at index `at`, and this one."""
     return at < end and np.int64(load_byte(body, at)) == byte
 
 
 @numba.njit(nogil=True, cache=True)
 def _days_from_civil(year, month, day):  # type: ignore[no-untyped-def]
-    """Count days since 1970 in the proleptic Gregorian calendar. Source: Howard Hinnant, days_from_civil."""
+    """Count days since 1970-01-01 in the proleptic Gregorian calendar; month and day count from 1.
+
+    Source: Howard Hinnant, days_from_civil.
+    """
     year -= month <= 2
     era = year // 400
     in_era = year - era * 400
@@ -166,14 +176,22 @@ def _days_from_civil(year, month, day):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _days_in(year, month):  # type: ignore[no-untyped-def]
+def _days_in(year: int, month: int) -> int:
+    """Count the days of a month (1 to 12) in the proleptic Gregorian calendar."""
     if month == 2:
         return 29 if (year % 4 == 0 and year % 100 != 0) or year % 400 == 0 else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
 @numba.njit(nogil=True, cache=True)
-def _parse(offsets, body, micros, read):  # type: ignore[no-untyped-def]
+def _parse(offsets: Int64s, body: Bytes, micros: Int64s, read: Int8s) -> None:
+    """Read ISO 8601 texts.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts
+    micros   (n,)    int64  written: microseconds since 1970 UTC, or the clock's reading counted so; 0 before
+    read     (n,)    int8   written: _INSTANT, or _LOCAL where no offset is said; _NOTHING before, and where not read
+    """
     for row in range(read.shape[0]):
         at, end = offsets[row], offsets[row + 1]
         if end - at < 10:
