@@ -1,4 +1,4 @@
-"""Small columnar kernels that every stage uses: dense codes for ids, and the newest of many.
+"""Kernels that every stage uses: dense codes for ids, and the newest of many.
 
 Hot path. Ids are 16 bytes, spread evenly (they are keyed hashes), so a table can be addressed by their first bytes.
 """

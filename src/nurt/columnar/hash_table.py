@@ -1,7 +1,7 @@
 """A hash table for compiled loops: it gives equal rows one number, in order of their first arrival.
 
-A table is an array of numbers, FREE where there is none; its length is a power of two, at least twice the rows, so
-that a free place is near. A collision goes on to the next place (linear probing):
+A table is an array of numbers, FREE where a place has no number; its length is a power of two, at least twice the
+rows, so that a free place is near. A collision goes on to the next place (linear probing):
 
     table = table_for(rows)
     mask = mask_of(table)
@@ -10,9 +10,9 @@ that a free place is near. A collision goes on to the next place (linear probing
     while table[np.int64(at)] >= 0 and not <that number stands for this row>:
         at = next_place(at, mask)
 
-The loop itself stands where it is used, for only there is it known when two rows are equal. A function that takes the
+The loop itself stands where it is used, because only that code knows when two rows are equal. A function that takes the
 comparison and what it looks at as arguments was tried, inlined: numba counts the references of the arrays at each step,
-and the fold of slots took five times as long.
+and the fold of child records took five times as long.
 """
 
 from __future__ import annotations

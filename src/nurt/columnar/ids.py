@@ -23,7 +23,7 @@ _R64 = np.uint64(64)
 
 
 class Ids:
-    """Turn texts into 16-byte ids: SipHash-2-4-128 of their UTF-8 bytes under a deployment's secret.
+    """A hash that turns texts into 16-byte ids: SipHash-2-4-128 of their UTF-8 bytes under a deployment's secret.
 
     Equal texts have equal ids for ever, so the secret must never change while state or published profiles live.
 
@@ -67,7 +67,7 @@ class Ids:
     def of_views(self, prefix: bytes, views: npt.NDArray[np.uint64], body: Any, bitmap: Any = None) -> Any:
         """Hash `prefix` and each text, given as Arrow views over a buffer; returns Arrow, null where `bitmap` says so.
 
-        Equal to what `of` says for the texts behind the prefix.
+        The hashes equal those of `of` for the prefixed texts.
         """
         hashes = np.empty((len(views), 2), dtype=np.uint64)
         id_views = np.empty((len(views), 2), dtype=np.uint64)
@@ -79,7 +79,7 @@ class Ids:
         return pa.Array.from_buffers(pa.binary_view(), len(views), buffers)
 
     def one(self, text: str) -> bytes:
-        """Hash one text; equal to what `of` says for it."""
+        """Hash one text; the hash equals that of `of`."""
         body = _bytes_of(text.encode())
         hashes = np.empty((1, 2), dtype=np.uint64)
         _hash_each(body, _bounds(len(body)), self._k0, self._k1, hashes)

@@ -1,6 +1,6 @@
-"""Load, store, copy and compare bytes at any alignment from compiled loops: what numba's indexing has no words for.
+"""Load, store, copy and compare bytes at any alignment from compiled loops: numba's indexing cannot express that.
 
-The caller has checked bounds. Loads reach up to 7 bytes behind what is asked for, so readable buffers carry
+The caller has checked bounds. Loads reach up to 7 bytes beyond the requested bytes, so readable buffers carry
 `nurt.columnar.values.PADDING_BYTES` behind their last message.
 """
 

@@ -1,4 +1,4 @@
-"""Put entries in order of a number and two texts, and tell equal ones. Hot path, for kernels.
+"""Sort entries by a number and two texts, and find equal ones. Hot path, for kernels.
 
 An entry is a row of int64: a number, two texts' addresses and sizes, and what it stands for. Two cells more hold the
 order that they were put in: the first entry's of it says which comes first.
@@ -15,7 +15,7 @@ from nurt.columnar.types import Int64s
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
 WIDTH = 8
 NOTHING = np.int64(0)
-"""A number or text that an entry does without; of one type for numba, whatever stands beside it."""
+"""A number or text that an entry does not have; always int64, so that numba sees one type."""
 
 _RUN = 8
 """Runs of so many entries are sorted by insertion before they are merged."""

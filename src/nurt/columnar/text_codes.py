@@ -1,4 +1,4 @@
-"""Tell texts apart that are few: names of systems, of tables, of states. Hot path."""
+"""Number texts that have few distinct values: names of systems, of tables, of states. Hot path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nurt.columnar.types import Bytes, Int64s
 
 
 def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
-    """Say by row which of the names a text is; -1: none of them."""
+    """Return, by row, which of the names a text is; -1: none of the names."""
     encoded = [name.encode() for name in names]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     joined = np.frombuffer(b"".join(encoded) or b"\0", dtype=np.uint8)
@@ -22,7 +22,7 @@ def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
 
 
 def few_texts(texts: Texts) -> tuple[Int64s, list[str]]:
-    """Code texts of which few are different; returns the codes, and each code's text in order of first appearance."""
+    """Code texts of few distinct values; returns the codes, and each code's text in order of first appearance."""
     codes, firsts = np.empty(len(texts.starts), dtype=np.int64), np.empty(len(texts.starts), dtype=np.int64)
     count = _find_few(texts.starts, texts.stops, texts.body, codes, firsts)
     return codes, [text.decode() for text in texts.take(firsts[:count]).plain()]

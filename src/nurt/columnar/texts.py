@@ -1,7 +1,7 @@
-"""Texts of many rows where they lie, as two arrays of places in one body: no text is copied.
+"""Texts of many rows, as two arrays of places in one body: no text is copied.
 
-Hot path. A column of polars costs some tenths of a millisecond an operation however few rows it has; these cost
-microseconds. What they make goes to the Avro writer, and to Arrow where a column is asked for.
+Hot path. A column of polars costs some tenths of a millisecond an operation however few rows it has; these arrays cost
+microseconds. The texts go to the Avro writer, and to Arrow where a column is needed.
 
 Source: Arrow columnar format, variable-size binary view layout and validity bitmaps.
 """
@@ -28,7 +28,7 @@ _CUT_BYTES = 256
 
 
 TextTuple = tuple[Int64s, Int64s, Bytes]
-"""Texts as kernels take them: starts, stops, body; a plain tuple, for numba knows its type three times as fast."""
+"""Texts as kernels take them: starts, stops, body; a plain tuple, because numba finds its type three times as fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def coded_texts(codes: Int64s, names: Sequence[str]) -> Texts:
 
 
 def join_texts(many: Sequence[Texts]) -> Texts:
-    """Put rows one after another, over a body of all bodies; a body that occurs again is held once."""
+    """Put rows one after another, over a body of all bodies; a repeated body is kept once."""
     bodies: dict[int, tuple[int, Bytes]] = {}
     size = 0
     for texts in many:

@@ -11,7 +11,7 @@ import numpy as np
 from nurt.columnar.types import Bools, Bytes, Int64s
 
 PADDING_BYTES = 16
-"""May be read behind the last value, for compiled loops load whole words."""
+"""Bytes that may be read behind the last value, because compiled loops load whole words."""
 
 
 ValueTuple = tuple[Bytes, Int64s]
@@ -20,7 +20,7 @@ ValueTuple = tuple[Bytes, Int64s]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
-    """Value i is `body[cuts[i]:cuts[i + 1]]`; an empty one is absent, for nothing that is stored is empty.
+    """Values of many keys: value i is `body[cuts[i]:cuts[i + 1]]`; an empty value is absent (no stored value is empty).
 
     Attributes:
         body: bytes of these values, and maybe of others; PADDING_BYTES may be read behind the last.
@@ -31,7 +31,7 @@ class Values:
     cuts: Int64s
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many values there are."""
         return len(self.cuts) - 1
 
     def as_tuple(self) -> ValueTuple:
@@ -49,25 +49,25 @@ class Values:
 
     @property
     def there(self) -> Bools:
-        """Say which are not absent."""
+        """Return which values are not absent."""
         found: Bools = self.cuts[1:] > self.cuts[:-1]
         return found
 
     @property
     def size_bytes(self) -> int:
-        """Add up their sizes."""
+        """Add up the sizes of the values."""
         return int(self.cuts[-1] - self.cuts[0])
 
     def part(self, first: int, stop: int) -> Values:
-        """Give those from `first` on, before `stop`, where they lie."""
+        """Give the values from `first` on, before `stop`, without a copy."""
         return Values(self.body, self.cuts[first : stop + 1])
 
     def one(self, row: int) -> bytes | None:
-        """Cut one out. Not for the hot path."""
+        """Cut out one value. Not for the hot path."""
         return self.body[self.cuts[row] : self.cuts[row + 1]].tobytes() or None
 
     def plain(self) -> list[bytes | None]:
-        """Cut them out one by one. Not for the hot path."""
+        """Cut out every value, one by one. Not for the hot path."""
         first = int(self.cuts[0])
         whole = self.body[first : self.cuts[-1]].tobytes()
         return [whole[a:b] if b > a else None for a, b in pairwise((self.cuts - first).tolist())]

@@ -8,9 +8,9 @@ short. Source: Protocol Buffers, "Encoding"; Avro, "Binary encoding".
 |---|---|---|
 | an array, at an index | `put_unsigned`, `get_unsigned` | `put_zigzag`, `get_zigzag` |
 | memory, at an address | `peek_unsigned`, `skip_at` | `poke_zigzag` |
-| bytes that nobody has checked | `read_unsigned_checked`, `skip_checked` | |
+| unchecked bytes | `read_unsigned_checked`, `skip_checked` | |
 
-The first two rows trust what they read: bytes that this program wrote itself. They look at no bounds.
+The first two rows of the table trust the bytes, which this program wrote itself, and check no bounds.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def skip_at(at: int) -> int:
 
 @njit(nogil=True, cache=True)
 def read_unsigned_checked(data, at, end):  # type: ignore[no-untyped-def]
-    """Read a number of bytes that nobody has checked, as written (zigzag still on).
+    """Read a number of unchecked bytes, as written (zigzag still on).
 
     data     (n,)    uint8  7 bytes can be read behind `end`
     at, end  scalar  int64  index where the number begins, and where the message ends

@@ -18,7 +18,7 @@ _SYNC = b"nurt-profiles-v1"
 
 
 def decode_columns(bodies: Sequence[bytes], contract: str) -> pl.DataFrame:
-    """Decode bodies that `contract` wrote into one nested frame, a row each: a fifth of the time one by one takes.
+    """Decode bodies of `contract` into one nested frame, a row each: a fifth of the time of one by one.
 
     Raises NurtError when a body is not of the contract.
     """

@@ -16,7 +16,7 @@ def read_profile(body: bytes, version: int | None = None) -> dict[str, Any]:
     """Decode the Avro body of a published profile: money as Decimal, days as date, times as datetime in UTC.
 
     Args:
-        version: of the contract that it was written by; None: today's. What is new since has its default.
+        version: contract version of the body; None: today's. A newer field has its default.
 
     Raises StateTooNew when this nurt does not know the version.
     """
@@ -28,7 +28,7 @@ def read_profile(body: bytes, version: int | None = None) -> dict[str, Any]:
 
 
 def current_body(body: bytes, version: int) -> bytes:
-    """Write a body that a version of the contract wrote by today's contract.
+    """Convert a body of an earlier contract version to today's version.
 
     Raises StateTooNew when this nurt does not know the version.
     """

@@ -1,4 +1,4 @@
-"""Published profiles as flat tables: what every analytics sink stores.
+"""Published profiles as flat tables, for every analytics sink.
 
 One row a profile in `profiles`, and a table for each of its lists. Each row carries the profile's id and revision, so
 that `JOIN ... USING (id, revision)` is exact even where tables are replaced one after the other.
@@ -60,7 +60,7 @@ TABLES: dict[str, Columns] = {
         "last_365_count": COUNT,
         "first_order_on": DAY,
         "last_order_on": DAY,
-        "gross_currency": TEXT,  # where all orders are in one currency; else null, and so is gross
+        "gross_currency": TEXT,  # null unless all orders are in one currency; then gross is null, too
         "gross": MONEY,
         "open_invoice_count": COUNT,
         "overdue_invoice_count": COUNT,
@@ -123,11 +123,11 @@ RENAMED = {
     "profile_addresses": {"row": "source_row"},
     "profile_consents": {"row": "source_row", "at": "said_at"},
 }
-"""Where a field of the contract has a name that SQL would stumble over."""
+"""Other names for fields of the contract whose name is a word of SQL."""
 
 
 def newest(batch: PublishedBatch) -> pl.DataFrame:
-    """Keep of each id its largest revision: columns id (hex), revision, value (Avro body; null: tombstone)."""
+    """Keep the largest revision of each id: columns id (hex), revision, value (Avro body; null: tombstone)."""
     frame = pl.DataFrame(
         {"id": batch.ids, "revision": batch.revisions, "value": batch.values},
         schema={"id": pl.Binary, "revision": pl.Int64, "value": pl.Binary},
@@ -136,20 +136,20 @@ def newest(batch: PublishedBatch) -> pl.DataFrame:
 
 
 def newest_of(frame: pl.DataFrame) -> pl.DataFrame:
-    """Keep of each id the row with the largest revision; among equal ones the first, for they are repeats."""
+    """Keep each id's row with the largest revision; among equal ones the first, because they are repeats."""
     return frame.sort("revision", descending=True, maintain_order=True).unique("id", keep="first", maintain_order=True)
 
 
 def tables_of(published: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Decode what `newest` returned, without tombstones, into `TABLES`.
+    """Decode the result of `newest`, without tombstones, into `TABLES`.
 
-    A redirect keeps its row in `profiles` and nothing else. Id and revision are those that it was published under.
+    A redirect keeps its row in `profiles` and nothing else. Id and revision are the published ones.
     """
     return tables_from(decode(published["value"].to_list()).with_columns(published["id"], published["revision"]))
 
 
 def tables_from(nested: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Flatten what `decode` returned into `TABLES`."""
+    """Flatten the result of `decode` into `TABLES`."""
     live = nested.filter(pl.col("state") == "live")
     tables = {name: _children(name, live) for name in TABLES if name != "profiles"}
     return {"profiles": _profiles(nested, tables), **tables}

@@ -1,4 +1,4 @@
-"""The Avro contracts of what nurt publishes, and the first layouts of its state, wherever nurt runs from."""
+"""The Avro contracts of nurt's published topics, and the first layouts of its state, from a wheel or a checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from nurt.errors import ConfigurationError
 
 PROFILE_VERSION = 1
-"""Version of the contract by which profiles are written today."""
+"""Contract version of profiles that are written today."""
 PROFILE_VALUE = f"nurt.profiles-value.v{PROFILE_VERSION}"
 PROFILE_KEY = "nurt.profiles-key.v1"
 FIRST_LAYOUTS = "state-v1-first.json"
@@ -48,7 +48,7 @@ def names() -> list[str]:
 
 
 def first_layouts() -> dict[str, dict[str, list[Any]]]:
-    """Read the layouts of state that has no record of its layouts: table -> column -> [bit, type]. They never change.
+    """Read the first layouts, for state without a record of its own: table -> column -> [bit, type]. They never change.
 
     Raises ConfigurationError when the installation is incomplete.
     """

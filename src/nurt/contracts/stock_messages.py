@@ -1,4 +1,4 @@
-"""What is published of stock as messages of its contracts: Avro keys and bodies, without the wire's header."""
+"""Published stock as messages of its contracts: Avro keys and bodies, without wire header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOCK, ORDERS, EVENTS = "nurt.stock", "nurt.orders", "nurt.stock-events"
 """Names of the contracts; topics may be called otherwise."""
 
 VALUE_VERSIONS = {STOCK: 1, ORDERS: 2, EVENTS: 1}
-"""Of the contracts' values."""
+"""Versions of the contracts' values."""
 
 _TIME = pl.Int64()
 _LINE = pl.Struct(
@@ -49,12 +49,12 @@ EVENT_COLUMNS: dict[str, pl.DataType] = {
 
 
 def value_contract(name: str) -> str:
-    """Name the contract by which values are written today."""
+    """Name the contract of values that are written today."""
     return f"{name}-value.v{VALUE_VERSIONS[name]}"
 
 
 class StockMessages:
-    """Writes messages of one contract.
+    """A writer of messages of one contract.
 
     Args:
         name: STOCK, ORDERS or EVENTS.
@@ -65,10 +65,10 @@ class StockMessages:
         self.version = VALUE_VERSIONS[name]
         self.value_schema, self.key_schema = load(value_contract(name)), load(f"{name}-key.v1")
         self._values = compile_writer(self.value_schema)
-        self._keys = compile_writer(self.key_schema) if name == STOCK else None  # the others' are texts
+        self._keys = compile_writer(self.key_schema) if name == STOCK else None  # keys of other contracts are texts
 
     def of(self, batch: StockBatch) -> PublishedBatch:
-        """Write what a batch says to this contract: by key its body, None is a tombstone."""
+        """Write a batch's messages of this contract: key -> body; None is a tombstone."""
         if self.name == STOCK:
             keys, values = self._figures(batch)
         elif self.name == ORDERS:

@@ -1,10 +1,10 @@
-"""The words that all layers share: values without behaviour beyond small conversions.
+"""Types that all layers share: values with small conversions only.
 
-`entities` are the canonical kinds and their fields; `entity_frame` holds rows of them. `raw` and `refusal` are
-messages before they are read and when they cannot be; `published`, `stock_published` and `delivery` are what goes
-out. `keys` is the catalogue of all Redis keys, `fence` says who may write, `state_write` is one atomic write;
-`stored_profile` is a profile as Redis has it; `log` are positions in message logs; `tick` begins an epoch; `stock_plan`
-is what a deployment says of its stock.
+`entities` are the canonical kinds and their fields; `entity_frame` holds rows of them. `raw` has
+messages before decoding, `refusal` those that cannot be folded; `published`, `stock_published` and `delivery` have the
+output. `keys` is the catalogue of all Redis keys, `fence` says who may write, `state_write` is one atomic write;
+`stored_profile` is a profile in Redis; `log` has positions in message logs; `tick` begins an epoch; `stock_plan`
+describes a deployment's stock.
 
-What may come in: a value that two rooms above must agree on.
+What may come in: a value that two packages above must agree on.
 """

@@ -1,4 +1,4 @@
-"""What a delivery speaks of: rows that a receiver should hold, writes, calls, and what came of them."""
+"""Types of deliveries: desired rows at a receiver, writes, calls, and their results."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ Fields = dict[str, Value]
 
 
 PROFILES = "profiles"
-"""What a destination is told unless it says otherwise."""
+"""Default input of a destination."""
 
 LINK_SIGN = "\x1f"
-"""Stands between the keys of the two rows that a link joins: its own key."""
+"""Separator in a link's own key, between the keys of the two linked rows."""
 
 
 class Lifecycle(StrEnum):
-    """What has become of a profile."""
+    """State of a profile, as a message gives it."""
 
     LIVE = "live"
     REDIRECT = "redirect"  # merged into a survivor
     ERASED = "erased"
-    SWEPT = "swept"  # no message told it in the last back-fill, and an operator said that it may go
+    SWEPT = "swept"  # no message named the profile in the last back-fill, and an operator allowed its removal
 
 
 class Op(StrEnum):
-    """What a receiver can be asked to do with one row."""
+    """Operation on one row at a receiver."""
 
     UPSERT = "upsert"
     LINK = "link"  # join two objects of one profile
-    DELETE = "delete"  # the receiver's ordinary one, from which it may be restored
+    DELETE = "delete"  # the receiver's ordinary delete, which may be undone
     MERGE = "merge"  # the receiver's own merge of one row into another
     ERASE = "erase"  # the receiver's privacy call; final
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One object of a profile as the receiver should hold it, under an external id."""
+    """Desired state of one object of a profile at the receiver, under an external id."""
 
     object: str
     key: str
@@ -51,14 +51,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What one message asks for: the rows of a live profile, or what shall be archived, merged or erased.
+    """Desired state from one message: the rows of a live profile, or an archive, merge or erasure.
 
     Attributes:
         revision: None where a tombstone carries none.
         place: (partition, offset) of the message.
-        subject: the profile's id, 32 hex digits; or an order's, or made of the key of a figure of stock.
-        rows: of a redirect: what archived rows shall hold.
-        accounts: of a profile its accounts, of an order the one that it belongs to; where orders name profiles.
+        subject: the profile's id, 32 hex digits; or an order's id, or an id made of the key of a stock figure.
+        rows: of a redirect: desired values of archived rows.
+        accounts: of a profile its accounts, of an order its account; only where orders name profiles.
     """
 
     subject: str
@@ -73,7 +73,7 @@ class DesiredState:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """Another row of the receiver that a write speaks of."""
+    """Reference from a write to another row of the receiver."""
 
     object: str
     key: str
@@ -82,12 +82,12 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One row's way to the receiver.
+    """Write of one row to the receiver.
 
     Attributes:
-        whole: the fields are all that the row has, not only those that changed.
-        is_new: nothing was ever sent under this key.
-        refs: of a link its two ends; of a merge the row that stays; else the rows that `parents` of its object name.
+        whole: `fields` has all fields of the row, not only changed ones.
+        is_new: nothing was sent before under this key.
+        refs: of a link its two ends; of a merge the surviving row; else the rows in `parents` of the object.
     """
 
     subject: str
@@ -104,7 +104,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Writes of one object and kind that go to the receiver together; no key twice."""
+    """Writes of one object and kind in one call to the receiver; no key twice."""
 
     object: str
     op: Op
@@ -116,14 +116,14 @@ class RowOutcome(StrEnum):
     """What the receiver said of one row."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"  # for good: the same row would be refused again
-    CONFLICT = "conflict"  # another row stands in the way, which may be about to go
+    REFUSED = "refused"  # permanent: the same row would be refused again
+    CONFLICT = "conflict"  # another row is in the way, and may soon be removed
     TRANSIENT = "transient"
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """What the receiver said of one row. `words` are its own and may be personal: they go to quarantine only."""
+    """Result of one row. `words` are the receiver's own and may be personal: they go to quarantine only."""
 
     outcome: RowOutcome
     code: str = ""
@@ -135,20 +135,20 @@ ACCEPTED = RowResult(RowOutcome.ACCEPTED)
 
 
 class CallFailure(StrEnum):
-    """Why a call as a whole gave no row results."""
+    """Reason why a whole call gave no row results."""
 
     DOWN = "down"  # no answer, a broken one, or 5xx
     THROTTLED = "throttled"
     UNAUTHORISED = "unauthorised"
-    REFUSED = "refused"  # the batch, without saying which row
+    REFUSED = "refused"  # the batch, without the name of a row
 
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What came of a call: a row result a write, in order; or call failure.
+    """Result of a call: one row result for each write, in order; or a call failure.
 
     Attributes:
-        wait_s: how long the receiver asked to be left alone, in any case.
+        wait_s: how long the receiver asked to get no calls; with results or a failure.
     """
 
     row_results: tuple[RowResult, ...] = ()
@@ -160,7 +160,7 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `calls` in any `seconds`."""
+    """Limit of at most `calls` in any `seconds`."""
 
     calls: int
     seconds: float
@@ -168,21 +168,21 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a receiver takes at once, and how often."""
+    """Limits of a receiver: rows at once, and calls in time."""
 
     rows_max: int
     bytes_max: int = 4_000_000
-    bulk_rows_max: int | None = None  # it has a bulk interface
-    bulk_from: int = 200  # rows at once below which the ordinary one is taken
+    bulk_rows_max: int | None = None  # not None: the receiver has a bulk interface
+    bulk_from: int = 200  # fewer rows go through the ordinary interface
     concurrency: int = 4
     rates: tuple[RateLimit, ...] = ()
-    whole_rows: bool = False  # it takes rows whole, never some fields
-    one_row_ops: frozenset[Op] = frozenset()  # which it takes one row at a time
+    whole_rows: bool = False  # the receiver takes whole rows, never single fields
+    one_row_ops: frozenset[Op] = frozenset()  # operations that the receiver takes one row at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One row in a delivery's quarantine, with the receiver's own words."""
+    """Row in a delivery's quarantine, with the receiver's own words."""
 
     destination: str
     subject: str
@@ -197,5 +197,5 @@ class Refusal:
 
     @property
     def name(self) -> str:
-        """Name it: one for each row, so that a repeat replaces it."""
+        """Return the refusal's name, one for each row, so that a repeat replaces the refusal."""
         return f"{self.subject}:{self.object}"

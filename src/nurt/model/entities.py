@@ -1,8 +1,8 @@
-"""The canonical entities: which fields each has, their types, and whose child it is.
+"""The canonical entities: their fields, types and parents.
 
-This table is the one place that says what a row can become. The mapping checker, the folds and the documentation all
-read it. Where a field lies in stored values is said by `state/layouts.py`: a field that has no column there is named at
-import, with the lines to add.
+This table alone lists what a row can become. The mapping checker, the folds and the documentation all
+read it. `state/layouts.py` says where a field lies in stored values: if a field has no column there, an error at import
+names the lines to add.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class FieldType(StrEnum):
-    """How a canonical field is held in a frame and in state."""
+    """Type of a canonical field in frames and in state."""
 
     STR = "str"  # pl.String
     BOOL = "bool"  # pl.Boolean
@@ -23,7 +23,7 @@ class FieldType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One canonical entity kind."""
+    """Kind of canonical entity."""
 
     kind: str
     code: int  # stable, one byte, part of stored values; never reuse one
@@ -196,7 +196,7 @@ ENTITIES: dict[str, Entity] = {
 }
 
 ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
-"""What `order.status` may hold; anything else, or null, counts as open."""
+"""Values of `order.status`; another value, or null, counts as open."""
 
 STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part"})
 

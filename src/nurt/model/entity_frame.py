@@ -1,4 +1,4 @@
-"""Rows of source tables, mapped to a canonical entity: what the translator says to the fold."""
+"""Rows of source tables, mapped to a canonical entity, on their way from the translator to the fold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLARS_TYPES: dict[FieldType, pl.DataType] = {
 METADATA_COLUMNS: dict[str, pl.DataType] = {
     "row": pl.Binary(),  # 16 bytes: id of (system, entity, key)
     "system": pl.String(),  # as the mapping names it
-    "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping says `name:`
+    "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping has `name:`
     "key": pl.String(),  # native key as text, parts joined by U+001F
     "op": pl.Int8(),  # UPSERT | DELETE
     "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
@@ -41,11 +41,11 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "partition": pl.Int64(),
     "offset": pl.Int64(),
     "ts_ms": pl.Int64(),  # the source's commit time, else the envelope's, else the message's
-    "parent_kind": pl.String(),  # "customer" | "order" | null: has none
+    "parent_kind": pl.String(),  # "customer" | "order" | null: none
     "parent": pl.Binary(),  # 16 bytes: id of the parent's row
     "parent_entity": pl.String(),  # the parent entity's name in that system
     "parent_key": pl.String(),  # the parent's native key as text
-    "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the row it became
+    "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the new row
     "unavailable": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
 }
 
@@ -74,7 +74,7 @@ class EntityFrame:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """All rows of one table are gone that stand at or before a position (Debezium op `t`)."""
+    """Truncate of one table (Debezium op `t`): all rows at or before a position are deleted."""
 
     kind: str
     system: str
@@ -95,10 +95,10 @@ Outcomes: not_ours and quarantined (the translator's), folded and old_news (the 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """What a batch of raw messages says.
+    """Translation of a batch of raw messages.
 
-    Every message is a row of a frame, a truncate, refused, or counted as not ours; of the last, `passed` names the
-    highest offset of each (topic, partition) in which there were any.
+    Every message is a row of a frame, a truncate, refused, or counted as not ours; `passed` has the highest
+    offset of the last kind of messages in each (topic, partition).
     """
 
     entities: list[EntityFrame] = field(default_factory=list)

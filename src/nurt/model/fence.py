@@ -1,4 +1,4 @@
-"""A place's head: which run wrote it last, and how far that run was."""
+"""A place's fence: which run wrote the place last, and how far that run was."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ EPOCH_BITS = 32
 
 @dataclass(frozen=True, slots=True, order=True)
 class FencingToken:
-    """(run, epoch, sequence); it vouches for all epochs of its run before `epoch`."""
+    """A fence (run, epoch, sequence), which vouches for all epochs of its run before `epoch`."""
 
     run: int
     epoch: int
     sequence: int
 
     def encode(self) -> bytes:
-        """Write it as 24 bytes."""
+        """Write the token as 24 bytes."""
         return _FORM.pack(self.run, self.epoch, self.sequence)
 
     @staticmethod
     def decode(value: bytes | None) -> FencingToken | None:
-        """Read it; None where there is none."""
+        """Read a token; None where nothing is stored."""
         return None if value is None else FencingToken(*_FORM.unpack(value))
 
 
 def stamp(run: int, sequence: int) -> int:
-    """Join run and sequence into a stamp: larger for every later write, also after the store forgot."""
+    """Join run and sequence into a stamp: larger for every later write, even after the store lost data."""
     return run << SEQUENCE_BITS | sequence
 
 

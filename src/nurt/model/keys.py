@@ -1,67 +1,67 @@
 """Every Redis key, catalogued before it is used.
 
 A key is `<prefix>{<place>}<kind><id>`. The place is the hash tag: a shard (two hex digits) or a realm (`r:` and its
-name); everything that one write changes together lies in one place. Ids are 16 raw bytes of a keyed hash, so a key says
-nothing of a person. Nothing expires: tombstones are kept (see `limits.py`).
+name); everything that one write changes together lies in one place. Ids are 16 raw bytes of a keyed hash, so a key has
+nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 
 | kind | in the place of | holds | owner (writer) |
 |---|---|---|---|
-| `h` | itself | head: run, epoch, sequence (24 bytes) | every stage of the place's worker |
-| `r` and the entity's code | the row | table of the row's kind: newest event, parents it left | rows |
-| `o` | the order | ORDER_RECORDS: own row, lines, payments, invoices, shipments, accounts it left | orders |
-| `a` | the account | ACCOUNT_RECORDS: head, customer row or guest order, addresses, consents | accounts |
+| `h` | itself | fence: run, epoch, sequence (24 bytes) | every stage of the place's worker |
+| `r` and the entity's code | the row | table of the row's kind: newest event, former parents | rows |
+| `o` | the order | ORDER_RECORDS: own row, lines, payments, invoices, shipments, former accounts | orders |
+| `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |
-| `c` | the account | AGGREGATES: one child's share, under account xor child | accounts |
+| `c` | the account | AGGREGATES: one child's partial, under account xor child | accounts |
 | `m` | the realm | MEMBERSHIPS: an account's component, profile and links; profiles that wait for it | identity |
 | `d` | the realm | component and profile (32 bytes) of an identifier | identity |
 | `g` | the realm | COMPONENTS: the accounts of a component | identity |
-| `p` | the realm | MEMBERS: a profile's accounts, or its heir | identity |
+| `p` | the realm | MEMBERS: a profile's accounts, or its survivor | identity |
 | `f` | the profile | revision, due day, state (17 bytes), then the Avro body as published | profiles |
-| `w` | every place | zset: owed profile touches, by run << 32 or epoch | identity, profiles |
-| `u` | the shard | zset: profiles by the day that the clock changes them | profiles |
-| `t` | the shard | hash: table -> its truncate floors | rows |
-| `n` | the shard | hash: topic and partition -> highest offset in the message counts; sweeps that are done | rows |
-| `x` | the shard | profiles to publish anew after a rewind | launch, profiles |
-| `y` | every place | the latest day (text) that its worker's profiles were computed for | the place's worker |
+| `w` | every place | zset: pending dirty profiles, by run << 32 or epoch | identity, profiles |
+| `u` | the shard | zset: profiles by the day on which the clock changes them | profiles |
+| `t` | the shard | hash: table -> its truncate watermarks | rows |
+| `n` | the shard | hash: topic and partition -> highest counted offset; finished sweeps | rows |
+| `x` | the shard | profiles to publish again after a rewind | launch, profiles |
+| `y` | every place | the latest day (text) for which its worker computed profiles | the place's worker |
 
 The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t w y` as above, and these, all in the
-place of a realm, so that what one checkout asks for lies together:
+place of a realm, so that one checkout's values lie together:
 
 | kind | id | holds | owner (writer) |
 |---|---|---|---|
-| `g` | the paper | SALES_DOCUMENTS: an order, document or shipment, and its lines | stock |
-| `j` | what it is matched by | who bears it (`B` and id), then who names it (`N` and id) | stock |
-| `c` | the paper | SHARE: what it holds of skus, and when the clock changes that | stock |
+| `g` | the sales document | SALES_DOCUMENTS: an order, document or shipment, and its lines | stock |
+| `j` | the match key | documents that bear the key (`B` and id), then those that name it (`N` and id) | stock |
+| `c` | the sales document | DOCUMENT_HOLDS: its holds of skus, and when the clock changes them | stock |
 | `k` | the sku | POSITIONS: stock levels, open supplies, parts of a kit | stock |
-| `d` | the sku | HOLDS: sums of what papers hold, bookings that on hand may not show, kits that use it | stock |
-| `q` | the sku | text `plan;left by union,...;parts of the kit as JSON`: what the ledger weighs | stock |
-| `b` | the sku | PUBLISHED: what was last said, and its side of the thresholds | publisher |
-| `n` | the order | `1`: it was said to be stuck | publisher |
+| `d` | the sku | HOLDS: sums of documents' holds, bookings that on hand may not show, kits that use the sku | stock |
+| `q` | the sku | text `plan;left by union,...;parts of the kit as JSON`: for the ledger to net | stock |
+| `b` | the sku | PUBLISHED: the last published figures, and their side of the thresholds | publisher |
+| `n` | the order | `1`: the order was published as stuck | publisher |
 | `v` and the sku's text | none | read model: JSON `{"channel/market": pieces}` | publisher |
-| `u` | none | zset: papers and skus by the ms at which the clock changes them; 0: a reservation did | stock, ledger |
-| `e` | none | JSON: newest stock level by location that may become stale, and which are | stock |
+| `u` | none | zset: sales documents and skus by the ms of their timer; 0: a reservation changed them | stock, ledger |
+| `e` | none | JSON: newest stock level by location that may become stale, and the stale locations | stock |
 | `f` | none | the plan, compiled, as JSON | stock |
-| `l` | the order | hash: what was reserved, what its own rows say, route, until | ledger script |
-| `m` | the sku | text: what reservations hold, by route | ledger script |
+| `l` | the order | hash: reserved quantities, quantities of its own rows, route, until | ledger script |
+| `m` | the sku | text: quantities that reservations hold, by route | ledger script |
 | `x` | none | zset: reserved orders by the moment at which they expire | ledger script |
 | `o` | none | when the worker was last seen, while reservations may be made | ledger script |
 | `z` and the contract | none | hash: key of a figure or order -> revision, contract's version, body | sink |
-| `i` and the contract | none | zset: these keys in the order in which they were said, by run << 32 or number | sink |
+| `i` and the contract | none | zset: these keys in the order of their publication, by run << 32 or number | sink |
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
-`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of what the state depends on),
-`<prefix>:layouts` (JSON: the columns of all stored tables, as the latest version that wrote here has them).
+`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
+`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here).
 
-Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (what the receiver is believed to hold of
-a profile), `parked` (zset: profiles by when they are due) and `p<hex>` (one of them), `refused` (zset: refusals by
+Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
+profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by
 time) and `q<hex>:<object>` (one, with the receiver's words), `k<hash>`
-(the profile that wrote a shared row last), `a<account>` (set: profiles that claim an account), `o<account>` (set: its
-orders), `b<hex>` (the message of an order, or of what was refused), `counts`, `status`, `generation`, `live`,
+(the profile that last wrote a shared row), `a<account>` (set: profiles that claim an account), `o<account>` (set: its
+orders), `b<hex>` (the message of an order, or of a refusal), `counts`, `status`, `generation`, `live`,
 `backfill` (offsets noted before they are committed), `offsets` (of a delivery that reads the state itself), `kept`
-(of one that reads figures and orders that are kept), `w<worker>` (the number of its last write). Under
+(of a delivery that reads stored figures and orders), `w<worker>` (the number of its last write). Under
 `<prefix>:d:<bucket>:` a number for each rate limit (the moment until which it is used up), and `until` (the receiver
-asked to be left alone). Only the rates expire.
+asked to get no calls). Only the rates expire.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ from nurt_client.keys import realm_place
 
 
 class Keys:
-    """Makes keys for one deployment.
+    """A maker of keys for one deployment.
 
     Args:
-        prefix: tells deployments that share a server apart.
+        prefix: distinguishes deployments on one server.
         shards: how many shards; fixed when the state is first written.
     """
 
@@ -100,7 +100,7 @@ class Keys:
         return realm_place(self.prefix, realm)
 
     def is_every_shard(self, places: Iterable[bytes]) -> bool:
-        """Say whether these places hold all shards: then their worker is the only one."""
+        """Return whether these places include all shards: then there is only one worker."""
         return {*map(self.shard_place, range(self.shards))} <= {*places}
 
     def day_of(self, place: bytes) -> bytes:
@@ -136,7 +136,7 @@ class Keys:
 
 
 def realm_worker(realm: str, workers: int) -> int:
-    """Say which worker owns a realm; the same in every process."""
+    """Return the worker that owns a realm; the same in every process."""
     return int.from_bytes(blake2b(realm.encode(), digest_size=4).digest()) % workers
 
 

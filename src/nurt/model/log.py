@@ -1,4 +1,4 @@
-"""Positions in message logs, and what the register remembers of a run."""
+"""Positions in message logs, and a run's last commit in the control log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Offsets = dict[tuple[str, int], int]
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What was last committed: where to go on, and the (run, epoch) that had done everything before it."""
+    """Last commit: the offsets to continue at, and the (run, epoch) that had done everything before them."""
 
     offsets: Offsets
     run: int

@@ -1,4 +1,4 @@
-"""What goes out: profiles as Avro bodies, keyed and with their revision."""
+"""Published profiles: Avro bodies with key and revision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PublishedBatch:
-    """Profiles to publish, in order; lists have one length and an id may occur again with a later revision.
+    """Profiles to publish, in order; lists have equal length, and an id may occur again with a later revision.
 
     `values[i]` is the Avro body of `schemas/nurt.profiles-value.v1.avsc` without wire header; None is a tombstone.
     """
@@ -21,4 +21,4 @@ class PublishedBatch:
 
 
 PublishedHeads = dict[bytes, tuple[int, str] | None]
-"""What the outside was told last: profile id -> (revision, realm), or None: it was erased."""
+"""Last published heads: profile id -> (revision, realm), or None: the profile was erased."""

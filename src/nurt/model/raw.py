@@ -1,4 +1,4 @@
-"""Messages as a topic holds them, before anything is decoded."""
+"""Messages of a topic before decoding."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Numbers = list[int] | Int64s
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Messages of one topic in the order they were read, as columns of one length.
+    """Messages of one topic in reading order, as columns of one length.
 
-    Where there are many, the numbers are arrays, keys and values `debezium.payloads.Payloads`, headers sparse: what
-    reads all of them reads them so, and may ask for single ones. Whoever makes few may give lists.
+    A large batch has arrays of numbers, keys and values as `debezium.payloads.Payloads`, and sparse headers; single
+    values can be read, too. A small batch may have lists.
 
     Messages of one partition are in offset order. `values[i] is None` is a tombstone. `schemas` names the archive
-    that gave the schema ids their meaning; empty: the registry did.
+    of the schema ids; empty: the registry.
     """
 
     topic: str
@@ -37,7 +37,7 @@ class RawBatch:
 
 
 class RawRows:
-    """Messages of one topic as they are met, one at a time: what reads files or makes messages up begins so."""
+    """Messages of one topic, added one at a time: for readers of files and for generators."""
 
     __slots__ = ("_columns", "schemas", "topic")
 
@@ -55,27 +55,27 @@ class RawRows:
         value: bytes | None,
         headers: Headers | None,
     ) -> None:
-        """Put one message behind the others."""
+        """Add one message at the end."""
         for column, one in zip(self._columns, (partition, offset, timestamp_ms, key, value, headers), strict=True):
             column.append(one)
 
     def batch(self) -> RawBatch:
-        """Give what was met as a batch."""
+        """Return the messages as a batch."""
         partitions, offsets, timestamps_ms, keys, values, headers = self._columns
         return RawBatch(self.topic, partitions, offsets, timestamps_ms, keys, values, headers, self.schemas)
 
 
 REQUEUED_HEADER = "nurt-requeued"
-"""Header of a message that was put on the input again: where it first stood, as topic:partition:offset."""
+"""Header of a message that was put on the input again: its first place, as topic:partition:offset."""
 
 
 def is_requeued(batch: RawBatch, row: int) -> bool:
-    """Say whether a message was put on the input again, so that it may be older than what came before it."""
+    """Return whether a message was put on the input again: then it may be older than the messages before it."""
     return any(name == REQUEUED_HEADER for name, _ in batch.headers[row] or ())
 
 
 DAMAGED_TOPIC = "nurt.damaged"
-"""Topic of what an archive holds but cannot read as a message: refused as it is, whatever the mapping says.
+"""Topic of damaged entries of an archive: refused unread, whatever the mapping says.
 
 The value is the original bytes, the offset their byte position in the file, the header `nurt-file` the file's path.
 """

@@ -1,4 +1,4 @@
-"""What is kept of a message that could not be folded, and why."""
+"""Messages that could not be folded, and the reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why a message is in quarantine. The text is stable: dashboards and scripts read it."""
+    """Reason why a message is in quarantine. The text is stable: dashboards and scripts read it."""
 
     NOT_CONFLUENT = "not_confluent_wire_format"
     UNKNOWN_SCHEMA = "unknown_schema_id"
@@ -30,9 +30,9 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """One message in quarantine, with its original bytes and where it came from.
+    """Message in quarantine, with its original bytes and its place.
 
-    `detail` names columns and types, never values: it may be shown and logged.
+    `detail` names columns and types, never values: `detail` may be shown and logged.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""What one stage writes: all of it or nothing, with the new heads."""
+"""One atomic write of a stage, together with the new fences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nurt.model.units import Millis
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the ledger's script as part of a write (see `stock/ledger.py`).
+    """Call of the ledger's script as part of a write (see `stock/ledger.py`).
 
     Attributes:
         now_ms: None: the server's clock.
@@ -30,12 +30,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Values to be put under keys of one length.
+    """Values to put under keys of one length.
 
     Attributes:
         keys: by value.
-        values: some of them are not to be put.
-        rows: which ones are.
+        values: more values than those to put.
+        rows: which values to put.
     """
 
     keys: KeyRows
@@ -45,18 +45,18 @@ class Block:
 
 @dataclass(slots=True)
 class StateWrite:
-    """One atomic write.
+    """Atomic write of a stage.
 
     Attributes:
         blocks: values of the hot path, put under their keys.
-        gone: keys of the hot path that go.
+        gone: keys of the hot path to delete.
         put: key -> value.
-        drop: keys that go.
-        pending: place -> member -> score (run << 32 | epoch); to be said again at start until it is behind the horizon.
-        timers: place -> profile -> day, or None to forget it.
-        watermarks: shard place -> table -> encoded floor.
+        drop: keys to delete.
+        pending: place -> member -> score (run << 32 | epoch); published again at a start until behind the horizon.
+        timers: place -> profile -> day, or None to remove the timer.
+        watermarks: shard place -> table -> encoded watermarks.
         counts: (topic, outcome, reason) -> messages to add.
-        counted: shard place -> what is counted of -> highest counted offset; see `control/counted_offsets.py`.
+        counted: shard place -> name of a count -> highest counted offset; see `control/counted_offsets.py`.
         refused: messages for the quarantine.
         calls: of the ledger's script, after everything else.
     """
@@ -74,7 +74,7 @@ class StateWrite:
     calls: list[Call] = field(default_factory=list)
 
     def keep(self, keys: KeyRows, values: Values, changed: Bools | None = None, there: Bools | None = None) -> None:
-        """Put every key whose value is there (or `there`) and drop the others; where not `changed`, leave it alone."""
+        """Put every key with a value (or with `there`) and drop the others; where not `changed`, leave it alone."""
         there = values.there if there is None else there
         puts, drops = (there, ~there) if changed is None else (there & changed, ~there & changed)
         if puts.any():
@@ -83,7 +83,7 @@ class StateWrite:
             self.gone.append(keys[drops])
 
     def store(self, keys: list[bytes], values: Sequence[bytes | None]) -> None:
-        """Put every key whose value is there, drop the others. Not for the hot path."""
+        """Put every key with a value, drop the others. Not for the hot path."""
         for key, value in zip(keys, values, strict=True):
             if value is None:
                 self.drop.append(key)
@@ -91,7 +91,7 @@ class StateWrite:
                 self.put[key] = value
 
     def flatten(self) -> StateWrite:
-        """Turn blocks into plain keys and values: for a store that holds such, and for tests. Returns this change."""
+        """Turn blocks into plain keys and values: for stores of plain values, and for tests. Returns this change."""
         for block in self.blocks:
             values: list[Any] = block.values.plain()
             keys = cut_keys(block.keys)
@@ -103,6 +103,6 @@ class StateWrite:
 
 
 def cut_keys(keys: KeyRows) -> list[bytes]:
-    """Cut out keys one by one."""
+    """Cut out every key, one by one."""
     whole, size = keys.tobytes(), keys.shape[1]
     return [whole[at : at + size] for at in range(0, len(whole), size)]

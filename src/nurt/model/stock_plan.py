@@ -1,4 +1,4 @@
-"""What a deployment says of its stock: locations, the channels and markets that they serve, and the rules."""
+"""A deployment's plan of stock: locations, the channels and markets that they serve, and rules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nurt.model.units import NO_AMOUNT, Amount
 from nurt_client.quantities import UNIT as TEN_THOUSANDTHS
 
 UNIT = Amount(TEN_THOUSANDTHS)
-"""Quantities are kept in ten-thousandths, as every amount."""
+"""One piece: quantities are stored in ten-thousandths, as every amount."""
 
 AT_BOOKING, AT_SHIPMENT = "booking", "shipment"
-"""When on hand falls: when the ERP books, or when goods leave."""
+"""When on hand falls: when the ERP books, or when the goods leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Location:
 
     Attributes:
         buffer: quantity that is never promised.
-        system: whose figure counts when several systems tell of the location; None: the one believed first.
-        stale_s: seconds without news of its system after which the buffer is raised; None: never.
-        stale_buffer: quantity that is added to the buffer then.
+        system: its level counts when several systems report the location; None: that of the best priority.
+        stale_s: seconds without news of its system before the buffer is raised; None: never.
+        stale_buffer: quantity that is added to the buffer of a stale location.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Where things are sold.
+    """Sales channel.
 
     Attributes:
-        locations: that serve it.
-        markets: in which it sells; a market that is not here is served by all of its locations.
-        buffer: quantity that is never promised to it.
-        inbound_days: supplies expected within so many days are promised, too; None: none are.
+        locations: that serve the channel.
+        markets: in which the channel sells; an unlisted market is served by all of the channel's locations.
+        buffer: quantity that is never promised to the channel.
+        inbound_days: supplies expected within so many days are promised, too; None: no supplies.
         shown: location under which the channel's own figure is mapped; compared, never counted.
     """
 
@@ -55,11 +55,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """A country or site.
+    """Market: a country or site.
 
     Attributes:
-        locations: that may serve it; None: all that serve the channel.
-        buffer: quantity that is never promised to it, in any channel.
+        locations: that may serve the market; None: all locations of the channel.
+        buffer: quantity that is never promised to the market, in any channel.
     """
 
     name: str
@@ -69,16 +69,16 @@ class Market:
 
 @dataclass(frozen=True, slots=True)
 class StockPlan:
-    """Locations, channels, markets and rules, as the mapping's section `stock` has them.
+    """Locations, channels, markets and rules, from the mapping's section `stock`.
 
     Attributes:
         reduced_by: AT_BOOKING or AT_SHIPMENT.
-        grace_s: how long a booking still counts when on hand does not show that it was taken.
-        reservation_s: how long an order without document or shipment holds; None: for ever.
-        stuck_s: after how long an order without document is an event; None: never.
+        grace_s: how long a booking counts while on hand does not show it.
+        reservation_s: how long an order without document or shipment holds stock; None: for ever.
+        stuck_s: age at which an order without document causes an event; None: never.
         low: quantity at or below which stock is low.
-        hysteresis: quantity above a threshold at which its crossing is over.
-        drift: difference to a channel's own figure that is an event; None: never.
+        hysteresis: quantity above a threshold at which a crossing ends.
+        drift: difference to a channel's own figure that causes an event; None: never.
     """
 
     locations: Mapping[str, Location] = field(default_factory=dict)

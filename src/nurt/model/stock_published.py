@@ -1,4 +1,4 @@
-"""What the flow of stock publishes."""
+"""Publications of the flow of stock."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class StockBatch:
     """Figures, orders and events, in order.
 
     Attributes:
-        revision: of everything in it; it grows.
-        as_of_ms: the moment that it was computed for.
+        revision: of everything in the batch; it grows from batch to batch.
+        as_of_ms: the moment of the computation.
         figures: a row for every sku, channel and market (see `stock.levels`), or without rows.
         orders: by id; None is a tombstone.
-        events: each with an `id`: one that was published twice has the same.
+        events: each with an `id`, which a repeated event keeps.
         realm: of figures and orders.
     """
 

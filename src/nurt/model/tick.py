@@ -1,4 +1,4 @@
-"""The clock and the input as every stage hears of them: the first item of an epoch."""
+"""The state of clock and input, for every stage: the first item of an epoch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from nurt.model.units import Now
 
 @dataclass(frozen=True, slots=True)
 class Tick(Generic[Now]):
-    """The first item of an epoch, for every stage of every worker.
+    """First item of an epoch, for every stage of every worker.
 
     Attributes:
-        epoch: that begins now; all before it are done.
-        as_of: what the flow calls now.
-        horizon: pending_score below which nothing can be rewound to.
-        caught_up: nothing waits to be read.
-        near: hardly anything waits to be read by the part that says so.
-        part, parts: which part of the input says so, and of how many.
+        epoch: the epoch that begins; all earlier ones are done.
+        as_of: the flow's current time.
+        horizon: no rewind reaches an epoch below this pending_score.
+        caught_up: no input waits.
+        near: hardly any input waits in this part.
+        part, parts: which part of the input, and of how many.
     """
 
     epoch: int

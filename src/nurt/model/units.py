@@ -1,7 +1,7 @@
 """Units of time and money. All of them are whole numbers, so only their types keep them apart.
 
-They are types for a checker alone: at run time each is its number. Arrays and kernels say their unit in words, and a
-length of time in its name (`linger_ms`, `reservation_s`).
+The types are for the type checker only: at run time each is a number. Arrays and kernels name their unit in words; a
+length of time has the unit in its name (`linger_ms`, `reservation_s`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ NO_TIME = Millis(0)
 NO_AMOUNT = Amount(0)
 
 Now = TypeVar("Now", Day, Millis)
-"""What a flow calls now: the day where profiles are made, the moment where stock is."""
+"""A flow's current time: a day for profiles, a moment for stock."""
 
 _DAY_MS, _MILLI_US = 86_400_000, 1_000
 
 
 def day_of(moment: Millis) -> Day:
-    """Give the day that a moment lies in."""
+    """Give the day of a moment."""
     return Day(moment // _DAY_MS)
 
 

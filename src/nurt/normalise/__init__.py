@@ -1,7 +1,7 @@
-"""Identifiers as equal people write them unequally: one form for each e-mail, phone and tax id.
+"""One form for each e-mail, phone and tax id, however people write it.
 
-`identifiers` chooses the rule of a kind; `phone` and `tax_id` are the two with many countries; `already_normal` finds
-the values that need no rule. `context` is what folds need of the mapping: realms, defaults, rules.
+`identifiers` chooses the rule of a kind; `phone` and `tax_id` have rules for many countries; `already_normal`
+finds values that need no rule. `context` has the mapping's facts for folds: realms, defaults, rules.
 
-What may come in: a normaliser of a new kind of identifier. It is pure, and total: what it cannot read becomes null.
+What may come in: a normaliser of a new kind of identifier: pure, and total (an unreadable value becomes null).
 """

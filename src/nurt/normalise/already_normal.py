@@ -1,7 +1,7 @@
-"""Find identifiers that are normal already, so that in small micro-batches none may have to pass through polars.
+"""Find identifiers that are normal already, so that a small micro-batch may avoid polars.
 
-Hot path. What is found here is exactly what `normalise` finds by its patterns of plain emails and phones, and leaves
-as it is; of the rest it decides.
+Hot path. This module finds exactly the values that `identifiers` leaves unchanged by its patterns of plain emails and
+phones; `identifiers` decides on all others.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _CLASSES[[ord("-"), ord("."), ord("+"), ord("_")]] = _DASH, _DOT, _PLUS, _PLUS
 
 
 def plain_emails(texts: Texts) -> Bools:
-    """Say which texts are emails in ASCII and lower case, and short."""
+    """Return which texts are short emails in ASCII and lower case."""
     plain = np.zeros(len(texts.starts), dtype=np.bool_)
     _find_emails(texts.starts, texts.stops, texts.body, _CLASSES, plain)
     return plain
 
 
 def plain_phones(texts: Texts) -> Bools:
-    """Say which texts are phones in E.164."""
+    """Return which texts are phones in E.164."""
     plain = np.zeros(len(texts.starts), dtype=np.bool_)
     _find_phones(texts.starts, texts.stops, texts.body, *_countries(), plain)
     return plain
@@ -40,7 +40,7 @@ def plain_phones(texts: Texts) -> Bools:
 
 @lru_cache(maxsize=1)
 def _countries() -> tuple[Int64s, Int64s]:
-    """Give, by country code, the sizes that a number may have, a bit each, and the digit that it never begins with."""
+    """Give, by country code, the possible sizes of a number, a bit each, and the digit that no number begins with."""
     sizes, prefixes = np.zeros((2, 10**_CODE_DIGITS_MAX), dtype=np.int64)
     for code, (prefix, lengths) in plain_numbers().items():
         sizes[code] = sum(1 << size for size in lengths)
@@ -71,7 +71,7 @@ def _find_emails(starts: Int64s, stops: Int64s, body: Bytes, classes: Int64s, pl
             at += 1
         if at == stop or body[at] != 64 or before == _DOT:
             continue
-        # labels begin and end with a letter or a digit; the last one has nothing but letters, two at least
+        # labels begin and end with a letter or a digit; the last label has only letters, at least two
         before = _DOT
         labels = 0
         letters = 0
@@ -107,7 +107,7 @@ def _find_phones(starts: Int64s, stops: Int64s, body: Bytes, sizes: Int64s, pref
             continue
         code = 0
         at = start + 1
-        # no country's code is the beginning of another's
+        # no country code is a prefix of another one
         while at < stop and at - start <= _CODE_DIGITS_MAX and 48 <= body[at] <= 57 and not (code and sizes[code]):
             code = code * 10 + body[at] - 48
             at += 1

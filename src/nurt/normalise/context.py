@@ -1,4 +1,4 @@
-"""What the folds need to know of the mapping: defaults of systems, realms, identifier rules, ids."""
+"""The mapping's facts for folds: defaults of systems, realms, identifier rules, ids."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nurt.columnar.ids import Ids
 from nurt.normalise.identifiers import normalise_column
 
 KIND_END, LINK_END = "\x1f", "\x1e"
-"""Between the kind and the value of a link, and between links, in a text of links."""
+"""Separators in a text of links: between kind and value, and between links."""
 
 RULES = ("verified_first", "source_priority", "newest")
-"""How a field's value is chosen when the mapping does not say."""
+"""Default survivorship rules, where the mapping has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class FoldContext:
         return frame.with_columns(pl.coalesce(pl.col(name), _by_system(known), pl.lit(last)))
 
     def normalised(self, frame: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
-        """Replace identifiers (and the text of extra ones) by their normalised value, null where there is none."""
+        """Replace identifiers (and the text of extra ones) by their normalised value; else null."""
         countries = frame.select(pl.coalesce(pl.col("country"), _by_system(self.country)))[:, 0]
         frame = frame.with_columns(
             normalise_column(kind, frame[kind], countries, self.identifier_rules).alias(kind) for kind in kinds

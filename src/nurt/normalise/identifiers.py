@@ -1,7 +1,7 @@
 """Normalise identifiers, so that equal people have equal values.
 
-What does not normalise is null and identifies nobody: a false match joins two strangers, a missed one only waits.
-Every function here is idempotent and never raises, whatever the values are.
+A value that does not normalise becomes null and identifies nobody: a false match joins two strangers, a missed match
+only waits. Every function here is idempotent and never raises, whatever the values are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EMAIL_LENGTH_MAX = 254  # characters; RFC 5321, 4.5.3.1
 LOCAL_PART_LENGTH_MAX = 64  # characters
 IDENTIFIER_LENGTH_MAX = 256  # characters, of loyalty cards and extra kinds
 ROUNDS_MAX = 4
-"""How often steps are repeated over text beyond ASCII until it no longer changes."""
+"""How often steps are repeated over non-ASCII text until the text no longer changes."""
 
 DEFAULT_STEPS = ("strip",)
 
@@ -47,7 +47,7 @@ def normalise_column(
 
 
 def _emails(values: pl.Series, countries: pl.Series) -> pl.Series:
-    """Trim, NFKC, lower case; then it must look like an address: one @, a domain with a dot."""
+    """Trim, NFKC, lower case; then the text must look like an address: one @, a domain with a dot."""
     ascii_only = pl.col("v").str.len_bytes() == pl.col("v").str.len_chars()
     lowered = pl.col("v").str.strip_chars().str.to_lowercase()
     frame = pl.DataFrame({"v": values}).select(lowered.alias("v"), ascii_only.alias("ascii"))
@@ -67,13 +67,13 @@ def _fold_email(texts: pl.Series) -> pl.Series:
 
 
 def _loyalty_cards(values: pl.Series, countries: pl.Series) -> pl.Series:
-    """Drop spaces and dashes, upper case; nothing but zeros is no card."""
+    """Drop spaces and dashes, upper case; a text of zeros is no card."""
     found = _settled(values, lambda texts: texts.str.replace_all(_CARD_FILLER, "").str.to_uppercase())
     return _where(found, _short_and_visible(found) & ~found.str.contains("^0*$"))
 
 
 def _stepped(values: pl.Series, steps: Sequence[str]) -> pl.Series:
-    """Apply the configured steps in order; what is empty or has control characters then is none."""
+    """Apply the configured steps in order; a result that is empty or has control characters is null."""
 
     def apply(texts: pl.Series) -> pl.Series:
         for step in steps:
@@ -85,7 +85,7 @@ def _stepped(values: pl.Series, steps: Sequence[str]) -> pl.Series:
 
 
 def _settled(texts: pl.Series, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Repeat a change until nothing changes, so that doing it again changes nothing; what never settles is null.
+    """Repeat a change until the text is stable, so that the change is idempotent; text that never settles is null.
 
     One round is enough for nearly all text; upper and lower case of some letters take another.
     """

@@ -18,7 +18,7 @@ _ROUNDS_MAX = 3
 def phones_to_e164(values: pl.Series, countries: pl.Series) -> pl.Series:
     """Return phones as +<country code><number>, null where a text is no possible number of its country.
 
-    Possible means that the length is right; whether the number was ever given out is not asked, for those tables are
+    Possible means that the length is right; tables of assigned numbers are not used, because they are
     always late. Numbers of one digit repeated are placeholders. Extensions are dropped.
 
     Source: ITU-T E.164; Google's libphonenumber by way of `phonenumbers`.
@@ -39,7 +39,7 @@ def phones_to_e164(values: pl.Series, countries: pl.Series) -> pl.Series:
 
 @lru_cache(maxsize=PHONES_KEPT_MAX)
 def to_e164(text: str, region: str | None) -> str | None:
-    """Return one phone in E.164, or None. The same number comes out when its result goes in, whatever the region."""
+    """Return one phone in E.164, or None. The result is stable: it maps to itself, whatever the region."""
     found = _parsed(text, region)
     for _ in range(_ROUNDS_MAX):
         again = None if found is None else _parsed(found, None)
@@ -67,17 +67,17 @@ def _parsed(text: str, region: str | None) -> str | None:
 
 @lru_cache(maxsize=1)
 def plain_pattern() -> str:
-    """Build the pattern of texts that are in E.164 already, so that most phones never meet the library.
+    """Build the pattern of texts that are in E.164 already, so that most phones need no call of the library.
 
-    It has the possible lengths of every country code whose trunk prefix is one digit or none (a number beginning with
-    it would lose it), and refuses nothing by itself: what does not match is parsed.
+    The pattern has the possible lengths of every country code whose trunk prefix is at most one digit (a number loses a
+    leading trunk prefix). The pattern refuses nothing: the library parses a text that does not match.
     """
     return "^\\+(?:" + "|".join(_plain_of(code, *number) for code, number in plain_numbers().items()) + ")$"
 
 
 @lru_cache(maxsize=1)
 def plain_numbers() -> dict[int, tuple[str | None, tuple[int, ...]]]:
-    """Give, by country code, the digit that no plain national number begins with, and how many digits one may have."""
+    """Give, by country code, the digit that no plain national number begins with, and how many digits it may have."""
     found = {}
     for code in sorted(COUNTRY_CODE_TO_REGION_CODE):
         region = COUNTRY_CODE_TO_REGION_CODE[code][0]
@@ -96,6 +96,6 @@ def plain_numbers() -> dict[int, tuple[str | None, tuple[int, ...]]]:
 
 def _plain_of(code: int, prefix: str | None, lengths: tuple[int, ...]) -> str:
     firsts = "".join(digit for digit in "123456789" if digit != prefix)
-    # two leading digits that differ: then no number is one digit repeated
+    # two different leading digits, so that no number is one digit repeated
     pairs = "|".join(f"{first}[{''.join(d for d in '0123456789' if d != first)}]" for first in firsts)
     return f"{code}(?:{pairs})(?:" + "|".join(f"[0-9]{{{size - 2}}}" for size in lengths) + ")"

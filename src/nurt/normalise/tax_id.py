@@ -13,8 +13,8 @@ import stdnum
 TAX_IDS_KEPT_MAX = 100_000  # distinct (text, country) whose result is kept
 TAX_ID_LENGTH_MAX = 40  # characters of a text that may be a tax number
 
-_ALIASES = {"EL": "GR", "UK": "GB", "XI": "GB"}  # VAT prefixes that are no ISO 3166 code, or another country's
-# where VAT's number is the firm's with a word behind it
+_ALIASES = {"EL": "GR", "UK": "GB", "XI": "GB"}  # VAT prefixes that are no ISO 3166 code, or that of another country
+# countries whose VAT number is the firm's number with a word behind it
 _NUMBERS_OF_FIRMS = {"CH": "stdnum.ch.uid", "NO": "stdnum.no.orgnr"}
 _SUFFIXES = {"CH": re.compile("(MWST|TVA|IVA|TPV)$"), "NO": re.compile("MVA$")}
 _FILLER = re.compile(r"[\s.\-/:_\u2010-\u2015\u2212]+")
@@ -24,9 +24,9 @@ _PLAIN = re.compile(r"[A-Z0-9]+")
 def tax_ids_with_country(values: pl.Series, countries: pl.Series) -> pl.Series:
     """Return tax numbers as <ISO country><number>, null where one fails its country's check.
 
-    A prefix that leads to a valid number names the country; else the row's does. Greek numbers begin with GR, British
-    and Northern Irish with GB; Swiss and Norwegian lose the word for VAT. Numbers of one digit repeated are
-    placeholders.
+    A prefix that leads to a valid number names the country; else the row's country counts. Greek numbers begin with GR,
+    British and Northern Irish ones with GB; Swiss and Norwegian ones lose the word for VAT. Numbers of one digit
+    repeated are placeholders.
 
     Source: python-stdnum, the `vat` module of each country.
     """
@@ -58,7 +58,7 @@ def to_tax_id(text: str, country: str | None) -> str | None:
 
 
 def _checked(number: str, country: str) -> str | None:
-    """Return the number with its country when it passes the country's check; what comes out comes out again."""
+    """Return the number with its country when it passes the country's check; the result is stable."""
     country = _ALIASES.get(country, country)
     module = _module(country)
     if module is None:
@@ -76,7 +76,7 @@ def _validated(module: ModuleType, number: str, country: str) -> str | None:
     for text in (number, number.removeprefix(country)):
         try:
             found = str(module.validate(text)).upper().removeprefix(country)
-        except Exception:  # a library of a hundred modules: whatever it raises, the number is none
+        except Exception:  # a library of a hundred modules: whatever it raises, the text is no tax number
             continue
         if _PLAIN.fullmatch(found):
             return country + found

@@ -1,8 +1,8 @@
-"""What the product asks of the outside world; adapters implement it, contract suites run over every adapter.
+"""Protocols of the outside world; adapters implement them, contract suites run over every adapter.
 
-`log` is where messages come from, and the list of records that all workers share; `store` is keyed state; `registry`
-keeps schemas; `sinks` take what the flows publish; `clock` is what they call now. What deliveries ask stands with them,
-in `nurt.delivery.ports`.
+`log` is the input of messages, and the control log that all workers share; `store` is keyed state; `registry` keeps
+schemas; `sinks` take the flows' publications; `clock` is the flows' current time. Protocols of deliveries are in
+`nurt.delivery.ports`.
 
-What may come in: a Protocol that a room above needs and an adapter fulfils, with the contract that its tests hold.
+What may come in: a Protocol that a package above needs and an adapter implements, with a contract suite.
 """

@@ -1,4 +1,4 @@
-"""What the flows call now."""
+"""The flows' current time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nurt.model.units import Day, Millis
 
 
 class DayClock(Protocol):
-    """The calendar, as a value that a test can choose: what the flow of profiles calls now."""
+    """The calendar, as a value that a test can choose: the current time of the flow of profiles."""
 
     def today(self) -> Day:
         """Return the current day in UTC."""
@@ -16,7 +16,7 @@ class DayClock(Protocol):
 
 
 class MomentClock(Protocol):
-    """The time of day, as a value that a test can choose: what the flow of stock calls now."""
+    """The time of day, as a value that a test can choose: the current time of the flow of stock."""
 
     def now(self) -> Millis:
         """Return the current moment."""

@@ -1,4 +1,4 @@
-"""Where messages come from, and the list of records that all workers share."""
+"""The input of messages, and the control log that all workers share."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from nurt.model.raw import RawBatch
 
 
 class MessageLog(Protocol):
-    """One worker's share of the input: some partitions of some topics (Kafka), or files (an archive)."""
+    """One worker's part of the input: some partitions of some topics (Kafka), or files (an archive)."""
 
     def committed(self) -> Committed | None:
-        """Return what was last committed for this share, or None for a first start."""
+        """Return the last commit of this worker's part, or None for a first start."""
         ...
 
     def start(self, offsets: Offsets | None) -> None:
-        """Begin to read at `offsets`; partitions that it does not name begin at their earliest message.
+        """Begin to read at `offsets`; partitions without an offset begin at their earliest message.
 
-        None: everything from the earliest. Raises OffsetLost when an offset is no longer there.
+        None: every partition begins at its earliest message. Raises OffsetLost when an offset no longer exists.
         """
         ...
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """Return what is there now, one batch a topic, at most `rows_max` messages in all; [] when there is nothing."""
+        """Return waiting messages, one batch a topic, at most `rows_max` messages in all; [] when none waits."""
         ...
 
     def offsets(self) -> Offsets:
-        """Return the next offset of every partition of this share, as of the last poll."""
+        """Return the next offset of every partition of this part, as of the last poll."""
         ...
 
     def exhausted(self) -> bool:
-        """Say whether all input has been polled and none can come (an archive, or a log asked to stop at its end)."""
+        """Return whether all input is polled and no more can come (an archive, or a log that stops at its end)."""
         ...
 
     def commit(self, committed: Committed) -> None:
-        """Record that everything before these offsets is done; the caller has made sure of it."""
+        """Record that everything before these offsets is done; the caller guarantees that."""
         ...
 
     def lag(self) -> int:
@@ -44,7 +44,7 @@ class MessageLog(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections and files; never raises."""
+        """Close connections and files; never raises."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Where schemas of messages are kept."""
+"""The registry of message schemas."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any, Protocol
 
 
 class SchemaRegistry(Protocol):
-    """Writer schemas by id, and a place to register what we publish."""
+    """Writer schemas by id, and a place to register our own."""
 
     def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-        """Return the parsed Avro schema with this id, or None when the registry says that there is none.
+        """Return the parsed Avro schema with this id, or None when the registry has no such id.
 
-        `archive` names the archive that the id was met in, for ids of two archives may mean two things.
-        Retries with back-off while the registry is down, and says so; known ids are cached for ever.
+        `archive` names the archive of the id, because one id may mean two schemas in two archives.
+        Retries with back-off, and logs that, while the registry is down; known ids are cached for ever.
         """
         ...
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Return the id of `schema` under `subject`, registering it when new.
 
-        Raises ConfigurationError when the registry finds it incompatible.
+        Raises ConfigurationError when the registry finds the schema incompatible.
         """
         ...

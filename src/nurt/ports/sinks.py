@@ -1,4 +1,4 @@
-"""What the flows of profiles and stock write to."""
+"""Sinks of the flows of profiles and stock."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from nurt.model.stock_published import StockBatch
 
 
 class ProfileSink(Protocol):
-    """Takes published profiles; absorbs repeats and late-comers by revision."""
+    """A sink of published profiles; absorbs repeats and late messages by revision."""
 
     def write(self, batch: PublishedBatch) -> None:
         """Store the batch durably before returning; an id's older revision never replaces a newer one."""
         ...
 
     def close(self) -> None:
-        """Let go of connections and files; never raises."""
+        """Close connections and files; never raises."""
         ...
 
 
 class StockSink(Protocol):
-    """Takes what is published of stock; absorbs repeats by revision and events by their id."""
+    """A sink of published stock; absorbs repeats by revision, and repeated events by id."""
 
     def write(self, batch: StockBatch) -> None:
         """Store the batch durably before returning."""
         ...
 
     def close(self) -> None:
-        """Let go of connections and files; never raises."""
+        """Close connections and files; never raises."""
         ...

@@ -12,10 +12,10 @@ from nurt.model.units import Day, Millis
 
 
 class Store(Protocol):
-    """Keyed state, as one worker sees it: many keys at once, and writes that only the owner of the heads can make.
+    """Keyed state, as one worker sees it: many keys at once, and writes that only the owner of the fences can make.
 
-    Every write carries the new heads of all the worker's places and is refused when a head is not what this
-    owner wrote last: a second cluster took over, or the store came back older.
+    Every write carries new fences for all places of the worker and is refused when a fence differs from this
+    owner's last one: a second cluster took over, or the store came back older.
     """
 
     run: int
@@ -28,7 +28,7 @@ class Store(Protocol):
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return the values of keys, in order; one round trip.
 
-        Raises Fenced when a head is not what this owner wrote last.
+        Raises Fenced when a fence differs from this owner's last one.
         """
         ...
 
@@ -37,41 +37,41 @@ class Store(Protocol):
         ...
 
     def write(self, change: StateWrite) -> None:
-        """Apply a change atomically with new heads; it may be on its way still when this returns.
+        """Apply a change atomically with new fences; the write may still be in flight when this method returns.
 
-        Every later call of this store sees it. A write that is refused changes nothing, and that call, or already
-        this one, raises Fenced: a head was not what this owner wrote last.
+        Every later call of this store sees the change. A refused write changes nothing, and this call or a later one
+        raises Fenced: a fence differed from this owner's last one.
         """
         ...
 
     def settle(self) -> None:
-        """Wait until what was written is done: before anything that depends on it leaves this worker.
+        """Wait until all writes are done: before anything that depends on a write leaves this worker.
 
-        Raises Fenced when it was refused.
+        Raises Fenced when a write was refused.
         """
         ...
 
     def advance_epoch(self, epoch: int, horizon: int) -> None:
-        """Raise all heads to `epoch`, and forget what is owed with a score below `horizon`.
+        """Raise all fences to `epoch`, and forget pending publications with a score below `horizon`.
 
-        A head (run, epoch) vouches for all epochs before it.
+        A fence (run, epoch) vouches for all earlier epochs of its run.
         """
         ...
 
     def pending(self) -> dict[bytes, list[bytes]]:
-        """Return what is owed, by place of this worker."""
+        """Return pending publications, by place of this worker."""
         ...
 
     def due_timers(self, by: Day | Millis, rows_max: int) -> list[bytes]:
-        """Return what the clock changes by now in this worker's places, in the unit in which it was noted."""
+        """Return timers of this worker's places that are due; `by` has the unit in which timers were stored."""
         ...
 
     def watermarks(self) -> dict[bytes, bytes]:
-        """Return table -> encoded truncate floor, over this worker's shards."""
+        """Return table -> encoded truncate watermarks, over this worker's shards."""
         ...
 
     def counted(self) -> dict[bytes, dict[str, int]]:
-        """Return, by place of this worker, what is counted of -> highest counted offset."""
+        """Return, by place of this worker, name of a count -> highest counted offset."""
         ...
 
     def scan(self, kind: bytes, place: bytes | None = None) -> Iterator[list[bytes]]:
@@ -79,5 +79,5 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections; never raises."""
+        """Close connections; never raises."""
         ...

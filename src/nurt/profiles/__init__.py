@@ -1,8 +1,8 @@
 """From rows to live customer profiles: orders, accounts, identity, golden record.
 
-`worker` runs the stages of one worker; each `*_stage` reads state, lets a decision beside it be made, and writes.
-`from_rows` says what a row means here. `orders` and `order_partials`, `accounts`, `fold_aggregates` and
-`aggregate_rows` fold; `identity` decides who is one customer; `golden_record` is the profile as it is published.
+`worker` runs the stages of one worker; each `*_stage` reads state, calls a pure module for the decision, and writes.
+`from_rows` turns rows into contributions. `orders` and `order_partials`, `accounts`, `fold_aggregates` and
+`aggregate_rows` fold; `identity` decides which accounts are one customer; `golden_record` makes the published profile.
 
-What may come in: what a customer's profile is made of. Stock is not known here.
+What may come in: logic of a customer's profile. Nothing here knows stock.
 """

@@ -1,8 +1,8 @@
-"""Fold contributions into accounts: slots for the few, sums for the many.
+"""Fold contributions into accounts: child records for few children, aggregates for many.
 
-Hot path. The sums are those of all children: a child's old share is taken away and its new one added, so whatever
-was counted can be uncounted. A child's share lies beside the account under (account, child); an account with ten
-million orders never loads them.
+Hot path. The aggregates add up all children: a child's old partial aggregate is subtracted and the new one added, so
+a count can be taken back. A child's partial lies beside the account under (account, child); an account with ten
+million orders never loads the partials.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nurt.state.write_rows import pack_columns
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """The newest share of each (account, child) pair of a batch.
+    """The newest partial aggregate of each (account, child) pair of a batch.
 
     Attributes:
         owner: by pair: index of the account.
@@ -39,7 +39,7 @@ class Partials:
 
 
 def newest_partials(owner: Int64s, contributions: Contributions) -> Partials:
-    """Keep the newest share of each (owner, child).
+    """Keep the newest partial aggregate of each (owner, child).
 
     Args:
         owner: by contribution.
@@ -58,12 +58,12 @@ class AccountsFolded:
 
     Attributes:
         records: values of ACCOUNT_RECORDS by owner.
-        alive: by owner: False: the account is no more, whatever its slots say.
-        aggregates: of all children, and each child's share.
-        system: by owner: index into `systems`; it tells the realm.
+        alive: by owner; False: the account is gone, whatever its child records hold.
+        aggregates: of all children, and each child's partial.
+        system: by owner: index into `systems`; the system determines the realm.
         systems: names.
-        links: texts of links by owner; None for an account that is no more.
-        moved_to: owner -> id of the account that its key was changed into.
+        links: texts of links by owner; None for an account that is gone.
+        moved_to: owner -> id of the account that it became when its key changed.
     """
 
     records: RecordsFolded
@@ -83,12 +83,12 @@ def fold_accounts(
     stored_aggregates: Values,
     stored_partials: Values,
 ) -> AccountsFolded:
-    """Fold slots and shares into accounts.
+    """Fold child records and partial aggregates into accounts.
 
     Args:
         owner: by contribution: index of its account.
-        contributions: slots.
-        partials: of this batch, newest by pair.
+        contributions: child records.
+        partials: newest of this batch, by pair.
         stored_records, stored_aggregates: values by owner, as read.
         stored_partials: values by pair, as read.
     """
@@ -111,7 +111,7 @@ def fold_accounts(
 
 
 def _systems(owner: Int64s, names: Texts, accounts: int) -> tuple[Int64s, list[str]]:
-    """Find each account's system; whoever speaks to it names one."""
+    """Find each account's system; every contribution to an account names it."""
     first = _first(owner, np.flatnonzero(names.stops > names.starts), accounts)
     return few_texts(names.take(first))
 
@@ -125,9 +125,9 @@ def _first(owner: Int64s, rows: Int64s, accounts: int) -> Int64s:
 
 
 def _new_heads(owner: Int64s, contributions: Contributions, known: Bools) -> Partials:
-    """Make the heads of accounts that are new: what their ids were made of.
+    """Make the head records of new accounts: the texts behind their ids.
 
-    Who only says that it is gone knows the system, which tells the realm, and not the rest.
+    A contribution that is only "gone" has the system, which determines the realm, and no other text.
     """
     spoken = np.flatnonzero(~known[owner] & (contributions.entity.stops > contributions.entity.starts))
     owners, at = np.unique(owner[spoken], return_index=True)

@@ -1,4 +1,4 @@
-"""The third stage: slots and shares into accounts; then who is concerned is touched by name. Hot path."""
+"""The third stage: fold child records and partials into accounts, and name the changed accounts. Hot path."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nurt.profiles.identity.resolve import AccountChanges
 from nurt.rows.contributions import ContributionSet
 
 _NO_REALM = "default"
-"""The realm of a system that the mapping gives none."""
+"""The realm of a system without a realm in the mapping."""
 
 
 class AccountsStage:
-    """Owns the accounts of a worker's shards."""
+    """The stage that owns the accounts of a worker's shards."""
 
     def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
         self._store = store
@@ -28,9 +28,9 @@ class AccountsStage:
         self._alone = keys.is_every_shard(store.places)
 
     def fold(self, contributions: ContributionSet) -> dict[str, list[AccountChanges]]:
-        """Fold what rows and orders said, write it, and return the accounts touched, by realm.
+        """Fold contributions of rows and orders, write accounts, and return those that got contributions, by realm.
 
-        An account is touched on any arrival, changed or not: a replay must reach whom a crash kept from hearing.
+        An account is returned on any arrival, changed or not: a replay must reach the stages that a crash kept from it.
         """
         records, partials = contributions.records, contributions.partials
         if not len(records) and not len(partials):
@@ -52,12 +52,12 @@ class AccountsStage:
         kept = folded.aggregates.partials
         change.keep(partial_keys, kept, folded.aggregates.fresh & (kept.there | partials_before.there))
         self._store.write(change)
-        if not self._alone:  # who is touched by name reads what was written, and may do so elsewhere
+        if not self._alone:  # later stages read what was written, maybe on another worker
             self._store.settle()
         return self._account_changes(ids, folded)
 
     def _account_changes(self, ids: Words, folded: AccountsFolded) -> dict[str, list[AccountChanges]]:
-        """Say which accounts of each realm were touched."""
+        """List, by realm, the accounts that got contributions."""
         realms = [self._context.realm.get(system, _NO_REALM) for system in folded.systems]
         moved_to = {ids[owner].tobytes(): to for owner, to in folded.moved_to.items()}
         whole = AccountChanges(ids, folded.links, moved_to)

@@ -1,7 +1,7 @@
 """Read and write packed rows of AGGREGATES one by one, in kernels. Hot path; `fold_aggregates.py` and
 `order_partials.py` call them.
 
-A zero and an empty text are left out. The encoding is that of `tables.py`.
+A zero and an empty text are left out. The encoding is that of `state/table.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _METRIC, _K1, _K2, _DAY, _FIRST_SUM = (
 )
 
 ROW_BYTES_MAX = VARINT_BYTES_MAX * (1 + len(AGGREGATES.columns))
-"""Of a row without its texts: a bitmap, and a number or a length for every column."""
+"""At most so many bytes of a row without its texts: a bitmap, and a number or a length for every column."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -47,8 +47,8 @@ def put_row(
     body                   (b,)    uint8  texts
     k1, k1_end, k2, k2_end scalar  int64  the key's texts are body[k1:k1_end] and body[k2:k2_end]
     has_day, day           scalar  bool, int64  days since 1970-01-01
-    sums                   (5,)    int64  in the order of AGGREGATE_COLUMNS; amounts in ten-thousandths
-    Returns where the next one goes. (11 parameters: they differ from row to row, so a tuple would be built a row.)
+    aggregates             (5,)    int64  in the order of AGGREGATE_COLUMNS; amounts in ten-thousandths
+    Returns where the next row goes. (11 parameters: all differ from row to row, so a tuple would be built a row.)
     """
     bitmap = _METRIC
     if k1_end > k1:
@@ -82,11 +82,11 @@ def put_row(
 
 @numba.njit(nogil=True, cache=True)
 def put_aggregates(out: Bytes, at: int, flags: int, key: int, size: int, aggregates: Int64s) -> int:
-    """Write a row whose key is packed already.
+    """Write a row with a packed key.
 
     out               (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the key
     flags, key, size  scalar  int64  bits of the key's columns, its address, its bytes
-    sums              (5,)    int64  in the order of AGGREGATE_COLUMNS; zeros are left out
+    aggregates        (5,)    int64  in the order of AGGREGATE_COLUMNS; zeros are left out
     Returns where the next one goes.
     """
     bitmap = flags
@@ -104,10 +104,10 @@ def put_aggregates(out: Bytes, at: int, flags: int, key: int, size: int, aggrega
 
 @numba.njit(nogil=True, cache=True)
 def locate_row(at):  # type: ignore[no-untyped-def]
-    """Walk over the row at an address. Keys are equal where their bits and bytes are.
+    """Walk over the row at an address. Keys are equal where their bits and bytes are equal.
 
-    Returns its bitmap, and the addresses of its key, of its sums and of the next row; the last is -1 when the row has
-    columns that this version does not know.
+    Returns its bitmap, and the addresses of its key, of its aggregates and of the next row; the last is -1 when the
+    row has columns that this version does not know.
     """
     word, at = peek_unsigned(at)
     bitmap = np.int64(word)
@@ -134,11 +134,11 @@ def locate_row(at):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def read_aggregates(at: int, bitmap: int, aggregates: Int64s) -> None:
-    """Read the sums of a row.
+    """Read the aggregates of a row.
 
-    at      scalar  int64  their address
-    bitmap  scalar  int64  of the row
-    sums    (5,)    int64  written, in the order of AGGREGATE_COLUMNS
+    at          scalar  int64  address of the aggregates
+    bitmap      scalar  int64  of the row
+    aggregates  (5,)    int64  written, in the order of AGGREGATE_COLUMNS
     """
     for k in range(NUMBERS):
         aggregates[k] = 0

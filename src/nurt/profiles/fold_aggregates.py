@@ -1,7 +1,7 @@
-"""Keep an account's sums: what all its children add up to, each child's share taken away and added anew.
+"""Keep an account's aggregates, which add up all children: subtract each child's old partial, add its new one.
 
-Hot path, one kernel over packed rows. A share and the sums are rows of AGGREGATES; rows of one key (metric, k1, k2,
-day) are added up, and what has become zero is gone.
+Hot path, one kernel over packed rows. Partials and aggregates are rows of AGGREGATES; rows of one key (metric, k1,
+k2, day) are added up, and a row of zeros is left out.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class AggregatesFolded:
     """Values after a fold.
 
     Attributes:
-        aggregates: by account; absent: it has no children, or nothing changed.
+        aggregates: by account; absent: the account has no children, or nothing changed.
         same: by account: nothing changed.
-        partials: by pair; absent: the child is gone, or a later share is stored.
-        fresh: by pair: no later share is stored.
+        partials: by pair; absent: the child is gone, or a later partial is stored.
+        fresh: by pair: no later partial is stored.
     """
 
     aggregates: Values
@@ -55,13 +55,13 @@ class AggregatesFolded:
 def fold_aggregates(
     owner: Int64s, contributions: Contributions, aggregates: Values, partials: Values
 ) -> AggregatesFolded:
-    """Replace children's shares in accounts' sums; a share that is older than the stored one changes nothing.
+    """Replace children's partials in accounts' aggregates; a partial older than the stored one changes nothing.
 
     Args:
         owner: by pair: index of its account.
         contributions: by pair, the newest of the batch; bodies are rows of AGGREGATES.
-        aggregates: stored sums, by account.
-        partials: stored shares, by pair; the first row of one is its stamp.
+        aggregates: stored aggregates, by account.
+        partials: stored partials, by pair; the first row of each is its stamp.
 
     Raises:
         StateTooNew: stored by a later version of nurt.
@@ -100,7 +100,7 @@ def fold_aggregates(
 
 
 class SumsOut(NamedTuple):
-    """What a fold writes: sums by account, shares by pair."""
+    """Outputs of a fold: aggregates by account, partials by pair."""
 
     aggregates: Bytes
     aggregates_cuts: Int64s
@@ -111,7 +111,7 @@ class SumsOut(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """What is to be added to accounts' sums, one entry an account and key, and a hash table of the entries."""
+    """Differences to add to accounts' aggregates, one entry an account and key, and a hash table of the entries."""
 
     table: Int64s
     owners: Int64s
@@ -123,7 +123,7 @@ _PARTIAL_HEAD_BYTES = 32
 """A version, and the row that holds the stamp."""
 _FLAGS, _KEY, _KEY_BYTES = range(3)
 _ENTRY_CELLS = 3
-"""Cells of an entry: which columns its key has, where the key lies, and its size."""
+"""Cells of an entry: which columns its key has, where the key lies, and the key's size."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -133,7 +133,7 @@ def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, skip: int, rows: int
     body           (b,)    uint8  packed rows of AGGREGATES
     starts, stops  (n,)    int64  value i is body[starts[i]:stops[i]]; empty: absent
     skip           scalar  int64  bytes before the first row of each
-    rows           scalar  int64  the count so far; a negative one is returned as it is
+    rows           scalar  int64  the count so far; a negative count is returned as it is
     Returns the count, or -1: a row has columns that this version does not know.
     """
     if rows < 0:
@@ -168,13 +168,13 @@ def _hash(owner: int, flags: int, key: int, size: int) -> np.uint64:
 
 @numba.njit(nogil=True, cache=True)
 def _is_key(entry: Int64s, flags: int, key: int, size: int) -> bool:
-    """Say whether an entry (3,) has a packed key: `flags` are its bits, `key` its address, `size` its bytes."""
+    """Return whether an entry (3,) has a packed key: `flags` are its bits, `key` its address, `size` its bytes."""
     return entry[_FLAGS] == flags and entry[_KEY_BYTES] == size and are_equal(entry[_KEY], key, size)
 
 
 @numba.njit(nogil=True, cache=True)
 def _find_entry(owner, flags, key, size, table, owners, entries):  # type: ignore[no-untyped-def]
-    """Find the place in the table of an entry of this owner and key, or of the free place for it.
+    """Find the table's place for an entry of this owner and key: the entry's own, or a free one.
 
     owner             scalar  int64   index of the account
     flags, key, size  scalar  int64   bits of the key, its address, its bytes
@@ -203,8 +203,8 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
     into.entries  (m, 3)  int64        written: bits, address and bytes of each key
     into.totals   (m, 5)  int64        written: differences, in the order of AGGREGATE_COLUMNS
     count         scalar  int64        how many entries there are
-    sums          (5,)    int64        scratch
-    Returns how many entries there are then, or -1: a row has columns that this version does not know.
+    aggregates    (5,)    int64        scratch
+    Returns how many entries there are afterwards, or -1: a row has columns that this version does not know.
     """
     table, owners, entries, totals = into
     while at < stop:
@@ -230,7 +230,7 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
 
 @numba.njit(nogil=True, cache=True)
 def _is_zero(aggregates: Int64s) -> bool:
-    """Say whether all sums (5,) are 0."""
+    """Return whether all aggregates (5,) are 0."""
     for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
         if aggregates[k] != 0:
             return False
@@ -239,13 +239,13 @@ def _is_zero(aggregates: Int64s) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _put_partial(stamp: int, start: int, size: int, version: int, out: Bytes, to: int, aggregates: Int64s) -> int:
-    """Write what is kept of a pair: its stamp, then what it said.
+    """Write the stored value of a pair: its stamp, then its partial aggregate.
 
-    stamp        scalar  int64  when it was size_bytes
-    start, size  scalar  int64  address and bytes of what it said: rows of AGGREGATES
+    stamp        scalar  int64  of the contribution
+    start, size  scalar  int64  address and bytes of the partial: rows of AGGREGATES
     out          (m,)    uint8  written from `to` on
-    sums         (5,)    int64  scratch
-    Returns where the next one goes in `out`.
+    aggregates   (5,)    int64  scratch
+    Returns where the next value goes in `out`.
     """
     for k in range(NUMBERS):
         aggregates[k] = 0
@@ -268,19 +268,19 @@ def _fold(
     version: int,
     result: SumsOut,
 ) -> bool:
-    """First find what is different, by account and key; then copy each account's sums, with the differences added.
+    """First find the differences, by account and key; then copy each account's aggregates, with the differences added.
 
-    held           (a,)    ValueTuple  stored sums, by account
-    old            (n,)    ValueTuple  stored shares, by pair of account and child; the first row is the stamp
+    held           (a,)    ValueTuple  stored aggregates, by account
+    old            (n,)    ValueTuple  stored partials, by pair of account and child; the first row is the stamp
     said_now       (n,)    TextTuple   packed rows of AGGREGATES, by pair
     owner          (n,)    int64       index of the account
-    stamp          (n,)    int64       when it was size_bytes; older than the stored one: nothing changes
-    gone           (n,)    bool        the child is no more
+    stamp          (n,)    int64       of the contribution; older than the stored stamp: nothing changes
+    gone           (n,)    bool        the child is gone
     rows           scalar  int64       how many rows `old` and `said_now` have together
-    result.sums    (m,)    uint8       written; room for all sums, shares and `rows` rows
-    result.same    (a,)    bool        written: nothing changed, so nothing is in result.sums
-    result.shares  (k,)    uint8       written; room for `said_now` and a stamp a pair
-    result.fresh   (n,)    bool        written: no later share is stored
+    result.aggregates  (m,)  uint8     written; room for all aggregates, partials and `rows` rows
+    result.same    (a,)    bool        written: nothing changed, so nothing is in result.aggregates
+    result.partials  (k,)  uint8       written; room for `said_now` and a stamp a pair
+    result.fresh   (n,)    bool        written: no later partial is stored
     result.aggregates_cuts, result.partials_cuts  (a+1,), (n+1,)  int64  written: where each value begins
     Returns False where a value has an encoding that this version does not know.
     """

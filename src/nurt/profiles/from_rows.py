@@ -1,7 +1,7 @@
-"""What rows say to orders and accounts: per kind, which columns of a row become which columns of a slot or a share.
+"""Contributions of rows to orders and accounts: by kind, columns of a child record or partial.
 
-Hot path: slots and shares are packed from the arrays of the folded rows, without a frame. Only identifiers of customers
-and of guests' orders pass through polars, which normalises them.
+Hot path: child records and partials are packed from the arrays of the folded rows, without a frame. Only identifiers of
+customers and of guests' orders pass through polars, which normalises them.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ from nurt.state.table import Table
 def contributions_of_rows(
     kind: str, folded: RowsFolded, ids: Words, stamp: int, context: FoldContext
 ) -> ContributionSet:
-    """Say every row's stored contribution to its parent, and "gone" to the parents it left.
+    """Emit every row's stored contribution to its parent, and "gone" to the parents that the row left.
 
     Args:
         kind: the entity kind.
         folded: rows of that kind.
         ids: of each owner.
-        stamp: given to everything that is said; larger than any before.
-        context: what the mapping says of systems and identifiers.
+        stamp: of all contributions; larger than any before.
+        context: the mapping's facts about systems and identifiers.
     """
     if kind not in _BY_KIND or not len(folded.at):
         return empty_contribution_set()
@@ -72,17 +72,17 @@ def contributions_of_rows(
 
 
 _OWN = frozenset({"customer", "order"})
-"""Kinds that speak to the level that bears their own id; of them who is deleted is gone, of others who left."""
+"""Kinds whose parent has the row's own id: a deleted row is gone. Rows of other kinds are gone when they left."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FoldedRows:
-    """Rows of a kind that speak.
+    """Rows of a kind that contribute.
 
     Attributes:
-        rows, at: which of all rows they are.
-        gone: it is no more, or has left the parent.
-        child, to: ids of each and of its parent.
+        rows, at: all rows, and which of them.
+        gone: the row was deleted, or has left the parent.
+        child, to: ids of each row and of its parent.
     """
 
     kind: str
@@ -110,20 +110,20 @@ class _FoldedRows:
         return found
 
     def has(self, name: str) -> Bools:
-        """Say where a column is not null."""
+        """Return where a column is not null."""
         return self.rows.has(ROW_LAYOUTS[self.kind].column(name), self.at)
 
     def records(self, plan: RecordPlan, extra: Sequence[ExtraColumn] = ()) -> Texts:
-        """Pack what the rows say into slots."""
+        """Pack the rows into child records."""
         return pack_records(plan, self.rows, self.at, self.gone, self.child, CODE[self.kind], self.stamp, extra)
 
     def to_order(self, body: Texts) -> Contributions:
-        """Say bodies to orders."""
+        """Make contributions to orders from bodies."""
         none, nowhere = no_texts(len(self)), no_ids(len(self))
         return Contributions(self.to, self.child, *self._stamps(), body, none, none, none, nowhere)
 
     def to_account(self, body: Texts) -> Contributions:
-        """Say bodies to accounts; of one that was left only its id and system are known."""
+        """Make contributions to accounts from bodies; of a former account only its id and system are known."""
         moved_to = no_ids(len(self))
         if self.kind in _OWN:
             entity, key = self.text("entity"), self.text("key")
@@ -139,7 +139,7 @@ class _FoldedRows:
         return replace(texts, stops=np.where(self.gone, texts.starts, texts.stops)) if self.gone.any() else texts
 
 
-# -- what each kind says
+# -- contributions of each kind
 
 _NOTHING = no_contributions()
 _ORDERS, _ACCOUNTS = Layout(ORDER_RECORDS), Layout(ACCOUNT_RECORDS)
@@ -167,7 +167,7 @@ _GUEST_ORDERS = RecordPlan(
 
 
 def _orders(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
-    """Say orders to themselves, each with its account; only a guest's order speaks of a person."""
+    """Contribute each order's row to the order, with its account; only a guest's order has fields of a person."""
     guest = ~folded.has("parent") & ~folded.gone
     if not guest.any():
         return _only(to_orders=folded.to_order(folded.records(_KNOWN_ORDERS)))
@@ -192,7 +192,7 @@ def _orders(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
 
 
 def _guest_accounts(guests: _FoldedRows, context: FoldContext) -> list[ExtraColumn]:
-    """Name the accounts that guests' orders are: id, entity and key."""
+    """Name the accounts of guests' orders: id, entity and key."""
     everywhere = np.ones(len(guests), dtype=np.bool_)
     system, entity, key = (guests.text(name) for name in ("system", "entity", "key"))
     ids = guest_ids(system, entity, key, context.ids)
@@ -227,7 +227,7 @@ _PAID = ("paid", "cancelled")
 
 
 def _invoices(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
-    """Say invoices to their orders, or else to their accounts, which add up those that are open by due day."""
+    """Contribute invoices to their orders, or else to their accounts, which add up open invoices by due day."""
     parent = codes_of(folded.text("parent_kind"), ("order", "customer"))
     up, beside = (folded.take(parent == code) for code in range(2))
     to_orders = partials = _NOTHING
@@ -270,12 +270,12 @@ def _positions(folded: _FoldedRows) -> ExtraColumn:
 
 
 def _filled_currency(folded: _FoldedRows, context: FoldContext) -> Texts:
-    """Fill a currency that the row does not name from its system."""
+    """Fill an absent currency of a row from its system."""
     declared, has = folded.text("currency"), folded.has("currency")
     if has.all():
         return declared
     systems = list(context.currency)
-    # a system that is not known has code -1: the last
+    # an unknown system has code -1: the last default
     usual = coded_texts(
         codes_of(folded.text("system"), systems), [*map(context.currency.__getitem__, systems), NO_CURRENCY]
     )
@@ -291,7 +291,7 @@ _PLAIN: Mapping[str, Callable[[Texts], Bools]] = {"email": plain_emails, "phone"
 
 
 def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext) -> list[ExtraColumn]:
-    """Normalise identifiers; rows where all are normal already, or that have none, do not pass through polars."""
+    """Normalise identifiers; rows without identifiers, or with normal ones only, do not pass through polars."""
     texts, has = [folded.text(name) for name in names], [folded.has(name) for name in names]
     rest = np.zeros(len(folded), dtype=np.bool_)
     for name, text, there in zip(names, texts, has, strict=True):
@@ -328,19 +328,19 @@ def _only(
 
 
 class ProfileEmitter:
-    """Says rows to orders and accounts."""
+    """An emitter of contributions from rows to orders and accounts."""
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """See Voice."""
+        """See rows.stage.RowEmitter."""
         return frame
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
-        """See Voice."""
+        """See rows.stage.RowEmitter."""
         return contributions_of_rows(kind, folded, ids, stamp, self._context)
 
     def join(self, many: list[ContributionSet]) -> ContributionSet:
-        """See Voice."""
+        """See rows.stage.RowEmitter."""
         return join_contribution_sets(many)

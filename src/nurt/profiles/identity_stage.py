@@ -1,7 +1,7 @@
-"""The fourth stage: who is who. One worker owns a realm's whole identity graph.
+"""The fourth stage: resolve identity. One worker owns a realm's whole identity graph.
 
-Hot path where links do not change (one read tells each account's profile) and for new accounts that share nothing;
-off it, plain Python, where links meet, change or go.
+Hot path where links do not change (one read finds each account's profile) and for new singletons. Where links meet,
+change or go, plain Python decides, off the hot path.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from nurt.state.table import Table
 
 
 class IdentityStage:
-    """Owns the identity graphs of a worker's realms."""
+    """The stage that owns the identity graphs of a worker's realms."""
 
     def __init__(self, store: Store, keys: Keys, context: FoldContext, epoch: Callable[[], int]) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class IdentityStage:
         self._alone = keys.is_every_shard(store.places)
 
     def resolve(self, realm: str, touched: Sequence[AccountChanges]) -> list[bytes]:
-        """Bring the realm's graph up to date, and name every profile concerned: after the write, each once."""
+        """Bring the realm's graph up to date, and return every changed profile, once, after the write."""
         changes = join_account_changes(touched)
         stored = self._read_stored(realm, changes)
         profiles = dict.fromkeys(id_list(stored.memberships.profiles))
@@ -73,7 +73,7 @@ class IdentityStage:
             self._add_difference(realm, diff, stored, change)
             profiles.update(dict.fromkeys(diff.profiles()))
         self._store.write(change)
-        if not self._alone:  # profiles are recomputed elsewhere, from what was written
+        if not self._alone:  # other workers recompute profiles from what was written
             self._store.settle()
         return list(profiles)
 
@@ -89,9 +89,9 @@ class IdentityStage:
     def _settle_singletons(
         self, realm: str, changes: AccountChanges, rows: Int64s, links: Links, is_singleton: Bools, change: StateWrite
     ) -> dict[bytes, bytes]:
-        """Write new accounts that share nothing; returns account -> profile.
+        """Write new singletons; returns account -> profile.
 
-        Nothing of it is owed: whatever brings such an account again touches its profile.
+        Nothing is marked as pending: a replay that brings such an account again makes its profile dirty.
         """
         accounts, of_realm = changes.accounts[rows], self._keys.rows_in
         settled = settle_singletons(accounts, changes.links, rows, self._context.ids)
@@ -138,7 +138,7 @@ class IdentityStage:
     def _still_emptied(
         self, realm: str, waiting: Mapping[bytes, list[bytes]], settled: set[bytes]
     ) -> dict[bytes, list[bytes]]:
-        """Leave out profiles that hold accounts again: they need no heir any more."""
+        """Leave out profiles that have accounts again: such a profile needs no survivor."""
         profiles = [profile for some in waiting.values() for profile in some]
         members = self.members(realm, profiles) if profiles else []
         live = settled | {
@@ -156,7 +156,7 @@ class IdentityStage:
         }
 
     def _add_difference(self, realm: str, diff: IdentityDiff, stored: _Stored, change: StateWrite) -> None:
-        """Encode a difference, with the profiles concerned owed."""
+        """Encode a difference, and mark the changed profiles as pending."""
         memberships: dict[bytes, list[Row]] = {}
         for account, found in diff.memberships.items():
             memberships[account] = [] if found is None else [(MEMBER, *found)]
@@ -188,18 +188,18 @@ class IdentityStage:
         change.store(self._keys.in_realm(kind, realm, rows), pack_rows(table, [*rows.values()]))
 
     def members(self, realm: str, profiles: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Read what each profile holds, or its heir."""
+        """Read each profile's accounts, or its survivor."""
         return unpack_rows(MEMBERS, self._store.read(self._keys.in_realm(b"p", realm, profiles)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """What is stored of touched accounts, and of those that they moved to.
+    """Stored memberships of changed accounts, and of those that they moved to.
 
     Attributes:
-        changes: the touched accounts.
-        memberships: what is stored of them, next to what is said.
-        asked: the touched accounts, then those that they moved to.
+        changes: the changed accounts.
+        memberships: the stored memberships, compared with current links.
+        asked: the changed accounts, then those that they moved to.
         values: of MEMBERSHIPS, by index into `asked`.
     """
 
@@ -209,7 +209,7 @@ class _Stored:
     values: Values
 
     def rows(self, accounts: Iterable[bytes]) -> dict[bytes, list[Row]]:
-        """List the membership rows of some accounts that were asked."""
+        """List the membership rows of some of the `asked` accounts."""
         found: dict[bytes, list[Row]] = {account: [] for account in accounts}
         asked = id_list(self.asked) if found else []
         places = [index for index, account in enumerate(asked) if account in found]

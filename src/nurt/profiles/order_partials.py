@@ -30,8 +30,8 @@ class Sold(NamedTuple):
         part: code of the row's kind.
         currency, market, status, gross, placed_at (microseconds), is_placed: of the order's own row; an invoice has a
             currency and a status too.
-        sku, has_sku, category, has_category, quantity: of a line; what came back is taken off.
-        amount, due_on (days), is_due: of an invoice; the amount is what is open.
+        sku, has_sku, category, has_category, quantity: of a line; returned pieces are subtracted.
+        amount, due_on (days), is_due: of an invoice; the amount is the open amount.
     """
 
     owner: Int64s
@@ -53,14 +53,14 @@ class Sold(NamedTuple):
 
 
 def pack_order_partials(sold: Sold, order_row: Int64s, owners: Int64s) -> Texts:
-    """Return what each order says, packed.
+    """Return each order's partial aggregate, packed.
 
-    A cancelled order counts as cancelled and sells nothing; an order whose status is none of ours is open.
+    A cancelled order counts as cancelled and sells nothing; an order with an unknown status is open.
 
     Args:
         sold: rows of the orders.
-        order_row: by order: its own row; -1: it has none.
-        owners: orders that have one, ascending.
+        order_row: by order: its own row; -1: none.
+        owners: orders with an own row, ascending.
     """
     texts = (sold.currency, sold.market, sold.sku, sold.category)
     text_bytes = sum(int((stops - starts).sum()) for starts, stops, _ in texts)
@@ -79,7 +79,7 @@ _ENDS = np.cumsum([0, *(len(name) for name, _ in _STATUSES)])
 
 @numba.njit(nogil=True, cache=True)
 def _status(start: int, stop: int, body: Bytes) -> int:
-    """Tell the statuses apart that count: the text body[start:stop] as a number, _OTHER where it is none of them."""
+    """Number the statuses that matter: the text body[start:stop] as a number; _OTHER: any other."""
     for k in range(len(_ENDS) - 1):
         length = _ENDS[k + 1] - _ENDS[k]
         if stop - start != length:
@@ -104,11 +104,11 @@ def _pack(sold: Sold, order_row: Int64s, owners: Int64s, out: Bytes, ends: Int64
     .quantity        (n,)    int64  ten-thousandths of a piece
     .placed_at       (n,)    int64  microseconds since 1970-01-01; where is_placed
     .due_on          (n,)    int64  days since 1970-01-01; where is_due
-    .sku, category   (n,)    TextTuple  they lie in one body
-    own              (o,)    int64  by order: its own row; -1: it has none
-    owners           (k,)    int64  orders that have one, ascending
+    .sku, category   (n,)    TextTuple  both lie in one body
+    own              (o,)    int64  by order: its own row; -1: none
+    owners           (k,)    int64  orders with an own row, ascending
     out              (m,)    uint8  written
-    ends             (k+1,)  int64  written: what order k says is out[ends[k]:ends[k+1]]
+    ends             (k+1,)  int64  written: partial of order k is out[ends[k]:ends[k+1]]
     """
     owner, part = sold.owner, sold.part
     currency, currency_end, currency_body = sold.currency

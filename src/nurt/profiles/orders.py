@@ -1,7 +1,7 @@
-"""Fold an order's rows into the order, and say what it adds to its account.
+"""Fold an order's rows into the order, and emit what the order adds to its account.
 
 Hot path. An order without its own row adds nothing yet: lines may come first. An order that names no customer is a
-guest's: its account is the order itself, and the order's email, phone and names speak as a customer row would.
+guest's: its account is the order itself, and the order's email, phone and names serve as a customer row.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _READ = (
     *(*_ACCOUNT, "currency", "market", "gross", "status", "placed_at"),
     *("sku", "category", "quantity", "returned_quantity", "amount", "open_amount", "due_on"),
 )
-"""What an order's contribution is made of."""
+"""Columns from which an order's contribution is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrdersFolded:
-    """Orders after a fold, and what they say to accounts.
+    """Orders after a fold, and their contributions to accounts.
 
     Attributes:
-        values: by owner, to be stored; absent: nothing is left of it.
-        changed: by owner: whether it is not as stored.
-        contributions: shares, and guests' slots.
+        values: by owner, to store; absent: nothing is left of the order.
+        changed: by owner: whether the value differs from the stored one.
+        contributions: partials, and child records of guests.
     """
 
     values: Values
@@ -64,15 +64,15 @@ def fold_orders(
     stamp: int,
     context: FoldContext,
 ) -> OrdersFolded:
-    """Fold contributions into orders and say each order's whole current contribution.
+    """Fold contributions into orders and emit each order's whole current contribution.
 
     Args:
         owner: by contribution: index of its order.
-        contributions: what rows said.
+        contributions: of rows.
         stored: values of ORDER_RECORDS, by owner, as read.
         order_ids: id of each owner.
         stamp: given to the orders' contributions.
-        context: what systems' orders mean when they name no currency or market.
+        context: defaults of systems for orders without currency or market.
     """
     folded = fold_records(ORDER_RECORDS, stored, owner, contributions, drop=LEFT_PART)
     rows = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
@@ -90,7 +90,7 @@ def fold_orders(
 
 
 def _order_rows(rows: Rows, owners: int) -> Int64s:
-    """Find, by owner, the order's own row; -1: it is not there."""
+    """Find, by owner, the order's own row; -1: none."""
     order_row = np.full(owners, -1, dtype=np.int64)
     found = np.flatnonzero(rows.number("part") == _ORDER)
     order_row[rows.raw.owner[found]] = found
@@ -98,7 +98,7 @@ def _order_rows(rows: Rows, owners: int) -> Int64s:
 
 
 def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
-    """Say what every order adds to its account."""
+    """Emit what every order adds to its account."""
     owners = np.flatnonzero(order_row >= 0)
     if not len(owners):
         return no_contributions()
@@ -153,7 +153,7 @@ def _filled(rows: Rows, name: str, known: Mapping[str, str], last: str) -> Texts
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """An account at which an order was and is no longer: it hears so as often as it takes until it need not."""
+    """A former account of an order: the order emits "gone" to the account until no rewind can need it."""
 
     owner: int
     account: bytes
@@ -178,7 +178,7 @@ def _left_accounts(stored: Values, rows: Rows, order_row: Int64s) -> list[_Left]
 
 
 def _note_left(values: Values, left: Sequence[_Left], stamp: int) -> Values:
-    """Store the accounts that were left with their orders. Off the hot path: few orders ever leave one."""
+    """Store former accounts with their orders. Off the hot path: few orders ever leave one."""
     noted = values.plain()
     for one in left:
         fields: dict[str, int | bytes] = {"part": LEFT_PART, "child": one.account, "stamp": stamp, "system": one.system}
@@ -192,7 +192,7 @@ def _note_left(values: Values, left: Sequence[_Left], stamp: int) -> Values:
 
 
 def _gone(left: Sequence[_Left], order_ids: Words, stamp: int) -> Contributions:
-    """Say to accounts that orders are no longer theirs."""
+    """Emit "gone" to the former accounts of orders."""
     rows = len(left)
     return Contributions(
         np.frombuffer(b"".join(one.account for one in left), dtype=np.uint64).reshape(-1, 2),
@@ -217,11 +217,11 @@ _SPOKEN = (
     *("system", "entity", "key", "position", "ts_ms"),
     *(name for name in ENTITIES["order"].fields if name in ACCOUNT_RECORDS.columns),
 )
-"""What a guest's order says of the person."""
+"""Fields of the person in a guest's order."""
 
 
 def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int) -> Contributions:
-    """Make the slots with which guests' orders speak as customers."""
+    """Make child records of guests' orders, which serve as customer rows."""
     owners = np.flatnonzero(order_row >= 0)
     owners = owners[_equal(rows.texts("account_entity").take(order_row[owners]), GUEST.encode())]
     if not len(owners):
@@ -262,7 +262,7 @@ def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Wor
 
 
 def _equal(texts: Texts, one: bytes) -> Bools:
-    """Say which texts are this one."""
+    """Return which texts equal this one."""
     same = texts.stops - texts.starts == len(one)
     for i, letter in enumerate(one):
         some = np.flatnonzero(same)

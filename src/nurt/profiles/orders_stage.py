@@ -1,4 +1,4 @@
-"""The second stage: what rows say of an order into the order, and what the order says to its account. Hot path."""
+"""The second stage: fold rows' contributions into orders, and emit orders' contributions to accounts. Hot path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nurt.rows.contributions import Contributions, ContributionSet, empty_contri
 
 
 class OrdersStage:
-    """Owns the orders of a worker's shards."""
+    """The stage that owns the orders of a worker's shards."""
 
     def __init__(self, store: Store, keys: Keys, context: FoldContext) -> None:
         self._store = store
@@ -20,7 +20,7 @@ class OrdersStage:
         self._context = context
 
     def fold(self, contributions: Contributions) -> ContributionSet:
-        """Fold contributions, in order, and say each order's whole contribution to accounts."""
+        """Fold contributions, in order, and emit each order's whole contribution to accounts."""
         if not len(contributions):
             return empty_contribution_set()
         owner, firsts = distinct(contributions.to)

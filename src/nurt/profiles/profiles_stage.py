@@ -1,7 +1,7 @@
-"""The last stage: profiles touched by name are recomputed from their accounts, kept and handed on to be published.
+"""The last stage: recompute dirty profiles from their accounts, store and return them for publication.
 
-Hot path. Whoever touched wrote first, so the last recomputation of a profile sees every write. What no replay would
-touch again (the clock, what identity owed) stays owed until its epoch is behind the horizon.
+Hot path. A stage writes before it marks a profile as dirty, so the last recomputation sees every write. A dirty key
+that no replay would repeat (by the clock, by identity) stays pending until its epoch is behind the horizon.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ DirtyKey = tuple[str, bytes]
 """(realm, profile)."""
 
 PENDING_PROFILES_MAX = 5_000
-"""How many owed profiles are recomputed at a time."""
+"""How many pending profiles are recomputed at a time."""
 
 
 class ProfilesStage:
-    """Owns the profiles of a worker's shards."""
+    """The stage that owns the profiles of a worker's shards."""
 
     def __init__(
         self,
@@ -55,12 +55,12 @@ class ProfilesStage:
         self._as_of = as_of
 
     def materialise(self, dirty_keys: Sequence[DirtyKey], pending: bool = False, again: bool = False) -> PublishedBatch:
-        """Recompute the profiles touched, keep what changed, and return all of them to be published.
+        """Recompute dirty profiles, store those that changed, and return all of them for publication.
 
         Args:
             dirty_keys: each once.
-            pending: no replay touches them again, so what is returned is owed until its epoch is behind the horizon.
-            again: something else was published: what did not change gets a new revision, what is not known is erased.
+            pending: no replay repeats the keys, so the result stays pending until its epoch is behind the horizon.
+            again: the outside has another state: an unchanged profile gets a new revision, an unknown one is erased.
         """
         if not dirty_keys:
             return PublishedBatch([], [], [])
@@ -75,7 +75,7 @@ class ProfilesStage:
         compared = compare_kept(bodies, kept, self._store.next_stamp(), again, schemas.PROFILE_VERSION)
         change = StateWrite()
         change.keep(kept_keys, compared.values, compared.changed)
-        # what never was may be due all the same: it must not come again
+        # a profile that never existed may have a timer: the timer must not return
         never = ~compared.known & ~compared.changed
         self._note_timers(change, dirty_keys, bodies.due, never | (compared.changed & (compared.due != bodies.due)))
         if pending:
@@ -88,17 +88,17 @@ class ProfilesStage:
             compared.revision[publishable].tolist(),
             _published(kept, compared, publishable),
         )
-        self._store.settle()  # what is returned leaves the process
+        self._store.settle()  # the result leaves the process
         return out
 
     def materialise_pending(self, dirty_keys: Iterable[DirtyKey]) -> Iterator[PublishedBatch]:
-        """Recompute what no replay touches again, some at a time: after a crash it may be everything."""
+        """Recompute keys that no replay repeats, some at a time: after a crash this may be every profile."""
         waiting = list(dirty_keys)
         for at in range(0, len(waiting), PENDING_PROFILES_MAX):
             yield self.materialise(waiting[at : at + PENDING_PROFILES_MAX], pending=True)
 
     def _bodies(self, ids: list[bytes], realms: list[str], members: Members) -> ProfileBodies:
-        """Compute state, due day and body of each profile; what holds nothing and went nowhere is erased."""
+        """Compute state, due day and body of each profile; one without accounts and survivor is erased."""
         state = np.full(len(ids), ERASED, dtype=np.int64)
         due = np.full(len(ids), -1, dtype=np.int64)
         starts, stops = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids), dtype=np.int64)
@@ -144,7 +144,7 @@ def _by_realm(realms: Sequence[str]) -> list[tuple[str, Int64s]]:
 
 
 def _in_order(loaded: Sequence[Values], groups: Sequence[tuple[str, Int64s]]) -> Values:
-    """Put values that were read realm by realm back in order; a batch of several realms is seldom."""
+    """Put values back in order that were read realm by realm; a batch rarely has several realms."""
     if len(loaded) == 1:
         return loaded[0]
     found: dict[int, bytes | None] = {}
@@ -154,7 +154,7 @@ def _in_order(loaded: Sequence[Values], groups: Sequence[tuple[str, Int64s]]) ->
 
 
 def _published(kept: Values, compared: Compared, publishable: Int64s) -> list[bytes | None]:
-    """Cut the bodies of profiles as they are now: those that changed, and those that are as they were."""
+    """Cut the current bodies of profiles, changed and unchanged."""
     changed = compared.changed[publishable]
     firsts = np.where(changed, compared.values.cuts[publishable], kept.cuts[publishable]) + HEAD_BYTES
     stops = np.where(changed, compared.values.cuts[publishable + 1], kept.cuts[publishable + 1])
@@ -166,10 +166,10 @@ def _published(kept: Values, compared: Compared, publishable: Int64s) -> list[by
 
 
 def encode_dirty_key(dirty_key: DirtyKey) -> bytes:
-    """Write a touch as a zset member: the realm's name, U+001F, the profile id."""
+    """Write a dirty key as a zset member: the realm's name, U+001F, the profile id."""
     return dirty_key[0].encode() + b"\x1f" + dirty_key[1]
 
 
 def decode_dirty_key(member: bytes) -> DirtyKey:
-    """Read a touch from a zset member."""
+    """Read a dirty key from a zset member."""
     return member[:-17].decode(), member[-16:]

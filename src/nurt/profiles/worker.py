@@ -1,4 +1,4 @@
-"""One worker's stages over one store: what a Bytewax worker runs, and what a test runs without Bytewax."""
+"""One worker's stages over one store: run by a Bytewax worker, or by a test without Bytewax."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nurt.rows.worker import RowsWorker
 
 
 class Worker(RowsWorker[ContributionSet, Day]):
-    """Five stages over one store; each is called with what the stage before said."""
+    """Five stages over one store; each takes the results of the stage before."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Worker(RowsWorker[ContributionSet, Day]):
         self._knows_unreconciled = False
 
     def pending_dirty_keys(self) -> list[DirtyKey]:
-        """Return, once a run, what earlier runs owed; it is owed again, by this epoch."""
+        """Return, once a run, the pending dirty keys of earlier runs, now marked as pending in this epoch."""
         return [decode_dirty_key(member) for member in self.owe_again() or ()]
 
     def owe(self, dirty_keys: Sequence[DirtyKey]) -> None:
-        """Store touches that wait to be published, so that the next run makes them if this one does not."""
+        """Store dirty keys that wait for publication, so that the next run takes those that this run does not."""
         score = pending_score(self.store.run, self.epoch)
         change = StateWrite()
         for dirty_key in dirty_keys:
@@ -55,9 +55,9 @@ class Worker(RowsWorker[ContributionSet, Day]):
         self.store.write(change)
 
     def unreconciled(self) -> Iterator[PublishedBatch]:
-        """Publish anew, once all input is read again, what was published and is not what the state knew at start.
+        """Publish unreconciled profiles again, after all input is read again.
 
-        Source: the launch of a run whose state came back older notes them; see `control/launch.py`.
+        The launch of a run with an older, restored state stores their keys; see `control/launch.py`.
         """
         if self._knows_unreconciled:
             return
@@ -76,5 +76,5 @@ class Worker(RowsWorker[ContributionSet, Day]):
 
 
 def merged(rows: ContributionSet, orders: ContributionSet) -> ContributionSet:
-    """Join what rows and orders say to accounts."""
+    """Join contributions of rows and orders to accounts."""
     return join_contribution_sets([rows, orders])

@@ -1,7 +1,7 @@
-"""Fold contributions into a parent's slots: the newest of each child stays, a child that is gone leaves.
+"""Fold contributions into a parent's child records: each child's newest one stays, that of a gone child leaves.
 
-Hot path; the same for orders and accounts. Slots are compared and copied as packed bytes: of each row only its first
-three columns are read (part, child, stamp), so what a slot says costs a copy, not a decode.
+Hot path; the same for orders and accounts. Records are compared and copied as packed bytes: of each row only its first
+three columns (part, child, stamp) are read, so the rest of a record costs a copy, not a decode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nurt.rows.contributions import Contributions
 from nurt.state.table import VERSION, Table
 
 RECORD_COLUMNS = ("part", "child", "stamp")
-"""What every table of slots begins with; never null."""
+"""The first columns of every table of child records; never null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class RecordsFolded:
     """Parents' values after a fold.
 
     Attributes:
-        values: by owner; absent: no slots are left.
-        has_counted: by owner: whether a slot is left whose part is not `uncounted`.
-        changed: by owner: whether the value is not as stored.
+        values: by owner; absent: no records are left.
+        has_counted: by owner: whether a record of a part other than `uncounted` is left.
+        changed: by owner: whether the value differs from the stored one.
     """
 
     values: Values
@@ -47,15 +47,15 @@ def fold_records(
     uncounted: int = -1,
     drop: int = -1,
 ) -> RecordsFolded:
-    """Return parents' values after contributions; within a parent slots keep the order of their first arrival.
+    """Return parents' values after contributions; within a parent, records keep the order of first arrival.
 
     Args:
         table: of the values; begins with RECORD_COLUMNS.
         values: by owner, as read.
         owner: by contribution: index of its parent.
-        contributions: contributions; one replaces a slot of the same part and child when its stamp is not smaller.
-        uncounted: a part that does not count as a slot that is held.
-        drop: a part whose stored rows are left out.
+        contributions: one replaces a record of the same part and child when the contribution's stamp is not smaller.
+        uncounted: a part whose records `has_counted` ignores; -1: none.
+        drop: a part whose stored records are left out; -1: none.
     """
     found = _find(table, values, drop)
     came = (owner, contributions.part, contributions.child, contributions.stamp, *contributions.body.as_tuple())
@@ -68,10 +68,10 @@ def fold_records(
 
 
 SlotIndex = tuple[Int64s, Int64s, Words, Int64s, Int64s, Int64s, Bytes]
-"""Slots, one a row: owner, part, child, stamp, starts, stops, body; a plain tuple, whose type numba knows sooner."""
+"""Child records, one a row: owner, part, child, stamp, starts, stops, body; a plain tuple, typed faster by numba."""
 
 SlotsOut = tuple[Bytes, Int64s, Bools, Bools]
-"""What a fold writes, by parent: body, cuts, held, changed."""
+"""What a fold writes, by parent: body, cuts, has_counted, changed."""
 
 
 def _find(table: Table, values: Values, drop: int) -> SlotIndex:
@@ -96,14 +96,14 @@ _ROW_BYTES_MIN = 20
 
 @numba.njit(nogil=True, cache=True)
 def _find_rows(cuts: Int64s, is_text: Bools, version: int, drop: int, child: Bytes, found: SlotIndex) -> int:
-    """Find every stored slot, but those of one part, and read its first three columns.
+    """Find every stored record, except those of one part, and read its first three columns.
 
     cuts     (n+1,)   int64      value i is found.body[cuts[i]:cuts[i+1]]
     is_text  (c,)     bool       by column of the table
     drop     scalar   int64      the part that is left out; -1: none
     child    (m, 16)  uint8      written: the same memory as found.child
-    found    (m,)     SlotIndex  written, but for its body (b,), which is read; values in order, rows in theirs
-    Returns how many slots there are, or -1: a value has an encoding that this version does not know.
+    found    (m,)     SlotIndex  written; only its body (b,) is read; in the order of values, then rows
+    Returns how many records there are, or -1: a value has an encoding that this version does not know.
     """
     owner, part, _, stamp, starts, ends, body = found
     row = 0
@@ -146,23 +146,23 @@ def _find_rows(cuts: Int64s, is_text: Bools, version: int, drop: int, child: Byt
 def _fold(
     stored: SlotIndex, s_cuts: Int64s, came: SlotIndex, gone: Bools, uncounted: int, version: int, into: SlotsOut
 ) -> None:
-    """Find the newest slot of every (owner, part, child), and write those that are not gone, owner by owner.
+    """Find the newest record of every (owner, part, child), and write those that are not gone, owner by owner.
 
-    stored          (s,)    SlotIndex  slots of the values as read, values in order
+    stored          (s,)    SlotIndex  records of the values as read, values in order
     s_cuts          (n+1,)  int64      value i is stored.body[s_cuts[i]:s_cuts[i+1]]
-    came            (c,)    SlotIndex  slots that arrived, in order; of equal stamps the later one counts
+    came            (c,)    SlotIndex  records that arrived, in order; of equal stamps the later one counts
     gone            (c,)    bool       the child left: what came with it is not read
-    mark            scalar  int64      a part that does not make its parent held
+    uncounted       scalar  int64      a part whose records into.has_counted ignores; -1: none
     .owner          (s,)    int64      index of the parent, below n
-    .part           (s,)    int64      code of the kind; in the key, for an account's head and its customer bear one id
+    .part           (s,)    int64      code of the kind; in the key, because an account's head and customer share one id
     .child          (s, 2)  uint64     id of the child
-    .stamp          (s,)    int64      when it was said; the largest counts
-    .starts, stops  (s,)    int64      slot i is body[starts[i]:stops[i]]
-    .body           (b,)    uint8      packed slots, without version bytes between them
-    into.body       (m,)    uint8      written; room for all slots and a version byte a parent
+    .stamp          (s,)    int64      when the child contributed; the largest counts
+    .starts, stops  (s,)    int64      record i is body[starts[i]:stops[i]]
+    .body           (b,)    uint8      packed records, without version bytes between them
+    into.body       (m,)    uint8      written; room for all records and a version byte a parent
     into.cuts       (n+1,)  int64      written: value i is into.body[cuts[i]:cuts[i+1]]
-    into.held       (n,)    bool       written: a slot is left whose part is not `uncounted`; False before
-    into.changed    (n,)    bool       written: the value is not as stored
+    into.has_counted (n,)   bool       written: a record of a part other than `uncounted` is left; False before
+    into.changed    (n,)    bool       written: the value differs from the stored one
     """
     s_owner, s_part, s_child, s_stamp, s_starts, s_ends, s_body = stored
     owner, part, child, stamp, starts, stops, body = came

@@ -1,9 +1,8 @@
-"""How what a child says lies in its parent: the tables of orders and accounts, and the codes in them.
+"""How a child's contribution lies in its parent: the tables of orders and accounts, and their codes.
 
-Rows speak to orders and accounts, orders speak to accounts (see `contributions.py`). Small children (a line, an
-address) lie as
-*slots* in the parent's value. Children that may be many and only add up (orders, invoices, interactions of an account)
-speak in *buckets*: rows of numbers under a key, which can be added and taken away again.
+Rows contribute to orders and accounts, orders contribute to accounts (see `contributions.py`). Small children (a line,
+an address) lie as *child records* in the parent's value. Children that may be many and only add up (orders, invoices,
+interactions of an account) contribute *windows*: rows of numbers under a key, which can be added and taken away again.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from nurt.state.table import Table
 
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 HEAD_PART = 0
-"""`part` of the account's own head: the system, entity and key that its id was made of."""
+"""`part` of the account's head record: the system, entity and key behind the account's id."""
 LEFT_PART = 100
-"""`part` of a parent that was left: it is told "gone" until the telling is behind the rewind horizon."""
+"""`part` of a parent that the child left: it gets "gone" until that contribution is behind the rewind horizon."""
 
 STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
-"""Metrics of a bucket: what its numbers count. STAMP marks, in a child's stored share, the stamp it was said with."""
+"""Metrics of a window: what its numbers count. STAMP marks the stamp of a child's stored partial aggregate."""
 
 AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open")
 
 AGGREGATES = Table.stored("sums", dict.fromkeys(AGGREGATE_COLUMNS, pl.Int64()))
-"""An account's sums, and one child's stored share in them."""
+"""An account's aggregates, and one child's stored partial aggregate."""
 
 
 def _fields(kind: str, names: Iterable[str]) -> dict[str, pl.DataType]:
@@ -51,7 +50,7 @@ ACCOUNT_RECORDS = Table.stored(
     | _fields("address", ENTITIES["address"].fields)
     | _fields("consent", ENTITIES["consent"].fields),
 )
-"""An account's value: its head, its customer row or guest order, its addresses and consents."""
+"""An account's value: its head record, its customer row or guest order, its addresses and consents."""
 
 GUEST = "guest"
 """The entity of an account that is one guest order; its key is the order's entity and key."""
@@ -59,4 +58,4 @@ GUEST = "guest"
 DAY_US = 86_400_000_000
 
 NO_CURRENCY = "XXX"
-"""What stands for a currency that neither the row nor its system names. Source: ISO 4217, "no currency"."""
+"""The code for a currency that neither the row nor its system names. Source: ISO 4217, "no currency"."""

@@ -1,7 +1,7 @@
-"""What children say to their parents, as plain arrays: what flows between the stages that fold.
+"""Contributions of children to their parents, as plain arrays that flow between the stages.
 
-Hot path: no frame, no dictionary, nothing per row. A contribution is the child's current one and its stamp, never a
-delta; who is `gone` is taken away from the parent.
+Hot path: no frame, no dictionary, nothing per row. A contribution is the child's whole current state and its stamp,
+never a delta; a child that is `gone` is removed from the parent.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Contributions:
     Attributes:
         to: ids of the parents.
         child: ids of the children.
-        stamp: when it was said; of two the larger counts.
+        stamp: when the child contributed; of two contributions the larger stamp counts.
         part: what the child is to the parent: code of its entity.
-        gone: the child is no more, or left the parent; it says nothing then.
-        body: what it says: a row of ORDER_RECORDS or ACCOUNT_RECORDS, or rows of AGGREGATES, packed, without a version
-            byte.
-        system, entity, key: what the parent's id was made of where that is an account; empty: not known.
-        moved_to: id of the account that the parent became when its key changed; zeros: it did not.
+        gone: the child was deleted, or left the parent; its body is then empty.
+        body: the contribution: a row of ORDER_RECORDS or ACCOUNT_RECORDS, or rows of AGGREGATES, packed, without a
+            version byte.
+        system, entity, key: the texts behind the parent's id where the parent is an account; empty: not known.
+        moved_to: id of the account that the parent became when its key changed; zeros: its key did not change.
     """
 
     to: Words
@@ -45,7 +45,7 @@ class Contributions:
     moved_to: Words
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many contributions there are."""
         return len(self.stamp)
 
     def take(self, rows: Bools | Int64s) -> Contributions:
@@ -64,7 +64,7 @@ class Contributions:
         )
 
     def compact(self) -> Contributions:
-        """Copy texts out of the bodies that they share with others: before they cross to another worker."""
+        """Copy texts out of shared bodies, before the contributions cross to another worker."""
         body, system, entity, key = map(compact, (self.body, self.system, self.entity, self.key))
         return Contributions(
             self.to, self.child, self.stamp, self.part, self.gone, body, system, entity, key, self.moved_to
@@ -76,9 +76,9 @@ class ContributionSet:
     """Contributions on their way up.
 
     Attributes:
-        to_orders: slots of orders.
-        records: slots of accounts.
-        partials: what adds up in accounts: orders, invoices, interactions.
+        to_orders: child records of orders.
+        records: child records of accounts.
+        partials: partial aggregates for accounts, from orders, invoices, interactions.
     """
 
     to_orders: Contributions
@@ -93,18 +93,18 @@ def no_texts(rows: int) -> Texts:
 
 
 def no_ids(rows: int) -> Words:
-    """Make ids that are none."""
+    """Make an array of zeros: no ids."""
     return np.zeros((rows, 2), dtype=np.uint64)
 
 
 def no_contributions() -> Contributions:
-    """Make contributions of nobody."""
+    """Make an empty array of contributions."""
     zeros, none = np.zeros(0, dtype=np.int64), no_texts(0)
     return Contributions(no_ids(0), no_ids(0), zeros, zeros, zeros.astype(np.bool_), none, none, none, none, no_ids(0))
 
 
 def empty_contribution_set() -> ContributionSet:
-    """Make a Said without rows."""
+    """Make a contribution set without rows."""
     none = no_contributions()
     return ContributionSet(none, none, none)
 
@@ -114,7 +114,7 @@ def join_contributions(many: Sequence[Contributions]) -> Contributions:
     many = [one for one in many if len(one)]
     if len(many) < 2:
         return many[0] if many else no_contributions()
-    # the names of one stage's contributions lie in one body: it is held once
+    # the names of one stage's contributions lie in one body, which is kept once
     rows = sum(len(one) for one in many)
     names = join_texts([*(one.system for one in many), *(one.entity for one in many), *(one.key for one in many)])
     system, entity, key = (names.take(np.arange(at, at + rows)) for at in range(0, 3 * rows, rows))
@@ -133,7 +133,7 @@ def join_contributions(many: Sequence[Contributions]) -> Contributions:
 
 
 def join_contribution_sets(many: Sequence[ContributionSet]) -> ContributionSet:
-    """Put what was said one after another, in order."""
+    """Put contribution sets one after another, in order."""
     if len(many) == 1:
         return many[0]
     return ContributionSet(

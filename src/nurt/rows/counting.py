@@ -1,4 +1,4 @@
-"""Count where messages end, each once, however often a crash lets it be read: the message accounting invariant."""
+"""Count the outcome of each message once, even if a crash repeats the read: the message accounting invariant."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
-"""What is counted apart; all but rows in the first shard alone."""
+"""What is counted separately; everything except rows is counted in the first shard only."""
 
 MISSING = "lacking"
-"""Outcome beside the others: rows without a value that their source did not send again and that nobody knows."""
+"""An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
 
 
 class Counting:
-    """Adds a worker's counts to its writes, with the marks that keep a replay from adding them again."""
+    """A counter that adds counts to a worker's writes, with counted offsets so that a replay adds nothing twice."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
@@ -53,8 +53,8 @@ class Counting:
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
 
     def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
-        """Count what is refused, and what the translator found not to be ours, as far as no run has counted it."""
-        # of one batch they come by reason, of one partition they must come in order
+        """Count refused messages, and those that the translator found foreign, unless a run has counted them."""
+        # refusals of a batch arrive grouped by reason; those of one partition must be counted in order
         for one in sorted((one for batch in batches for one in batch.refused), key=lambda one: one.offset):
             place = one.topic, one.partition, one.offset
             if self._known(REFUSED).count_one(*place):
@@ -67,7 +67,7 @@ class Counting:
                 self._note(change, NOT_OURS, topic, partition, offset)
 
     def count_missing(self, change: StateWrite, topic: str) -> None:
-        """Count a row that lacks a value; its event is counted as folded, too."""
+        """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
 
     def count_truncate(self, change: StateWrite, truncated: Truncated) -> None:
@@ -96,7 +96,7 @@ class Counting:
 
 
 def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
-    """Take from a shard's marks those of one kind."""
+    """Select a shard's counted offsets of one kind."""
     found = {}
     for name, offset in stored.items():
         of, topic, partition = name.split(_BETWEEN)
@@ -109,7 +109,7 @@ _BETWEEN = "\x1f"
 
 
 def name_of_count(what: str, topic: str, partition: int) -> str:
-    """Name a shard's mark."""
+    """Name one counted offset of a shard."""
     return _BETWEEN.join((what, topic, str(partition)))
 
 

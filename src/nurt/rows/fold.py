@@ -1,8 +1,8 @@
 """Fold change events into rows.
 
 Hot path: plain arrays, a few kernel calls for an entity kind. A row's state is its newest event, and the parents that
-it left. Whatever arrives, old or new, the row says its stored contribution again to its parent and "gone" to the
-parents it left, for a replay must say again what a crash swallowed.
+the row left. Whatever arrives, old or new, the row emits its stored contribution again to its parent and "gone" to the
+parents it left, because a replay must emit again what a crash lost.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from nurt.state.table import VERSION
 
 @dataclass(frozen=True, slots=True)
 class RowsFolded:
-    """Rows after a fold: every row as it is now, and the parents it left, sorted by owner.
+    """Rows after a fold: every row's current state, and the parents that the row left, sorted by owner.
 
     Attributes:
         layout: of the kind's stored rows.
-        rows: what was stored, and what came; the rows of the state are among them.
-        at: which of `rows` they are.
-        owner: whose.
-        left: this is a parent that the owner left: of the row only its parent, parent's kind and system count.
-        accepted: for each incoming event, whether it was news.
+        rows: stored rows and rows that arrived; the current state is a part of them.
+        at: which of `rows` the current state is.
+        owner: owner of each row of the current state.
+        left: the row is a parent that the owner left: only the columns parent, parent's kind and system count.
+        accepted: for each incoming event, whether the event was news.
         changed: by owner: whether there is something new to store.
-        missing: by owner: bits of the columns that its newest event did not bring and that nobody knows; None: none.
+        missing: by owner: bits of the missing columns of its newest event; None: nothing is missing.
     """
 
     layout: Layout
@@ -68,7 +68,7 @@ class RowsFolded:
     missing: Int64s | None = None
 
     def values(self) -> Values:
-        """Pack what is to be stored, by owner; absent where nothing changed."""
+        """Pack the values to store, by owner; absent where nothing changed."""
         return self._packed(self.changed)
 
     def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -134,9 +134,9 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
 
 
 def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> Int64s | None:
-    """Take each unavailable column from the event before; off the hot path, since TOAST columns are rare.
+    """Take each unavailable column from the event before; off the hot path, because TOAST columns are rare.
 
-    Returns, by owner, the columns for which there is none: the row was re-keyed, or deleted by flag and came back.
+    Returns, by owner, the columns without an earlier value: the row was re-keyed, or deleted by flag and came back.
 
     Source: Debezium `__debezium_unavailable_value`.
     """
@@ -152,7 +152,7 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
         source = np.full(len(state), -1, dtype=np.int64)
         takes = np.flatnonzero(accepted & ~is_unavailable)
         source[rows.owner[takes]] = takes  # the last one wins: rows are in arrival order
-        # a row whose every event lacks the column has nothing to hold: it stays null
+        # where every event lacks the column, the column stays null
         known = source >= 0
         asked = np.zeros(len(state), dtype=np.bool_)
         asked[rows.owner[is_unavailable & accepted]] = True
@@ -172,7 +172,7 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
 
 
 def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s, highest: Int64s) -> None:
-    """Keep, beside positions that lack a part, the highest that the row is known to have had."""
+    """Keep the highest known position of a row beside a position that lacks a part."""
     layout = ROW_LAYOUTS[kind]
     from_events = highest < len(rows)
     source = np.where(from_events, highest, highest - len(rows))
@@ -185,7 +185,7 @@ def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s,
 
 
 def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
-    """List the parents that rows were at and are no longer: stored ones, and those passed within the batch."""
+    """List the former parents of rows: stored ones, and those within the batch."""
     found = np.empty(len(rows), dtype=np.int64)
     keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)
     arrays = rows.bits, rows.numbers, rows.starts, rows.stops, rows.body
@@ -212,15 +212,15 @@ def _find_left(
     found: Int64s,
     keys: Words,
 ) -> int:
-    """Collect rows whose parent is not that of their owner's newest, with keys that tell them apart.
+    """Collect rows whose parent differs from that of the owner's newest row, with keys that tell the rows apart.
 
     owner     (n,)    int64   index of the owner
     bits, numbers, starts, stops, body  of n rows, stored ones first, see RowArrays; no RowTuple: the call is short
     accepted  (n,)    bool    the row was news
     winner    (o,)    int64   by owner: its newest row
-    found     (n,)    int64   written: rows with a parent that was left; those passed in the batch first
+    found     (n,)    int64   written: rows with a former parent; those of the batch first
     keys      (n, 4)  uint64  written: owner, parent's id, first 8 bytes of the parent's kind
-    Returns how many there are.
+    Returns how many rows were found.
     """
     count = 0
     has = np.uint64(1) << np.uint64(PARENT_BIT)
@@ -262,15 +262,15 @@ def _pack(
     out: Bytes,
     ends: Int64s,
 ) -> None:
-    """Pack rows into a value an owner.
+    """Pack rows into one value for each owner.
 
     rows       (n,)    int64     which rows of `unavailable`
     owner      (n,)    int64     index of the owner, ascending
-    left       (n,)    bool      it is a parent that was left: only `left_bits` are written
+    left       (n,)    bool      the row is a former parent: only `left_bits` are written
     left_bits  scalar  int64     bits of columns
     is_text    (c,)    bool      by column
     slot       (c,)    int64     by column: its place among texts or numbers
-    held       (r, .)  RowTuple  see RowArrays
+    unavailable (r, .) RowTuple  the rows, see RowArrays
     out        (m,)    uint8     written
     ends       (o+1,)  int64     written: value i is out[ends[i]:ends[i+1]]
     """

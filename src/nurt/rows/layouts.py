@@ -10,14 +10,14 @@ from nurt.state.row_major import Layout
 from nurt.state.table import Table
 
 ROOTS = frozenset({"customer", "order", "product", "document"})
-"""Kinds whose row says itself to the level that bears its own id; they leave no parent here."""
+"""Kinds whose row is its own parent: the parent's id is the row's id, so the row never leaves it."""
 
 ROW, LEFT = 0, 1
 """Values of the column `part`: the row itself, and a parent that it left."""
 
 POSITION = ("p0", "p1", "p2", "p3")
 HIGHEST = ("h0", "h1", "h2", "h3")
-"""The highest position that a row is known to have had, where its newest event's own lacks a part; else null."""
+"""The highest known position of a row, where the position of its newest event lacks a part; else null."""
 
 PARENT_COLUMNS = ("parent_kind", "parent", "parent_entity", "parent_key")
 
@@ -37,14 +37,14 @@ def row_table(kind: str) -> Table:
 
 
 def field_names(kind: str) -> list[str]:
-    """Name the columns that hold what a row of this kind says, extra identifiers included."""
+    """Name the columns with the fields of a row of this kind, extra identifiers included."""
     return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
 
 
 ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
 ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TABLES.items()}
 
-# every kind's columns begin alike: where the kernels find them
+# the rows of every kind begin with the same columns: their places for the kernels
 _FIRST = ROW_LAYOUTS["order"]
 assert all([*one.columns][: 1 + len(_STORED)] == ["part", *_STORED] for one in ROW_TABLES.values())
 PART, OP = _FIRST.place("part"), _FIRST.place("op")
@@ -54,4 +54,4 @@ PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"
 HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}
 """By kind, the bit and the place of h0; h1 to h3 follow it."""
 LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
-"""What is stored of a parent that was left."""
+"""The bits of the columns that are stored of a parent that the row left."""

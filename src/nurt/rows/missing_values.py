@@ -1,4 +1,4 @@
-"""Say which rows lack a value that their source did not send again and that nobody knows."""
+"""Report rows with a missing value: the source did not send it again, and the state does not know it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _logger = logging.getLogger(__name__)
 def report_missing(
     kind: str, parts: Sequence[EntityFrame], events: Incoming, missing: Int64s, owner: Int64s, kept: Bools
 ) -> Iterator[str]:
-    """Name each such row in the log, with the remedy; give the topic of each.
+    """Name each row with a missing value in the log, with the remedy; return the topic of each.
 
-    PostgreSQL does not send an unchanged large value again, so nobody has it when the row's key changed, or when the
-    mapping's `where` had left the row out before.
+    PostgreSQL does not send an unchanged large value again, so the value is missing when the row's key changed, or when
+    the mapping's `where` had left the row out before.
 
     Args:
         parts: what the events were read from, one after another.
-        events: of all parts.
+        events: events of all parts.
         missing: by owner: bits of columns, as in `unavailable`.
         owner: of each event that was folded.
         kept: which events were folded.

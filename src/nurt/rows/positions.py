@@ -1,4 +1,4 @@
-"""Compare the places of events in their sources: which of a row's events is its newest, and what a truncate takes.
+"""Compare the places of events in their sources: which event of a row is the newest, and which rows a truncate deletes.
 
 Hot path, kernels.
 """
@@ -26,11 +26,11 @@ class TruncateWatermark:
 
 
 def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
-    """Say of each event or row whether it stands at or before a truncate of its table.
+    """Return whether each event or row stands at or before a truncate of its table.
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
     part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
-    Source epochs are counted by partition, so they say nothing of two partitions.
+    Source epochs are counted by partition, so they do not compare events of two partitions.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
     limits = np.array([part or 0 for part in watermark.position], dtype=np.int64)
@@ -77,7 +77,7 @@ def settle(
 ) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
-    Who comes later wins unless it is strictly older.
+    The later event wins unless its position is strictly older.
 
     owner     (n,)    int64   index of the owner; events in order of arrival, stored ones first
     bits      (n,)    uint64  bit i: column i is not null
@@ -86,7 +86,7 @@ def settle(
     winner    (o,)    int64   written, -1 before: the newest event of each owner
     accepted  (n,)    bool    written, False before: the event was news
     highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
-                              with event highest - n; -1: the newest event's own position says all
+                              with event highest - n; -1: that of the newest event itself
     """
     events = len(owner)
     whole = np.uint64(15) << np.uint64(P0_BIT)

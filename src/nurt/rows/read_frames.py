@@ -1,7 +1,7 @@
-"""Rows that arrive, from the frames of the translator into plain arrays.
+"""Read arriving rows from the frames of the translator into plain arrays.
 
-Hot path: all columns of a frame in one kernel call, which reads them where polars holds them. Nothing is cast or
-gathered by polars, whose operations cost some tens of microseconds a column however few rows there are.
+Hot path: all columns of a frame in one kernel call, which reads the memory of polars directly. polars casts
+and gathers nothing: its operations cost some tens of microseconds a column however few rows there are.
 
 Source: Arrow columnar format, variable-size binary view layout and validity bitmaps.
 """
@@ -23,10 +23,10 @@ from nurt.model.entity_frame import DELETE
 from nurt.state.row_major import Layout, RowArrays, room
 
 _LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
-"""What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts; rows' ids and what is held."""
+"""What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts, ids of rows, unavailable bits."""
 
 _BLOCK_ROWS = 256
-"""Columns are read so many rows at a time: what is written stays in the cache meanwhile."""
+"""Columns are read so many rows at a time, so that the written arrays stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Incoming:
     """Events in arrival order.
 
     Attributes:
-        rows: what they say, by columns of the stored row; `part` is there and 0.
-        ids: of the rows that they are of, two words each.
-        unavailable: by event, the columns that keep their value; None: no event holds any.
+        rows: their values, by columns of the stored row; `part` is present and 0.
+        ids: ids of their rows, two words each.
+        unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
     """
 
     rows: RowArrays
@@ -44,7 +44,7 @@ class Incoming:
     unavailable: Int64s | None
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many events there are."""
         return len(self.rows)
 
     def take(self, chosen: Bools) -> Incoming:
@@ -54,7 +54,7 @@ class Incoming:
         )
 
     def of(self, owner: Int64s) -> Incoming:
-        """Say which stored value each is for."""
+        """Set the owner, the index of the stored value, of each event."""
         return replace(self, rows=replace(self.rows, owner=owner))
 
 
@@ -74,7 +74,7 @@ def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
 
 
 def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:
-    """Read columns of a layout from frames, one after another; those that frames lack are null."""
+    """Read columns of a layout from frames, one after another; columns that a frame lacks are null."""
     height = sum(frame.height for frame in frames)
     return _filled(layout, frames, height, np.empty((0, 2), dtype=np.uint64), np.empty(0, dtype=np.int64))
 
@@ -94,7 +94,7 @@ def _filled(layout: Layout, frames: Sequence[pl.DataFrame], height: int, ids: Wo
 
 
 def deletes_of(layout: Layout, rows: RowArrays, ids: Words) -> Incoming:
-    """Make deletes, at their own places, of rows that are stored."""
+    """Make deletes of stored rows, at the rows' own positions."""
     numbers, stops = np.zeros_like(rows.numbers), rows.starts.copy()
     bits = np.zeros_like(rows.bits)
     for name in _KEPT:
@@ -120,10 +120,10 @@ class _Chunk:
 
     Attributes:
         rows: how many.
-        columns: a row each: what it holds, its bit and its place in the layout, first row, addresses of the validity
-            and of the values, first of its bodies; what has no validity has no nulls.
+        columns: a row each: what the column holds, its bit and its place in the layout, first row, addresses of the
+            validity (0: no nulls) and of the values, first of its bodies.
         bodies: addresses of the bodies of texts.
-        keep_alive: what must live as long as the addresses are used.
+        keep_alive: objects that must live as long as the addresses are used.
     """
 
     rows: int
@@ -154,7 +154,7 @@ def _addressed(layout: Layout, batch: Any) -> _Chunk:
 
 
 def _plan(layout: Layout, schema: Any) -> Sequence[tuple[int, int, int] | None]:
-    """Say of every column what it holds and where it goes; None: nowhere. Frames of one layout are mostly alike."""
+    """Plan what every column holds and where it goes; None: nowhere. Frames of one layout are mostly alike."""
     known = _plans.get(layout)
     if known is None or not known[0].equals(schema):
         known = _plans[layout] = schema, [_planned(layout, field) for field in schema]
@@ -184,13 +184,13 @@ _WHAT = {
 
 @numba.njit(nogil=True, inline="always")
 def _is_valid(address: int, at: int) -> bool:
-    """Say whether row `at` is not null, by the validity bits at an address; 0: all are valid."""
+    """Return whether row `at` is not null, by the validity bits at an address; 0: all are valid."""
     return address == 0 or peek_byte(address + (at >> 3)) >> (at & 7) & 1 == 1
 
 
 @numba.njit(nogil=True, inline="always")
 def _text_at(view: int, size: int, bodies: Int64s, first: int) -> int:
-    """Find the address of the text of `size` bytes that the view at an address shows; `first`: see _Chunk.columns."""
+    """Find the address of the text of `size` bytes behind the view at an address; `first`: see _Chunk.columns."""
     if size <= INLINE_BYTES:
         return view + 4
     return bodies[first + peek_half(view + 8)] + peek_half(view + 12)
@@ -229,7 +229,7 @@ def _read(
     end      scalar  int64     texts go to `body` from here on
     bits, numbers, starts, stops, body  of n rows, see RowArrays: written; numbers, places and bits are 0 before
     ids      (n, 2)  uint64    written where a column holds rows' ids
-    held     (n,)    int64     written where a column says which columns keep their value: a bit each
+    unavailable (n,) int64     written where a column has bits of the columns that keep their value
     Returns where the texts end in `body`. (No RowTuple: one of two measurements was slower with it.)
     """
     body_address, ids_address = body.ctypes.data, ids.ctypes.data

@@ -1,4 +1,4 @@
-"""The first stage: translated messages into rows, and what the rows say to orders and accounts.
+"""The first stage: translated messages become rows, and rows emit contributions to orders and accounts.
 
 Hot path: per entity kind of a micro-batch one fold; per micro-batch one read and one write.
 """
@@ -32,30 +32,30 @@ from nurt.rows.sweeps import Sweep
 from nurt.state.row_major import read_values
 
 WATERMARKS_MAX = 16
-"""How many truncates of one table and source epoch are remembered; events from before an older one may come back."""
+"""How many truncates of one table and source epoch are kept; an event before a forgotten one may come back."""
 
 
 T = TypeVar("T")
 
 
 class RowEmitter(Protocol[T]):
-    """What the rows of a flow say to its next stage."""
+    """A maker of the contributions that the rows of a flow emit to its next stage."""
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return changes of rows as they are to be folded: a flow may give parents of its own."""
+        """Return changes of rows, ready for the fold: a flow may set its own parents."""
         ...
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> T:
-        """Say the stored contribution of every row; `ids` are those of the owners."""
+        """Emit the stored contribution of every row; `ids` are those of the owners."""
         ...
 
     def join(self, many: list[T]) -> T:
-        """Put what was said one after another."""
+        """Put contributions one after another."""
         ...
 
 
 class RowsStage(Generic[T]):
-    """Owns the rows of a worker's shards."""
+    """The stage that owns the rows of a worker's shards."""
 
     def __init__(self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = ()) -> None:
         self._store = store
@@ -67,7 +67,7 @@ class RowsStage(Generic[T]):
         self._sweeping = Sweeping(self._sweeps, store, keys)
 
     def fold(self, batches: Sequence[Translated]) -> T:
-        """Fold everything that was translated, in order, and say it; truncates apply where they stand."""
+        """Fold translated batches, in order, and emit contributions; truncates apply where they stand."""
         contributions: list[T] = []
         waiting: list[Translated] = []
         for batch in batches:
@@ -102,10 +102,10 @@ class RowsStage(Generic[T]):
         change: StateWrite,
         parts: Mapping[str, Sequence[EntityFrame]] | None = None,
     ) -> T:
-        """Read, fold, write, say.
+        """Read, fold, write, emit.
 
         Args:
-            parts: what the rows were read from, to be counted by topic; a sweep's rows are no messages.
+            parts: frames of the rows, to count messages by topic; None for a sweep, whose rows are no messages.
         """
         coded = {kind: distinct(events.ids) for kind, events in incoming.items()}
         ids = {kind: incoming[kind].ids[firsts] for kind, (_, firsts) in coded.items()}
@@ -115,11 +115,11 @@ class RowsStage(Generic[T]):
         contributions = []
         for (kind, events), mine in zip(incoming.items(), values, strict=True):
             owner = coded[kind][0]
-            # (what a sweep or a truncate deletes stands below the floor that it raises)
+            # (deletes of a sweep or truncate stand below the watermark that it raises)
             fallen = self._below_watermark(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
             if fallen.any():
                 events, owner = events.take(~fallen), owner[~fallen]
-                # who is not there any more has nothing to say; who is says what is stored
+                # a row that is no longer stored emits nothing; a stored row emits what is stored
                 there = mine.there
                 there[owner] = True
                 known = np.flatnonzero(there)
@@ -170,10 +170,10 @@ class RowsStage(Generic[T]):
         return fallen
 
     def sweep(self, epoch: int) -> T | None:
-        """Sweep on, some rows an epoch, and say what went; None: nothing was swept.
+        """Sweep some rows more in this epoch, and emit what was deleted; None: nothing was swept.
 
-        Every start sweeps anew what the state does not know to be done, which it knows when all of it has been said
-        and the epochs in which it was are done: nothing is lost by a crash in between.
+        Every start repeats a sweep that the state has not marked as done. The mark is written after the epochs of all
+        deletes of the sweep are done, so a crash in between loses nothing.
         """
         contributions = [
             self._settle({kind: fallen}, StateWrite(), None)
@@ -185,7 +185,7 @@ class RowsStage(Generic[T]):
     def _truncate(self, truncated: Truncated) -> T:
         """Delete every row of a table that stands at or before the truncate.
 
-        The sweep runs to its end here, a bounded write at a time; the truncate's replay mends a crash in it.
+        The sweep runs to its end here, a bounded write at a time; after a crash, the truncate's replay repeats it.
         """
         watermark = TruncateWatermark(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
         table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
@@ -205,7 +205,7 @@ class RowsStage(Generic[T]):
         return self._emitter.join(contributions)
 
     def _fallen_rows(self, truncated: Truncated, watermark: TruncateWatermark, ids: list[bytes]) -> Incoming:
-        """Turn the stored rows that a truncate takes into deletes at their places."""
+        """Turn the stored rows that a truncate deletes into delete events at the rows' positions."""
         layout = ROW_LAYOUTS[truncated.kind]
         words = words_of(ids)
         (values,) = self._store.load([self._keys.rows_of(row_kind(truncated.kind), words)])
@@ -235,9 +235,9 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
 
 
 def _raised(watermarks: list[TruncateWatermark], watermark: TruncateWatermark) -> list[TruncateWatermark]:
-    """Add a truncate to its table's: what is below one of them need not be below a later one, for parts may be null.
+    """Add a truncate to those of its table: a row below one need not be below a later one, because parts may be null.
 
-    Those of earlier source epochs are below it in any case.
+    Truncates of earlier source epochs are dropped: the new one covers them.
     """
     kept = [other for other in watermarks if other.source_epoch >= watermark.source_epoch and other != watermark]
     return [*kept, watermark][-WATERMARKS_MAX:]

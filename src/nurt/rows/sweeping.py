@@ -1,4 +1,4 @@
-"""Find the rows that the operator's sweeps take, some at a time, until the state knows that a sweep is done."""
+"""Find the rows that the operator's sweeps delete, some at a time, until the state marks a sweep as done."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from nurt.rows.sweeps import Sweep, SweptTable
 from nurt.state.row_major import read_values
 
 SWEPT = "swept"
-"""Under what the shards mark the sweeps that are done, beside the messages that are counted."""
+"""Kind of the marks for finished sweeps, which the shards keep beside the counted offsets."""
 
 
 class Sweeping:
-    """The sweeps that a worker's shards still owe."""
+    """Sweeps that a worker's shards still have to do."""
 
     def __init__(self, sweeps: Sequence[Sweep], store: Store, keys: Keys) -> None:
         self._sweeps, self._store, self._keys = sweeps, store, keys
         self._left: Iterator[tuple[str, Incoming]] | None = None
         self._pending: list[Sweep] = []
-        self._ended: int | None = None  # the epoch in which the last of them was said
+        self._ended: int | None = None  # the epoch in which the last deletes were emitted
 
     def some(self, epoch: int) -> Iterator[tuple[str, Incoming]]:
-        """Give deletes of rows, by kind, that are to be folded in this epoch."""
+        """Give the deletes of rows for this epoch, by kind."""
         if not self._sweeps:
             return
         if self._left is None:
@@ -69,7 +69,7 @@ class Sweeping:
                     yield kind, self._taken(sweep, ids[at : at + SWEEP_ROWS_MAX])
 
     def _taken(self, sweep: Sweep, ids: list[bytes]) -> Incoming:
-        """Turn the stored rows that a sweep takes into deletes at their places; tombstones are said again, too."""
+        """Turn the stored rows that a sweep deletes into delete events at the rows' positions, tombstones included."""
         kind = sweep.table.kind
         layout = ROW_LAYOUTS[kind]
         words = words_of(ids)
@@ -81,7 +81,7 @@ class Sweeping:
 
 
 def is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
-    """Say which events are of rows of one table."""
+    """Return which events belong to one table."""
     layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
     texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
     found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)

@@ -1,8 +1,8 @@
-"""Sweep what a full snapshot did not see: rows that were deleted while nobody told.
+"""Sweep rows that a full snapshot did not see: they were deleted without a delete event.
 
-A full snapshot begins a source epoch in every partition that it writes to. When it is complete, and on the operator's
-word, a table's rows that stand in an earlier epoch of such a partition go. The word is kept in the register: a run that
-replays what came before treats it as old news, and sweeps again what a state that came back older still holds.
+A full snapshot begins a source epoch in every partition that it writes to. When the snapshot is complete, and on the
+operator's word, a table's rows that stand in an earlier epoch of such a partition are deleted. The control log keeps
+the word: a run that replays earlier messages treats them as old news, and sweeps an older restored state again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class SweptTable:
-    """The rows of one topic."""
+    """Rows of one topic."""
 
     kind: str
     system: str
@@ -33,10 +33,10 @@ class SweptTable:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What is to go of a table.
+    """Rows to delete from a table.
 
     Attributes:
-        number: of the operator's word; 0: it has not been given.
+        number: of the operator's word; 0: the operator has not given one.
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
     """
 
@@ -45,7 +45,7 @@ class Sweep:
     fences: Mapping[int, int]
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Say which rows or events of the table stand before its snapshot."""
+        """Return which rows or events of the table stand before its snapshot."""
         found = np.zeros(len(rows), dtype=np.bool_)
         for partition, epoch in self.fences.items():
             found |= (rows.numbers[:, PARTITION] == partition) & (rows.numbers[:, EPOCH] < epoch)
@@ -53,7 +53,7 @@ class Sweep:
 
 
 def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
-    """Write down the operator's word."""
+    """Make the record of the operator's word."""
     tables = [
         {
             "kind": one.table.kind,
@@ -68,7 +68,7 @@ def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
 
 
 def ordered_sweeps(records: Records) -> list[Sweep]:
-    """List the sweeps that the operator ordered; of several of one table the latest fence of each partition."""
+    """List the sweeps that the operator ordered; of several sweeps of one table, the latest fence of each partition."""
     found: dict[SweptTable, Sweep] = {}
     for number, record in records:
         for table_record in record["tables"] if record["kind"] == "sweep" else ():
@@ -82,10 +82,10 @@ def ordered_sweeps(records: Records) -> list[Sweep]:
 
 
 def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
-    """List the tables that a full snapshot has been through, with the newest one that is complete in each partition.
+    """List tables with a full snapshot: in each partition, the newest snapshot that is complete.
 
-    It is complete where streamed changes came behind it, in that partition or in any other of its system: a connector
-    streams when all of its snapshot is written. What was ordered already is left out.
+    A snapshot is complete where streamed changes follow it, in that partition or in any other of its system: a
+    connector streams after its whole snapshot is written. Sweeps that were ordered already are left out.
     """
     begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for number, record in records:

@@ -1,4 +1,4 @@
-"""What a worker of every flow is: rows over a store, its epochs, its clock, and what earlier runs owed."""
+"""The base of every flow's worker: rows over a store, epochs, the clock, and what earlier runs left pending."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nurt.rows.stage import RowEmitter, RowsStage
 from nurt.rows.sweeps import Sweep
 
 PENDING_MAX = 10_000
-"""How much of what an earlier run owed one write owes again."""
+"""How many pending publications of earlier runs one write marks as pending again."""
 
 T = TypeVar("T")
 
 
 class RowsWorker(Generic[T, Now]):
-    """One worker's rows; the stages behind them belong to the flow that derives from it.
+    """One worker's rows; a flow's subclass adds the later stages.
 
     Args:
         unit: of the flow's clock.
@@ -39,9 +39,10 @@ class RowsWorker(Generic[T, Now]):
         self._knows_clock = False
 
     def begin_epoch(self, tick: Tick[Now]) -> bool:
-        """Lift the heads: from now on they vouch for all epochs before this one. False: it has begun already.
+        """Advance the fences: from now on they vouch for all earlier epochs. False: the epoch has begun already.
 
-        Nothing owed is forgotten before it is owed by this run: a run that died at its start has not said it.
+        A pending publication is forgotten only after this run marked it as pending: an earlier run that died at its
+        start has not published it.
         """
         if tick.epoch <= self.epoch:
             return False
@@ -51,7 +52,7 @@ class RowsWorker(Generic[T, Now]):
         return True
 
     def _advance_clock(self, now: Now) -> None:
-        """Let the time come; it never goes back, not even when a run's clock is behind that of the run before."""
+        """Advance the clock; time never goes back, not even when a run's clock is behind that of the run before."""
         names = [self.keys.day_of(place) for place in self.store.places]
         if not self._knows_clock:
             self._knows_clock = True
@@ -62,7 +63,7 @@ class RowsWorker(Generic[T, Now]):
             self.store.write(StateWrite(put=dict.fromkeys(names, str(now).encode())))
 
     def owe_again(self) -> list[bytes] | None:
-        """Return what earlier runs owed; it is owed again, by this epoch. None: that was done in this run."""
+        """Mark what earlier runs left pending as pending in this epoch; return it. None: this run has done so."""
         if self._resumed:
             return None
         self._resumed = True

@@ -1,4 +1,4 @@
-"""Pack what rows say: slots, column by column from the arrays of the rows, and shares of two rows of sums.
+"""Pack contributions of rows: child records, column by column from the arrays, and partials of two aggregate rows.
 
 Hot path, kernels. The encoding is that of `table.py`, without a version byte.
 """
@@ -22,30 +22,30 @@ from nurt.rows.layouts import OFFSET, P0, P0_BIT, POSITION
 from nurt.state.row_major import Layout, RowArrays, put_text, text_bytes_of
 
 _PART, _CHILD, _STAMP = -1, -2, -3
-"""Sources of a slot's first columns, which no row holds."""
+"""Sources of a child record's first columns, which no row holds."""
 
 _EXTRA = 1 << 10
-"""From here on, a source is one of the columns that are given beside the rows."""
+"""From here on, a source is one of the extra columns, which are passed beside the rows."""
 
 _PARTS = len(POSITION)
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraColumn:
-    """A column of a slot that is not said as the row holds it; where not valid, null."""
+    """A column of a child record that is not the row's own; where not valid, null."""
 
     texts: Texts
     valid: Bools
 
 
 class RecordPlan:
-    """Which column of a row, or of what is given beside it, becomes which column of a slot.
+    """A plan from the columns of a row, and extra columns beside it, to the columns of a child record.
 
     Args:
         records: of the parent's value.
         rows: of the children.
-        renamed: column of a slot -> column of the row; None: it stays null.
-        extra: columns that are given, in order.
+        renamed: column of a record -> column of the row; None: the column stays null.
+        extra: names of the extra columns, in order.
     """
 
     __slots__ = ("dest", "records", "row", "source")
@@ -69,7 +69,7 @@ class RecordPlan:
 
 
 class PlanTuple(NamedTuple):
-    """A RecordPlan as a kernel takes it: from where each column of a slot comes, and the layout of the rows."""
+    """A RecordPlan as a kernel takes it: the source of each column of a record, and the layout of the rows."""
 
     dest: Int64s
     source: Int64s
@@ -78,7 +78,7 @@ class PlanTuple(NamedTuple):
 
 
 class GivenTuple(NamedTuple):
-    """Columns that are given beside the rows, as a kernel takes them."""
+    """Extra columns beside the rows, as a kernel takes them."""
 
     valid: Bools
     starts: Int64s
@@ -96,17 +96,17 @@ def pack_records(
     stamp: int,
     extra: Sequence[ExtraColumn] = (),
 ) -> Texts:
-    """Pack a slot for every row; who is gone says nothing.
+    """Pack a child record for every row; a gone child has an empty one.
 
     Args:
-        plan: where its columns come from.
+        plan: the sources of the record's columns.
         rows: of one kind.
-        at: which of them.
-        gone: by slot.
+        at: which of the rows.
+        gone: by record.
         child: id of each row.
         code: of the kind.
-        stamp: when it is said.
-        extra: as the plan says, by slot.
+        stamp: of the contribution.
+        extra: the columns of the plan, by record.
     """
     shape = len(extra), len(at)
     valid, starts, stops = np.zeros(shape, np.bool_), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -129,15 +129,15 @@ def pack_records(
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """What children add up to in their parent, one bucket each.
+    """Windows that children add to in their parent, one each.
 
     Attributes:
         metric: what is counted.
-        there: the child has a bucket.
+        there: the child has a window.
         k1: first text of its key.
         day: of its key; where not has_day, none.
         has_day: whether it has a day.
-        amount: what it adds, besides one.
+        amount: what the child adds, besides a count of one.
     """
 
     metric: int
@@ -149,7 +149,7 @@ class Windows:
 
 
 def pack_partials(gone: Bools, windows: Windows) -> Texts:
-    """Pack every child's share: a one for itself, then its bucket; who is gone says nothing."""
+    """Pack every child's partial aggregate: a count of one, then its window; a gone child has an empty one."""
     k1 = windows.k1
     room_bytes = len(gone) * _PARTIAL_BYTES_MAX + int((k1.stops - k1.starts).sum())
     out = np.empty(room_bytes, dtype=np.uint8)
@@ -168,7 +168,7 @@ assert _METRIC < _K1 < _DAY < _COUNT < _AMOUNT, "columns are packed in their ord
 
 
 def position_texts(rows: RowArrays, at: Int64s) -> Texts:
-    """Write rows' positions as provenance shows them: `p0:p1:p2:p3@offset`, empty where unknown."""
+    """Write positions of rows in the form of provenance: `p0:p1:p2:p3@offset`, empty where unknown."""
     out = np.empty(len(at) * (_PARTS + 1) * (DECIMAL_BYTES_MAX + 1), dtype=np.uint8)
     ends = np.zeros(len(at) + 1, dtype=np.int64)
     _put_positions(at, rows.bits, rows.numbers, out, ends)
@@ -188,20 +188,20 @@ def join_with(columns: Sequence[Texts], separator: bytes) -> tuple[Int64s, Texts
 
 @numba.njit(nogil=True, cache=True)
 def _pack_records(rows, gone, child, code, stamp, plan, source_name, extra, out, ends):  # type: ignore[no-untyped-def]
-    """Pack a slot for every row that is not gone, column by column.
+    """Pack a child record for every row that is not gone, column by column.
 
     rows                   (n,)    int64   which rows of `source_name`
-    gone                   (n,)    bool    by slot: nothing is written
+    gone                   (n,)    bool    by record: nothing is written
     child                  (16n,)  uint8   ids of the children, end to end
     code, stamp            scalar  int64   what the columns `part` and `stamp` hold
-    plan.dest              (c,)    int64   number of the slot's column, ascending
-    plan.source            (c,)    int64   number of the row's column; from _EXTRA on: of a given one; or _PART...
+    plan.dest              (c,)    int64   number of the record's column, ascending
+    plan.source            (c,)    int64   number of the row's column; from _EXTRA on: an extra column; or _PART...
     plan.is_text, slot     (k,)    bool, int64  by column of the rows; its place among texts or numbers
-    held                   (r, .)  RowTuple  the rows, see RowArrays
-    given.valid            (g, n)  bool    by given column and slot; False: null
-    given.starts, stops    (g, n)  int64   text is given.body[starts:stops]
+    source_name            (r, .)  RowTuple  the rows, see RowArrays
+    extra.valid            (g, n)  bool    by extra column and record; False: null
+    extra.starts, stops    (g, n)  int64   text is extra.body[starts:stops]
     out                    (m,)    uint8   written
-    ends                   (n+1,)  int64   written: slot i is out[ends[i]:ends[i+1]]
+    ends                   (n+1,)  int64   written: record i is out[ends[i]:ends[i+1]]
     """
     dest, source, is_text, slot = plan
     bits, numbers, starts, stops, body = source_name
@@ -268,17 +268,16 @@ def _pack_partials(
     out: Bytes,
     ends: Int64s,
 ) -> None:
-    """Pack, for every child that is not gone, a row of AGGREGATES that counts it, and a row for its bucket if it has
-    one.
+    """Pack, for every child that is not gone, a row of AGGREGATES with its count, and a row for its window, if any.
 
     gone     (n,)    bool       nothing is written
-    metric   scalar  int64      code of what buckets count
-    there    (n,)    bool       the child has a bucket
-    k1_starts, k1_stops, k1_body   first text of the bucket's key, may be empty; no TextTuple: the call is short
+    metric   scalar  int64      code of what windows count
+    there    (n,)    bool       the child has a window
+    k1_starts, k1_stops, k1_body   first text of the window's key, may be empty; no TextTuple: the call is short
     day      (n,)    int64      days since 1970-01-01; where has_day
-    amount   (n,)    int64      what it adds, in the unit of the metric
+    amount   (n,)    int64      what the child adds, in the unit of the metric
     out      (m,)    uint8      written
-    ends     (n+1,)  int64      written: share i is out[ends[i]:ends[i+1]]
+    ends     (n+1,)  int64      written: partial i is out[ends[i]:ends[i+1]]
     """
     at = 0
     for row in range(len(gone)):

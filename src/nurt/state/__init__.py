@@ -1,10 +1,10 @@
-"""How rows are packed in the store, and the forms that a packed row takes in memory.
+"""How rows are packed in the store, and the forms of a packed row in memory.
 
 `layouts` lists the columns of everything that is stored, with their bits: it only ever grows (`layout_changes`
 compares two of them). `table` is the codec of one layout (`packing` are its loops). The forms: `column_major` and
-`row_major` arrays, `cells` where one row is read where it lies, `python_rows` for a few rows in plain Python;
+`row_major` arrays, `cells` for reading one row without a copy, `python_rows` for a few rows in plain Python;
 `write_rows` makes packed rows out of columns. README.md in this folder draws them as a table.
 
-What may come in: another way to read or write the same bytes, with the benchmark that defends it. No entity is known
-here.
+What may come in: another way to read or write the same bytes, with the benchmark that justifies it. Nothing here
+knows an entity.
 """

@@ -1,8 +1,8 @@
-"""Read the packed rows of a value where they lie: what kernels need that look at one parent after another.
+"""Read the packed rows of a value without a copy, for kernels that look at one parent after another.
 
 Hot path. Nothing is copied but numbers and addresses, into cells that the next parent's rows overwrite, so they stay in
-the processor's cache. Texts are known by address, for an array that is passed to a function is counted each time. The
-caller keeps them alive. The encoding is that of `table.py`.
+the processor's cache. Texts are known by address, because numba counts references whenever an array is passed
+to a function. The caller keeps the texts alive. The encoding is that of `table.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nurt.errors import StateTooNew
 from nurt.state.table import Table
 
 TOO_NEW, NO_ROOM = -1, -2
-"""What `read_rows` says instead of a count: the value is of a later version, or there are too few cells."""
+"""What `read_rows` returns instead of a count: the value is of a later version, or there are too few cells."""
 
 
 def too_new(what: str) -> StateTooNew:
-    """Say that a value was written by a later version."""
+    """Make the error for a value that a later version wrote."""
     return StateTooNew(
         f"reading {what}: a value has an encoding that this version does not know; run the version of nurt that wrote "
         "it, or a later one"
@@ -29,7 +29,7 @@ def too_new(what: str) -> StateTooNew:
 
 
 def text_mask(table: Table) -> int:
-    """Say in bits which columns are texts."""
+    """Return a bitmap of the columns that are texts."""
     return sum(1 << index for index, is_text in enumerate(table.is_text.tolist()) if is_text)
 
 

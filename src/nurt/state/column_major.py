@@ -15,7 +15,7 @@ from nurt.state.table import Raw, Table
 
 
 class Rows:
-    """Unpacked rows of a table, by name of column."""
+    """Unpacked rows of a table, by column name."""
 
     __slots__ = ("_index", "_slot", "raw")
 
@@ -35,7 +35,7 @@ class Rows:
         return found
 
     def present(self, name: str) -> Bools:
-        """Say where a column is not null."""
+        """Return where a column is not null."""
         found: Bools = self.raw.present[self._index[name]]
         return found
 

@@ -1,4 +1,4 @@
-"""Compare layouts of stored tables: what has been added, and what was lost or means something else. Pure."""
+"""Compare layouts of stored tables: which columns were added, were lost, or changed their meaning. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import orjson
 from nurt.state.layouts import Column
 
 Layouts = Mapping[str, Mapping[str, Sequence[Any]]]
-"""Table -> column -> [bit, type]: how snapshots and records have them."""
+"""Table -> column -> [bit, type]: the form of snapshots and records."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutDifference:
-    """A column that is not the same in two layouts; before, after: its bit and type; None: it is not there."""
+    """A column that differs between two layouts; before, after: its bit and type; None: the column is not there."""
 
     table: str
     column: str
@@ -25,7 +25,7 @@ class LayoutDifference:
     after: Sequence[Any] | None
 
     def __str__(self) -> str:
-        """Name it as a message does."""
+        """Name the difference as a message does."""
         return f"{self.table}.{self.column} {_shown(self.before)} -> {_shown(self.after)}"
 
 
@@ -34,7 +34,7 @@ def _shown(place: Sequence[Any] | None) -> str:
 
 
 def listed(layouts: Mapping[str, Sequence[Column]]) -> dict[str, dict[str, list[Any]]]:
-    """List layouts as snapshots and records have them."""
+    """List layouts in the form of snapshots and records."""
     return {table: {name: [bit, dtype] for name, bit, dtype in columns} for table, columns in layouts.items()}
 
 
@@ -57,14 +57,14 @@ def _every(before: Layouts, after: Layouts) -> Iterator[LayoutDifference]:
 
 
 def misread(before: Layouts, after: Layouts) -> list[LayoutDifference]:
-    """List the columns of stored values that a reader of other layouts would miss or take for something else."""
+    """List the columns of stored values that a reader of other layouts would miss or misread."""
     return [one for one in differences(before, after) if one.before is not None]
 
 
 def grown(snapshot: str, layouts: Mapping[str, Sequence[Column]]) -> str:
-    """Write a snapshot anew, one column a line, with what was added to the layouts.
+    """Write a snapshot again, one column a line, with the columns that the layouts gained.
 
-    Raises ValueError when a column of it has gone or become another.
+    Raises ValueError when a column of the snapshot has gone or changed.
     """
     now = listed(layouts)
     if lost := misread(orjson.loads(snapshot), now):

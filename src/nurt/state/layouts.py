@@ -1,11 +1,11 @@
-"""The columns of every table that is stored, each with its bit: what values in Redis were and are written under.
+"""The columns of every table that is stored, each with its bit: the layouts of all values in Redis, old and new.
 
-A line never changes, never moves and never goes: it says what stored bytes mean. A new column is a new line at the end
-of its table, with the next bit; a column that nobody writes any more keeps its line. A field of an entity that is not
-here yet is named at import, with the line to add; then `make layouts` adds it to schemas/state-v1.json, with which a
-test compares this file. A start compares it with what the state was written under (`adapters/redis/layouts.py`).
+A line never changes, never moves and never goes, because it says what stored bytes mean. A new column is a new line at
+the end of its table, with the next bit; a column that nobody writes any more keeps its line. If a field of an entity is
+missing here, an error at import names the line to add; then `make layouts` adds the column to schemas/state-v1.json. A
+test compares this file with that snapshot; a start compares it with the state's layouts (`adapters/redis/layouts.py`).
 
-Data only: the encoding is that of `table.py`, which makes a Table of a layout; who knows the entities checks it there.
+Data only: `table.py` has the encoding and makes a Table of a layout; its caller knows the entities and checks fields.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ COUNT = "count"
 """An integer that is never null: a zero is not stored."""
 
 Column = tuple[str, int, str]
-"""Its name, its bit and its type."""
+"""A column's name, its bit and its type."""
 
-# Every kind's rows begin so. Kernels read these columns of any kind alike, so this list is closed: another column of
-# every row goes to the end of each kind's table.
+# The rows of every kind begin with these columns. Kernels read these columns of any kind alike, so this list is
+# closed: another column of every row goes to the end of each kind's table.
 _ROW: tuple[Column, ...] = (
     ("part", 0, INTEGER),
     ("system", 1, TEXT),
@@ -42,7 +42,7 @@ _ROW: tuple[Column, ...] = (
 
 LAYOUTS: dict[str, tuple[Column, ...]] = {
     # The stored row of each entity kind: its newest event and the parents that it left. h0 to h3 are the highest
-    # position that it is known to have had.
+    # known position of the row.
     "row.customer": (
         *_ROW,
         ("email", 18, TEXT),
@@ -300,7 +300,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("delivered_at", 31, INTEGER),
         ("paid_at", 32, INTEGER),
     ),
-    # An account's value: its head, its customer row or guest order, its addresses and consents.
+    # An account's value: its head record, its customer row or guest order, its addresses and consents.
     "account_slots": (
         ("part", 0, INTEGER),
         ("child", 1, BYTES),
@@ -338,7 +338,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("channel", 33, TEXT),
         ("at", 34, INTEGER),
     ),
-    # An account's sums, and one child's stored share in them.
+    # An account's aggregates, and one child's stored partial aggregate.
     "sums": (
         ("metric", 0, INTEGER),
         ("k1", 1, TEXT),
@@ -350,7 +350,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("returned", 7, COUNT),
         ("open", 8, COUNT),
     ),
-    # An account's component, profile and links, and emptied profiles that wait for it.
+    # An account's component, profile and links, and emptied profiles that wait for the account.
     "memberships": (
         ("part", 0, INTEGER),
         ("component", 1, BYTES),
@@ -363,12 +363,12 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("profile", 1, BYTES),
         ("links", 2, TEXT),
     ),
-    # A profile's accounts, or its heir.
+    # A profile's accounts, or its survivor.
     "members": (
         ("part", 0, INTEGER),
         ("id", 1, BYTES),
     ),
-    # A paper's value: its own row and its lines, quantities in pieces.
+    # A sales document's value: its own row and its lines, quantities in pieces.
     "papers": (
         ("part", 0, INTEGER),
         ("child", 1, BYTES),
@@ -402,7 +402,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("order", 29, BYTES),
         ("account", 30, BYTES),
     ),
-    # A shelf's value: stock levels, supplies that are open, parts of a kit; quantities in pieces.
+    # An inventory position's value: stock levels, open supplies, parts of a kit; quantities in pieces.
     "shelves": (
         ("part", 0, INTEGER),
         ("child", 1, BYTES),
@@ -420,7 +420,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("p2", 13, INTEGER),
         ("p3", 14, INTEGER),
     ),
-    # A paper's share: what it holds of skus.
+    # A sales document's holds: what it takes of skus.
     "share": (
         ("part", 0, INTEGER),
         ("sku", 1, TEXT),
@@ -435,7 +435,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("p3", 10, INTEGER),
         ("due_ms", 11, INTEGER),
     ),
-    # A shelf's second value: what orders, documents and kits hold of it.
+    # An inventory position's second value: what orders, documents and kits hold of it.
     "holds": (
         ("part", 0, INTEGER),
         ("sku", 1, TEXT),
@@ -452,7 +452,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("due_ms", 12, INTEGER),
         ("of", 13, TEXT),
     ),
-    # What was last published of a shelf, by route, and on which side of its thresholds it was.
+    # What was last published of an inventory position, by route, and its side of the thresholds.
     "published": (
         ("sku", 0, TEXT),
         ("channel", 1, TEXT),

@@ -1,4 +1,4 @@
-"""State values as plain rows, for what is decided in plain Python: a few values at a time, without a frame's cost."""
+"""State values as plain rows, for decisions in plain Python: a few values at a time, without a frame's cost."""
 
 from __future__ import annotations
 

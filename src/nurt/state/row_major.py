@@ -1,7 +1,7 @@
-"""Rows of one entity kind as plain arrays: stored ones where they lie in their values, and those that arrive.
+"""Rows of one entity kind as plain arrays: stored rows where they lie in their values, and rows that arrive.
 
-Hot path. Arrays are row-major, for every kernel looks at one row after another; no text of a stored row is copied
-until it is written anew. The encoding of values is that of `table.py`.
+Hot path. Arrays are row-major, because every kernel looks at one row after another; a text of a stored row is copied
+only when it is written again. The encoding of values is that of `table.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SPARE_ROWS = 64
 
 
 class Layout:
-    """Where the columns of a table lie in arrays of rows.
+    """Places of a table's columns in arrays of rows.
 
     Attributes:
-        table: that it lays out.
+        table: the table.
         is_text: by column.
         slot: by column: its place among the numbers or among the texts.
         numbers, texts: how many columns of each there are.
@@ -46,11 +46,11 @@ class Layout:
         self._index = {name: index for index, name in enumerate(table.columns)}
 
     def __contains__(self, name: str) -> bool:
-        """Say whether the table has a column."""
+        """Return whether the table has a column."""
         return name in self._index
 
     def column(self, name: str) -> int:
-        """Give the number of a column, which is that of its bit."""
+        """Give the number of a column, which is the number of its bit."""
         return self._index[name]
 
     def place(self, name: str) -> int:
@@ -67,7 +67,7 @@ class RowArrays:
     """Rows of one layout.
 
     Attributes:
-        owner: index of the value that a row belongs to.
+        owner: index of a row's value.
         bits: bit i: column i is not null.
         numbers: shape (rows, number columns); 0 where absent.
         starts, stops: shape (rows, text columns): where each text lies in `body`.
@@ -86,7 +86,7 @@ class RowArrays:
         return len(self.owner)
 
     def as_tuple(self) -> RowTuple:
-        """Group the arrays for a kernel; whose rows they are goes beside them."""
+        """Group the arrays for a kernel; `owner` is passed separately."""
         return self.bits, self.numbers, self.starts, self.stops, self.body
 
     def take(self, rows: npt.NDArray[Any]) -> RowArrays:
@@ -96,7 +96,7 @@ class RowArrays:
         )
 
     def has(self, column: int, rows: Int64s) -> Bools:
-        """Say where a column is not null."""
+        """Return where a column is not null."""
         found: Bools = (self.bits[rows] >> np.uint64(column)) & np.uint64(1) == 1
         return found
 
@@ -141,7 +141,7 @@ def join_rows(first: RowArrays, second: RowArrays) -> RowArrays:
 
 
 def read_values(layout: Layout, values: Values) -> RowArrays:
-    """Read values into arrays; their rows keep their order, their texts stay where they are.
+    """Read values into arrays; the rows keep their order, the texts stay where they are.
 
     Raises:
         StateTooNew: a value was written by a version of nurt with more columns or another encoding.

@@ -1,4 +1,4 @@
-"""State values as small tables: many keyed values packed from, and unpacked to, one columnar frame.
+"""State values as small tables: many keyed values, packed from one columnar frame and unpacked to one.
 
 Hot path. A stored value is one byte of version and then rows, one after another. A row is a varint bitmap of the
 columns that are not null (bit i: column i), then these columns in order: integers and booleans as zigzag varints,
@@ -33,7 +33,7 @@ _TYPES: Mapping[str, pl.DataType] = {
 }
 _NOTHING: Mapping[str, pl.DataType] = MappingProxyType({})
 OWNER = "owner"
-"""Column of a frame that says which value a row belongs to: an index into the sequence of values."""
+"""The frame's column with the index of a row's value in the sequence of values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Raw:
     """Rows of a table as plain arrays, for kernels.
 
     Attributes:
-        owner: shape (rows,): index of the value that a row belongs to.
+        owner: shape (rows,): index of a row's value.
         numbers: shape (number columns, rows); 0 where absent.
         present: shape (columns, rows).
         starts, stops: shape (text columns, rows): where each text lies in `texts`.
@@ -57,7 +57,7 @@ class Raw:
 
 
 class Table:
-    """The columns of one kind of state value, and the way between packed values and frames.
+    """The columns of one kind of state value, and their codec between packed values and frames.
 
     Integer columns are `pl.Int64` and booleans `pl.Boolean`; texts `pl.String`; ids and bytes `pl.Binary`.
     At most TABLE_COLUMNS_MAX columns.
@@ -162,17 +162,17 @@ class Table:
         return self._packed(raw, len(raw.owner), by_row=True)
 
     def slot_of(self, name: str) -> int:
-        """Say in which row of `Raw.numbers`, or of `Raw.starts`, a column lies."""
+        """Return the row of a column in `Raw.numbers` or `Raw.starts`."""
         return int(self._all.slot[self.index[name]])
 
     @property
     def number_columns(self) -> int:
-        """How many columns are numbers."""
+        """Return how many columns are numbers."""
         return self._all.numbers
 
     @property
     def text_columns(self) -> int:
-        """How many columns are texts."""
+        """Return how many columns are texts."""
         return self._all.texts
 
     def pack_raw(self, raw: Raw, owners: int) -> list[bytes | None]:
@@ -181,7 +181,7 @@ class Table:
         return Values(body, ends).plain()
 
     def pack_values(self, raw: Raw, owners: int) -> Values:
-        """Pack arrays, sorted by owner, into one value an owner; an owner without rows has none."""
+        """Pack arrays, sorted by owner, into one value an owner; an owner without rows has no value."""
         return Values(*self._packed(raw, owners, by_row=False))
 
     def _packed(self, raw: Raw, owners: int, by_row: bool) -> tuple[Bytes, Int64s]:
@@ -236,7 +236,7 @@ class Table:
         Args:
             body: the values, one after another.
             cuts: where each begins, and where the last ends.
-            columns: only these; the others' arrays do not exist, and they are absent from every row.
+            columns: only these; other columns have no arrays and are absent from every row.
         """
         plan = self._all if columns is None else self._plan(columns)
         rows = self._measured(body, cuts, plan, np.zeros(plan.texts + 1, dtype=np.int64))
@@ -299,7 +299,7 @@ def _check(table: str, columns_of: Mapping[str, pl.DataType], needs: Mapping[str
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """Which columns are wanted: by column, its row in the arrays of numbers or texts; -1: not wanted."""
+    """The wanted columns: by column, its row in the arrays of numbers or texts; -1: not wanted."""
 
     names: tuple[str, ...]
     slot: Int64s

@@ -1,4 +1,4 @@
-"""Make packed rows of a table out of columns that are arrays. Hot path: nothing per row but one kernel."""
+"""Pack rows of a table from arrays, one for each column. Hot path: one kernel call does all rows."""
 
 from __future__ import annotations
 

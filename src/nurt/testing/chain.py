@@ -29,7 +29,7 @@ class Chain:
         return worker.profiles.materialise(dirty_keys)
 
     def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
-        """Begin an epoch: lift heads, say what is owed, recompute what is due until nothing is."""
+        """Begin an epoch: advance fences, publish what is pending, recompute due profiles until none is due."""
         worker = self.worker
         worker.begin_epoch(tick)
         out = list(worker.profiles.materialise_pending(dict.fromkeys(worker.pending_dirty_keys())))

@@ -1,4 +1,4 @@
-"""The ledger of reservations over plain values: what the Lua script means, for stores in memory and as its oracle."""
+"""The ledger of reservations over plain values: for stores in memory, and as the oracle of the Lua script."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class _Order:
 
 
 class Ledger:
-    """One place's ledger over plain values.
+    """A ledger of one place over plain values.
 
     Args:
         values: the place's other keys, and `m`.
-        due: marks: member -> score, as the worker's index `u`.
+        due: member -> score, as the worker's index of timers `u`.
     """
 
     def __init__(self, place: bytes, values: dict[bytes, bytes], due: dict[bytes, int], orders: dict[bytes, _Order]):
@@ -42,7 +42,7 @@ class Ledger:
         self._realm = place[place.index(b"{r:") + 3 : -1]
 
     def call(self, what: str, arguments: Sequence[Argument], now_ms: Millis) -> list[bytes]:
-        """Do what the script does, and answer as it does."""
+        """Do the script's work, and return its answer."""
         plain = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
         if what == "reserve":
             return self._reserve(plain, now_ms)

@@ -19,7 +19,7 @@ from nurt.testing.ledger import Ledger
 
 @dataclass(slots=True)
 class Memory:
-    """What a server would hold; several stores may share one."""
+    """A server's data; several stores may share one."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     fences: dict[bytes, FencingToken] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Memory:
     refused: dict[tuple[str, int, int], Refused] = field(default_factory=dict)
     reservations: dict[bytes, dict[bytes, Any]] = field(default_factory=dict)
     now_ms: Millis = NO_TIME
-    """What the server's clock says."""
+    """Time of the server's clock."""
 
     def ledger(self, place: bytes) -> Ledger:
         """Open the ledger of a place."""
@@ -39,7 +39,7 @@ class Memory:
         return Ledger(place, self.values, timers, orders)
 
     def claim(self, run: int, places: Sequence[bytes]) -> None:
-        """Take all heads for a run; raises Fenced when a later run holds one."""
+        """Take all fences for a run; raises Fenced when a later run holds a fence."""
         for place in places:
             fence = self.fences.get(place)
             if fence is not None and fence.run >= run:
@@ -50,7 +50,7 @@ class Memory:
             self.fences[place] = FencingToken(run, 0, 0)
 
     def copy(self) -> Memory:
-        """Take a snapshot, as a server's dump would be."""
+        """Copy the data, as a server's dump does."""
         return Memory(
             dict(self.values),
             dict(self.fences),
@@ -66,7 +66,7 @@ class Memory:
 
 
 class MemoryStore:
-    """Implements ports.store.Store over a Memory."""
+    """A ports.store.Store over a Memory."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Make canonical fields straight from raw columns, for the pairs of meaning and field that nearly every mapping has.
 
-Hot path. An operation of polars costs some tenths of a millisecond however few rows there are; these cost
-microseconds. They say exactly what `semantics` and `mapping_convert` say; a row for which they cannot is marked odd,
-and those two decide.
+Hot path. An operation of polars costs some tenths of a millisecond however few rows there are; these loops
+cost microseconds. Their results equal those of `debezium.semantics` and `mapping.convert`; a row that they cannot
+convert is marked odd, and the general path converts it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Array = Any
 """A pyarrow array."""
 
 Maker = Callable[[RawColumn, Meaning, str, Bools], Array]
-"""(column, its meaning, time zone of readings, odd rows: to be added to) -> the field."""
+"""(column, its meaning, time zone of readings, odd rows, updated) -> the field."""
 
 _PLACEHOLDER = np.frombuffer(UNAVAILABLE.encode(), dtype=np.uint8)
 
 
 def maker_of(meaning: Meaning, field_type: FieldType) -> Maker | None:
-    """Choose how a column alone becomes a field; None where compiled loops cannot say."""
+    """Choose how a column alone becomes a field; None where compiled loops cannot convert it."""
     if meaning.form is Form.DECIMAL and not 0 <= meaning.unit <= AMOUNT_DECIMALS:
         return None
     return _MAKERS.get((meaning.form, field_type))
 
 
 def mark_odd_texts(column: RawColumn, odd: Bools) -> Bools | None:
-    """Mark where the connector sent no value; return where text is blank, None: nowhere."""
+    """Mark rows whose value the connector did not send; return where text is blank, None: nowhere."""
     assert column.views is not None and column.text is not None, "only texts are looked at"
     blank = np.zeros(column.rows, dtype=np.bool_)
     bitmap = _EMPTY if column.bitmap is None else column.bitmap
@@ -49,7 +49,7 @@ def mark_odd_texts(column: RawColumn, odd: Bools) -> Bools | None:
 
 
 def number_views(numbers: Int64s) -> tuple[Words, Any]:
-    """Write numbers as texts: Arrow views, and the buffer that holds those of more than 12 characters."""
+    """Write numbers as texts: Arrow views, and the buffer of those with more than 12 characters."""
     views = np.zeros((len(numbers), 2), dtype=np.uint64)
     body = np.empty(DECIMAL_BYTES_MAX * len(numbers) + 1, dtype=np.uint8)
     used = _write_numbers(numbers, views, body)

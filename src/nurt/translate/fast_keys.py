@@ -1,4 +1,4 @@
-"""Write native keys as text, and their ids, straight from raw columns: hot path, see `quick_columns`."""
+"""Write native keys as text, and their ids, straight from raw columns: hot path, see `fast_columns`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nurt.columnar.series import text_buffers
 from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
 from nurt.translate.fast_columns import bitmap_of, number_views, text_array
 
-_SEPARATOR = 31  # U+001F, as `mapping_plan.KEY_SEPARATOR`
+_SEPARATOR = 31  # U+001F, as `mapping.plan.KEY_SEPARATOR`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class ArrowTexts:
     known: Bools | None
 
     def array(self) -> Any:
-        """Wrap as Arrow."""
+        """Wrap the texts as an Arrow array."""
         return text_array(self.views, self.body, self.bitmap)
 
     @property
     def bitmap(self) -> Bytes | None:
-        """Say where there is a text; None: everywhere."""
+        """Return a bitmap of the rows with a text; None: every row."""
         return bitmap_of(self.known)
 
 
@@ -49,7 +49,7 @@ def texts_of_series(series: pl.Series) -> ArrowTexts:
     """Take texts that polars made."""
     offsets, body = text_buffers(series)
     views = np.zeros((len(series), 2), dtype=np.uint64)
-    padded = np.append(body, np.uint8(0))  # never empty, so that it has an address
+    padded = np.append(body, np.uint8(0))  # never empty, so that the array has an address
     _view(offsets, padded, views)
     return ArrowTexts(views, pa.py_buffer(padded), series.is_not_null().to_numpy() if series.null_count() else None)
 

@@ -1,8 +1,8 @@
-"""Map rows as `mapper` does, without it: hot path for whole upserts, which nearly all rows of a batch are.
+"""Map rows with the same result as `general_path`: hot path for whole upserts, nearly all rows of a batch.
 
-Plain columns become fields in compiled loops, and all expressions of a mapping are one call of polars. A row with
-anything odd about it (a delete, a value held back or beyond a field, no key, a `where` that does not hold) is left out
-and said to be odd: `mapper` maps it, by the book. So is every row when an expression fails.
+Plain columns become fields in compiled loops, and all expressions of a mapping are one call of polars. An odd
+row (a delete, an unavailable or unfit value, no key, a false `where`) is left out, and `general_path` maps it. When an
+expression fails, every row is odd.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _ARROW_TYPES: dict[pl.DataType, Any] = {
     pl.Boolean(): pa.bool_(),
 }
 _RESULT = "\0"
-"""Begins the name of an expression's result that a conversion is over: no field's name does."""
+"""First character of the name of an expression's result before its conversion; no field's name begins so."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventMetadata:
-    """What stands before a row's fields, for all messages of a group."""
+    """Metadata of change events, for all messages of a group."""
 
     snapshot: Int8s
     source_epoch: Int64s
@@ -54,14 +54,14 @@ class EventMetadata:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """How a key is made: of columns as they were read, or of what polars evaluates, part by part."""
+    """A recipe of a key, part by part: from columns as read, or from results of polars."""
 
     text: KeyText
-    columns: tuple[str, ...] | None  # one a part; None: the expressions say
+    columns: tuple[str, ...] | None  # one a part; None: from expressions
 
 
 class FastRows:
-    """Maps whole upserts of one table that were written with one schema."""
+    """A mapper of whole upserts of one table and one writer schema."""
 
     def __init__(self, topic: TopicMapping, reader: ColumnReader, ids: Ids, plan: Plan) -> None:
         assert plan.key is not None, "`quick_rows` has asked"
@@ -70,9 +70,9 @@ class FastRows:
         self._key = self._how(plan.key)
         self._parent = self._how(plan.parents[0]) if plan.parents else None
         types = ENTITIES[topic.kind].fields
-        self._direct: dict[str, tuple[str, Maker]] = {}  # field -> column and what makes it
+        self._direct: dict[str, tuple[str, Maker]] = {}  # field -> column and its maker
         self._evaluated: list[Step] = []
-        self._nothing: set[str] = set()  # fields of columns that these rows lack
+        self._nothing: set[str] = set()  # fields of absent columns
         for step in (*plan.steps, *((plan.where,) if plan.where is not None else ())):
             self._place(step, types.get(step.name, FieldType.BOOL))
         keys = [key for key in (self._key, self._parent) if key is not None and key.columns is None]
@@ -88,7 +88,7 @@ class FastRows:
         self._wanted = sorted(set(wanted))
 
     def map(self, changes: Changes, keep: Bools, metadata: EventMetadata) -> tuple[pl.DataFrame, Bools] | None:
-        """Map the rows that are whole; return them, and which of all messages they are. None: nothing can be said."""
+        """Map whole rows; return them, and which of all messages they are. None: no row could be mapped here."""
         odd = ~keep
         if changes.op.any():  # UPSERT is 0
             odd |= changes.op != UPSERT
@@ -139,7 +139,7 @@ class FastRows:
         return self._reader.raw(name, changes.raw)
 
     def _frame(self, changes: Changes, rows: int, odd: Bools) -> pl.DataFrame:
-        """Give the columns that expressions are over, with their meaning."""
+        """Give the columns of the expressions, with their meaning."""
         series = []
         for name in self._wanted:
             if name in self._plan.stand_ins:
@@ -155,7 +155,7 @@ class FastRows:
                     if strange is not None:
                         odd |= strange
                 series.append(decoded.column.alias(name))
-        if not series:  # constants alone: what gives the frame its height
+        if not series:  # constants alone: a column that gives the frame its height
             series.append(pl.Series(_RESULT, np.zeros(rows, dtype=np.int8)))
         return pl.DataFrame(series)
 
@@ -217,7 +217,7 @@ class FastRows:
         columns = entity_columns(self._topic.kind)
         made = [name for name in columns if name not in values]
         parts = [arrays[name] if name in arrays else pa.nulls(rows, _ARROW_TYPES[columns[name]]) for name in made]
-        frame = pl.Series(pa.StructArray.from_arrays(parts, names=made)).struct.unnest()  # half as dear as a batch
+        frame = pl.Series(pa.StructArray.from_arrays(parts, names=made)).struct.unnest()  # half the cost of a batch
         for place, name in enumerate(columns):
             if name in values:
                 frame.insert_column(place, values[name].alias(name))
@@ -225,7 +225,7 @@ class FastRows:
 
 
 def fast_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids) -> FastRows | None:
-    """Prepare the quick way for rows of one schema; None where only `mapper` can map them."""
+    """Prepare the fast path for rows of one schema; None where only `general_path` can map them."""
     if reader.unholdable or topic.identifiers or len(topic.parents) > 1:
         return None
     plan = plan_for(topic, tuple(reader.dtypes.items()))

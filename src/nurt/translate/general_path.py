@@ -19,20 +19,20 @@ from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, enti
 from nurt.model.refusal import Reason
 
 PAIR_SEPARATOR = "\x1e"
-"""Between the pairs of the column `identifiers`; U+001F stands between kind and value."""
+"""Separator of pairs in the column `identifiers`; U+001F stands between kind and value."""
 
 BROKEN_SHOWN_MAX = 3
-"""How many of a schema's faults one detail names."""
+"""How many faults of a schema one detail names."""
 
 METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
-"""Columns of the head that pass through unchanged; `op` is there too and may change."""
+"""Metadata columns that pass through unchanged; the column `op` may change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row that cannot be mapped; `detail` names columns and types, never values."""
+    """A row that cannot be mapped; `detail` names columns and types, never values."""
 
-    row: int  # its place among the rows that came in, from 0
+    row: int  # its place among the input rows, from 0
     reason: Reason
     detail: str
 
@@ -45,13 +45,12 @@ def map_rows(
     unavailable: Mapping[str, pl.Series] | None = None,
     moved: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, list[Problem]]:
-    """Map changes of one table, in arrival order; return the entity's frame and the rows that are refused.
+    """Map changes of one table, in arrival order; return the entity's frame and the refused rows.
 
-    `metadata` has `op` and the columns of `METADATA`. `columns` has the source's columns under their own names: the
-    key's on
-    every row, and anything at all in the others where `op` is a delete. `unavailable` says by column (Boolean, no
-    nulls) where the connector sent no value although there is one. `moved` has the key columns of the row that a delete
-    became, in the types of `columns`, and null elsewhere. All have one height.
+    `metadata` has `op` and the columns of `METADATA`. `columns` has the source's columns under their own names:
+    key columns are set on every row, other columns hold anything where `op` is a delete. `unavailable` says by
+    column (Boolean, no nulls) where the connector left out an existing value. `moved` has the key columns of the
+    row that a delete became, in the types of `columns`, and null elsewhere. All have one height.
 
     The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. Where `where` is not true,
     the row is a delete. A delete has no parent and no fields.
@@ -60,7 +59,7 @@ def map_rows(
 
 
 class _Batch:
-    """The rows of one call, and what became of them so far."""
+    """Rows of one call, and their results so far."""
 
     def __init__(
         self,
@@ -114,7 +113,7 @@ class _Batch:
         parents: list[pl.Series],
         values: dict[str, pl.Series],
     ) -> tuple[pl.DataFrame, list[Problem]]:
-        """Put rows together again; `parents` and `values` have a row for each that is not `gone`."""
+        """Put rows together again; `parents` and `values` have a row for each row that is not `gone`."""
         assert self.plan.key is not None, "rows without a key have been refused"
         live = np.flatnonzero(~gone)
         made: dict[str, pl.Series] = {
@@ -136,7 +135,7 @@ class _Batch:
         return self._frame(fine, made), self._sorted()
 
     def _apply_where(self, deleted: Bools) -> None:
-        """Mark upserts that `where` does not hold for as deletes."""
+        """Mark upserts with a false `where` as deletes."""
         where = self.plan.where
         if where is None:
             return
@@ -148,7 +147,7 @@ class _Batch:
         deleted[upserts] = ~holds.fill_null(False).to_numpy()
 
     def _values(self, steps: tuple[Step, ...], rows: pl.DataFrame, at: Int64s) -> dict[str, pl.Series]:
-        """Evaluate and convert `steps` over `rows`, which stand at `at` in the batch."""
+        """Evaluate and convert `steps` over `rows`, at the places `at` of the batch."""
         if not steps:
             return {}
         results, failed = evaluate(rows, [step.wanted for step in steps])
@@ -173,7 +172,7 @@ class _Batch:
         return values
 
     def _key(self, what: str, text: KeyText, rows: pl.DataFrame, at: Int64s) -> pl.Series:
-        """Write keys as text; a part that is no key refuses its row, when `at` says which row that is."""
+        """Write keys as text; a part that is no key refuses its row, if `at` is given."""
         columns, failed = evaluate(rows, text.parts)
         parts = pl.DataFrame(list(columns.values()))
         found = parts.select_seq(text.text)["key"]
@@ -206,7 +205,7 @@ class _Batch:
         return {name: pl.select(pl.coalesce([each[name] for each in made])).to_series() for name in made[0]}
 
     def _unavailable_bits(self, live: Int64s) -> Int64s:
-        """Say by bit which fields, and whether the parent, came without their value."""
+        """Return bits of the fields, and of the parent, that came without their value."""
         hidden_bits = np.zeros(self.height, dtype=np.int64)
         if not self.unavailable:
             return hidden_bits
@@ -223,7 +222,7 @@ class _Batch:
         return hidden_bits
 
     def _hidden(self, columns: frozenset[str], at: Int64s) -> Bools | None:
-        """Say at which rows any of the columns came without its value; None: nowhere."""
+        """Return the rows where a column came without its value; None: nowhere."""
         flags = [self.unavailable[name][at] for name in columns if name in self.unavailable]
         return np.logical_or.reduce(flags) if flags else None
 
@@ -282,7 +281,7 @@ def _where_not_null(keys: pl.Series, text: str) -> pl.Series:
 
 
 def _pairs(columns: dict[str, pl.Series]) -> pl.Series:
-    """Join `kind U+001F value` pairs by U+001E, null where there is none; values lose those two characters."""
+    """Join `kind U+001F value` pairs by U+001E, null where there is no pair; values lose these two characters."""
     parts = [
         pl.concat_str(pl.lit(name.split(" ", 2)[2]), series.str.replace_all("[\x1e\x1f]", ""), separator=KEY_SEPARATOR)
         for name, series in columns.items()

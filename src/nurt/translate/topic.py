@@ -30,11 +30,11 @@ from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
 
 Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
-"""Schema id -> the schema as parsed JSON and what its messages are; None when there is none."""
+"""Schema id -> the schema as parsed JSON and the layout of its messages; None when there is no such schema."""
 
 
 class TableTranslation:
-    """Translates the batches of one topic, in the order of its log."""
+    """A translator of the batches of one topic, in the order of its log."""
 
     def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
@@ -45,7 +45,7 @@ class TableTranslation:
         self._tombstones = Tombstones()
 
     def translate(self, raw: RawBatch, wire: Wire, fresh: Bools | None = None) -> Translated:
-        """Say of every message of a batch where it ends.
+        """Translate a batch; every message ends in exactly one place.
 
         Args:
             fresh: which messages count; None: all.
@@ -69,7 +69,7 @@ class TableTranslation:
         )
 
     def _read(self, batch: TranslationBatch) -> Int64s:
-        """Read what each schema wrote; return the places of tombstones."""
+        """Read the messages of each schema; return the places of tombstones."""
         tombstones = np.zeros(0, dtype=np.int64)
         for schema_id, rows in batch.wire.by_schema():
             if schema_id == NULL:
@@ -107,7 +107,7 @@ class TableTranslation:
         batch.groups.append(Group(rows, changes, reader, keep))
 
     def _number(self, batch: TranslationBatch) -> Int64s:
-        """Give every change its source epoch; messages that are none get a number without meaning."""
+        """Give every change its source epoch; other messages get a meaningless number."""
         n = len(batch.offsets)
         for group in batch.groups:
             self._watch(batch, group)
@@ -137,7 +137,7 @@ class TableTranslation:
         self._epochs.watch(seen, watched, position.numbers[0], position.known[0], group.changes.servers)
 
     def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
-        """Map what a group keeps, whole upserts first; give rows and their places in the batch."""
+        """Map the kept messages of a group, whole upserts first; return rows and their places in the batch."""
         keep, fast = group.keep, self._fast.get(group.reader)
         if fast is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
             rows, changes = group.rows, group.changes
@@ -155,7 +155,7 @@ class TableTranslation:
     def _map_by_the_book(
         self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
     ) -> tuple[pl.DataFrame, Int64s]:
-        """Map some rows of a group, one at a time if need be; return rows and their places in the batch."""
+        """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
         at = np.flatnonzero(keep)
         changes = group.changes
         for name, decoded in changes.decoded.items():
@@ -173,7 +173,7 @@ class TableTranslation:
             name: decoded.column if everything else decoded.column.gather(at)
             for name, decoded in changes.decoded.items()
         }
-        # a delete's row does not tell its key, and some tables have it in the message's key alone
+        # a delete's row may lack the key, which some tables have in the message's key only
         has_key = all(name in columns for name in self._keys.columns)
         which = np.flatnonzero(op == DELETE) if has_key else np.arange(len(rows))
         moved = put_keys(self._keys, batch, group.reader, rows, which, columns) if len(which) else None
@@ -236,7 +236,7 @@ class TableTranslation:
 
 
 def _times(found: Times | None, raw: RawBatch, at: Int64s, rows: Int64s) -> Int64s:
-    """Choose times of the group's messages `at`, which are the batch's `rows`; fall back to the messages' own."""
+    """Choose times of the group's messages `at`, the batch's `rows`; fall back to the times of the messages."""
     if found is not None and found.known is None:
         return found.ms[at]
     own = int64s(raw.timestamps_ms)[rows]
@@ -244,14 +244,14 @@ def _times(found: Times | None, raw: RawBatch, at: Int64s, rows: Int64s) -> Int6
 
 
 def _in_order(frames: list[pl.DataFrame], places: list[Int64s]) -> pl.DataFrame:
-    """Put rows of several schemas back into the order in which their messages came."""
+    """Put rows of several schemas back into the order of their messages."""
     if len(frames) == 1:
         return frames[0]
     return pl.concat(frames)[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def _outline(layout: EnvelopeLayout) -> str:
-    """Say what a schema's messages are, for someone who expected rows."""
+    """Describe a schema's messages, for an error where rows were expected."""
     if not layout.is_row:
         return "its values are no records"
     return f"{layout.form.value} without any of the mapped columns"

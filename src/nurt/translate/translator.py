@@ -1,4 +1,4 @@
-"""Translate raw messages into rows of canonical entities: decode, recognise, place in time, map.
+"""Translate raw messages into rows of canonical entities: decode, recognise, set the source epoch, map.
 
 Every message of a batch ends in exactly one place: a row of an entity frame, a truncate, refused, or counted as
 not ours with the reason.
@@ -29,10 +29,10 @@ from nurt.translate.topic import TableTranslation
 
 
 class Translator:
-    """Translates the messages of all topics that a worker reads. Not for several threads at once.
+    """A translator of all topics that a worker reads. Not for several threads at once.
 
-    What it learns, it keeps: schemas, compiled readers, and the source epochs, whose begins the caller makes durable
-    (`epochs.begun()`) before it uses what `translate` returned.
+    It keeps schemas, compiled readers and source epochs. The caller stores the starts of source epochs durably
+    (`epochs.begun()`) before it uses the result of `translate`.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class Translator:
 
 
 class Schemas:
-    """Writer schemas by id, with what their messages are; asked for once."""
+    """Writer schemas by id, with the layouts of their messages; each is requested once."""
 
     def __init__(self, registry: SchemaRegistry) -> None:
         self._registry = registry
         self._known: dict[tuple[str, int], tuple[dict[str, Any], EnvelopeLayout]] = {}
 
     def known(self, schema_id: int, archive: str = "") -> tuple[dict[str, Any], EnvelopeLayout] | None:
-        """Return a schema and its anatomy; None when the registry has no such id, or no Avro under it."""
+        """Return a schema and its layout; None when the registry has no such id, or no Avro schema under the id."""
         name = archive, schema_id
         if name not in self._known:
             schema = self._registry.schema(schema_id, archive)

@@ -1,7 +1,7 @@
-"""A profile recomputed from its accounts, and written as it is published.
+"""A profile, recomputed from its accounts and written in its published form.
 
 `survivorship` chooses one value of many; `aggregates` adds up; `write` with `write_fields` and `write_aggregates`
-makes the Avro body; `check_schema` holds the published contract and these loops together; `compare` tells what
+makes the Avro body; `check_schema` checks the published contract against these loops; `compare` finds what
 changed.
 
 What may come in: a field or an aggregate of the profile.

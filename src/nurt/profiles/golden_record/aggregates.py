@@ -1,6 +1,6 @@
-"""What a profile adds up: orders by currency and market, products, categories, invoices, the last interaction.
+"""Compute what a profile adds up: orders by currency and market, products, categories, invoices, the last interaction.
 
-Hot path, for kernels that look at one profile after another. Accounts keep day buckets and never change with time;
+Hot path, for kernels that look at one profile after another. Accounts keep sums by day, which never change with time;
 windows are computed here for an explicit day `as_of`.
 """
 
@@ -43,7 +43,7 @@ TOP = 10
 NEVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
 
-# a line of figures begins with one or two texts (an address, a size); then for orders
+# a line of aggregates begins with one or two texts (an address, a size); then for orders
 COUNT, GROSS, AVERAGE, FIRST_ON, LAST_ON, CANCELLED, RETURNED, OPEN, IN_WINDOWS = range(4, 13)
 # for products and categories
 QUANTITY = 4
@@ -61,12 +61,12 @@ _CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["
 
 @numba.njit(nogil=True, cache=True)
 def list_aggregates(cells, rows, columns, entries):  # type: ignore[no-untyped-def]
-    """Make entries of the sums that are shown by text: (metric, k1, k2).
+    """Make entries of the aggregates with a text key: (metric, k1, k2).
 
-    An entry's number begins with the metric, and goes on with the first bytes of k1: they mostly decide.
+    An entry's number begins with the metric, and goes on with the first bytes of k1, which mostly decide the order.
 
     cells    (r, .)  int64  rows of AGGREGATES, see `read_rows`
-    rows     scalar  int64  how many there are
+    rows     scalar  int64  how many rows there are
     columns  scalar  int64  how many columns AGGREGATES has
     entries  (e, 8)  int64  written; room for `rows`
     Returns how many entries there are.
@@ -83,7 +83,7 @@ def list_aggregates(cells, rows, columns, entries):  # type: ignore[no-untyped-d
 
 @numba.njit(nogil=True, cache=True)
 def part_end(entries: Int64s, low: int, count: int, metric: int) -> int:
-    """Find where the entries of a metric end that begin at `low`.
+    """Find the end of a metric's entries, which begin at `low`.
 
     entries     (e, 8)  int64  sorted, see `sort_entries`
     low, count  scalar  int64  the first place, and how many entries there are
@@ -158,7 +158,7 @@ def _average(gross: int, count: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def list_most_bought(cells: Int64s, entries: Int64s, low: int, high: int, lines: Int64s) -> int:
-    """List the largest quantities, largest first, of equals the first in the alphabet; at most TOP.
+    """List the largest quantities, largest first, equal ones by alphabet; at most TOP.
 
     cells    (r, .)  int64  rows of AGGREGATES; quantities in ten-thousandths of a piece
     entries  (e, 8)  int64  sorted; those of the metric lie from place `low` to place `high`
@@ -215,7 +215,7 @@ def sum_invoices(cells: Int64s, columns: int, entries: Int64s, low: int, high: i
 
 @numba.njit(nogil=True, cache=True)
 def find_last_interaction(cells: Int64s, rows: int, columns: int) -> int:
-    """Find the last day (since 1970-01-01) with an interaction in cells of AGGREGATES; LONG_AGO: there is none."""
+    """Find the last day (since 1970-01-01) with an interaction in cells of AGGREGATES; LONG_AGO: no interaction."""
     last = LONG_AGO
     for row in range(rows):
         if cells[row, _METRIC] == INTERACTION and cells[row, _COUNT] > 0 and has(cells, row, columns, _DAY):
@@ -225,9 +225,9 @@ def find_last_interaction(cells: Int64s, rows: int, columns: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def next_change(cells: Int64s, rows: int, columns: int, as_of: int) -> int:
-    """Find the next day on which figures change by the clock alone, in cells of AGGREGATES.
+    """Find the next day on which the clock alone changes aggregates, in cells of AGGREGATES.
 
-    as_of: today. Both are days since 1970-01-01. Returns -1 when there is none.
+    as_of: today. Both are days since 1970-01-01. Returns -1 when there is no such day.
     """
     due = NEVER
     for row in range(rows):
@@ -246,11 +246,11 @@ def next_change(cells: Int64s, rows: int, columns: int, as_of: int) -> int:
 
 
 def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[str, Any]]]:
-    """Sum each account's orders by (currency, market), in that order: for a look at some accounts.
+    """Sum each account's orders by (currency, market), in that order, to inspect some accounts.
 
     Args:
         values: of AGGREGATES, by account.
-        as_of: the day that windows end with.
+        as_of: the last day of windows.
 
     Raises:
         StateTooNew: a value was written by a later version.
@@ -275,8 +275,8 @@ def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, c
 
     body     (b,)    uint8  the value: packed rows of AGGREGATES
     size     scalar  int64  its bytes
-    columns, texts   int64  how many columns AGGREGATES has, bits of those that are texts
-    as_of    scalar  int64  the day that windows end with: days since 1970-01-01
+    columns, texts   int64  how many columns AGGREGATES has, bits of its text columns
+    as_of    scalar  int64  the last day of windows: days since 1970-01-01
     cells    (r, .)  int64  scratch; room for every row
     lines    (r, LINE_WIDTH)  int64  written
     Returns how many lines there are, or a negative number of `read_rows`.
@@ -292,7 +292,7 @@ def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, c
 
 
 def _shown(body: Bytes, base: int, line: list[int]) -> dict[str, Any]:
-    """Name a line of order figures as the published schema does."""
+    """Name the numbers of an order line as the published schema does."""
 
     def text(at: int) -> str:
         return body[line[at] - base : line[at] - base + line[at + 1]].tobytes().decode()

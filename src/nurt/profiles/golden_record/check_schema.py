@@ -1,4 +1,4 @@
-"""What the published schema has to be, for profiles are written by a kernel of their own and not by the schema."""
+"""Check the published schema: a kernel writes profiles without reading the schema, so the two must agree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITTEN = (
 
 
 def check_schema(schema: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError unless this is the schema that profiles are written in."""
+    """Raise ConfigurationError unless this is the schema that the kernel writes."""
     found = _shape(parse_schema(schema))
     if found != f"({' '.join(WRITTEN)})":
         raise ConfigurationError(
@@ -45,7 +45,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def _shape(node: Node) -> str:
-    """Write a type as a text: what is written depends on nothing else of it."""
+    """Write a type as a text; the written bytes depend on nothing else of the type."""
     if node.kind == "record":
         return "(" + " ".join(f"{name}:{_shape(type_)}" for name, type_ in node.fields) + ")"
     if node.kind == "array":

@@ -1,7 +1,7 @@
-"""Compare recomputed profiles with what is kept of them, and write what differs again. Hot path, one kernel.
+"""Compare recomputed profiles with the stored ones, and write those that differ. Hot path, one kernel.
 
 The encoding is that of `model.stored_profile`: revision, due day and state (17 bytes), then the Avro body, in which the
-revision follows the id. A body of an older version is never the same: it is written again, by the version of today.
+revision follows the id. A body of an older version always differs: it is written again, by today's version.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class ProfileBodies:
 
     Attributes:
         state: LIVE, REDIRECT or ERASED.
-        due: the next day that the clock changes it; -1: none.
-        starts, stops: where its body lies, written with revision 0; empty when erased.
+        due: the next day on which the clock changes the profile; -1: none.
+        starts, stops: where the profile's body lies, written with revision 0; empty when erased.
         joined: all bodies.
     """
 
@@ -41,14 +41,14 @@ class ProfileBodies:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What is to be kept.
+    """Results of a comparison.
 
     Attributes:
-        revision: of each profile: the given one where it changed, else the kept one.
-        changed: where a new value is to be stored.
-        known: where one was kept.
-        due: the day that was kept; -1 where there was none.
-        values: what is to be stored; absent where nothing changed.
+        revision: of each profile: the given one where the profile changed, else the stored one.
+        changed: where a new value must be stored.
+        known: where a value was stored.
+        due: the stored due day; -1 where there was none.
+        values: new values; absent where nothing changed.
     """
 
     revision: Int64s
@@ -59,17 +59,17 @@ class Compared:
 
 
 def compare_kept(bodies: ProfileBodies, kept: Values, revision: int, again: bool = False, version: int = 1) -> Compared:
-    """Find the profiles that are not as kept; one that is erased and was never kept does not count, unless `again`.
+    """Find the profiles that differ from the stored ones; an erased one that was never stored counts only if `again`.
 
     Args:
         bodies: as recomputed.
-        kept: what is stored of each.
-        revision: that changed ones get.
+        kept: the stored values.
+        revision: of changed profiles.
         again: everything counts as changed.
-        version: of the contract that bodies are written by.
+        version: the contract version of the bodies.
 
     Raises:
-        StateTooNew: a body was kept by a later version.
+        StateTooNew: a later version stored a body.
     """
     rows = len(kept)
     room_bytes = len(bodies.joined) + rows * (HEAD_BYTES + _VARINT_BYTES) + PADDING_BYTES
@@ -114,9 +114,9 @@ def _put_word(at: int, number: int) -> None:
 
 @numba.njit(nogil=True, cache=True)
 def _is_same(start: int, stop: int, at: int, end: int) -> bool:
-    """Say whether the body from address `start` to `stop` says what the kept one from `at` to `end` does.
+    """Return whether the body from address `start` to `stop` equals the stored one from `at` to `end`.
 
-    Their revisions do not count.
+    The revisions of the two bodies are ignored.
     """
     if start == stop or at == end:
         return start == stop and at == end
@@ -134,21 +134,21 @@ def _compare(
     newest: int, revision: int, again: bool,
     out: Bytes, ends: Int64s, changed: Bools, revisions: Int64s, before_due: Int64s,
 ) -> bool:  # fmt: skip
-    """Compare profiles with what is kept of them, and write those that are not as kept.
+    """Compare profiles with the stored ones, and write those that differ.
 
     state          (n,)    int64   state byte of each
     due            (n,)    int64   days since 1970-01-01; -1: none
-    starts, stops  (n,)    int64   its Avro body is body[starts:stops], with revision 0
-    kept           (b,)    uint8   head and Avro body that are kept of i: kept[cuts[i]:cuts[i+1]]; empty: none is
+    starts, stops  (n,)    int64   the Avro body is body[starts:stops], with revision 0
+    kept           (b,)    uint8   stored head and Avro body of i: kept[cuts[i]:cuts[i+1]]; empty: nothing is stored
     newest         scalar  int64   the largest state byte that this version writes
-    revision       scalar  int64   that changed ones get
-    again           scalar  bool    all count as changed
+    revision       scalar  int64   of changed profiles
+    again          scalar  bool    all count as changed
     out            (m,)    uint8   written; room for all new bodies, heads and revisions
-    ends           (n+1,)  int64   written: what is to be stored of i is out[ends[i]:ends[i+1]]
+    ends           (n+1,)  int64   written: the new value of i is out[ends[i]:ends[i+1]]
     changed        (n,)    bool    written; False before
-    revisions      (n,)    int64   written where one is kept and unchanged: its revision
-    before_due     (n,)    int64   written where one is kept: the day that was kept with it
-    Returns False where a state byte is of a version that is not known. (No tuples: with them a call
+    revisions      (n,)    int64   written where a value is stored and unchanged: its revision
+    before_due     (n,)    int64   written where a value is stored: its due day
+    Returns False where a state byte is of an unknown version. (No tuples: with them a call
     took a fifth longer.)
     """
     new, old, begin = np.int64(body.ctypes.data), np.int64(kept.ctypes.data), np.int64(out.ctypes.data)

@@ -1,4 +1,4 @@
-"""Choose one value of many for a profile's field, and say which rule chose it. Hot path, for kernels."""
+"""Choose one value of many for a profile's field, and name the rule that chose it. Hot path, for kernels."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FIELDS = (
 )
 VERIFIED_BY = {"email": "email_verified", "phone": "phone_verified"}
 ONLY, ROW = "only", "row"
-"""What stands for the rule when all candidates hold one value, and when nothing but the row's id decided."""
+"""Names in place of a rule: all candidates have one value; only the row's id decided."""
 
 LAST_PRIORITY = 1_000_000
-"""Priority of a system that the mapping gives none: after all others."""
+"""Priority of a system without one in the mapping: after all others."""
 
 _BY_VERIFIED, _BY_FREQUENCY, _BY_PRIORITY, _BY_TIME = range(4)
 _RULE_CODES = {"verified_first": _BY_VERIFIED, "most_frequent": _BY_FREQUENCY, "source_priority": _BY_PRIORITY}
@@ -38,14 +38,14 @@ _UPDATED_AT, _BIRTH_DATE = _INDEX["updated_at"], _INDEX["birth_date"]
 
 @dataclass(frozen=True, slots=True)
 class SurvivorshipRules:
-    """How values are chosen, as kernels read it; texts lie in `texts`.
+    """Survivorship rules in the form that kernels read; texts lie in `texts`.
 
     Attributes:
         texts: all names, one after another.
         steps: shape (fields, most rules): codes of a field's rules; -1 behind the last.
         names: shape (fields, most rules + 2, 2): where each rule's name begins and its size; behind a field's last rule
             those of ROW and ONLY.
-        columns: shape (fields, 2): a field's column, and the one that says that it is verified (-1: none).
+        columns: shape (fields, 2): a field's column, and the column of its verified flag (-1: none).
         systems: shape (systems, 3): where a system's name begins, its size, and its priority.
     """
 
@@ -57,7 +57,7 @@ class SurvivorshipRules:
 
 
 def compile_survivorship(context: FoldContext, before: bytes = b"") -> SurvivorshipRules:
-    """Compile a mapping's rules; texts lie behind those `before`."""
+    """Compile a mapping's rules; the rules' texts follow the texts `before`."""
     texts = bytearray(before)
 
     def add(name: str) -> tuple[int, int]:
@@ -85,12 +85,12 @@ def _rules_of(context: FoldContext, name: str) -> Sequence[str]:
 
 @numba.njit(nogil=True, cache=True)
 def note_person(cells: Int64s, columns: int, row: int, place: int, systems: Int64s) -> None:
-    """Note in free cells that a row speaks of a person (`person` finds it), its system's priority and its time.
+    """Note in free cells a row of a person (`person` finds it), its system's priority and its time.
 
     cells    (r, .)  int64  rows of ACCOUNT_RECORDS, see `read_rows`; written
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     row      scalar  int64  which row
-    place    scalar  int64  how many were noted before
+    place    scalar  int64  how many rows were noted before
     systems  (s, 3)  int64  address and bytes of a system's name, its priority
     The time is in microseconds since 1970-01-01.
     """
@@ -116,17 +116,17 @@ def person(cells: Int64s, columns: int, place: int) -> int:
 def choose(
     cells: Int64s, columns: int, people: int, field: int, steps: Int64s, fields: Int64s, entries: Int64s
 ) -> tuple[int, int]:
-    """Choose a field's value among the rows of one profile that speak of a person.
+    """Choose a field's value among a profile's rows of a person.
 
-    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read, _OFTEN is written
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; the cells of `note_person` are read, _OFTEN is written
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
     field    scalar  int64  number of the field in FIELDS
     steps    (f, k)  int64  codes of each field's rules; -1 behind the last
-    fields   (f, 2)  int64  a field's column, and the one that says that it is verified (-1: none)
+    fields   (f, 2)  int64  a field's column, and the column of its verified flag (-1: none)
     entries  (e, 8)  int64  scratch; room for `people`
-    Returns the winning row (-1: there is none), whose keys are smallest, the first rule counting most and the row's id
-    deciding between equals; and the first rule that told it from a row of another value, by its place in `names`.
+    Returns the winning row (-1: none): its keys are smallest, the first rule counts most, and the row's id decides
+    between equal rows; and the first rule that separated the winner from a row of another value, by place in `names`.
     """
     column, verified = fields[field, 0], fields[field, 1]
     rules = 0
@@ -163,7 +163,7 @@ def choose(
 
 @numba.njit(nogil=True, cache=True)
 def _key(cells: Int64s, columns: int, row: int, step: int, verified: int) -> int:
-    """Give what a rule orders a row by, the smallest first; `verified`: column that says so of the field."""
+    """Give a row's sort key under a rule, smallest first; `verified`: column of the field's verified flag."""
     free = 2 * columns
     if step == _BY_VERIFIED:
         return 1 - cells[row, verified]
@@ -176,7 +176,7 @@ def _key(cells: Int64s, columns: int, row: int, step: int, verified: int) -> int
 def _is_before(
     cells: Int64s, columns: int, a: int, b: int, field: int, steps: Int64s, rules: int, verified: int
 ) -> bool:
-    """Say whether row a comes before row b by the first `rules` of a field's steps, then by id."""
+    """Return whether row a comes before row b by the first `rules` of a field's steps, then by id."""
     for k in range(rules):
         one = _key(cells, columns, a, steps[field, k], verified)
         other = _key(cells, columns, b, steps[field, k], verified)
@@ -187,7 +187,7 @@ def _is_before(
 
 @numba.njit(nogil=True, cache=True)
 def _is_same(cells: Int64s, columns: int, a: int, b: int, column: int) -> bool:
-    """Say whether rows a and b hold one value in a column; both have one."""
+    """Return whether rows a and b have equal values in a column; neither is null."""
     if column == _BIRTH_DATE:
         return cells[a, column] == cells[b, column]
     a_size, b_size = cells[a, columns + column], cells[b, columns + column]
@@ -196,7 +196,7 @@ def _is_same(cells: Int64s, columns: int, a: int, b: int, column: int) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _count_values(cells: Int64s, columns: int, people: int, column: int, entries: Int64s) -> None:
-    """Note, in a free cell of every row with a value, how many hold it.
+    """Note, in a free cell of every row with a value, how many rows have that value.
 
     cells    (r, .)  int64  rows of ACCOUNT_RECORDS; written
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has

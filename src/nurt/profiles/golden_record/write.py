@@ -1,7 +1,7 @@
 """Recompute profiles from their accounts: nothing is kept but the result, so a split is as easy as a merge.
 
 Hot path: one kernel goes from the packed values of accounts to Avro bodies, a profile at a time, through a few cells
-that stay in the processor's cache. What it writes is `schemas/nurt.profiles-value`, field by field.
+that stay in the processor's cache. The kernel writes `schemas/nurt.profiles-value`, field by field.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ _AGGREGATES = len(AGGREGATES.columns), AGGREGATE_TEXTS
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Profiles as computed.
+    """Profiles after their computation.
 
     Attributes:
-        joined: their bodies, written with revision 0.
-        places: where each begins (n + 1).
-        due: the next day that the clock alone changes it; -1: none.
+        joined: bodies of the profiles, written with revision 0.
+        places: where each body begins (n + 1).
+        due: the next day on which the clock alone changes the profile; -1: none.
     """
 
     joined: Bytes
@@ -74,7 +74,7 @@ class Live:
 
 
 class Who(NamedTuple):
-    """Which profiles are written, as a kernel takes it."""
+    """The profiles to write, as a kernel takes them."""
 
     firsts: Int64s
     ids: Bytes
@@ -82,7 +82,7 @@ class Who(NamedTuple):
 
 
 class AddressedRules(NamedTuple):
-    """Rules as kernels take them: as in Rules, with addresses of texts instead of places."""
+    """Rules as kernels take them: as in SurvivorshipRules, with addresses of texts instead of places."""
 
     kinds: Int64s
     steps: Int64s
@@ -92,7 +92,7 @@ class AddressedRules(NamedTuple):
 
 
 class Profiles:
-    """Computes and writes profiles under a mapping's rules."""
+    """A writer that computes profiles under a mapping's rules."""
 
     def __init__(self, context: FoldContext) -> None:
         kinds = "".join(IDENTIFIERS).encode()
@@ -113,10 +113,10 @@ class Profiles:
 
         Args:
             profile_ids: ids of the profiles.
-            realms: theirs.
+            realms: of the profiles.
             firsts: where the accounts of each profile begin among all accounts (n + 1).
             records, aggregates: of ACCOUNT_RECORDS and of AGGREGATES, by account.
-            as_of: the day that windows end with.
+            as_of: the last day of windows.
 
         Raises:
             StateTooNew: a value was written by a later version.
@@ -149,7 +149,7 @@ class Profiles:
 def write_redirects(
     profile_ids: Sequence[bytes], realms: Sequence[str], survivors: Sequence[bytes]
 ) -> tuple[Bytes, Int64s]:
-    """Write profiles that went into others: they say where, and nothing else. Returns bodies and places (n + 1)."""
+    """Write redirects: a merged profile names its survivor and nothing else. Returns bodies and places (n + 1)."""
     constants, realm_texts = _add_realms(b"", realms)
     texts = np.frombuffer(bytearray(constants) + bytes(PADDING_BYTES), dtype=np.uint8)
     ids, targets = (np.frombuffer(b"".join(some), dtype=np.uint8) for some in (profile_ids, survivors))
@@ -160,7 +160,7 @@ def write_redirects(
 
 
 def _add_realms(texts: bytes, realms: Sequence[str]) -> tuple[bytes, Int64s]:
-    """Add the names of realms to some texts; returns them, and by profile where its realm begins and its size."""
+    """Add the names of realms to some texts; returns the texts, and by profile the start and size of its realm."""
     names = {name: name.encode() for name in dict.fromkeys(realms)}
     place: dict[str, tuple[int, int]] = {}
     for name, encoded in names.items():
@@ -185,7 +185,7 @@ _REDIRECT_BYTES = 128
 _FIXED_BYTES, _ROW_BYTES = 4096, 512
 """At most so many bytes besides texts: of a profile, of a row."""
 _SHOWN = len(FIELDS) + 4
-"""How often a text is shown at most."""
+"""At most so many times a text appears in a profile."""
 _CELLS_ROWS = 64
 _LISTS = 8
 _NULL_FIELDS = len(FIELDS) + _LISTS + 1
@@ -193,9 +193,9 @@ _NULL_FIELDS = len(FIELDS) + _LISTS + 1
 
 @numba.njit(nogil=True, cache=True)
 def _write_redirects(ids: Bytes, survivors: Bytes, realms: Int64s, out: Bytes, places: Int64s) -> None:
-    """Write Avro bodies that say where profiles went.
+    """Write Avro bodies of redirects.
 
-    ids, heirs  (16n,)  uint8  ids of the profiles and of those that they went into, end to end
+    ids, survivors  (16n,)  uint8  ids of the profiles and of their survivors, end to end
     realms      (n, 2)  int64  address and bytes of each realm's name
     out         (m,)    uint8  written
     places      (n+1,)  int64  written: body i is out[places[i]:places[i+1]]
@@ -208,7 +208,7 @@ def _write_redirects(ids: Bytes, survivors: Bytes, realms: Int64s, out: Bytes, p
         to = poke_zigzag(poke_zigzag(to, 0), 1)
         to = put_id(poke_zigzag(to, 1), np.int64(survivors.ctypes.data) + 16 * profile)
         to = put_string(to, realms[profile, 0], realms[profile, 1])
-        to = put_nothing(to, 1 + _NULL_FIELDS)  # it does not change with the day
+        to = put_nothing(to, 1 + _NULL_FIELDS)  # a redirect does not change with the day
     places[len(places) - 1] = to - begin
 
 
@@ -222,9 +222,9 @@ def _read_accounts(
     cuts        (a+1,)  int64  value i lies from base + cuts[i] to base + cuts[i+1]
     first, end  scalar  int64  which values
     columns     scalar  int64  how many columns the table has
-    texts       scalar  int64  bits of those that are texts
+    texts       scalar  int64  bits of its text columns
     cells       (r, .)  int64  written, see `read_rows`
-    Returns how many rows there are, and the cells: more if need be. Negative: a value is not known, as `read_rows`.
+    Returns how many rows there are, and the cells, more if needed. A negative count is an error of `read_rows`.
     """
     row = 0
     value = first
@@ -244,13 +244,13 @@ def _read_accounts(
 
 @numba.njit(nogil=True, cache=True)
 def _note_people(cells: Int64s, rows: int, columns: int, systems: Int64s) -> int:
-    """Note the rows that speak of a person.
+    """Note the rows of a person.
 
     cells    (r, .)  int64  rows of ACCOUNT_RECORDS; their free cells are written
-    rows     scalar  int64  how many there are
+    rows     scalar  int64  how many rows there are
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     systems  (s, 3)  int64  address and bytes of a system's name, its priority
-    Returns how many speak of a person.
+    Returns how many rows are of a person.
     """
     people = 0
     for row in range(rows):
@@ -266,14 +266,14 @@ def _put_aggregates(
 ) -> int:
     """Write orders, products, categories and invoices.
 
-    to       scalar  int64  address that is written
-    sums     (r, .)  int64  cells of rows of AGGREGATES
-    count    scalar  int64  how many rows there are
-    columns  scalar  int64  how many columns AGGREGATES has
-    as_of    scalar  int64  the day that windows end with: days since 1970-01-01
-    entries  (e, 8)  int64  scratch; room for `count`
-    lines    (l, .)  int64  scratch; room for `count`
-    Returns the address behind.
+    to          scalar  int64  address to write at
+    aggregates  (r, .)  int64  cells of rows of AGGREGATES
+    count       scalar  int64  how many rows there are
+    columns     scalar  int64  how many columns AGGREGATES has
+    as_of       scalar  int64  the last day of windows: days since 1970-01-01
+    entries     (e, 8)  int64  scratch; room for `count`
+    lines       (l, .)  int64  scratch; room for `count`
+    Returns the address behind the written bytes.
     """
     listed = list_aggregates(aggregates, count, columns, entries)
     sort_entries(entries, listed)
@@ -302,18 +302,19 @@ def _write_live(
 ) -> tuple[int, Bytes]:
     """Write the Avro bodies of profiles, one after another.
 
-    held, held_sums  (a,)    ValueTuple  slots (ACCOUNT_RECORDS) and sums (AGGREGATES) of accounts, those of a profile
-    in a row who.firsts       (n+1,)  int64   accounts of profile i are firsts[i] to firsts[i+1]
+    listed           (a,)    ValueTuple  child records (ACCOUNT_RECORDS) of accounts, sorted by profile
+    held_sums        (a,)    ValueTuple  aggregates (AGGREGATES) of the same accounts
+    who.firsts       (n+1,)  int64   accounts of profile i are firsts[i] to firsts[i+1]
     who.ids          (16n,)  uint8   ids of the profiles, end to end
     who.realms       (n, 2)  int64   address and bytes of each realm's name
-    as_of            scalar  int64   the day that windows end with: days since 1970-01-01
-    slots, sold      (2,)    tuple   of ACCOUNT_RECORDS and of AGGREGATES: how many columns, bits of those that are
-    texts rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
-    rules.steps, names, columns, systems  int64  see Rules; names begin at addresses
+    as_of            scalar  int64   the last day of windows: days since 1970-01-01
+    records, sold    (2,)    tuple   of ACCOUNT_RECORDS and of AGGREGATES: how many columns, bits of the text columns
+    rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
+    rules.steps, names, columns, systems  int64  see AddressedRules
     out              (m,)    uint8   written
     places           (n+1,)  int64   written: body i begins at places[i]
-    due              (n,)    int64   written: the next day on which the clock alone changes it; -1: none
-    Returns 0 and `out`, or a larger array in its place; or -1: a value has an encoding that is not known.
+    due              (n,)    int64   written: the next day on which the clock alone changes profile i; -1: none
+    Returns 0 and `out`, or a larger array in its place; or -1: a value has an unknown encoding.
     """
     body, cuts = listed
     aggregates_body, aggregates_cuts = held_sums

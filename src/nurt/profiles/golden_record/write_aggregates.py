@@ -1,4 +1,4 @@
-"""Write what a profile's sums say as Avro: orders, products, categories, invoices. For kernels.
+"""Write a profile's aggregates as Avro: orders, products, categories, invoices. For kernels.
 
 Source: schemas/nurt.profiles-value.
 """
@@ -35,12 +35,12 @@ from nurt.profiles.golden_record.aggregates import (
 
 @numba.njit(nogil=True, cache=True)
 def put_orders(to: int, lines: Int64s, count: int) -> int:
-    """Write lines of order figures.
+    """Write lines of order aggregates.
 
-    to     scalar           int64  address that is written
+    to     scalar           int64  address to write at
     lines  (l, LINE_WIDTH)  int64  see `sum_orders`; amounts in ten-thousandths, days since 1970-01-01
-    count  scalar           int64  how many there are
-    Returns the address behind.
+    count  scalar           int64  how many lines there are
+    Returns the address behind the written bytes.
     """
     if count == 0:
         return put_nothing(to, 1)
@@ -80,7 +80,7 @@ def put_most_bought(to: int, lines: Int64s, count: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def put_invoices(to: int, lines: Int64s, count: int) -> int:
-    """Write lines of invoice figures (amounts in ten-thousandths), as `put_orders`."""
+    """Write lines of invoice aggregates (amounts in ten-thousandths), as `put_orders`."""
     if count == 0:
         return put_nothing(to, 1)
     to = poke_zigzag(to, count)

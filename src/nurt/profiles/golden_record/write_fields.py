@@ -1,4 +1,4 @@
-"""Write what a profile's slots say as Avro: chosen fields, identifiers, addresses, accounts, consents. For kernels.
+"""Write a profile's child records as Avro: chosen fields, identifiers, addresses, accounts, consents. For kernels.
 
 Source: schemas/nurt.profiles-value.
 """
@@ -58,16 +58,16 @@ def _put_cell(to: int, cells: Int64s, row: int, columns: int, column: int) -> in
 def put_chosen(
     to: int, cells: Int64s, columns: int, people: int, steps: Int64s, names: Int64s, fields: Int64s, entries: Int64s
 ) -> int:
-    """Write every chosen field: the value, and which row said it by which rule; or null.
+    """Write every chosen field: the value, its row and the rule that chose it; or null.
 
-    to       scalar  int64  address that is written
-    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read
+    to       scalar  int64  address to write at
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; the cells of `note_person` are read
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
-    steps, fields  (f, .)   int64  see Rules
+    steps, fields  (f, .)   int64  see AddressedRules
     names    (f, k+2, 2)    int64  address and bytes of each rule's name
     entries  (e, 8)  int64  scratch; room for `people`
-    Returns the address behind.
+    Returns the address behind the written bytes.
     """
     for field in range(_FIELDS_COUNT):
         row, rule = choose(cells, columns, people, field, steps, fields, entries)
@@ -91,12 +91,12 @@ def put_chosen(
 def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no-untyped-def]
     """Make an entry (kind, value) of every identifier.
 
-    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; what `note_person` noted is read
+    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; the cells of `note_person` are read
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     people   scalar  int64  how many rows were noted
     kinds    (k, 2)  int64  address and bytes of each kind's name
     entries  (e, 8)  int64  written
-    Returns how many there are, or NO_ROOM (negative): `entries` is too short.
+    Returns how many entries there are, or NO_ROOM (negative): `entries` is too short.
     """
     found = NOTHING
     for place in range(people):
@@ -120,10 +120,10 @@ def list_identifiers(cells, columns, people, kinds, entries):  # type: ignore[no
 def put_identifiers(to: int, entries: Int64s, count: int) -> int:
     """Write every distinct (kind, value), in order.
 
-    to       scalar  int64  address that is written
+    to       scalar  int64  address to write at
     entries  (e, 8)  int64  of `list_identifiers`; sorted here
-    count    scalar  int64  how many there are
-    Returns the address behind.
+    count    scalar  int64  how many entries there are
+    Returns the address behind the written bytes.
     """
     sort_entries(entries, count)
     distinct = 0
@@ -143,7 +143,7 @@ def put_identifiers(to: int, entries: Int64s, count: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
-    """Put the rows of a part in order of their ids, as entries (e, 8) with room for `rows`; returns how many."""
+    """Sort the rows of a part by id, as entries (e, 8) with room for `rows`; returns how many."""
     count = NOTHING
     for row in range(rows):
         if cells[row, _PART] == part:
@@ -156,12 +156,12 @@ def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
 def put_addresses(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
     """Write every address, sorted by row.
 
-    to       scalar  int64  address that is written
+    to       scalar  int64  address to write at
     cells    (r, .)  int64  rows of ACCOUNT_RECORDS, see `read_rows`
     columns  scalar  int64  how many columns ACCOUNT_RECORDS has
     rows     scalar  int64  how many rows there are
     entries  (e, 8)  int64  scratch; room for `rows`
-    Returns the address behind.
+    Returns the address behind the written bytes.
     """
     count = _sort_part(cells, rows, ADDRESS_PART, entries)
     if count == 0:
@@ -235,7 +235,7 @@ def put_consents(to: int, cells: Int64s, columns: int, rows: int, entries: Int64
 
 @numba.njit(nogil=True, cache=True)
 def _is_later(cells: Int64s, columns: int, a: int, b: int) -> bool:
-    """Say whether the consent in row a is later than that in row b; of equal times the larger id is."""
+    """Return whether the consent in row a is later than that in row b; of equal times the larger id is."""
     known, other = has(cells, a, columns, _AT), has(cells, b, columns, _AT)
     if known != other:
         return known

@@ -1,4 +1,4 @@
-"""Cut texts of links (`kind U+001F value`, joined by U+001E) where they lie. Hot path, for kernels."""
+"""Cut texts of links (`kind U+001F value`, joined by U+001E) without a copy. Hot path, for kernels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KIND_END, _LINK_END = ord(KIND_END), ord(LINK_END)
 
 @numba.njit(nogil=True, cache=True)
 def link_end(at: int, stop: int) -> int:
-    """Find the address where a link ends that begins at address `at`, in a text that ends at address `stop`."""
+    """Find the end of the link at address `at`, in a text that ends at address `stop`."""
     while at < stop and peek_byte(at) != _LINK_END:
         at += 1
     return at
@@ -27,8 +27,8 @@ def cut_links(start: int, stop: int, entries: Int64s, count: int) -> int:
 
     start, stop  scalar  int64  addresses of a text of links
     entries      (e, 8)  int64  written from `count` on
-    count        scalar  int64  how many there are
-    Returns how many there are then, or NO_ROOM (negative): `entries` is too short.
+    count        scalar  int64  how many entries there are
+    Returns how many entries there are afterwards, or NO_ROOM (negative): `entries` is too short.
     """
     at = start
     while at <= stop:

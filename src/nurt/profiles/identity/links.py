@@ -14,12 +14,12 @@ from nurt.rows.contributions import gather
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JoinedLinks:
-    """Texts one after another.
+    """Texts of links, one after another.
 
     Attributes:
-        body: their bytes, and PADDING_BYTES.
-        cuts: where each begins (n + 1); None has no bytes.
-        known: False where it is None.
+        body: bytes of the texts, and PADDING_BYTES.
+        cuts: where each text begins (n + 1); None has no bytes.
+        known: False where the text is None.
     """
 
     body: Bytes
@@ -27,7 +27,7 @@ class JoinedLinks:
     known: Bools
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many texts there are."""
         return len(self.known)
 
     def text(self, row: int) -> str | None:

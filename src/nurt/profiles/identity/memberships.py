@@ -1,6 +1,6 @@
-"""Read values of the identity graph, a whole batch at a time: what profiles hold, and in which one accounts are.
+"""Read values of the identity graph, a whole batch at a time: the accounts of profiles, and the profiles of accounts.
 
-Hot path; what links meet, change or go is plain Python in `identity.py`.
+Hot path; where links meet, change or go, plain Python decides (`resolve.py`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _ROW_BYTES_MIN = 19
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """What some profiles hold.
+    """Accounts and survivors of some profiles.
 
     Attributes:
         live: indices of the profiles that hold accounts.
-        firsts: where the accounts of each live one begin in `accounts` (n + 1).
+        firsts: where the accounts of each live profile begin in `accounts` (n + 1).
         accounts: ids of the accounts.
-        gone: indices of the profiles that went into others.
-        survivors: ids of those others.
+        gone: indices of the merged profiles.
+        survivors: ids of their survivors.
     """
 
     live: Int64s
@@ -45,7 +45,7 @@ class Members:
 
 
 def read_members(values: Values) -> Members:
-    """Read what profiles hold, from values of MEMBERS by profile.
+    """Read accounts and survivors of profiles, from values of MEMBERS by profile.
 
     Raises StateTooNew when a value was written by a later version.
     """
@@ -79,17 +79,17 @@ def _read_members(
     gone: Int64s,
     survivors: Words,
 ) -> tuple[int, int]:
-    """Read what profiles hold.
+    """Read accounts and survivors of profiles.
 
     body      (b,)    uint8   values of MEMBERS
     cuts      (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
-    columns, texts    int64   how many columns MEMBERS has, bits of those that are texts
+    columns, texts    int64   how many columns MEMBERS has, bits of its text columns
     live      (n,)    int64   written: profiles that hold accounts
-    firsts    (n+1,)  int64   written: where those of each live one begin in `accounts`; 0 before
+    firsts    (n+1,)  int64   written: where those of each live profile begin in `accounts`; 0 before
     accounts  (r, 2)  uint64  written: ids; room for every row
-    gone      (n,)    int64   written: profiles that went into others
-    heirs     (n, 2)  uint64  written: ids of those others
-    Returns how many are live and how many are gone; the first is -1 when a value has an encoding that is not known.
+    gone      (n,)    int64   written: merged profiles
+    survivors (n, 2)  uint64  written: ids of their survivors
+    Returns how many are live and how many are gone; the first is -1 when a value has an unknown encoding.
     """
     base = np.int64(body.ctypes.data)
     cells = cells_of(len(accounts), columns)
@@ -118,12 +118,12 @@ def _read_members(
 
 @dataclass(frozen=True, slots=True)
 class Memberships:
-    """In which profile touched accounts are.
+    """Stored profiles of accounts, compared with their current links.
 
     Attributes:
-        profiles: ids of the profiles that some of them are in, each once.
-        is_changed: by account: its links are not those stored.
-        is_new: by account: it is there, and nothing is stored of it.
+        profiles: ids of the accounts' stored profiles, each once.
+        is_changed: by account: its links differ from the stored ones.
+        is_new: by account: the account exists, and nothing is stored of it.
     """
 
     profiles: Words
@@ -132,11 +132,11 @@ class Memberships:
 
 
 def read_memberships(values: Values, links: JoinedLinks) -> Memberships:
-    """Compare what is stored of accounts with what is said of their links.
+    """Compare stored memberships of accounts with the accounts' current links.
 
     Args:
         values: of MEMBERSHIPS, by account.
-        links: by account; None: it is no more.
+        links: by account; None: the account is gone.
 
     Raises:
         StateTooNew: a value was written by a later version.
@@ -166,17 +166,17 @@ def _read_memberships(
     profiles: Words,
     changed: Bools,
 ) -> int:
-    """Compare stored links of accounts with those that are said, and list the profiles that accounts are in.
+    """Compare stored links of accounts with current ones, and list the accounts' stored profiles.
 
     body       (b,)    uint8   values of MEMBERSHIPS
     cuts       (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
-    columns, texts     int64   how many columns MEMBERSHIPS has, bits of those that are texts
-    said       (s,)    uint8   texts of links
-    links_cuts  (n+1,)  int64   links of account i are said[links_cuts[i]:links_cuts[i+1]]
-    known      (n,)    bool    False: the account is no more
+    columns, texts     int64   how many columns MEMBERSHIPS has, bits of its text columns
+    links_body (s,)    uint8   texts of links
+    links_cuts (n+1,)  int64   links of account i are links_body[links_cuts[i]:links_cuts[i+1]]
+    known      (n,)    bool    False: the account is gone
     profiles   (n, 2)  uint64  written: ids of profiles
-    changed    (n,)    bool    written where something is stored: its links are not those
-    Returns how many profiles there are, or -1: a value has an encoding that is not known.
+    changed    (n,)    bool    written where something is stored: the links differ from the stored ones
+    Returns how many profiles there are, or -1: a value has an unknown encoding.
     """
     base, links = np.int64(body.ctypes.data), np.int64(links_body.ctypes.data)
     cells = cells_of(8, columns)

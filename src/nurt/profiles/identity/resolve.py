@@ -1,8 +1,8 @@
-"""Resolve who is who: accounts that share an identifier are one profile.
+"""Resolve identity: accounts that share an identifier are one profile.
 
-A component is everything that is connected by equal identifiers. Its resolution is a pure function of the accounts in
-it and their links, so the order in which links arrived cannot matter. Only changed components are looked at; this is
-plain Python, for links change seldom.
+A component is all accounts that equal identifiers connect. The resolution of a component is a pure function of its
+accounts and their links, so the order in which links arrived cannot matter. Only changed components are resolved; this
+is plain Python, because links change seldom.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MEMBER, WAITING = 0, 1
 MEMBERSHIPS = Table.stored("memberships")
 COMPONENTS = Table.stored("components")
 MEMBER_PART, SURVIVOR_PART = 0, 1
-"""`part` of a profile's member row: an account it holds, or the profile that it went into."""
+"""`part` of a profile's member row: an account of the profile, or the survivor of a merged one."""
 MEMBERS = Table.stored("members")
 
 
@@ -40,12 +40,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class AccountChanges:
-    """What the accounts stage says of some accounts of a realm after its write; each is in it once.
+    """Current links of some accounts of a realm, from the accounts stage after its write; each account once.
 
     Attributes:
-        accounts: their ids.
-        links: text of links by account; None when it is no more.
-        moved_to: account that is no more -> the account that its key was changed into.
+        accounts: ids of the accounts.
+        links: text of links by account; None when the account is gone.
+        moved_to: gone account -> the account that it became when its key changed.
     """
 
     accounts: Words
@@ -57,12 +57,12 @@ class AccountChanges:
         return self.accounts[row].tobytes()
 
     def take(self, rows: Int64s) -> AccountChanges:
-        """Choose some accounts, with all hints where accounts moved."""
+        """Choose some accounts, with all of `moved_to`."""
         return AccountChanges(self.accounts[rows], self.links.take(rows), self.moved_to)
 
 
 def join_account_changes(many: Sequence[AccountChanges]) -> AccountChanges:
-    """Put touches together; of an account touched twice the last counts, and the last hint where it went."""
+    """Join account changes; of an account's several changes the last counts, and the last `moved_to`."""
     if len(many) == 1:
         return many[0]
     moved_to = {account: to for changed in many for account, to in changed.moved_to.items()}
@@ -76,15 +76,15 @@ def join_account_changes(many: Sequence[AccountChanges]) -> AccountChanges:
 
 @dataclass(slots=True)
 class IdentityDiff:
-    """What changes in the identity graph; None as a value: the entry goes.
+    """Changes of the identity graph; None as a value: the entry is deleted.
 
     Attributes:
         memberships: account -> (component, profile, links).
         components: component -> account -> member.
         identifiers: link text -> (component, profile).
         members: profile -> its accounts, in order.
-        survivors: emptied profile -> the profile it went into, or None when nobody is left of it.
-        waiting: account that is not there yet -> emptied profiles that it will be the heir of.
+        survivors: emptied profile -> its survivor, or None when no account of the profile is left.
+        waiting: account that does not exist yet -> emptied profiles whose survivor will be the account's profile.
     """
 
     memberships: dict[bytes, tuple[bytes, bytes, str] | None] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class IdentityDiff:
     waiting: dict[bytes, list[bytes]] = field(default_factory=dict)
 
     def profiles(self) -> set[bytes]:
-        """Name every profile that this difference concerns."""
+        """Name every profile that this difference changes."""
         return {*self.members, *self.survivors}
 
 
@@ -151,14 +151,14 @@ def difference(
     waiting: Mapping[bytes, list[bytes]],
     ids: Ids,
 ) -> IdentityDiff:
-    """Resolve the components concerned anew, and say what is different from what is stored.
+    """Resolve the changed components again, and return the differences from the stored graph.
 
     Args:
-        changed: accounts whose links changed, with their links; None: it is no more.
-        moved_to: account that is no more -> account that it became.
-        components: whole stored components: those of the touched accounts and of their new links.
-        elsewhere: account -> profile, for accounts that touched ones moved to and that are in no loaded component.
-        waiting: touched account -> profiles without accounts that wait for it.
+        changed: accounts whose links changed, with their links; None: the account is gone.
+        moved_to: gone account -> account that it became.
+        components: whole stored components: those of the changed accounts and of their new links.
+        elsewhere: account -> profile, for accounts in `moved_to` that are in no loaded component.
+        waiting: changed account -> emptied profiles that wait for it.
     """
     before = {account: member for members in components.values() for account, member in members.items()}
     after = {account: member.links for account, member in before.items()}
@@ -206,7 +206,7 @@ def _find_survivors(
     profile_of: Mapping[bytes, bytes],
     elsewhere: Mapping[bytes, bytes],
 ) -> None:
-    """Name, for every emptied profile, where most of its accounts are now; of equals the smallest id."""
+    """Name, for every emptied profile, the profile of most of its accounts; of equal ones the smallest id."""
     emptied: dict[bytes, list[bytes]] = defaultdict(list)
     for account, member in before.items():
         emptied[member.profile].append(account)

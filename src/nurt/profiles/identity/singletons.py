@@ -1,6 +1,6 @@
-"""Who shares nothing with anybody is a profile of its own: whole batches of new accounts, without resolving.
+"""Settle singletons: an account that shares nothing is a profile of its own. Whole batches of new accounts at once.
 
-Hot path. Most accounts are new once, and alone then; what is written of them equals what `identity.difference` says.
+Hot path. Most accounts begin as singletons; the written values equal those of `resolve.difference`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Links:
     """Links of some accounts, one a row.
 
     Attributes:
-        account: index of its account.
+        account: index of the link's account.
         code: index into `ids`.
         ids: ids of the distinct identifiers.
     """
@@ -60,7 +60,7 @@ def identifier_ids(realm: str, links: Sequence[str], ids: Ids) -> list[bytes]:
 
 
 def _prefix(realm: str) -> bytes:
-    """Give what an identifier's id is hashed from, before its link."""
+    """Give the bytes that stand before a link when its id is hashed."""
     return f"identifier\x1f{realm}\x1f".encode()
 
 
@@ -71,7 +71,7 @@ def _count_links(body: Bytes, cuts: Int64s, accounts: Int64s) -> tuple[int, int]
     body      (b,)    uint8  texts of links
     cuts      (t+1,)  int64  text i is body[cuts[i]:cuts[i+1]]
     accounts  (n,)    int64  which texts
-    Returns how many links there are, and their bytes without what stands between.
+    Returns how many links there are, and their bytes without separators.
     """
     base = np.int64(body.ctypes.data)
     count, size = 0, 0
@@ -96,13 +96,13 @@ _LINK_END = ord(LINK_END)
 def _cut_links(
     body: Bytes, cuts: Int64s, accounts: Int64s, prefix: Bytes, account: Int64s, out: Bytes, places: Int64s
 ) -> None:
-    """Write every link behind the prefix, and note whose it is and where it begins.
+    """Write every link behind the prefix, and note its account and its start.
 
     body      (b,)    uint8  texts of links
     cuts      (t+1,)  int64  text i is body[cuts[i]:cuts[i+1]]
     accounts  (n,)    int64  which texts
-    prefix    (p,)    uint8  what each link is written behind
-    account   (k,)    int64  written: by link: whose it is, an index of `accounts`
+    prefix    (p,)    uint8  written before each link
+    account   (k,)    int64  written: by link: its account, an index of `accounts`
     out       (m,)    uint8  written
     places    (k+1,)  int64  written: link i is out[places[i]:places[i+1]]
     """
@@ -127,11 +127,11 @@ def _cut_links(
 
 
 def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
-    """Say by account whether one of its links is held already, or twice in the batch.
+    """Return by account whether one of its links is stored already, or occurs twice in the batch.
 
     Args:
         links: of the accounts.
-        stored: by identifier: what is stored of it.
+        stored: by identifier: its stored value.
         accounts: how many there are.
     """
     shared = stored.there
@@ -143,7 +143,7 @@ def find_sharing(links: Links, stored: Values, accounts: int) -> Bools:
 
 @dataclass(frozen=True, slots=True)
 class Singletons:
-    """What is stored of accounts that are alone.
+    """Values to store for singleton accounts.
 
     Attributes:
         profiles: ids of their profiles, by account.
@@ -158,9 +158,9 @@ def settle_singletons(accounts: Words, links: JoinedLinks, rows: Int64s, ids: Id
     """Make each account a component and a profile of its own.
 
     Args:
-        accounts: their ids.
+        accounts: ids of the accounts.
         links: texts of links, of more accounts.
-        rows: by account: which of these texts is its.
+        rows: by account: which of these texts are its links.
     """
     count = len(accounts)
     joined = np.ascontiguousarray(accounts).view(np.uint8).reshape(-1)
@@ -176,17 +176,17 @@ def settle_singletons(accounts: Words, links: JoinedLinks, rows: Int64s, ids: Id
 
 _ANCHOR = b"profile\x1f"
 _ANCHOR_BYTES = len(_ANCHOR) + 32
-"""What a profile's id is hashed from: this and its anchor in hex; see `identity.profile_id`."""
+"""A profile's id is hashed from this text and its anchor in hex; see `resolve.profile_id`."""
 _VALUES_BYTES = 160
-"""More than the three values of an account take besides its links."""
+"""An upper bound of the bytes of an account's three values besides its links."""
 
 
 @numba.njit(nogil=True, cache=True)
 def _write_anchors(accounts: Bytes, before: Bytes, out: Bytes) -> None:
-    """Write what profiles' ids are hashed from.
+    """Write the texts from which profiles' ids are hashed.
 
     accounts  (16n,)        uint8  ids of the accounts, end to end
-    before    (p,)          uint8  what each is written behind
+    before    (p,)          uint8  written before each id
     out       (n*(p+32),)   uint8  written: the ids in hex
     """
     to, size = np.int64(out.ctypes.data), len(before)

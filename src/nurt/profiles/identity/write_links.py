@@ -22,7 +22,7 @@ _LINK_END = ord(LINK_END)
 
 
 def write_links(values: Values, alive: Bools) -> JoinedLinks:
-    """Write the links of each account, sorted by kind; None where it is no more.
+    """Write the links of each account, sorted by kind; None where the account is gone.
 
     Args:
         values: of ACCOUNT_RECORDS.
@@ -47,7 +47,7 @@ def _write(
 ) -> None:
     """Write the links of every account.
 
-    person         (n,)    int64  by account: its row that speaks of a person; -1: none
+    person         (n,)    int64  by account: its row of a person; -1: none
     alive          (n,)    bool   by account; False: nothing is written
     present        (k, r)  bool   by kind of link and row
     starts, stops  (., r)  int64  row-wise as `present`, maybe with more kinds: text is body[starts:stops]

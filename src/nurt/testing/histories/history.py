@@ -1,8 +1,8 @@
 """Random small histories of the demo's databases, adversarial on purpose, for property tests.
 
 A history is a list of steps: what transactions did, when a connector was restarted, when a snapshot was read.
-`messages` plays it through connectors, `arrivals` mixes the topics as a reader may meet them, and `final_rows` says
-what the tables hold in the end, without any of that machinery.
+`messages` plays it through connectors, `arrivals` mixes the topics as a reader may read them, and `final_rows`
+computes the final tables without connectors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SYSTEMS = (*SHOPS, ERP)
 class RowOperation:
     """One statement: `insert` (values), `update` (keys, values), `delete` (keys) or `truncate`.
 
-    An update whose values hold a key column is a re-key, of one row.
+    An update with a key column among its values re-keys one row.
     """
 
     table: str
@@ -37,12 +37,12 @@ class RowOperation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happens to one system.
+    """An event in one system.
 
-    `begin` does `operations` in a transaction that the `commit` of the same number ends; a `commit` may bring
-    operations itself. `load` (before anything else) and `snapshot` read whole databases; `incremental` reads `table`
-    while `during` happens; `redeliver` says the last `messages` again, `stray` one that long ago; `alter` adds a
-    nullable column to `table`; `heartbeat` is that.
+    `begin` does `operations` in a transaction; the `commit` of the same number ends it and may have operations,
+    too. `load` (before anything else) and `snapshot` read whole databases; `incremental` reads `table` while `during`
+    happens; `redeliver` repeats the last `messages`, `stray` repeats one that long ago; `alter` adds a
+    nullable column to `table`; `heartbeat` is a heartbeat.
     """
 
     system: str
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened, in the order in which it happened."""
+    """Events of all systems, in order."""
 
     seed: int
     steps: tuple[Step, ...]
@@ -80,7 +80,7 @@ def widened(table: Table) -> Table:
 
 
 def final_rows(history: History) -> dict[str, dict[Key, Row]]:
-    """Return topic -> key -> row as the databases hold them at the end; every topic is there."""
+    """Return topic -> key -> row as the databases hold them at the end; every topic is included."""
     tables = {(system, name): table for system in SYSTEMS for name, table in tables_of(system).items()}
     rows: dict[tuple[str, str], dict[Key, Row]] = {place: {} for place in tables}
     open_operations: dict[tuple[str, int], tuple[RowOperation, ...]] = {}
@@ -126,7 +126,7 @@ def messages(
     context_headers: bool = False,
     toast_bytes_min: int = 4,
 ) -> list[Message]:
-    """Play a history through Debezium connectors; return what they write, each connector in its commit order."""
+    """Play a history through Debezium connectors; return their messages, each connector's in commit order."""
     writer = MemoryWriter()
     connectors = demo_connectors(
         writer,
@@ -144,9 +144,9 @@ def messages(
 
 
 def arrivals(sent: Sequence[Message], seed: int, *, doubles: float = 0.05) -> list[Message]:
-    """Mix messages as a reader may meet them: any order between partitions, their own order within each.
+    """Mix messages as a reader may read them: any order between partitions, the original order within each.
 
-    Some partitions run far ahead of others; a share of messages (`doubles`) comes twice in a row.
+    Some partitions run far ahead of others; some messages (`doubles`: which part) come twice in a row.
     """
     rng = random.Random(seed)
     queues: dict[tuple[str, int], list[Message]] = {}

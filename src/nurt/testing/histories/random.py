@@ -70,7 +70,7 @@ _PARENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Wildness:
-    """How wild a history is. Shares are chances per step."""
+    """Probabilities and switches of a random history. Shares are chances per step."""
 
     systems: tuple[str, ...] = SYSTEMS
     snapshots_again: bool = True  # a full snapshot amid the stream: a new source epoch
@@ -94,9 +94,9 @@ class _Drawing:
 
 
 def random_history(seed: int, steps: int = 40, wildness: Wildness | None = None) -> History:
-    """Draw a history of about `steps` steps; the same seed draws the same.
+    """Draw a history of about `steps` steps; the same seed draws the same history.
 
-    The first steps load rows that stood before the connectors came, and snapshot them.
+    The first steps load rows that exist before the connectors start, and snapshot them.
     """
     drawing = _Drawing(random.Random(seed), wildness or Wildness())
     rng = drawing.rng
@@ -117,7 +117,7 @@ def random_history(seed: int, steps: int = 40, wildness: Wildness | None = None)
 
 
 def _step(drawing: _Drawing, system: str) -> Step:
-    """Draw one step and let it happen in the drawing's own rows."""
+    """Draw one step and apply it to the generator's own rows."""
     rng, wildness = drawing.rng, drawing.wildness
     drawing.now_us += rng.choice((0, 1000, 999_999, 3_600_000_000, 86_400_000_000))
     chance = rng.random()
@@ -219,7 +219,7 @@ def _insert(drawing: _Drawing, system: str, table: Any, happen: bool = True) -> 
 
 
 def _rekey(drawing: _Drawing, system: str, table: Table, key: Key) -> RowOperation | None:
-    """Change a row's key; values stored apart are written too, for the new row could not know them."""
+    """Change a row's key; values stored apart are written too, because the new row would lack them."""
     values = {column.name: _value(drawing, table, column) for column in table.columns if column.name in table.key}
     new = table.key_of(values)
     if new in drawing.rows[system, table.name] or (system, table.name, new) in drawing.locked:
