@@ -26,8 +26,7 @@ class Destination(Protocol):
         ...
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """Take a function that waits until the rates allow one more request; all requests after a call's first call
-        it."""
+        """Take a function that waits until the rates allow one more request; later requests of a call call it."""
         ...
 
     def refresh(self) -> None:
