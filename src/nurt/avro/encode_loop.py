@@ -1,7 +1,7 @@
 """Run a compiled writing program over a batch of rows: one loop for every schema.
 
-Columns are reached by address, for they are of many types and numba's tuples would compile once a schema. The caller
-keeps them alive, has checked their types, and gives room enough for every value at its longest.
+Columns are reached by address, because they have many types and numba would compile tuples again for every schema. The
+caller keeps the columns alive, has checked their types, and gives enough room for the longest values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def put_avro_decimal(to, number):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
-    """Write the lowest `size` bytes of an int64 whose sign goes on for ever."""
+    """Write the lowest `size` bytes of an int64, sign-extended."""
     for k in range(size - 1, -1, -1):
         poke_byte(to, number >> min(8 * k, 63) & 255)
         to += 1
@@ -51,7 +51,7 @@ def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
-    """Give the address of a view's bytes.
+    """Return the address of a view's bytes.
 
     Source: Arrow columnar format, variable-size binary view layout.
     """
@@ -62,7 +62,7 @@ def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_text(to, text, size):  # type: ignore[no-untyped-def]
-    """Copy bytes; short ones as whole words, for which views and the room for a text are wide enough."""
+    """Copy bytes; short texts as whole words: views and the room for a text are wide enough."""
     if size <= INLINE_BYTES:
         poke_word(to, peek_word(text))
         poke_half(to + 8, peek_half(text + 8))
@@ -73,7 +73,7 @@ def put_text(to, text, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-untyped-def]
-    """Find a text among an enum's symbols; -1 when it is none of them."""
+    """Find a text among an enum's symbols; -1 when the text is not a symbol."""
     for k in range(count):
         at = offsets[first + k]
         if offsets[first + k + 1] - at != size:
@@ -90,7 +90,7 @@ def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-un
 
 @njit(nogil=True, cache=True)
 def count_text_bytes(columns):  # type: ignore[no-untyped-def]
-    """Add up the sizes of all texts: several views may share the same bytes, so buffers say nothing about it."""
+    """Add up the sizes of all texts; several views may share bytes, so the size of buffers is no measure."""
     total = np.int64(0)
     for column in range(columns.shape[0]):
         if columns[column, BUFFERS] < 0:
@@ -198,6 +198,6 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                 stack[depth, 0], stack[depth, 1] = i, last
                 depth += 1
                 i = first
-            pc += 1  # PUT_RECORD and PUT_NOTHING have nothing of their own
+            pc += 1  # PUT_RECORD and PUT_NOTHING write nothing themselves
     places[places.shape[0] - 1] = to - np.int64(begin)
     return FINE, 0, 0

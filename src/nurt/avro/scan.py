@@ -1,4 +1,4 @@
-"""Read the few forms that Avro's bytes consist of; a negative place is the flaw that was found.
+"""Read the few forms of Avro's bytes; a negative place is a DecodeErrorCode.
 
 Bounds are checked before every read; `memory` says why a load may still touch padding.
 """
@@ -22,7 +22,7 @@ _ZERO, _ONE, _BITS_32 = np.uint64(0), np.uint64(1), np.uint64(32)
 
 @njit(nogil=True, cache=True)
 def read_length(data, at, end):  # type: ignore[no-untyped-def]
-    """Read the length of a string or bytes that lies within the message; returns (length, place or flaw)."""
+    """Read the length of a string or bytes within the message; return (length, place or error code)."""
     raw, at = read_unsigned_checked(data, at, end)
     if at < 0:
         return 0, at
