@@ -1,4 +1,4 @@
-"""Run a compiled program over a batch of messages: one loop for every schema, for the program is an argument."""
+"""Run a compiled program over a batch of messages: one loop for every schema, because the program is an argument."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def run(
                     if block_end >= 0 and block_end != at:
                         at = -WRONG_BLOCK_SIZE
                     continue
-                if count < 0 or count > end - at:  # an item takes a byte at least
+                if count < 0 or count > end - at:  # an item takes at least a byte
                     at = -ENDS_EARLY
                 elif depth == op.DEPTH_MAX:
                     at = -TOO_DEEP

@@ -1,7 +1,7 @@
 """Run a compiled writing program over a batch of rows: one loop for every schema.
 
-Columns are reached by address, for they are of many types and numba's tuples would compile once a schema. The caller
-keeps them alive, has checked their types, and gives room enough for every value at its longest.
+Columns are reached by address, because they have many types and numba would compile tuples again for every schema. The
+caller keeps the columns alive, has checked their types, and gives enough room for the longest values.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
-    """Give the address of a view's bytes.
+    """Return the address of a view's bytes.
 
     view          scalar  int64  address of the view's 16 bytes
     buffers       (k,)    int64  addresses of the buffers of all columns
@@ -231,6 +231,6 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                 stack[depth, 0], stack[depth, 1] = i, last
                 depth += 1
                 i = first
-            pc += 1  # PUT_RECORD and PUT_NOTHING have nothing of their own
+            pc += 1  # PUT_RECORD and PUT_NOTHING write nothing themselves
     places[places.shape[0] - 1] = to - np.int64(begin)
     return FINE, 0, 0

@@ -1,4 +1,4 @@
-"""Write what many schemas share, to an address: ids in hex and days as texts, optional numbers. For compiled loops."""
+"""Write values that many schemas share, to an address (in compiled loops): ids in hex, days, optional numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the few forms that Avro's bytes consist of; a negative place is the flaw that was found.
+"""Read the few forms of Avro's bytes; a negative place is a DecodeErrorCode.
 
 Bounds are checked before every read; `memory` says why a load may still touch padding.
 """

@@ -13,7 +13,7 @@ from nurt.columnar.types import Bools, Bytes, Int64s, Words
 
 DIGITS_MAX = 38
 VARIABLE_SCALE = 18
-"""Scale of columns whose every value brings its own: 20 digits before the point and 18 behind it."""
+"""Scale of columns in which each value has its own scale: 20 digits before the point and 18 behind it."""
 
 _LIMIT = 10**DIGITS_MAX
 _LIMIT_HIGH, _LIMIT_LOW = np.uint64(_LIMIT >> 64), np.uint64(_LIMIT & (2**64 - 1))
@@ -24,7 +24,7 @@ _POWERS = np.array([10**power for power in range(VARIABLE_SCALE + 1)], dtype=np.
 def decimals_of(unscaled: pl.Series, scale: int) -> tuple[pl.Series, Bools]:
     """Turn unscaled big-endian bytes (Binary) into Decimal(38, scale), and say which do not fit (null there).
 
-    A scale that Decimal cannot have (negative, or above 38) gives the scale of columns with a scale a value.
+    A scale that Decimal cannot have (negative, or above 38) becomes `VARIABLE_SCALE`.
 
     Source: org.apache.kafka.connect.data.Decimal; the scale is the writer's.
     """
@@ -42,7 +42,7 @@ def decimals_of(unscaled: pl.Series, scale: int) -> tuple[pl.Series, Bools]:
 def variable_decimals_of(scales: pl.Series, unscaled: pl.Series) -> tuple[pl.Series, Bools]:
     """Turn pairs of scale (Int64) and unscaled bytes (Binary) into Decimal(38, 18), and say which do not fit.
 
-    What fits is settled by the value alone, whatever its neighbours are: 20 digits before the point, 18 behind it.
+    Only the value decides whether it fits, never its neighbours: 20 digits before the point, 18 behind it.
 
     Source: io.debezium.data.VariableScaleDecimal.
     """

@@ -1,7 +1,7 @@
 """Turn the many ways a source writes time into instants: microseconds since 1970 UTC, or null.
 
-A value that no datetime can hold (infinity, years before 1 or after 9999) is null: it says nothing that a profile
-could use, and must not cost the message, let alone its neighbours.
+A value that no datetime can hold (infinity, years before 1 or after 9999) is null: a profile cannot use it, and the
+message and its neighbours must not be lost.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def instants_of(numbers: pl.Series, units_per_second: int, timezone: str | None)
     Args:
         numbers: Int64.
         units_per_second: 1,000 for milliseconds, 1,000,000 or 1,000,000,000.
-        timezone: None when the counts are instants; else they are a wall clock's reading in this zone, counted as
-            if it were UTC. A reading that occurs twice is taken as the first, one that never occurs as if the
-            clock had not been put forward yet.
+        timezone: None when the counts are instants; else they are readings of a wall clock in this zone, counted as
+            UTC. A reading that occurs twice is taken as the first; a reading that never occurs is taken with the offset
+            before the clock was put forward.
     Source: io.debezium.time.Timestamp, MicroTimestamp, NanoTimestamp: the readings of columns without time zone.
     """
     micros, outside = micros_of(numbers.fill_null(0).to_numpy(), units_per_second, timezone)
@@ -63,7 +63,7 @@ def dates_of(days: pl.Series) -> pl.Series:
 
 
 def parse_instants(texts: pl.Series, timezone: str | None = None) -> pl.Series:
-    """Read ISO 8601 texts into Datetime("us", UTC); what is no such instant is null.
+    """Read ISO 8601 texts into Datetime("us", UTC); other texts are null.
 
     Any count of fractional digits, an offset of hours and minutes or Z, a blank for the T and a region in brackets
     are read. A text without offset is a reading in `timezone` (None: UTC).
@@ -83,14 +83,14 @@ def parse_micros(offsets: Int64s, body: Bytes, timezone: str | None) -> tuple[In
     micros = np.zeros(rows, dtype=np.int64)
     read = np.zeros(rows, dtype=np.int8)
     _parse(offsets, body, micros, read)
-    unread = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)  # of the text: its zone comes after
+    unread = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)  # of the text; its zone is applied later
     if timezone is not None and timezone != "UTC" and (local := read == _LOCAL).any():
         micros = np.where(local, _utc_of(micros, timezone), micros)
     return micros, unread if unread.any() else None
 
 
 def parse_dates(texts: pl.Series) -> pl.Series:
-    """Read ISO dates, with or without a time behind them, into Date; what is no date is null."""
+    """Read ISO dates, with or without a time behind them, into Date; other texts are null."""
     instants = parse_instants(texts)
     return instants.dt.date() if len(texts) else pl.Series(texts.name, [], dtype=pl.Date)
 
@@ -104,10 +104,10 @@ def _utc_of(readings: Int64s, timezone: str) -> Int64s:
 
 @lru_cache(maxsize=256)
 def _corrections(timezone: str) -> tuple[Int64s, Int64s]:
-    """Table a zone: what to subtract from readings, and the readings from which each (but the first) is valid.
+    """Tabulate a zone: what to subtract from readings, and from which reading each value (but the first) is valid.
 
-    At a change from offset a to b at instant u, readings up to u + max(a, b) are still the old offset's: for a clock
-    put forward that takes the gap with the old offset, for one put back it takes the first of the two.
+    At a change from offset a to b at instant u, readings up to u + max(a, b) are still the old offset's: so a clock put
+    forward has the old offset in the gap, and a clock put back has the first of the two.
     """
     days = np.arange(_TABLE_FIRST_DAY, _TABLE_LAST_DAY + 1, dtype=np.int64) * DAY_US
     daily = _offsets_at(days, timezone)
@@ -122,7 +122,7 @@ def _corrections(timezone: str) -> tuple[Int64s, Int64s]:
 
 
 def _changes(start_us: int, length_us: int, step_us: int, timezone: str) -> list[int]:
-    """List the steps behind `start_us` at which a zone's offset is another than a step before."""
+    """List the steps after `start_us` at which a zone's offset differs from the step before."""
     steps = np.arange(start_us, start_us + length_us + step_us, step_us, dtype=np.int64)
     return [int(steps[at + 1]) for at in np.flatnonzero(np.diff(_offsets_at(steps, timezone)))]
 

@@ -18,18 +18,18 @@ from nurt.debezium.payloads import Payloads
 
 HEADER_BYTES = 5
 NULL, NOT_CONFLUENT = -1, -2
-"""Values of `Wire.schema_ids` for no message at all, and for bytes of another format."""
+"""Values of `Wire.schema_ids` for a null message, and for bytes of another format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Messages laid end to end, and by which schema each was written."""
+    """Messages laid end to end, with the schema id of each."""
 
     joined: JoinedMessages
     schema_ids: Int64s  # NULL and NOT_CONFLUENT among them
 
     def by_schema(self) -> Iterator[tuple[int, Int64s]]:
-        """Give each schema id, NULL and NOT_CONFLUENT too, with the rows that have it, ascending."""
+        """Return each schema id, NULL and NOT_CONFLUENT too, with its rows, ascending."""
         ids = self.schema_ids
         if len(ids) and (ids == ids[0]).all():
             yield int(ids[0]), np.arange(len(ids))
