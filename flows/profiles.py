@@ -2,9 +2,9 @@
 
     topics --translate--> rows --> orders --> accounts --> identity --> profiles --> nurt.profiles, analytics
 
-Every stage keeps its state in Redis and owns some shards of it; a micro-batch costs it one read and one write.
-What a stage says to the next is its stored state, said again on every replay, so a crash between two stages loses
-nothing. `nurt run` runs this file; so does `python -m bytewax.run nurt.flows.profiles` with NURT_CONFIG set.
+Every stage keeps its state in Redis and owns some shards of it; a micro-batch costs one read and one write. A stage
+sends its stored state to the next one, and sends it again on every replay, so a crash between two stages loses nothing.
+`nurt run` runs this file.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def profiles(assembly: FlowAssembly) -> Dataflow:
     # Avro and Debezium's envelope become columns of our entities; what cannot, goes to quarantine with its bytes.
     translated = op.flat_map("translate", messages, assembly.translate())
 
-    # The newest event of every row stays. A row says its contribution to its order or account.
+    # The newest event of every row stays. A row sends its contribution to its order or account.
     rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
-    # Lines, payments and shipments make an order; an order says what it adds to its account.
+    # Lines, payments and shipments make an order; an order sends what it adds to its account.
     orders = op.stateful_batch("orders", _next("to_orders", rows, assembly), assembly.stage("orders"))
 
-    # Orders, addresses and consents make an account; whoever changed is touched by name from here on.
+    # Orders, addresses and consents make an account. From here on only names of changed accounts flow.
     accounts = op.stateful_batch("accounts", _next("to_accounts", orders, assembly), assembly.stage("accounts"))
 
     # Accounts that share an identifier are one customer; one worker owns a realm.
@@ -45,9 +45,9 @@ def profiles(assembly: FlowAssembly) -> Dataflow:
     return flow
 
 
-def _next(step_id: str, said: op.KeyedStream, assembly: FlowAssembly) -> op.KeyedStream:
-    """Send what a stage said to the workers that it is for."""
-    return op.map(step_id, said, lambda keyed: assembly.address(keyed[1]))
+def _next(step_id: str, items: op.KeyedStream, assembly: FlowAssembly) -> op.KeyedStream:
+    """Send each item of a stage to the worker that owns its target."""
+    return op.map(step_id, items, lambda keyed: assembly.address(keyed[1]))
 
 
 def _without_key(keyed: tuple[str, object]) -> object:

@@ -1,10 +1,9 @@
 """From change events to what can be sold right now: nurt's flow of stock, from top to bottom.
 
-    topics --translate--> rows --> papers, shelves, promises --> read model, nurt.stock, nurt.orders, nurt.stock-events
+    topics --translate--> rows --> documents, positions, ATP --> read model, nurt.stock, nurt.orders, nurt.stock-events
 
-It reads the topics that the flow of profiles reads, by the same mapping, and keeps state, run numbers and commits of
-its own, so that neither holds up the other. `nurt run --flow stock` runs this file; so does
-`python -m bytewax.run nurt.flows.stock` with NURT_CONFIG set.
+It reads the same topics as the flow of profiles, by the same mapping. State, run numbers and commits are its own, so
+that no flow delays the other. `nurt run --flow stock` runs this file.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ def stock(assembly: FlowAssembly) -> Dataflow:
     # quarantine with its bytes.
     translated = op.flat_map("translate", messages, assembly.translate())
 
-    # The newest event of every row stays. It says itself to its paper (order, document, shipment) or shelf (sku).
+    # The newest event of every row stays, and goes to its sales document (order, document, shipment) or position (sku).
     rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
-    # One owner a realm: papers are joined, what they hold goes to shelves, shelves are weighed, all in one write.
-    said = op.map("to_stock", rows, lambda keyed: assembly.address(keyed[1]))
-    published = op.stateful_batch("stock", said, assembly.stage("stock"))
+    # One worker owns a realm: documents are matched, their holds go to positions, positions are netted, in one write.
+    of_realms = op.map("to_stock", rows, lambda keyed: assembly.address(keyed[1]))
+    published = op.stateful_batch("stock", of_realms, assembly.stage("stock"))
 
     # What can be sold, where each order is, and which thresholds were crossed.
     op.output("published", op.map("unkey", published, lambda keyed: keyed[1]), assembly.outputs())

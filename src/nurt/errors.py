@@ -1,6 +1,6 @@
 """Operating failures. Expected bad data is a value (`model.refusal`), never one of these.
 
-The first three are those of the shop's client, which may meet them, too.
+The shop's client can raise the first three, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class OffsetLost(NurtError):
 
 
 class Fenced(NurtError):
-    """Another run owns the state, or the state went back behind this owner; this run must stop."""
+    """Another run owns the state, or the state was restored from before this run; this run must stop."""
 
     exit_code = 5
 

@@ -1,9 +1,9 @@
-"""The folder in which numba keeps compiled kernels: one for every state of the sources, so that none is ever stale.
+"""The folder in which numba keeps compiled kernels: one for every state of the sources, so no kernel is ever stale.
 
-numba compares a kept kernel with the file that the kernel stands in. A kernel or a constant of another file that it
-uses may change unseen, and yesterday's machine code runs on. So the folder's name is a digest of all that a kernel is
-made of: every source of this package by content (dates and sizes can stay while the text changes, as in files that an
-installer unpacks), Python, numba, llvmlite, the processor and numba's own settings (NUMBA_BOUNDSCHECK and others).
+numba compares a kept kernel with its own source file only. A kernel or constant that it uses from another file may
+change unseen, and yesterday's machine code runs on. So the folder's name is a digest of everything a kernel is made of:
+every source of this package by content (dates and sizes can stay while the text changes, as in files that an installer
+unpacks), Python, numba, llvmlite, the processor and numba's own settings (NUMBA_BOUNDSCHECK and others).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_KERNELS = frozenset({"__pycache__", "cli", "fake", "simulate"})
 """Folders that hold no kernel and nothing that a kernel uses: a change there compiles nothing again."""
 
 KEPT = 8
-"""So many folders are kept, those that were used last; several checkouts may share them."""
+"""Folders that are kept, those that were used last; several checkouts may share them."""
 
 _VARIABLE = "NUMBA_CACHE_DIR"
 _NAME = re.compile(r"nurt-[0-9a-f]{32}")
@@ -31,7 +31,7 @@ _COMPLETE = "complete"
 
 
 class _BeforeNumba:
-    """Finder of modules that finds none: it chooses the folder when numba is about to be imported, and goes."""
+    """Finder that finds no module: it chooses the folder just before numba is imported, and then removes itself."""
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
         """Choose the folder before numba reads its settings."""

@@ -10,7 +10,7 @@ DUE_PROFILES_MAX = 2_000
 """Profiles that one tick recomputes because of the clock; the others wait for the next tick."""
 
 CHECKPOINT_EPOCHS = 300
-"""Epochs between checkpoints in the register: sparse, for it is kept for ever."""
+"""Epochs between checkpoints in the control log: sparse, for the control log is kept for ever."""
 
 CHECKPOINTS_KEPT = 10
 """Checkpoints back that a run may rewind; further back the state is rebuilt from the beginning."""
@@ -25,7 +25,7 @@ UNIONS_MAX = 4_096
 """Unions of routes that share locations: each bounds what can be promised, for every sku."""
 
 MATCH_KEY_DOCUMENTS_MAX = 500
-"""Orders, documents and shipments that one number joins; a number that more bear joins none (`0`, `-`, `n/a`)."""
+"""Orders, documents and shipments that one match key joins; a match key of more joins none (`0`, `-`, `n/a`)."""
 
 PUBLISH_SKUS_MAX = 5_000
-"""Skus, and orders, that are published at a time; the others wait, and what they say is then newer."""
+"""Skus, and orders, that are published at a time; the others wait, and their figures are then newer."""

@@ -36,10 +36,10 @@ class KafkaInput:
 
 @dataclass(frozen=True, slots=True)
 class StockSettings:
-    """Where the flow of stock publishes; what is None is not.
+    """Outputs of the stock flow; an output that is None is not written.
 
     Attributes:
-        conflate_ms: a sku or order that changes more often than this is published this often; the last of it is exact.
+        conflate_ms: a sku or order that changes more often is published at this interval; its last message is exact.
         kept: whether figures and orders that go to no topic are kept in Redis, for deliveries; None: without Kafka.
     """
 
@@ -53,12 +53,12 @@ class StockSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A deployment, as `nurt.yaml` describes it; paths are relative to that file.
+    """Deployment, as `nurt.yaml` describes it; paths are relative to that file.
 
     Attributes:
         mapping: the mapping file.
         mappings: further ones; `mapping:` may be a list.
-        data: where the embedded register, commits, schemas and the ids' secret are kept.
+        data: where the embedded control log, commits, schemas and the ids' secret are kept.
         redis_url: of Redis or Valkey, or of Sentinels (docs/redis.md); credentials may be written as `${VARIABLE}`.
         prefix: tells deployments that share a server apart.
         shards: fixed when state is first written.
@@ -66,7 +66,7 @@ class Settings:
         rows_max: messages in a micro-batch.
         epoch_ms: how often what is done is committed.
         linger_ms: how long a profile waits for more changes before it is published; 0: not at all.
-        destinations: the file that says who is delivered to; it need not be there.
+        destinations: the file of destinations; it need not exist.
     """
 
     mapping: Path

@@ -3,9 +3,9 @@
 `schema` reads a schema, `compile` makes the reading program (`opcodes` are its instructions), `decode_loop` runs it
 and `reader` is the door: messages in, columns out. `writer` compiles and `encode_loop` runs the other way. `scan` and
 `primitives` are the few forms that Avro's bytes consist of; `errors` says why one message could not be read;
-`raw_column` is a column as the loop left it; `compatibility` decides the rule BACKWARD.
+`raw_column` is a column as the loop left it; `compatibility` checks the rule BACKWARD.
 
-What may come in: what is true of Avro for everybody. What Debezium puts into Avro belongs to `nurt.debezium`.
+What may come in: rules of Avro in general. What Debezium puts into Avro belongs to `nurt.debezium`.
 """
 
 from nurt.avro.compile import ColumnType

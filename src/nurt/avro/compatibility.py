@@ -1,4 +1,4 @@
-"""Whether what was written with one Avro schema can be read with another: the rule BACKWARD, decided here."""
+"""The rule BACKWARD: whether one Avro schema can read what another schema wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROMOTIONS: dict[str, frozenset[str]] = {
     "string": frozenset({"bytes"}),
     "bytes": frozenset({"string"}),
 }
-"""What was written as the key may be read as any of these. Source: Avro 1.11 specification, "Schema Resolution"."""
+"""Written type (the key) -> types that may read it. Source: Avro 1.11 specification, "Schema Resolution"."""
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
@@ -67,7 +67,7 @@ class _Comparison:
                 f"{_at(path)}symbol {lost[0]} is gone, without a default" if lost and "default" not in reader else None
             )
         pair = reader["name"], writer["name"]
-        if pair in self._under_way:  # a recursive record: its other fields decide
+        if pair in self._under_way:  # a recursive record: the other fields decide
             return None
         self._under_way.add(pair)
         written = {field["name"]: field for field in writer["fields"]}
@@ -105,7 +105,7 @@ def _kind(schema: Any) -> str:
 
 
 def _resolved(schema: Any, names: Named) -> Any:
-    """Follow names and needless wrappers (`{"type": {...}}`) to what they stand for."""
+    """Follow names and needless wrappers (`{"type": {...}}`) to their type."""
     while True:
         if isinstance(schema, str) and schema not in PRIMITIVES:
             schema = names[_short(schema)]
@@ -118,7 +118,7 @@ def _resolved(schema: Any, names: Named) -> Any:
 
 
 def _named(schema: Any) -> Named:
-    """Find every named type, by its name without namespace."""
+    """Find every named type, by name without namespace."""
     if isinstance(schema, list):
         return {name: found for branch in schema for name, found in _named(branch).items()}
     if not isinstance(schema, Mapping):
@@ -135,7 +135,7 @@ def _named(schema: Any) -> Named:
 
 
 def incompatible(subject: str, why: str) -> ConfigurationError:
-    """Say that a schema cannot be registered."""
+    """Make the error of a schema that cannot be registered."""
     return ConfigurationError(
         f"registering schema {subject}: it cannot read what was written before ({why}); "
         "give new fields a default, or publish to another topic"

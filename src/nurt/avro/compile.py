@@ -1,4 +1,4 @@
-"""Compile a writer's schema and the wanted paths into the program that reads exactly those."""
+"""Compile a writer's schema and the wanted paths into a program that reads exactly these paths."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FIXED_BYTES = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """What the writer says about one column."""
+    """Type of one column as the writer declares it."""
 
     avro: str  # the Avro type without null: long, string, bytes, fixed, enum, record, ...
-    nullable: bool  # it, or a record on the way to it, can be null
+    nullable: bool  # the value, or a record on its path, can be null
     logical: str | None = None  # logicalType
     precision: int | None = None  # of a decimal
     scale: int | None = None  # of a decimal: the writer's own
@@ -43,7 +43,7 @@ class ColumnType:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where the program puts one wanted path: `store` is words, views, symbols, flags, presence or null."""
+    """Column of one wanted path: `store` is words, views, symbols, flags, presence or null."""
 
     path: str
     type: ColumnType
@@ -54,7 +54,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A compiled program and the columns that it fills, in the order asked for."""
+    """Program and the columns that it fills, in the order asked for."""
 
     program: Int64s  # (instructions, WIDTH)
     targets: Int64s  # addresses of union branches
@@ -84,7 +84,7 @@ def project(root: Node, paths: Sequence[str]) -> Projection:
 
 
 def columnar_paths(root: Node) -> list[str]:
-    """List every path that columns can hold, in schema order; a recursive record is entered once."""
+    """List every path that columns can hold, in schema order; a recursive record is followed once."""
     paths: list[str] = []
 
     def walk(node: Node, path: str, within: tuple[int, ...]) -> None:
@@ -102,7 +102,7 @@ def columnar_paths(root: Node) -> list[str]:
 
 
 class _Compiler:
-    """Emits instructions; a jump's address is filled in once known."""
+    """Compiler that emits instructions; a jump's address is filled in once known."""
 
     def __init__(self) -> None:
         self.rows: list[list[int]] = []
@@ -133,7 +133,7 @@ class _Compiler:
             self.rows[self.emit(code, amount)][op.NULL : op.A] = [null, present]
 
     def land(self, jumps: Sequence[int], column: int = op.JUMP) -> None:
-        """Let earlier instructions lead to what is emitted next."""
+        """Let earlier instructions jump to the next instruction."""
         for jump in jumps:
             self.rows[jump][column] = len(self.rows)
         self.label = len(self.rows)
@@ -141,7 +141,7 @@ class _Compiler:
     # -- reading
 
     def read(self, node: Node, wanted: Wanted, path: str, nullable: bool) -> None:
-        """Emit what reads one type of which something is wanted."""
+        """Emit what reads one type with a wanted part."""
         inner, optional = _optional(node)
         if inner is None:
             self.not_columnar.update(_paths_into_union(node, wanted, path))
@@ -291,7 +291,7 @@ class _Compiler:
 
 
 def _optional(node: Node) -> tuple[Node | None, tuple[int, int] | None]:
-    """Give the type of a value when present, and how its union writes (null, present); None is a wide union."""
+    """Return the type of a value when present, and how its union writes (null, present); None is a wide union."""
     split = node.without_null()
     if split is None:
         return None, None
@@ -302,7 +302,7 @@ def _optional(node: Node) -> tuple[Node | None, tuple[int, int] | None]:
 
 
 def _paths_into_union(node: Node, wanted: Wanted, path: str) -> set[str]:
-    """List the wanted paths that a union of several types holds somewhere, which columns therefore cannot."""
+    """List the wanted paths inside unions of several types: columns cannot hold these paths."""
     found = {path} if "" in wanted else set()
     for branch in node.branches:
         for name, type_ in branch.fields:

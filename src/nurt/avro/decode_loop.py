@@ -1,4 +1,4 @@
-"""Run a compiled program over a batch of messages: one loop for every schema, for the program is an argument."""
+"""Run a compiled program over a batch of messages: one loop for every schema, because the program is an argument."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from nurt.avro import opcodes as op
 from nurt.avro.errors import DecodeErrorCode
 from nurt.avro.scan import ENDS_EARLY, is_utf8, put_view, read_length
 from nurt.columnar.memory import load_byte, load_float_as_word, load_word
+from nurt.columnar.types import Bytes, Int64s, Words
 from nurt.columnar.varint import read_unsigned_checked, skip_checked
 
 BYTES_LEFT_OVER, NO_SUCH_BRANCH = int(DecodeErrorCode.BYTES_LEFT_OVER), int(DecodeErrorCode.NO_SUCH_BRANCH)
@@ -23,13 +24,34 @@ _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
 @njit(nogil=True, cache=True)
-def run(  # type: ignore[no-untyped-def]
-    data, starts, ends, program, targets, enums, symbols, words, views, flags, valid, bad
-):
-    """Read message i, `data[starts[i]:ends[i]]`, into row i of every column, or say in `bad[i]` what is wrong with it.
+def run(
+    data: Bytes,
+    starts: Int64s,
+    ends: Int64s,
+    program: Int64s,
+    targets: Int64s,
+    enums: Int64s,
+    symbols: Words,
+    words: Words,
+    views: Words,
+    flags: Bytes,
+    valid: Bytes,
+    bad: Bytes,
+) -> None:
+    """Read message i into row i of every column, or say in `bad[i]` what is wrong with it.
 
-    words (w, n) uint64 numbers, views (v, n, 2) uint64 Arrow views, flags (f, bytes) and valid (columns, bytes)
-    bitmaps, all zero before. enums (e, 2): where an enum's symbols begin in `symbols` (s, 2) and how many they are.
+    data          (b,)           uint8   messages; PADDING_BYTES can be read behind the last one
+    starts, ends  (n,)           int64   the Avro body of message i is data[starts[i]:ends[i]]
+    program       (p, op.WIDTH)  int64   instructions, see `opcodes.py`
+    targets       (t,)           int64   rows of `program` where branches of unions begin
+    enums         (e, 2)         int64   by enum: where its symbols begin in `symbols`, and how many they are
+    symbols       (s, 2)         uint64  Arrow views of all symbols
+    words         (w, n)         uint64  written: integers, and floats as doubles, by their bits
+    views         (v, n, 2)      uint64  written: Arrow views over `data`, and symbols' views; zeros before
+    flags         (f, n/8)       uint8   written: bitmaps of booleans, and of records that are there; zeros before
+    valid         (c, n/8)       uint8   written: bitmaps of what is there, by column; zeros before
+    bad           (n,)           uint8   written where a message has a flaw: its DecodeErrorCode; zeros before
+    n/8 is rounded up. Of a message with a flaw nothing is valid; what it left elsewhere means nothing.
     """
     stack = np.empty((op.DEPTH_MAX, 2), dtype=np.int64)
     for i in range(starts.shape[0]):
@@ -235,7 +257,7 @@ def run(  # type: ignore[no-untyped-def]
                     if block_end >= 0 and block_end != at:
                         at = -WRONG_BLOCK_SIZE
                     continue
-                if count < 0 or count > end - at:  # an item takes a byte at least
+                if count < 0 or count > end - at:  # an item takes at least a byte
                     at = -ENDS_EARLY
                 elif depth == op.DEPTH_MAX:
                     at = -TOO_DEEP

@@ -1,7 +1,7 @@
 """Run a compiled writing program over a batch of rows: one loop for every schema.
 
-Columns are reached by address, for they are of many types and numba's tuples would compile once a schema. The caller
-keeps them alive, has checked their types, and gives room enough for every value at its longest.
+Columns are reached by address, because they have many types and numba would compile tuples again for every schema. The
+caller keeps the columns alive, has checked their types, and gives enough room for the longest values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ _ZERO = np.uint64(0)
 
 @njit(nogil=True, cache=True)
 def put_avro_decimal(to, number):  # type: ignore[no-untyped-def]
-    """Write an int64 as bytes: big-endian two's complement, a sign bit in front of the magnitude's bits."""
+    """Write an int64 as bytes: big-endian two's complement, a sign bit in front of the magnitude's bits.
+
+    to      scalar  int64  address; room for 10 bytes: a length and at most 9 bytes
+    number  scalar  int64  any; unscaled
+    Returns the address behind it.
+    """
     magnitude = np.uint64(number) if number >= 0 else _ZERO - np.uint64(number)
     size = 1
     while size < 9 and (magnitude >> np.uint64(8 * size - 1)) != _ZERO:
@@ -42,7 +47,7 @@ def put_avro_decimal(to, number):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
-    """Write the lowest `size` bytes of an int64 whose sign goes on for ever."""
+    """Write the lowest `size` bytes of an int64 whose sign goes on for ever to an address; returns that behind them."""
     for k in range(size - 1, -1, -1):
         poke_byte(to, number >> min(8 * k, 63) & 255)
         to += 1
@@ -51,7 +56,12 @@ def put_big_endian(to, number, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
-    """Give the address of a view's bytes.
+    """Return the address of a view's bytes.
+
+    view          scalar  int64  address of the view's 16 bytes
+    buffers       (k,)    int64  addresses of the buffers of all columns
+    first_buffer  scalar  int64  row of `buffers` where those of the view's column begin
+    Returns an address (int64); within the view where it has at most INLINE_BYTES.
 
     Source: Arrow columnar format, variable-size binary view layout.
     """
@@ -62,7 +72,11 @@ def text_at(view, buffers, first_buffer):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_text(to, text, size):  # type: ignore[no-untyped-def]
-    """Copy bytes; short ones as whole words, for which views and the room for a text are wide enough."""
+    """Copy `size` bytes from one address to another; returns the address behind them.
+
+    Short ones go as 12 bytes, whole words: so many can be read, and written, for views and the room for a text are wide
+    enough.
+    """
     if size <= INLINE_BYTES:
         poke_word(to, peek_word(text))
         poke_half(to + 8, peek_half(text + 8))
@@ -73,7 +87,14 @@ def put_text(to, text, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-untyped-def]
-    """Find a text among an enum's symbols; -1 when it is none of them."""
+    """Find a text among an enum's symbols.
+
+    text, size    scalar  int64  the text's address and bytes
+    symbols       (b,)    uint8  symbols of all enums, one after another
+    offsets       (s+1,)  int64  symbol i is symbols[offsets[i]:offsets[i+1]]
+    first, count  scalar  int64  the enum's symbols are those from `first` on, `count` of them
+    Returns its index among the enum's, or -1: it is none of them.
+    """
     for k in range(count):
         at = offsets[first + k]
         if offsets[first + k + 1] - at != size:
@@ -90,7 +111,11 @@ def symbol_of(text, size, symbols, offsets, first, count):  # type: ignore[no-un
 
 @njit(nogil=True, cache=True)
 def count_text_bytes(columns):  # type: ignore[no-untyped-def]
-    """Add up the sizes of all texts: several views may share the same bytes, so buffers say nothing about it."""
+    """Add up the sizes of all texts: several views may share the same bytes, so buffers say nothing about it.
+
+    columns  (c, COLUMN_WIDTH)  int64  the table of columns; validity and views are read at their addresses
+    Returns bytes, those of nulls left out.
+    """
     total = np.int64(0)
     for column in range(columns.shape[0]):
         if columns[column, BUFFERS] < 0:
@@ -104,9 +129,17 @@ def count_text_bytes(columns):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):  # type: ignore[no-untyped-def]
-    """Write row r to `out[places[r]:places[r + 1]]`; returns (what is wrong, column, row), FINE when nothing.
+    """Write rows as Avro bodies.
 
-    columns (c, COLUMN_WIDTH) int64, buffers int64 addresses. symbols: joined texts of all enums, (s + 1) offsets.
+    program         (p, op.WIDTH)      int64  instructions: PUT_..., and op.END at the end
+    columns         (c, COLUMN_WIDTH)  int64  the table of columns: what VALID to BUFFERS name; values are read there
+    buffers         (k,)               int64  addresses of the buffers of texts, column after column
+    symbols         (b,)               uint8  symbols of all enums, one after another
+    symbol_offsets  (s+1,)             int64  symbol i is symbols[symbol_offsets[i]:symbol_offsets[i+1]]
+    out             (m,)               uint8  written; the caller has sized it for the worst case
+    places          (n+1,)             int64  written: row r is out[places[r]:places[r+1]]
+    Returns (FINE, 0, 0); or IS_NULL, OUT_OF_RANGE, WRONG_SIZE or NO_SUCH_SYMBOL with the row of `columns` and the row
+    that it was found in, and what was written means nothing.
     """
     stack = np.empty((op.DEPTH_MAX, 2), dtype=np.int64)
     begin = out.ctypes.data
@@ -198,6 +231,6 @@ def write_rows(program, columns, buffers, symbols, symbol_offsets, out, places):
                 stack[depth, 0], stack[depth, 1] = i, last
                 depth += 1
                 i = first
-            pc += 1  # PUT_RECORD and PUT_NOTHING have nothing of their own
+            pc += 1  # PUT_RECORD and PUT_NOTHING write nothing themselves
     places[places.shape[0] - 1] = to - np.int64(begin)
     return FINE, 0, 0

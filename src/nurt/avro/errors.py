@@ -1,4 +1,4 @@
-"""Why one message could not be read: small codes that a column holds, and what each means."""
+"""Reasons why a message could not be read: small codes in a column, and the meaning of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from nurt.columnar import varint
 
 
 class DecodeErrorCode(IntEnum):
-    """What is wrong with a message's bytes; 0 is nothing."""
+    """Code of what is wrong with a message's bytes; 0: nothing."""
 
     NONE = 0
     ENDS_EARLY = varint.ENDS_EARLY

@@ -1,4 +1,4 @@
-"""Name the instructions that a compiled schema consists of; both the compilers and the loops read this table.
+"""Name the instructions of a compiled schema; the compilers and the loops read this table.
 
 An instruction is a row of int64: OP, OPTIONAL, NULL, PRESENT, A, B, JUMP, SPARE. With OPTIONAL set, a union's
 branch number comes first: NULL (as written, zig-zag) continues at JUMP, PRESENT goes on with the instruction.

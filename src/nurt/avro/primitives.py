@@ -1,4 +1,4 @@
-"""Write what many schemas share, to an address: ids in hex and days as texts, optional numbers. For compiled loops."""
+"""Write values that many schemas share, to an address (in compiled loops): ids in hex, days, optional numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _4, _8, _16 = np.uint64(4), np.uint64(8), np.uint64(16)
 
 @njit(nogil=True, cache=True)
 def put_id(to, one):  # type: ignore[no-untyped-def]
-    """Write the 16 bytes at an address as a string of 32 hex digits."""
+    """Write the 16 bytes at an address as a string of 32 hex digits: ID_TEXT_BYTES; returns the address behind it."""
     poke_byte(to, 64)
     put_hex(to + 1, one)
     return to + ID_TEXT_BYTES
@@ -27,7 +27,7 @@ def put_id(to, one):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_hex(to, one):  # type: ignore[no-untyped-def]
-    """Write the 16 bytes at an address as 32 hex digits."""
+    """Write the 16 bytes at the address `one` as 32 hex digits to the address `to`."""
     for part in range(4):
         raw = np.uint64(peek_half(one + 4 * part))
         # a byte in every 16 bits, then a nibble in every 8, the high one first
@@ -40,13 +40,16 @@ def put_hex(to, one):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_string(to, text, size):  # type: ignore[no-untyped-def]
-    """Write the text at an address as a string."""
+    """Write the text of `size` bytes at an address as a string; returns the address behind it.
+
+    What can be read of the text, and the room at `to` behind VARINT_BYTES_MAX, is as of `put_text`.
+    """
     return put_text(poke_zigzag(to, size), text, size)
 
 
 @njit(nogil=True, cache=True)
 def put_optional_string(to, known, text, size):  # type: ignore[no-untyped-def]
-    """Write a union of null and a string."""
+    """Write a union of null and a string (`put_string`), null where not `known`; returns the address behind it."""
     if not known:
         poke_byte(to, 0)
         return to + 1
@@ -56,7 +59,7 @@ def put_optional_string(to, known, text, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_optional_long(to, known, number):  # type: ignore[no-untyped-def]
-    """Write a union of null and an integer."""
+    """Write a union of null and an int64, null where not `known`; returns the address behind it."""
     if not known:
         poke_byte(to, 0)
         return to + 1
@@ -66,7 +69,7 @@ def put_optional_long(to, known, number):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_nothing(to, count):  # type: ignore[no-untyped-def]
-    """Write nulls, or empty arrays."""
+    """Write so many nulls, or empty arrays, to an address: a zero byte each; returns the address behind them."""
     for at in range(count):
         poke_byte(to + at, 0)
     return to + count
@@ -74,7 +77,11 @@ def put_nothing(to, count):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_date(to, day):  # type: ignore[no-untyped-def]
-    """Write a day since 1970 as a string in ISO 8601; years beyond four digits have a sign.
+    """Write a day since 1970-01-01 as a string in ISO 8601; years beyond four digits have a sign.
+
+    to   scalar  int64  address; room for 26 bytes: a length, a sign, 18 digits of a year, month and day
+    day  scalar  int64  days since 1970-01-01
+    Returns the address behind it.
 
     Source: H. Hinnant, "chrono-compatible low-level date algorithms", civil_from_days.
     """

@@ -1,4 +1,4 @@
-"""One column as the compiled loop left it, for compiled loops that go on with it: no frame is made."""
+"""One column as the compiled loop left it, for later compiled loops: no frame is made."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ ARROW_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class RawColumn:
-    """One column of a batch; where nothing is there, what is stored means nothing.
+    """Column of a batch; where a value is missing, the stored value has no meaning.
 
     Attributes:
-        type: what the writer says of it.
-        store: words, views, flags or null: which of the next three holds it.
+        type: the column's type as the writer declares it.
+        store: words, views, flags or null: which of the next three holds the values.
         words: shape (rows,): numbers; floats by their bits.
         views: shape (rows, 2): Arrow views over `text`.
         flags: bitmap of booleans.
-        bitmap: of what is there; None: all of it.
+        bitmap: which values are there; None: all.
     """
 
     type: ColumnType
@@ -53,28 +53,28 @@ class RawColumn:
 
     @property
     def is_integer(self) -> bool:
-        """Say whether `numbers` can be asked for."""
+        """Say whether `numbers` can be called."""
         return self.type.avro in ("int", "long")
 
     @property
     def is_text(self) -> bool:
-        """Say whether it holds texts, not bytes."""
+        """Say whether the column holds texts, not bytes."""
         return self.type.avro in ("string", "enum")
 
     def known(self) -> Bools | None:
-        """Say where something is there; None: everywhere."""
+        """Say where a value is there; None: everywhere."""
         return None if self.bitmap is None else unpack_bits(self.bitmap, self.rows)
 
     def numbers(self) -> Int64s:
-        """Give integers."""
+        """Return integers."""
         assert self.words is not None, "only words hold numbers"
         return self.words.view(np.int64)
 
     def texts(self) -> tuple[Int64s, Bytes]:
-        """Give offsets (rows + 1) and joined bytes of a column of texts or bytes; where nothing is, length 0."""
+        """Return offsets (rows + 1) and joined bytes of a column of texts or bytes; a missing value has length 0."""
         assert self.views is not None and self.text is not None, "only views hold texts"
         offsets = np.empty(self.rows + 1, dtype=np.int64)
-        size = _measure(self.views, offsets)  # views of what is not there are all zeros
+        size = _measure(self.views, offsets)  # views of missing values are all zeros
         body = np.empty(size, dtype=np.uint8)
         _spread(self.views, self.text.address, offsets, body)
         body.setflags(write=False)  # as Arrow's buffers are, so that loops are compiled once
@@ -105,6 +105,12 @@ def unpack_bits(bitmap: Bytes, rows: int) -> Bools:
 
 @numba.njit(nogil=True, cache=True)
 def _measure(views, offsets):  # type: ignore[no-untyped-def]
+    """Say where texts lie when they are put one after another.
+
+    views    (n, 2)  uint64  Arrow views; all zeros where no text is there
+    offsets  (n+1,)  int64   written: text i comes to offsets[i]:offsets[i+1]
+    Returns the bytes of all.
+    """
     at = np.int64(0)
     for row in range(len(views)):
         offsets[row] = at
@@ -115,6 +121,13 @@ def _measure(views, offsets):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _spread(views, text, offsets, body):  # type: ignore[no-untyped-def]
+    """Copy texts one after another.
+
+    views    (n, 2)  uint64  Arrow views
+    text     scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    offsets  (n+1,)  int64   as `_measure` wrote them
+    body     (b,)    uint8   written: text i is body[offsets[i]:offsets[i+1]]
+    """
     here, to = views.ctypes.data, body.ctypes.data
     for row in range(len(views)):
         size = offsets[row + 1] - offsets[row]

@@ -24,7 +24,7 @@ JOINED_BYTES_MAX = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class JoinedMessages:
-    """Messages laid end to end, so that compiled loops can reach them: message i is `data[starts[i]:ends[i]]`.
+    """Messages laid end to end, for compiled loops: message i is `data[starts[i]:ends[i]]`.
 
     `data` has PADDING_BYTES behind the last message.
     """
@@ -38,11 +38,11 @@ class JoinedMessages:
 
 
 class ReadFrame:
-    """One row a message, in order; a message that could not be read is null everywhere and has its Flaw in `bad`.
+    """One row a message, in order; an unreadable message is null everywhere and has its DecodeErrorCode in `bad`.
 
     Attributes:
-        bad: shape (messages,), of Flaw; 0 is fine.
-        columns: by path, in the order asked for; of a batch that was read in parts there is the frame only.
+        bad: shape (messages,), of DecodeErrorCode; 0 is fine.
+        columns: by path, in the order asked for; a batch that was read in parts has only the frame.
     """
 
     __slots__ = ("_frame", "bad", "columns")
@@ -54,14 +54,14 @@ class ReadFrame:
 
     @property
     def frame(self) -> pl.DataFrame:
-        """Wrap the columns as a frame, without copying; made when first asked for."""
+        """Wrap the columns as a frame, without copying; made at the first call."""
         if self._frame is None:
             self._frame = _frame(self.columns, len(self.bad))
         return self._frame
 
 
 def join(messages: Sequence[bytes]) -> JoinedMessages:
-    """Lay messages end to end. Raises TypeError when one is not bytes."""
+    """Lay messages end to end. Raises TypeError when a message is not bytes."""
     # Arrow's pool keeps its pages between batches; the C library hands them back, and faulting them in again costs
     # more than decoding does.
     array: Any = pa.array([*messages, bytes(PADDING_BYTES)], type=pa.large_binary())
@@ -73,11 +73,11 @@ def join(messages: Sequence[bytes]) -> JoinedMessages:
 
 
 class Reader:
-    """A schema and the wanted paths, compiled; reads any number of batches, from several threads if need be.
+    """Reader of a schema's wanted paths, compiled; reads any number of batches, also in several threads.
 
     `types` has the paths that the schema holds, as columns of `read` in the order asked for. `not_columnar` are wanted
-    paths that the schema has and columns cannot hold (array, map, union of several types): for them decode the
-    message on its own.
+    paths that the schema has and columns cannot hold (array, map, union of several types): decode the message alone for
+    these.
     """
 
     __slots__ = ("_enums", "_projection", "_symbol_text", "_symbols", "not_columnar", "types")
@@ -100,7 +100,7 @@ class Reader:
         return self.read_joined(joined, None, skip)
 
     def read_joined(self, joined: JoinedMessages, rows: Int64s | None = None, skip: int = 5) -> ReadFrame:
-        """Read messages that lie end to end already; `rows` (int64) names those to read, in that order.
+        """Read messages that already lie end to end; `rows` (int64) are the messages to read, in that order.
 
         At most JOINED_BYTES_MAX of them.
         """
@@ -127,7 +127,7 @@ class Reader:
 
 
 class _Stores:
-    """The memory that a batch is read into, which becomes the columns as it is."""
+    """Memory that a batch is read into; it becomes the columns without a copy."""
 
     __slots__ = ("flags", "n", "valid", "views", "words")
 
@@ -145,7 +145,7 @@ class _Stores:
         self.valid = valid.reshape(len(plan.columns), bitmap_bytes)
 
     def columns(self, plan: Projection, text: pa.Buffer, symbol_text: pa.Buffer, bad: Bytes) -> dict[str, RawColumn]:
-        """Give every column, without copying."""
+        """Return every column, without copying."""
         present = np.bitwise_count(self.valid).sum(axis=1, dtype=np.int64).tolist()
         read = np.packbits(bad == 0, bitorder="little") if bad.any() else None
         columns = {}
@@ -208,14 +208,14 @@ def _polars_type(column: RawColumn) -> Any:
 
 
 def as_bytes(buffer: pa.Buffer) -> Bytes:
-    """Look at a buffer as read-only bytes: of one type, so that the loop is compiled once."""
+    """View a buffer as read-only bytes: always one type, so the loop is compiled once."""
     data = np.frombuffer(buffer, dtype=np.uint8)
     data.setflags(write=False)
     return data
 
 
 def _lay_out_symbols(enums: Sequence[Sequence[str]]) -> tuple[Int64s, Words, pa.Buffer]:
-    """Give for each enum where its symbols begin and how many there are, a view for each symbol, and their text."""
+    """Return for each enum where its symbols begin and how many there are; a view for each symbol; and the text."""
     texts = [symbol.encode() for symbols in enums for symbol in symbols]
     joined = join(texts)
     views = np.zeros((len(texts) + 1, 2), dtype=np.uint64)  # never empty: one signature for the loop

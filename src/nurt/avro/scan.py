@@ -1,4 +1,4 @@
-"""Read the few forms that Avro's bytes consist of; a negative place is the flaw that was found.
+"""Read the few forms of Avro's bytes; a negative place is a DecodeErrorCode.
 
 Bounds are checked before every read; `memory` says why a load may still touch padding.
 """
@@ -22,7 +22,12 @@ _ZERO, _ONE, _BITS_32 = np.uint64(0), np.uint64(1), np.uint64(32)
 
 @njit(nogil=True, cache=True)
 def read_length(data, at, end):  # type: ignore[no-untyped-def]
-    """Read the length of a string or bytes that lies within the message; returns (length, place or flaw)."""
+    """Read the length of a string or bytes that lies within the message.
+
+    data     (b,)    uint8  7 bytes can be read behind `end`
+    at, end  scalar  int64  index where the length begins, and where the message ends
+    Returns the length in bytes and the index behind it; or 0 and a negative flaw.
+    """
     raw, at = read_unsigned_checked(data, at, end)
     if at < 0:
         return 0, at
@@ -36,7 +41,11 @@ def read_length(data, at, end):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def is_utf8(data, at, size):  # type: ignore[no-untyped-def]
-    """Say whether bytes are UTF-8 as Unicode defines it: no overlong form, no surrogate, nothing above U+10FFFF."""
+    """Say whether bytes are UTF-8 as Unicode defines it: no overlong form, no surrogate, nothing above U+10FFFF.
+
+    data      (b,)    uint8  the bytes are data[at:at+size]; nothing behind them is read
+    at, size  scalar  int64  index and bytes
+    """
     end = at + size
     while at + 8 <= end:
         if load_word(data, at) & _HIGH_BITS:
@@ -80,7 +89,11 @@ def is_utf8(data, at, size):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def put_view(data, at, size, view):  # type: ignore[no-untyped-def]
-    """Write the Arrow view of `data[at:at+size]` into two words.
+    """Write the Arrow view of `data[at:at+size]`.
+
+    data      (b,)    uint8   8 bytes can be read behind the text
+    at, size  scalar  int64   index, below 2^31, and bytes
+    view      (2,)    uint64  written; `data` is its buffer 0
 
     Source: Arrow columnar format, variable-size binary view layout.
     """

@@ -13,9 +13,9 @@ PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "by
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One type of a schema; a named type is one node however often it is referred to.
+    """Type in a schema; a named type is one node, with any number of references.
 
-    Not frozen, because a recursive record holds itself: nothing changes a node once `parse_schema` has returned it.
+    Not frozen, because a recursive record holds itself: nothing changes a node after `parse_schema` has returned it.
     """
 
     kind: str  # a primitive's name, record, enum, fixed, array, map or union
@@ -29,13 +29,13 @@ class Node:
 
     @property
     def item(self) -> Node:
-        """Give the type of an array's items or of a map's values."""
+        """Return the type of an array's items or of a map's values."""
         return self.branches[0]
 
     def without_null(self) -> tuple[Node, int, int] | None:
-        """Split an optional type: what it is when present, the branch that means null (-1: none), how many branches.
+        """Split an optional type: its type when present, the branch of null (-1: none), the number of branches.
 
-        A union of null and one other, or of a single type, is optional; a wider union gives None.
+        A union of null and one other type, or of a single type, is optional; a wider union gives None.
         """
         if self.kind != "union":
             return self, -1, 0

@@ -18,7 +18,7 @@ from nurt.errors import ConfigurationError
 
 _VALUE_BYTES_MAX = 24  # a varint's 10 and a union's branch; behind them 12 of a short text, copied whole
 _INT64 = pa.int64()
-_VIEWS = pl.CompatLevel.newest()  # texts as polars holds them, uncopied
+_VIEWS = pl.CompatLevel.newest()  # texts as polars holds them, not copied
 
 _WRONG = {
     put.IS_NULL: ("a null", "a value, for the schema has no null there"),
@@ -29,7 +29,7 @@ _WRONG = {
 
 
 class Writer:
-    """A record schema, compiled; writes any number of frames whose columns carry its fields' names.
+    """Writer of a record schema, compiled; writes any number of frames whose columns have the fields' names.
 
     Records are Struct columns, arrays List columns (a null list of a required array is an empty one), enums String,
     decimals whole numbers of the schema's scale (their precision is not checked), dates Date or days, timestamps
@@ -50,10 +50,10 @@ class Writer:
         self._symbol_offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
 
     def write(self, frame: pl.DataFrame) -> list[bytes]:
-        """Give one body a row, in order, without any wire header.
+        """Return one body a row, in order, without a wire header.
 
-        Raises ValueError when a column is missing, of a type that the schema's cannot be made of, or holds what the
-        schema does not; names the column, never a value.
+        Raises ValueError when a column is missing, has a type that cannot become the schema's, or holds a value that
+        the schema does not allow; names the column, never a value.
         """
         if frame.height == 0:
             return []
@@ -70,11 +70,11 @@ class Writer:
         return [whole[begin:end] for begin, end in pairwise(places.tolist())]
 
     def write_joined(self, arrays: Mapping[str, Any], rows: int) -> tuple[Bytes, Int64s]:
-        """Write the rows of Arrow arrays; returns all bodies together, and where each begins (rows + 1).
+        """Write the rows of Arrow arrays; return all bodies together, and where each begins (rows + 1).
 
         Args:
             arrays: by name of field, each of one chunk; texts as views, lists large.
-            rows: how many each has.
+            rows: the length of each array.
 
         Raises ValueError like `write`.
         """
@@ -96,7 +96,7 @@ class Writer:
 def compile_writer(schema: Mapping[str, Any] | Sequence[Any] | str) -> Writer:
     """Compile a record schema (parsed JSON) into a Writer.
 
-    Raises ConfigurationError when it is not Avro, or holds what columns cannot write: a map, a recursive record, a
+    Raises ConfigurationError when the schema is not Avro, or columns cannot write it: a map, a recursive record, a
     union of several types besides null.
     """
     root = parse_schema(schema)
@@ -106,7 +106,7 @@ def compile_writer(schema: Mapping[str, Any] | Sequence[Any] | str) -> Writer:
 
 
 class _Compiler:
-    """Emits the writing program; a slot is a row of the table of columns, found by path."""
+    """Compiler of the writing program; a slot is a row of the table of columns, found by path."""
 
     def __init__(self) -> None:
         self.rows: list[list[int]] = []
@@ -173,7 +173,7 @@ def _code_of(node: Node) -> int:
 
 
 class _Columns:
-    """The addresses of a frame's columns, and the room that its rows take at most. Keeps the buffers alive."""
+    """Addresses of a frame's columns, and the most room that its rows take. Keeps the buffers alive."""
 
     def __init__(self, slots: Mapping[str, int]) -> None:
         self._slots = slots
@@ -188,7 +188,7 @@ class _Columns:
         assert split is not None, path  # refused when compiled
         inner, slot = split[0], self._slots[path]
         entry = self.table[slot]
-        if pa.types.is_null(array.type):  # nothing but nulls: below them nothing is looked at
+        if pa.types.is_null(array.type):  # only nulls: nothing below them is read
             nothing = np.zeros(len(array) // 8 + 1, dtype=np.uint8)
             self._kept_alive.append(nothing)
             entry[put.VALID] = nothing.ctypes.data
@@ -215,7 +215,7 @@ class _Columns:
             self._buffers += [0 if buffer is None else buffer.address for buffer in buffers[2:]]
 
     def buffers(self) -> Int64s:
-        """Give the addresses of all texts' buffers, column after column."""
+        """Return the addresses of all texts' buffers, column after column."""
         return np.array([*self._buffers, 0], dtype=np.int64)
 
 
@@ -259,7 +259,7 @@ _ARROW_TYPES = {
 
 
 def _arrow_type(node: Node) -> Any:
-    """Give the one Arrow type that the loop reads for a scalar."""
+    """Return the one Arrow type that the loop reads for a scalar."""
     code = _code_of(node)
     if code == put.PUT_TEXT:
         return pa.string_view() if node.kind == "string" else pa.binary_view()

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from nurt.columnar.memory import poke_byte
+from nurt.columnar.types import Bytes
 
 DECIMAL_BYTES_MAX = 20
 """Of any int64: a sign and 19 digits."""
@@ -19,8 +20,8 @@ _MINUS, _NOUGHT = ord("-"), ord("0")
 
 
 @njit(nogil=True, cache=True)
-def count_digits(magnitude):  # type: ignore[no-untyped-def]
-    """Count the digits of a uint64; 0 has one."""
+def count_digits(magnitude: np.uint64) -> int:
+    """Count the decimal digits of a uint64; 0 has one."""
     size = 1
     while magnitude >= _TEN:
         magnitude //= _TEN
@@ -29,18 +30,19 @@ def count_digits(magnitude):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def magnitude_of(number):  # type: ignore[no-untyped-def]
+def magnitude_of(number: int) -> np.uint64:
     """Give an int64 without its sign, as uint64; the smallest one, too."""
     return ~np.uint64(number) + _ONE if number < 0 else np.uint64(number)
 
 
 @njit(nogil=True, cache=True)
-def put_decimal(out, at, number):  # type: ignore[no-untyped-def]
-    """Write a number, with a minus where it is negative; returns the index behind it.
+def put_decimal(out: Bytes, at: int, number: int) -> int:
+    """Write a number in decimal digits, with a minus where it is negative.
 
-    out     (n,)  uint8   with room for DECIMAL_BYTES_MAX from `at` on
-    at            int64   where the number begins
-    number        int64
+    out     (n,)    uint8  written from `at` on; room for DECIMAL_BYTES_MAX there
+    at      scalar  int64  index where the number begins
+    number  scalar  int64  any
+    Returns the index behind it.
     """
     rest = magnitude_of(number)
     if number < 0:
@@ -55,13 +57,13 @@ def put_decimal(out, at, number):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def decimal_size(number):  # type: ignore[no-untyped-def]
-    """Count the bytes that an int64 takes in digits, with its sign."""
+    """Count the bytes that an int64 takes in decimal digits, with its sign; at most DECIMAL_BYTES_MAX."""
     return np.int64(count_digits(magnitude_of(number)) + (1 if number < 0 else 0))
 
 
 @njit(nogil=True, cache=True)
-def poke_decimal(to, number, size):  # type: ignore[no-untyped-def]
-    """Write an int64 to an address that has room for `size` bytes, its `decimal_size`."""
+def poke_decimal(to: int, number: int, size: int) -> None:
+    """Write an int64 in decimal digits to an address that has room for `size` bytes, its `decimal_size`."""
     rest = magnitude_of(number)
     at = to + size
     while True:
@@ -75,8 +77,8 @@ def poke_decimal(to, number, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def poke_padded(to, number, size):  # type: ignore[no-untyped-def]
-    """Write the last `size` digits of a number that is not negative to an address, zeros in front."""
+def poke_padded(to: int, number: int, size: int) -> None:
+    """Write the last `size` decimal digits of an int64 that is not negative to an address, noughts in front."""
     for k in range(size - 1, -1, -1):
         poke_byte(to + k, _NOUGHT + number % 10)
         number //= 10

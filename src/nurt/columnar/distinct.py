@@ -43,7 +43,14 @@ def newest(codes: Int64s, stamps: Int64s, count: int) -> Int64s:
 
 
 @numba.njit(nogil=True, cache=True)
-def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
+def _distinct(keys: Words, codes: Int64s, firsts: Int64s) -> int:
+    """Give equal rows one code, in order of their first appearance.
+
+    keys    (n, k)  uint64  rows of k words
+    codes   (n,)    int64   written: the code of each row
+    firsts  (n,)    int64   written, by code: its first row; what lies behind the last code is not written
+    Returns how many codes there are.
+    """
     rows, width = keys.shape
     table = table_for(rows)
     mask = mask_of(table)
@@ -75,7 +82,13 @@ def _distinct(keys, codes, firsts):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _newest(codes, stamps, winner):  # type: ignore[no-untyped-def]
+def _newest(codes: Int64s, stamps: Int64s, winner: Int64s) -> None:
+    """Find by code the row whose stamp is largest; of equal ones the last.
+
+    codes   (n,)  int64  by row, below c
+    stamps  (n,)  int64  by row, in any one unit: the larger is the newer
+    winner  (c,)  int64  written, by code: its row; -1 before, and where a code has no row
+    """
     for row in range(len(codes)):
         code = codes[row]
         if winner[code] < 0 or stamps[row] >= stamps[winner[code]]:

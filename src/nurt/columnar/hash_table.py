@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nurt.columnar.types import Int64s
+
 FREE = -1
 
 _LENGTH_MIN = 16
@@ -27,8 +29,8 @@ _ONE = np.uint64(1)
 
 
 @njit(nogil=True, cache=True)
-def table_for(rows):  # type: ignore[no-untyped-def]
-    """Make an empty table with room for so many rows: (power of two,) int64."""
+def table_for(rows: int) -> Int64s:
+    """Make an empty table with room for so many rows: (power of two,) int64, all FREE."""
     length = _LENGTH_MIN
     while length < rows * 2:
         length *= 2
@@ -36,12 +38,12 @@ def table_for(rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def mask_of(table):  # type: ignore[no-untyped-def]
-    """Give the mask that cuts a hash (uint64) down to a place (uint64)."""
+def mask_of(table: Int64s) -> np.uint64:
+    """Give what cuts a hash (uint64) down to a place (uint64) of a table, (power of two,) int64."""
     return np.uint64(len(table) - 1)
 
 
 @njit(nogil=True, cache=True)
-def next_place(at, mask):  # type: ignore[no-untyped-def]
+def next_place(at: np.uint64, mask: np.uint64) -> np.uint64:
     """Give the place where a search goes on: (uint64, uint64) -> uint64."""
     return (at + _ONE) & mask

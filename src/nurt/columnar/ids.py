@@ -11,7 +11,7 @@ import pyarrow as pa
 from numba import njit
 
 from nurt.columnar.memory import copy_bytes
-from nurt.columnar.types import ID_BYTES, INLINE_BYTES
+from nurt.columnar.types import ID_BYTES, INLINE_BYTES, Bytes, Int64s, Words
 
 SECRET_BYTES = 16
 
@@ -105,6 +105,7 @@ def _bytes_of(buffer: Any) -> npt.NDArray[np.uint8]:
 
 @njit(cache=True, nogil=True, inline="always")
 def _round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
+    """Do one SipRound with the four words (uint64) of SipHash's state; returns them."""
     v0 += v1
     v2 += v3
     v1 = (v1 << _R13) | (v1 >> (_R64 - _R13))
@@ -123,15 +124,30 @@ def _round(v0, v1, v2, v3):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _hash_each(bodies, offsets, k0, k1, hashes):  # type: ignore[no-untyped-def]
-    """Hash `bodies[offsets[i]:offsets[i+1]]` into row i of `hashes`, (n, 2) little-endian words."""
+def _hash_each(bodies: Bytes, offsets: Int64s, k0: np.uint64, k1: np.uint64, hashes: Words) -> None:
+    """Hash texts.
+
+    bodies   (b,)    uint8   texts; nothing behind them is read
+    offsets  (n+1,)  int64   text i is bodies[offsets[i]:offsets[i+1]]
+    k0, k1   scalar  uint64  the secret's 16 bytes as little-endian words
+    hashes   (n, 2)  uint64  written: ids, as little-endian words
+    """
     for i in range(hashes.shape[0]):
         hashes[i, 0], hashes[i, 1] = _hash_one(bodies, offsets[i], offsets[i + 1] - offsets[i], k0, k1)
 
 
 @njit(cache=True, nogil=True)
 def _hash_views(prefix, views, text, k0, k1, scratch, hashes, id_views):  # type: ignore[no-untyped-def]
-    """Hash prefix and text i into row i of `hashes`, and write the Arrow views of the hashes."""
+    """Hash a prefix and each text, and write the Arrow views of the ids.
+
+    prefix    (p,)    uint8   stands in front of every text
+    views     (n, 2)  uint64  Arrow views of the texts
+    text      scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    k0, k1    scalar  uint64  the secret's 16 bytes as little-endian words
+    scratch   (s,)    uint8   used up; room for the prefix and the longest text
+    hashes    (n, 2)  uint64  written: ids, as little-endian words
+    id_views  (n, 2)  uint64  written: Arrow views of the ids over `hashes` as the one buffer
+    """
     here, to = views.ctypes.data, scratch.ctypes.data
     for i in range(len(prefix)):
         scratch[i] = prefix[i]
@@ -147,7 +163,14 @@ def _hash_views(prefix, views, text, k0, k1, scratch, hashes, id_views):  # type
 
 
 @njit(cache=True, nogil=True)
-def _hash_one(bodies, at, length, k0, k1):  # type: ignore[no-untyped-def]
+def _hash_one(bodies: Bytes, at: int, length: int, k0: np.uint64, k1: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """Hash one text.
+
+    bodies      (b,)    uint8   the text is bodies[at:at+length]; nothing behind it is read
+    at, length  scalar  int64   index and bytes
+    k0, k1      scalar  uint64  the secret's 16 bytes as little-endian words
+    Returns the id as two little-endian words (uint64).
+    """
     v0, v1, v2, v3 = k0 ^ _M0, k1 ^ _M1 ^ _EE, k0 ^ _M2, k1 ^ _M3
     end = at + (length & ~7)
     while at < end:

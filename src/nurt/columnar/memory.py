@@ -25,7 +25,7 @@ def _at(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any
 
 @intrinsic
 def load_byte(typingctx, array, at):  # type: ignore[no-untyped-def]
-    """Read `array[at]` as int64, without numba's handling of negative indices."""
+    """Read `array[at]` (uint8) as int64, without numba's handling of negative indices."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = _at(context, builder, signature.args[0], *arguments)
@@ -36,7 +36,7 @@ def load_byte(typingctx, array, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def load_word(typingctx, array, at):  # type: ignore[no-untyped-def]
-    """Read 8 bytes at `array[at]` as one little-endian uint64."""
+    """Read the 8 bytes from `array[at]` (uint8) on as one little-endian uint64."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = _at(context, builder, signature.args[0], *arguments)
@@ -47,7 +47,7 @@ def load_word(typingctx, array, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def load_float_as_word(typingctx, array, at):  # type: ignore[no-untyped-def]
-    """Read 4 bytes at `array[at]` as a float and give the bits of the same number as a double."""
+    """Read 4 bytes at `array[at]` (uint8) as a float32 and give the bits of the same number as a float64: uint64."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = _at(context, builder, signature.args[0], *arguments)
@@ -59,7 +59,7 @@ def load_float_as_word(typingctx, array, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def trailing_zeros(typingctx, word):  # type: ignore[no-untyped-def]
-    """Count the zero bits below the lowest set bit of a uint64 that is not 0."""
+    """Count the zero bits (int64) below the lowest set bit of a uint64 that is not 0."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], cgutils.true_bit)
@@ -73,7 +73,7 @@ def _pointer(builder: Any, address: Any, to: Any) -> Any:
 
 @intrinsic
 def peek_byte(typingctx, address):  # type: ignore[no-untyped-def]
-    """Read the byte at an address as int64."""
+    """Read the byte at an address (int64) as int64."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.zext(builder.load(_pointer(builder, arguments[0], _BYTE)), _WORD)
@@ -83,7 +83,7 @@ def peek_byte(typingctx, address):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def peek_half(typingctx, address):  # type: ignore[no-untyped-def]
-    """Read 4 bytes at an address as an unsigned int64."""
+    """Read the 4 bytes at an address (int64) as one little-endian number without sign: int64."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.zext(builder.load(_pointer(builder, arguments[0], _HALF), align=1), _WORD)
@@ -93,7 +93,7 @@ def peek_half(typingctx, address):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def peek_word(typingctx, address):  # type: ignore[no-untyped-def]
-    """Read 8 bytes at an address as uint64."""
+    """Read the 8 bytes at an address (int64) as one little-endian uint64."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.load(_pointer(builder, arguments[0], _WORD), align=1)
@@ -103,7 +103,7 @@ def peek_word(typingctx, address):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def poke_byte(typingctx, address, byte):  # type: ignore[no-untyped-def]
-    """Write the lowest byte of an int64 to an address."""
+    """Write the lowest byte of an int64 to an address (int64)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         builder.store(builder.trunc(arguments[1], _BYTE), _pointer(builder, arguments[0], _BYTE))
@@ -114,7 +114,7 @@ def poke_byte(typingctx, address, byte):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def poke_word(typingctx, address, word):  # type: ignore[no-untyped-def]
-    """Write a uint64 to an address."""
+    """Write the 8 bytes of a uint64 to an address (int64), little-endian."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         builder.store(arguments[1], _pointer(builder, arguments[0], _WORD), align=1)
@@ -125,7 +125,7 @@ def poke_word(typingctx, address, word):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def poke_half(typingctx, address, half):  # type: ignore[no-untyped-def]
-    """Write the lowest 4 bytes of an int64 to an address."""
+    """Write the lowest 4 bytes of an int64 to an address (int64), little-endian."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         builder.store(builder.trunc(arguments[1], _HALF), _pointer(builder, arguments[0], _HALF), align=1)
@@ -136,7 +136,7 @@ def poke_half(typingctx, address, half):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def copy_bytes(typingctx, to, source, size_bytes):  # type: ignore[no-untyped-def]
-    """Copy bytes from one address to another; they do not overlap."""
+    """Copy so many bytes (int64) from one address to another (int64); they do not overlap."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         target, source, size_bytes = arguments
@@ -149,8 +149,11 @@ def copy_bytes(typingctx, to, source, size_bytes):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
-    """Order two texts at addresses by their bytes, the order of their characters: negative, 0 or positive."""
+def compare_texts(a: int, a_size: int, b: int, b_size: int) -> int:
+    """Order two texts at addresses by their bytes, the order of their characters; sizes in bytes.
+
+    Returns a negative number where a comes before b, 0 where they are equal, else a positive one.
+    """
     for i in range(min(a_size, b_size)):
         one, other = peek_byte(a + i), peek_byte(b + i)
         if one != other:
@@ -159,8 +162,8 @@ def compare_texts(a, a_size, b, b_size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def are_equal(a, b, size):  # type: ignore[no-untyped-def]
-    """Compare bytes at two addresses, eight at a time."""
+def are_equal(a: int, b: int, size: int) -> bool:
+    """Say whether `size` bytes at two addresses are equal, eight at a time; nothing behind them is read."""
     i = 0
     while i + 8 <= size:
         if peek_word(a + i) != peek_word(b + i):

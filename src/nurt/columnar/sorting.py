@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.memory import compare_texts, peek_byte
+from nurt.columnar.types import Int64s
 
 NUMBER, FIRST, FIRST_SIZE, SECOND, SECOND_SIZE, WHAT, ORDER, SPARE = range(8)
 WIDTH = 8
@@ -21,8 +22,8 @@ _RUN = 8
 
 
 @numba.njit(nogil=True, cache=True)
-def entries_of(count):  # type: ignore[no-untyped-def]
-    """Make room for entries."""
+def entries_of(count: int) -> Int64s:
+    """Make room for entries: (count, WIDTH) int64, nothing written yet."""
     return np.empty((count, WIDTH), dtype=np.int64)
 
 
@@ -31,7 +32,10 @@ FIRST_BYTES = 7
 
 @numba.njit(nogil=True, cache=True)
 def first_bytes(text, size):  # type: ignore[no-untyped-def]
-    """Give a text's first bytes as a number; the order of such numbers never contradicts that of their texts."""
+    """Give a text's first bytes as a number (int64); such numbers never order otherwise than their texts.
+
+    text, size  scalar  int64  address and bytes; behind a text of fewer than FIRST_BYTES come zeros
+    """
     number = np.int64(0)
     for i in range(FIRST_BYTES):
         number = number << 8 | (peek_byte(text + i) if i < size else 0)
@@ -39,8 +43,19 @@ def first_bytes(text, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_entry(entries, count, number, first, first_size, second, second_size, what):  # type: ignore[no-untyped-def]
-    """Add an entry; returns how many there are."""
+def put_entry(
+    entries: Int64s, count: int, number: int, first: int, first_size: int, second: int, second_size: int, what: int
+) -> int:
+    """Add an entry.
+
+    entries              (m, WIDTH)  int64  row `count` is written, but for ORDER and SPARE
+    count                scalar      int64  how many entries there are, below m
+    number               scalar      int64  what orders first
+    first, first_size    scalar      int64  address and bytes of the text that orders next
+    second, second_size  scalar      int64  address and bytes of the text that orders last
+    what                 scalar      int64  what the entry stands for; does not order
+    Returns how many entries there are then.
+    """
     entries[count, NUMBER] = number
     entries[count, FIRST] = first
     entries[count, FIRST_SIZE] = first_size
@@ -51,8 +66,13 @@ def put_entry(entries, count, number, first, first_size, second, second_size, wh
 
 
 @numba.njit(nogil=True, cache=True)
-def compare_entries(entries, a, b):  # type: ignore[no-untyped-def]
-    """Order two entries: negative, 0 or positive."""
+def compare_entries(entries: Int64s, a: int, b: int) -> int:
+    """Order two entries by number, first text and second text.
+
+    entries  (m, WIDTH)  int64  as `put_entry` wrote them; the texts are read at their addresses
+    a, b     scalar      int64  the entries' rows
+    Returns a negative number where a comes before b, 0 where they are equal, else a positive one.
+    """
     if entries[a, NUMBER] != entries[b, NUMBER]:
         return -1 if entries[a, NUMBER] < entries[b, NUMBER] else 1
     found = compare_first(entries, a, b)
@@ -62,14 +82,18 @@ def compare_entries(entries, a, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def compare_first(entries, a, b):  # type: ignore[no-untyped-def]
-    """Order two entries by their first text alone."""
+def compare_first(entries: Int64s, a: int, b: int) -> int:
+    """Order two entries by their first text alone; parameters and result as of `compare_entries`."""
     return compare_texts(entries[a, FIRST], entries[a, FIRST_SIZE], entries[b, FIRST], entries[b, FIRST_SIZE])
 
 
 @numba.njit(nogil=True, cache=True)
-def sort_entries(entries, count):  # type: ignore[no-untyped-def]
-    """Write into the cells ORDER which entry comes first, second, and so on; equal entries keep their order."""
+def sort_entries(entries: Int64s, count: int) -> None:
+    """Say in the cells ORDER which entry comes first, second, and so on; equal ones stay as they came.
+
+    entries  (m, WIDTH)  int64  read; cells ORDER of the first `count` rows are written, cells SPARE used up
+    count    scalar      int64  how many entries there are, at most m
+    """
     for low in range(0, count, _RUN):
         for at in range(low, min(low + _RUN, count)):
             to = at

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.texts import Texts
-from nurt.columnar.types import Int64s
+from nurt.columnar.types import Bytes, Int64s
 
 
 def codes_of(texts: Texts, names: Sequence[str]) -> Int64s:
@@ -29,7 +29,15 @@ def few_texts(texts: Texts) -> tuple[Int64s, list[str]]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_few(starts, stops, body, codes, firsts):  # type: ignore[no-untyped-def]
+def _find_few(starts: Int64s, stops: Int64s, body: Bytes, codes: Int64s, firsts: Int64s) -> int:
+    """Give equal texts one code, in order of their first appearance; a text is compared with all others at worst.
+
+    starts, stops  (n,)  int64  text i is body[starts[i]:stops[i]]
+    body           (b,)  uint8  texts
+    codes          (n,)  int64  written: the code of each text
+    firsts         (n,)  int64  written, by code: its first row; what lies behind the last code is not written
+    Returns how many codes there are.
+    """
     last = 0
     count = 0
     for row in range(len(starts)):
@@ -48,8 +56,13 @@ def _find_few(starts, stops, body, codes, firsts):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def same_text(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untyped-def]
-    """Say whether a piece of one body is a piece of another."""
+def same_text(a: Bytes, a_start: int, a_stop: int, b: Bytes, b_start: int, b_stop: int) -> bool:
+    """Say whether a piece of one body and a piece of another are the same bytes.
+
+    a, b             (n,), (m,)  uint8  bodies
+    a_start, a_stop  scalar      int64  the one is a[a_start:a_stop]
+    b_start, b_stop  scalar      int64  the other is b[b_start:b_stop]
+    """
     if a_stop - a_start != b_stop - b_start:
         return False
     for i in range(a_stop - a_start):  # noqa: SIM110 - a compiled loop
@@ -59,7 +72,15 @@ def same_text(a, a_start, a_stop, b, b_start, b_stop):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_names(starts, stops, body, ends, names, codes):  # type: ignore[no-untyped-def]
+def _find_names(starts: Int64s, stops: Int64s, body: Bytes, ends: Int64s, names: Bytes, codes: Int64s) -> None:
+    """Say of each text which name it is.
+
+    starts, stops  (n,)    int64  text i is body[starts[i]:stops[i]]
+    body           (b,)    uint8  texts
+    ends           (k+1,)  int64  name j is names[ends[j]:ends[j+1]]
+    names          (m,)    uint8  names, one after another
+    codes          (n,)    int64  written: the index of the name; -1: it is none of them
+    """
     last = 0
     count = len(ends) - 1
     for row in range(len(starts)):

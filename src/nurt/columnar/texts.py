@@ -93,7 +93,14 @@ def _bits(values: Bools) -> Any:
 
 
 @numba.njit(nogil=True, cache=True)
-def _make_views(starts, stops, body, views, halves):  # type: ignore[no-untyped-def]
+def _make_views(starts: Int64s, stops: Int64s, body: Bytes, views: Bytes, halves: npt.NDArray[np.int32]) -> None:
+    """Write the Arrow views of texts.
+
+    starts, stops  (n,)             int64  text i is body[starts[i]:stops[i]]
+    body           (b,)             uint8  texts; the one buffer of the views, shorter than 2^31 bytes
+    views          (n, VIEW_BYTES)  uint8  written; zeros before
+    halves         (n, 4)           int32  the same memory: size in bytes, text or prefix, number of the buffer, offset
+    """
     for row in range(len(starts)):
         start = starts[row]
         size = stops[row] - start

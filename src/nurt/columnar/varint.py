@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from nurt.columnar.memory import load_byte, load_word, peek_byte, poke_byte, trailing_zeros
+from nurt.columnar.types import Bytes
 
 VARINT_BYTES_MAX = 10
 """Of any number of 64 bits."""
@@ -48,8 +49,8 @@ def zigzag_bytes(number: int) -> bytes:
 
 
 @njit(nogil=True, cache=True)
-def from_zigzag(raw):  # type: ignore[no-untyped-def]
-    """Turn a uint64 that was read into the int64 that it encodes."""
+def from_zigzag(raw: np.uint64) -> np.int64:
+    """Turn a uint64 that was read into the int64 that it says."""
     return np.int64(raw >> _ONE) ^ -np.int64(raw & _ONE)
 
 
@@ -58,11 +59,12 @@ def from_zigzag(raw):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, inline="always")
 def put_unsigned(out, at, number):  # type: ignore[no-untyped-def]
-    """Write an unsigned number; returns the index behind it.
+    """Write an unsigned number.
 
-    out     (n,)  uint8   with room for VARINT_BYTES_MAX from `at` on
-    at            int64   where the number begins
-    number                any integer; a negative one is taken for its 64 bits
+    out     (n,)    uint8        written from `at` on; room for VARINT_BYTES_MAX there
+    at      scalar  int64        index where the number begins
+    number  scalar  any integer  a negative one is taken for its 64 bits
+    Returns the index behind it.
     """
     rest = np.uint64(number)
     while rest >= np.uint64(128):
@@ -74,23 +76,24 @@ def put_unsigned(out, at, number):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, inline="always")
-def put_zigzag(out, at, number):  # type: ignore[no-untyped-def]
-    """Write a signed number; returns the index behind it.
+def put_zigzag(out: Bytes, at: int, number: int) -> int:
+    """Write a signed number.
 
-    out     (n,)  uint8   with room for VARINT_BYTES_MAX from `at` on
-    at            int64   where the number begins
-    number        int64
+    out     (n,)    uint8  written from `at` on; room for VARINT_BYTES_MAX there
+    at      scalar  int64  index where the number begins
+    number  scalar  int64  any
+    Returns the index behind it.
     """
     return put_unsigned(out, at, (number << 1) ^ (number >> 63))
 
 
 @njit(nogil=True, cache=True, inline="always")
 def get_unsigned(body, at):  # type: ignore[no-untyped-def]
-    """Read an unsigned number of trusted bytes; returns it and the index behind it.
+    """Read an unsigned number of trusted bytes.
 
-    body    (n,)  uint8
-    at            int64   where the number begins
-    Returns uint64, int64.
+    body  (n,)    uint8  read from `at` on, no further than the number
+    at    scalar  int64  index where the number begins
+    Returns the number (uint64) and the index behind it (int64).
     """
     number = np.uint64(0)
     shift = np.uint64(0)
@@ -106,11 +109,11 @@ def get_unsigned(body, at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, inline="always")
 def get_zigzag(body, at):  # type: ignore[no-untyped-def]
-    """Read a signed number of trusted bytes; returns it and the index behind it.
+    """Read a signed number of trusted bytes.
 
-    body    (n,)  uint8
-    at            int64   where the number begins
-    Returns int64, int64.
+    body  (n,)    uint8  read from `at` on, no further than the number
+    at    scalar  int64  index where the number begins
+    Returns the number (int64) and the index behind it (int64).
     """
     raw, after = get_unsigned(body, at)
     return from_zigzag(raw), after
@@ -147,8 +150,8 @@ def peek_unsigned(at):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def skip_at(at):  # type: ignore[no-untyped-def]
-    """Pass over a number of trusted bytes at an address; returns the address behind it."""
+def skip_at(at: int) -> int:
+    """Pass over a number of trusted bytes at an address (int64); returns the address behind it."""
     while peek_byte(at) >= 128:
         at += 1
     return at + 1
@@ -158,9 +161,9 @@ def skip_at(at):  # type: ignore[no-untyped-def]
 def read_unsigned_checked(data, at, end):  # type: ignore[no-untyped-def]
     """Read a number of unchecked bytes, as written (zigzag still on).
 
-    data    (n,)  uint8   with 7 bytes that can be read behind `end`
-    at, end       int64   where the number begins, and where the message ends
-    Returns uint64, int64: the number and the index behind it, or a negative flaw in the index's place.
+    data     (n,)    uint8  7 bytes can be read behind `end`
+    at, end  scalar  int64  index where the number begins, and where the message ends
+    Returns the number (uint64) and the index behind it (int64); or 0 and a negative flaw, -ENDS_EARLY or -TOO_LONG.
     """
     if at >= end:
         return _ZERO, -ENDS_EARLY
@@ -192,7 +195,7 @@ def read_unsigned_checked(data, at, end):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _join_sevens(word):  # type: ignore[no-untyped-def]
-    """Close the gaps between the 7-bit groups of a word, pairs first, then fours, then eights."""
+    """Close the gaps between the 7-bit groups of a word (uint64), pairs first, then fours, then eights."""
     word &= _SEVEN_BITS
     word = (word & _EVEN_1) | ((word & _ODD_1) >> _ONE)
     word = (word & _EVEN_2) | ((word & _ODD_2) >> _TWO)
@@ -201,7 +204,10 @@ def _join_sevens(word):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def skip_checked(data, at, end):  # type: ignore[no-untyped-def]
-    """Pass over a number of unchecked bytes; returns the index behind it, or a negative flaw."""
+    """Pass over a number of bytes that nobody has checked; parameters as of `read_unsigned_checked`.
+
+    Returns the index behind it (int64), or a negative flaw: -ENDS_EARLY or -TOO_LONG.
+    """
     if at < end and load_byte(data, at) < 128:
         return at + 1
     _, at = read_unsigned_checked(data, at, end)

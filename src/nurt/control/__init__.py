@@ -1,8 +1,8 @@
-"""The life of a run and of its sources, decided from records: pure functions over the control log.
+"""The life of a run and of its sources: pure functions that decide from the records of the control log.
 
-`launch` decides where a run begins, `reconcile` what was published that the state no longer knows. `source_epochs`
-numbers the stretches within which a source's positions can be compared, `source_watch` notices what sources do not
-say, and `source_records` are the words of both. `counted_offsets` keeps counts exact under replay.
+`launch` decides where a run begins; `reconcile` finds unreconciled publications. `source_epochs` numbers the stretches
+within which a source's positions can be compared, `source_watch` detects a new order that a source does not announce,
+and `source_records` are the records of both. `counted_offsets` keeps counts exact under replay.
 
-What may come in: a decision that needs what happened in earlier runs.
+What may come in: a decision that depends on earlier runs.
 """

@@ -1,7 +1,7 @@
-"""Remember which messages are counted, so that those read again after a crash do not count again.
+"""Remember which messages are counted, so messages that are read again after a crash do not count again.
 
-Hot path. Each place keeps, by topic and partition, the highest offset that it has counted, stored in the same write as
-what it counted. A place's messages of one partition come in the order of their offsets, so none below is uncounted.
+Hot path. Each place keeps, by topic and partition, the highest counted offset, in the same write as the counts. A
+place's messages of one partition come in the order of their offsets, so no message below is uncounted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NOTHING = -1
 
 
 class CountedOffsets:
-    """The highest counted offset of every partition, by shard.
+    """Highest counted offset of every partition, by shard.
 
     Args:
         shards: how many there are.
@@ -30,16 +30,16 @@ class CountedOffsets:
         self._counted: dict[str, Int64s] = {}  # topic -> by partition * shards + shard
 
     def load(self, shard: int, stored: Mapping[Place, int]) -> None:
-        """Take over what a shard has counted."""
+        """Load the stored offsets of a shard."""
         for (topic, partition), offset in stored.items():
             self._of(topic, partition)[partition * self._shards + shard] = offset
 
     def count(
         self, topic: str, partitions: Int64s, offsets: Int64s, shards: Int64s
     ) -> tuple[Bools, list[tuple[int, int, int]]]:
-        """Say which messages of a topic are not counted yet, and count them.
+        """Say which messages of a topic are not counted yet, and count these.
 
-        Returns the mask, and (shard, partition, highest offset) of every mark that rose.
+        Returns the mask, and (shard, partition, highest offset) of every counted offset that rose.
         """
         counted = self._of(topic, int(partitions.max(initial=0)))
         at = partitions * self._shards + shards
@@ -51,7 +51,7 @@ class CountedOffsets:
         return fresh, [(*divmod(one, self._shards)[::-1], int(counted[one])) for one in risen.tolist()]
 
     def count_one(self, topic: str, partition: int, offset: int) -> bool:
-        """Count one message in shard 0; False: it is counted already."""
+        """Count one message in shard 0; False: it was counted before."""
         counted = self._of(topic, partition)
         at = partition * self._shards
         if offset <= counted[at]:
@@ -71,7 +71,7 @@ class CountedOffsets:
 
 
 class Passed:
-    """Messages without a row that an earlier run has counted: until those are passed, a batch may hold some.
+    """Offsets up to which an earlier run has counted messages without a row; replayed batches may hold such messages.
 
     Args:
         stored: the highest counted offset of each partition.
@@ -83,7 +83,7 @@ class Passed:
             self._left.setdefault(topic, {})[partition] = offset
 
     def fresh(self, topic: str, partitions: Sequence[int] | Int64s, offsets: Sequence[int] | Int64s) -> Bools | None:
-        """Say which messages are not counted yet; None: all of them, as ever once the replay is over."""
+        """Say which messages are not counted yet; None: all of them; always so after the replay."""
         left = self._left.get(topic)
         if left is None:
             return None

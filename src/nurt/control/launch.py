@@ -1,6 +1,6 @@
-"""Decide where a run begins: at what was committed, or, when state came back older, at a checkpoint before it.
+"""Decide where a run begins: at the commit, or, when state was restored from an older copy, at an earlier checkpoint.
 
-Pure: the register's records, the commits and the heads come in; one decision for all workers comes out.
+Pure: the control log's records, the commits and the fences come in; one decision for all workers comes out.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from nurt.model.log import Committed, Offsets
 
 Records = Sequence[tuple[int, dict[str, Any]]]
 Moment = tuple[int, int]
-"""(run, epoch): everything up to the end of this epoch was done."""
+"""(run, epoch): all work up to the end of this epoch was done."""
 NEVER: Moment = (0, -1)
-"""Before every moment: nothing needs to have been done."""
+"""Before every moment: no work needs to have been done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What the stored state depends on; it must be the same in every run.
+    """Values that the stored state depends on; they must be the same in every run.
 
     Attributes:
         secret: a fingerprint of the ids' secret, never the secret.
@@ -37,14 +37,15 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class LaunchDecision:
-    """Where to begin.
+    """Decision where to begin.
 
     Attributes:
         offsets: None: everything from the earliest message.
-        after: what state must have done for the offsets to be right; true of the state that was found.
-        rewound: state is older than what was committed; checkpoints after this place are void.
+        after: moment that the state must have reached for the offsets to be right; the state that was found has reached
+        it.
+        rewound: state is older than what was committed; checkpoints after this moment are void.
         kept: (run, epoch) of the checkpoints that stay valid.
-        horizon: pending_score before which nothing can be rewound to.
+        horizon: pending_score before which no rewind is possible.
         why: for the log.
     """
 
@@ -57,7 +58,7 @@ class LaunchDecision:
 
 
 def run_number(records: Records, mine: int) -> int:
-    """Count start records up to the one numbered `mine`: the run's number, unlike any other's."""
+    """Count start records up to the one numbered `mine`: this is the run's unique number."""
     return sum(1 for number, record in records if record["kind"] == "start" and number <= mine)
 
 
@@ -79,7 +80,7 @@ def check_deployment(records: Records, deployment: Deployment) -> None:
 
 
 def begin_record(run: int, workers: int, deployment: Deployment, decision: LaunchDecision) -> dict[str, Any]:
-    """Write a decision down, before the first head of the run is written."""
+    """Make the record of a decision; it is written before the first fence of the run."""
     return {
         "kind": "begin",
         "run": run,
@@ -95,7 +96,7 @@ def begin_record(run: int, workers: int, deployment: Deployment, decision: Launc
 
 
 def checkpoint_record(run: int, epoch: int, part: int, parts: int, offsets: Offsets) -> dict[str, Any]:
-    """Write one worker's share of a checkpoint; it counts when all parts of (run, epoch) are there."""
+    """Make the record of one worker's part of a checkpoint; it counts when all parts of (run, epoch) are there."""
     listed = _listed(offsets)
     return {"kind": "checkpoint", "run": run, "epoch": epoch, "part": part, "parts": parts, "offsets": listed}
 
@@ -113,16 +114,16 @@ def decide(
 ) -> LaunchDecision:
     """Choose where to begin.
 
-    A head (run, e) vouches for all epochs of its run before e, so state is as new as a moment when every head is
-    above it. Only commits of the last run that began are believed: one that an older run's zombie made later is not.
-    A run that committed nothing (epoch 0 only restates where it began) stands where it began: state must be as new as
-    it had to be then, whether or not the run has claimed a head.
+    A fence (run, e) proves that all epochs of its run before e are done, so state is as new as a moment when every
+    fence is above that moment. Only commits of the last run that began are believed; a later commit by an older run's
+    zombie is not. A run that committed nothing (epoch 0 only repeats where it began) stands where it began: state must
+    be as new as it had to be then, whether or not the run has claimed a fence.
 
     Args:
-        records: of the register, oldest first.
+        records: of the control log, oldest first.
         commits: of all shares.
-        fences: of every place that the last run had, by name.
-        rebuild: begin at the earliest message whatever the state says.
+        fences: of every place of the last run, by name.
+        rebuild: begin at the earliest message, with any state.
     """
     last, checkpoints = _replay(records)
     if last is None or rebuild:
@@ -150,7 +151,7 @@ def decide(
 
 
 def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
-    """Follow the register: the last run that began, and the checkpoints that are valid after it, oldest first."""
+    """Follow the control log: return the last run that began, and the checkpoints valid after it, oldest first."""
     last: dict[str, Any] | None = None
     valid: dict[Moment, Offsets] = {}
     parts: dict[Moment, dict[int, Offsets]] = defaultdict(dict)
@@ -172,7 +173,7 @@ def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offse
 
 
 def _known(name: str, last: dict[str, Any]) -> bool:
-    """Say whether the last run had this place; a realm that is new has no head yet."""
+    """Say whether the last run had this place; a new realm has no fence yet."""
     return not name.startswith("r:") or name[2:] in last["realms"]
 
 

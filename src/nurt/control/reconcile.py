@@ -1,7 +1,7 @@
-"""Profiles that were published and that the state, come back older than it was, does not know so.
+"""Profiles whose newest publication is unknown to a state that was restored from an older copy.
 
-The launch of a rewound run compares what the outside was told with what the state keeps, and notes the differences in
-the state itself: they outlive a crash. When all input has been read again the profiles' owners publish them anew.
+The launch of a rewound run compares published profiles with stored profiles, and writes the differences into the state,
+so they survive a crash. When all input has been read again, the workers that own the profiles publish them again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from nurt.model.fence import FencingToken, stamp
 from nurt.model.stored_profile import ERASED, KeptProfile
 
 UNRECONCILED = b"x"
-"""Key kind, under a shard's place: touches, each a profile id in hex and its realm, ended by U+001E."""
+"""Key kind, under a shard's place: dirty keys, each a profile id in hex and its realm, ended by U+001E."""
 
 _END = b"\x1e"
 DirtyKey = tuple[str, bytes]
@@ -23,9 +23,9 @@ def is_behind(
     fences: Mapping[bytes, FencingToken | None],
     place_of: Callable[[bytes], bytes],
 ) -> bool:
-    """Say whether a profile was published with a revision above the head of its place: writes of the state are lost.
+    """Say whether a profile was published with a revision above its place's fence: then writes of the state are lost.
 
-    What was committed cannot tell: the last writes before a crash are published before their offsets are committed.
+    Commits cannot show this: the last writes before a crash are published before their offsets are committed.
     """
     for profile, newest in published.items():
         fence = fences[place_of(profile)]
@@ -39,12 +39,12 @@ def find_unreconciled(
     kept: Mapping[bytes, KeptProfile | None],
     realm_of: Callable[[KeptProfile], str],
 ) -> list[DirtyKey]:
-    """List the profiles whose newest publication is not the one that the state keeps.
+    """List the profiles whose newest publication is not the stored one.
 
     Args:
         published: profile -> (revision, realm), or None: erased.
         kept: the same profiles, as the state has them.
-        realm_of: reads the realm out of a kept profile; what was erased says none.
+        realm_of: reads the realm of a stored profile; an erased profile has none.
     """
     unreconciled: list[DirtyKey] = []
     for profile, newest in published.items():
@@ -57,12 +57,12 @@ def find_unreconciled(
 
 
 def encode_unreconciled(dirty_keys: list[DirtyKey]) -> bytes:
-    """Write touches as one value."""
+    """Write dirty keys as one value."""
     return b"".join(profile.hex().encode() + realm.encode() + _END for realm, profile in dirty_keys)
 
 
 def decode_unreconciled(value: bytes | None) -> list[DirtyKey]:
-    """Read touches."""
+    """Read dirty keys."""
     if not value:
         return []
     return [(one[32:].decode(), bytes.fromhex(one[:32].decode())) for one in value.split(_END)[:-1]]

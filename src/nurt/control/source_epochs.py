@@ -1,12 +1,12 @@
 """Number the stretches of a source within which its positions can be compared.
 
-After a failover, a restore or a new snapshot a source's order starts again. A full snapshot says so by itself: each
+After a failover, a restore or a new snapshot a source's order starts again. A full snapshot shows this by itself: each
 partition of a topic goes through snapshot, stream, snapshot, stream, ... and every change of phase begins a new source
-epoch: even ones are snapshots, odd ones streams. Where one begins is kept (in the register) before the batch
-that saw it is used, so that a replay, which cannot see what came before its first message, numbers alike.
+epoch: even epochs are snapshots, odd ones streams. The beginning of an epoch is stored in the control log before its
+batch is used. So a replay numbers epochs in the same way, although it cannot see the messages before its first one.
 
-What a source does not say, a changed server or a log that falls back far, `source_watch` reports: to go on would drop
-new changes as old news. An operator's word begins a source epoch there, of the same phase.
+`source_watch` reports what a source does not announce, a changed server or a log that falls back far: otherwise new
+changes would be dropped as old news. There the operator's word begins a source epoch of the same phase.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nurt.debezium.positions import Family
 from nurt.model.entity_frame import FULL_SNAPSHOT
 
 Begin = tuple[str, int, int, int]
-"""(topic, partition, offset, epoch): from this offset on, this epoch."""
+"""(topic, partition, offset, epoch): the epoch holds from this offset on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass(slots=True)
 class _Partition:
-    """What is known of one partition; `offsets[i]` begins `epochs[i]`, both ascending."""
+    """Known epochs of one partition; `offsets[i]` begins `epochs[i]`, both ascending."""
 
     offsets: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
@@ -49,10 +49,10 @@ class _Partition:
 
 
 class SourceEpochs:
-    """The source epochs of all partitions that a worker reads. Not for several threads at once.
+    """Source epochs of all partitions that a worker reads. Not for several threads at once.
 
-    `persisted` are the begins that the register holds, in any order; they are facts, and rows before the
-    newest of them are numbered by them alone.
+    `persisted` are the begins in the control log, in any order; they are facts, and they alone number the rows before
+    the newest begin.
     """
 
     def __init__(self, persisted: Iterable[Begin] = (), watch: SourceWatch | None = None) -> None:
@@ -72,7 +72,7 @@ class SourceEpochs:
         return np.array([0, *known.epochs], dtype=np.int64)[at]
 
     def observe(self, topic: str, seen: Seen) -> Int64s:
-        """Return the epoch of every row of a batch of one topic, and note the epochs that it begins."""
+        """Return the epoch of every row of a batch of one topic, and keep the epochs that the batch begins."""
         if not len(seen.partitions):
             return np.zeros(0, dtype=np.int64)
         survey = np.zeros((int(seen.partitions.max()) + 1, 3), dtype=np.int64)
@@ -97,12 +97,12 @@ class SourceEpochs:
     def watch(
         self, seen: Seen, watched: WatchedRows, first_parts: Int64s, known: Bools, servers: Int64s | None
     ) -> None:
-        """Note a server never seen before, and a first position part far behind its partition's highest.
+        """Report a server that was never seen before, and a first position part far behind its partition's highest.
 
         Args:
             seen: rows of one topic, as for `observe`.
             first_parts: p0 of each row.
-            known: whether it has one.
+            known: whether the row has a p0.
             servers: `source.server_id`, 0 for unknown; None when the source has none.
         """
         for partition in np.flatnonzero(np.bincount(seen.partitions)) if len(seen.partitions) else ():
@@ -120,20 +120,20 @@ class SourceEpochs:
                 self._begin(*place, offset, self._of(place).epoch + 2)
 
     def word_of(self, begin: Begin) -> int:
-        """Return the operator's word that began an epoch; 0: the source said so itself."""
+        """Return the operator's word that began an epoch; 0: a full snapshot or its end began it."""
         return self._words.get(begin[:3], 0)
 
     def begun(self) -> list[Begin]:
-        """Give the begins that are new since the last call; the caller makes them durable before using the batch."""
+        """Return the begins since the last call; the caller makes them durable before it uses the batch."""
         begun, self._begun = self._begun, []
         return begun
 
     def notices(self) -> list[Notice]:
-        """Give the notices that are new since the last call."""
+        """Return the notices since the last call."""
         return self._watch.notices()
 
     def sights(self) -> list[Sight]:
-        """Give how far partitions were watched, as far as the register should know and does not yet."""
+        """Return how far partitions were watched, where the control log does not know it yet."""
         return self._watch.sights()
 
     def _of(self, place: tuple[str, int]) -> _Partition:
@@ -144,7 +144,7 @@ class SourceEpochs:
         streams = state.epoch % 2 == 1
         if offsets[0] >= (state.offsets[-1] if state.offsets else 0):
             beyond = 0
-        else:  # a replay: what the register knows is not concluded again
+        else:  # a replay: what the control log knows is not concluded again
             beyond = int(np.searchsorted(offsets, state.offsets[-1]))
         if beyond == 0 and not (full.any() if streams else not full.all()):
             return np.full(len(offsets), state.epoch, dtype=np.int64)
@@ -158,18 +158,18 @@ class SourceEpochs:
 
     def _add(self, topic: str, partition: int, offset: int, epoch: int) -> None:
         state = self._of((topic, partition))
-        if epoch > state.epoch:  # two registers' records of one begin, or a later begin of a lower epoch, add nothing
+        if epoch > state.epoch:  # a second record of one begin, or a later begin of a lower epoch, adds nothing
             state.offsets.append(offset)
             state.epochs.append(epoch)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedRows:
-    """Whose rows are watched.
+    """Rows that are watched: their topic, connector family and source.
 
     Attributes:
-        source: as the operator names it.
-        is_excused: says of a row (its index) that we put it there again, so that it may be old.
+        source: the operator's name of the source.
+        is_excused: says of a row (its index) that nurt put it on the topic again, so the row may be old.
     """
 
     topic: str
@@ -183,15 +183,21 @@ def _ask(is_excused: Callable[[int], bool], rows: Int64s, row: int) -> bool:
 
 
 def _changes(full: Bools, snapshot_now: bool) -> list[int]:
-    """List the rows at which snapshot rows give way to streamed ones or the other way round."""
+    """List the rows at which the phase changes, between snapshot rows and streamed rows."""
     if not len(full):
         return []
     return [int(row) for row in np.flatnonzero(np.diff(full.astype(np.int8), prepend=np.int8(snapshot_now)))]
 
 
 @numba.njit(nogil=True, cache=True)
-def _survey_phases(partitions, offsets, snapshot, survey):  # type: ignore[no-untyped-def]
-    """Count by partition: rows, the first one's offset, rows of full snapshots."""
+def _survey_phases(partitions: Int64s, offsets: Int64s, snapshot: Int8s, survey: Int64s) -> None:
+    """Count by partition: rows, the first one's offset, rows of full snapshots.
+
+    partitions  (n,)    int64  by row, below p
+    offsets     (n,)    int64  by row, ascending within a partition
+    snapshot    (n,)    int8   by row: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
+    survey      (p, 3)  int64  written: rows, offset of the first one, rows of FULL_SNAPSHOT; zeros before
+    """
     for row in range(len(partitions)):
         partition = partitions[row]
         if survey[partition, 0] == 0:

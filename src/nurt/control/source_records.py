@@ -1,4 +1,4 @@
-"""What the register says of sources: epochs, how far they were watched, which are halted, and the operator's words."""
+"""Records of sources in the control log: epochs, how far they were watched, which are halted, the operator's words."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _SHOWN = {
 
 
 def epoch_record(begin: Begin, word: int) -> dict[str, Any]:
-    """Write down that a source epoch begins, and by which of the operator's words (0: by none)."""
+    """Make the record that a source epoch begins, and by which word of the operator (0: by none)."""
     topic, partition, offset, epoch = begin
     record = {"kind": "source_epoch", "topic": topic, "partition": partition, "offset": offset, "epoch": epoch}
     return {**record, "word": word} if word else record
 
 
 def sights_record(sights: Sequence[Sight]) -> dict[str, Any]:
-    """Write down how far partitions were watched."""
+    """Make the record of how far partitions were watched."""
     listed = [[one.topic, one.partition, one.offset, one.highest, list(one.servers)] for one in sights]
     return {"kind": "source_seen", "seen": listed}
 
 
 def halted_record(notice: Notice) -> dict[str, Any]:
-    """Write down that a source is halted until there is a word of the operator."""
+    """Make the record that a source is halted until the operator's word."""
     return {
         "kind": "source_halted",
         "source": notice.source,
@@ -44,12 +44,12 @@ def halted_record(notice: Notice) -> dict[str, Any]:
 
 
 def accepted_record(source: str) -> dict[str, Any]:
-    """Write down the operator's word that the order of a source has started again."""
+    """Make the record of the operator's word that a source's order has started again."""
     return {"kind": "source_accepted", "source": source}
 
 
 def halts(records: Records) -> dict[str, Notice]:
-    """List the sources that wait for the operator's word, with the first message that told of it."""
+    """List the sources that wait for the operator's word, with the first message that showed a new order."""
     waiting: dict[str, Notice] = {}
     for _, record in records:
         if record["kind"] == "source_halted":
@@ -68,7 +68,7 @@ def check_halts(records: Records) -> None:
 
 
 def halted_by(notice: Notice) -> SourceHalted:
-    """Say why a source is halted, and which command lets it go on."""
+    """Say why a source is halted, and which command starts it again."""
     return SourceHalted(
         f"reading topic {notice.topic}, partition {notice.partition}, offset {notice.offset}: {_SHOWN[notice.kind]} "
         f"({notice.detail}), and no snapshot came before it; its changes would pass for old news. Nothing of it was "
@@ -78,7 +78,7 @@ def halted_by(notice: Notice) -> SourceHalted:
 
 
 def known_epochs(records: Records) -> SourceEpochs:
-    """Number epochs and watch on from what the register knows."""
+    """Continue numbers of epochs and the watch from what the control log knows."""
     begins: list[Begin] = []
     newest: dict[tuple[str, int], int] = {}
     sights: dict[tuple[str, int], Sight] = {}
@@ -95,6 +95,6 @@ def known_epochs(records: Records) -> SourceEpochs:
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
         elif record["kind"] == "source_accepted":
             words[record["source"]] = number
-    # what was seen before an epoch began says nothing of its order
+    # what was seen before an epoch began does not bound its order
     kept = [sight for place, sight in sights.items() if sight.offset >= newest.get(place, 0)]
     return SourceEpochs(begins, SourceWatch(kept, words, used))

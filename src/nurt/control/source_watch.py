@@ -1,7 +1,7 @@
-"""Watch what a source does not say: that its server changed, or that its log fell back far, without a snapshot.
+"""Watch for what a source does not announce: its server changed, or its log fell back far, without a snapshot.
 
-Its order starts again then, and new changes would be dropped as old news. Nobody but an operator can tell: the source
-is halted until there is their word. One word is good for one new source epoch in each partition of the source.
+Then the source's order starts again, and new changes would be dropped as old news. Only an operator can know this: the
+source is halted until the operator's word. One word begins one new source epoch in each partition of the source.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FALL_BACK_MAX: dict[Family, int] = {
     Family.MYSQL: 2,  # log files
     Family.SQLSERVER: 64 << 32,  # virtual log files << 32 | block
 }
-"""How far a partition's first position part may lie behind its highest without being a fall-back."""
+"""Distance that a partition's first position part may lie behind its highest without being a fall-back."""
 
 
 class NoticeKind(StrEnum):
-    """What an operator should hear about a source."""
+    """Kind of a notice about a source to the operator."""
 
     SERVER_CHANGED = "server_changed"
     FELL_BACK = "position_fell_back"
@@ -32,7 +32,7 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A source that may have begun a new order without saying so; seen at one message."""
+    """Notice that a source may have begun a new order without announcing it; seen at one message."""
 
     kind: NoticeKind
     source: str
@@ -44,7 +44,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """How far a partition was watched: a fact that the register keeps for the runs to come."""
+    """Sight of a partition: how far it was watched. The control log keeps this fact for later runs."""
 
     topic: str
     partition: int
@@ -55,7 +55,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class PositionedRows:
-    """Rows of one partition that say where they stand, in the order of their offsets.
+    """Rows of one partition that have positions, in the order of their offsets.
 
     Attributes:
         parts: the first part of each position.
@@ -72,12 +72,12 @@ class _Watched:
     highest: int | None = None
     servers: set[int] = field(default_factory=set)
     until: int = -1  # up to this offset an earlier run has watched
-    noted: int | None = None  # the highest that the register knows
-    used: int = 0  # the word that began an epoch here last
+    noted: int | None = None  # the highest that the control log knows
+    used: int = 0  # the word that last began an epoch here
 
 
 class SourceWatch:
-    """Watches the partitions that a worker reads.
+    """Watch over the partitions that a worker reads.
 
     Args:
         sights: of earlier runs.
@@ -103,7 +103,7 @@ class SourceWatch:
             self._of(place).used = word
 
     def forget(self, place: tuple[str, int]) -> None:
-        """Begin anew: a full snapshot says itself that the order starts again."""
+        """Begin again: a full snapshot shows that the order starts again."""
         state = self._of(place)
         state.highest = state.noted = None
         state.servers.clear()
@@ -120,8 +120,8 @@ class SourceWatch:
         """Look at rows; return (offset, word) where an operator's word begins a source epoch.
 
         Args:
-            source: whose rows these are, as the operator names it.
-            is_excused: says of a row (its index) that it was put here again by us, so that it may be old.
+            source: the operator's name of the rows' source.
+            is_excused: says of a row (its index) that nurt put it here again, so the row may be old.
         """
         state = self._of(place)
         limit = FALL_BACK_MAX.get(family)
@@ -136,7 +136,7 @@ class SourceWatch:
             row, kind, detail = found
             if not pending:
                 self._notices.append(Notice(kind, source, *place, int(rows.offsets[row]), detail))
-                state.highest = int(rows.parts[-1])  # said once; what follows is measured from here
+                state.highest = int(rows.parts[-1])  # reported once; what follows is measured from here
                 state.servers |= _servers(rows, at)
                 return begins
             begins.append((int(rows.offsets[row]), word))
@@ -147,12 +147,12 @@ class SourceWatch:
         return begins
 
     def sights(self) -> list[Sight]:
-        """Give what the register should know, new since the last call."""
+        """Return what the control log should know, since the last call."""
         sights, self._sights = list(self._sights.values()), {}
         return sights
 
     def notices(self) -> list[Notice]:
-        """Give the notices that are new since the last call."""
+        """Return the notices since the last call."""
         notices, self._notices = self._notices, []
         return notices
 
@@ -162,7 +162,7 @@ class SourceWatch:
     def _first(
         self, state: _Watched, rows: PositionedRows, at: int, limit: int | None, is_excused: Callable[[int], bool]
     ) -> tuple[int, NoticeKind, str] | None:
-        """Find the first row from `at` on that tells of a new order."""
+        """Find the first row from `at` on that shows a new order."""
         new = _new_server(state.servers, rows.servers, at)
         if limit is not None:
             parts = rows.parts[at:]
@@ -182,7 +182,7 @@ class SourceWatch:
     def _look(
         self, place: tuple[str, int], state: _Watched, rows: PositionedRows, begin: int, limit: int | None
     ) -> None:
-        """Keep the highest position and the servers of the rows from `begin` on, and what the register should know."""
+        """Keep the highest position and the servers of rows from `begin` on, and the sight for the control log."""
         if begin == len(rows.offsets) or limit is None:
             return
         highest = int(rows.parts[begin:].max())
@@ -201,7 +201,7 @@ def _servers(rows: PositionedRows, begin: int) -> set[int]:
 
 
 def _new_server(known: set[int], servers: Int64s | None, at: int) -> int | None:
-    """Find the first row from `at` on whose server is none of those known; the very first one is known."""
+    """Find the first row from `at` on with an unknown server; the very first server counts as known."""
     if servers is None:
         return None
     mine = servers[at:]

@@ -1,4 +1,4 @@
-"""Name changed rows: put the keys of messages into the columns of changes whose own row does not tell them."""
+"""Name changed rows: put the keys of messages into the columns of changes whose row lacks its key."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def put_keys(
     which: Int64s,
     columns: dict[str, pl.Series],
 ) -> pl.DataFrame | None:
-    """Put key columns from the messages' keys into `columns` at `which`; return what rows were renamed to.
+    """Put key columns from the messages' keys into `columns` at `which`; return the keys that rows were renamed to.
 
-    An old row is believed only where it is whole: PostgreSQL's default REPLICA IDENTITY fills it with constants
-    besides the message's key.
+    An old row is believed only where it is whole: PostgreSQL's default REPLICA IDENTITY fills all but the message's key
+    with constants.
     """
     wanted = rows[which].tolist()
     keys = keys_of.read([batch.raw.keys[row] for row in wanted])
@@ -60,7 +60,7 @@ def _old_keys(
     columns: Mapping[str, pl.Series],
     there: Bools,
 ) -> dict[str, pl.Series]:
-    """Read key columns from old rows, null where these are not to be believed."""
+    """Read key columns from old rows; null where an old row is not believed."""
     if reader is None:
         return {}
     flattened = reader.layout.form is Form.FLATTENED
@@ -77,7 +77,7 @@ def _old_keys(
 
 
 def either(first: pl.Series, second: pl.Series) -> pl.Series:
-    """Take the first column's values, and the second's where these are null."""
+    """Take the first column's values, and the second's where the first is null."""
     return pl.select(pl.coalesce(first, second.cast(first.dtype, strict=False))).to_series().alias(first.name)
 
 

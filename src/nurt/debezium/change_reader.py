@@ -1,4 +1,4 @@
-"""Read what messages of one writer's schema say about rows of one table, as columns."""
+"""Read the changes of one table's rows from messages of one writer's schema, as columns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from nurt.debezium.semantics import DecodedColumn, Meaning, meaning_of
 
 
 class Changes:
-    """What messages say; arrays and series have one entry a message, in order.
+    """Changes in messages; arrays and series have one entry a message, in order.
 
     Attributes:
-        bad: Flaw of a message that does not follow its schema; everything else is meaningless there.
+        bad: DecodeErrorCode of a message that does not follow its schema; all other values mean nothing there.
         op: UPSERT, DELETE, TRUNCATE, LOGICAL, UNKNOWN or ROWLESS.
         snapshot: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT.
         position: p0 to p3.
         times: the source's commit time, else the envelope's; None: no message has one.
         servers: MySQL's `server_id`, 0 for unknown.
-        raw: the row's columns as they were read, by path; nothing where there is no row.
+        raw: the row's columns as they were read, by path; empty where there is no row.
     """
 
     __slots__ = ("_decode", "_decoded", "bad", "op", "position", "raw", "servers", "snapshot", "times")
@@ -50,19 +50,19 @@ class Changes:
 
     @property
     def decoded(self) -> Mapping[str, DecodedColumn]:
-        """Give the row's columns by name, with their declared meaning; made when first asked for."""
+        """Return the row's columns by name, with their declared meaning; made at the first call."""
         if self._decoded is None:
             self._decoded = self._decode()
         return self._decoded
 
 
 class ColumnReader:
-    """Reads some columns of one record in a schema, with their declared meaning.
+    """Reader of some columns of one record in a schema, with their declared meaning.
 
     Attributes:
-        types: what the writer says of each column that is there.
-        unholdable: columns that are there but that nothing columnar can hold, with what they are.
-        paths: what must be read for them.
+        types: the writer's type of each column that is there.
+        unholdable: columns that are there but that no column type can hold, with their types.
+        paths: the paths that must be read for these columns.
     """
 
     __slots__ = ("_meanings", "_prefix", "_zone", "paths", "types", "unholdable")
@@ -82,7 +82,7 @@ class ColumnReader:
                 self._add(name, path, reader.types[path])
 
     def decode(self, columns: Mapping[str, RawColumn]) -> dict[str, DecodedColumn]:
-        """Take the columns from those that were read of `paths`."""
+        """Make the columns from what was read at `paths`."""
         return {name: self.decode_one(name, columns) for name in self._meanings}
 
     def decode_one(self, name: str, columns: Mapping[str, RawColumn]) -> DecodedColumn:
@@ -92,7 +92,7 @@ class ColumnReader:
         return meaning.convert(raw, self.types[name], self._zone)
 
     def meaning(self, name: str) -> Meaning:
-        """Say how a column is read that is there."""
+        """Return how a column that is there is read."""
         return self._meanings[name]
 
     def raw(self, name: str, columns: Mapping[str, RawColumn]) -> RawColumn:
@@ -101,11 +101,11 @@ class ColumnReader:
 
     @property
     def dtypes(self) -> dict[str, pl.DataType]:
-        """Say of which type each column comes out."""
+        """Return the type of each decoded column."""
         return {name: meaning.dtype for name, meaning in self._meanings.items()}
 
     def empty(self) -> dict[str, pl.Series]:
-        """Give the columns without rows."""
+        """Return the columns without rows."""
         return {name: pl.Series(name, [], dtype=meaning.dtype) for name, meaning in self._meanings.items()}
 
     def _add(self, name: str, path: str, type_: ColumnType) -> None:
@@ -119,7 +119,7 @@ class ColumnReader:
 
 
 class ChangeReader:
-    """Reads the changes that one schema's messages hold; compiled once for a table's wanted columns.
+    """Reader of the changes in one schema's messages; compiled once for a table's wanted columns.
 
     Attributes:
         layout: where the parts of the messages lie.
@@ -143,12 +143,12 @@ class ChangeReader:
 
     @property
     def unholdable(self) -> Mapping[str, str]:
-        """Name the wanted columns that no column can hold, and what they are."""
+        """Return the wanted columns that no column type can hold, with their types."""
         return self.wanted.unholdable
 
     @property
     def types(self) -> Mapping[str, ColumnType]:
-        """Say what the writer declares of each wanted column."""
+        """Return the writer's type of each wanted column."""
         return self.wanted.types
 
     def read(self, joined: JoinedMessages, rows: Int64s) -> Changes:

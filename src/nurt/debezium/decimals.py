@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from nurt.columnar.memory import load_byte
 from nurt.columnar.series import text_buffers
-from nurt.columnar.types import Bools, Words
+from nurt.columnar.types import Bools, Bytes, Int64s, Words
 
 DIGITS_MAX = 38
 VARIABLE_SCALE = 18
-"""Scale of columns whose every value brings its own: 20 digits before the point and 18 behind it."""
+"""Scale of columns in which each value has its own scale: 20 digits before the point and 18 behind it."""
 
 _LIMIT = 10**DIGITS_MAX
 _LIMIT_HIGH, _LIMIT_LOW = np.uint64(_LIMIT >> 64), np.uint64(_LIMIT & (2**64 - 1))
@@ -24,7 +24,7 @@ _POWERS = np.array([10**power for power in range(VARIABLE_SCALE + 1)], dtype=np.
 def decimals_of(unscaled: pl.Series, scale: int) -> tuple[pl.Series, Bools]:
     """Turn unscaled big-endian bytes (Binary) into Decimal(38, scale), and say which do not fit (null there).
 
-    A scale that Decimal cannot have (negative, or above 38) gives the scale of columns with a scale a value.
+    A scale that Decimal cannot have (negative, or above 38) becomes `VARIABLE_SCALE`.
 
     Source: org.apache.kafka.connect.data.Decimal; the scale is the writer's.
     """
@@ -42,7 +42,7 @@ def decimals_of(unscaled: pl.Series, scale: int) -> tuple[pl.Series, Bools]:
 def variable_decimals_of(scales: pl.Series, unscaled: pl.Series) -> tuple[pl.Series, Bools]:
     """Turn pairs of scale (Int64) and unscaled bytes (Binary) into Decimal(38, 18), and say which do not fit.
 
-    What fits is settled by the value alone, whatever its neighbours are: 20 digits before the point, 18 behind it.
+    Only the value decides whether it fits, never its neighbours: 20 digits before the point, 18 behind it.
 
     Source: io.debezium.data.VariableScaleDecimal.
     """
@@ -86,7 +86,7 @@ def _decimal_series(name: str, words: Words, valid: Bools, scale: int) -> pl.Ser
 
 @numba.njit(nogil=True, cache=True)
 def _within(low, high):  # type: ignore[no-untyped-def]
-    """Say whether a two's complement number has at most 38 digits."""
+    """Say whether a two's complement number of two words (uint64), low and high, has at most DIGITS_MAX digits."""
     if high >> np.uint64(63):
         low = (low ^ _ONES) + np.uint64(1)
         high = (high ^ _ONES) + (np.uint64(1) if low == _ZERO else _ZERO)
@@ -94,8 +94,14 @@ def _within(low, high):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _widen(offsets, body, words, unfit):  # type: ignore[no-untyped-def]
-    """Sign-extend big-endian bytes into little-endian (low, high) words."""
+def _widen(offsets: Int64s, body: Bytes, words: Words, unfit: Bools) -> None:
+    """Sign-extend big-endian bytes into words.
+
+    offsets  (n+1,)  int64   number i is body[offsets[i]:offsets[i+1]]; no bytes are nothing
+    body     (b,)    uint8   unscaled numbers, big-endian two's complement
+    words    (n, 2)  uint64  written: low and high word; zeros before, and where nothing is
+    unfit    (n,)    bool    written: the number has more than DIGITS_MAX digits; False before
+    """
     for row in range(unfit.shape[0]):
         start, end = offsets[row], offsets[row + 1]
         if start == end:
@@ -118,7 +124,13 @@ def _widen(offsets, body, words, unfit):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _rescale(words, scales, offsets, by_hand):  # type: ignore[no-untyped-def]
-    """Multiply numbers of at most 8 bytes up to scale 18; the others are left to be done by hand."""
+    """Bring numbers of at most 8 bytes to VARIABLE_SCALE; the others are left to be done by hand.
+
+    words    (n, 2)  uint64  low and high word, as `_widen` wrote them; multiplied
+    scales   (n,)    int64   digits behind the point
+    offsets  (n+1,)  int64   number i had offsets[i+1]-offsets[i] bytes
+    by_hand  (n,)    bool    written: its words are as before; False before
+    """
     for row in range(by_hand.shape[0]):
         scale = scales[row]
         if scale < 0 or scale > VARIABLE_SCALE or offsets[row + 1] - offsets[row] > 8:

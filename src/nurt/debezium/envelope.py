@@ -1,7 +1,7 @@
 """Recognise, from a writer's schema alone, what a message is and where its parts lie.
 
-A Debezium topic holds envelopes; behind the ExtractNewRecordState transformation it holds flattened rows. Beside
-them connectors write heartbeats, transaction markers, schema changes, signals and logical messages: not ours.
+A Debezium topic holds envelopes; behind the ExtractNewRecordState transformation it holds flattened rows. Connectors
+also write heartbeats, transaction markers, schema changes, signals and logical messages: not ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nurt.debezium.positions import POSITION_FIELDS, Family, family_of
 
 
 class Form(StrEnum):
-    """What the values of one schema are. The texts of what is not ours are reasons that are counted."""
+    """Form of the values of one schema. The texts of forms that are not ours are reasons that are counted."""
 
     ENVELOPE = "envelope"
     FLATTENED = "flattened"
@@ -50,17 +50,17 @@ FLATTENED_PREFIXES = ("__source_", "__")
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeLayout:
-    """Where the parts of one schema's messages lie: dotted paths, "" or absent for what the schema has not.
+    """Layout of one schema's messages: dotted paths, "" or absent for parts that the schema does not have.
 
     Attributes:
         form: what the messages are.
-        family: whose positions they carry.
+        family: the connectors whose positions the messages carry.
         row: path of the row's record; "" when the row is the message itself.
-        columns: the row's columns with their types; in the flattened form with the fields that were added.
+        columns: the row's columns with their types; in the flattened form with the added fields.
         op: path of the operation.
         deleted: path of the flattened form's deletion mark.
         snapshot: path of the snapshot kind.
-        before: whether the old row is there, under `before`.
+        before: whether messages have the old row, under `before`.
         times: paths of the commit time in ms, the better first.
         position: position field -> path.
         server: path of `server_id`.
@@ -79,7 +79,7 @@ class EnvelopeLayout:
     server: str = ""
 
     def path(self, column: str) -> str:
-        """Give the path of one of the row's columns."""
+        """Return the path of one of the row's columns."""
         return f"{self.row}.{column}" if self.row else column
 
     @property
@@ -109,11 +109,11 @@ def layout_of(schema: Node) -> EnvelopeLayout:
 
 
 def foreign_reason(topic: str, layout: EnvelopeLayout | None) -> str:
-    """Say why messages of a topic without mapping are not ours.
+    """Return why messages of a topic without mapping are not ours.
 
     Args:
         topic: its name.
-        layout: of the messages' schema, None when it cannot be told.
+        layout: of the messages' schema; None when it is not known.
     """
     if topic.startswith(_HEARTBEAT_TOPICS):
         return Form.HEARTBEAT.value
@@ -151,7 +151,7 @@ def _envelope(fields: Mapping[str, Node], after: Node) -> EnvelopeLayout:
 
 
 def _flattened(fields: Mapping[str, Node]) -> EnvelopeLayout:
-    """Find the added fields of a flattened row; those with another `add.fields.prefix` are columns like others."""
+    """Find the added fields of a flattened row; fields with another `add.fields.prefix` are ordinary columns."""
     added = {name: _stem(name) for name in fields if name.startswith("__")}
     stems = {stem: name for name, stem in reversed(added.items())}
     family = family_of(stems)
@@ -176,7 +176,7 @@ def _stem(name: str) -> str:
 
 
 def _record(node: Node | None) -> Node | None:
-    """Give the record that a type is, or is when not null."""
+    """Return the record of a record type or of an optional record."""
     if node is None:
         return None
     split = node.without_null()

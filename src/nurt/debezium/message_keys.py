@@ -1,4 +1,4 @@
-"""Read a row's key from the message's key, and from the headers that say what a row was renamed to.
+"""Read a row's key from the message's key, and a renamed row's new key from headers.
 
 Off the hot path: a row's values hold its key, except for deletes.
 """
@@ -25,7 +25,7 @@ Schemas = Callable[[int], Any]
 """Schema id -> parsed JSON of the schema, or None when there is none."""
 
 NEW_KEY = "__debezium.newkey"
-"""Header of a delete that is half of a re-key: the key that the row has now.
+"""Header of a delete that is half of a re-key: the row's new key.
 
 Source: Debezium connector documentation, "Primary key updates".
 """
@@ -42,7 +42,7 @@ _RAW: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "fixed": (pl.Binary, from_base64),
     "null": (pl.Null, lambda _value: None),
 }
-"""Avro type -> what its columns hold, and how a value that JSON held becomes one."""
+"""Avro type -> type of its columns, and how a value from JSON becomes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class MessageKeys:
 
     Attributes:
         columns: by name; a column that no key has is absent.
-        there: which messages have a key that can be read.
+        there: which messages have a readable key.
     """
 
     columns: Mapping[str, pl.Series]
@@ -59,7 +59,7 @@ class MessageKeys:
 
 
 class KeyReader:
-    """Reads the key columns of one table from the keys of its messages, whatever schemas these were written with."""
+    """Reader of one table's key columns from the keys of its messages, which may be of many schemas."""
 
     def __init__(self, columns: Sequence[str], zone: str, schemas: Schemas) -> None:
         self.columns = tuple(columns)
@@ -86,7 +86,7 @@ class KeyReader:
         )
 
     def read_moved(self, headers: Sequence[Headers | None]) -> dict[str, pl.Series] | None:
-        """Read the keys that rows were renamed to, null for those that were not; None when none was.
+        """Read the keys that rows were renamed to; null for rows that were not renamed, None when no row was.
 
         A header is JSON (of the key alone, or with its schema), Connect's text of a struct, or a key in Confluent's
         format, as the worker's `header.converter` writes it.
@@ -109,7 +109,7 @@ class KeyReader:
             if schema is None:
                 return None
             columns = ColumnReader(schema, "", self.columns, self._zone)
-            if not columns.paths and len(self.columns) == 1:  # a key that is one value and no record
+            if not columns.paths and len(self.columns) == 1:  # a key of one value, without a record
                 columns = _RootReader(schema, self.columns[0], self._zone)
             self._known[schema_id] = columns, compile_reader(schema, columns.paths)
         self.types = self._known[schema_id][0].types or self.types
@@ -124,7 +124,7 @@ class KeyReader:
         }
 
     def _typed(self, name: str, values: list[Any]) -> pl.Series:
-        """Give values that JSON held the type and meaning that the key's Avro schema declares."""
+        """Give values from JSON the type and meaning that the key's Avro schema declares."""
         type_ = self.types.get(name)
         meaning = meaning_of(type_) if type_ is not None else None
         if type_ is None or meaning is None:
@@ -138,7 +138,7 @@ class KeyReader:
 
 
 class _RootReader(ColumnReader):
-    """Reads a key that is one value and no record."""
+    """Reader of a key of one value, without a record."""
 
     __slots__ = ("_name",)
 
@@ -155,7 +155,7 @@ class _RootReader(ColumnReader):
 
 
 def _put(name: str, parts: Sequence[tuple[Int64s, Mapping[str, pl.Series]]], n: int) -> pl.Series | None:
-    """Put what several schemas said of one column into the order of the messages."""
+    """Put one column's parts, of several schemas, into the order of the messages."""
     earlier = [(rows, found[name]) for rows, found in parts if name in found]
     if not earlier:
         return None

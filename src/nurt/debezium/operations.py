@@ -1,4 +1,4 @@
-"""Read what changes say of themselves, in compiled loops: their operation, their snapshot kind, their commit time."""
+"""Read the operation, snapshot kind and commit time of changes, in compiled loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nurt.columnar.types import INLINE_BYTES, Bools, Int8s, Int64s
 from nurt.model.entity_frame import DELETE, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT, STREAMED, UPSERT
 
 TRUNCATE, LOGICAL, UNKNOWN, ROWLESS = 2, 3, 4, 5
-"""Operations besides UPSERT and DELETE: `t`, `m`, any other, and an upsert that holds no row."""
+"""Operations besides UPSERT and DELETE: `t`, `m`, any other, and an upsert without a row."""
 
 
 class Codes:
@@ -28,7 +28,7 @@ class Codes:
         self.otherwise = otherwise
 
     def of(self, column: RawColumn) -> Int8s:
-        """Give the code of every text; what is not there is `otherwise`."""
+        """Return the code of every text; a missing text has the code `otherwise`."""
         assert column.views is not None and column.text is not None, "only texts have codes"
         found = np.empty(column.rows, dtype=np.int8)
         _code(column.views, column.text.address, self._body, self._cuts, self._codes, np.int8(self.otherwise), found)
@@ -53,7 +53,7 @@ _TRUE = Codes({"true": 1}, 0)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Times in ms; `known` None: all of them are."""
+    """Times in ms; `known` None: all times are known."""
 
     ms: Int64s
     known: Bools | None
@@ -62,7 +62,7 @@ class Times:
 def read_operations(
     op: RawColumn | None, deleted: RawColumn | None, row: RawColumn | None, rows: int, flattened: bool
 ) -> Int8s:
-    """Read operations: of the column `op`, of the flattened form's deletion mark, and where the row is not there."""
+    """Read operations from the column `op`, from the flattened form's deletion mark, and from missing rows."""
     found = np.zeros(rows, dtype=np.int8)
     if op is not None and op.views is not None:
         found = _OPERATIONS.of(op)
@@ -76,7 +76,7 @@ def read_operations(
 
 
 def read_snapshots(column: RawColumn | None, rows: int) -> Int8s:
-    """Read snapshot kinds; without a column all is streamed."""
+    """Read snapshot kinds; without a column every change is streamed."""
     if column is None:
         return np.full(rows, STREAMED, dtype=np.int8)
     if column.views is not None:
@@ -85,7 +85,7 @@ def read_snapshots(column: RawColumn | None, rows: int) -> Int8s:
 
 
 def read_times(columns: Sequence[RawColumn | None]) -> Times | None:
-    """Read times: of the first column that has one above 0; None when no column can."""
+    """Read times from the first column with a time above 0; None when no column can have one."""
     found: Times | None = None
     for column in columns:
         if column is None or not column.is_integer:
@@ -104,7 +104,7 @@ def read_times(columns: Sequence[RawColumn | None]) -> Times | None:
 
 
 def _is_true(column: RawColumn) -> Bools:
-    """Say where a boolean, or the text of one, is true: not where it is false or nothing."""
+    """Say where a boolean, or its text, is true; false and null are not true."""
     if column.views is not None:
         return _TRUE.of(column) == 1
     if column.flags is None:
@@ -118,10 +118,20 @@ def _and(flags: Bools, known: Bools | None) -> Bools:
 
 @numba.njit(nogil=True, cache=True)
 def _code(views, text, body, cuts, codes, otherwise, found):  # type: ignore[no-untyped-def]
+    """Give each text the code of the name that it is.
+
+    views      (n, 2)  uint64  Arrow views of the texts
+    text       scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    body       (b,)    uint8   names, one after another
+    cuts       (k+1,)  int64   name j is body[cuts[j]:cuts[j+1]]
+    codes      (k,)    int8    by name
+    otherwise  scalar  int8    the code of a text that is no name
+    found      (n,)    int8    written: the code of each text
+    """
     here = views.ctypes.data
     for row in range(len(views)):
         if row and views[row, 0] == views[row - 1, 0] and views[row, 1] == views[row - 1, 1]:
-            found[row] = found[row - 1]  # most say the same as the one before
+            found[row] = found[row - 1]  # most texts are the same as the one before
             continue
         size = np.int64(views[row, 0] & np.uint64(0xFFFFFFFF))
         source = here + 16 * row + 4

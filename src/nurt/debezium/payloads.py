@@ -1,4 +1,4 @@
-"""Keys, values and headers of many messages as columns, read one at a time only where something is wrong with one."""
+"""Keys, values and headers of many messages as columns; one is read alone only where something is wrong with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Payloads(Sequence[bytes | None]):
 
     Attributes:
         joined: a null message has no bytes.
-        nulls: which are null; None: none is.
+        nulls: which messages are null; None: none is.
     """
 
     __slots__ = ("joined", "nulls")
@@ -30,7 +30,7 @@ class Payloads(Sequence[bytes | None]):
 
     @classmethod
     def of(cls, messages: Sequence[bytes | None]) -> Payloads:
-        """Lay messages end to end; what is laid so already stays as it is."""
+        """Lay messages end to end; messages that lie so already stay as they are."""
         if isinstance(messages, Payloads):
             return messages
         # Arrow's pool keeps its pages between batches: see `avro.reader.join`.
@@ -63,7 +63,7 @@ class Payloads(Sequence[bytes | None]):
             yield None if null else data[start:end].tobytes()
 
     def _part(self, start: int, end: int, step: int) -> Payloads:
-        """Give messages in their order over only their own bytes: a part of too large a batch is smaller than it."""
+        """Return messages, in order, with only their own bytes: a part of a batch must be smaller than the batch."""
         assert step == 1, "parts keep their order"
         joined = self.joined
         if start >= end:
@@ -75,7 +75,7 @@ class Payloads(Sequence[bytes | None]):
 
 
 class SparseHeaders(Sequence[Headers | None]):
-    """Headers of messages of which few have any.
+    """Headers of messages; few messages have any.
 
     Args:
         rows: how many messages there are.
@@ -103,5 +103,5 @@ class SparseHeaders(Sequence[Headers | None]):
 
 
 def int64s(numbers: Sequence[int] | Int64s) -> Int64s:
-    """Give numbers as an array; an array stays as it is."""
+    """Return numbers as an array; an array stays as it is."""
     return np.asarray(numbers, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Read a source's own order out of `source` blocks: up to four integers a change, a column at a time.
 
-Positions are compared per row of a table and never across sources. A part that is missing or unreadable is null,
-which leaves the decision to the message's offset; it never costs the message.
+Positions are compared per row of a table and never across sources. A missing or unreadable part is null: then the
+message's offset decides, and the message is not lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Parts = tuple[pl.Series, pl.Series, pl.Series, pl.Series]
 
 
 class Family(StrEnum):
-    """Connectors that order their changes in one way."""
+    """Family of connectors that order their changes in one way."""
 
     POSTGRESQL = "postgresql"
     MYSQL = "mysql"  # MariaDB too
@@ -50,7 +50,7 @@ _TELLING: tuple[tuple[Family, frozenset[str]], ...] = (
 
 
 def family_of(source_fields: Collection[str]) -> Family:
-    """Say whose `source` block has these fields."""
+    """Return the family whose `source` block has these fields."""
     for family, telling in _TELLING:
         if telling.issubset(source_fields):
             return family
@@ -58,7 +58,7 @@ def family_of(source_fields: Collection[str]) -> Family:
 
 
 class Field(Protocol):
-    """One position field of a batch, as it was read."""
+    """Position field of a batch, as it was read."""
 
     @property
     def is_integer(self) -> bool:
@@ -71,21 +71,21 @@ class Field(Protocol):
         ...
 
     def known(self) -> Bools | None:
-        """Say where something is there; None: everywhere."""
+        """Say where a value is there; None: everywhere."""
         ...
 
     def numbers(self) -> Int64s:
-        """Give numbers."""
+        """Return numbers."""
         ...
 
     def texts(self) -> tuple[Int64s, Bytes]:
-        """Give offsets and joined bytes; what is not there has length 0."""
+        """Return offsets and joined bytes; a missing text has length 0."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """Positions of rows; both arrays have the shape (4, rows). A number that is not known means nothing."""
+    """Positions of rows; both arrays have the shape (4, rows). A number that is not known has no meaning."""
 
     numbers: Int64s
     known: Bools
@@ -95,12 +95,12 @@ class Positions:
         return Positions(self.numbers[:, rows], self.known[:, rows])
 
     def of(self, row: int) -> tuple[int | None, int | None, int | None, int | None]:
-        """Give one row's position."""
+        """Return one row's position."""
         p0, p1, p2, p3 = (int(self.numbers[part, row]) if self.known[part, row] else None for part in range(4))
         return p0, p1, p2, p3
 
     def series(self) -> Parts:
-        """Give p0 to p3 as polars holds them."""
+        """Return p0 to p3 as polars series."""
         p0, p1, p2, p3 = (_series(self.numbers[part], self.known[part]) for part in range(4))
         return p0, p1, p2, p3
 
@@ -109,7 +109,7 @@ def read_positions(family: Family, fields: Mapping[str, Field], rows: int) -> Po
     """Turn position fields into p0 to p3, in the same order.
 
     Args:
-        family: whose fields these are.
+        family: the connectors that write these fields.
         fields: by name, those of `POSITION_FIELDS[family]` that the schema has.
         rows: length of every field.
     Source: Debezium `source.sequence`, `source.lsn` | `file`, `pos`, `row` | `commit_lsn`, `change_lsn`,
@@ -167,13 +167,13 @@ _READERS: dict[Family, Callable[[Mapping[str, Field], Int64s, Bools], None]] = {
 
 
 def _text(fields: Mapping[str, Field], name: str) -> Field | None:
-    """Give a field of texts."""
+    """Return a field of texts."""
     field = fields.get(name)
     return field if field is not None and field.is_text else None
 
 
 def _number(fields: Mapping[str, Field], name: str) -> tuple[Int64s, Bools] | None:
-    """Give an integer field, 0 where unknown; digits in a text are read too, for converters that write these."""
+    """Return an integer field, 0 where unknown; digits in a text are read too, for converters that write texts."""
     field = fields.get(name)
     if field is None:
         return None
@@ -197,9 +197,12 @@ def _series(numbers: Int64s, known: Bools) -> pl.Series:
 
 @numba.njit(nogil=True, cache=True)
 def _digits(body, at, end):  # type: ignore[no-untyped-def]
-    """Read decimal digits from `at`; return their number, how many there are, and where they end.
+    """Read decimal digits from `at` on.
 
-    More than 18 digits, which could leave int64, count as none.
+    body     (b,)    uint8  texts
+    at, end  scalar  int64  index where they begin, and where the text ends
+    Returns their number (int64), how many there are, and the index where they end. More than 18 digits, which could
+    leave int64, count as none.
     """
     number = np.int64(0)
     start = at
@@ -215,14 +218,16 @@ def _digits(body, at, end):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _past_spaces(body, at, end):  # type: ignore[no-untyped-def]
+def _past_spaces(body: Bytes, at: int, end: int) -> int:
+    """Pass over blanks of `body`, (b,) uint8, from index `at` on, before `end`; returns the index behind them."""
     while at < end and load_byte(body, at) == 32:
         at += 1
     return at
 
 
 @numba.njit(nogil=True, cache=True)
-def _is_null(body, at):  # type: ignore[no-untyped-def]
+def _is_null(body: Bytes, at: int) -> bool:
+    """Say whether the four bytes of `body`, (b,) uint8, from `at` on are "null"; the caller has checked bounds."""
     n, u, first, second = (
         load_byte(body, at),
         load_byte(body, at + 1),
@@ -233,8 +238,14 @@ def _is_null(body, at):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read JSON texts like [null,"116032456"]; a text of any other form has no part."""
+def _scan_sequences(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read JSON texts like [null,"116032456"]; a text of any other form has no part.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts
+    numbers  (2, n)  int64  written: log sequence numbers; where not known, a number means nothing
+    known    (2, n)  bool   written: the part is there; False before
+    """
     for row in range(known.shape[1]):
         end = offsets[row + 1]
         at = _past_spaces(body, offsets[row], end)
@@ -273,8 +284,14 @@ def _scan_sequences(offsets, body, numbers, known):  # type: ignore[no-untyped-d
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_suffixes(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read the number behind the last dot of a log file's name, as in binlog.000123."""
+def _scan_suffixes(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read the number behind the last dot of a log file's name, as in binlog.000123.
+
+    offsets  (n+1,)  int64  name i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  names
+    numbers  (n,)    int64  written where known: the file's number
+    known    (n,)    bool   written: the name has a number; False before
+    """
     for row in range(known.shape[0]):
         start, end = offsets[row], offsets[row + 1]
         at = end
@@ -289,8 +306,14 @@ def _scan_suffixes(offsets, body, numbers, known):  # type: ignore[no-untyped-de
 
 
 @numba.njit(nogil=True, cache=True)
-def _scan_lsns(offsets, body, numbers, known):  # type: ignore[no-untyped-def]
-    """Read three hexadecimal parts divided by colons; the first two share an int64."""
+def _scan_lsns(offsets: Int64s, body: Bytes, numbers: Int64s, known: Bools) -> None:
+    """Read three hexadecimal parts divided by colons; the first two share an int64.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts like 00000027:00000ac0:0002
+    numbers  (2, n)  int64  written where known: the first part times 2^32 and the second; the third
+    known    (n,)    bool   written: all three are there, and the first is below 2^31; False before
+    """
     for row in range(known.shape[0]):
         end = offsets[row + 1]
         at = offsets[row]

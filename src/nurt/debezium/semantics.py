@@ -1,9 +1,9 @@
-"""Give raw Avro columns the meaning that their writer declared: instants, dates, exact decimals, texts.
+"""Convert raw Avro columns to the meaning that their writer declared: instants, dates, exact decimals, texts.
 
-The declared meaning is the schema's `connect.name`, else its Avro logical type. What comes out is what mapping
-expressions see: Int64, String, Boolean, Float64, Decimal(38, s), Datetime("us", UTC), Date, and Int64 microseconds
-for a time of day. A value without meaning in its type (infinity, a year that no datetime holds, NaN) is null.
-An unsigned 64-bit integer above 2^63 - 1 has already wrapped to a negative number in the connector's default mode.
+The declared meaning is the schema's `connect.name`, else its Avro logical type. The result is what mapping expressions
+read: Int64, String, Boolean, Float64, Decimal(38, s), Datetime("us", UTC), Date, and Int64 microseconds for a time of
+day. A value without meaning in its type (infinity, a year that no datetime holds, NaN) is null. An unsigned 64-bit
+integer above 2^63 - 1 has already wrapped to a negative number in the connector's default mode.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nurt.debezium.decimals import decimals_of, variable_decimals_of
 from nurt.debezium.timestamps import INSTANT, dates_of, instants_of, parse_dates, parse_instants
 
 UNAVAILABLE = "__debezium_unavailable_value"
-"""What stands for a column that the source did not send since it had not changed.
+"""Placeholder for a column that did not change, so the source did not send it.
 
 Source: Debezium `unavailable.value.placeholder`, its default; PostgreSQL's TOAST, Oracle's LOBs.
 """
@@ -36,7 +36,7 @@ class DecodedColumn:
     Attributes:
         column: typed, in the same order.
         unavailable: where the source did not send the value; null in `column`.
-        unfit: where a value is there that the type cannot hold; null in `column`.
+        unfit: where the type cannot hold the value; null in `column`.
     """
 
     column: pl.Series
@@ -46,11 +46,11 @@ class DecodedColumn:
 
 Raw = tuple[pl.Series, ...]
 Converter = Callable[[Raw, ColumnType, str], DecodedColumn]
-"""(columns as read, what the writer says of them, time zone) -> meaning."""
+"""(columns as read, the writer's type, time zone) -> meaning."""
 
 
 class Form(StrEnum):
-    """What a column is, for those whose meaning compiled loops know too."""
+    """Form of a column whose meaning compiled loops know too."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -65,13 +65,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """How a column of one Avro type is to be read.
+    """Meaning of a column of one Avro type: how it is read.
 
     Attributes:
-        parts: paths below the column's own that must be read instead of it, for records that mean one value.
-        dtype: what comes out.
-        convert: makes it, from the column or its parts.
-        form: what it is, for loops over the raw column.
+        parts: for a record that means one value: paths below the column's own that are read instead of the column.
+        dtype: type of the result.
+        convert: makes the result from the column or its parts.
+        form: the column's form, for loops over the raw column.
         unit: a READING's or INSTANT's units per second, a DECIMAL's scale.
     """
 
@@ -83,7 +83,7 @@ class Meaning:
 
 
 def meaning_of(type_: ColumnType) -> Meaning | None:
-    """Say how a column is read; None when no column can hold it, as arrays, maps and geometries."""
+    """Return how a column is read; None when no column type can hold it (arrays, maps, geometries)."""
     by_name = _BY_CONNECT_NAME.get(type_.connect_name or "")
     if by_name is not None and type_.avro in by_name[0]:
         return by_name[1](type_)

@@ -1,7 +1,6 @@
-"""Read keys that are no Avro: JSON, with or without its schema, Connect's text of a struct, or plain text.
+"""Read keys that are not Avro: JSON, with or without its schema, Connect's text of a struct, or plain text.
 
-What cannot be read has no fields, and a value of another type than expected is null: a key that cannot be read is
-found out later, as a row without key.
+An unreadable key has no fields, and a value of an unexpected type is null: a later check finds the row without key.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _EXPONENT_MAX = 60
 
 
 def fields_of(text: bytes, columns: Sequence[str]) -> dict[str, Any]:
-    """Read a key's fields; a text that is one value belongs to the one column of `columns`."""
+    """Read a key's fields; a text of one value is the only column of `columns`."""
     try:
         plain = text.decode()
     except UnicodeDecodeError:
@@ -41,14 +40,14 @@ def fields_of(text: bytes, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def plain_text(value: Any) -> str | None:
-    """Give texts and numbers as text."""
+    """Return texts and numbers as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int) else None
 
 
 def integer(value: Any) -> int | None:
-    """Give an integer, or the digits of one, that fits 64 bits."""
+    """Return an integer, or digits, that fit 64 bits."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         value = int(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -56,7 +55,7 @@ def integer(value: Any) -> int | None:
 
 
 def real(value: Any) -> float | None:
-    """Give a number as a float."""
+    """Return a number as a float."""
     try:
         return None if value is None or isinstance(value, bool | dict | list) else float(value)
     except (ValueError, OverflowError):
@@ -64,12 +63,12 @@ def real(value: Any) -> float | None:
 
 
 def boolean(value: Any) -> bool | None:
-    """Give a truth value, also when it is a text."""
+    """Return a truth value, also from its text."""
     return {"true": True, "false": False}.get(value) if isinstance(value, str) else value if value in (0, 1) else None
 
 
 def from_base64(value: Any) -> bytes | None:
-    """Give the bytes that JSON holds as base64."""
+    """Return the bytes that JSON holds as base64."""
     try:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else None
     except ValueError:
@@ -77,7 +76,7 @@ def from_base64(value: Any) -> bytes | None:
 
 
 def decimal_text(value: Any, scale: int) -> str | None:
-    """Read a decimal as JSON holds it: a number, digits, base64 of the unscaled bytes, or {scale, value} of these."""
+    """Read a decimal as JSON holds it: a number, digits, base64 of unscaled bytes, or {scale, value} of them."""
     if isinstance(value, dict):
         own = integer(value.get("scale"))
         return None if own is None or isinstance(value.get("value"), dict) else decimal_text(value.get("value"), own)

@@ -1,7 +1,7 @@
 """Turn the many ways a source writes time into instants: microseconds since 1970 UTC, or null.
 
-A value that no datetime can hold (infinity, years before 1 or after 9999) is null: it says nothing that a profile
-could use, and must not cost the message, let alone its neighbours.
+A value that no datetime can hold (infinity, years before 1 or after 9999) is null: a profile cannot use it, and the
+message and its neighbours must not be lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import polars as pl
 
 from nurt.columnar.memory import load_byte
 from nurt.columnar.series import text_buffers
-from nurt.columnar.types import Bools, Bytes, Int64s
+from nurt.columnar.types import Bools, Bytes, Int8s, Int64s
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -31,9 +31,9 @@ def instants_of(numbers: pl.Series, units_per_second: int, timezone: str | None)
     Args:
         numbers: Int64.
         units_per_second: 1,000 for milliseconds, 1,000,000 or 1,000,000,000.
-        timezone: None when the counts are instants; else they are a wall clock's reading in this zone, counted as
-            if it were UTC. A reading that occurs twice is taken as the first, one that never occurs as if the
-            clock had not been put forward yet.
+        timezone: None when the counts are instants; else they are readings of a wall clock in this zone, counted as
+            UTC. A reading that occurs twice is taken as the first; a reading that never occurs is taken with the offset
+            before the clock was put forward.
     Source: io.debezium.time.Timestamp, MicroTimestamp, NanoTimestamp: the readings of columns without time zone.
     """
     micros, outside = micros_of(numbers.fill_null(0).to_numpy(), units_per_second, timezone)
@@ -63,7 +63,7 @@ def dates_of(days: pl.Series) -> pl.Series:
 
 
 def parse_instants(texts: pl.Series, timezone: str | None = None) -> pl.Series:
-    """Read ISO 8601 texts into Datetime("us", UTC); what is no such instant is null.
+    """Read ISO 8601 texts into Datetime("us", UTC); other texts are null.
 
     Any count of fractional digits, an offset of hours and minutes or Z, a blank for the T and a region in brackets
     are read. A text without offset is a reading in `timezone` (None: UTC).
@@ -83,14 +83,14 @@ def parse_micros(offsets: Int64s, body: Bytes, timezone: str | None) -> tuple[In
     micros = np.zeros(rows, dtype=np.int64)
     read = np.zeros(rows, dtype=np.int8)
     _parse(offsets, body, micros, read)
-    unread = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)  # of the text: its zone comes after
+    unread = (read == _NOTHING) | (micros < FIRST_US) | (micros > LAST_US)  # of the text; its zone is applied later
     if timezone is not None and timezone != "UTC" and (local := read == _LOCAL).any():
         micros = np.where(local, _utc_of(micros, timezone), micros)
     return micros, unread if unread.any() else None
 
 
 def parse_dates(texts: pl.Series) -> pl.Series:
-    """Read ISO dates, with or without a time behind them, into Date; what is no date is null."""
+    """Read ISO dates, with or without a time behind them, into Date; other texts are null."""
     instants = parse_instants(texts)
     return instants.dt.date() if len(texts) else pl.Series(texts.name, [], dtype=pl.Date)
 
@@ -104,10 +104,10 @@ def _utc_of(readings: Int64s, timezone: str) -> Int64s:
 
 @lru_cache(maxsize=256)
 def _corrections(timezone: str) -> tuple[Int64s, Int64s]:
-    """Table a zone: what to subtract from readings, and the readings from which each (but the first) is valid.
+    """Tabulate a zone: what to subtract from readings, and from which reading each value (but the first) is valid.
 
-    At a change from offset a to b at instant u, readings up to u + max(a, b) are still the old offset's: for a clock
-    put forward that takes the gap with the old offset, for one put back it takes the first of the two.
+    At a change from offset a to b at instant u, readings up to u + max(a, b) are still the old offset's: so a clock put
+    forward has the old offset in the gap, and a clock put back has the first of the two.
     """
     days = np.arange(_TABLE_FIRST_DAY, _TABLE_LAST_DAY + 1, dtype=np.int64) * DAY_US
     daily = _offsets_at(days, timezone)
@@ -122,7 +122,7 @@ def _corrections(timezone: str) -> tuple[Int64s, Int64s]:
 
 
 def _changes(start_us: int, length_us: int, step_us: int, timezone: str) -> list[int]:
-    """List the steps behind `start_us` at which a zone's offset is another than a step before."""
+    """List the steps after `start_us` at which a zone's offset differs from the step before."""
     steps = np.arange(start_us, start_us + length_us + step_us, step_us, dtype=np.int64)
     return [int(steps[at + 1]) for at in np.flatnonzero(np.diff(_offsets_at(steps, timezone)))]
 
@@ -138,7 +138,13 @@ _NOTHING, _INSTANT, _LOCAL = 0, 1, 2
 
 @numba.njit(nogil=True, cache=True)
 def _number(body, at, end, width):  # type: ignore[no-untyped-def]
-    """Read exactly `width` digits; -1 when they are not there."""
+    """Read exactly `width` digits.
+
+    body     (b,)    uint8  texts
+    at, end  scalar  int64  index of the first digit, and where the text ends
+    width    scalar  int64  digits
+    Returns the number (int64), or -1: they are not there.
+    """
     if at + width > end:
         return np.int64(-1)
     number = np.int64(0)
@@ -151,13 +157,17 @@ def _number(body, at, end, width):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _is(body, at, end, byte):  # type: ignore[no-untyped-def]
+def _is(body: Bytes, at: int, end: int, byte: int) -> bool:
+    """Say whether a text of `body`, (b,) uint8, that ends at index `end` has a byte at index `at`, and this one."""
     return at < end and np.int64(load_byte(body, at)) == byte
 
 
 @numba.njit(nogil=True, cache=True)
 def _days_from_civil(year, month, day):  # type: ignore[no-untyped-def]
-    """Count days since 1970 in the proleptic Gregorian calendar. Source: Howard Hinnant, days_from_civil."""
+    """Count days since 1970-01-01 in the proleptic Gregorian calendar; month and day count from 1.
+
+    Source: Howard Hinnant, days_from_civil.
+    """
     year -= month <= 2
     era = year // 400
     in_era = year - era * 400
@@ -166,14 +176,22 @@ def _days_from_civil(year, month, day):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _days_in(year, month):  # type: ignore[no-untyped-def]
+def _days_in(year: int, month: int) -> int:
+    """Count the days of a month (1 to 12) in the proleptic Gregorian calendar."""
     if month == 2:
         return 29 if (year % 4 == 0 and year % 100 != 0) or year % 400 == 0 else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
 @numba.njit(nogil=True, cache=True)
-def _parse(offsets, body, micros, read):  # type: ignore[no-untyped-def]
+def _parse(offsets: Int64s, body: Bytes, micros: Int64s, read: Int8s) -> None:
+    """Read ISO 8601 texts.
+
+    offsets  (n+1,)  int64  text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8  texts
+    micros   (n,)    int64  written: microseconds since 1970 UTC, or the clock's reading counted so; 0 before
+    read     (n,)    int8   written: _INSTANT, or _LOCAL where no offset is said; _NOTHING before, and where not read
+    """
     for row in range(read.shape[0]):
         at, end = offsets[row], offsets[row + 1]
         if end - at < 10:

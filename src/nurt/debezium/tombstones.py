@@ -1,4 +1,4 @@
-"""Tell tombstones that repeat a delete from those that are the delete."""
+"""Separate tombstones that repeat a delete from tombstones that are the delete."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from nurt.model.entity_frame import DELETE, STREAMED
 
 
 class Tombstones:
-    """Sorts the tombstones of one topic, batch by batch.
+    """Sorter of one topic's tombstones, batch by batch.
 
-    Debezium writes a tombstone right behind its row's delete, where it says nothing new: it is counted. Any other is
-    a delete itself: the flattened form may have no other, and compaction may leave nothing of an envelope's. One
-    whose delete a restart made us forget deletes once more, which changes nothing.
+    Debezium writes a tombstone right behind its row's delete: this tombstone is only counted. Any other tombstone is a
+    delete itself: the flattened form may have no other delete, and compaction may remove an envelope's delete. After a
+    restart, which forgets the delete before it, a tombstone deletes once more; this changes nothing.
     """
 
     def __init__(self) -> None:
-        self._ended: dict[tuple[int, int], bytes | None] = {}  # partition and offset -> key, of deletes that were last
+        self._ended: dict[tuple[int, int], bytes | None] = {}  # partition and offset -> key, of last deletes
 
     def sort(self, batch: TranslationBatch, tombstones: Int64s) -> None:
         """Count the tombstones at these places of a batch, or add them to its groups as deletes."""

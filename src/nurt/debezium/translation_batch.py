@@ -1,4 +1,4 @@
-"""A batch on its way through the translator: its messages by schema, and where each has ended so far."""
+"""A batch on its way through the translator: its messages by schema, and the outcome of each so far."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from nurt.model.refusal import Reason, Refused
 from nurt.model.units import Millis
 
 NOT_OURS_OUTCOME = "not_ours"
-"""Outcome under which what is not ours is counted."""
+"""Outcome of messages that are not ours."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Messages of one batch that one schema wrote, or tombstones: `rows` are their places in the batch."""
+    """Group of a batch's messages of one schema, or of tombstones: `rows` are their places in the batch."""
 
     rows: Int64s
     changes: Changes
-    reader: ChangeReader | None  # None: tombstones, which have a key only
-    keep: Bools  # those that become rows
+    reader: ChangeReader | None  # None: tombstones; they have only a key
+    keep: Bools  # messages that become rows
 
 
 @dataclass(slots=True)
 class TranslationBatch:
-    """A batch on its way, and where its messages have ended so far."""
+    """Batch on its way, with the outcomes of its messages so far."""
 
     raw: RawBatch
     wire: Wire
@@ -41,14 +41,14 @@ class TranslationBatch:
     refused: list[Refused] = field(default_factory=list)
     counts: Counts = field(default_factory=dict)
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
-    fresh: Bools | None = None  # those that count; None: all
+    fresh: Bools | None = None  # messages that count; None: all
 
     def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
-        """Let messages end in quarantine."""
+        """Put messages into quarantine."""
         self.refused.extend(refuse(self.raw, rows, reason, detail))
 
     def count(self, rows: Int64s, reason: str) -> None:
-        """Let messages end as not ours; those that an earlier run has counted do not count."""
+        """Count messages as not ours, except those that an earlier run has counted."""
         if self.fresh is not None:
             rows = rows[self.fresh[rows]]
         if not len(rows):
@@ -61,7 +61,7 @@ class TranslationBatch:
 
 
 def refuse(batch: RawBatch, rows: Iterable[int], reason: Reason, detail: str) -> list[Refused]:
-    """Keep messages of a batch with why they could not be folded; `detail` names no value."""
+    """Keep messages of a batch with the reason why they could not be folded; `detail` names no value."""
     return [
         Refused(
             batch.topic,

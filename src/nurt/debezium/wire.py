@@ -13,23 +13,23 @@ import numpy as np
 
 from nurt.avro import JoinedMessages
 from nurt.columnar.memory import load_byte
-from nurt.columnar.types import Int64s
+from nurt.columnar.types import Bytes, Int64s
 from nurt.debezium.payloads import Payloads
 
 HEADER_BYTES = 5
 NULL, NOT_CONFLUENT = -1, -2
-"""Values of `Wire.schema_ids` for no message at all, and for bytes of another format."""
+"""Values of `Wire.schema_ids` for a null message, and for bytes of another format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Messages laid end to end, and by which schema each was written."""
+    """Messages laid end to end, with the schema id of each."""
 
     joined: JoinedMessages
     schema_ids: Int64s  # NULL and NOT_CONFLUENT among them
 
     def by_schema(self) -> Iterator[tuple[int, Int64s]]:
-        """Give each schema id, NULL and NOT_CONFLUENT too, with the rows that have it, ascending."""
+        """Return each schema id, NULL and NOT_CONFLUENT too, with its rows, ascending."""
         ids = self.schema_ids
         if len(ids) and (ids == ids[0]).all():
             yield int(ids[0]), np.arange(len(ids))
@@ -50,7 +50,13 @@ def split_wire(messages: Sequence[bytes | None]) -> Wire:
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_headers(body, starts, ends, ids):  # type: ignore[no-untyped-def]
+def _read_headers(body: Bytes, starts: Int64s, ends: Int64s, ids: Int64s) -> None:
+    """Read the schema ids of messages.
+
+    body          (b,)  uint8  messages
+    starts, ends  (n,)  int64  message i is body[starts[i]:ends[i]]
+    ids           (n,)  int64  written: the schema's id; NOT_CONFLUENT: too short, or no zero byte in front
+    """
     for row in range(ids.shape[0]):
         start = starts[row]
         if ends[row] - start < HEADER_BYTES or load_byte(body, start) != np.uint64(0):

@@ -1,4 +1,4 @@
-"""A circuit breaker: a receiver that is down is left alone, and asked by one call whether it is back."""
+"""A circuit breaker: a receiver that is down gets no calls; one probing call asks whether it is back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Circuit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """The circuit to one receiver; every method returns the next state."""
+    """Circuit to one receiver; every method returns the next state."""
 
     circuit: Circuit = Circuit.CLOSED
     failures: int = 0
@@ -30,7 +30,7 @@ class Breaker:
     until_s: float = 0.0
 
     def wait_s(self, now_s: float) -> float | None:
-        """Say how long a call must wait: 0.0 it may go, None until the probe has answered."""
+        """Return how long a call must wait: 0.0: it may go; None: until the probe has its result."""
         if self.circuit is Circuit.CLOSED:
             return 0.0
         if self.circuit is Circuit.PROBING:
@@ -38,15 +38,15 @@ class Breaker:
         return max(0.0, self.until_s - now_s)
 
     def sent(self) -> Breaker:
-        """A call goes out; through an open circuit it is the probe."""
+        """Take note that a call goes out; through an open circuit the call is the probe."""
         return replace(self, circuit=Circuit.PROBING) if self.circuit is Circuit.OPEN else self
 
     def answered(self) -> Breaker:
-        """The receiver answered, whatever it said."""
+        """Take note that the receiver answered, with any result."""
         return Breaker()
 
     def failed(self, now_s: float, wait_s: float | None = None) -> Breaker:
-        """A call had no answer; a failed probe or many failures in a row open the circuit, longer each time."""
+        """Count a call without answer; a failed probe or many failures in a row open the circuit, longer each time."""
         failures = self.failures + 1
         if self.circuit is Circuit.CLOSED and failures < FAILURES_MAX:
             return replace(self, failures=failures)

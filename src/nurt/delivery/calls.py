@@ -1,4 +1,4 @@
-"""Cut writes into calls: by object and kind, by count and by bytes, and rows that several profiles share into one."""
+"""Cut writes into calls: by object and kind, by count and by bytes; writes of a shared row become one write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nurt.model.delivery import Call, Limits, Op, Write
 
 
 def calls_of(writes: Sequence[Write], limits: Limits, bulk: bool) -> Iterable[Call]:
-    """Make calls of one round's writes, no key twice.
+    """Make calls of one round's writes; no call has a key twice.
 
     Args:
         bulk: whether a bulk interface may be taken, where the receiver has one and enough rows are there.
@@ -41,7 +41,7 @@ def cut(object_: str, op: Op, writes: Sequence[Write], rows_max: int, bytes_max:
 
 
 def merge_writes(writes: Sequence[Write]) -> Write:
-    """Make one write of those of several profiles to one row: the newest revision's values win."""
+    """Make one write of several profiles' writes to one row: the newest revision's values win."""
     if len(writes) == 1:
         return writes[0]
     ordered = sorted(writes, key=lambda write: write.revision)

@@ -1,4 +1,4 @@
-"""Compare what a profile should be at the receiver with what it holds, and say what is left to write."""
+"""Compare a profile's desired state with the last known state, and plan the writes that are left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nurt.model.delivery import LINK_SIGN, PROFILES, DesiredState, Fields, Lifec
 
 
 class DeletePolicy(StrEnum):
-    """What happens to a row that its profile no longer gives."""
+    """Policy for a row that is no longer in its profile's desired state."""
 
     KEEP = "keep"  # it stays as it is
     ARCHIVE = "archive"  # its archived fields are written
@@ -22,16 +22,16 @@ class DeletePolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ObjectPlan:
-    """How one object of a destination is treated.
+    """Plan of how one object of a destination is written.
 
     Attributes:
-        link: the two objects that it joins, where it is a link.
+        link: the two objects that a link joins; empty for others.
         once: written when new, never again.
-        shared: its key is not the profile's id, so that another profile may come to own the row.
-        of: whose rows they are: of profiles, stock or orders.
-        parents: (field, object): the field holds the external id of that row of the profile that an order belongs to.
-        needs_parent: no row without them.
-        far: of a link, the end that is a row of the profile that an order belongs to.
+        shared: its key is not the profile's id, so another profile may own the row later.
+        of: what the rows are made of: profiles, stock or orders.
+        parents: (field, object): the field holds the external id of the object's row, of the order's profile.
+        needs_parent: no row is written without its parents.
+        far: of a link, the end that is a row of the order's profile.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ObjectPlan:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
-    """The objects of a destination, parents first, and what else decides."""
+    """Objects of a destination, parents first, and what else decides what is written."""
 
     objects: tuple[ObjectPlan, ...]
     fingerprinter: Fingerprinter
@@ -61,16 +61,16 @@ _OPS = {DeletePolicy.DELETE: Op.DELETE, DeletePolicy.MERGE: Op.MERGE, DeletePoli
 
 
 def is_old(known: LastKnown, desired: DesiredState) -> bool:
-    """Say whether a message is older than what the record follows from. The same one again is not."""
+    """Say whether a message is older than that of the last known state. The same message again is not old."""
     if desired.lifecycle is Lifecycle.SWEPT:
-        return desired.place != known.place  # it was told meanwhile
+        return desired.place != known.place  # it was delivered meanwhile
     if desired.revision is not None:
         return desired.revision < known.revision
     return desired.place[0] == known.place[0] and desired.place[1] < known.place[1]
 
 
 def renew(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> LastKnown:
-    """Put a desired state's place in time into its record; what an earlier generation was told is unknown."""
+    """Put a desired state's revision and place into its last known state; fields of earlier generations are unknown."""
     remote_rows = known.remote_rows
     if known.generation != rules.generation:
         remote_rows = tuple(replace(one, fingerprints={}, refused=None) for one in remote_rows)
@@ -87,7 +87,7 @@ def renew(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> Last
 
 
 def newest(desired_states: Sequence[DesiredState]) -> dict[str, DesiredState]:
-    """Keep of every profile its newest desired state: by revision, a tombstone by its place."""
+    """Keep every profile's newest desired state: by revision, a tombstone by its place."""
     kept: dict[str, DesiredState] = {}
     for desired in desired_states:
         before = kept.get(desired.subject)
@@ -103,7 +103,7 @@ def _is_older(desired: DesiredState, before: DesiredState) -> bool:
 
 
 def plan_writes(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> list[Write]:
-    """Say what is left to write, in the order of the rules; the record has been renewed."""
+    """List what is left to write, in the order of the rules; `renew` has been called on the last known state."""
     if desired.lifecycle is Lifecycle.LIVE:
         return _plan_live(known, desired, rules)
     writes = []
@@ -111,7 +111,7 @@ def plan_writes(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -
     for plan in reversed(rules.objects):
         policy = plan.when_merged if desired.lifecycle is Lifecycle.REDIRECT else plan.when_erased
         if desired.lifecycle is Lifecycle.SWEPT and policy is DeletePolicy.ERASE:
-            policy = DeletePolicy.DELETE  # nobody asked for what is final
+            policy = DeletePolicy.DELETE  # nobody asked for an erasure, which is final
         for remote in known.remote_rows:
             if remote.object == plan.name:
                 writes += _apply_delete_policy(remote, policy, archived.get(plan.name), plan, desired, known, rules)
@@ -176,10 +176,10 @@ def _apply_delete_policy(
 
 
 def with_refs(write: Write, plan: ObjectPlan, own: LastKnown, other: LastKnown | None) -> Write | None:
-    """Fill in the other rows that a write speaks of; None while they are not at the receiver yet.
+    """Fill in the other rows that a write refers to; None while these rows are not at the receiver yet.
 
     Args:
-        other: of a merged profile its survivor, of an order the profile that it belongs to.
+        other: of a merged profile its survivor, of an order its profile.
     """
     if plan.link and write.op is Op.LINK:
         sides = [other if name == plan.far else own for name in plan.link]
@@ -203,7 +203,7 @@ def with_refs(write: Write, plan: ObjectPlan, own: LastKnown, other: LastKnown |
 def by_rank(
     writes: Mapping[str, Sequence[Write]], plans: Sequence[ObjectPlan]
 ) -> tuple[list[list[Write]], list[list[Write]]]:
-    """Sort writes into rounds: what gives, parents before children and links last; what takes, the other way round."""
+    """Sort writes into rounds: additions, parents before children and links last; removals, the other way round."""
     rank = {plan.name: at for at, plan in enumerate(plans)}
     additions: dict[int, list[Write]] = {}
     removals: dict[int, list[Write]] = {}

@@ -1,4 +1,4 @@
-"""What goes in and out of a delivery's steps: messages read, rows mapped, and what is written down together."""
+"""What goes in and out of a delivery's steps: messages read, rows mapped, and journal entries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nurt.model.delivery import PROFILES, DesiredState, Refusal
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One published profile, order or figure: id in hex, where it stood on the topic, and its body; None: a tombstone.
+    """Published profile, order or figure: id in hex, its place on the topic, and its body; None: a tombstone.
 
-    `revision` is given where a tombstone has one.
+    `revision` is set where a tombstone has one.
     """
 
     subject: str
@@ -25,7 +25,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class MappedBatch:
-    """Desired states, and rows that could not be mapped: (profile, revision, object and fields concerned)."""
+    """Desired states, and rows that could not be mapped: (profile, revision, object and its fields)."""
 
     desired_states: list[DesiredState]
     failed: list[tuple[str, int, MappingFailure]]
@@ -33,7 +33,7 @@ class MappedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """A desired state that waits for another try."""
+    """Desired state that waits for another try."""
 
     desired: DesiredState
     times: int
@@ -42,13 +42,12 @@ class Parked:
 
 @dataclass(slots=True)
 class JournalEntry:
-    """What is written together: last known states, what is parked (for how many seconds) or no more, refusals, cures,
-    owners.
+    """Changes that are written together: last known states, parked (seconds), unparked, refusals, resolved, owners.
 
     Attributes:
-        kept: messages to be mapped again one day; None: no more.
-        claims: (account, profile): true when it has the account, false when not any more.
-        listed: (account, order): true when it belongs there, false when not any more.
+        kept: messages that may be mapped again later; None: no longer kept.
+        claims: (account, profile): true when the profile has the account, false when it has it no longer.
+        listed: (account, order): true when the order belongs to the account, false when it no longer does.
     """
 
     last_known: dict[str, LastKnown] = field(default_factory=dict)
@@ -63,7 +62,7 @@ class JournalEntry:
     listed: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def count(self, what: str, number: int = 1) -> None:
-        """Count something."""
+        """Add to a counter."""
         self.counts[what] = self.counts.get(what, 0) + number
 
     def __bool__(self) -> bool:

@@ -1,9 +1,9 @@
 """What a receiver is believed to hold of one profile.
 
-A field has a *fingerprint*, a keyed hash of the value that the receiver said yes to. Before a call the fingerprints of
-what it
-sends are taken away and its key is listed: what may or may not have arrived is never believed. So a crash between the
-call and the note of it repeats the call, and a row that was made just before a crash is known when it must be erased.
+A field has a *fingerprint*, a keyed hash of the value that the receiver accepted. Before a call, the fingerprints of
+the fields in it are removed and the row's key is stored: nurt never believes a value that may not have arrived. So a
+crash between a call and its journal entry repeats the call, and a row that was made just before a crash is known when
+it must be erased.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from nurt.model.delivery import PROFILES, Fields, Lifecycle, Op, RowOutcome, Row
 LAYOUT = 1
 FINGERPRINT_BYTES = 6
 FINGERPRINTS_KNOWN = 65_536
-"""So many values are marked once only: those of a batch, and those that many profiles share."""
+"""Values whose fingerprints are cached: those of a batch, and those that many profiles share."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteRow:
-    """One row at the receiver.
+    """Row at the receiver.
 
     Attributes:
-        fingerprints: of the fields that it is known to hold.
-        refused: fingerprint of the whole row that it refused last; the same one is not sent again.
+        fingerprints: of the fields that the row is known to hold.
+        refused: fingerprint of the whole row that the receiver refused last; the same row is not sent again.
     """
 
     object: str
@@ -42,15 +42,15 @@ class RemoteRow:
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """All rows of a profile, and which message they follow from.
+    """Rows of a profile at the receiver, and the message that they were made of.
 
     Attributes:
         place: (partition, offset) of that message; for tombstones, which carry no revision.
-        generation: of the back-fill that sent it; fingerprints of an earlier one are not believed.
+        generation: of the back-fill that sent the message; fingerprints of an earlier generation are not believed.
         of: profiles, or orders.
-        accounts: of a profile those that it has claimed, of an order the one that it is listed under.
-        parent_keys: by object, the row of a profile that its orders name.
-        orders_pending: its orders may not have been told yet.
+        accounts: of a profile the accounts that it claims, of an order the account that lists it.
+        parent_keys: by object, the profile's row that its orders name.
+        orders_pending: its orders may not have been delivered yet.
     """
 
     revision: int = -1
@@ -68,7 +68,7 @@ class LastKnown:
         return next((one for one in self.remote_rows if one.object == object_ and one.key == key), None)
 
     def first(self, object_: str) -> RemoteRow | None:
-        """Find the row of an object, where there is one."""
+        """Find the first row of an object; None: it has none."""
         return next((one for one in self.remote_rows if one.object == object_), None)
 
     def with_remote(self, remote: RemoteRow) -> LastKnown:
@@ -83,7 +83,7 @@ class LastKnown:
         )
 
     def begin(self, write: Write) -> LastKnown:
-        """Note that a write is about to go out: its fields are unknown from now on, all of them if it takes away."""
+        """Mark a write as under way: its fields are unknown from now on; for a removal all fields of the row."""
         remote = self.find(write.object, write.key) or RemoteRow(write.object, write.key)
         if write.op not in (Op.UPSERT, Op.LINK):
             return self.with_remote(replace(remote, fingerprints={}))
@@ -93,7 +93,7 @@ class LastKnown:
         return self.with_remote(replace(remote, fingerprints=fingerprints))
 
     def settle(self, write: Write, row_result: RowResult, fingerprinter: Fingerprinter) -> LastKnown:
-        """Note what the receiver said of a write."""
+        """Keep the receiver's result of a write."""
         remote = self.find(write.object, write.key) or RemoteRow(write.object, write.key)
         if row_result.outcome is RowOutcome.REFUSED:
             return self.with_remote(replace(remote, refused=fingerprinter.of_write(write)))
@@ -104,7 +104,7 @@ class LastKnown:
         return self.with_remote(RemoteRow(write.object, write.key, known, row_result.receiver_id or remote.receiver_id))
 
     def encode(self) -> bytes:
-        """Write it as stored."""
+        """Pack the state as it is stored."""
         rows = [[one.object, one.key, dict(one.fingerprints), one.receiver_id, one.refused] for one in self.remote_rows]
         links = (
             [[self.of, self.accounts, dict(self.parent_keys), self.orders_pending]]
@@ -115,7 +115,7 @@ class LastKnown:
 
     @staticmethod
     def decode(value: bytes | None) -> LastKnown:
-        """Read it; an empty one where there is none."""
+        """Read a stored state; an empty one where nothing is stored."""
         if value is None:
             return LastKnown()
         layout, revision, place, generation, lifecycle, rows, *more = orjson.loads(value)
@@ -136,9 +136,9 @@ class LastKnown:
 
 
 class Fingerprinter:
-    """Makes fingerprints under a secret, so that nobody can guess a value from its mark.
+    """Maker of fingerprints under a secret, so that nobody can guess a value from its fingerprint.
 
-    Hot path: each value is marked when it is compared and when it was accepted, and many are said by many profiles.
+    Hot path: each value is hashed when it is compared and when it was accepted, and many profiles share values.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -146,19 +146,19 @@ class Fingerprinter:
         self._known = lru_cache(FINGERPRINTS_KNOWN)(self._hash)
 
     def of(self, value: Any) -> str:
-        """Mark one value."""
+        """Return the fingerprint of one value."""
         return self._known(orjson.dumps(value, default=str))
 
     def of_key(self, object_: str, key: str) -> str:
-        """Name a row without saying its key."""
+        """Name a row without showing its key."""
         return self._hash(orjson.dumps([object_, key]))
 
     def of_write(self, write: Write) -> str:
-        """Mark what a write asks for."""
+        """Return the fingerprint of what a write asks for."""
         return self.of_row(write.op, write.fields)
 
     def of_row(self, op: Op, fields: Fields) -> str:
-        """Mark an operation on a row."""
+        """Return the fingerprint of an operation on a row."""
         return self._hash(orjson.dumps([op, fields], default=str, option=orjson.OPT_SORT_KEYS))
 
     def _hash(self, text: bytes) -> str:

@@ -1,6 +1,6 @@
-"""Read what a destination is told: its objects, their keys and fields as SQL expressions over profiles.
+"""Read the mapping of a destination: its objects, their keys and fields as SQL expressions over profiles.
 
-A preset gives the objects of a known receiver; what is written beside it replaces objects, fields and policies by name.
+A preset has the objects of a known receiver; the section replaces objects, fields and policies of the preset by name.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ FAILED = "mapping_expression_failed"
 
 @dataclass(frozen=True, slots=True)
 class ObjectMapping:
-    """One object of a destination.
+    """Object of a destination.
 
     Attributes:
-        type: the receiver's name for it.
+        type: the receiver's name for the object.
         key_field: the receiver's field that holds the external id.
-        each: the list of a profile that gives a row an entry; None: one row a profile.
+        each: the list of a profile whose entries each give a row; None: one row a profile.
         archived: fields of a row whose profile was merged, under the policy `archive`.
-        options: what only the destination's kind knows.
+        options: settings that only this kind of destination has.
     """
 
     plan: ObjectPlan
@@ -55,16 +55,16 @@ class ObjectMapping:
 
     @property
     def written(self) -> list[str]:
-        """Name the receiver's fields that are written, without the key."""
+        """List the receiver's fields that are written, without the key."""
         return [*self.fields, *(name for name, _ in self.plan.parents)]
 
 
 @dataclass(frozen=True, slots=True)
 class DestinationMapping:
-    """One destination, as its section says; `options` are for its kind.
+    """Destination, as its section describes it; `options` are for its kind.
 
     Attributes:
-        of: what an analytics store is told whole; empty where `objects` say it.
+        of: what an analytics store gets whole; empty where `objects` decide.
     """
 
     name: str
@@ -78,11 +78,11 @@ class DestinationMapping:
         return next(one for one in self.objects if one.name == name)
 
     def kinds(self) -> set[str]:
-        """Say what its objects are told: profiles, stock, orders."""
+        """List what its objects are made of: profiles, stock, orders."""
         return {one.plan.of for one in self.objects}
 
     def columns(self) -> set[str]:
-        """Name the columns of profiles that expressions speak of."""
+        """List the columns of profiles that expressions name."""
         of_profiles = [one for one in self.objects if one.plan.of == PROFILES]
         return {name for one in of_profiles for each in _expressions(one) for name in each.columns}
 
@@ -92,12 +92,12 @@ Schemas = Mapping[str | None, Mapping[str, pl.DataType]]
 
 
 class DestinationReader:
-    """Reads sections of one file and complains with the path of what is wrong.
+    """Reader of the sections of one file; a complaint names the path of what is wrong.
 
     Args:
-        kinds: by what objects are told, what their expressions may name.
+        kinds: by what objects are made of, the columns that their expressions may name.
         prefixes: beginnings of columns of profiles that exist under any name, with their type.
-        of: what objects are told unless they say otherwise.
+        of: what objects are made of unless they say otherwise.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class DestinationReader:
         self._prefixes = {PROFILES: prefixes}
 
     def destination(self, name: str, written: Any, preset: Mapping[str, Any]) -> DestinationMapping:
-        """Read one destination, over what its preset says. Raises ConfigurationError."""
+        """Read one destination, over its preset. Raises ConfigurationError."""
         where = f"destinations.{name}"
         section = self._section(written, where)
         kind = section.get("kind") or preset.get("kind")
@@ -276,7 +276,7 @@ def _expressions(one: ObjectMapping) -> Iterable[Expression]:
 
 @dataclass(frozen=True, slots=True)
 class MappingFailure:
-    """A row that an expression failed for: the profile's place in the frame, the object, the fields concerned."""
+    """Row for which an expression failed: the profile's place in the frame, the object, its fields."""
 
     index: int
     object: str
@@ -293,10 +293,10 @@ def map_rows(
     """Evaluate a destination's objects over profiles.
 
     Args:
-        frames: by `each`; the column `index` says which profile a row is of.
-        archived: over merged profiles, what their archived rows hold (keys empty).
-        of: whose objects: of profiles, stock or orders.
-    Returns: for each of `count` profiles its rows in the order of the objects; and what could not be evaluated.
+        frames: by `each`; the column `index` says which profile a row belongs to.
+        archived: the profiles are merged ones: return what their archived rows hold (keys empty).
+        of: the objects of profiles, stock or orders.
+    Returns: for each of `count` profiles its rows in the order of the objects; and the rows that failed.
     """
     rows: list[list[Row]] = [[] for _ in range(count)]
     failed: list[MappingFailure] = []

@@ -1,8 +1,8 @@
-"""Orders and the profiles that they belong to: which row of which profile an order's row names, and since when.
+"""Orders and their profiles: which row of which profile an order's row names, and since when.
 
-An order names its account, a profile its accounts; so merges and splits move accounts, and with them orders. Whoever
-says something writes it first and looks afterwards: an order lists itself under its account, then looks who has the
-account; a profile claims its accounts, then looks who is listed there. So one of the two sees the other.
+An order names its account, a profile its accounts; so merges and splits move accounts, and with them orders. Each side
+writes first and reads afterwards: an order lists itself under its account, then reads which profile has the account; a
+profile claims its accounts, then reads which orders are listed there. So one of the two sees the other.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from nurt.model.delivery import LINK_SIGN, DesiredState, Lifecycle, Row
 
 PARENT_MISSING = "parent_not_there_yet"
 WAITS_MAX = 7
-"""Times that a new order waits for its profile's row, before it goes without; a row that needs it waits on."""
+"""Times that a new order waits for its profile's row, then it is sent without; a row that needs its parent waits on."""
 
 WAIT_S = 0.25
 WAIT_S_MAX = 600.0
 
 NO_PROFILE = LastKnown(revision=0)
-"""Stands for the profile of an order that belongs to no account."""
+"""Stand-in for the profile of an order without account."""
 
 
 def linked_kinds(plans: Iterable[ObjectPlan]) -> frozenset[str]:
-    """Say of what there are rows that name rows of profiles: orders, or nothing."""
+    """List the kinds whose rows name rows of profiles: orders, or none."""
     return frozenset(plan.of for plan in plans if plan.parents or plan.far)
 
 
 def wait_s(times: int) -> float:
-    """Return how long an order waits for its profile's row, that waited so many times."""
+    """Return how long an order waits for its profile's row, after so many waits."""
     return float(min(WAIT_S_MAX, WAIT_S * 2**times))
 
 
 def parent_keys_of(desired: DesiredState, plans: Sequence[ObjectPlan]) -> dict[str, str]:
-    """Say by object which row of a profile its orders name: the first one."""
+    """Return by object the row of a profile that its orders name: the first one."""
     if desired.lifecycle is not Lifecycle.LIVE:
         return {}
     named = {object_ for plan in plans for _, object_ in plan.parents} | {plan.far for plan in plans if plan.far}
@@ -48,7 +48,7 @@ def parent_keys_of(desired: DesiredState, plans: Sequence[ObjectPlan]) -> dict[s
 
 
 def affected_accounts(known: LastKnown, desired: DesiredState, parent_keys: Mapping[str, str]) -> set[str]:
-    """Say whose orders must be looked at: all, when a row that they name changes or comes to be; else what moves."""
+    """List accounts whose orders must be checked: all, if a row that orders name is new or changes; else moved ones."""
     before, now = {*known.accounts}, {*desired.accounts} if desired.lifecycle is Lifecycle.LIVE else set()
     if (
         known.orders_pending
@@ -67,14 +67,14 @@ def _comes(known: LastKnown, object_: str, key: str) -> bool:
 def resolve_parents(
     desired: DesiredState, rules: DeliveryRules, own: LastKnown, parent: LastKnown | None
 ) -> tuple[DesiredState, bool]:
-    """Put into an order's rows what they name of its profile.
+    """Put the keys of its profile's rows into an order's rows.
 
-    A row that is on its way keeps the orders that name it already, and gets no new ones before it is accepted.
+    A profile's row under way keeps the orders that name it already; new orders name it after it is accepted.
 
     Args:
         own: what the receiver holds of the order.
-        parent: what it holds of the profile; None: it is not known whose the order is.
-    Returns: the desired state, and whether a row that it should name may be there soon.
+        parent: what the receiver holds of the profile; None: the order's profile is not known.
+    Returns: the desired state, and whether a row that the order should name may be there soon.
     """
     if desired.lifecycle is not Lifecycle.LIVE:
         return desired, False
@@ -111,7 +111,7 @@ def resolve_parents(
 
 
 def parent_key(parent: LastKnown | None, object_: str) -> tuple[str | None, bool]:
-    """Say which row orders name, and whether the receiver has accepted it."""
+    """Return the key of the row that orders name, and whether the receiver has accepted this row."""
     key = None if parent is None else parent.parent_keys.get(object_)
     remote = parent.find(object_, key) if parent is not None and key is not None else None
     return key, remote is not None and bool(remote.fingerprints)

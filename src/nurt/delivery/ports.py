@@ -1,4 +1,4 @@
-"""What a delivery asks of a receiver, of an analytics store and of its memory; tests hold every adapter to it."""
+"""What a delivery asks of a receiver, of an analytics store and of its memory; tests check it for every adapter."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from nurt.model.delivery import Call, CallResult, Limits, Refusal
 
 
 class Destination(Protocol):
-    """A receiver that takes rows and may refuse them. One value serves several threads at once."""
+    """Receiver that takes rows and may refuse them. One value serves several threads at once."""
 
     limits: Limits
-    bucket: str  # whose rate limits it shares, as a name without secrets
+    bucket: str  # name of the rate limits that it shares, without secrets
 
     def send(self, call: Call) -> CallResult:
-        """Make one call. Trouble is a value; an exception is a mistake in nurt, or an answer that nobody agreed on.
+        """Make one call. A call failure is a value; an exception is a mistake in nurt or a breach of protocol.
 
         Repeating a call that was accepted changes nothing at the receiver, and is accepted again.
         """
         ...
 
     def obey(self, spend: Callable[[], None]) -> None:
-        """Be told what each request beyond a call's first has to ask: it waits until the rates allow one more."""
+        """Take a function that waits until the rates allow one more request; later requests of a call call it."""
         ...
 
     def refresh(self) -> None:
-        """Forget tokens, and read secrets anew where they lie in files."""
+        """Forget tokens, and read secrets again where these are in files."""
         ...
 
     def verify(self) -> list[str]:
-        """Compare the mapping with the receiver's own description of itself; returns what does not fit."""
+        """Compare the mapping with the receiver's description of its own objects; return what does not fit."""
         ...
 
     def close(self) -> None:
@@ -43,12 +43,12 @@ class Destination(Protocol):
 
 
 class TableSink(Protocol):
-    """A family's place in an analytics store, which keeps the newest revision of every row."""
+    """Place of a table family in an analytics store; it keeps the newest revision of every row."""
 
     def write(self, batch: TableBatch) -> CallResult:
         """Store a batch; an older revision never replaces a newer one, and a repeat changes nothing.
 
-        No call failure: all of it is durable and visible. REFUSED: none of it is, and would not be the next time.
+        No call failure: the whole batch is durable and visible. REFUSED: nothing is, and the next try would fail too.
         """
         ...
 
@@ -58,15 +58,15 @@ class TableSink(Protocol):
 
 
 class DesiredStateReader(Protocol):
-    """Says what published messages ask of one destination."""
+    """Reader of published messages as desired states at one destination."""
 
     def read(self, messages: Sequence[Message]) -> MappedBatch:
-        """Map messages; of one profile the last counts."""
+        """Map messages; of one profile the last message counts."""
         ...
 
 
 class DeliveryMemory(Protocol):
-    """What one destination's delivery remembers; every write is refused once a newer run delivers to it."""
+    """Memory of one destination's delivery; every write is refused once a newer run delivers there."""
 
     destination: str
 
@@ -75,7 +75,7 @@ class DeliveryMemory(Protocol):
         ...
 
     def load(self, subjects: Sequence[str]) -> dict[str, LastKnown]:
-        """Read records; an empty one for whom nothing is known."""
+        """Read last known states; an empty one where nothing is known."""
         ...
 
     def write(self, entry: JournalEntry) -> None:
@@ -83,19 +83,19 @@ class DeliveryMemory(Protocol):
         ...
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
-        """Say which profile wrote a shared row last, by the row's name."""
+        """Return the profile that wrote a shared row last, by the row's name."""
         ...
 
     def parked_among(self, subjects: Iterable[str]) -> set[str]:
-        """Say which of these are parked."""
+        """Return which of these subjects are parked."""
         ...
 
     def claims(self, accounts: Sequence[str]) -> dict[str, set[str]]:
-        """Say which profiles claim accounts; for a moment two may."""
+        """Return the profiles that claim accounts; for a moment two profiles may claim one."""
         ...
 
     def children(self, accounts: Iterable[str]) -> set[str]:
-        """Say which orders are listed under accounts."""
+        """Return the orders that are listed under accounts."""
         ...
 
     def kept(self, subjects: Sequence[str]) -> dict[str, Message]:
@@ -103,25 +103,25 @@ class DeliveryMemory(Protocol):
         ...
 
     def due(self, rows_max: int) -> list[Parked]:
-        """Return parked desired states whose time has come."""
+        """Return parked desired states that are due."""
         ...
 
     def parked(self, subjects: Sequence[str]) -> list[Parked]:
-        """Return what of these is parked."""
+        """Return the parked desired states of these subjects."""
         ...
 
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:
-        """Return what is in quarantine, the newest first."""
+        """Return refusals in quarantine, the newest first."""
         ...
 
     def set_status(self, **status: str | int | float) -> None:
-        """Set some of the status."""
+        """Set some values of the status."""
         ...
 
     def take(self, bucket: str, buckets: Sequence[Bucket]) -> float:
-        """Take a call out of all shared buckets; returns how long to wait instead, 0.0 when it was taken."""
+        """Take a call out of all shared buckets; return 0.0 when it was taken, else how long to wait."""
         ...
 
     def pause(self, bucket: str, seconds: float) -> None:
-        """Let nobody take from a bucket for a while."""
+        """Close a bucket for a while: no worker can take from it."""
         ...

@@ -1,7 +1,7 @@
-"""How fast a receiver may be called: buckets as arithmetic, and a concurrency that gives way when throttled.
+"""How fast a receiver may be called: buckets as arithmetic, and a concurrency that falls when throttled.
 
-A bucket is one number, the *debt*: the moment until which the calls made so far have used up the rate (GCRA). It
-needs no tick, and several workers can share it wherever one number can be changed atomically.
+A bucket is one number, the *debt*: the moment until which earlier calls have used up the rate (GCRA). A bucket needs no
+tick, and several workers can share it wherever one number can be changed atomically.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from nurt.model.delivery import RateLimit
 
 MARGIN = 0.95
-"""Share of a limit that is used: calls that were sent apart may arrive together."""
+"""Part of a limit that is used: calls that were sent apart may arrive together."""
 
 BURST_SHARE = 0.2
-"""Share of a window's calls that may be made at once."""
+"""Part of a window's calls that may be made at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A call costs `interval_s` of time; `burst_s` of it may be used in advance."""
+    """Bucket of a rate: a call costs `interval_s` of time; `burst_s` of time may be used in advance."""
 
     interval_s: float
     burst_s: float
@@ -29,7 +29,7 @@ class Bucket:
 def bucket_for(limit: RateLimit) -> Bucket:
     """Make the bucket that never lets more than `limit.calls` through in any window of `limit.seconds`.
 
-    In a window pass at most the burst and what the rate adds meanwhile, so both together are the limit.
+    At most the burst and what the rate adds meanwhile pass in a window, so both together are the limit.
     """
     calls = max(1.0, limit.calls * MARGIN)
     burst = max(1.0, calls * BURST_SHARE)
@@ -57,20 +57,20 @@ def take_all(buckets: Sequence[Bucket], debts_s: Sequence[float], now_s: float) 
 
 @dataclass(frozen=True, slots=True)
 class Concurrency:
-    """How many calls may be under way: halved when the receiver throttles, one more after a calm round."""
+    """Number of calls that may be under way: halved when the receiver throttles, one more after a calm round."""
 
     allowed: float
     most: int
 
     @property
     def calls(self) -> int:
-        """Say how many, at least one."""
+        """Return the number of calls, at least one."""
         return max(1, int(self.allowed))
 
     def throttled(self) -> Concurrency:
-        """Give way."""
+        """Halve the number of calls."""
         return Concurrency(max(1.0, self.allowed / 2), self.most)
 
     def accepted(self) -> Concurrency:
-        """Grow by one after as many good answers as calls are allowed."""
+        """Grow by one after as many accepted calls as may be under way."""
         return Concurrency(min(float(self.most), self.allowed + 1.0 / self.allowed), self.most)

@@ -1,7 +1,7 @@
-"""Decide what follows an answer: which rows are settled, which go again and when, which are set aside.
+"""Decide what follows a call result: which rows are settled, which are sent again and when, which are parked.
 
-Transient call failure is repeated, never quarantined. A batch that is refused, or fails alone, is halved until the
-guilty row is found.
+A transient call failure is repeated, never quarantined. A batch that is refused, or fails alone, is halved until the
+bad row is found.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from nurt.model.delivery import Call, CallFailure, CallResult, RowOutcome, RowResult, Write
 
 TRIES_MAX = 6
-"""Tries of a row within its batch; then it is parked, and the others go on."""
+"""Tries of a row within its batch; then the row is parked, and the others go on."""
 
 BACKOFF_S = 0.2
 BACKOFF_S_MAX = 30.0
@@ -19,16 +19,16 @@ PARK_S = 15.0
 PARK_S_MAX = 3600.0
 
 EMPTY = "answer_without_results"
-"""Code of a success that says nothing of the rows: a failure."""
+"""Code of a success without row results: a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A call that is due.
+    """Call that is due.
 
     Attributes:
         tries: how often its rows were tried before.
-        since: how many calls the receiver had answered well when it first failed.
+        since: how many calls had succeeded at the receiver when this call first failed.
     """
 
     call: Call
@@ -39,7 +39,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What follows an answer; every write of the call is in exactly one of the three."""
+    """Decision on what follows a call result; every write of the call is in exactly one of the three."""
 
     settled: tuple[tuple[Write, RowResult], ...] = ()
     retries: tuple[Attempt, ...] = ()
@@ -57,12 +57,12 @@ def park_s(times: int) -> float:
 
 
 def decide(attempt: Attempt, result: CallResult, jitter: float, answered_well: int) -> Decision:
-    """Say what follows.
+    """Decide what follows a call result.
 
     Args:
-        jitter: a number from 0 to 1 by chance.
-        answered_well: how many calls the receiver has answered well so far. When others succeed while this one fails,
-            the call is at fault and not the receiver.
+        jitter: a random number from 0 to 1.
+        answered_well: how many calls have succeeded at the receiver so far. When others succeed and this one fails, the
+        call is at fault.
     """
     call = attempt.call
     wait_s = max(result.wait_s or 0.0, backoff_s(attempt.tries, jitter))

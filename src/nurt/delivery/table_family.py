@@ -1,4 +1,4 @@
-"""What a delivery gives to an analytics store: whole profiles, orders or figures of a batch, and who was erased."""
+"""What a delivery gives to an analytics store: whole profiles, orders or figures of a batch, and erased ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 Columns = dict[str, pl.DataType]
 
 OF = "{of}"
-"""Where a path or a table's name says it, the name of a family is put."""
+"""Placeholder for the family's name in a path or a table's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class TableFamily:
 
     Attributes:
         name: of the table with one row each; also the word of `of`.
-        one: what a row of it is.
+        one: what one row of that table is.
         tables: columns by table, `id` and `revision` in each; the one called `name` has `realm`, which is never null.
-        prefix: what stands before a list's name in the name of its table.
+        prefix: text before a list's name in the name of its table.
     """
 
     name: str
@@ -30,26 +30,26 @@ class TableFamily:
     prefix: str
 
     def lists(self) -> dict[str, str]:
-        """Say which table holds which list, by the list's name."""
+        """Return the table of each list, by the list's name."""
         return {table.removeprefix(self.prefix): table for table in self.tables if table != self.name}
 
     def items(self, table: str) -> Columns:
-        """Say what an entry of a list holds, without what says whose and which it is."""
+        """Return the columns of a list's entry, without the columns that identify it."""
         return {name: kind for name, kind in self.tables[table].items() if name not in ("id", "revision", "rank")}
 
     def placed(self, text: str) -> str:
-        """Put the family's name where a path or a table's name says `{of}`."""
+        """Replace `{of}` in a path or a table's name by the family's name."""
         return text.replace(OF, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class TableBatch:
-    """The newest revision of some profiles, orders or figures.
+    """Newest revisions of some profiles, orders or figures.
 
     Attributes:
         flat: by table name, rows of all of them; each with `id` and `revision`.
         nested: one row each, its lists as columns of structs.
-        erased: (id, the last revision that was told).
+        erased: (id, the last delivered revision).
     """
 
     flat: dict[str, pl.DataFrame]
@@ -60,5 +60,5 @@ class TableBatch:
         return self.nested.height + len(self.erased)
 
     def erased_rows(self) -> pl.DataFrame:
-        """Return who was erased, as rows."""
+        """Return the erased ids as rows."""
         return pl.DataFrame(self.erased, schema={"id": pl.String(), "revision": pl.Int64()}, orient="row")

@@ -1,7 +1,7 @@
-"""Turn what an expression gave into a canonical field's type, exactly or not at all.
+"""Turn the result of an expression into a canonical field's type, exactly or not at all.
 
-A conversion is a polars expression that is null where a result cannot become the field; a result that was something
-and became null is refused. Only text that may be a date-time is looked at in Python, once for each distinct value;
+A conversion is a polars expression that is null where a result cannot become the field; a result that was not null and
+became null is refused. Only text that may be a date-time is looked at in Python, once for each distinct value;
 everything else stays in columns.
 """
 
@@ -36,19 +36,19 @@ _FIRST_VISIBLE = "!"  # U+0021
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How the result of an expression becomes a field."""
+    """Conversion of an expression's result to a field."""
 
     value: Callable[[pl.Expr], pl.Expr]
-    reason: Reason = Reason.WRONG_TYPE  # of what is refused
-    detail: str = ""  # what is refused: types and what was expected, never a value
-    never: bool = False  # the type cannot become the field's: every value is refused
-    as_it_is: bool = False  # the value is the result
+    reason: Reason = Reason.WRONG_TYPE  # reason of refusals
+    detail: str = ""  # of refusals: types and what was expected, never a value
+    never: bool = False  # the type cannot become the field's type: every value is refused
+    as_it_is: bool = False  # the value itself is the result
 
 
 def conversion(field_type: FieldType, dtype: pl.DataType, zone: str, rounded: bool) -> Conversion:
-    """Choose how results of type `dtype` become a field; what cannot become one at all is refused where not null.
+    """Choose how results of type `dtype` become a field; a type that cannot is refused where not null.
 
-    `zone` reads texts without an offset and finds the day of a point in time; `rounded` lets a float become money.
+    `zone` is for texts without an offset and for the day of a point in time; `rounded` lets a float become money.
     """
     if dtype == pl.Null:
         return Conversion(lambda e: e.cast(POLARS_TYPES[field_type]))
@@ -79,7 +79,7 @@ def plain_text(expr: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
 def blank_to_null(columns: dict[str, pl.Series]) -> None:
     """Turn empty text, and text of nothing but ASCII white space, into null, in every text column.
 
-    Nearly no column has any, and one comparison of the first byte finds out.
+    Nearly no column has such a text, and one comparison of the first byte shows it.
     """
     for name, column in columns.items():
         if column.dtype == pl.String and (column < _FIRST_VISIBLE).any():
@@ -87,7 +87,7 @@ def blank_to_null(columns: dict[str, pl.Series]) -> None:
 
 
 def refused(result: pl.Series, value: pl.Series) -> pl.Series | None:
-    """Say which results were something and became nothing; None when all went well. Blank text is nothing."""
+    """Say which results became null by their conversion; None when none did. Blank text counts as null before."""
     if value.null_count() == result.null_count():
         return None
     lost = value.is_null() & result.is_not_null()
@@ -145,7 +145,7 @@ def _to_day(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:
 
 
 def _from_texts(parse: Callable[[str], int | None], detail: str) -> Conversion:
-    """Parse each distinct text once; white space alone is null, what does not parse is refused."""
+    """Parse each distinct text once; white space alone is null, any other text that does not parse is refused."""
 
     def parse_all(texts: pl.Series) -> pl.Series:
         distinct = texts.drop_nulls().unique()

@@ -67,7 +67,7 @@ def mapping_json_schema() -> Schema:
 
 
 def _section(words: dict[str, Word], shapes: dict[str, Schema]) -> Schema:
-    """Describe a section of these words; a word without a shape of its own is text."""
+    """Describe a section with these words; a word without its own shape is text."""
     properties: Schema = {}
     for name, word in words.items():
         shape = dict(shapes.get(name, _TEXT))
@@ -117,7 +117,7 @@ def _topic() -> Schema:
 
 
 def _of_kind(entity: Entity) -> Schema:
-    """Describe what a topic has when its entity is this one."""
+    """Describe the keys of a topic with this entity."""
     fields = {
         name: {**_SQL, "description": f"{MEANINGS[entity.kind][name]} ({TYPE_MEANINGS[field_type]})"}
         for name, field_type in entity.fields.items()

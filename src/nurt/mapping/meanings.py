@@ -1,4 +1,4 @@
-"""What every canonical entity and field means, for people who map a table."""
+"""Meanings of every canonical entity and field, for people who map a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compile a topic's mapping for rows of one schema: what to evaluate, how to convert it, and what cannot work there."""
+"""Compile a topic's mapping for rows of one schema: expressions, conversions, and what cannot work there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STAND_INS = (pl.Null(), pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One expression to evaluate and convert: a field, `where`, or an extra identifier."""
+    """Step that evaluates and converts one expression: a field, `where`, or an extra identifier."""
 
     name: str
     wanted: Wanted
@@ -36,25 +36,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class KeyText:
-    """A native key as text: parts joined by U+001F, null when any part is null."""
+    """Native key as text: parts joined by U+001F, null when any part is null."""
 
     parts: tuple[Wanted, ...]
     text: pl.Expr  # over the evaluated parts, named key
     id_text: pl.Expr  # over the text: what the row's id is made of
-    id_prefix: bytes  # what stands before the text there
+    id_prefix: bytes  # what comes before that text in the id's input
     refused: pl.Expr | None  # over the evaluated parts: a part that is no key
     columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is the same for all rows of one topic and schema."""
+    """Plan for all rows of one topic and schema."""
 
     key: KeyText | None
     parents: tuple[KeyText, ...]
     where: Step | None
     steps: tuple[Step, ...]
-    stand_ins: dict[str, pl.DataType]  # optional columns that these rows lack, with the type that they are null of
+    stand_ins: dict[str, pl.DataType]  # optional columns that these rows lack, with the type of their nulls
     broken_key: str | None  # why no row can be read
     broken: tuple[str, ...]  # why no upsert can be read
 
@@ -94,21 +94,21 @@ def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) 
 
 
 def faults(topic: TopicMapping, schema: Mapping[str, pl.DataType]) -> list[str]:
-    """Say what of a topic's mapping cannot work for rows with these columns; [] when all of it can."""
+    """List what in a topic's mapping cannot work for rows with these columns; [] when all can."""
     plan = plan_for(topic, tuple(schema.items()))
     always = [f"{step_title}: {detail}" for step_title, detail in _always_refused(plan)]
     return [*([plan.broken_key] if plan.broken_key is not None else []), *plan.broken, *always]
 
 
 def _always_refused(plan: Plan) -> Iterable[tuple[str, str]]:
-    """Name the steps whose type can never become the field's."""
+    """Name the steps whose type can never become the field's type."""
     for step in (*((plan.where,) if plan.where is not None else ()), *plan.steps):
         if step.convert.never:
             yield title(step), step.convert.detail
 
 
 def _stand_ins(topic: TopicMapping, schema: pl.Schema) -> dict[str, pl.DataType]:
-    """Choose for each lacking optional column a type under which most expressions can be evaluated."""
+    """Choose for each missing optional column a type with which most expressions can be evaluated."""
     stand_ins: dict[str, pl.DataType] = {name: pl.Null() for name in sorted(topic.optional - set(schema))}
     expressions = list(_expressions(topic))
     for name in stand_ins:
@@ -132,7 +132,7 @@ def _expressions(topic: TopicMapping) -> Iterable[Expression]:
 
 
 def _typed(what: str, expression: Expression, schema: pl.Schema, broken: list[str]) -> pl.DataType | None:
-    """Return the expression's type over the schema; else say what is wrong."""
+    """Return the expression's type over the schema, or what is wrong."""
     lacking = sorted(expression.columns - set(schema))
     if lacking:
         broken.append(
@@ -207,7 +207,7 @@ def _key_text(
 
 
 def _part_text(part: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:
-    """Write one key part as text, alike for all types that may hold the same key; None where no key can be."""
+    """Write one key part as text, the same for all types that may hold one key; None for types without keys."""
     text = plain_text(part, dtype)
     if text is not None:
         return text

@@ -63,7 +63,7 @@ def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
 
 
 def read_rules(node: Node | None, complaints: Complaints) -> dict[str, tuple[str, ...]]:
-    """Read the section `profile`; fields that it does not name have the default rules."""
+    """Read the section `profile`; fields that the section does not name have the default rules."""
     rules: dict[str, tuple[str, ...]] = dict.fromkeys(CHOSEN_FIELDS, DEFAULT_RULES)
     if node is None:
         return rules
@@ -139,7 +139,7 @@ def read_pattern(node: Node, what: str, complaints: Complaints) -> re.Pattern[st
 def read_system_name(
     node: Node, what: str, pattern: re.Pattern[str] | None, systems: dict[str, System], complaints: Complaints
 ) -> str | None:
-    """Read a system's name or its template; complain when no declared system can come out of it."""
+    """Read a system's name or its template; complain when it can give no declared system."""
     text = text_of(node, what, complaints)
     if text is None:
         return None

@@ -22,7 +22,7 @@ from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pair
 from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
 
 PARTS_MAX = 8
-"""How many parts a key may have."""
+"""Largest number of parts of a key."""
 
 _SQL_PART = {"sql": Word(Shape.SQL, "An expression over key columns.", True)}
 _NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT_TIMEZONE)
@@ -31,7 +31,7 @@ _NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT
 def read_topics(
     node: Node, systems: dict[str, System], identifier_kinds: set[str], complaints: Complaints
 ) -> tuple[TopicRule, ...]:
-    """Read every entry, then what holds between them: patterns, names and keys."""
+    """Read every entry, then check rules between entries: patterns, names and keys."""
     if not isinstance(node, SequenceNode) or not node.value:
         complaints.add(node, "topics: no entries (expected a list, each beginning with `- match: ...`)")
         return ()
@@ -202,7 +202,7 @@ def _read_identifiers(
 
 
 def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
-    """Complain about what only two entries together can have wrong."""
+    """Complain about mistakes between two entries."""
     patterns: dict[tuple[str, bool], int] = {}
     tables: dict[tuple[str, str], int] = {}
     parts: dict[tuple[str, str], tuple[int, int]] = {}

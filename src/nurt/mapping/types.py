@@ -1,4 +1,4 @@
-"""A mapping as checked values: which topic holds which entity of which system, and what makes its fields."""
+"""A mapping as checked values: which topic holds which entity of which system, and the expressions of its fields."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from nurt.model.stock_plan import StockPlan
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One source system: a database whose keys mean something only within it."""
+    """Source system: a database; its keys have a meaning only within it."""
 
     name: str
-    realm: str  # systems of one realm may meet in one profile, those of two never
+    realm: str  # systems of one realm may meet in one profile, systems of two realms never
     country: str | None  # ISO 3166 alpha-2, for phones and tax ids of rows that name none
-    market: str | None  # for orders that name none
+    market: str | None  # for orders without a market
     currency: str | None  # ISO 4217, for orders and invoices that name none
-    priority: int  # smaller: believed first
+    priority: int  # smaller wins
     timezone: str  # IANA; how date-times without an offset are read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expression:
-    """One SQL expression over a source row's columns."""
+    """SQL expression over a source row's columns."""
 
     text: str
     expr: pl.Expr
     columns: frozenset[str]
-    rounded: bool  # the outermost call is ROUND: a float that may become money
+    rounded: bool  # the outermost call is ROUND: its float may become money
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """A native key: one expression for each part, in the order of the key that it equals."""
+    """Native key: one expression for each part, in the order of the key that it refers to."""
 
     parts: tuple[Expression, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Name the columns that the key is made of, in order of first use."""
+        """List the columns of the key, in order of first use."""
         return tuple(dict.fromkeys(name for part in self.parts for name in sorted(part.columns)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parent:
-    """Where a child says whose it is."""
+    """Reference from a child to its parent."""
 
     kind: str  # canonical kind of the parent
     name: str  # the parent entity's name in this system
@@ -57,7 +57,7 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicMapping:
-    """What the rows of one topic are. Compared by identity: `Mapping.for_topic` gives one object a topic."""
+    """Mapping of one topic's rows. Compared by identity: `Mapping.for_topic` gives one object a topic."""
 
     pattern: str
     line: int
@@ -74,12 +74,12 @@ class TopicMapping:
 
     @property
     def key_columns(self) -> tuple[str, ...]:
-        """Name the columns that must come with every change, deletes included."""
+        """List the columns that every change must have, deletes included."""
         return self.key.columns
 
     @property
     def columns(self) -> frozenset[str]:
-        """Name every column that an upsert needs, those of the key included."""
+        """List every column that an upsert needs, key columns included."""
         expressions = [*self.key.parts, *self.fields.values(), *(expression for _, expression in self.identifiers)]
         for parent in self.parents:
             expressions.extend(parent.reference.parts)
@@ -90,7 +90,7 @@ class TopicMapping:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicRule:
-    """One entry of `topics`: a pattern, and the mapping of what matches it but for the system's name."""
+    """Rule of one entry of `topics`: a pattern, and the mapping of matching topics, except for the system's name."""
 
     pattern: re.Pattern[str]
     system: str  # may name groups of the pattern: shop_{market}
@@ -99,7 +99,7 @@ class TopicRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mapping:
-    """Everything that the mapping file says, checked."""
+    """Mapping of the whole mapping file, checked."""
 
     file_name: str
     systems: dict[str, System]
@@ -110,14 +110,14 @@ class Mapping:
     _known: dict[str, TopicMapping | None] = field(default_factory=dict, repr=False)
 
     def narrowed(self, kinds: frozenset[str]) -> Mapping:
-        """Return the mapping as a flow reads it that knows only these kinds: other entries are as if not there."""
+        """Return the mapping for a flow that knows only these kinds: other entries are left out."""
         return replace(self, topics=tuple(rule for rule in self.topics if rule.mapping.kind in kinds), _known={})
 
     def for_topic(self, topic: str) -> TopicMapping | None:
         """Return the mapping of a topic, or None when no pattern matches; the first pattern that matches counts.
 
-        The same topic always gets the same object. Raises ConfigurationError when the pattern leads to a system
-        that is not declared: its rows must not be lost by a typing error.
+        The same topic always gets the same object. Raises ConfigurationError when the pattern gives a system that is
+        not declared: a typing error must not lose rows.
         """
         if topic not in self._known:
             self._known[topic] = self._find(topic)

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Shape(StrEnum):
-    """What a key of the mapping file holds."""
+    """Shape of the value of a key in the mapping file."""
 
     TEXT = "text"
     NUMBER = "whole number"
@@ -24,7 +24,7 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One key that a section may have."""
+    """Word of the mapping file: one key that a section may have."""
 
     shape: Shape
     meaning: str
@@ -177,7 +177,7 @@ CHOSEN_FIELDS = (
     "country",
     "market",
 )
-"""The profile's fields that are chosen among accounts."""
+"""The profile's fields that survivorship rules choose among accounts."""
 
 DEFAULT_RULES = ("verified_first", "source_priority", "newest")
 
@@ -190,4 +190,4 @@ STEPS: dict[str, str] = {
 }
 
 BUILT_IN_IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
-"""Identifier kinds with a normaliser of their own."""
+"""Identifier kinds with their own normaliser."""

@@ -1,4 +1,4 @@
-"""Read YAML with the line of everything, and collect all that is wrong with it instead of stopping at the first."""
+"""Read YAML with the line of every node, and collect all mistakes instead of stopping at the first."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class Complaints:
-    """What is wrong with one file, with its lines."""
+    """Complaints about one file, with lines."""
 
     def __init__(self, file_name: str) -> None:
         self.file_name = file_name
         self._found: list[tuple[int, str]] = []
 
     def add(self, node: Node | int, text: str) -> None:
-        """Remember one complaint about a node, or about a line counted from 1."""
+        """Keep one complaint about a node, or about a line counted from 1."""
         self._found.append((node if isinstance(node, int) else line_of(node), text))
 
     def raise_all(self) -> None:
@@ -45,7 +45,7 @@ def line_of(node: Node) -> int:
 
 
 def compose(text: str, complaints: Complaints) -> Node | None:
-    """Parse YAML into nodes; complain and return None when it is no YAML, or empty."""
+    """Parse YAML into nodes; complain and return None when the text is not YAML, or empty."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -59,13 +59,13 @@ def compose(text: str, complaints: Complaints) -> Node | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which names are known, and which of them was probably meant."""
+    """Say which names are known, and which one was probably meant."""
     names = list(known)
     return f"(expected {'one of ' if len(names) > 1 else ''}{', '.join(names) or 'none'})" + meant(name, names)
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """Ask whether the nearest known name was meant, when there is one near enough."""
+    """Ask whether the nearest known name was meant, when one is near enough."""
     folded = {each.lower(): each for each in known}
     close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
@@ -98,7 +98,7 @@ def pairs(node: Node, what: str, complaints: Complaints) -> list[tuple[ScalarNod
 def section(
     node: Node, what: str, words: Mapping[str, Word], complaints: Complaints, ignored: str | None = None
 ) -> dict[str, Node]:
-    """Return a section's values by key; complain about missing and unknown ones that do not begin with `ignored`."""
+    """Return a section's values by key; complain about missing keys, and unknown ones not beginning with `ignored`."""
     values: dict[str, Node] = {}
     found = pairs(node, what, complaints)
     if found is None:
@@ -141,7 +141,7 @@ def number_of(node: Node, what: str, complaints: Complaints) -> int | None:
 
 
 def items_of(node: Node, what: str, complaints: Complaints) -> list[Node]:
-    """Return the items of a list, or a lone value as a list of one; complain about a section."""
+    """Return the items of a list, or a single value as a list of one; complain about a section."""
     if isinstance(node, MappingNode):
         complaints.add(node, f"{what}: {_kind(node)} (expected a list)")
         return []

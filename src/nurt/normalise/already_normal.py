@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.texts import Texts
-from nurt.columnar.types import Bools, Int64s
+from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.normalise.identifiers import LOCAL_PART_LENGTH_MAX
 from nurt.normalise.phone import plain_numbers
 
@@ -49,7 +49,14 @@ def _countries() -> tuple[Int64s, Int64s]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_emails(starts, stops, body, classes, plain):  # type: ignore[no-untyped-def]
+def _find_emails(starts: Int64s, stops: Int64s, body: Bytes, classes: Int64s, plain: Bools) -> None:
+    """Say which texts are emails in ASCII and lower case, and short: at most LOCAL_PART_LENGTH_MAX bytes in all.
+
+    starts, stops  (n,)    int64  text i is body[starts[i]:stops[i]]
+    body           (b,)    uint8  texts
+    classes        (256,)  int64  by byte: _LETTER, _DIGIT, _DASH, _DOT, _PLUS or _OTHER
+    plain          (n,)    bool   written; False before
+    """
     for row in range(len(starts)):
         start, stop = starts[row], stops[row]
         if stop - start > LOCAL_PART_LENGTH_MAX:
@@ -85,7 +92,15 @@ def _find_emails(starts, stops, body, classes, plain):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_phones(starts, stops, body, sizes, prefixes, plain):  # type: ignore[no-untyped-def]
+def _find_phones(starts: Int64s, stops: Int64s, body: Bytes, sizes: Int64s, prefixes: Int64s, plain: Bools) -> None:
+    """Say which texts are phones in E.164.
+
+    starts, stops  (n,)     int64  text i is body[starts[i]:stops[i]]
+    body           (b,)     uint8  texts
+    sizes          (1000,)  int64  by country's code: bit s: a number may have s digits behind it; 0: no such code
+    prefixes       (1000,)  int64  by country's code: the digit that a number never begins with; -1: there is none
+    plain          (n,)     bool   written; False before
+    """
     for row in range(len(starts)):
         start, stop = starts[row], stops[row]
         if stop == start or body[start] != 43:

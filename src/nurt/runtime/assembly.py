@@ -1,4 +1,4 @@
-"""What the flows ask of whoever puts them together."""
+"""The pieces that flows need from the code that assembles them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nurt.runtime.steps import Parcel, Stage
 
 
 class FlowAssembly(Protocol):
-    """The pieces of a flow from change events to what is published, opened when they are asked for."""
+    """Pieces of a flow from change events to published messages, opened when they are asked for."""
 
     def topics(self) -> Source[Any]:
         """Make the source of all topics."""
@@ -23,7 +23,7 @@ class FlowAssembly(Protocol):
         ...
 
     def address(self, parcel: Parcel) -> tuple[str, Parcel]:
-        """Write on a parcel the routing key of the worker that it is for."""
+        """Add to a parcel the routing key of its worker."""
         ...
 
     def stage(self, name: str) -> Callable[[object], Stage]:
@@ -31,17 +31,17 @@ class FlowAssembly(Protocol):
         ...
 
     def outputs(self) -> Sink[Any]:
-        """Make the sink of what is published, over every output."""
+        """Make the sink of published batches, over every output."""
         ...
 
 
 class DeliveryAssembly(Protocol):
-    """The pieces of a flow from what was published to one receiver."""
+    """Pieces of a flow from published messages to one receiver."""
 
     def source(self) -> Source[Any]:
         """Make the source of changes."""
         ...
 
     def sink(self) -> Sink[Any]:
-        """Make the sink, which is the receiver."""
+        """Make the sink, the receiver."""
         ...

@@ -1,8 +1,7 @@
-"""The Bytewax source of a delivery: live changes first, a back-fill beside them, commits when everything is told.
+"""The Bytewax source of a delivery: live changes first, a back-fill beside them, commits when everything is delivered.
 
 Bytewax asks for more after a `snapshot` only when every output of that epoch is done (see runtime/source.py), and
-the sink returns only when every row is settled. So what was read before the snapshot is committed with the next
-`next_batch`.
+the sink returns only when every row is settled. So the next `next_batch` commits what was read before the snapshot.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ EPOCHS_TO_DRAIN = 2
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a delivering sink is given: messages, or with none of them a pulse to look at what is parked."""
+    """Work for a delivering sink: messages, or, without any, a pulse to look at parked desired states."""
 
     batches: tuple[RawBatch, ...] = ()
     is_backfill: bool = False
@@ -34,14 +33,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryShare:
-    """One worker's input.
+    """Input of one worker.
 
     Attributes:
         live: the log of changes; started.
-        backfill: what is told again from the beginning; started.
-        note: stores offsets beside the records before they are committed; by "live" or "backfill".
-        done: told when the back-fill has been delivered.
-        is_left: says whether something that was set aside can be settled soon; asked before a run ends by itself.
+        backfill: the log that is delivered again from the beginning; started.
+        note: stores offsets beside the last known states before they are committed; by "live" or "backfill".
+        done: called when the back-fill has been delivered.
+        is_left: says whether a parked desired state can be settled soon; called before a run ends by itself.
     """
 
     live: MessageLog
@@ -53,10 +52,10 @@ class DeliveryShare:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySourceOptions:
-    """How a delivery reads.
+    """Options of how a delivery reads.
 
     Attributes:
-        linger_s: how long a change may wait for others, while fewer than `rows_max` are there.
+        linger_s: how long a change may wait for others, while there are fewer than `rows_max`.
     """
 
     workers: int
@@ -67,7 +66,7 @@ class DeliverySourceOptions:
 
 
 class DeliverySource(FixedPartitionedSource[Work, None]):
-    """One part a worker."""
+    """Source with one part a worker."""
 
     def __init__(self, options: DeliverySourceOptions) -> None:
         self._options = options
@@ -77,17 +76,17 @@ class DeliverySource(FixedPartitionedSource[Work, None]):
         return [f"{index:04d}" for index in range(self._options.workers)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> DeliveryPart:
-        """Open a worker's share."""
+        """Open a worker's part."""
         return DeliveryPart(self._options, self._options.open_share(int(for_part)))
 
 
 class DeliveryPart(StatefulSourcePartition[Work, None]):
-    """Reads one worker's share."""
+    """Reader of one worker's part."""
 
     def __init__(self, options: DeliverySourceOptions, share: DeliveryShare) -> None:
         self._options = options
         self._share = share
-        self._buffered: list[RawBatch] = []  # read, not handed on yet
+        self._buffered: list[RawBatch] = []  # read, not passed on yet
         self._buffered_since_s = 0.0
         self._handed_on = share.live.offsets()
         self._filled = share.backfill.offsets() if share.backfill else {}
@@ -99,7 +98,7 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
         self._awake: datetime | None = None
 
     def next_batch(self) -> list[Work]:
-        """Commit what is told, then hand on what is there."""
+        """Commit what is delivered, then pass on what is there."""
         if self._fresh:
             self._settle()
             self._fresh = False
@@ -156,7 +155,7 @@ class DeliveryPart(StatefulSourcePartition[Work, None]):
         return self._awake
 
     def snapshot(self) -> None:
-        """Close the epoch: note what it has handed on."""
+        """Close the epoch: keep the offsets of what it has passed on."""
         self._closed.append((dict(self._handed_on), dict(self._filled)))
         self._fresh = True
         self._empty_epochs += 1

@@ -1,4 +1,4 @@
-"""The Bytewax sink of a delivery: it returns when everything it was given is settled."""
+"""The Bytewax sink of a delivery: it returns when all its messages are settled."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from nurt.model.raw import RawBatch
 from nurt.runtime.deliver_source import Work
 
 BACKLOG_ROWS = 2_000
-"""Live messages at once from which a bulk interface is taken too: a first start, or one after a long rest."""
+"""Live messages at once from which a bulk interface is used, too: at a first start, or after a long pause."""
 
 _logger = logging.getLogger(__name__)
 
 
 class MessageDeliverer(Protocol):
-    """What settles messages: rows call by call, or tables batch by batch."""
+    """Port that settles messages: rows call by call, or tables batch by batch."""
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Settle what messages ask for."""
         ...
 
     def retry_parked(self, rows_max: int = 500) -> int:
-        """Try again what was set aside and is due."""
+        """Try parked desired states that are due."""
         ...
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class MessageDeliverer(Protocol):
 
 
 class DeliverySink(DynamicSink[Work]):
-    """One delivering part a worker."""
+    """Sink with one delivering part a worker."""
 
     def __init__(
         self, open_deliverer: Callable[[int], MessageDeliverer], read: Callable[[RawBatch], list[Message]]
@@ -54,7 +54,7 @@ class DeliverySink(DynamicSink[Work]):
 
 
 class DeliverySinkPart(StatelessSinkPartition[Work]):
-    """Delivers for one worker; live changes go before a back-fill's."""
+    """Delivering part of one worker; live changes go before a back-fill's."""
 
     def __init__(self, to: MessageDeliverer, read: Callable[[RawBatch], list[Message]]) -> None:
         self._to = to

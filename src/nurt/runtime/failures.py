@@ -1,4 +1,4 @@
-"""Why this process ends: in a cluster Bytewax keeps a step's exception to itself, and only says that there was one."""
+"""Why this process ends: in a cluster Bytewax hides a step's exception, and reports only that there was one."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from nurt.errors import NurtError
 
 
 class Failures:
-    """The failures that the steps of this process raised, first to last."""
+    """Failures that the steps of this process raised, first to last."""
 
     def __init__(self) -> None:
         self._reported: list[NurtError] = []
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Note what is raised within."""
+        """Keep what is raised within the block."""
         try:
             yield
         except NurtError as failed:
@@ -24,13 +24,13 @@ class Failures:
             raise
 
     def first(self) -> NurtError | None:
-        """Return what was raised first since `clear`."""
+        """Return the first failure since `clear`."""
         return self._reported[0] if self._reported else None
 
     def clear(self) -> None:
-        """Forget what an earlier run raised."""
+        """Forget failures of an earlier run."""
         self._reported.clear()
 
 
 failures = Failures()
-"""Of this process: a process runs one flow at a time."""
+"""Failures of this process: a process runs one flow at a time."""

@@ -1,8 +1,8 @@
 """Frames cross from one process to another as Arrow IPC.
 
 Hot path with several processes. Importing this module decides how every frame is pickled. Polars' own pickling keeps
-the interpreter's lock while it waits for its thread pool; a pool thread that lets go of a buffer of ours (see
-`columnar.series.text_series`) waits for that lock: both wait for ever. Writing IPC gives the lock away meanwhile.
+the interpreter's lock while it waits for its thread pool; a pool thread that frees one of our buffers (see
+`columnar.series.text_series`) waits for that lock: both wait for ever. Writing IPC releases the lock meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 
 def unpack_frame(body: bytes) -> pl.DataFrame:
-    """Read a frame that has crossed."""
+    """Read a frame from another process."""
     return pl.read_ipc_stream(io.BytesIO(body))
 
 

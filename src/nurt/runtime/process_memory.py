@@ -1,4 +1,4 @@
-"""What this process holds in memory, kept small: a worker's state is in Redis, so little of it needs to stay.
+"""The memory of this process, kept small: a worker's state is in Redis, so little memory needs to stay.
 
 Where there is no glibc or no Linux, nothing happens.
 """
@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 KEPT_BYTES = 4 << 20
-"""How much freed memory the C library keeps at once, and from what size on a piece is a mapping of its own."""
+"""Freed memory that the C library keeps, and the size from which a piece is its own mapping."""
 SHED_S = 1.0
 CODE_BYTES_MIN = 4 << 20
-"""Libraries with more code than this are used once, at the start, for the most part: 60 MB that the kernel reads
-again, page by page, where it is needed (polars, pyarrow, the compiler of loops, DuckDB)."""
+"""Most code of libraries larger than this is used once, at the start: 60 MB (polars, pyarrow, the compiler of loops,
+DuckDB). The kernel reads it again, page by page, where it is needed."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 _DONTNEED = 4  # of Linux' madvise: pages of code are dropped, and read again from their file when they are touched
@@ -28,7 +28,7 @@ _DONTNEED = 4  # of Linux' madvise: pages of code are dropped, and read again fr
 
 @cache
 def keep_memory_small() -> None:
-    """Share one heap among threads, and give back every second what is free, for as long as the process lives."""
+    """Share one heap among threads, and return free memory every second, as long as the process lives."""
     try:
         library = ctypes.CDLL(None)
         mallopt, trim, advise = library.mallopt, library.malloc_trim, library.madvise
@@ -42,7 +42,7 @@ def keep_memory_small() -> None:
 
 
 class _NoPandas(MetaPathFinder):
-    """Says that there is no pandas."""
+    """Finder that says that there is no pandas."""
 
     def find_spec(self, fullname: str, *_: Any) -> None:
         """See importlib."""
@@ -51,7 +51,8 @@ class _NoPandas(MetaPathFinder):
 
 
 def _forgo_pandas() -> None:
-    """Let pyarrow find no pandas: where it is installed, the first array would load 34 MB that a worker never uses."""
+    """Hide pandas from pyarrow: where pandas is installed, the first array would load 34 MB that a worker never
+    uses."""
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
@@ -69,7 +70,7 @@ def _shed(trim: Any, advise: Any) -> None:
 
 
 def _code_of_libraries() -> list[tuple[int, int]]:
-    """Find where the code of large libraries lies, and its size; code is never written to, so pages can be dropped."""
+    """Find the place and size of large libraries' code; code is never written to, so its pages can be dropped."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:

@@ -20,7 +20,7 @@ from nurt.runtime.steps import Parcel, is_tick
 
 
 class ProfileSteps:
-    """What the stages of one worker do with the parcels of a moment."""
+    """Stages of one worker, over the parcels of a moment."""
 
     def __init__(self, worker: Worker, routes: WorkerRoutes, index: int, linger_ms: int = 0) -> None:
         self._worker = worker
@@ -31,7 +31,7 @@ class ProfileSteps:
         self._since_s = 0.0
 
     def rows(self, items: Sequence[Translated | Tick[Day]]) -> Iterator[Parcel]:
-        """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
+        """Fold rows; the first tick of an epoch advances the epoch of all fences and goes on down the same worker."""
         for _, some in groupby(items, is_tick):
             ticks, batches = [], []
             for item in some:
@@ -49,7 +49,7 @@ class ProfileSteps:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
 
     def orders(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
-        """Fold orders; what rows said to accounts of this worker goes along."""
+        """Fold orders; contributions of rows to accounts of this worker go along."""
         contributions = join_contribution_sets([item for item in items if isinstance(item, ContributionSet)])
         if len(contributions.records) or len(contributions.partials):
             yield self._me, contributions
@@ -57,14 +57,14 @@ class ProfileSteps:
         yield from self._ticks(items)
 
     def accounts(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
-        """Fold accounts, and touch identity by realm."""
+        """Fold accounts, and make dirty keys of identity by realm."""
         contributions = join_contribution_sets([item for item in items if isinstance(item, ContributionSet)])
         for realm, dirty in self._worker.accounts.fold(contributions).items():
             yield self._routes.of_realm(realm), (realm, dirty)
         yield from self._ticks(items)
 
     def identity(self, items: Sequence[tuple[str, list[AccountChanges]] | Tick[Day]]) -> Iterator[Parcel]:
-        """Resolve the realms of this worker, and touch profiles by name."""
+        """Resolve the realms of this worker, and make dirty keys of profiles."""
         if any(map(is_tick, items)):
             for worker, dirty_keys in self._routes.split_dirty_keys(
                 list(dict.fromkeys(self._worker.pending_dirty_keys()))
@@ -80,7 +80,7 @@ class ProfileSteps:
         yield from self._ticks(items)
 
     def profiles(self, items: Sequence[list[DirtyKey] | Pending | Tick[Day]]) -> Iterator[PublishedBatch]:
-        """Recompute what was touched, what was owed, and what the clock changed."""
+        """Recompute dirty profiles, pending ones, and those that the clock changed."""
         dirty: dict[DirtyKey, None] = {}
         pending: dict[DirtyKey, None] = {}
         for item in items:
@@ -98,7 +98,7 @@ class ProfileSteps:
             yield from self._worker.unreconciled()
 
     def _linger(self, dirty_keys: Sequence[DirtyKey]) -> PublishedBatch:
-        """Let touches wait for more of the same profiles; meanwhile they are owed, for no replay would make them."""
+        """Let dirty keys wait for more of the same profiles; meanwhile they are pending: no replay makes them."""
         now_s = time.monotonic()
         if not self._lingering:
             self._since_s = now_s
@@ -109,7 +109,7 @@ class ProfileSteps:
         return self._lingered() if now_s - self._since_s >= self._linger_s else PublishedBatch([], [], [])
 
     def flush(self) -> Iterator[PublishedBatch]:
-        """Recompute what lingers."""
+        """Recompute the dirty keys that wait."""
         yield self._lingered()
 
     def _lingered(self) -> PublishedBatch:
@@ -123,11 +123,11 @@ class ProfileSteps:
 
 
 class Pending(list[DirtyKey]):
-    """Touches that no replay would make again."""
+    """Pending dirty keys: no replay would make them again."""
 
 
 def joined_profiles(items: list[PublishedBatch]) -> list[PublishedBatch]:
-    """Make one batch of all items; none where there is nothing to publish."""
+    """Make one batch of all items; no batch where there is nothing to publish."""
     batch = PublishedBatch(
         [id_ for item in items for id_ in item.ids],
         [revision for item in items for revision in item.revisions],

@@ -16,7 +16,7 @@ _MASK = (1 << 64) - 1
 
 
 class WorkerRoutes:
-    """One routing key a worker: a key is a call of its own with its own round trips, so fewer is faster."""
+    """Routes with one routing key a worker: every key costs a call with its own round trips, so fewer is faster."""
 
     def __init__(self, shards: int, workers: int) -> None:
         assert workers <= shards, "every worker owns a shard"
@@ -30,7 +30,7 @@ class WorkerRoutes:
         return shards + [keys.realm_place(realm) for realm in realms if realm_worker(realm, self.workers) == worker]
 
     def of_id(self, one: bytes) -> int:
-        """Name the worker of an id's shard."""
+        """Return the worker of an id's shard."""
         return one[0] % self._shards % self.workers
 
     def _of_words(self, ids: Words) -> Int64s:
@@ -44,7 +44,7 @@ class WorkerRoutes:
         return [frame.filter(pl.Series(worker == index)) for index in range(self.workers)]
 
     def split_translated(self, translated: Translated, home: int) -> list[tuple[int, Translated]]:
-        """Give rows to their owners, a truncate to everybody, and what is not a row to `home`."""
+        """Send rows to their owners, a truncate to all workers, and messages without a row to `home`."""
         if self.workers == 1:
             return [(0, translated)]
         parts = [(one.kind, one.topic, self._parts(one.frame, "row")) for one in translated.entities]
@@ -62,7 +62,7 @@ class WorkerRoutes:
         return split
 
     def split_said(self, contributions: ContributionSet) -> list[tuple[int, ContributionSet]]:
-        """Give contributions to the owners of the parents that they are for."""
+        """Send contributions to the owners of their parents."""
         if self.workers == 1:
             return [(0, contributions)]
         parts = [self._split(some) for some in (contributions.to_orders, contributions.records, contributions.partials)]
@@ -76,7 +76,7 @@ class WorkerRoutes:
         return [contributions.take(worker == index).compact() for index in range(self.workers)]
 
     def split_dirty_keys(self, dirty_keys: list[DirtyKey]) -> list[tuple[int, list[DirtyKey]]]:
-        """Give touches to the owners of the profiles."""
+        """Send dirty keys to the owners of the profiles."""
         if self.workers == 1:
             return [(0, dirty_keys)] if dirty_keys else []
         split: dict[int, list[DirtyKey]] = {}
@@ -85,12 +85,12 @@ class WorkerRoutes:
         return list(split.items())
 
     def of_realm(self, realm: str) -> int:
-        """Name the worker of a realm."""
+        """Return the worker of a realm."""
         return realm_worker(realm, self.workers)
 
 
 def _key_of(worker: int, workers: int) -> str:
-    """Search a key that Bytewax's exchange sends to this worker.
+    """Find a key that Bytewax's exchange sends to this worker.
 
     Source: bytewax 0.21.1 `src/timely.rs`: SipHash-1-3 of the key's bytes and 0xFF with a zero key, modulo workers.
     """

@@ -2,7 +2,7 @@
 
 Bytewax closes an epoch by `snapshot`, and does not ask for more before every output of that epoch, on every worker,
 is done. So the first `next_batch` after the n-th snapshot knows that epoch n is done. Its offsets are committed one
-epoch later, when all heads are above it: a head vouches only for epochs before its own.
+epoch later, when all fences are above it: a fence proves only epochs before its own.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from nurt.runtime.failures import failures
 
 IDLE = timedelta(milliseconds=5)
 NEAR_ROWS = 5_000
-"""Messages behind which a share is near the end of its input, though more keep coming."""
+"""Messages that are left when a part is near the end of its input, even if more keep coming."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[Now]):
-    """How the input of one run is read.
+    """Options of how the input of one run is read.
 
     Attributes:
-        open_log: opens one worker's share, by index.
+        open_log: opens one worker's log, by index.
         offsets: where the launch decided to begin.
         horizon: what the launch knows of the rewind horizon.
-        now: tells what the flow calls now.
+        now: returns the time that the flow calls now.
         stopping: says whether the run was asked to end.
     """
 
@@ -56,7 +56,7 @@ class Reading(Generic[Now]):
 
 
 class TopicSource(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
-    """One part a worker; each part reads a share of all topics."""
+    """Source with one part a worker; each part reads some partitions of all topics."""
 
     def __init__(self, reading: Reading[Now]) -> None:
         self._reading: Reading[Now] = reading
@@ -66,15 +66,15 @@ class TopicSource(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[No
         return [f"{index:04d}" for index in range(self._reading.workers)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> SourcePart[Now]:
-        """Open a worker's share of the log."""
+        """Open a worker's part of the log."""
         with failures.noting():
             return SourcePart(self._reading, int(for_part))
 
 
 class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
-    """Reads one share, and begins every epoch with a Tick for all workers.
+    """Part that reads its partitions, and begins every epoch with a Tick for all workers.
 
-    Every part does, for a part may end before the others, whose epochs the heads must go on to vouch for.
+    Every part sends ticks: a part may end before the others, and the fences must still prove the others' epochs.
     """
 
     def __init__(self, reading: Reading[Now], index: int) -> None:
@@ -83,9 +83,9 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
         self._log = reading.open_log(index)
         self._log.start(reading.offsets)
         self._log.commit(Committed(self._log.offsets(), reading.run, 0))
-        self._epoch = 1  # the one that runs now
+        self._epoch = 1  # the epoch that runs now
         self._closed: list[tuple[int, Offsets]] = []  # epochs whose snapshot was taken, oldest first
-        self._fresh = True  # nothing of this epoch has been said yet
+        self._fresh = True  # nothing of this epoch has been passed on yet
         self._last_committed = self._log.offsets()
         self._horizon = reading.horizon
         self._checkpoints: list[int] = []
@@ -93,7 +93,7 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
         self._awake: datetime | None = None
 
     def next_batch(self) -> list[RawBatch | Tick[Now]]:
-        """Commit what is done, then hand on what is there; ends when everything is read and committed."""
+        """Commit what is done, then pass on what is there; end when everything is read and committed."""
         with failures.noting():
             return self._next_batch()
 
@@ -123,7 +123,7 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
         return self._awake
 
     def snapshot(self) -> None:
-        """Close the epoch: note where it ended. Its last batch may still be under way."""
+        """Close the epoch: keep the offsets where it ended. Its last batch may still be under way."""
         self._closed.append((self._epoch, self._log.offsets()))
         self._epoch += 1
         self._fresh = True
@@ -155,4 +155,4 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
 
 
 EPOCHS_TO_DRAIN = 3
-"""Epochs without input after which the last one with input is committed: its own, the lifting one, the commit's."""
+"""Epochs without input until the last input is committed: its own ends, one advances the fences, one commits."""

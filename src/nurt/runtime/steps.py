@@ -1,6 +1,6 @@
 """The Bytewax shells that all flows share: a stage as a step with one routing key a worker, and the outputs.
 
-A step takes all items that wait for its worker at once, so a stage's round trips are shared by them.
+A step takes all items that wait for its worker at once, so these items share a stage's round trips.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Steps(Protocol):
-    """What the stages of one worker do with the parcels of a moment: a method a stage, by its name."""
+    """Steps of one worker's stages, over the parcels of a moment: one method a stage, by its name."""
 
     def flush(self) -> Iterable[Any]:
         """Publish what still waits, when the input has ended."""
@@ -31,7 +31,7 @@ class Steps(Protocol):
 
 
 class Stage(StatefulBatchLogic[Parcel, Any, None]):
-    """A stage of one worker: parcels in, parcels or what is published out. Its state is in the store, not here.
+    """Stage of one worker: parcels in, parcels or published batches out. Its state is in the store, not here.
 
     Args:
         name: of the stage's method.
@@ -68,7 +68,7 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
 
 
 def is_tick(item: Any) -> bool:
-    """Tell a tick from what a stage was sent."""
+    """Say whether an item is a tick."""
     return isinstance(item, Tick)
 
 
@@ -77,7 +77,7 @@ Written = TypeVar("Written", contravariant=True)
 
 
 class Sink(Protocol[Written]):
-    """Takes what a flow publishes; see ports.sinks."""
+    """Sink of what a flow publishes; see ports.sinks."""
 
     def write(self, batch: Written) -> None:
         """Store the batch durably before returning."""
@@ -89,10 +89,10 @@ class Sink(Protocol[Written]):
 
 
 class Outputs(DynamicSink[Batch], Generic[Batch]):
-    """Writes to every configured output, on the worker that owns what is published.
+    """Outputs of a flow: every configured output is written on the worker that owns what is published.
 
     Args:
-        joined: makes of the items of a moment the batches that are written.
+        joined: makes the batches that are written from the items of a moment.
         what: names batches, for the log.
         of: the flow, for the log.
     """
@@ -120,7 +120,7 @@ class Outputs(DynamicSink[Batch], Generic[Batch]):
 
 
 class OutputsPart(StatelessSinkPartition[Batch], Generic[Batch]):
-    """The outputs of one worker; a batch is durable in all of them before `write_batch` returns."""
+    """Outputs of one worker; a batch is durable in all of them before `write_batch` returns."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class OutputsPart(StatelessSinkPartition[Batch], Generic[Batch]):
         self._what = what
 
     def write_batch(self, items: list[Batch]) -> None:
-        """Write what the items make, in order, to one output after the other."""
+        """Write the batches of the items, in order, to one output after the other."""
         batches = self._joined(items)
         for sink in self._sinks:
             try:

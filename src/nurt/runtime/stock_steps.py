@@ -19,15 +19,15 @@ from nurt.stock.stages.stage import DirtyKeys
 from nurt.stock.stages.worker import StockWorker
 
 BEHIND = 20
-"""How many times longer what is published waits while there is more to read: it is out of date in any case."""
+"""How many times longer figures wait while there is more to read: they are out of date in any case."""
 
 
 class StockSteps:
-    """What the stages of one worker do with the parcels of a moment.
+    """Stages of one worker, over the parcels of a moment.
 
     Args:
-        conflate_ms: how long what was published waits for more of the same skus and orders; 0: not at all.
-        server_clock: whether reservations expire by the server's clock, or by the ticks'.
+        conflate_ms: how long a published sku or order waits for more changes; 0: not at all.
+        server_clock: whether reservations expire by the server's clock, or by the clock of ticks.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class StockSteps:
         self._published_at_s = 0.0
 
     def rows(self, items: Sequence[Translated | Tick[Millis]]) -> Iterator[tuple[int, Any]]:
-        """Fold rows; the first tick of an epoch lifts the heads and goes on down the same worker."""
+        """Fold rows; the first tick of an epoch advances the epoch of all fences and goes on down the same worker."""
         for _, some in groupby(items, is_tick):
             batches: list[Translated] = []
             for item in some:
@@ -63,7 +63,7 @@ class StockSteps:
                 yield from self._split(self._worker.rows.fold(batches))
 
     def stock(self, items: Sequence[tuple[str, StockContributions] | Tick[Millis]]) -> Iterator[StockBatch]:
-        """Fold papers and shelves, look at what is due, and publish what has waited long enough."""
+        """Fold sales documents and inventory positions, check timers, and publish what has waited long enough."""
         worker = self._worker
         ticks = [item for item in items if isinstance(item, Tick)]
         events: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ class StockSteps:
             yield self._routes.of_realm(realm), (realm, part)
 
     def _take_backlog(self) -> bool:
-        """Let more of what has never been kept wait; False: there is nothing."""
+        """Let more of what Redis has never kept wait for publication; False: nothing is left."""
         some = self._worker.backlog.some({*self._waiting})
         for realm, dirty in some.items():
             self._wait(realm, dirty)

@@ -1,4 +1,4 @@
-"""The translating step, which both flows begin with."""
+"""The translating step: both flows begin with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nurt.translate.translator import Translator
 
 
 class Translate:
-    """Translates raw batches on the worker that read them, and sends rows to their owners."""
+    """Step that translates raw batches on the worker that read them, and sends rows to their owners."""
 
     def __init__(self, translator: Translator, routes: WorkerRoutes, home: int, register: ControlLog) -> None:
         self._translator = translator
@@ -24,9 +24,9 @@ class Translate:
         self._register = register
 
     def __call__(self, item: RawBatch | Tick[Any]) -> list[Parcel]:
-        """Translate one batch; a source epoch that it begins is in the register before its rows are used.
+        """Translate one batch; a source epoch that the batch begins is in the control log before its rows are used.
 
-        Raises SourceHalted, before anything of the batch is used, when its source's order may have started again.
+        Raises SourceHalted, before any part of the batch is used, when its source's order may have started again.
         """
         if isinstance(item, Tick):
             return [(worker, item) for worker in range(self._routes.workers)]

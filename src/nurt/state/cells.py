@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.memory import peek_byte
+from nurt.columnar.types import Int64s
 from nurt.columnar.varint import from_zigzag, peek_unsigned
 from nurt.errors import StateTooNew
 from nurt.state.table import Table
@@ -33,20 +34,28 @@ def text_mask(table: Table) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
-def cells_of(rows, columns):  # type: ignore[no-untyped-def]
-    """Make room for rows: by column a number or a text's address, by column a text's size, then the bitmap.
+def cells_of(rows: int, columns: int) -> Int64s:
+    """Make room for rows: (rows, 2 * columns + 5) int64, nothing written yet.
 
-    Four cells behind the row's cells are free for the reader.
+    A row has by column a number or a text's address, by column a text's size in bytes, then the bitmap. Four cells
+    behind them are free for whoever reads the rows.
     """
     return np.empty((rows, 2 * columns + 5), dtype=np.int64)
 
 
 @numba.njit(nogil=True, cache=True)
 def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no-untyped-def]
-    """Read the value between two addresses into cells from `row` on; returns the row behind the last.
+    """Read the rows of a value into cells.
 
+    at, stop  scalar            int64  addresses where the value begins and ends; the same: it has no rows
+    version   scalar            int64  the first byte that it must have
+    columns   scalar            int64  how many columns a row has
+    texts     scalar            int64  which of them are texts, in bits (`text_mask`)
+    cells     (m, 2*columns+5)  int64  written from `row` on, see `cells_of`; a row's last four cells are not
+    row       scalar            int64  where the first row goes
     An absent column is 0; an absent text is empty, and its address can be read.
-    columns, texts: how many, and which (`text_mask`).
+    Returns the row behind the last; or a negative number: TOO_NEW: another version, or columns that this one does not
+    know; or NO_ROOM: there are more rows than m.
     """
     if at == stop:
         return row
@@ -79,5 +88,5 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
 
 @numba.njit(nogil=True, cache=True)
 def has(cells, row, columns, column):  # type: ignore[no-untyped-def]
-    """Return whether a row has a column."""
+    """Say whether a row of cells, (m, 2*columns+5) int64, has a column."""
     return (cells[row, 2 * columns] >> column) & 1 != 0

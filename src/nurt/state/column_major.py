@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nurt.columnar.texts import Texts
-from nurt.columnar.types import Bools, Int64s, Words
+from nurt.columnar.types import Bools, Bytes, Int64s, Words
 from nurt.state.table import Raw, Table
 
 
@@ -53,7 +53,13 @@ class Rows:
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_words(starts, body, words):  # type: ignore[no-untyped-def]
+def _read_words(starts: Int64s, body: Bytes, words: Words) -> None:
+    """Read ids as words that order as their bytes do.
+
+    starts  (n,)    int64   id i is body[starts[i]:starts[i]+16]
+    body    (b,)    uint8   ids
+    words   (n, 2)  uint64  written: the id's first and last 8 bytes, big-endian
+    """
     for row in range(len(starts)):
         for half in range(2):
             word = np.uint64(0)

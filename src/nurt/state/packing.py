@@ -13,7 +13,20 @@ from nurt.columnar.varint import from_zigzag, get_unsigned, put_unsigned, put_zi
 
 @numba.njit(nogil=True, cache=True)
 def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, out, ends):  # type: ignore[no-untyped-def]
-    """Pack rows, sorted by owner, behind a version byte an owner unless negative; fills `ends`, returns the length."""
+    """Pack rows into values.
+
+    owner          (n,)                 int64  by row: the index of its value, ascending, below v
+    is_text        (c,)                 bool   by column
+    slot           (c,)                 int64  by column: its row in `numbers`, or in `starts` and `stops`
+    numbers        (number columns, n)  int64  integers, and booleans as 0 and 1
+    present        (c, n)               bool   the row has the column; what is not present is not read
+    starts, stops  (text columns, n)    int64  a text is body[start:stop]
+    body           (b,)                 uint8  texts
+    version        scalar               int64  the byte in front of a value's rows; negative: there is none
+    out            (m,)                 uint8  written; the caller has sized it for the worst case
+    ends           (v+1,)               int64  written: value i is out[ends[i]:ends[i+1]], empty where it has no rows
+    Returns the bytes written.
+    """
     at = 0
     current = -1
     columns = len(is_text)
@@ -51,7 +64,16 @@ def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, o
 
 @numba.njit(nogil=True, cache=True)
 def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyped-def]
-    """Count rows, and the bytes of each wanted text column into `sizes`; -1: another version, or unknown columns."""
+    """Count the rows of values, and the bytes of the wanted columns of texts.
+
+    body     (b,)               uint8  values
+    cuts     (n+1,)             int64  value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
+    is_text  (c,)               bool   by column
+    slot     (c,)               int64  by column: its row in the arrays of numbers or texts; -1: not wanted
+    version  scalar             int64  the first byte that a value must have
+    sizes    (text columns+1,)  int64  added to: bytes, by wanted column of texts; the last one is not touched
+    Returns how many rows there are, or -1: another version, or columns that this version does not know.
+    """
     rows = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):
@@ -80,7 +102,17 @@ def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyp
 
 @numba.njit(nogil=True, cache=True)
 def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  # type: ignore[no-untyped-def]
-    """Unpack rows into arrays like `unpack`, but leave texts where they are, in `body`."""
+    """Unpack the rows of values that `measure` has found fit, but leave texts where they are.
+
+    body           (b,)                 uint8  values
+    cuts           (n+1,)               int64  value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
+    is_text        (c,)                 bool   by column
+    slot           (c,)                 int64  by column: its row in the arrays of numbers or texts; -1: not wanted
+    owner          (m,)                 int64  written: the index of the row's value; m is what `measure` returned
+    numbers        (number columns, m)  int64  written; zeros before, and where absent
+    present        (c, m)               bool   written: a wanted column is not null; False before
+    starts, stops  (text columns, m)    int64  written: a text is body[start:stop]; zeros before, and where absent
+    """
     row = 0
     for value in range(len(cuts) - 1):
         at = cuts[value]
@@ -113,7 +145,19 @@ def locate(body, cuts, is_text, slot, owner, numbers, present, starts, stops):  
 
 @numba.njit(nogil=True, cache=True)
 def unpack(body, cuts, is_text, slot, owner, numbers, present, starts, stops, bases, texts):  # type: ignore[no-untyped-def]
-    """Unpack rows into arrays; `bases` says where each text column begins in `texts`, and is changed."""
+    """Unpack the rows of values that `measure` has found fit, and copy their texts column by column.
+
+    body           (b,)                 uint8  values
+    cuts           (n+1,)               int64  value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
+    is_text        (c,)                 bool   by column
+    slot           (c,)                 int64  by column: its row in the arrays of numbers or texts; -1: not wanted
+    owner          (m,)                 int64  written: the index of the row's value; m is what `measure` returned
+    numbers        (number columns, m)  int64  written; zeros before, and where absent
+    present        (c, m)               bool   written: a wanted column is not null; False before
+    starts, stops  (text columns, m)    int64  written: a text is texts[start:stop], of no bytes where absent
+    bases          (text columns+1,)    int64  where each column of texts begins in `texts`; used up
+    texts          (t,)                 uint8  written: the texts, column after column
+    """
     row = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):

@@ -173,7 +173,32 @@ _UNKNOWN, _FULL = -1, -2
 
 
 @numba.njit(nogil=True, cache=True)
-def _read(body, cuts, version, is_text, slot, owner, bits, numbers, starts, stops):  # type: ignore[no-untyped-def]
+def _read(
+    body: Bytes,
+    cuts: Int64s,
+    version: int,
+    is_text: Bools,
+    slot: Int64s,
+    owner: Int64s,
+    bits: Bits,
+    numbers: Int64s,
+    starts: Int64s,
+    stops: Int64s,
+) -> int:
+    """Unpack the rows of values; texts stay where they are.
+
+    body           (b,)                 uint8   values
+    cuts           (n+1,)               int64   value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
+    version        scalar               int64   the first byte that a value must have
+    is_text        (c,)                 bool    by column
+    slot           (c,)                 int64   by column: its place among the numbers or among the texts
+    owner          (m,)                 int64   written: the index of the row's value
+    bits           (m,)                 uint64  written: bit i: column i is not null
+    numbers        (m, number columns)  int64   written; zeros before, and where absent
+    starts, stops  (m, text columns)    int64   written: a text is body[start:stop]; zeros before, and where absent
+    Returns how many rows there are; or a negative number: _UNKNOWN: a value has an encoding that this version does not
+    know; or _FULL: there are more rows than m.
+    """
     row = 0
     for value in range(len(cuts) - 1):
         at = cuts[value]
@@ -206,7 +231,15 @@ def _read(body, cuts, version, is_text, slot, owner, bits, numbers, starts, stop
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_ids(starts, stops, body, place, rows, ids):  # type: ignore[no-untyped-def]
+def _read_ids(starts: Int64s, stops: Int64s, body: Bytes, place: int, rows: Int64s, ids: Bytes) -> None:
+    """Copy the ids that some rows have in one column of texts.
+
+    starts, stops  (m, text columns)  int64  the id of a row is body[start:stop], ID_BYTES or none
+    body           (b,)               uint8  texts
+    place          scalar             int64  of the column, among the texts
+    rows           (n,)               int64  rows of `starts`
+    ids            (n*ID_BYTES,)      uint8  written; where a row has none, it stays as it was
+    """
     to_address, address = ids.ctypes.data, body.ctypes.data
     for to in range(len(rows)):
         row = rows[to]
@@ -216,15 +249,25 @@ def _read_ids(starts, stops, body, place, rows, ids):  # type: ignore[no-untyped
 
 @numba.njit(nogil=True, inline="always")  # a call with arrays costs as much as twenty bytes written
 def put_text(out, at, to_address, address, start, size):  # type: ignore[no-untyped-def]
-    """Write a text's size and its bytes, `to_address` being that of `out`; returns where the next text goes."""
+    """Write a text's size and its bytes, `to_address` being that of `out`, `address` that of the body; sizes in bytes.
+
+    out        (n,)    uint8  written from `at` on; room for VARINT_BYTES_MAX and the text
+    at, start  scalar  int64  index in `out`, and in the body
+    Returns the index where the next one goes.
+    """
     at = put_unsigned(out, at, size)
     copy_bytes(to_address + at, address + start, size)
     return at + size
 
 
 @numba.njit(nogil=True, cache=True)
-def text_bytes_of(rows, starts, stops):  # type: ignore[no-untyped-def]
-    """Add up the sizes of all texts of some rows."""
+def text_bytes_of(rows: Int64s, starts: Int64s, stops: Int64s) -> int:
+    """Add up the sizes of all texts of some rows.
+
+    rows           (n,)               int64  rows of `starts`
+    starts, stops  (m, text columns)  int64  where each text lies; the same: it is empty
+    Returns bytes.
+    """
     total = 0
     for row in rows:
         for place in range(starts.shape[1]):

@@ -153,7 +153,16 @@ def _without(column: RawColumn, gone: Bools | None) -> Bytes | None:
 
 @numba.njit(nogil=True, cache=True)
 def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-untyped-def]
-    """Find blank texts (null, or only bytes up to 32) and placeholders; returns how many are blank."""
+    """Find blank texts (none, or nothing but bytes up to 32) and placeholders.
+
+    views        (n, 2)  uint64  Arrow views of the texts
+    text         scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    bitmap       (n/8,)  uint8   where a text is there, rounded up; (0,): everywhere
+    placeholder  (p,)    uint8   what the connector writes for a value that it did not send
+    blank        (n,)    bool    written True where a text is blank; else as before
+    odd          (n,)    bool    written True where a text is the placeholder; else as before
+    Returns how many are blank.
+    """
     here = views.ctypes.data
     blanks = 0
     for row in range(len(views)):
@@ -182,6 +191,13 @@ def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-un
 
 @numba.njit(nogil=True, cache=True)
 def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
+    """Write numbers as texts in decimal digits.
+
+    numbers  (n,)    int64   any
+    views    (n, 2)  uint64  written: Arrow views over `body`; zeros before
+    body     (b,)    uint8   written: texts of more than INLINE_BYTES; room for DECIMAL_BYTES_MAX a number
+    Returns the bytes of `body` that are used.
+    """
     here, to = views.ctypes.data, body.ctypes.data
     used = np.int64(0)
     for row in range(len(numbers)):
@@ -201,8 +217,15 @@ def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_decimals(offsets, body, factor, amounts, odd):  # type: ignore[no-untyped-def]
-    """Read big-endian numbers of at most 8 bytes and multiply them; another number, or too large a product, is odd."""
+def _read_decimals(offsets: Int64s, body: Bytes, factor: int, amounts: Int64s, odd: Bools) -> None:
+    """Read big-endian numbers of at most 8 bytes and multiply them; any other, or too large a product, is odd.
+
+    offsets  (n+1,)  int64  number i is body[offsets[i]:offsets[i+1]]; no bytes are nothing
+    body     (b,)    uint8  unscaled numbers, big-endian two's complement
+    factor   scalar  int64  a power of ten: from the column's scale to AMOUNT_DECIMALS
+    amounts  (n,)    int64  written: ten-thousandths of the currency's unit; 0 before, and where odd or nothing
+    odd      (n,)    bool   written True where the number does not fit; else as before
+    """
     limit = INT64_MAX // factor
     for row in range(len(amounts)):
         start, end = offsets[row], offsets[row + 1]

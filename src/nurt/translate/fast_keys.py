@@ -14,7 +14,7 @@ import pyarrow as pa
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, poke_byte, poke_half
 from nurt.columnar.series import text_buffers
-from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Words
+from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
 from nurt.translate.fast_columns import bitmap_of, number_views, text_array
 
 _SEPARATOR = 31  # U+001F, as `mapping.plan.KEY_SEPARATOR`
@@ -70,7 +70,13 @@ def joined_texts(parts: Sequence[ArrowTexts], odd: Bools) -> ArrowTexts:
 
 
 @numba.njit(nogil=True, cache=True)
-def _view(offsets, body, views):  # type: ignore[no-untyped-def]
+def _view(offsets: Int64s, body: Bytes, views: Words) -> None:
+    """Write the Arrow views of texts.
+
+    offsets  (n+1,)  int64   text i is body[offsets[i]:offsets[i+1]]
+    body     (b,)    uint8   texts; the one buffer of the views
+    views    (n, 2)  uint64  written; zeros before
+    """
     here, text = views.ctypes.data, body.ctypes.data
     for row in range(len(views)):
         size = offsets[row + 1] - offsets[row]
@@ -78,8 +84,13 @@ def _view(offsets, body, views):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_view(view, text, start, size):  # type: ignore[no-untyped-def]
-    """Write the Arrow view of some bytes of a text; the view is all zeros before."""
+def _put_view(view: int, text: int, start: int, size: int) -> None:
+    """Write the Arrow view of some bytes of a text.
+
+    view         scalar  int64  address of 16 bytes that are written; zeros before
+    text         scalar  int64  address of the buffer
+    start, size  scalar  int64  the view's bytes are buffer[start:start+size]
+    """
     poke_half(view, size)
     if size <= INLINE_BYTES:
         copy_bytes(view + 4, text + start, size)
@@ -89,7 +100,14 @@ def _put_view(view, text, start, size):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(sources, views, body, odd):  # type: ignore[no-untyped-def]
+def _join(sources: Int64s, views: Words, body: Bytes, odd: Bools) -> None:
+    """Join the parts of every row by _SEPARATOR; a null part is joined as an empty one.
+
+    sources  (p, 2)  int64   by part: addresses of its n Arrow views, and of its buffer of long texts
+    views    (n, 2)  uint64  written: Arrow views of the joined texts over `body`; zeros before
+    body     (b,)    uint8   written: the joined texts; room for all parts and a byte for each
+    odd      (n,)    bool    written True where a part holds _SEPARATOR; else as before
+    """
     here, to = views.ctypes.data, body.ctypes.data
     at = np.int64(0)
     for row in range(len(views)):

@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 from nurt.adapters.kafka.messages import ErrorCarrier, LibraryMessages
 from nurt.avro.reader import JoinedMessages
 from nurt.columnar.memory import copy_bytes, peek_half, peek_word
-from nurt.columnar.types import Int64s
+from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES
 from nurt.debezium.payloads import Payloads, SparseHeaders
 from nurt.model.raw import Headers, RawBatch
@@ -256,7 +256,7 @@ def _handle_of(consumer: Any) -> int | None:
 
 @intrinsic
 def _call(typingctx, function, argument):  # type: ignore[no-untyped-def]
-    """Call the C function at an address with an address."""
+    """Call the C function at an address (int64) with an address (int64)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
@@ -268,7 +268,7 @@ def _call(typingctx, function, argument):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def _ask(typingctx, function, argument, into):  # type: ignore[no-untyped-def]
-    """Call the C function at an address with two addresses; returns a 64-bit integer."""
+    """Call the C function at an address (int64) with two addresses (int64); returns a 64-bit integer (int64)."""
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         word = ir.IntType(64)
@@ -280,7 +280,14 @@ def _ask(typingctx, function, argument, into):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _look(pointers, heads, timestamp, headers, cells):  # type: ignore[no-untyped-def]
-    """Note what lies in each rd_kafka_message_t, and where."""
+    """Note what lies in each rd_kafka_message_t, and where.
+
+    pointers            (n,)     int64  addresses of the messages
+    heads               (n, 10)  int64  written: what _ERROR to _HEADERS name; sizes in bytes, time in ms since 1970
+    timestamp, headers  scalar   int64  addresses of rd_kafka_message_timestamp and rd_kafka_message_headers
+    cells               (2,)     int64  used up: what these functions write to
+    The time and the headers of an error are 0, as are the headers of a message without any.
+    """
     cell = np.int64(cells.ctypes.data)
     for row in range(len(pointers)):
         at = pointers[row]
@@ -302,7 +309,14 @@ def _look(pointers, heads, timestamp, headers, cells):  # type: ignore[no-untype
 
 
 @numba.njit(nogil=True, cache=True)
-def _copy(heads, column, ends, out):  # type: ignore[no-untyped-def]
+def _copy(heads: Int64s, column: int, ends: Int64s, out: Bytes) -> None:
+    """Copy keys or values end to end.
+
+    heads   (n, 10)  int64  as `_look` wrote them
+    column  scalar   int64  _KEY or _VALUE; the size in bytes is in the column behind it
+    ends    (n,)     int64  where each one ends in `out`
+    out     (b,)     uint8  written, but for the padding behind the last one
+    """
     to = np.int64(out.ctypes.data)
     for row in range(len(heads)):
         size = heads[row, column + 1]
@@ -310,6 +324,11 @@ def _copy(heads, column, ends, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _destroy(pointers, destroy):  # type: ignore[no-untyped-def]
+def _destroy(pointers: Int64s, destroy: int) -> None:
+    """Give messages back to librdkafka.
+
+    pointers  (n,)    int64  addresses of the messages; no longer valid afterwards
+    destroy   scalar  int64  address of the function rd_kafka_message_destroy
+    """
     for row in range(len(pointers)):
         _call(destroy, pointers[row])

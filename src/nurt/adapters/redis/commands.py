@@ -96,14 +96,23 @@ def _head(name: bytes) -> Bytes:
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_end(out, at):  # type: ignore[no-untyped-def]
+def _put_end(out: Bytes, at: int) -> int:
+    """Write a line's end, CR and LF, into `out`, (m,) uint8, at index `at`; returns the index behind it."""
     out[at] = 13
     out[at + 1] = 10
     return at + 2
 
 
 @numba.njit(nogil=True, cache=True)
-def _put_head(out, at, arguments, head):  # type: ignore[no-untyped-def]
+def _put_head(out: Bytes, at: int, arguments: int, head: Bytes) -> int:
+    """Write the size of a command and its name.
+
+    out        (m,)    uint8  written from `at` on
+    at         scalar  int64  index
+    arguments  scalar  int64  how many the command has, besides its name
+    head       (h,)    uint8  the name, framed
+    Returns the index behind it.
+    """
     out[at] = 42  # *
     at = _put_end(out, put_decimal(out, at + 1, 1 + arguments))
     for k in range(len(head)):
@@ -112,7 +121,17 @@ def _put_head(out, at, arguments, head):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type: ignore[no-untyped-def]
+def _frame_each(body: Bytes, sizes: Int64s, head: Bytes, arguments_a_command: int, commands: int, out: Bytes) -> int:
+    """Frame arguments as commands.
+
+    body                 (b,)    uint8  arguments, one after another
+    sizes                (n,)    int64  bytes of each argument
+    head                 (h,)    uint8  the commands' name, framed
+    arguments_a_command  scalar  int64  at most; the last command may have fewer
+    commands             scalar  int64  how many hold all arguments
+    out                  (m,)    uint8  written: the commands; room for _FRAME_BYTES an argument and command
+    Returns the bytes written.
+    """
     at = source = first = 0
     from_, to = body.ctypes.data, out.ctypes.data
     for _ in range(commands):
@@ -130,7 +149,21 @@ def _frame_each(body, sizes, head, arguments_a_command, commands, out):  # type:
 
 
 @numba.njit(nogil=True, cache=True)
-def _frame_pairs(keys, body, cuts, rows, head, pairs_a_command, commands, out):  # type: ignore[no-untyped-def]
+def _frame_pairs(
+    keys: KeyRows, body: Bytes, cuts: Int64s, rows: Int64s, head: Bytes, pairs_a_command: int, commands: int, out: Bytes
+) -> int:
+    """Frame some keys, each with its value, as commands.
+
+    keys             (k, key bytes)  uint8  by row
+    body             (b,)            uint8  values
+    cuts             (k+1,)          int64  the value of row i is body[cuts[i]:cuts[i+1]]
+    rows             (n,)            int64  which rows of `keys`, in the order in which they are written
+    head             (h,)            uint8  the commands' name, framed
+    pairs_a_command  scalar          int64  at most; the last command may have fewer
+    commands         scalar          int64  how many hold all pairs
+    out              (m,)            uint8  written: the commands; room for _FRAME_BYTES a key, value and command
+    Returns the bytes written.
+    """
     at = first = 0
     size = keys.shape[1]
     key_from, from_, to = keys.ctypes.data, body.ctypes.data, out.ctypes.data

@@ -176,7 +176,14 @@ def _gathered(buffer: Bytes, places: Int64s) -> Values:
 
 
 @numba.njit(nogil=True, cache=True)
-def _gather(buffer, places, cuts, body):  # type: ignore[no-untyped-def]
+def _gather(buffer: Bytes, places: Int64s, cuts: Int64s, body: Bytes) -> None:
+    """Copy values out of what was received, one after another.
+
+    buffer  (b,)    uint8  what was received
+    places  (n, 2)  int64  by value: index in `buffer` and bytes
+    cuts    (n+1,)  int64  value i goes to body[cuts[i]:cuts[i+1]]
+    body    (m,)    uint8  written, but for the padding behind the last value
+    """
     to, source = body.ctypes.data, buffer.ctypes.data
     for row in range(len(places)):
         copy_bytes(to + cuts[row], source + places[row, 0], places[row, 1])
@@ -184,7 +191,12 @@ def _gather(buffer, places, cuts, body):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _line_end(buffer, at, fill):  # type: ignore[no-untyped-def]
-    """Find the CR LF behind `at`; -1: it has not come yet."""
+    """Find the end of a line.
+
+    buffer    (b,)    uint8  what was received
+    at, fill  scalar  int64  index where the search begins, and where what was received ends
+    Returns the index of its CR, or -1: CR and LF have not come yet.
+    """
     while at + 1 < fill:
         if buffer[at] == _CR:
             return at
@@ -194,7 +206,12 @@ def _line_end(buffer, at, fill):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _number(buffer, at, end):  # type: ignore[no-untyped-def]
-    """Read a number in digits; anything below zero is a null."""
+    """Read a number in digits.
+
+    buffer   (b,)    uint8  what was received
+    at, end  scalar  int64  the number is buffer[at:end]
+    Returns the number, or -1: it is negative, which says null.
+    """
     if buffer[at] == 45:
         return -1
     number = 0
@@ -205,9 +222,16 @@ def _number(buffer, at, end):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _scan(buffer, at, fill, replies, waiting, tokens):  # type: ignore[no-untyped-def]
-    """Find the parts of replies, as far as they have come; returns where to go on, and how many replies ended.
+    """Find the parts of replies, as far as they have come.
 
-    waiting: parts of the current reply that are missing (kept between calls), tokens found.
+    buffer    (b,)    uint8  what was received
+    at, fill  scalar  int64  index where to begin, and where what was received ends
+    replies   scalar  int64  how many are looked for
+    waiting   (2,)    int64  read and written: parts of the current reply that are missing, tokens found
+    tokens    (t, 3)  int64  written from waiting[1] on: a part's sign, and where it lies: buffer[start:stop]
+    Of an array, start and stop are how many parts it has; of a null they are _NULL. The loop stops when all tokens are
+    used.
+    Returns the index where to go on, and how many replies ended.
     """
     ended = 0
     while ended < replies and waiting[1] < len(tokens) and at < fill:
@@ -243,7 +267,16 @@ def _scan(buffer, at, fill, replies, waiting, tokens):  # type: ignore[no-untype
 
 @numba.njit(nogil=True, cache=True)
 def _find_values(buffer, at, fill, replies, state, places):  # type: ignore[no-untyped-def]
-    """Find where the values of arrays lie, as far as they have come; a null has no bytes. Returns where to go on."""
+    """Find where the values of arrays lie, as far as they have come.
+
+    buffer    (b,)    uint8  what was received
+    at, fill  scalar  int64  index where to begin, and where what was received ends
+    replies   scalar  int64  how many are looked for, those that ended before among them
+    state     (3,)    int64  read and written: replies that ended, values found, values missing of the current reply
+    places    (v, 2)  int64  written from state[1] on: a value's index in `buffer` and bytes; a null has none
+    Where the next reply is no array, or one without values, state[2] becomes _STRANGE, and the loop stops.
+    Returns the index where to go on.
+    """
     while state[0] < replies and at < fill:
         end = _line_end(buffer, at + 1, fill)
         if end < 0:

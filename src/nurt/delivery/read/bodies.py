@@ -1,4 +1,4 @@
-"""Bodies of published messages, whoever wrote them, as bodies of the contract that this nurt knows."""
+"""Bodies of published messages, by any writer, as bodies of the contract that this nurt knows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIRE_BYTES = 5
 
 
 class WriterSchemas(Protocol):
-    """Knows what bodies were written by."""
+    """Source of the schemas that bodies were written by."""
 
     def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
         """See ports.registry.SchemaRegistry."""
@@ -21,7 +21,7 @@ class WriterSchemas(Protocol):
 
 
 class BodyConverter:
-    """Takes values out of Confluent's wire format; those of another version are written anew.
+    """Converter of values in Confluent's wire format to bodies; values of another version are written again.
 
     Args:
         writers: what bodies were written by; None: by `contract`.
@@ -34,7 +34,7 @@ class BodyConverter:
         self._writers: dict[int, Any] = {}
 
     def body(self, value: bytes) -> bytes:
-        """Make of a value a body of the contract."""
+        """Make a body of the contract from a value."""
         schema_id = int.from_bytes(value[1:WIRE_BYTES])
         if schema_id not in self._writers:
             written = self._registry.schema(schema_id) if self._registry else None
@@ -50,7 +50,7 @@ class BodyConverter:
 
 
 def _shape(schema: Any) -> Any:
-    """Leave out of a schema what does not change bytes."""
+    """Remove from a schema what does not change bytes."""
     if isinstance(schema, dict):
         return {
             key: _shape(value) for key, value in schema.items() if key not in ("doc", "default", "aliases", "order")

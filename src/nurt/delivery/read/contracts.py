@@ -1,4 +1,4 @@
-"""Deliveries of what is not a profile: figures of stock and orders, read by their contracts.
+"""Deliveries of stock figures and orders, read by their contracts.
 
 Every field of a contract is a column; a list of records is what `each` may name. A message is alive, a tombstone
 erases.
@@ -31,7 +31,7 @@ ID = "id"
 ORDERS = "orders"
 FAILED_DELIVERIES = "failed_deliveries"
 FAILED = frozenset({"failed", "delivery_failed", "undelivered"})
-"""What shipments are called that did not reach anybody; an order's column says how many there are."""
+"""Statuses of shipments that reached nobody; a column of an order counts these shipments."""
 
 KINDS: Mapping[str, pl.DataType] = {
     "string": pl.String(),
@@ -47,9 +47,9 @@ KINDS: Mapping[str, pl.DataType] = {
 
 
 def columns_of(of: str) -> Schemas:
-    """Say what expressions may name: fields of the record, and by `each` those of its lists beside them.
+    """Return what expressions may name: fields of the record, and by `each` also the fields of its lists.
 
-    `id` is there always: an order's own, or one that is made of a figure's key.
+    `id` is there always: an order's own, or one made of a figure's key.
     """
     fields = {field["name"]: field["type"] for field in schemas.load(CONTRACTS[of])["fields"]}
     flat: dict[str, pl.DataType] = {ID: pl.String()}
@@ -66,7 +66,7 @@ def columns_of(of: str) -> Schemas:
 
 
 def kind_of(written: Any) -> pl.DataType | None:
-    """Say what type a field of a contract has as a column; None: a list or a record."""
+    """Return the column type of a contract's field; None: a list or a record."""
     if isinstance(written, list):
         return next((kind_of(branch) for branch in written if branch != "null"), None)
     word = written.get("logicalType") or written.get("type") if isinstance(written, dict) else written
@@ -74,13 +74,13 @@ def kind_of(written: Any) -> pl.DataType | None:
 
 
 class ContractMessageReader:
-    """Reads messages of one contract; a body stays in its wire format."""
+    """Reader of messages of one contract; a body stays in its wire format."""
 
     def __init__(self, of: str) -> None:
         self._of = of
 
     def messages(self, batch: RawBatch) -> list[Message]:
-        """Read a batch; whoever has no id of its own is named by the hash of its key."""
+        """Read a batch; a figure without id is named by the hash of its key."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
             Message(self._subject(key[WIRE_BYTES:]), (int(partition), int(offset)), None, value or None, self._of)
@@ -104,7 +104,7 @@ class BundledSchemas:
 
 
 class ContractStateReader:
-    """Says what messages of a contract ask of one destination; implements delivery.ports.DesiredStateReader."""
+    """Reader of a contract's messages as desired states; implements delivery.ports.DesiredStateReader."""
 
     def __init__(self, mapping: DestinationMapping, of: str, writers: WriterSchemas | None) -> None:
         self._mapping = mapping
@@ -154,7 +154,7 @@ class ContractStateReader:
 
 
 class MixedStateReader:
-    """Says what messages of several kinds ask of one destination; implements delivery.ports.DesiredStateReader."""
+    """Reader of messages of several kinds as desired states; implements delivery.ports.DesiredStateReader."""
 
     def __init__(self, readers: Mapping[str, DesiredStateReader]) -> None:
         self._readers = readers

@@ -1,4 +1,4 @@
-"""The families of tables that analytics stores keep, and how published messages become batches of them."""
+"""The table families that analytics stores keep, and how published messages become batches of tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FAMILIES: Mapping[str, TableFamily] = {
 
 
 def tables_of(upserts: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
-    """Decode profiles into what analytics stores keep: flat tables, and a nested one under the same names."""
+    """Decode profiles into the tables of analytics stores: flat tables, and a nested one under the same names."""
     family = FAMILIES[PROFILES]
     nested = decode([message.body for message in upserts if message.body is not None])
     flat = tables_from(nested)
@@ -53,10 +53,10 @@ def tables_of(upserts: Sequence[Message], erased: Sequence[tuple[str, int]]) -> 
 
 
 class ContractTables:
-    """Decodes figures of stock, or orders, into what analytics stores keep.
+    """Decoder of stock figures, or orders, into the tables of analytics stores.
 
     Args:
-        writers: what messages were written by; None: by the contract of today.
+        writers: the schemas that messages were written by; None: today's contract.
     """
 
     def __init__(self, of: str, writers: WriterSchemas | None) -> None:
@@ -64,7 +64,7 @@ class ContractTables:
         self._bodies = BodyConverter(CONTRACTS[of], writers)
 
     def __call__(self, upserts: Sequence[Message], erased: Sequence[tuple[str, int]]) -> TableBatch:
-        """Make a batch of messages with bodies, and of who was erased."""
+        """Make a batch of messages with bodies, and of erased ids."""
         family = FAMILIES[self._of]
         bodies = [self._bodies.body(one.body) for one in upserts if one.body is not None]
         rows = decode_columns(bodies, CONTRACTS[self._of])

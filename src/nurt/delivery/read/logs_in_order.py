@@ -1,8 +1,7 @@
-"""Several logs read as one, some of them ahead: profiles before the orders that name them.
+"""Several logs read as one, some of them first: profiles before the orders that name profiles.
 
-What was there at the start of the leading logs is read and settled by all workers before anything is read of the
-others. So a back-fill, or a delivery that was away for long, does not write an order before its profile, only to link
-it later.
+All workers read and settle what the leading logs held at the start, before they read the other logs. So a back-fill, or
+a delivery after a long pause, does not write an order before its profile, only to link the order later.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from nurt.ports.log import MessageLog
 
 
 class LeadingLog(MessageLog, Protocol):
-    """A log that others wait for."""
+    """Log that other logs wait for."""
 
     def caught_up(self) -> bool:
-        """Say whether everything that was there at `start` has been polled; once so, always so."""
+        """Say whether all that the log held at `start` has been polled; once true, always true."""
         ...
 
 
 class Gate:
-    """Opens when every worker has settled what was there at the start of its leading logs."""
+    """Gate that opens when every worker has settled what its leading logs held at the start."""
 
     def __init__(self, workers: int) -> None:
         self._missing = set(range(workers))
@@ -33,17 +32,17 @@ class Gate:
 
     @property
     def is_open(self) -> bool:
-        """Say whether the others may be read."""
+        """Say whether the other logs may be read."""
         return not self._missing
 
     def pass_by(self, worker: int) -> None:
-        """Say that a worker has settled it."""
+        """Note that a worker has settled its leading logs."""
         with self._lock:
             self._missing.discard(worker)
 
 
 class LogsInOrder:
-    """One worker's share of several logs; implements ports.log.MessageLog. No two have a topic in common."""
+    """One worker's part of several logs; implements ports.log.MessageLog. No two logs have a topic in common."""
 
     def __init__(
         self, leading: Sequence[LeadingLog], others: Sequence[MessageLog], gate: Gate, worker: int = 0
@@ -51,7 +50,7 @@ class LogsInOrder:
         self._leading, self._gate, self._worker = leading, gate, worker
         self._all: tuple[MessageLog, ...] = (*leading, *others)
         self._has_led = False
-        self._unsettled: Offsets = {}  # where the leading logs stood when they had led
+        self._unsettled: Offsets = {}  # where the leading logs stood when all they held at the start was read
 
     def committed(self) -> Committed | None:
         """See ports.log.MessageLog."""
@@ -88,7 +87,7 @@ class LogsInOrder:
         return all(log.exhausted() for log in self._all)
 
     def commit(self, committed: Committed) -> None:
-        """See ports.log.MessageLog; each log takes what is its own."""
+        """See ports.log.MessageLog; each log takes the offsets of its own topics."""
         for log in self._all:
             log.commit(committed)
         if all(committed.offsets.get(part, -1) >= at for part, at in self._unsettled.items()):

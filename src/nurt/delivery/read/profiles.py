@@ -1,4 +1,4 @@
-"""From published messages to what a destination should hold: decode profiles, map them, say desired states."""
+"""From published messages to what a destination should hold: decode profiles, map them, make desired states."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
 
 PREFIXES: Mapping[str, pl.DataType] = {"consent_": pl.Boolean(), "address_": pl.String()}
-"""Columns beside those of the table `profiles`: the word on a purpose, and fields of the first address."""
+"""Columns beside those of the table `profiles`: the consent for a purpose, and fields of the first address."""
 
 LISTS = ("identifiers", "addresses", "accounts", "orders", "products", "categories", "invoices", "consents")
 SCHEMAS: Mapping[str | None, Mapping[str, pl.DataType]] = {
@@ -30,7 +30,7 @@ SCHEMAS: Mapping[str | None, Mapping[str, pl.DataType]] = {
 
 
 class ProfileMessageReader:
-    """Turns values of the topic into bodies of the contract that this nurt knows."""
+    """Reader of the topic's values as bodies of the contract that this nurt knows."""
 
     def __init__(self, registry: SchemaRegistry | None) -> None:
         self._converter = BodyConverter(schemas.PROFILE_VALUE, registry)
@@ -51,7 +51,7 @@ class ProfileMessageReader:
 
 
 class ProfileStateReader:
-    """Says what messages ask of one destination; implements delivery.ports.DesiredStateReader."""
+    """Reader of profiles as desired states; implements delivery.ports.DesiredStateReader."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         self._mapping = mapping
@@ -60,7 +60,7 @@ class ProfileStateReader:
         self._linked_kinds = linked_kinds([one.plan for one in mapping.objects])
 
     def read(self, messages: Sequence[Message]) -> MappedBatch:
-        """Map messages; of one profile the last counts. A tombstone asks for erasure."""
+        """Map messages; of one profile the last message counts. A tombstone asks for erasure."""
         messages = list({message.subject: message for message in messages}.values())
         upserts = [message for message in messages if message.body is not None]
         tombstones = [message for message in messages if message.body is None]

@@ -1,6 +1,6 @@
-"""One batch of desired states on its way: compared with what is last known, written round by round, and noted down.
+"""One batch of desired states: compared with last known states, written round by round, and put into the journal.
 
-It is over when every desired state is settled: accepted, refused and in quarantine, or parked with its rows.
+The batch ends when every desired state is settled: accepted, refused and in quarantine, or parked with its rows.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ from nurt.delivery.run.context import DeliveryContext
 from nurt.model.delivery import PROFILES, Call, DesiredState, Lifecycle, Op, RowOutcome, RowResult, Write
 
 CONFLICT_TIMES_MAX = 4
-"""Times that a row is parked because another one stands in its way, before that is a refusal."""
+"""Times that a row is parked because another row is in conflict with it, before the conflict is a refusal."""
 
 SURVIVOR_MISSING, SURVIVOR_TIMES_MAX = "heir_not_there_yet", 3
 RETRY, PROFILE_CHANGED, SWEEP = "retry", "kin", "sweep"
-"""Why a desired state is parked that no receiver has put off: asked for anew, its profile has changed, or to be
-swept."""
+"""Why a desired state is parked without a call: an operator retries it, its profile changed, or a sweep removes it."""
 
 CHILDREN_MAX = 2_000
-"""Orders that are told anew with their profile; of those beyond, the rest is parked and due at once."""
+"""Orders that are delivered again with their profile; orders beyond this number are parked and due at once."""
 
 
 class DeliveryBatch:
-    """Settles desired states, the newest of each subject; implements deliver_flight.Rows.
+    """Batch that settles desired states, the newest of each subject; implements sender.RowListener.
 
     Args:
-        parked: those that were parked.
-        messages: what the desired states were made of, as far as it is known.
-        enter: takes more subjects for this worker, waiting until they are free.
+        parked: the desired states that were parked.
+        messages: the messages that the desired states were made of, as far as known.
+        enter: locks more subjects for this worker, waiting until these are free.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class DeliveryBatch:
         self._has_refusals = False
 
     def settle(self) -> None:
-        """Settle everything. Raises Stopping, Fenced, or what the store raises."""
+        """Settle every desired state. Raises Stopping, Fenced, or what the store raises."""
         entry = JournalEntry()
         self._load(self._desired)
         self._drop_old(entry)
@@ -101,7 +100,7 @@ class DeliveryBatch:
         self._context.fault("batch noted")
 
     def plan(self) -> list[Write]:
-        """Say what would be written, without writing anything: neither there nor here."""
+        """List what would be written, without writing anything, neither at the receiver nor here."""
         self._load(self._desired)
         self._drop_old(JournalEntry())
         if self._linked_kinds:
@@ -111,7 +110,7 @@ class DeliveryBatch:
         additions, removals = self._rounds(self._desired)
         return [write for some in (*additions, *removals) for write in some]
 
-    # -- what is asked
+    # -- desired and last known states
 
     def _load(self, desired_states: Mapping[str, DesiredState]) -> None:
         survivors = {desired.survivor for desired in desired_states.values() if desired.survivor}
@@ -139,10 +138,10 @@ class DeliveryBatch:
         }
         return by_rank(writes, self._rules.objects)
 
-    # -- orders and their profiles: write first, look afterwards (delivery/order_links.py)
+    # -- orders and their profiles: write first, read afterwards (delivery/order_links.py)
 
     def _announce(self) -> None:
-        """List orders under their accounts; claim accounts for profiles, and take in the orders that this concerns."""
+        """List orders under accounts, claim accounts for profiles, and include the orders of affected accounts."""
         entry = JournalEntry()
         accounts: set[str] = set()
         for subject, desired in self._desired.items():
@@ -173,7 +172,7 @@ class DeliveryBatch:
             self._include_orders(children)
 
     def _include_orders(self, children: Sequence[str]) -> None:
-        """Tell orders anew of which something may have changed; they were told before, or wait."""
+        """Include orders in which something may have changed: orders that were delivered before, or that wait."""
         if len(children) > CHILDREN_MAX:
             entry = JournalEntry()
             for one in children[CHILDREN_MAX:]:
@@ -194,7 +193,7 @@ class DeliveryBatch:
             self._last_known[subject] = replace(known, accounts=desired.accounts)
 
     def _assume_accepted(self, desired: DesiredState) -> LastKnown:
-        """Make the record of a profile that a plan asks for, as if it were accepted."""
+        """Make the last known state of a profile as if its desired state were accepted; for a plan."""
         known = self._last_known[desired.subject]
         parent_keys = parent_keys_of(desired, self._rules.objects)
         for object_, key in parent_keys.items():
@@ -204,9 +203,9 @@ class DeliveryBatch:
     def _resolve_parents(
         self, children: Mapping[str, DesiredState], assumed: Mapping[str, LastKnown] | None = None
     ) -> dict[str, DesiredState]:
-        """Put into orders what they name of their profiles, as the receiver holds it now.
+        """Put into orders the keys of their profiles' rows, as the receiver holds them now.
 
-        Returns those that may be written: a new one waits for its profile's row a while, an old one goes without it.
+        Returns the orders that may be written: a new one waits for its profile's row a while, an old one does not wait.
         """
         accounts = sorted({account for desired in children.values() for account in desired.accounts})
         claims = self._store.claims(accounts)
@@ -238,7 +237,7 @@ class DeliveryBatch:
     # -- writing
 
     def _keep_foreign(self, writes: Sequence[Write]) -> Sequence[Write]:
-        """Leave out what would take away a row that another profile has come to own; it is forgotten here."""
+        """Leave out removals of rows that another profile owns now; such a row is forgotten here."""
         fingerprint = self._rules.fingerprinter.of_key
         removals = {
             fingerprint(write.object, write.key): write
@@ -272,12 +271,12 @@ class DeliveryBatch:
         self._store.write(entry)
 
     def _other(self, write: Write) -> LastKnown | None:
-        """Find the record of a merged profile's survivor, or of an order's profile."""
+        """Find the last known state of a merged profile's survivor, or of an order's profile."""
         other = self._desired[write.subject].survivor or self._profile_of.get(write.subject)
         return self._last_known.get(other) if other else None
 
     def begin(self, call: Call, entry: JournalEntry) -> None:
-        """Note, before anything goes out, that the fields of these rows are unknown."""
+        """Write, before a call goes out, that the fields of its rows are unknown."""
         for write in call.writes:
             if self._plans[write.object].shared:
                 name = self._rules.fingerprinter.of_key(write.object, write.key)
@@ -287,7 +286,7 @@ class DeliveryBatch:
                 self._last_known[one.subject] = entry.last_known[one.subject] = known
 
     def record_outcomes(self, decision: Decision, entry: JournalEntry) -> None:
-        """Note what became of rows."""
+        """Write the outcomes of rows."""
         for write, row_result in decision.settled:
             for one in self._sharing[write.object, write.key]:
                 self._settle(one, row_result, entry)
@@ -314,7 +313,7 @@ class DeliveryBatch:
             entry.count(f"accepted_{write.op}_{write.object}")
 
     def _retry_conflicts(self) -> None:
-        """Try again, now that the others are written, what another row stood in the way of; then park it."""
+        """Try rows in conflict with another row once more, now that the others are written; then park them."""
         conflicts, self._conflicts = self._conflicts, []
         if not conflicts:
             return
@@ -359,11 +358,11 @@ class DeliveryBatch:
             still = {one.object for one in known.remote_rows if one.refused and (one.object, one.key) in wanted}
             names = {f"{subject}:{name}" for name in self._plans if name not in still}
             entry.resolved |= names - self._refused
-            if desired.of not in self._linked_kinds:  # an order's is kept anyhow
+            if desired.of not in self._linked_kinds:  # an order's message is kept in any case
                 self._keep(subject, is_refused, entry)
 
     def _keep(self, subject: str, is_refused: bool, entry: JournalEntry) -> None:
-        """Keep the message of what was refused, for another chance."""
+        """Keep the message of a refused row, for another try."""
         if not is_refused:
             entry.kept[subject] = None
         elif subject in self._messages:

@@ -1,4 +1,4 @@
-"""What a delivery's batches work with."""
+"""Settings and ports that the batches of a delivery share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nurt.model.units import Millis
 
 @dataclass(frozen=True, slots=True)
 class DeliveryContext:
-    """What a batch works with."""
+    """Settings and ports of the batches of one delivery."""
 
     store: DeliveryMemory
     rules: DeliveryRules
@@ -29,7 +29,7 @@ class DeliveryContext:
     def refusal(
         self, subject: str, object_: str, op: str, revision: int, code: str, write: Write | None, words: str = ""
     ) -> Refusal:
-        """Make an entry of the quarantine."""
+        """Make a quarantine entry."""
         key, fields = (write.key, dict(write.fields)) if write is not None else ("", {})
         at_ms = Millis(int(time.time() * 1000))
         return Refusal(self.store.destination, subject, object_, op, key, revision, code, words, fields, at_ms)

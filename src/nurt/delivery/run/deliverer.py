@@ -1,4 +1,4 @@
-"""Deliver desired states to a receiver: what was decided in core is done here, call by call.
+"""Deliver desired states to a receiver: this module does what `nurt.delivery` decides, call by call.
 
 `deliver` returns when every desired state is settled: accepted, refused and in quarantine, or parked with its rows.
 Only then may the offsets of its messages be committed.
@@ -21,15 +21,15 @@ from nurt.delivery.run.sender import Sender
 from nurt.model.delivery import PROFILES, DesiredState, Write
 
 MAPPED_AGAIN = (RETRY, PROFILE_CHANGED, PARENT_MISSING)
-"""Parked desired states that are made of their message again, by the mapping of today, where it was kept."""
+"""Reasons of parked desired states that are mapped again, with today's mapping, where their message was kept."""
 
 
 class Deliverer:
-    """Delivers for one worker thread.
+    """Deliverer of one worker thread.
 
     Args:
         stopping: says whether the run was asked to end.
-        fault: called with the name of each step that a crash may come after; for tests.
+        fault: called with the name of each step after which a crash may come; for tests.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Deliverer:
             self.deliver_states(mapped.desired_states, bulk, newest)
 
     def retry_parked(self, rows_max: int = 500) -> int:
-        """Try parked desired states whose time has come; returns how many there were."""
+        """Try parked desired states that are due; return how many there were."""
         self._store.check()
         due = [one.desired for one in self._store.due(rows_max)]
-        # apart, for whoever holds orders must not wait for others (see _by_kind)
+        # apart: a worker that has locked orders must not wait for other subjects (see _by_kind)
         return sum(
             self._retry({desired.subject for desired in due if (desired.of == PROFILES) is of_profiles})
             for of_profiles in (True, False)
@@ -75,7 +75,7 @@ class Deliverer:
         try:
             parked = {
                 one.desired.subject: one for one in self._store.parked(sorted(mine))
-            }  # others may be settled by now
+            }  # other workers may have settled some by now
             if desired_states := self._map_again(parked):
                 self._settle(
                     desired_states,
@@ -89,7 +89,7 @@ class Deliverer:
             self._key_locks.leave(mine)
 
     def _map_again(self, parked: Mapping[str, Parked]) -> list[DesiredState]:
-        """Say what is asked for now; who cannot be mapped is refused again, who is not known any more is forgotten."""
+        """Map kept messages again; what cannot be mapped is refused again, an unknown subject is forgotten."""
         old = [subject for subject, one in parked.items() if one.code in MAPPED_AGAIN]
         kept = self._store.kept(old)
         mapped = self._state_reader.read(list(kept.values()))
@@ -143,6 +143,6 @@ class Deliverer:
 
 
 def _by_kind(messages: Sequence[Message]) -> list[list[Message]]:
-    """Part profiles from what belongs to them: whoever holds an order never waits for another one."""
+    """Split profiles from their orders: a worker that has locked an order never waits for another subject."""
     kinds = [[one for one in messages if (one.of == PROFILES) is of] for of in (True, False)]
     return [some for some in kinds if some]

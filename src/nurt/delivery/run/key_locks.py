@@ -1,4 +1,4 @@
-"""What is under way in one run, over all its worker threads: no two write one external id, or one record, at once."""
+"""What is under way in one run: no two worker threads write one external id, or one last known state, at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LOCK_WAIT_S = 0.02
 
 
 class Stopping(NurtError):
-    """The run was asked to end while it waited for a receiver; what was not settled comes again at the next start."""
+    """Stop of a run that waited for a receiver; the next start reads again what was not settled."""
 
     exit_code = 0
 
 
 @dataclass(slots=True)
 class KeyLocks:
-    """Keys and subjects that are taken, and how many calls are under way."""
+    """Locks on keys and subjects, and the number of calls under way."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     taken: set[tuple[str, str]] = field(default_factory=set)
@@ -29,14 +29,14 @@ class KeyLocks:
     calls: int = 0
 
     def enter(self, subjects: Iterable[str]) -> set[str]:
-        """Take those subjects that are free; returns them."""
+        """Lock the subjects that are free; return these."""
         with self.lock:
             free = {*subjects} - self.subjects
             self.subjects |= free
             return free
 
     def enter_all(self, subjects: Iterable[str], stopping: Callable[[], bool]) -> set[str]:
-        """Take all of these subjects, waiting until they are free; the ones taken so far are given back meanwhile."""
+        """Lock all of these subjects, waiting until they are free; while this waits, it holds none of them."""
         wanted = {*subjects}
         while (free := self.enter(wanted)) != wanted:
             self.leave(free)
@@ -46,12 +46,12 @@ class KeyLocks:
         return free
 
     def leave(self, subjects: Iterable[str]) -> None:
-        """Give subjects back."""
+        """Unlock subjects."""
         with self.lock:
             self.subjects -= {*subjects}
 
     def claim(self, call: Call, calls_max: int) -> bool:
-        """Take the keys of a call, all or none; none while so many calls of all workers are under way."""
+        """Lock the keys of a call, all or none; none while so many calls of all workers are under way."""
         keys = _keys(call)
         with self.lock:
             if self.calls >= calls_max or keys & self.taken:
@@ -61,7 +61,7 @@ class KeyLocks:
             return True
 
     def release(self, call: Call) -> None:
-        """Give them back."""
+        """Unlock the keys of a call."""
         with self.lock:
             self.taken -= _keys(call)
             self.calls -= 1

@@ -1,7 +1,7 @@
 """Send calls as fast as the receiver takes them: rates, concurrency, a circuit breaker, retries, credentials.
 
-What a call's rows are is no matter here; whoever hands calls in is told of each before it goes out and after it came
-back (`RowListener`), and what is to be remembered then is written before anything else happens.
+The sender does not know what a call's rows are. It tells the caller before a call goes out and after the call returned
+(`RowListener`), and writes the caller's journal entry before anything else happens.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ LOOK_S = 0.1
 LONG_WAIT_S = 5.0
 LAST_CALLS_S = 5.0
 BUDGET_MAX, BUDGET_SHARE, BUDGET_WAIT_S = 20.0, 0.2, 5.0
-"""Retries are paid from a budget to which every good answer adds a share; without one they wait longer."""
+"""Retries are paid from a budget; every successful call adds a share. Without budget, retries wait longer."""
 
 _logger = logging.getLogger(__name__)
 
 
 class RowListener(Protocol):
-    """Whose rows fly."""
+    """Owner of the rows in calls."""
 
     def begin(self, call: Call, entry: JournalEntry) -> None:
-        """Note, before a call goes out, that what it says is unknown at the receiver from now on."""
+        """Enter, before a call goes out, that its fields are unknown at the receiver from now on."""
         ...
 
     def record_outcomes(self, decision: Decision, entry: JournalEntry) -> None:
-        """Note what became of rows."""
+        """Enter the outcomes of rows."""
         ...
 
 
 class Sender:
-    """One worker thread's way to the receiver; it lasts as long as the run and learns how the receiver is."""
+    """Sender of one worker thread's calls; it lives as long as the run and learns how the receiver is."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Sender:
                 self._key_locks.release(attempt.call)
 
     def _end(self, rows: RowListener) -> None:
-        """Hear what the calls under way come to, and leave the rest."""
+        """Wait for the results of calls under way, and leave the rest."""
         if self._in_flight:
             wait(self._in_flight, timeout=LAST_CALLS_S)
         for future in [one for one in self._in_flight if one.done()]:
@@ -112,7 +112,7 @@ class Sender:
         raise Stopping(f"delivering to {self._store.destination}: ended before everything was told; start it again")
 
     def _launch(self, rows: RowListener) -> float:
-        """Send what may go now; returns how long to wait before looking again."""
+        """Send the calls that may go now; return how long to wait before the next look."""
         while self._waiting and len(self._in_flight) < self._concurrency.calls:
             now_s = self._clock.now_s()
             due_s, _, attempt = self._waiting[0]
@@ -140,7 +140,7 @@ class Sender:
         return LOOK_S
 
     def _call(self, call: Call) -> CallResult:
-        """Make a call; an answer that is not what was agreed on is none, and no reason to end."""
+        """Make a call; an answer outside the protocol counts as no answer, and does not end the run."""
         try:
             return self._to.send(call)
         except (LookupError, TypeError, AttributeError, ValueError) as failed:
@@ -177,7 +177,7 @@ class Sender:
             heapq.heappush(self._waiting, (self._clock.now_s() + wait_s, next(self._order), retry))
 
     def _judge(self, result: CallResult, sent_s: float, entry: JournalEntry) -> None:
-        """Learn from an answer how the receiver is; a login that was renewed since the call says nothing."""
+        """Learn from a call result how the receiver is; an auth failure from before the last login says nothing."""
         failure = result.failure
         if failure is not CallFailure.UNAUTHORISED:
             self._bad_logins = 0
@@ -203,7 +203,7 @@ class Sender:
                 self._report("running", "")
 
     def _renew_login(self, code: str) -> None:
-        """Renew the credentials; when that did not help, rest and say so."""
+        """Renew the credentials; when that did not help, pause and log it."""
         self._bad_logins += 1
         self._refreshed_s = self._clock.now_s()
         if self._bad_logins > 1:

@@ -1,4 +1,4 @@
-"""Deliver whole profiles, figures and orders to an analytics store, batch by batch; it keeps the newest revisions."""
+"""Deliver whole profiles, figures and orders to an analytics store by batches; the store keeps the newest revisions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TableTarget:
-    """One family's place in the store.
+    """Target in the store for one table family.
 
     Attributes:
-        tables_of: decodes messages with bodies, and takes who was erased with the last revision told.
+        tables_of: decodes messages with bodies, and takes (erased id, its last delivered revision).
     """
 
     family: TableFamily
@@ -38,11 +38,11 @@ class TableTarget:
 
 
 class TableDeliverer:
-    """Delivers for one worker thread.
+    """Deliverer of one worker thread to an analytics store.
 
     Args:
         targets: by the word of `of`.
-        generation: of the last back-fill; what an earlier one was told is told again.
+        generation: of the last back-fill; what an earlier generation delivered is delivered again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TableDeliverer:
         self._write_all(fresh, last_known)
 
     def fresh(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, LastKnown]]:
-        """Keep of each subject the newest message, where it was not told; and say what is noted of all of them."""
+        """Keep each subject's newest message unless it was delivered; return the last known states of all subjects."""
         newest = {message.subject: message for message in messages}
         last_known = self._store.load(list(newest))
         fresh = []
@@ -91,7 +91,7 @@ class TableDeliverer:
             self._write(target, [one for one in messages if one.of == of], last_known)
 
     def _write(self, target: TableTarget, messages: Sequence[Message], last_known: dict[str, LastKnown]) -> None:
-        """Write messages; those that are refused together are halved until the guilty one is found."""
+        """Write messages; messages that are refused together are halved until the bad one is found."""
         if not messages:
             return
         erased = [(one.subject, last_known[one.subject].revision) for one in messages if one.body is None]
@@ -129,7 +129,7 @@ class TableDeliverer:
         self._fault("answer noted")
 
     def _write_until_answered(self, sink: TableSink, batch: TableBatch) -> CallResult:
-        """Ask until the store answers."""
+        """Repeat the write until the store answers."""
         tries = 0
         while True:
             entry = JournalEntry()
@@ -154,7 +154,7 @@ class TableDeliverer:
                 time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
 
     def retry_parked(self, rows_max: int = 500) -> int:
-        """Write again what was asked for anew, and take away what is to be swept; nothing else is ever set aside."""
+        """Write again what an operator retries, and remove what a sweep parked; nothing else is ever parked here."""
         self._store.check()
         due = {one.desired.subject: one.desired for one in self._store.due(rows_max)}
         if not due:
@@ -168,7 +168,7 @@ class TableDeliverer:
         ]
         messages = [*kept.values(), *(Message(one, last_known[one].place, None, None, due[one].of) for one in swept)]
         self._write_all(messages, last_known)
-        self._store.write(JournalEntry(unparked={*due}))  # the others were told meanwhile, or are not known any more
+        self._store.write(JournalEntry(unparked={*due}))  # the others were delivered meanwhile, or are unknown now
         return len(due)
 
     def close(self) -> None:

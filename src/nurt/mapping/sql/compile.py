@@ -1,9 +1,9 @@
 """Check and compile the SQL expressions of a mapping.
 
-An expression must give a row's field from that row alone: what a batch holds besides must not matter, else a replay
-in other batches would give other profiles. So functions are named in a table of those known to look at one row and
-to be the same for ever (no aggregates, windows, subqueries, clocks, or formats guessed from the values). polars is
-given what was written out of the checked syntax tree, never the text itself.
+An expression must make a row's field from that row alone: other rows of the batch must not matter, else a replay in
+other batches would make other profiles. So a table names the functions that look at one row and never change (no
+aggregates, windows, subqueries, clocks, or formats guessed from the values). polars gets the text that is written from
+the checked syntax tree, never the original text.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FUNCTIONS: dict[str, str] = {
     "try_cast": "TRY_CAST(x AS type): null where it cannot be cast",
     "upper": "UPPER(text)",
 }
-"""Functions that expressions may use, each with how it is called."""
+"""Functions that expressions may use, each with its form of call."""
 
 NOT_FOR_ONE_ROW = {
     **dict.fromkeys(
@@ -78,11 +78,11 @@ _PLAIN_NAME = re.compile(r"[^\W\d][\w$#]*")
 
 
 class BadExpression(ValueError):
-    """An expression that cannot be used; the text says what was found and what was expected."""
+    """Refusal of an expression; the text says what was found and what was expected."""
 
 
 def compile_expression(text: str) -> Expression:
-    """Check and compile one expression; a name alone is a column, whatever SQL may think of the word.
+    """Check and compile one expression; a name alone is a column, even if it is a word of SQL.
 
     Raises BadExpression.
     """
@@ -102,5 +102,5 @@ def compile_expression(text: str) -> Expression:
 
 
 def column(name: str) -> Expression:
-    """Make the expression that is one column."""
+    """Make the expression of one column."""
     return Expression(name, pl.col(name), frozenset((name,)), False)

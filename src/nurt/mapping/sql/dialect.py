@@ -1,6 +1,7 @@
-"""Dialect of expressions for sqlglot: the words and operators that polars reads, and a syntax tree of them.
+"""Dialect of expressions for sqlglot: the words and operators that polars reads, parsed into a syntax tree.
 
-Calls stay calls of a name and types stay words; sqlglot is to translate nothing. Import this late: sqlglot is 10 MB.
+Calls stay calls of a name and types stay words; sqlglot must translate nothing. Import this module late: sqlglot is 10
+MB.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class _Parser(parsing.Parser):
     IS_PREDICATE_PRECEDENCE = parsing.IsPredicatePrecedence.LOW
 
     def _parse_plus(self) -> exp.Expr | None:
-        """Read a sign that polars takes for `0 +`, but before a number."""
+        """Read a plus sign; polars reads it as `0 +`, except before a number."""
         operand = self._parse_unary()
         if operand is None or (isinstance(operand, exp.Literal) and not operand.is_string):
             return operand

@@ -1,6 +1,6 @@
 """Evaluate expressions over rows so that one bad row never harms its neighbours.
 
-polars evaluates a column whole or not at all; when it refuses, the rows are halved until only the guilty are left.
+polars evaluates a column whole or not at all; when it refuses, the rows are halved until only bad rows are left.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError,
 
 
 def result_type(expr: pl.Expr, schema: pl.Schema) -> pl.DataType | None:
-    """Return the type of an expression over rows of `schema`, or None when it cannot be evaluated over them at all.
+    """Return the type of an expression over rows of `schema`, or None when it cannot be evaluated over any row.
 
-    A row of nulls is tried: polars knows some operators for no value of a type (% of decimals), and says so only then.
+    A row of nulls is tried: polars lacks some operators for a type (% of decimals), and fails only when it evaluates.
     """
     try:
         return pl.DataFrame(schema=schema).clear(1).select(expr.alias("r")).schema["r"]
@@ -27,7 +27,7 @@ def result_type(expr: pl.Expr, schema: pl.Schema) -> pl.DataType | None:
 
 
 def spread(expression: Expression) -> pl.Expr:
-    """Return an expression that has one value a row, even where it names no column."""
+    """Return the expression with one value a row, even where it names no column."""
     if expression.columns:
         return expression.expr
     constant = pl.select(expression.expr.alias("c"))
@@ -36,7 +36,7 @@ def spread(expression: Expression) -> pl.Expr:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Something to evaluate over rows: under which name, how, and of which type the result is."""
+    """Expression to evaluate over rows, with the name and type of its result."""
 
     name: str
     expr: pl.Expr
@@ -53,7 +53,7 @@ def wanted(name: str, expression: Expression, dtype: pl.DataType) -> Wanted:
 def evaluate(rows: pl.DataFrame, all_wanted: Sequence[Wanted]) -> tuple[dict[str, pl.Series], dict[str, list[int]]]:
     """Evaluate expressions; return their columns by name, and by name the rows where one failed (null there).
 
-    Most are columns, which are only renamed: polars' engine costs more than they do.
+    Most expressions are columns and are only renamed: polars' engine would cost more.
     """
     found = {each.name: rows[each.column].alias(each.name) for each in all_wanted if each.column is not None}
     rest = [each for each in all_wanted if each.column is None]
@@ -73,7 +73,7 @@ def evaluate(rows: pl.DataFrame, all_wanted: Sequence[Wanted]) -> tuple[dict[str
 
 
 def _a_value_a_row(column: pl.Series, rows: pl.DataFrame) -> pl.Series:
-    """Repeat a value that polars gives once: nested choices between constants, where all rows choose alike."""
+    """Repeat a value that polars returns once: nested choices between constants, where all rows choose the same."""
     return column if column.len() == rows.height else column.new_from_index(0, rows.height)
 
 

@@ -1,8 +1,8 @@
 """Check the syntax tree of an expression and write it out for polars.
 
-Only what is named here passes: kinds of nodes, their parts, functions, operators, types. polars is given what is
-written here and never the text that was parsed, so two parsers cannot read one text in two ways. Parentheses stay as
-they were; where sqlglot and polars would bind operators differently the expression is refused.
+Only what is named here passes: kinds of nodes, their parts, functions, operators, types. polars gets the text that is
+written here, never the parsed text, so two parsers cannot read one text in two ways. Parentheses stay as they were; an
+expression whose operators sqlglot and polars would bind differently is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BINARY: dict[type[exp.Expr], tuple[str, int]] = {
     exp.And: ("AND", 10),
     exp.Or: ("OR", 5),
 }
-"""Operators with two sides: how polars writes them and how tightly it binds them (larger: tighter)."""
+"""Operators with two sides: how polars writes each and how tightly polars binds it (larger: tighter)."""
 
 _SAME, _NEGATIVE, _IS, _NOT, _ATOM = 20, 40, 17, 15, 100
 _LOOSE: dict[type[exp.Expr], int] = {
@@ -64,7 +64,7 @@ _PARTS = frozenset(
     | {"MINUTE", "MINUTES", "MINS", "MIN", "M", "SECOND", "SECONDS", "SEC", "SECS", "S", "MILLISECOND", "MILLISECONDS"}
     | {"MS", "MICROSECOND", "MICROSECONDS", "US", "NANOSECOND", "NANOSECONDS", "NS", "TIMEZONE", "TIME", "EPOCH"}
 )
-_SPAN = re.compile(  # polars panics over others
+_SPAN = re.compile(  # polars panics on other texts
     r"\s*\+?(\d{1,9} *(ns|us|ms|s|m|h|d|w|mo|q|y|(nanosecond|microsecond|millisecond|sec|second|min|minute|hour|day"
     r"|week|mon|month|quarter|year)s?)(?![a-z])[ ,]*)+",
     re.IGNORECASE,
@@ -83,7 +83,7 @@ _FORBIDDEN = {
 
 
 def checked(text: str) -> tuple[str, bool]:
-    """Check an expression; return it as polars is to read it, and whether the whole is one call of ROUND.
+    """Check an expression; return the text for polars, and whether the whole is one call of ROUND.
 
     Raises BadExpression.
     """
@@ -121,13 +121,13 @@ def _beyond_the_row(word: str, why: str, text: str) -> str:
 
 
 class _Writer:
-    """Writer of one expression; every kind of node that it has no method for is refused."""
+    """Writer of one expression; a kind of node without a method is refused."""
 
     def __init__(self, text: str) -> None:
         self._text = text
 
     def write(self, node: object) -> str:
-        """Write a node and what is in it."""
+        """Write a node and its parts."""
         if node is None:
             raise BadExpression(f"not an SQL expression: {self._text!r}: something is missing")
         kind = type(node)
@@ -157,7 +157,7 @@ class _Writer:
         return BadExpression(f"{found} in {self._text!r} (expected {expected})")
 
     def _operand(self, node: object, rank: int, right: bool = False) -> str:
-        """Write one side of an operator, which must bind it as polars does."""
+        """Write one side of an operator; sqlglot must have bound it as polars does."""
         own = _RANKS.get(type(node), _ATOM)  # type: ignore[arg-type] # any type may be asked for
         if own < rank or (right and own == rank):
             raise self._bad("operators side by side that are read in more ways than one", "parentheses around one")
@@ -188,7 +188,7 @@ class _Writer:
         return f"X'{node.name}'"
 
     def _constant(self, node: exp.Expr) -> str:
-        """Write a constant whose kind is said before its text: DATE '2024-05-06'."""
+        """Write a constant whose kind is before its text: DATE '2024-05-06'."""
         word, text = node.args.get("this"), node.args.get("expression")
         if word not in WORDS_BEFORE_TEXT or type(text) is not exp.Literal:
             raise self._bad("a constant with a cast", "parentheses around the constant")
@@ -357,4 +357,4 @@ _NODES: dict[type, tuple[_Write, frozenset[str]]] = {
     exp.Trim: (_Writer._trim, _TWO | {"position"}),
     exp.Anonymous: (_Writer._call, frozenset(("this", "expressions"))),
 }
-"""Kinds of nodes that may be in an expression: what writes them, and which of their parts may be there."""
+"""Kinds of nodes that may be in an expression: the method that writes each, and the parts that it may have."""
