@@ -1,7 +1,7 @@
 """Numbers in decimal digits, for compiled loops: the only place that writes them.
 
 `put_decimal` writes into an array, `poke_decimal` and `poke_padded` to an address. Avro's type "decimal" is another
-thing: bytes, big-endian (`avro/emission.py`).
+thing: bytes, big-endian (`avro/encode_loop.py`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def poke_decimal(to: int, number: int, size: int) -> None:
 
 @njit(nogil=True, cache=True)
 def poke_padded(to: int, number: int, size: int) -> None:
-    """Write the last `size` decimal digits of an int64 that is not negative to an address, noughts in front."""
+    """Write the last `size` decimal digits of an int64 that is not negative to an address, zeros in front."""
     for k in range(size - 1, -1, -1):
         poke_byte(to + k, _NOUGHT + number % 10)
         number //= 10

@@ -39,7 +39,7 @@ def table_for(rows: int) -> Int64s:
 
 @njit(nogil=True, cache=True, inline="always")
 def mask_of(table: Int64s) -> np.uint64:
-    """Give what cuts a hash (uint64) down to a place (uint64) of a table, (power of two,) int64."""
+    """Give the mask that cuts a hash (uint64) down to a place (uint64) of a table, (power of two,) int64."""
     return np.uint64(len(table) - 1)
 
 

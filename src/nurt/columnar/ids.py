@@ -91,7 +91,7 @@ def _bounds(size_bytes: int) -> npt.NDArray[np.int64]:
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give a view that cannot be written: one compiled signature for all callers, for Arrow's buffers are read-only."""
+    """Give a read-only view, as Arrow's buffers are read-only: one compiled signature for all callers."""
     view = array.view()
     view.setflags(write=False)
     return view

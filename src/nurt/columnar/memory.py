@@ -163,7 +163,7 @@ def compare_texts(a: int, a_size: int, b: int, b_size: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def are_equal(a: int, b: int, size: int) -> bool:
-    """Say whether `size` bytes at two addresses are equal, eight at a time; nothing behind them is read."""
+    """Return whether `size` bytes at two addresses are equal, eight at a time; nothing behind them is read."""
     i = 0
     while i + 8 <= size:
         if peek_word(a + i) != peek_word(b + i):

@@ -1,7 +1,7 @@
 """Sort entries by a number and two texts, and find equal ones. Hot path, for kernels.
 
-An entry is a row of int64: a number, two texts' addresses and sizes, and what it stands for. Two cells more hold the
-order that they were put in: the first entry's of it says which comes first.
+An entry is a row of int64: a number, two texts' addresses and sizes, and what the entry stands for. Two more
+cells are for sorting: cell ORDER of row i gets the row of the entry that comes i-th.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIRST_BYTES = 7
 
 @numba.njit(nogil=True, cache=True)
 def first_bytes(text, size):  # type: ignore[no-untyped-def]
-    """Give a text's first bytes as a number (int64); such numbers never order otherwise than their texts.
+    """Give a text's first bytes as a number (int64); the order of such numbers never contradicts that of their texts.
 
     text, size  scalar  int64  address and bytes; behind a text of fewer than FIRST_BYTES come zeros
     """
@@ -89,7 +89,7 @@ def compare_first(entries: Int64s, a: int, b: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def sort_entries(entries: Int64s, count: int) -> None:
-    """Say in the cells ORDER which entry comes first, second, and so on; equal ones stay as they came.
+    """Write into the cells ORDER which entry comes first, second, and so on; equal entries keep their order.
 
     entries  (m, WIDTH)  int64  read; cells ORDER of the first `count` rows are written, cells SPARE used up
     count    scalar      int64  how many entries there are, at most m

@@ -57,7 +57,7 @@ def _find_few(starts: Int64s, stops: Int64s, body: Bytes, codes: Int64s, firsts:
 
 @numba.njit(nogil=True, cache=True)
 def same_text(a: Bytes, a_start: int, a_stop: int, b: Bytes, b_start: int, b_stop: int) -> bool:
-    """Say whether a piece of one body and a piece of another are the same bytes.
+    """Return whether a piece of one body and a piece of another are the same bytes.
 
     a, b             (n,), (m,)  uint8  bodies
     a_start, a_stop  scalar      int64  the one is a[a_start:a_stop]
@@ -73,7 +73,7 @@ def same_text(a: Bytes, a_start: int, a_stop: int, b: Bytes, b_start: int, b_sto
 
 @numba.njit(nogil=True, cache=True)
 def _find_names(starts: Int64s, stops: Int64s, body: Bytes, ends: Int64s, names: Bytes, codes: Int64s) -> None:
-    """Say of each text which name it is.
+    """Find the name that each text equals.
 
     starts, stops  (n,)    int64  text i is body[starts[i]:stops[i]]
     body           (b,)    uint8  texts

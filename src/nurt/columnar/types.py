@@ -1,4 +1,4 @@
-"""Names for arrays, and the few sizes that many modules share. Shapes are said where an array is used."""
+"""Names for arrays, and the few sizes that many modules share. Shapes are documented where an array is used."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def zigzag_bytes(number: int) -> bytes:
 
 @njit(nogil=True, cache=True)
 def from_zigzag(raw: np.uint64) -> np.int64:
-    """Turn a uint64 that was read into the int64 that it says."""
+    """Turn a uint64 that was read into the int64 that it encodes."""
     return np.int64(raw >> _ONE) ^ -np.int64(raw & _ONE)
 
 
@@ -204,7 +204,7 @@ def _join_sevens(word):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def skip_checked(data, at, end):  # type: ignore[no-untyped-def]
-    """Pass over a number of bytes that nobody has checked; parameters as of `read_unsigned_checked`.
+    """Pass over a number of unchecked bytes; parameters as of `read_unsigned_checked`.
 
     Returns the index behind it (int64), or a negative flaw: -ENDS_EARLY or -TOO_LONG.
     """

@@ -113,7 +113,7 @@ class Call:
 
 
 class RowOutcome(StrEnum):
-    """What the receiver said of one row."""
+    """Outcome of one row at the receiver."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # permanent: the same row would be refused again

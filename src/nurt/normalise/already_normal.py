@@ -50,7 +50,7 @@ def _countries() -> tuple[Int64s, Int64s]:
 
 @numba.njit(nogil=True, cache=True)
 def _find_emails(starts: Int64s, stops: Int64s, body: Bytes, classes: Int64s, plain: Bools) -> None:
-    """Say which texts are emails in ASCII and lower case, and short: at most LOCAL_PART_LENGTH_MAX bytes in all.
+    """Find texts that are emails in ASCII and lower case, and short: at most LOCAL_PART_LENGTH_MAX bytes in all.
 
     starts, stops  (n,)    int64  text i is body[starts[i]:stops[i]]
     body           (b,)    uint8  texts
@@ -93,7 +93,7 @@ def _find_emails(starts: Int64s, stops: Int64s, body: Bytes, classes: Int64s, pl
 
 @numba.njit(nogil=True, cache=True)
 def _find_phones(starts: Int64s, stops: Int64s, body: Bytes, sizes: Int64s, prefixes: Int64s, plain: Bools) -> None:
-    """Say which texts are phones in E.164.
+    """Find texts that are phones in E.164.
 
     starts, stops  (n,)     int64  text i is body[starts[i]:stops[i]]
     body           (b,)     uint8  texts

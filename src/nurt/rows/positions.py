@@ -116,7 +116,7 @@ def settle(
                 decided = True
             k += 1
         if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
-            older = True  # what it stands behind was replaced by an event that does not say where it stands
+            older = True  # it is older than an event that one without position has replaced
             decided = True
         if not decided and same:
             older = numbers[row, OFFSET] < numbers[winning, OFFSET]

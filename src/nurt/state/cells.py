@@ -88,5 +88,5 @@ def read_rows(at, stop, version, columns, texts, cells, row):  # type: ignore[no
 
 @numba.njit(nogil=True, cache=True)
 def has(cells, row, columns, column):  # type: ignore[no-untyped-def]
-    """Say whether a row of cells, (m, 2*columns+5) int64, has a column."""
+    """Return whether a row of cells, (m, 2*columns+5) int64, has a column."""
     return (cells[row, 2 * columns] >> column) & 1 != 0

@@ -159,7 +159,7 @@ def newest_news(rows: RowArrays, locations: tuple[str, ...]) -> dict[str, int]:
 
 
 def owners_with(rows: RowArrays, part: int) -> Bools:
-    """Say of rows whether they are of a part."""
+    """Return which rows are of a part."""
     found: Bools = rows.numbers[:, _PART] == part
     return found
 

@@ -31,7 +31,7 @@ class SalesRoutes:
     """Routes of a compiled plan.
 
     Attributes:
-        locations: by index; they are the first bins.
+        locations: by index; the locations are the first bins.
         horizons: days of the inbound bins, which follow: bin = locations + horizon * locations + location.
         names: of routes: (channel, market).
         sold: how many of the first routes are sold and published; other routes only have holds.

@@ -218,7 +218,7 @@ def _write_numbers(numbers, views, body):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def _read_decimals(offsets: Int64s, body: Bytes, factor: int, amounts: Int64s, odd: Bools) -> None:
-    """Read big-endian numbers of at most 8 bytes and multiply them; any other, or too large a product, is odd.
+    """Read big-endian numbers of at most 8 bytes and multiply them; another number, or too large a product, is odd.
 
     offsets  (n+1,)  int64  number i is body[offsets[i]:offsets[i+1]]; no bytes are nothing
     body     (b,)    uint8  unscaled numbers, big-endian two's complement
