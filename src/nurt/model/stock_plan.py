@@ -55,7 +55,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Market: a country or site.
+    """A country or site where things are sold.
 
     Attributes:
         locations: that may serve the market; None: all locations of the channel.

@@ -23,7 +23,7 @@ Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class SweptTable:
-    """Rows of one topic."""
+    """The table of one topic."""
 
     kind: str
     system: str

@@ -35,7 +35,7 @@ class Keeper(Protocol):
 
 
 class Backlog:
-    """The publications that a worker's realms still owe a keeper; without a keeper, marks are removed."""
+    """Publications of a worker's realms that a keeper still lacks; without a keeper, marks are removed."""
 
     def __init__(
         self, store: Store, keys: Keys, stage: StockStage, realms: Sequence[str], keeper: Keeper | None
