@@ -16,7 +16,7 @@ from redis import Redis
 from nurt.columnar.ids import Ids
 from nurt.mapping.load import load_mapping
 from nurt.model.entities import STOCK_KINDS
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.simulate.connector.targets import simulate_to_archive
 from tests.chaos.cluster import Cluster, Deployment
 from tests.chaos.naive_rows import read_archive

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from nurt.cli.commands.stock import REFUSED
-from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from nurt.stock.routes import compile_routes
 from nurt.testing.ledger import Ledger
 from nurt_client.ledger import LEDGER_SCRIPT, read_held

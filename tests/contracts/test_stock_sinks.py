@@ -15,7 +15,7 @@ from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
 from nurt.contracts.schemas import load
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 from tests.contracts.test_profile_sink_kafka import Subjects, read_all
 from tests.flows.test_stock_rules import LastPublished
 

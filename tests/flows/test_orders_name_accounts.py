@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nurt.contracts.profile_reader import read_profile
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from tests.flows.book import Book, new_engine, play
 from tests.flows.test_stock_rules import plan
 from tests.oracle.frames import batch_of

@@ -13,8 +13,8 @@ from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.worker import Worker
-from nurt.rows.child_tables import LEFT_PART, ORDER_RECORDS
-from nurt.rows.contributions import empty_contribution_set
+from nurt.rows.children.contributions import empty_contribution_set
+from nurt.rows.children.tables import LEFT_PART, ORDER_RECORDS
 from nurt.rows.layouts import LEFT, ROW_TABLES
 from nurt.state.table import OWNER, Table
 from tests.flows.book import Book, Wrapped, kind_of, new_engine, play, wrong, wrong_crashes

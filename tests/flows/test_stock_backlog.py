@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT, StockPlan
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.plan import UNIT, StockPlan
+from nurt.model.stock.published import StockBatch
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.stock.routes import compile_routes

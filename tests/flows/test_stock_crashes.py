@@ -13,7 +13,7 @@ import pytest
 
 from nurt.model.entities import ENTITIES
 from nurt.model.state_write import StateWrite
-from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from nurt.ports.store import Store
 from nurt.rows import sweeping
 from nurt.rows.sweeps import Sweep, sweep_record

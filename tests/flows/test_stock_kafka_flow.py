@@ -15,7 +15,7 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.app.running import run_stock_here
 from nurt.flows.stock import stock
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.settings import load_settings
 from nurt.simulate.connector.targets import simulate_to_archive, simulate_to_kafka
 from tests.chaos.cluster import Cluster

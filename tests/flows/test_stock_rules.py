@@ -7,7 +7,7 @@ from typing import Any
 
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, UPSERT
-from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from nurt_client.ids import ledger_token
 from tests.oracle.frames import batch_of
 from tests.oracle.naming import DEPLOYMENT_IDS

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nurt.model.stock_plan import UNIT, StockPlan
+from nurt.model.stock.plan import UNIT, StockPlan
 from tests.oracle.naming import DEPLOYMENT_IDS
 
 DAY_MS = 86_400_000

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import StockPlan
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.plan import StockPlan
+from nurt.model.stock.published import StockBatch
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.rows.sweeps import ordered_sweeps

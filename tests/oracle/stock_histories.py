@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from tests.oracle.final_row import System
 from tests.oracle.histories import arrange, final_rows, history_of
 from tests.oracle.naming import DEPLOYMENT_IDS

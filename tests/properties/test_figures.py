@@ -19,7 +19,7 @@ from nurt.contracts.profile_reader import read_profile
 from nurt.normalise.context import FoldContext
 from nurt.profiles.golden_record.aggregates import TOP, WINDOWS_DAYS, order_figures
 from nurt.profiles.golden_record.write import Profiles
-from nurt.rows.child_tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
+from nurt.rows.children.tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
 from nurt.state.table import OWNER
 from tests.accounts import live_profiles
 

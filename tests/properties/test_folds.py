@@ -15,9 +15,9 @@ from nurt.columnar.texts import Texts
 from nurt.columnar.values import Values
 from nurt.profiles.accounts import newest_partials
 from nurt.profiles.fold_aggregates import fold_aggregates
-from nurt.rows.child_records import fold_records
-from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATE_COLUMNS, AGGREGATES, CHILDREN, HEAD_PART, STAMP
-from nurt.rows.contributions import Contributions, no_ids, no_texts
+from nurt.rows.children.contributions import Contributions, no_ids, no_texts
+from nurt.rows.children.records import fold_records
+from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATE_COLUMNS, AGGREGATES, CHILDREN, HEAD_PART, STAMP
 from nurt.state.table import OWNER, Table
 
 OWNERS = 3

@@ -22,7 +22,7 @@ from nurt.profiles.golden_record.check_schema import check_schema
 from nurt.profiles.golden_record.survivorship import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY
 from nurt.profiles.golden_record.write import IDENTIFIERS, Profiles, write_redirects
 from nurt.profiles.golden_record.write_fields import ADDRESS
-from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, HEAD_PART
+from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.table import OWNER
 from tests.accounts import live_profiles, profile_id
 

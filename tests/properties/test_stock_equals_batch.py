@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt_client.ids import ledger_token
 from tests.hypothesis_profiles import examples
 from tests.oracle.frames import batch_of

@@ -14,7 +14,7 @@ import pytest
 
 from nurt.app.drill import SECRET, Sale, settings_of
 from nurt.app.stock import open_shop
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt_client import AsyncStock, ConfigurationError, Line
 from nurt_client.ids import fingerprint
 from nurt_client.keys import config_key, config_text

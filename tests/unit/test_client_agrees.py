@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nurt.columnar import ids as kernel
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.settings import Settings, stock_settings
 from nurt.stock.from_rows import sku_ids
 from nurt.stock.matching.match_keys import ledger_match_keys

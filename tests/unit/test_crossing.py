@@ -12,7 +12,7 @@ import pytest
 import nurt.runtime.profile_steps  # the flow's steps decide how frames are pickled
 from nurt.columnar.texts import Texts
 from nurt.model.entity_frame import EntityFrame, Translated, entity_columns
-from nurt.rows.contributions import Contributions, ContributionSet, no_contributions
+from nurt.rows.children.contributions import Contributions, ContributionSet, no_contributions
 
 assert nurt.runtime.profile_steps
 

@@ -26,9 +26,9 @@ from nurt.profiles.golden_record.write import Profiles
 from nurt.profiles.identity import resolve as identity
 from nurt.profiles.identity.links import join_links
 from nurt.profiles.identity.memberships import read_members, read_memberships
-from nurt.rows import child_tables as contributions
-from nurt.rows.child_records import RECORD_COLUMNS, fold_records
-from nurt.rows.contributions import Contributions, no_ids, no_texts
+from nurt.rows.children import tables as contributions
+from nurt.rows.children.contributions import Contributions, no_ids, no_texts
+from nurt.rows.children.records import RECORD_COLUMNS, fold_records
 from nurt.rows.layouts import ROW_TABLES
 from nurt.state import layouts
 from nurt.state.column_major import Rows
@@ -263,7 +263,7 @@ def test_a_row_with_a_new_field_is_refused_by_who_does_not_know_it(with_nickname
     ],
 )
 def test_a_field_without_a_column_is_refused_at_import_with_the_line_to_add(tables: list[str], asked: str) -> None:
-    done = _child(NICKNAME.format(tables=tables, type="TEXT") + "import nurt.rows.layouts, nurt.rows.child_tables")
+    done = _child(NICKNAME.format(tables=tables, type="TEXT") + "import nurt.rows.layouts, nurt.rows.children.tables")
     assert done.returncode == 1
     assert asked in done.stderr.strip().splitlines()[-1]
 

@@ -22,7 +22,7 @@ from nurt.columnar.ids import Ids
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated, entity_columns
 from nurt.model.keys import Keys, realm_worker
 from nurt.model.refusal import Reason, Refused
-from nurt.rows.contributions import Contributions, ContributionSet, no_ids, no_texts
+from nurt.rows.children.contributions import Contributions, ContributionSet, no_ids, no_texts
 from nurt.runtime.routing import WorkerRoutes, siphash13
 
 IDS = Ids(bytes(16))

@@ -13,8 +13,8 @@ from nurt.columnar.values import no_values
 from nurt.model.entity_frame import DELETE, UPSERT, entity_columns
 from nurt.normalise.context import FoldContext
 from nurt.profiles.from_rows import contributions_of_rows
-from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATES, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_RECORDS
-from nurt.rows.contributions import Contributions, ContributionSet
+from nurt.rows.children.contributions import Contributions, ContributionSet
+from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATES, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_RECORDS
 from nurt.rows.fold import fold_rows
 from nurt.rows.layouts import ROW_LAYOUTS
 from nurt.rows.read_frames import read_frames

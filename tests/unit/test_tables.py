@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nurt.errors import StateTooNew
 from nurt.profiles.identity.resolve import COMPONENTS, MEMBERS, MEMBERSHIPS
-from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATES, ORDER_RECORDS
+from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATES, ORDER_RECORDS
 from nurt.rows.layouts import ROW_TABLES
 from nurt.state.python_rows import pack_rows, unpack_rows
 from nurt.state.table import OWNER, Table

@@ -24,7 +24,7 @@ from nurt.inspect.quarantine import RefusedFilter
 from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.published import PublishedBatch
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt_client import Line
 from nurt_client.ledger import read_held
 from tests.chaos.naive_rows import Archive, read_archive

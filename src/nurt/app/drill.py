@@ -27,7 +27,7 @@ from nurt.columnar.ids import Ids
 from nurt.mapping.load import read_mapping
 from nurt.model.entity_frame import UPSERT, EntityFrame, Translated, entity_columns
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.model.tick import Tick
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.stock_steps import StockSteps

@@ -19,7 +19,7 @@ from nurt.errors import ConfigurationError, NurtError
 from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.keys import Keys
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 from nurt.model.units import Millis
 from nurt.ports.clock import MomentClock
 from nurt.ports.sinks import StockSink

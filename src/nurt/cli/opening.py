@@ -18,7 +18,7 @@ from nurt.inspect.profile_lookup import ProfileLookup
 from nurt.inspect.quarantine import Quarantine
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
-from nurt.rows.child_tables import GUEST
+from nurt.rows.children.tables import GUEST
 from nurt.settings import Settings, load_settings, stock_settings
 
 

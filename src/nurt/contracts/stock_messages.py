@@ -8,7 +8,7 @@ from nurt.avro.writer import compile_writer
 from nurt.columnar.varint import zigzag_bytes
 from nurt.contracts.schemas import load
 from nurt.model.published import PublishedBatch
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 
 STOCK, ORDERS, EVENTS = "nurt.stock", "nurt.orders", "nurt.stock-events"
 """Names of the contracts; topics may be called otherwise."""

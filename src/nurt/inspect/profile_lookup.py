@@ -24,7 +24,7 @@ from nurt.normalise.identifiers import normalise_column
 from nurt.profiles.golden_record.aggregates import order_figures
 from nurt.profiles.golden_record.write import IDENTIFIERS
 from nurt.profiles.identity.resolve import COMPONENTS, MEMBER, MEMBER_PART, MEMBERS, MEMBERSHIPS, split_links
-from nurt.rows.child_tables import ACCOUNT_RECORDS, HEAD_PART
+from nurt.rows.children.tables import ACCOUNT_RECORDS, HEAD_PART
 from nurt.state.table import OWNER, Table
 
 STATES = {LIVE: "live", REDIRECT: "redirect", ERASED: "erased"}

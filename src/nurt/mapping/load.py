@@ -18,7 +18,7 @@ from nurt.mapping.topics import read_topics
 from nurt.mapping.types import Expression, Mapping, Parent, Reference, System, TopicMapping
 from nurt.mapping.words import CHOSEN_FIELDS, DEFAULT_RULES, FILE_WORDS
 from nurt.mapping.yaml_lines import Complaints, compose, section
-from nurt.model.stock_plan import StockPlan
+from nurt.model.stock.plan import StockPlan
 
 __all__ = [
     "Expression",

@@ -11,7 +11,7 @@ from yaml.nodes import Node, ScalarNode
 
 from nurt.mapping.words import STOCK_CHANNEL_WORDS, STOCK_LOCATION_WORDS, STOCK_MARKET_WORDS, STOCK_WORDS, Shape, Word
 from nurt.mapping.yaml_lines import Complaints, items_of, nearest, number_of, pairs, section, text_of
-from nurt.model.stock_plan import UNIT, Channel, Location, Market, StockPlan
+from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 
 _UNITS_S = {"grace_s": 1, "reservation_hours": 3600, "stuck_minutes": 60, "stale_minutes": 60, "inbound_days": 1}
 _NAMES = {"reservation_hours": "reservation_s", "stuck_minutes": "stuck_s", "stale_minutes": "stale_s"}

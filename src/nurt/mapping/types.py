@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from nurt.errors import ConfigurationError
-from nurt.model.stock_plan import StockPlan
+from nurt.model.stock.plan import StockPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from nurt.model.published import PublishedBatch
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 
 
 class ProfileSink(Protocol):

@@ -19,9 +19,9 @@ from nurt.columnar.values import Values
 from nurt.profiles.fold_aggregates import AggregatesFolded, fold_aggregates
 from nurt.profiles.identity.links import JoinedLinks
 from nurt.profiles.identity.write_links import write_links
-from nurt.rows.child_records import RecordsFolded, fold_records
-from nurt.rows.child_tables import ACCOUNT_RECORDS, HEAD_PART
-from nurt.rows.contributions import Contributions, join_contributions, no_texts
+from nurt.rows.children.contributions import Contributions, join_contributions, no_texts
+from nurt.rows.children.records import RecordsFolded, fold_records
+from nurt.rows.children.tables import ACCOUNT_RECORDS, HEAD_PART
 from nurt.state.write_rows import pack_columns
 
 

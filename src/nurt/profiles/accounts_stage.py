@@ -12,7 +12,7 @@ from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.accounts import AccountsFolded, fold_accounts, newest_partials
 from nurt.profiles.identity.resolve import AccountChanges
-from nurt.rows.contributions import ContributionSet
+from nurt.rows.children.contributions import ContributionSet
 
 _NO_REALM = "default"
 """The realm of a system without a realm in the mapping."""

@@ -12,7 +12,7 @@ import numpy as np
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_unsigned, put_unsigned, put_zigzag, skip_at
-from nurt.rows.child_tables import AGGREGATE_COLUMNS, AGGREGATES
+from nurt.rows.children.tables import AGGREGATE_COLUMNS, AGGREGATES
 
 NUMBERS = len(AGGREGATE_COLUMNS)
 KEY_COLUMNS = len(AGGREGATES.columns) - NUMBERS

@@ -27,8 +27,8 @@ from nurt.profiles.aggregate_rows import (
     put_row,
     read_aggregates,
 )
-from nurt.rows.child_tables import STAMP
-from nurt.rows.contributions import Contributions
+from nurt.rows.children.contributions import Contributions
+from nurt.rows.children.tables import STAMP
 from nurt.state.table import VERSION
 
 _FEW = 8

@@ -18,8 +18,7 @@ from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext
-from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
-from nurt.rows.contributions import (
+from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
     empty_contribution_set,
@@ -29,18 +28,12 @@ from nurt.rows.contributions import (
     no_ids,
     no_texts,
 )
+from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
+from nurt.rows.children.write import ExtraColumn, RecordPlan, Windows, pack_partials, pack_records, position_texts
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
-from nurt.rows.write_contributions import (
-    ExtraColumn,
-    RecordPlan,
-    Windows,
-    pack_partials,
-    pack_records,
-    position_texts,
-)
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 

@@ -13,7 +13,7 @@ import numpy as np
 from nurt.columnar.texts import Texts, TextTuple
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.profiles.aggregate_rows import NUMBERS, ROW_BYTES_MAX, put_row
-from nurt.rows.child_tables import AGGREGATE_COLUMNS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
+from nurt.rows.children.tables import AGGREGATE_COLUMNS, CATEGORY, CHILDREN, CODE, DAY_US, INVOICE, ORDERS, PRODUCT
 
 _ORDER, _LINE, _INVOICE = CODE["order"], CODE["order_line"], CODE["invoice"]
 _COUNT, _AMOUNT, _CANCELLED, _RETURNED, _OPEN = (

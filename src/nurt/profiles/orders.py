@@ -18,9 +18,7 @@ from nurt.columnar.values import Values
 from nurt.model.entities import ENTITIES
 from nurt.normalise.context import FoldContext
 from nurt.profiles.order_partials import Sold, pack_order_partials
-from nurt.rows.child_records import RecordsFolded, fold_records
-from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_RECORDS
-from nurt.rows.contributions import (
+from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
     empty_contribution_set,
@@ -29,6 +27,8 @@ from nurt.rows.contributions import (
     no_ids,
     no_texts,
 )
+from nurt.rows.children.records import RecordsFolded, fold_records
+from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_RECORDS
 from nurt.state.column_major import Rows
 from nurt.state.write_rows import pack_columns, pack_value
 

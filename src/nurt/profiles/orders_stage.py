@@ -8,7 +8,7 @@ from nurt.model.state_write import StateWrite
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.profiles.orders import fold_orders
-from nurt.rows.contributions import Contributions, ContributionSet, empty_contribution_set
+from nurt.rows.children.contributions import Contributions, ContributionSet, empty_contribution_set
 
 
 class OrdersStage:

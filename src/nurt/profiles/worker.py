@@ -19,7 +19,7 @@ from nurt.profiles.from_rows import ProfileEmitter
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import DirtyKey, ProfilesStage, decode_dirty_key, encode_dirty_key
-from nurt.rows.contributions import ContributionSet, join_contribution_sets
+from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.rows.sweeps import Sweep
 from nurt.rows.worker import RowsWorker
 

@@ -7,8 +7,8 @@ import numpy as np
 from nurt.columnar.ids import Ids
 from nurt.columnar.texts import Texts, coded_texts
 from nurt.columnar.types import ID_BYTES
-from nurt.rows.child_tables import GUEST
-from nurt.rows.write_contributions import join_with
+from nurt.rows.children.tables import GUEST
+from nurt.rows.children.write import join_with
 
 _BETWEEN = b"\x1f"
 

@@ -14,7 +14,7 @@ from nurt.model.units import Day
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker
-from nurt.rows.contributions import ContributionSet, join_contribution_sets
+from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
 

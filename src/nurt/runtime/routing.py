@@ -10,7 +10,7 @@ from nurt.columnar.types import Int64s, Words
 from nurt.model.entity_frame import EntityFrame, Translated
 from nurt.model.keys import Keys, realm_worker
 from nurt.profiles.profiles_stage import DirtyKey
-from nurt.rows.contributions import Contributions, ContributionSet
+from nurt.rows.children.contributions import Contributions, ContributionSet
 
 _MASK = (1 << 64) - 1
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from nurt.limits import PUBLISH_SKUS_MAX
 from nurt.model.entity_frame import Translated
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
 from nurt.runtime.routing import WorkerRoutes

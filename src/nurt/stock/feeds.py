@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from nurt.model.stock_plan import StockPlan
+from nurt.model.stock.plan import StockPlan
 from nurt.model.units import Millis
 
 

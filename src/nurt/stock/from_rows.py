@@ -21,13 +21,13 @@ from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.normalise.context import FoldContext
-from nurt.rows.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
+from nurt.rows.children.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
+from nurt.rows.children.write import ExtraColumn, RecordPlan, pack_records
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_ids
 from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
-from nurt.rows.write_contributions import ExtraColumn, RecordPlan, pack_records
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 from nurt.stock.frames import packed_rows

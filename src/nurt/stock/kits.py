@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.model.units import Amount
 
 KITS_DEEP_MAX = 4

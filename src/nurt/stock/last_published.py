@@ -12,7 +12,7 @@ from nurt.columnar.digits import put_decimal
 from nurt.columnar.text_codes import codes_of
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.state.column_major import Rows
 from nurt.state.table import Raw, Table
 from nurt.stock.routes import SalesRoutes

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from nurt.columnar.types import Int64s
-from nurt.model.stock_plan import UNIT, StockPlan
+from nurt.model.stock.plan import UNIT, StockPlan
 from nurt.state.table import OWNER
 from nurt.stock.holds import NetStock
 from nurt.stock.routes import SalesRoutes

@@ -19,7 +19,7 @@ import numpy as np
 from nurt.columnar.types import Int64s
 from nurt.errors import ConfigurationError
 from nurt.limits import UNIONS_MAX
-from nurt.model.stock_plan import Channel, Market, StockPlan
+from nurt.model.stock.plan import Channel, Market, StockPlan
 from nurt.model.units import NO_AMOUNT, Amount
 
 ANY = "*"

@@ -15,7 +15,7 @@ import polars as pl
 from nurt.adapters.analytics.duckdb_tables import prepare_tables
 from nurt.contracts.stock_messages import EVENT_COLUMNS
 from nurt.errors import ConnectionFailed
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 
 _logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from nurt.adapters.kafka.profile_sink import KafkaProfileSink
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.contracts.stock_messages import EVENTS, ORDERS, STOCK, StockMessages
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 from nurt.ports.registry import SchemaRegistry
 
 

@@ -91,7 +91,7 @@ def _native_key(state: OpenState, who: str) -> tuple[str, list[str], list[str]] 
 
     A guest order is `system/guest/entity/key`; the parts of a composite key go on with `/`.
     """
-    from nurt.rows.child_tables import GUEST
+    from nurt.rows.children.tables import GUEST
 
     system, *rest = who.split("/")
     if not rest or system not in state.systems:

@@ -32,7 +32,7 @@ from nurt.columnar.sorting import (
 from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.units import Day
-from nurt.rows.child_tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
+from nurt.rows.children.tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
 from nurt.state.cells import cells_of, has, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 

@@ -12,7 +12,7 @@ from nurt.columnar.memory import compare_texts
 from nurt.columnar.sorting import NOTHING, ORDER, WHAT, compare_entries, put_entry, sort_entries
 from nurt.columnar.types import Int64s
 from nurt.normalise.context import RULES, FoldContext
-from nurt.rows.child_tables import ACCOUNT_RECORDS
+from nurt.rows.children.tables import ACCOUNT_RECORDS
 from nurt.state.cells import has
 
 FIELDS = (

@@ -46,7 +46,7 @@ from nurt.profiles.golden_record.write_fields import (
     put_consents,
     put_identifiers,
 )
-from nurt.rows.child_tables import ACCOUNT_RECORDS, AGGREGATES, CATEGORY, INVOICE, ORDERS, PRODUCT
+from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATES, CATEGORY, INVOICE, ORDERS, PRODUCT
 from nurt.state.cells import NO_ROOM, cells_of, read_rows, text_mask, too_new
 from nurt.state.table import VERSION
 

@@ -26,7 +26,7 @@ from nurt.columnar.types import ID_BYTES, Int64s
 from nurt.columnar.varint import poke_zigzag
 from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
 from nurt.profiles.identity.cut_links import cut_links
-from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE, HEAD_PART
+from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.cells import NO_ROOM, has
 
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")

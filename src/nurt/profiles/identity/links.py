@@ -9,7 +9,7 @@ import numpy as np
 
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES
-from nurt.rows.contributions import gather
+from nurt.rows.children.contributions import gather
 
 
 @dataclass(frozen=True, slots=True, eq=False)

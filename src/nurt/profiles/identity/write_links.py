@@ -9,7 +9,7 @@ from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.normalise.context import KIND_END, LINK_END
 from nurt.profiles.identity.links import JoinedLinks
-from nurt.rows.child_tables import ACCOUNT_RECORDS, CODE
+from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE
 from nurt.state.column_major import Rows
 
 _KINDS = ("email", "loyalty_card", "phone", "tax_id")

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from nurt.columnar.types import Int64s
-from nurt.model.stock_plan import AT_BOOKING, StockPlan
+from nurt.model.stock.plan import AT_BOOKING, StockPlan
 from nurt.model.units import Millis
 from nurt.state.table import OWNER, Table
 from nurt.stock.frames import fit

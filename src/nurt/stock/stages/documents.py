@@ -12,12 +12,12 @@ from nurt.columnar.types import KeyRows, Words
 from nurt.columnar.values import Values
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
-from nurt.rows.child_records import fold_records
-from nurt.rows.contributions import Contributions
+from nurt.rows.children.contributions import Contributions
+from nurt.rows.children.records import fold_records
 from nurt.state.table import OWNER
 from nurt.stock.deltas import deltas_of_holds, no_deltas
 from nurt.stock.from_rows import SALES_DOCUMENTS, sku_ids

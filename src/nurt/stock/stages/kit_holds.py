@@ -11,7 +11,7 @@ from nurt.columnar.distinct import words
 from nurt.columnar.types import KeyRows
 from nurt.columnar.values import Values
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.normalise.context import FoldContext
 from nurt.state.table import OWNER
 from nurt.stock.from_rows import sku_ids

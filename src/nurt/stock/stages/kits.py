@@ -9,7 +9,7 @@ import polars as pl
 
 from nurt.columnar.types import ID_BYTES
 from nurt.model.keys import Keys
-from nurt.model.stock_plan import UNIT
+from nurt.model.stock.plan import UNIT
 from nurt.model.units import Amount
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store

@@ -15,8 +15,8 @@ from nurt.model.state_write import StateWrite
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
-from nurt.rows.child_records import fold_records
-from nurt.rows.contributions import Contributions
+from nurt.rows.children.contributions import Contributions
+from nurt.rows.children.records import fold_records
 from nurt.state.row_major import read_values
 from nurt.state.table import OWNER
 from nurt.stock.atp import POSITION_LAYOUT, AtpCalculator, atp_texts, newest_news, owners_with

@@ -17,7 +17,7 @@ from nurt.columnar.types import Int64s
 from nurt.model.fence import pending_score
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 from nurt.model.units import Millis
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store

@@ -10,7 +10,7 @@ from redis import Redis
 from nurt.adapters.redis.delivery.topic import RedisTopic
 from nurt.contracts.stock_messages import ORDERS, STOCK, StockMessages
 from nurt.model.keys import Keys
-from nurt.model.stock_published import StockBatch
+from nurt.model.stock.published import StockBatch
 
 
 class RedisStockSink:

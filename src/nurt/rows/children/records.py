@@ -17,7 +17,7 @@ from nurt.columnar.types import ID_BYTES, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import get_unsigned
 from nurt.errors import StateTooNew
-from nurt.rows.contributions import Contributions
+from nurt.rows.children.contributions import Contributions
 from nurt.state.table import VERSION, Table
 
 RECORD_COLUMNS = ("part", "child", "stamp")

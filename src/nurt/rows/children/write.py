@@ -17,7 +17,7 @@ from nurt.columnar.memory import copy_bytes
 from nurt.columnar.texts import Texts, join_texts
 from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
-from nurt.rows.child_tables import AGGREGATES, CHILDREN
+from nurt.rows.children.tables import AGGREGATES, CHILDREN
 from nurt.rows.layouts import OFFSET, P0, P0_BIT, POSITION
 from nurt.state.row_major import Layout, RowArrays, put_text, text_bytes_of
 
