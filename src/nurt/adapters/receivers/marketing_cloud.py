@@ -25,7 +25,8 @@ NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
 class MarketingCloud(Receiver):
-    """Implements delivery.ports.Destination. An object's `type` is the external key of its data extension."""
+    """Marketing Cloud as a receiver (delivery.ports.Destination); an object's `type` is its data extension's external
+    key."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         super().__init__(mapping, LIMITS)
@@ -84,7 +85,7 @@ class MarketingCloud(Receiver):
         return all_accepted(call)
 
     def verify(self) -> list[str]:
-        """See delivery.ports.Destination; its REST API does not describe data extensions."""
+        """See delivery.ports.Destination; the REST API does not describe data extensions."""
         return []
 
 
