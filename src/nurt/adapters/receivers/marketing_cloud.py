@@ -25,8 +25,7 @@ NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
 class MarketingCloud(Receiver):
-    """Marketing Cloud as a receiver (delivery.ports.Destination); an object's `type` is its data extension's external
-    key."""
+    """Marketing Cloud as a delivery.ports.Destination. An object's `type` is the external key of its data extension."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         super().__init__(mapping, LIMITS)
