@@ -8,7 +8,7 @@ from nurt.model.units import Day, Millis, day_of
 
 
 class SystemClock:
-    """The machine's clock, in UTC; implements ports.clock.DayClock and ports.clock.MomentClock."""
+    """Machine's clock, in UTC; implements ports.clock.DayClock and ports.clock.MomentClock."""
 
     def today(self) -> Day:
         """See ports.clock.DayClock."""

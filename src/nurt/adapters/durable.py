@@ -1,4 +1,4 @@
-"""Files that survive a crash: replaced whole or not at all, and written by one at a time."""
+"""Files that survive a crash: replaced whole or not at all, and written by one process at a time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file at `path`, waiting for whoever has it; the kernel lets go of it when a process dies."""
+    """Hold the lock file at `path`, waiting for its holder; the kernel frees the lock when a process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         take_lock(file, path)
@@ -56,7 +56,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def take_lock(file: BinaryIO, path: Path, how: int = fcntl.LOCK_EX) -> None:
-    """Wait for a lock of an open file; say so when it takes long, for its holder may be a process that was stopped."""
+    """Wait for a lock of an open file; log a long wait, because the holder may be a stopped process."""
     deadline = time.monotonic() + LOCK_PATIENCE_S
     while time.monotonic() < deadline:
         try:

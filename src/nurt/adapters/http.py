@@ -1,4 +1,4 @@
-"""What everything that is reached over HTTP shares: one client, tokens, and what a bad answer means."""
+"""The HTTP part of all adapters over HTTP: one client, tokens, and the meaning of bad answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS_MAX = 2_000
 """Characters of a receiver's words that are kept with a refusal."""
 
 REST_S_MAX = 86_400.0
-"""However long a receiver asks to be left alone, it is asked again after a day."""
+"""Longest rest that a receiver gets, even if it asks for more: a day."""
 
 TOKEN_MARGIN_S = 60.0
 WHOLE = 4.0
@@ -32,7 +32,7 @@ silence_http_clients()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A receiver's answer: status, headers and the JSON (None where there is none)."""
+    """Reply of a receiver: status, headers and the JSON (None where there is none)."""
 
     status: int
     headers: Mapping[str, str]
@@ -41,14 +41,14 @@ class Reply:
 
 
 class HttpClient:
-    """One receiver's HTTP client; several threads may use it at once.
+    """HTTP client of one receiver; several threads may use it at once.
 
     Args:
-        token: fetches (token, seconds that it is good for) when there is none; None: calls go without.
-        scheme: what stands before the token in `Authorization`.
+        token: fetches (token, seconds that it is valid) when there is none; None: calls have no token.
+        scheme: text before the token in `Authorization`.
         timeout_s: how long the receiver may be silent; a whole answer may take `WHOLE` times as long.
-        quota: reads from an answer's headers how long to rest, where few calls are left; None: go on.
-        any_result: whether a web page is an answer too; else it comes from something that stands before the receiver.
+        quota: reads from a reply's headers how long to rest, where few calls are left; None: go on.
+        any_result: whether a web page is a reply too; else a web page comes from a proxy before the receiver.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class HttpClient:
         quota: Callable[[Mapping[str, str]], float | None] = lambda _headers: None,
         any_result: bool = False,
     ) -> None:
-        self.spend: Callable[[], None] = lambda: None  # before every request of a call but its first
+        self.spend: Callable[[], None] = lambda: None  # before every request of a call except the first
         self._quota = quota
         self._any_result = any_result
         self._rest = threading.local()
@@ -89,7 +89,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Reply | CallResult:
-        """Make one request; an Answer instead of a reply where it could not be made, or what came is no answer."""
+        """Make one request; return a CallResult instead of a Reply where it failed or no valid reply came."""
         if getattr(self._rest, "requests", 0):
             self.spend()
         self._rest.requests = getattr(self._rest, "requests", 0) + 1
@@ -119,7 +119,7 @@ class HttpClient:
         return Reply(response.status_code, response.headers, parsed, text)
 
     def _read(self, response: httpx.Response) -> bytes:
-        """Read an answer whole; one that trickles for too long is none."""
+        """Read a whole reply; a reply that comes too slowly counts as none."""
         until_s = time.monotonic() + self._whole_s
         parts = []
         for part in response.iter_bytes():
@@ -129,7 +129,7 @@ class HttpClient:
         return b"".join(parts)
 
     def rested(self, call_result: CallResult) -> CallResult:
-        """End a call of this thread: add to its answer how long its requests were asked to rest."""
+        """End a call of this thread: add to its result how long its requests were asked to rest."""
         rest_s, self._rest.s, self._rest.requests = getattr(self._rest, "s", 0.0), 0.0, 0
         return replace(call_result, wait_s=max(call_result.wait_s or 0.0, rest_s)) if rest_s else call_result
 
@@ -139,7 +139,7 @@ class HttpClient:
             self._good_until_s = 0.0
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         self._client.close()
 
     def _fresh_token(self, fetch: Callable[[httpx.Client], tuple[str, float]]) -> str:
@@ -151,7 +151,7 @@ class HttpClient:
 
 
 class Unauthorised(Exception):
-    """The place that gives tokens refused ours, or did not answer; `call_result` says which."""
+    """Failure to get a token: the token service refused us, or did not answer; `call_result` says which."""
 
     def __init__(self, call_result: CallResult) -> None:
         self.call_result = call_result
@@ -176,12 +176,12 @@ def fetch_token(client: httpx.Client, url: str, form: Mapping[str, str], as_json
 
 
 def fixed_token(where: str, written: Any) -> Callable[[httpx.Client], tuple[str, float]]:
-    """Give a token that does not change; read anew after a refresh, for its file may."""
+    """Return a fixed token; it is read again after a refresh, because its file may change."""
     return lambda _client: (secret(where, written), 3600.0)
 
 
 def failure_of(reply: Reply) -> CallResult | None:
-    """Say what a status means that concerns the whole call; None where the receiver said something of the rows."""
+    """Return the failure of a whole call by its status; None where the reply is about rows."""
     status = reply.status
     if status == 429:
         return CallResult(failure=CallFailure.THROTTLED, code="http_429", wait_s=retry_after_s(reply.headers) or 1.0)
@@ -196,12 +196,12 @@ def failure_of(reply: Reply) -> CallResult | None:
 
 
 def refused(reply: Reply, code: str = "") -> CallResult:
-    """Say that a call was refused as a whole."""
+    """Make the result of a call that was refused as a whole."""
     return CallResult(failure=CallFailure.REFUSED, code=code or f"http_{reply.status}", words=reply.text[:WORDS_MAX])
 
 
 def all_accepted(call: Call) -> CallResult:
-    """Say yes to every row."""
+    """Make the result of a call whose rows were all accepted."""
     return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) for _ in call.writes))
 
 
@@ -232,7 +232,7 @@ def _number(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """Write a value as text, as receivers want it that know nothing else; None is the empty text."""
+    """Write a value as text, for receivers that take only text; None is the empty text."""
     if value is None:
         return ""
     if isinstance(value, bool):

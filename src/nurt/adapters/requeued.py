@@ -1,4 +1,4 @@
-"""What a message from quarantine is when it is put on the input again; which input, the rooms beside decide."""
+"""What a message from quarantine becomes on the input again; packages of adapters choose the input."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from nurt.model.refusal import Refused
 
 
 def marked(refused: Refused) -> Headers:
-    """Return the headers of a message that is put on the input again: they name where it was."""
+    """Return the headers of a message that is put on the input again: they name its former place."""
     place = f"{refused.topic}:{refused.partition}:{refused.offset}".encode()
     return [*(header for header in refused.headers or [] if header[0] != REQUEUED_HEADER), (REQUEUED_HEADER, place)]
 
 
 def can_requeue(refused: Refused) -> bool:
-    """Say whether it is a message; a damaged place of an archive is none."""
+    """Say whether an entry is a message; a damaged place of an archive is not."""
     return refused.topic != DAMAGED_TOPIC
 
 
 def check_requeue(batch: Sequence[Refused]) -> None:
-    """Raise ConfigurationError when one of these cannot be put on the input again."""
+    """Raise ConfigurationError when a message of these cannot be put on the input again."""
     for refused in batch:
         if not can_requeue(refused):
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""Secrets that stand outside of the files that users write: environment variables and files of their own."""
+"""Secrets outside of users' settings: in environment variables and separate files."""
 
 from __future__ import annotations
 

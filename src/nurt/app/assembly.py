@@ -34,14 +34,14 @@ from nurt.translate.translator import Translator
 
 
 class Assembly(ABC, Generic[Now]):
-    """One deployment's pieces of a flow, opened when they are asked for; one process of a run.
+    """Assembly of one deployment's flow, in one process of a run; its pieces are opened when they are asked for.
 
     Implements runtime.assembly.FlowAssembly with what both flows share.
 
     Args:
-        launched: what `launch` decided; the same in every process of a run.
-        now: tells what the flow calls now.
-        stop: set when the run is asked to end; it drains, commits and ends.
+        launched: the result of `launch`; the same in every process of a run.
+        now: returns the time that the flow calls now.
+        stop: set when the run must end; the run drains, commits and ends.
         threads: how many of the run's workers are threads of this process.
     """
 
@@ -89,8 +89,8 @@ class Assembly(ABC, Generic[Now]):
     def translate(self) -> Callable[[RawBatch | Tick[Any]], list[Parcel]]:
         """Make the translating step; every worker thread gets a translator of its own.
 
-        Threads are told apart by number: what `threading.local` holds of a thread that Bytewax made is gone as soon as
-        it lets go of Python.
+        Threads have numbers: `threading.local` loses the values of a thread of Bytewax as soon as the thread leaves
+        Python.
         """
         translates: dict[int, Translate] = {}
         records = self.control_log().records()
@@ -108,7 +108,7 @@ class Assembly(ABC, Generic[Now]):
         return step
 
     def address(self, parcel: Parcel) -> tuple[str, Parcel]:
-        """Write on a parcel the routing key of the worker that it is for."""
+        """Add to a parcel the routing key of its worker."""
         return self.routes.keys[parcel[0]], parcel
 
     @abstractmethod
@@ -117,10 +117,10 @@ class Assembly(ABC, Generic[Now]):
 
     @abstractmethod
     def outputs(self) -> Outputs[Any]:
-        """Make the sink of what is published, over every output that the settings name."""
+        """Make the sink of published batches, over every output that the settings name."""
 
     def control_log(self) -> ControlLog:
-        """Return the register."""
+        """Return the control log."""
         with self.lock:
             if self._register is None:
                 self._register = open_control_log(self.settings)
@@ -140,5 +140,5 @@ class Assembly(ABC, Generic[Now]):
         return RedisStore(open_redis(self.settings.redis_url), self.keys, self.launched.run, places)
 
     def sweeps(self) -> list[Sweep]:
-        """Read which sweeps were ordered."""
+        """Read the ordered sweeps."""
         return ordered_sweeps(self.control_log().records())

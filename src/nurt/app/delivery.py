@@ -51,24 +51,24 @@ _logger = logging.getLogger(__name__)
 
 
 def open_store(settings: Settings, name: str, part: int = 0) -> DeliveryStore:
-    """Open a destination's memory, for looking at it or for a worker of a run."""
+    """Open a destination's memory, for a command or for a worker of a run."""
     return DeliveryStore(open_redis(settings.redis_url), Keys(settings.prefix, settings.shards), name, part)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStart:
-    """How a delivery begins: its generation, and whether a back-fill goes on."""
+    """Start of a delivery: its generation, and whether a back-fill goes on."""
 
     generation: int
     backfilling: bool
 
 
 class Delivery:
-    """One destination's pieces, opened when they are asked for.
+    """Delivery of one destination; its pieces are opened when they are asked for.
 
     Args:
-        until_end: end when everything that was there at the start is told.
-        from_scratch: tell everything again.
+        until_end: end when everything that was there at the start is delivered.
+        from_scratch: deliver everything again.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Delivery:
     ) -> None:
         self.settings = settings
         self.mapping = mapping
-        settings.ids_secret()  # made here where it is not there yet, before there are threads
+        settings.ids_secret()  # the secret is made here, before there are threads
         self._stop = stop
         self._workers = int(mapping.options.get("workers", 1))
         self._store = open_store(settings, mapping.name)
@@ -102,7 +102,7 @@ class Delivery:
 
     @property
     def workers(self) -> int:
-        """How many worker threads deliver."""
+        """Number of delivering worker threads."""
         return self._workers
 
     def source(self) -> DeliverySource:
@@ -130,7 +130,7 @@ class Delivery:
             return self._destination
 
     def deliverer(self) -> Deliverer:
-        """Make what delivers for one worker."""
+        """Make the deliverer of one worker."""
         to = self.destination()
         return Deliverer(
             to,
@@ -159,12 +159,12 @@ class Delivery:
             return store
 
     def _warn_of_new_mapping(self, from_scratch: bool) -> None:
-        """Say that rows which do not change keep what an earlier mapping gave them."""
+        """Warn that unchanged rows keep values of an earlier mapping."""
         parts: list[tuple[Any, ...]] = []
         for one in self.mapping.objects:
             parts.append((one.plan, one.type, one.key_field, one.key.text, one.when and one.when.text, one.each))
             parts.append(tuple((name, each.text) for name, each in one.fields.items()))
-        # the hash is stored, so a plan is written as the first version wrote it
+        # the hash is stored, so the text of a plan stays as the first version wrote it
         found = hashlib.blake2b(repr(parts).replace("<DeletePolicy.", "<Parting.").encode(), digest_size=8).hexdigest()
         before = self._store.get("mapping")
         if before not in (None, found) and not from_scratch:
@@ -175,7 +175,7 @@ class Delivery:
         self._store.put("mapping", found)
 
     def _begin(self, from_scratch: bool) -> DeliveryStart:
-        """Decide whether everything is told again: when asked, and when Redis came back older than the commits."""
+        """Decide whether everything is delivered again: on request, or when Redis is older than the commits."""
         store = self._store
         generation = store.get("generation") or {"number": 0, "done": True}
         older = self._is_older(store)
@@ -190,7 +190,7 @@ class Delivery:
         return DeliveryStart(int(generation["number"]), not generation["done"])
 
     def _is_older(self, store: DeliveryStore) -> bool:
-        """Compare what Kafka has committed with what was noted beside what is last known before it."""
+        """Compare Kafka's commits with the offsets that were stored before them, beside the last known states."""
         log = DeliveryInput(self.settings, self.mapping).open()
         try:
             committed = log.committed()
@@ -232,7 +232,7 @@ class Delivery:
                 _logger.info("delivering to %s: the back-fill is done; %s", name, look)
 
     def look(self) -> dict[str, int | float | str]:
-        """Say how far it is: what waits, and how much of a back-fill is left."""
+        """Return the progress: what waits, and how much of a back-fill is left."""
         status: dict[str, int | float | str] = {"lag": sum(log.lag() for log in self._logs), "at": int(time.time())}
         if self._backfills:
             status["backfill_left"] = sum(log.lag() for log in self._backfills)
@@ -240,7 +240,7 @@ class Delivery:
 
     @contextmanager
     def reporting(self, seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None) -> Iterator[None]:
-        """Tell the status every second while it runs."""
+        """Write the status every second while the delivery runs."""
         ended = threading.Event()
         store = open_store(self.settings, self.mapping.name)
         store.set_status(state="running", since=int(time.time()), run=self._store.run)
@@ -273,7 +273,7 @@ def run_delivery(
     delivery: Delivery,
     seen: Callable[[dict[str, int | float | str]], None] = lambda _status: None,
 ) -> None:
-    """Run a delivery in this process, one thread a worker, until it is told to end or its input does.
+    """Run a delivery in this process, one thread a worker, until its input ends or it must stop.
 
     Raises the NurtError that stopped it.
     """

@@ -1,4 +1,4 @@
-"""Read who is delivered to: a destination's section, its preset, the topics it reads and what reads them."""
+"""Read destinations: the section, its preset, the topics of its input and the readers of these topics."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ TABLE_KINDS: Mapping[str, Callable[[DestinationMapping, TableFamily], TableSink]
     "iceberg": IcebergSink,
     "postgres": PostgresSink,
 }
-"""Analytics stores, which take whole profiles, figures and orders."""
+"""Analytics stores; they take whole profiles, figures and orders."""
 
 TABLE_LINGER_MS: Mapping[str, int] = {"clickhouse": 1_000, "delta": 10_000, "iceberg": 10_000, "postgres": 200}
-"""How long a change may wait for others: a commit, or a part, is dear where many of them must be joined later."""
+"""How long a change may wait for others: a commit, or a part, is costly where many must be joined later."""
 
 TABLE_ROWS_MAX = 20_000
 EXAMPLES: Mapping[str, str] = {"path": "s3://lake/{of}", "table": "nurt.{of}"}
@@ -72,11 +72,11 @@ EXAMPLES: Mapping[str, str] = {"path": "s3://lake/{of}", "table": "nurt.{of}"}
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """Where a destination reads one of the things that it is told.
+    """Input of a destination for one kind of messages.
 
     Attributes:
         of: profiles, stock or orders.
-        name: of a topic; else of the contract: profiles are read from the state then, the others are kept in Redis.
+        name: of a topic, else of the contract: then profiles are read from the state, figures and orders from Redis.
     """
 
     of: str
@@ -85,7 +85,7 @@ class InputSpec:
 
 
 def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
-    """Read who is delivered to. Raises ConfigurationError."""
+    """Read the destinations. Raises ConfigurationError."""
     path = settings.destinations
     try:
         written = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -135,7 +135,7 @@ def _read(file_name: str, name: str, section: Any) -> DestinationMapping:
 
 
 def _whole(mapping: DestinationMapping, contents: Sequence[str]) -> DestinationMapping:
-    """Check the section of an analytics store, and put into it what it is told."""
+    """Check the section of an analytics store, and put into it what the store gets."""
     if mapping.objects:
         raise ConfigurationError(
             f"reading destinations.{mapping.name}: `{mapping.kind}` takes what it is told whole and no `objects`; "
@@ -152,7 +152,7 @@ def _whole(mapping: DestinationMapping, contents: Sequence[str]) -> DestinationM
 
 
 def read_presets(names: str | Sequence[str]) -> Mapping[str, Any]:
-    """Read the objects of a preset, or of several that add to each other in their order."""
+    """Read the objects of a preset, or of several presets that add to each other in their order."""
     presets = [read_preset(name) for name in ([names] if isinstance(names, str) else names)]
     objects = {
         key: {"of": preset.get("of", PROFILES), **value}
@@ -188,14 +188,14 @@ def destination_named(settings: Settings, name: str) -> DestinationMapping:
 
 
 def kinds_of(mapping: DestinationMapping) -> list[str]:
-    """Say what a destination is told: profiles, stock or orders, or several of them."""
+    """Return what a destination gets: profiles, stock, orders, or several of these."""
     return sorted({*mapping.kinds(), *mapping.of}, key=(PROFILES, *CONTRACTS).index) or [PROFILES]
 
 
 def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[InputSpec]:
-    """Say where a destination reads what it is told, profiles first.
+    """Return the inputs of a destination, profiles first.
 
-    Raises ConfigurationError where that is published to no topic and kept nowhere.
+    Raises ConfigurationError where an input is published to no topic and kept nowhere.
     """
     topics = {PROFILES: settings.topic, "stock": settings.stock.topic, "orders": settings.stock.orders_topic}
     keys = {"stock": "topic", "orders": "orders_topic"}
@@ -212,7 +212,7 @@ def inputs_of(settings: Settings, mapping: DestinationMapping) -> list[InputSpec
 
 
 def message_reader_of(settings: Settings, mapping: DestinationMapping) -> Callable[[RawBatch], list[Message]]:
-    """Make what reads a destination's messages."""
+    """Make the reader of a destination's messages."""
     readers: dict[str, Callable[[RawBatch], list[Message]]] = {}
     for one in inputs_of(settings, mapping):
         registry = open_registry(settings) if one.is_topic else None
@@ -223,7 +223,7 @@ def message_reader_of(settings: Settings, mapping: DestinationMapping) -> Callab
 
 
 def state_reader_of(settings: Settings, mapping: DestinationMapping) -> DesiredStateReader:
-    """Make what says what messages ask for."""
+    """Make the reader of messages as desired states."""
     readers: dict[str, DesiredStateReader] = {}
     for one in inputs_of(settings, mapping):
         if one.of == PROFILES:
@@ -234,7 +234,7 @@ def state_reader_of(settings: Settings, mapping: DestinationMapping) -> DesiredS
 
 
 def table_targets_of(settings: Settings, mapping: DestinationMapping) -> dict[str, TableTarget]:
-    """Open an analytics store for what it is told."""
+    """Open an analytics store for its table families."""
     targets = {}
     for one in inputs_of(settings, mapping):
         family = FAMILIES[one.of]
@@ -247,12 +247,12 @@ def table_targets_of(settings: Settings, mapping: DestinationMapping) -> dict[st
 
 
 def _writers(settings: Settings, one: InputSpec) -> WriterSchemas | None:
-    """Say what knows the schemas of messages that are no profiles."""
+    """Return the source of schemas of figures and orders."""
     return open_registry(settings) if one.is_topic else BundledSchemas(f"nurt.{one.of}")
 
 
 def rules_of(settings: Settings, mapping: DestinationMapping, to: Destination, generation: int) -> DeliveryRules:
-    """Make the rules by which rows are compared. Fingerprints are keyed with the deployment's secret."""
+    """Make the rules that compare rows. Fingerprints are keyed with the deployment's secret."""
     key = hashlib.blake2b(settings.ids_secret(), person=b"delivery", digest_size=32).digest()
     return DeliveryRules(
         tuple(one.plan for one in mapping.objects), Fingerprinter(key), generation, to.limits.whole_rows

@@ -1,4 +1,4 @@
-"""Open what a delivery reads: topics, the profiles of the state, figures and orders that are kept in Redis."""
+"""Open the inputs of a delivery: topics, the profiles of the state, figures and orders in Redis."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GROUP = "nurt-deliver"
 
 
 class DeliveryInput:
-    """Opens logs of one destination, profiles ahead of what belongs to them.
+    """Opener of one destination's logs, profiles before their orders.
 
     Args:
-        purpose: whose offsets they are; empty: of live changes.
-        workers: among how many they are shared.
-        looks: nothing will be settled, so nothing waits for it.
+        purpose: what the offsets are for; empty: live changes.
+        workers: how many workers read the logs.
+        looks: nothing will be settled, so no log waits for another.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class DeliveryInput:
         self._gate = Gate(0 if looks else workers)
 
     def open(self, worker: int = 0) -> MessageLog:
-        """Open a worker's share."""
+        """Open a worker's part."""
         of_profiles = [one for one in self._inputs if one.of == PROFILES]
         others = [one for one in self._inputs if one.of != PROFILES]
         return LogsInOrder(self._logs(of_profiles, worker), self._logs(others, worker), self._gate, worker)

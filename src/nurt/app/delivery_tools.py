@@ -1,4 +1,4 @@
-"""What can be asked of a delivery beside running it: a preview, another chance, a check against the receiver."""
+"""Tools of a delivery besides its run: a preview, a retry of refusals, a sweep, a check against the receiver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READ_ROWS = 5_000
 
 
 def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write], int, int]:
-    """Read what waits, and say what would be written; nothing is committed, sent or changed.
+    """Read waiting messages, and return what would be written; nothing is committed, sent or changed.
 
     Returns: the writes, how many messages were read, and how many rows could not be mapped.
     """
@@ -55,13 +55,13 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
 
 
 def _whole(message: Message, revision: int) -> Write:
-    """Say what an analytics store is told by a message."""
+    """Describe what an analytics store gets by a message."""
     op = Op.ERASE if message.body is None else Op.UPSERT
     return Write(message.subject, revision, FAMILIES[message.of].one, op, message.subject)
 
 
 def retry_refusals(settings: Settings, mapping: DestinationMapping) -> int:
-    """Make due, by the mapping of today, what a destination has in quarantine; returns how many subjects that is."""
+    """Make quarantined subjects of a destination due, with today's mapping; return how many there are."""
     store = open_store(settings, mapping.name)
     subjects = sorted({refusal.subject for refusal in store.refusals()})
     kept = store.kept(subjects)
@@ -71,17 +71,17 @@ def retry_refusals(settings: Settings, mapping: DestinationMapping) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep takes away: how many profiles, orders or figures no message told, and their rows by object."""
+    """Result of a sweep: number of profiles, orders or figures that the back-fill did not deliver, and their rows."""
 
     subjects: int
     rows: dict[str, int]
 
 
 def sweep(settings: Settings, mapping: DestinationMapping, dry_run: bool) -> SweepResult:
-    """Let go at the receiver what the last back-fill did not tell; by its ordinary deletion, never the final one.
+    """Delete at the receiver what the last back-fill did not deliver; by ordinary deletion, never by erasure.
 
     Args:
-        dry_run: only say what would go.
+        dry_run: only count what would be deleted.
     Raises ConfigurationError before a back-fill is done.
     """
     store = open_store(settings, mapping.name)

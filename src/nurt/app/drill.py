@@ -1,9 +1,9 @@
 """The oversell drill: several shop processes ask for the same few skus at once, the ERP books later.
 
 Shops ask nurt before they accept. Their orders arrive as change events a moment later, the ERP's documents and stock
-levels later still; some buyers walk away, some calls are made twice. Judged: nothing oversold, nobody refused while a
-piece was left, nothing held for ever. For comparison the same buyers are served by shops that only look at the ERP's
-figure.
+levels later still; some buyers walk away, some calls are made twice. The drill checks: nothing oversold, nobody refused
+while a piece was left, nothing held for ever. For comparison, shops that only read the ERP's figure serve the same
+buyers.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ SECRET = "00" * 16
 
 @dataclass(slots=True)
 class DrillOutcome:
-    """How a sale went, in pieces: what shops sold to whom, and what must be zero.
+    """Outcome of a sale, in pieces: what shops sold, and counts that must be zero.
 
     Attributes:
-        refused_wrongly: refused although the answer itself said that a piece was left.
-        left: of what abandoned checkouts gave back, what could not be had afterwards.
+        refused_wrongly: refused although the reply itself said that a piece was left.
+        left: pieces that abandoned checkouts gave back and that nobody could reserve afterwards.
         leaked: still held when every checkout has ended.
     """
 
@@ -70,7 +70,7 @@ class DrillOutcome:
 
 
 def shop(url: str, seed: int, process: int, attempts: int, count: int, begin: Any, told: Any) -> None:
-    """Serve buyers; tells the main process (order, channel, sku) of those who paid."""
+    """Serve buyers; send (order, channel, sku) of buyers who paid to the main process."""
     refused = wrongly = 0
     with Stock.open(url, secret=SECRET) as stock:
         begin.wait()
@@ -103,7 +103,7 @@ def settings_of(url: str, home: Path) -> Settings:
 
 
 class Sale:
-    """The flow's stages over real state, fed with the rows that shops and ERP write."""
+    """Sale with the flow's stages over real state, fed with the rows of shops and ERP."""
 
     def __init__(self, settings: Settings) -> None:
         own = stock_settings(settings)
@@ -173,7 +173,7 @@ class Sale:
         list(self.steps.stock(said))
 
     def held(self) -> tuple[int, int]:
-        """Count what the ledger holds, and the orders that it knows."""
+        """Count the pieces that the ledger holds, and its orders."""
         held = 0
         for key in self.client.keys(self.place + b"m*"):
             held += sum(int(line.split("\t")[1]) for line in self.client.get(key).decode().splitlines())
@@ -189,12 +189,12 @@ def run(
     seed: int = 1,
     lag_s: float = 1.0,
 ) -> DrillOutcome:
-    """Hold the sale; returns how it went.
+    """Run the sale; return its outcome.
 
     Args:
         url: of an empty Redis or Valkey.
         count: how many skus.
-        pieces: of each sku; None: a quarter of what is asked for.
+        pieces: of each sku; None: a quarter of the requested pieces.
         lag_s: how long the ERP takes to book an order.
     """
     stock = {sku: (pieces or max(1, attempts // (count * 4))) for sku in skus(count)}
@@ -267,7 +267,7 @@ def run(
         for _ in range(5):
             sale.tick()
         leaked = sale.held()[0]
-        # whoever comes now gets what abandoned checkouts gave back, to the last piece
+        # later buyers get what abandoned checkouts gave back, to the last piece
         late = 0
         with open_shop(settings) as last:
             for sku in stock:
@@ -289,7 +289,7 @@ def _level(sku: str, left: int) -> dict[str, Any]:
 
 
 def without_nurt(seed: int, processes: int, share: int, count: int, stock: dict[str, int]) -> tuple[int, int]:
-    """Play the same sale with shops that look at the ERP's figure, which is a tenth of the sale behind."""
+    """Run the same sale with shops that read the ERP's figure; this figure is a tenth of the sale behind."""
     sold: Counter[str] = Counter()
     seen = Counter(stock)
     lag, behind = max(1, share * processes // 10), []

@@ -1,4 +1,4 @@
-"""Begin a run, once for all its processes: its number, where it begins, and what was published otherwise."""
+"""Begin a run, once for all its processes: its number, where it begins, and unreconciled publications."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from nurt_client.ids import fingerprint
 from nurt_client.keys import config_text
 
 START_AWAY_MAX_S = 30.0
-"""How long a start waits for Redis: what supervises us may be quicker than its restart or failover."""
+"""How long a start waits for Redis: a supervisor may restart nurt faster than Redis restarts or fails over."""
 
 TAIL_ROWS = 10_000
-"""How many messages at the end of each partition of the profile topic a start looks at."""
+"""How many messages at the end of each partition of the profile topic a start reads."""
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A run that may begin: its number, where it begins, and how many workers any earlier run had."""
+    """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs."""
 
     run: int
     decision: LaunchDecision
@@ -58,7 +58,7 @@ def launch(settings: Settings, rebuild: bool = False) -> Launched:
     """Begin a run, once for all its processes: take a number, decide where to begin, claim the state.
 
     Waits while Redis is away for a moment. Raises Fenced when a later run holds the state, ConfigurationError when the
-    state was written otherwise, ConnectionFailed when Redis does not answer.
+    state was written under other settings, ConnectionFailed when Redis does not answer.
     """
     with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
         patiently(client, client.ping, START_AWAY_MAX_S)
@@ -96,7 +96,7 @@ def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
 
 
 def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:
-    """Note in the state which profiles were published otherwise than the state, come back older, knows."""
+    """Write unreconciled publications into a state that was restored from an older copy."""
     published = read_published(settings)
     if settings.parquet is not None and settings.duckdb is None and settings.topic is None:
         _logger.warning("Parquet cannot be asked what it was told; profiles that are no more may stay there")
@@ -119,7 +119,7 @@ def _realm_of(kept: KeptProfile) -> str:
 
 
 def read_published(settings: Settings, tail_rows: int | None = None) -> PublishedHeads:
-    """Read back what was published, of the topic only the last messages when `tail_rows` says so."""
+    """Read back published profiles; of a topic only the last `tail_rows` messages, if given."""
     published: PublishedHeads = {}
     if settings.duckdb is not None:
         published |= published_in_duckdb(settings.duckdb)

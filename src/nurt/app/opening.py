@@ -1,4 +1,4 @@
-"""Open the pieces that both flows, and those who look at them, need: the register, schemas, the input, the rules."""
+"""Open the pieces that both flows and commands need: the control log, schemas, the input, the rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nurt.settings import Settings
 
 
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
-    """Take from a mapping what the folds need."""
+    """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
     return FoldContext(
         ids,
@@ -32,7 +32,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
 
 
 def open_control_log(settings: Settings) -> ControlLog:
-    """Open the register: a topic where the input is one, else a file."""
+    """Open the control log: a topic where the input is Kafka, else a file."""
     if settings.kafka_input is not None:
         assert settings.kafka is not None
         return KafkaControlLog(settings.kafka, settings.control_topic)
@@ -49,7 +49,7 @@ def open_registry(settings: Settings) -> SchemaRegistry:
 
 
 def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
-    """Open one worker's share of the input."""
+    """Open one worker's part of the input."""
     if settings.kafka_input is not None:
         assert settings.kafka is not None
         source = settings.kafka_input
@@ -68,7 +68,7 @@ def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
 
 
 def commits_of(settings: Settings) -> list[Committed]:
-    """Read what was committed, over all shares."""
+    """Read the commits of all parts."""
     log = open_log(settings, 0, 1)
     try:
         committed = log.committed()

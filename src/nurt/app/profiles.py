@@ -23,7 +23,7 @@ from nurt.settings import Settings
 
 
 class ProfileAssembly(Assembly[Day]):
-    """The pieces of one deployment's flow of profiles; one process of a run."""
+    """Assembly of one deployment's profile flow, in one process of a run."""
 
     KINDS = PROFILE_KINDS
 
@@ -84,7 +84,7 @@ class ProfileAssembly(Assembly[Day]):
         with self.lock:
             if self._files is None:
                 self._files = []
-                # imported when they are asked for: DuckDB alone takes 30 MB of every worker
+                # imported when needed: DuckDB alone takes 30 MB of every worker
                 if settings.duckdb is not None:
                     from nurt.adapters.analytics.duckdb import DuckdbSink
 

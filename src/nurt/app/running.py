@@ -1,7 +1,7 @@
 """Run a flow: in this process, or as a cluster of processes that live and die together.
 
 SIGINT and SIGTERM ask for an end: nothing more is read, what was read is finished and committed, then the run ends. A
-second signal ends it at once; that loses nothing either, the next run repeats what was not committed.
+second signal ends the run at once; this loses nothing either: the next run repeats what was not committed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from nurt.settings import Settings, load_settings, stock_settings
 KILL_AFTER_S = 10.0
 LAST_WORDS_S = 3.0
 NEW_OBJECTS = 200_000
-"""So many new objects later the garbage collector looks at them."""
+"""New objects after which the garbage collector runs."""
 LookOn = Callable[[], None]
 Layout = Callable[[Any], Dataflow]
 
@@ -80,7 +80,7 @@ def run_stock_here(
 
 @contextmanager
 def _closing_reservations(assembly: StockAssembly) -> Iterator[None]:
-    """Have shops refused as soon as a worker sees that the state is not what it wrote."""
+    """Close reservations as soon as a worker sees that the state is not what it wrote."""
     try:
         yield
     except Fenced:
@@ -95,14 +95,14 @@ def _run(layout: Layout, assembly: Assembly[Any], **place: Any) -> None:
         cli_main(layout(assembly), epoch_interval=timedelta(milliseconds=assembly.settings.epoch_ms), **place)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as failed:  # a worker thread's panic is no Exception
+    except BaseException as failed:  # a worker thread's panic is not an Exception
         raise failures.first() or cause_of(failed) from failed
 
 
 def _collect_seldom() -> None:
-    """Let the garbage collector leave alone what is there before the first message, and look seldom at what comes.
+    """Let the garbage collector skip objects from before the first message, and run seldom.
 
-    A micro-batch makes tens of thousands of ids and keys, and no cycles: looking through them cost 0.5 us an event.
+    A micro-batch makes tens of thousands of ids and keys, and no cycles: a scan of these objects cost 0.5 us an event.
     """
     gc.collect()
     gc.freeze()
@@ -110,7 +110,7 @@ def _collect_seldom() -> None:
 
 
 def cause_of(failed: BaseException) -> BaseException:
-    """Find the failure of ours that Bytewax has wrapped; else give back what came."""
+    """Find nurt's failure that Bytewax has wrapped; else return the given exception."""
     cause: BaseException | None = failed
     while cause is not None:
         if isinstance(cause, NurtError):
@@ -146,9 +146,9 @@ def run_cluster(
     flow: str = "profiles",
     level: int = logging.INFO,
 ) -> int:
-    """Run one process a worker; when one ends in failure all are ended. Returns the exit code.
+    """Run one process a worker; when one fails, end all. Return the exit code.
 
-    Bytewax takes a whole cluster down with any of its processes, so they are started anew together or not at all.
+    Bytewax ends a whole cluster with any of its processes, so all processes are started again together or not at all.
 
     Args:
         level: what the processes log, as `logging` numbers it.
@@ -190,14 +190,14 @@ def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, l
 
 
 def _let_end(children: list[subprocess.Popen[bytes]]) -> None:
-    """Wait a little for processes that end by themselves: whoever knows why is not always the first to go."""
+    """Wait a little for processes that end by themselves: the process that knows the cause may not end first."""
     deadline = time.monotonic() + LAST_WORDS_S
     while time.monotonic() < deadline and any(child.poll() is None for child in children):
         time.sleep(0.05)
 
 
 def _telling(codes: Sequence[int]) -> int:
-    """Choose the exit code that says what happened: a peer of a failed process dies with 1, or by a signal."""
+    """Choose the exit code of the failed process: its peers die with 1, or by a signal."""
     failed = [code for code in codes if code != 0]
     return next((code for code in failed if code > 1), failed[0] if failed else 0)
 
@@ -243,7 +243,7 @@ def _decode(text: str) -> Launched:
 
 
 def _child(config: Path, index: int) -> int:
-    """Be one process of a cluster."""
+    """Run one process of a cluster."""
     level = int(os.environ["NURT_LOG_LEVEL"])
     logging.basicConfig(level=level, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
     silence_http_clients()
@@ -271,7 +271,7 @@ def _child(config: Path, index: int) -> int:
 
 
 def _end_with(code: int) -> NoReturn:
-    """End this process; a failure at once, for threads of libraries may abort a Python that is being taken down."""
+    """End this process; after a failure at once, because libraries' threads may abort a Python that shuts down."""
     if code:
         logging.shutdown()
         os._exit(code)

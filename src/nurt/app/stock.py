@@ -1,4 +1,4 @@
-"""Put the flow of stock together: its own prefix, register, commits and outputs, beside the flow of profiles."""
+"""Put the flow of stock together: its own prefix, control log, commits and outputs, beside the flow of profiles."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def open_shop(settings: Settings, realm: str = "default") -> Stock:
 
 
 def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
-    """Begin a run of stock; reservations wait until what must be read again has been read.
+    """Begin a run of stock; reservations wait until the replay is done.
 
     Args:
         settings: as `stock_settings` derives them.
@@ -64,9 +64,9 @@ def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
 
 
 def close_reservations(settings: Settings, run: int) -> None:
-    """Let nothing be reserved from now on when the server came back older: it has lost reservations. Never raises.
+    """Close reservations when the server was restored from an older copy: it has lost some. Never raises.
 
-    The next run opens again when it has caught up. When a later run has taken over, its answer counts.
+    The next run opens reservations again when it has caught up. When a later run has taken over, that run decides.
     """
     places = _realm_places(settings)
     try:
@@ -75,7 +75,7 @@ def close_reservations(settings: Settings, run: int) -> None:
                 client.delete(*(place + b"o" for place in places))
                 _logger.warning("reservations are refused until the next run of stock has caught up")
     except (NurtError, RedisError) as failed:
-        # it closes by itself when the worker was not seen for a minute
+        # reservations close by themselves when the worker was not seen for a minute
         _logger.warning("closing the ledger of reservations: %s", type(failed).__name__)
 
 
@@ -88,7 +88,7 @@ def _realm_places(settings: Settings) -> list[bytes]:
 
 
 class StockAssembly(Assembly[Millis]):
-    """The pieces of one deployment's flow of stock; one process of a run.
+    """Assembly of one deployment's stock flow, in one process of a run.
 
     Args:
         settings: as `stock_settings` derives them.
@@ -119,7 +119,7 @@ class StockAssembly(Assembly[Millis]):
         return lambda _resume_state: Stage(name, self._steps_of, of=" of stock", is_last=name == "stock")
 
     def outputs(self) -> Outputs[StockBatch]:
-        """Make the sink of everything that is published of stock."""
+        """Make the sink of all that the stock flow publishes."""
         return Outputs(self._open_sinks, list, lambda _batches: "stock", of=" of stock")
 
     def _steps_of(self, index: int) -> StockSteps:
@@ -131,7 +131,7 @@ class StockAssembly(Assembly[Millis]):
             return self._steps[index]
 
     def _kept_of(self, index: int) -> RedisStockSink | None:
-        """Open what a worker keeps, once: its stages begin it anew, its output writes it."""
+        """Open what a worker keeps in Redis, once: its stages can begin it again, its output writes it."""
         with self.lock:
             names = self.settings.stock_kept()
             if names and index not in self._kept:

@@ -1,7 +1,7 @@
-"""Compile every kernel once, so that the first start and the first test need not: `python -m nurt.app.warm`.
+"""Compile every kernel once, so that the first start and the first test do not have to: `python -m nurt.app.warm`.
 
-numba compiles for the types that it meets (`kernel_cache` says where it keeps the result). So the surest way to meet
-the real ones is a small real run: a few simulated people, from their bytes to their profiles.
+numba compiles for the types of actual arguments (`kernel_cache` says where it keeps the result). So the surest way to
+the real types is a small real run: a few simulated people, from bytes to profiles.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ROWS_MAX = 300  # so that later micro-batches meet what earlier ones stored
 
 
 def warm() -> int:
-    """Carry a few simulated people from bytes to profiles; return how many messages that took.
+    """Process a few simulated people from bytes to profiles; return how many messages this took.
 
     Raises ConfigurationError where there is no embedded Valkey for this machine.
     """
-    # here, so that a second start, which has nothing to compile, need not load all of it
+    # imported here: a second start has nothing to compile and need not load it all
     from nurt.adapters.redis.embedded import embedded_state
     from nurt.app.running import run_here
     from nurt.flows.profiles import profiles
@@ -47,7 +47,7 @@ def warm() -> int:
 def main() -> None:
     """Warm, unless that was done for these sources, and say so on stderr.
 
-    Where it cannot be done, kernels compile when they are first used.
+    Where this is impossible, kernels compile at their first use.
     """
     folder = kernel_cache.current()
     if folder is not None and kernel_cache.is_complete(folder):

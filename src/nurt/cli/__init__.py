@@ -1,11 +1,10 @@
-"""The command line: `nurt`. One module a command; what they share is in `frame`.
+"""The command line: `nurt`. One module a command; `frame` has what commands share.
 
-A module of a command holds what its help shows: options, examples, and how the result looks. At its top it imports
-Typer, Rich and `frame`, and nothing of the engine: a command imports what it works with when it is called, at the
-beginning of its function. So `nurt --help`, the help of every command and shell completion load no Bytewax, polars or
-numba. What a type annotation alone needs stands under TYPE_CHECKING. Modules that commands import when they are called
-(`opening`, `watching`, `sampling`, `source_sweeps`, `demo_steps`, `commands.deliveries` and the pages) import at their
-top as usual.
+A command's module holds what its help shows: options, examples, and the form of the result. At its top it imports only
+Typer, Rich and `frame`, nothing of the engine: a command imports the engine when it is called, at the beginning of its
+function. So `nurt --help`, the help of every command and shell completion load no Bytewax, polars or numba. Imports for
+type annotations stand under TYPE_CHECKING. Modules that commands import at the call (`opening`, `watching`, `sampling`,
+`source_sweeps`, `demo_steps`, `commands.deliveries` and the pages) import at their top as usual.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ app.command("drill", rich_help_panel="Try")(drill.drill)
 
 
 def main() -> None:
-    """Run a command; an error is one line with the next step, and an exit code that says of what kind it is."""
+    """Run a command; an error is one line with the next step, and an exit code by kind of error."""
     arguments, debug = _without_debug(sys.argv[1:])
     try:
         app(args=arguments, prog_name="nurt")
@@ -110,7 +109,7 @@ def main() -> None:
     except Exception as failed:
         if debug:
             raise
-        # its text may hold values of rows: only its kind is said
+        # the text may hold values of rows: only the error's kind is printed
         stderr.print(
             Text.assemble(
                 ("nurt: ", "bold red"),
@@ -123,6 +122,6 @@ def main() -> None:
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """Take --debug from wherever it stands."""
+    """Take --debug from any place of the arguments."""
     asked = "--debug" in arguments or os.environ.get("NURT_DEBUG", "") not in ("", "0")
     return [argument for argument in arguments if argument != "--debug"], asked

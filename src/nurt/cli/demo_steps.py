@@ -1,4 +1,4 @@
-"""What `nurt demo` does: folds, shows, sells, delivers, and says how to go on."""
+"""The steps of `nurt demo`: fold, show, sell, deliver, and print what to try next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from nurt.settings import ROWS_MAX, Settings
 
 SOLD = "TEA-ASSAM"
 ORDERS = range(100_000_011, 100_000_111)
-"""Numbers of some orders of the Polish shop that no genuine order bears, too."""
+"""Numbers of some orders of the Polish shop; no genuine order has such a number."""
 DELIVERY = """\
 # Who is delivered to; docs/delivery.md explains every word. This receiver: `python -m nurt.fake webhook --port {port}`
 destinations:
@@ -45,7 +45,7 @@ LOOK_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class DemoInput:
-    """What the demo reads."""
+    """Input of the demo."""
 
     simulated: int
     genuine: int
@@ -53,11 +53,11 @@ class DemoInput:
 
     @property
     def messages(self) -> int:
-        """Say how many messages there are."""
+        """Count the messages."""
         return self.simulated + self.genuine
 
     def parted(self, counts: Sequence[Count]) -> dict[str, list[Count]]:
-        """Tell the counts of genuine messages from those of simulated ones."""
+        """Separate the counts of genuine messages from those of simulated ones."""
         parts: dict[str, list[Count]] = {SIMULATED: [], GENUINE: []}
         for count in counts:
             parts[GENUINE if count.topic in self.genuine_topics else SIMULATED].append(count)
@@ -65,7 +65,7 @@ class DemoInput:
 
 
 def fold(settings: Settings, input_: DemoInput) -> None:
-    """Run the flow of profiles, and show how far it is."""
+    """Run the flow of profiles, and show its progress."""
     from nurt.flows.profiles import profiles
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
@@ -83,7 +83,7 @@ def fold(settings: Settings, input_: DemoInput) -> None:
 
 
 def _table(input_: DemoInput, counts: Sequence[Count]) -> PlainTable:
-    """Make the table of message counts, of two rows: where the simulated messages ended, and where the genuine ones."""
+    """Make the table of message counts, with two rows: outcomes of simulated messages, and of genuine ones."""
     rows: list[tuple[object, ...]] = []
     for name, some in input_.parted(counts).items():
         summed = totals(some)
@@ -95,7 +95,7 @@ def _table(input_: DemoInput, counts: Sequence[Count]) -> PlainTable:
 
 
 def _why(input_: DemoInput, counts: Sequence[Count]) -> list[tuple[object, ...]]:
-    """List why messages were not folded, by whose they are, outcome and reason."""
+    """List why messages were not folded, by origin, outcome and reason."""
     reasons: dict[tuple[str, str, str], int] = {}
     for name, some in input_.parted(counts).items():
         for count in some:
@@ -106,7 +106,7 @@ def _why(input_: DemoInput, counts: Sequence[Count]) -> list[tuple[object, ...]]
 
 
 def show(state: OpenState, folder: Path, input_: DemoInput, seconds: float) -> None:
-    """Show where the messages ended, and a customer that they became."""
+    """Show the outcomes of messages, and one resulting customer."""
     counts = state.tally.counts()
     stdout.print()
     stdout.print(_table(input_, counts))
@@ -130,7 +130,7 @@ def show(state: OpenState, folder: Path, input_: DemoInput, seconds: float) -> N
 
 
 def sell(settings: Settings) -> int:
-    """Run the flow of stock over the same messages, and show what can be sold of one sku; returns a telling order."""
+    """Run the flow of stock over the same messages, and show what can be sold of one sku; return an order to show."""
     from nurt.flows.stock import stock
 
     began = time.monotonic()
@@ -148,7 +148,7 @@ def _is_telling(order: Mapping[str, Any]) -> bool:
 
 
 def deliver_all(settings: Settings) -> None:
-    """Tell a receiver on this machine of customers, their orders and what can be sold."""
+    """Deliver customers, their orders and stock figures to a receiver on this machine."""
     from nurt.app.delivery import Delivery, run_delivery
     from nurt.app.delivery_config import destination_named
     from nurt.fake.server import running
@@ -173,7 +173,7 @@ def deliver_all(settings: Settings) -> None:
 
 
 def go_on(folder: Path, order: int) -> None:
-    """Say what to try next."""
+    """Print what to try next."""
     config = folder / "nurt.yaml"
     program = "nurt" if shutil.which("nurt") else relpath(sys.argv[0])
     email = ProfileTables(folder / "profiles.duckdb").some_email() or "anna@example.com"

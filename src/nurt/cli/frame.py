@@ -1,4 +1,4 @@
-"""What every command shares: options and how it prints. It imports nothing of the engine; see `opening` for state."""
+"""What every command shares: options and output. This module imports nothing of the engine; see `opening` for state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print one JSON document on a line of its own."""
+    """Print one JSON document on its own line."""
     sys.stdout.buffer.write(orjson.dumps(value, default=_plain, option=orjson.OPT_APPEND_NEWLINE))
     sys.stdout.buffer.flush()
 
@@ -60,17 +60,17 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> PlainTable:
-    """Make a table; columns whose name ends in `>` are numbers, set to the right."""
+    """Make a table; columns whose name ends in `>` are numbers, aligned to the right."""
     return PlainTable(title, columns, [[_cell(value) for value in row] for row in rows])
 
 
 def _cell(value: object) -> Text:
-    """Write a cell as it is: what comes from databases is no markup."""
+    """Write a cell as plain text: values from databases are not markup."""
     if isinstance(value, Text):
         return value
     return Text(f"{value:,}" if isinstance(value, int) else str(value))
 
 
 def refuse(doing: str, found: str, remedy: str) -> ConfigurationError:
-    """Make the error for what a person asked for and cannot have."""
+    """Make the error for a request that cannot be met."""
     return ConfigurationError(f"{doing}: {found}; {remedy}")

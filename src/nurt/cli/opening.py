@@ -1,4 +1,4 @@
-"""How a command opens a deployment: its settings, an embedded server, the state of a flow."""
+"""Open a deployment for a command: its settings, an embedded server, the state of a flow."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from nurt.settings import Settings, load_settings, stock_settings
 
 @dataclass(frozen=True, slots=True)
 class OpenState:
-    """A deployment's state, open for looking at it.
+    """State of a deployment, open for reading.
 
     Attributes:
-        systems: by name: what the entities in them are called that accounts are named after.
+        systems: by name: the names of their entities that accounts are made of.
     """
 
     settings: Settings
@@ -39,7 +39,7 @@ class OpenState:
 
 @contextmanager
 def deployment(config: Path) -> Iterator[Settings]:
-    """Read the settings; where the state is embedded, have its server run meanwhile."""
+    """Read the settings; where the state is embedded, run its server meanwhile."""
     settings = load_settings(config)
     if settings.redis_url != EMBEDDED:
         yield settings

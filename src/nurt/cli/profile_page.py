@@ -1,4 +1,4 @@
-"""How a profile looks on a terminal: who, why, accounts, figures."""
+"""A profile on a terminal: who, why, accounts, figures."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _section(title: str, body: Table | None) -> list[RenderableType]:
 
 
 def _grid(*columns: str) -> Table:
-    """Make a table without lines; a column whose name ends in `>` is set to the right, no names: no header."""
+    """Make a table without lines; a name that ends in `>` aligns its column to the right; no names: no header."""
     named = any(column.strip(">") for column in columns)
     table = Table(box=None, show_header=named, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
@@ -116,7 +116,7 @@ def _who(content: Mapping[str, Any]) -> Table | None:
 
 
 def _why(view: ProfileView, letters: Mapping[bytes, str]) -> Table | None:
-    """Say which identifiers join which accounts; those of one account alone are told beside it."""
+    """Say which identifiers join which accounts; identifiers of one account only stand beside this account."""
     table = _grid("", "", "")
     joining = [link for link in view.links if len(link.accounts) > 1]
     for link in joining:

@@ -19,20 +19,20 @@ from nurt.translate.translator import Translator
 
 POLL_ROWS = 5_000
 ARCHIVE_ROWS_MAX = 2_000_000
-"""How far into an archive topics are looked for."""
+"""Rows of an archive that are searched for topics."""
 ANSWER_SECONDS_MAX = 15.0
 QUIET_SECONDS_MAX = 10.0
-"""How long a topic may give nothing before it counts as read."""
+"""How long a topic may be silent before it counts as read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSample:
-    """What some messages of one topic would become.
+    """Sample of one topic: what some of its messages would become.
 
     Attributes:
         becomes: the system and entity, or empty when no entry of the mapping matches.
         file_name, line: of the mapping's entry; 0: none.
-        why: the commonest reason of what is refused, else of what is not ours.
+        why: the most frequent reason of refused messages, else of those that are not ours.
     """
 
     topic: str

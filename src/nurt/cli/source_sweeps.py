@@ -1,4 +1,4 @@
-"""What `nurt source` finds: the flows that read a source, and the rows that a sweep of it would take."""
+"""Find, for `nurt source`, the flows that read a source, and the rows that a sweep would remove."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nurt.settings import Settings, stock_settings
 
 
 def flows_of(settings: Settings) -> dict[str, Settings]:
-    """Return every flow that reads this deployment's sources, each with a register of its own."""
+    """Return every flow that reads this deployment's sources, each with its own control log."""
     flows = {"profiles": settings}
     if read_mapping(settings.mapping_files).stock is not None:
         flows["stock"] = stock_settings(settings)
@@ -31,12 +31,13 @@ def flows_of(settings: Settings) -> dict[str, Settings]:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep would do to one table.
+    """Effect of a sweep on one table.
 
     Attributes:
         go: rows that the snapshot did not see.
-        stay: rows that it saw, or that came later.
-        unreached: rows of partitions that it wrote nothing to; nobody can tell whether they are gone, so they stay.
+        stay: rows that the snapshot saw, or that came later.
+        unreached: rows of partitions without messages of the snapshot; nobody knows whether these rows are gone, so
+        they stay.
     """
 
     flow: str
@@ -48,7 +49,7 @@ class Swept:
 
 
 def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
-    """List the sweeps that can be made of one flow, of one source or of all.
+    """List the possible sweeps of one flow, of one source or of all sources.
 
     Raises ConfigurationError when there is no such source, or several topics hold one table.
     """

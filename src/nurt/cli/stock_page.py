@@ -1,4 +1,4 @@
-"""How stock and orders look on a terminal: what can be sold and where it comes from, an order with its papers."""
+"""Stock and orders on a terminal: what can be sold and why, an order with its sales documents."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened_stock(config: Path) -> Iterator[Opened]:
 
 @contextmanager
 def view_of(own: Settings) -> Iterator[Opened]:
-    """Open a deployment's stock for looking at it: the view, the realms, and what names skus."""
+    """Open a deployment's stock for reading: the view, the realms, and the names of skus."""
     mapping = read_mapping(own.mapping_files)
     if mapping.stock is None:
         raise refuse(
@@ -154,7 +154,7 @@ def _made_of(looked: Looked, view: StockView) -> list[dict[str, Any]]:
 
 
 def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
-    """Find the orders with a number or reference, of all realms, as they are now."""
+    """Find the current orders with a number or reference, in all realms."""
     view, realms, ids = opened
     found: list[dict[str, Any]] = []
     for realm in realms:
@@ -165,7 +165,7 @@ def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
 
 
 def print_order(one: dict[str, Any]) -> None:
-    """Print an order with its lines and papers."""
+    """Print an order with its lines and sales documents."""
     title = Text.assemble(("order ", "dim"), (one["number"] or one["reference"], "bold"), (f"  {one['stage']}", "bold"))
     stdout.print(title)
     stdout.print(

@@ -12,11 +12,11 @@ from rich.text import Text
 GAP = 2
 """Blanks between columns."""
 PROSE_MIN = 32
-"""Letters of a line of prose beside other columns; narrower, it stands below its row."""
+"""Letters of a line of prose beside other columns; narrower prose stands below its row."""
 SHORT_MAX = 20
-"""Letters of prose that stays beside other columns where longer prose stands below."""
+"""Letters of prose that stays beside other columns when longer prose stands below."""
 NAME_MIN = 24
-"""Letters of the first column; narrower, every name stands above its row."""
+"""Letters of the first column; if it is narrower, every name stands above its row."""
 INDENT = 4
 """Blanks before prose below its row."""
 
@@ -26,7 +26,7 @@ class Columns:
     """Widths of columns; a first cell that is wider stands above its row, a last one below it.
 
     Attributes:
-        widths: in letters; 0: every cell stands on lines of its own.
+        widths: in letters; 0: every cell stands on its own lines.
         prose: the last column is prose that stands below its row where it is wider.
     """
 
@@ -36,10 +36,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class PlainTable:
-    """A table without lines: names in the first column, numbers where a title ends in `>`, perhaps prose in the last.
+    """Table without lines: names in the first column, numbers where a title ends in `>`, perhaps prose in the last.
 
-    Where it is too wide, it takes these steps until it fits: the prose is wrapped; long prose goes below its row; names
-    that are too long go above their row; all names do; other texts are wrapped at blanks. No word is ever broken.
+    A table that is too wide takes these steps until it fits: prose is wrapped; long prose goes below its row; names
+    that are too long go above their row; all names go there; other texts are wrapped at blanks. No word is ever broken.
     """
 
     title: str
@@ -47,7 +47,7 @@ class PlainTable:
     rows: Sequence[Sequence[Text]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the lines, for the width at hand."""
+        """Yield the lines, for the current width."""
         if self.title:
             yield Text(self.title, "bold")
         titles = [Text(column.rstrip(">"), "dim") for column in self.columns]

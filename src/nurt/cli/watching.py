@@ -1,4 +1,4 @@
-"""Watch a run from beside it: how far it is on a terminal, a line now and then in a log, figures for OpenTelemetry."""
+"""Watch a run from a thread: progress on a terminal, a line now and then in a log, figures for OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOK_SECONDS = 1.0
 LOG_SECONDS = 60.0
 
 Seen = Callable[[dict[str, int], float, Sequence[Count]], None]
-"""Told what was counted since the watch began, by outcome, the messages a second of late, and all counts."""
+"""Called with counts since the watch began by outcome, recent messages a second, and all counts."""
 
 _logger = logging.getLogger("nurt.run")
 
@@ -40,7 +40,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 @contextmanager
 def watching(settings: Settings, seen: Seen | None = None, every_s: float = LOOK_SECONDS) -> Iterator[None]:
-    """Tell how far the run is while it runs: to `seen`, else to the terminal, else to the log."""
+    """Report the progress of a run: to `seen`, else to the terminal, else to the log."""
     with state_of(settings) as state:
         end_metrics = start_metrics(state.tally.counts, state.tally.figures)
         ended = threading.Event()
@@ -62,7 +62,7 @@ def watching(settings: Settings, seen: Seen | None = None, every_s: float = LOOK
 
 
 def _watch(state: OpenState, ended: threading.Event, report: Seen, every_s: float) -> None:
-    """Look now and then until the run has ended, and once more then."""
+    """Look now and then until the run has ended, and once more at the end."""
     before, at, was = totals(_counts(state)), time.monotonic(), 0
     last = False
     while not last:
@@ -76,7 +76,7 @@ def _watch(state: OpenState, ended: threading.Event, report: Seen, every_s: floa
 
 
 def _counts(state: OpenState) -> Sequence[Count]:
-    """Read the counts; none while the state does not answer, which the run says itself."""
+    """Read the counts; none while the state does not answer (the run itself reports that)."""
     try:
         return state.tally.counts()
     except ConnectionFailed:
@@ -103,7 +103,7 @@ def _to_log() -> Seen:
 
 
 def in_words(now: dict[str, int], rate: float) -> str:
-    """Write how far a run is."""
+    """Describe the progress of a run."""
     text = f"{now['messages']:,} messages: {now['folded']:,} folded, {now['old_news']:,} old news"
     text += f", {now['not_ours']:,} not ours, {now['quarantined']:,} in quarantine"
     return f"{text}; {rate:,.0f} a second" if rate >= 1 else text

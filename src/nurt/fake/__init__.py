@@ -1,4 +1,4 @@
-"""Receivers to rehearse with: small HTTP servers that answer, and refuse, as their originals are documented to.
+"""Fake receivers for rehearsals: small HTTP servers that answer, and refuse, as the originals' documentation says.
 
-`python -m nurt.fake webhook --port 8300` runs one. Nothing of them is real but the protocol: they keep rows in memory.
+`python -m nurt.fake webhook --port 8300` runs one. Only the protocol is real: they keep rows in memory.
 """

@@ -25,7 +25,7 @@ FAKES: dict[str, Callable[[], Fake]] = {
 
 
 def main() -> None:
-    """Serve until Ctrl-C, and say every few seconds how many calls came."""
+    """Serve until Ctrl-C, and print every few seconds how many calls came."""
     parser = argparse.ArgumentParser(prog="python -m nurt.fake", description="A receiver to rehearse deliveries with.")
     parser.add_argument("kind", choices=sorted(FAKES))
     parser.add_argument("--port", type=int, default=8300)

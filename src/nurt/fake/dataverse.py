@@ -1,4 +1,4 @@
-"""Dataverse's Web API as far as nurt speaks to it, with its refusals."""
+"""Dataverse's Web API as far as nurt uses it, with its refusals."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BINDS = {
     "parentcustomerid_account@odata.bind": ("accounts", "_parentcustomerid_value"),
     "customerid_contact@odata.bind": ("contacts", "_customerid_value"),
 }
-"""By the field that binds: the parent's entity set, and what the row holds then."""
+"""By the field that binds: the parent's entity set, and the resulting field of the row."""
 
 
 class FakeDataverse(Fake):
-    """Rows by entity set and alternate key.
+    """Fake of Dataverse: rows by entity set and alternate key.
 
-    It refuses unknown columns, an e-mail without @, a parent that is not there, a key twice in one request, and a
-    wrong token; UpsertMultiple is all or nothing.
+    It refuses unknown columns, an e-mail without @, a missing parent, a key twice in one request, and a wrong token;
+    UpsertMultiple is all or nothing.
     """
 
     def __init__(self, client_secret: str = "secret", seed: int = 0) -> None:
@@ -45,7 +45,7 @@ class FakeDataverse(Fake):
         self._next = 0
 
     def respond(self, request: Request) -> tuple[Response | None, bool]:
-        """Answer with what is left of the window in the headers; when its time is used up by 429."""
+        """Answer with the rest of the window in the headers; with 429 when its time is used up."""
         if self.execution_left_s is not None and self.execution_left_s <= 0:
             self.throttled += 1
             return _error(429, "0x80072321", "Combined execution time exceeded", {"Retry-After": "1"}), False

@@ -1,4 +1,4 @@
-"""HubSpot's CRM as far as nurt speaks to it, with its refusals."""
+"""HubSpot's CRM as far as nurt uses it, with its refusals."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Error = dict[str, Any]
 
 
 class FakeHubspot(Fake):
-    """Objects by type and HubSpot id.
+    """Fake of HubSpot: objects by type and HubSpot id.
 
     It refuses unknown properties, a bad e-mail, an e-mail that another contact has, more than 100 inputs, an id twice
-    in one batch, and a wrong token. Merged and gdpr-deleted contacts are gone; the address of the latter may not come
-    back.
+    in one batch, and a wrong token. Merged and gdpr-deleted contacts are gone; the address of a gdpr-deleted contact
+    may not come back.
     """
 
     def __init__(self, token: str = "token", seed: int = 0) -> None:
@@ -37,7 +37,7 @@ class FakeHubspot(Fake):
         self._token = token
 
     def respond(self, request: Request) -> tuple[Response | None, bool]:
-        """Answer with what is left of the limits in the headers; when the day's calls are used up by 429."""
+        """Answer with the rest of the limits in the headers; with 429 when the day's calls are used up."""
         if self.daily_left is not None:
             with self.lock:
                 if self.daily_left <= 0:

@@ -14,7 +14,7 @@ MERGE_FIELDS = {"FNAME", "LNAME", "PHONE", "ORDERS"}
 
 
 class FakeMailchimp(Fake):
-    """Members by the MD5 of their lower-cased address.
+    """Fake of Mailchimp: members by the MD5 of their lower-cased address.
 
     It refuses bad addresses, unknown merge fields, addresses that were permanently deleted, subscribing someone who
     unsubscribed themselves (compliance), more than 500 members a batch, and a wrong key.

@@ -1,4 +1,4 @@
-"""Marketing Cloud's data extensions as far as nurt speaks to them, with their refusals."""
+"""Marketing Cloud's data extensions as far as nurt uses them, with their refusals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COLUMNS = {"EmailAddress", "FirstName", "LastName", "Phone", "Orders", "Status"}
 
 
 class FakeMarketingCloud(Fake):
-    """Rows by subscriber key, in one data extension `nurt_profiles`.
+    """Fake of Marketing Cloud: rows by subscriber key, in one data extension `nurt_profiles`.
 
-    It refuses unknown columns, bad addresses, a key twice or more than 50 rows in one call (as a whole), and tokens
-    that are unknown or old.
+    It refuses unknown columns, bad addresses, a key twice or more than 50 rows in one call (as a whole), and unknown or
+    old tokens.
     """
 
     def __init__(self, client_secret: str = "secret", token_s: float = 1079.0, seed: int = 0) -> None:

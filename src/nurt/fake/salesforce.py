@@ -1,4 +1,4 @@
-"""Salesforce's REST and Bulk API 2.0 as far as nurt speaks to them, with their refusals."""
+"""Salesforce's REST and Bulk API 2.0 as far as nurt uses them, with their refusals."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ NULL = "#N/A"
 
 
 class FakeSalesforce(Fake):
-    """Objects by type and external id.
+    """Fake of Salesforce: objects by type and external id.
 
-    It refuses unknown fields, a missing required one, a parent that is not there, an e-mail without @, an external id
-    twice in one request, more than 200 records, and tokens that it does not know or that have expired.
+    It refuses unknown fields, a missing required one, a missing parent, an e-mail without @, an external id
+    twice in one request, more than 200 records, and unknown or expired tokens.
     """
 
     def __init__(self, client_id: str = "id", client_secret: str = "secret", seed: int = 0) -> None:
@@ -164,7 +164,7 @@ class FakeSalesforce(Fake):
 
     def _job(self, request: Request, path: str) -> Response:
         if not path and request.method == "GET":
-            named = ("id", "object", "state")  # which external id a job goes by, only it says itself
+            named = ("id", "object", "state")  # only the job itself says which external id it uses
             records = [{name: job[name] for name in named} for job in self.jobs.values()]
             return Response(200, {"done": True, "records": records, "nextRecordsUrl": None})
         if not path:
@@ -193,7 +193,7 @@ class FakeSalesforce(Fake):
             key = row.pop(KEY)
             fields: dict[str, Any] = {name: None if value == NULL else value for name, value in row.items() if value}
             for relation in RELATIONS:
-                if f"{relation}.{KEY}" in fields:  # `#N/A` is no external id: there is none such
+                if f"{relation}.{KEY}" in fields:  # `#N/A` is no external id: no row has it
                     fields[relation] = {KEY: fields.pop(f"{relation}.{KEY}")}
             if self._random.random() < self.unprocessed_rate:
                 job["results"]["unprocessedrecords"].append({KEY: key, **row})

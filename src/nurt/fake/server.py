@@ -1,4 +1,4 @@
-"""What every fake receiver shares: an HTTP server, faults on demand, and limits that it enforces."""
+"""The common part of fake receivers: an HTTP server, faults on demand, and enforced limits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import orjson
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong on purpose; rates are shares of calls.
+    """Faults on purpose; rates are shares of calls.
 
     Attributes:
         cut_before, cut_after: the connection is cut before the call was done, or in the middle of its answer.
         windows: (calls, seconds) that may not be exceeded in any window; one more is answered by 429.
-        drip_s: an answer comes byte by byte, with so long a pause between two; 0: at once.
+        drip_s: an answer comes byte by byte, with this pause between two bytes; 0: at once.
     """
 
     down: bool = False
@@ -40,7 +40,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came."""
+    """Request as it came."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class Request:
     body: bytes
 
     def json(self) -> Any:
-        """Parse the body; None where it is no JSON."""
+        """Parse the body; None where it is not JSON."""
         try:
             return orjson.loads(self.body)
         except ValueError:
@@ -58,7 +58,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: JSON, text or bytes."""
+    """Response: JSON, text or bytes."""
 
     status: int = 200
     body: Any = None
@@ -66,7 +66,7 @@ class Response:
 
 
 class Fake:
-    """A receiver. Subclasses implement `answer`; it is called by one thread at a time."""
+    """Fake receiver. Subclasses implement `answer`; one thread at a time calls it."""
 
     def __init__(self, seed: int = 0) -> None:
         self.faults = Faults()
@@ -79,7 +79,7 @@ class Fake:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     def answer(self, request: Request) -> Response:
@@ -87,11 +87,11 @@ class Fake:
         raise NotImplementedError
 
     def too_many(self) -> Response:
-        """Answer a call too many."""
+        """Answer a call above the limits."""
         return Response(429, {"message": "too many requests"}, {"Retry-After": self.faults.retry_after})
 
     def respond(self, request: Request) -> tuple[Response | None, bool]:
-        """Answer with the faults that were ordered: (None: cut at once, and whether to cut in the middle)."""
+        """Answer with the configured faults: (response or None: cut at once; whether to cut in the middle)."""
         faults = self.faults
         if faults.latency_s:
             time.sleep(faults.latency_s)
@@ -120,7 +120,7 @@ class Fake:
         return any(sum(at > now - seconds for at in self._recent) > calls for calls, seconds in self.faults.windows)
 
     def left(self, calls: int, seconds: float) -> int:
-        """Say how many calls the window that ends now still takes."""
+        """Return how many calls the current window still takes."""
         now = time.monotonic()
         return max(0, calls - sum(at > now - seconds for at in self._recent))
 
@@ -140,7 +140,7 @@ AnyFake = TypeVar("AnyFake", bound=Fake)
 
 @contextmanager
 def running(fake: AnyFake, port: int = 0, host: str = "127.0.0.1") -> Iterator[AnyFake]:
-    """Serve a fake until we leave."""
+    """Serve a fake until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

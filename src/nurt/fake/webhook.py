@@ -1,4 +1,4 @@
-"""An endpoint that takes nurt's events, checks their signature and keeps the newest of every row."""
+"""An endpoint that takes nurt's events, checks signatures and keeps the newest event of every row."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ STALE_S = 300
 
 
 class FakeWebhook(Fake):
-    """Keeps rows by (object, key).
+    """Fake endpoint: rows by (object, key).
 
-    It refuses a batch of more than 100 events, one without a right signature, and one with a
-    row whose field `refuse_field` is set to something.
+    It refuses a batch of more than 100 events, a batch without a valid signature, and a batch with a row whose field
+    `refuse_field` has a value.
     """
 
     def __init__(self, secret: str | None = None, refuse_field: str = "refuse_me", seed: int = 0) -> None:

@@ -1,7 +1,7 @@
-"""Look at what is stored and published, for people and metrics; nothing is changed but what is taken out of quarantine.
+"""Read what is stored and published, for people and metrics; only messages taken out of quarantine are changed.
 
 `profile_lookup` finds a customer, `counters` count, `metrics` export, `row_scan` counts rows; `quarantine` lists
 refused messages.
 
-What may come in: a question that somebody asks of the state.
+What may come in: a question of users about the state.
 """

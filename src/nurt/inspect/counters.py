@@ -1,4 +1,4 @@
-"""Count what is stored: message counts, the heads of all places, what waits, how many things of each kind there are.
+"""Count what is stored: message counts, the fences of all places, pending work, the number of things of each kind.
 
 Reads only, and nothing personal: names of topics and systems, outcomes, reasons, numbers.
 """
@@ -17,12 +17,12 @@ from nurt.model.keys import Keys
 
 SCAN_COUNT = 2_000
 OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
-"""Where a message ends; every message that was read ends in exactly one of them."""
+"""Outcomes of messages; every message that was read ends in exactly one."""
 
 MISSING = "lacking"
-"""Outcome of rows, counted as folded, too, that lack a value which their source did not send again."""
+"""Outcome of rows with a missing value: their source did not send it again. These rows count as folded, too."""
 REQUEUED = "requeued"
-"""An outcome beside the others: taken out of quarantine and read again, as a message of its own."""
+"""An outcome beside the others: taken out of quarantine and read again, as a separate message."""
 
 _KINDS: Mapping[bytes, str] = {
     b"o": "orders",
@@ -37,7 +37,7 @@ _KINDS: Mapping[bytes, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many messages of a topic (once folded: of a system's entity) ended in one place."""
+    """Count of a topic's messages (once folded: of a system's entity) with one outcome."""
 
     topic: str
     outcome: str
@@ -47,12 +47,12 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class StoreFigures:
-    """How far the state is and what waits in it.
+    """Figures of the state: how far it is, and what waits in it.
 
     Attributes:
-        heads: place -> head, for every place that has one.
-        owed: profiles to be said again should the next run begin now.
-        due: profiles that the clock changes some day.
+        heads: place -> fence, for every place that has one.
+        owed: pending profiles, which the next run would publish again if it began now.
+        due: profiles that the clock will change.
         quarantined: messages in quarantine.
         memory_bytes: of the whole server.
         keys: of the whole server's database.
@@ -67,7 +67,7 @@ class StoreFigures:
 
 
 def totals(counts: Sequence[Count]) -> dict[str, int]:
-    """Add counts up by outcome; `messages` is the sum of those in which a message ends."""
+    """Add counts up by outcome; `messages` is the sum over `OUTCOMES`."""
     by_outcome = dict.fromkeys(OUTCOMES, 0)
     for count in counts:
         by_outcome[count.outcome] = by_outcome.get(count.outcome, 0) + count.messages
@@ -75,7 +75,7 @@ def totals(counts: Sequence[Count]) -> dict[str, int]:
 
 
 class CounterReader:
-    """Reads one deployment's figures; `client` gives bytes. A server that is away is a ConnectionFailed."""
+    """Reader of one deployment's figures; `client` returns bytes. A server that is away raises ConnectionFailed."""
 
     def __init__(self, client: Redis, keys: Keys, realms: Sequence[str]) -> None:
         self._client = client
@@ -94,7 +94,7 @@ class CounterReader:
         return sorted(counts, key=lambda count: (count.topic, count.outcome, count.reason))
 
     def figures(self) -> StoreFigures:
-        """Read heads, what is owed and due, and what the server says of its memory."""
+        """Read fences, pending and due profiles, and the server's memory."""
         pipe = self._client.pipeline(transaction=False)
         for place in self._places:
             pipe.get(place + b"h")
@@ -120,7 +120,7 @@ class CounterReader:
     def kinds(self, progress: Callable[[int], None] = lambda _keys: None) -> dict[str, int]:
         """Count things of each kind by walking over every key of the deployment; slow where there are many.
 
-        `progress` hears how many keys were seen.
+        `progress` is called with how many keys were seen.
         """
         names = [*(f"rows_{entity.kind}" for entity in BY_CODE.values()), *_KINDS.values()]
         found: dict[str, int] = dict.fromkeys(names, 0)
@@ -134,7 +134,7 @@ class CounterReader:
 
 
 def _kind(key: bytes) -> str | None:
-    """Read the kind of a key: `<prefix>{<place>}<kind><16 bytes>`; None for what is no thing of ours."""
+    """Read the kind of a key: `<prefix>{<place>}<kind><16 bytes>`; None for other keys."""
     rest = key[key.index(b"}") + 1 :]
     if rest[:1] == b"r" and len(rest) == 18:
         entity = BY_CODE.get(rest[1])

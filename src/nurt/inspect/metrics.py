@@ -1,8 +1,8 @@
-"""Figures for OpenTelemetry: the store's own counts, read when an exporter asks, so that the flow pays nothing.
+"""Figures for OpenTelemetry: the store's own counts, read when an exporter asks, so the flow has no cost.
 
-Which exporter is chosen by OpenTelemetry's environment variables (OTEL_METRICS_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT,
-OTEL_METRIC_EXPORT_INTERVAL, OTEL_RESOURCE_ATTRIBUTES ...); without any of them there is none. Names of topics,
-systems, outcomes and reasons are attributes; nothing personal is.
+OpenTelemetry's environment variables choose the exporter (OTEL_METRICS_EXPORTER, OTEL_EXPORTER_OTLP_ENDPOINT,
+OTEL_METRIC_EXPORT_INTERVAL, OTEL_RESOURCE_ATTRIBUTES ...); without these variables there is no exporter. Names of
+topics, systems, outcomes and reasons are attributes; nothing personal is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FIGURES: Sequence[tuple[str, str, str, Callable[[StoreFigures], int]]] = (
 
 
 def exporter_names() -> list[str]:
-    """Name the exporters that the environment asks for; an endpoint alone asks for `otlp`."""
+    """Return the exporters that the environment asks for; an endpoint alone asks for `otlp`."""
     asked = os.environ.get("OTEL_METRICS_EXPORTER")
     if asked is None:
         return ["otlp"] if any(os.environ.get(name) for name in _ENDPOINTS) else []
@@ -45,9 +45,9 @@ def exporter_names() -> list[str]:
 
 
 def start_metrics(counts: Callable[[], Iterable[Count]], figures: Callable[[], StoreFigures]) -> Callable[[], None]:
-    """Export figures as the environment says; returns what ends it, with a last export.
+    """Export figures as the environment says; return a function that ends this, with a last export.
 
-    Raises ConfigurationError when an exporter is asked for that is not installed.
+    Raises ConfigurationError when the chosen exporter is not installed.
     """
     readers = [_reader(name) for name in exporter_names() if os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"]
     return observe(readers, counts, figures) if readers else lambda: None
@@ -56,7 +56,7 @@ def start_metrics(counts: Callable[[], Iterable[Count]], figures: Callable[[], S
 def observe(
     readers: Sequence[MetricReader], counts: Callable[[], Iterable[Count]], figures: Callable[[], StoreFigures]
 ) -> Callable[[], None]:
-    """Let readers see the figures; returns what ends it."""
+    """Let readers see the figures; return a function that ends this."""
     resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "nurt")})
     provider = MeterProvider(readers, resource=resource)
     meter = provider.get_meter("nurt")
@@ -91,7 +91,7 @@ def observe(
 
 
 def _ask(ask: Callable[[], Result]) -> Result | None:
-    """Ask the store; what it cannot say now is left out of this export, and said in the log."""
+    """Ask the store; figures that it cannot return now are left out of this export, and logged."""
     try:
         return ask()
     except NurtError as failed:

@@ -1,6 +1,6 @@
-"""Look at what is stored: a profile by anything that points at it, and why its accounts are one customer.
+"""Find a stored profile by anything that points at it, and show why its accounts are one customer.
 
-Off the hot path, reads only, and from any process: the folds go on meanwhile, so what two reads give may lie a
+Off the hot path, reads only, and from any process: the folds go on meanwhile, so the results of two reads may lie a
 micro-batch apart.
 """
 
@@ -29,14 +29,14 @@ from nurt.state.table import OWNER, Table
 
 STATES = {LIVE: "live", REDIRECT: "redirect", ERASED: "erased"}
 REDIRECTS_MAX = 1_000
-"""How far redirects are followed; each merge adds one, and a circle is no answer."""
+"""How many redirects are followed; each merge adds one, and a circle must end."""
 
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
 class Identifier:
-    """A normalised value that points at a person or firm, with the realm in which it does."""
+    """Normalised value that points at a person or firm, with its realm."""
 
     realm: str
     kind: str
@@ -45,7 +45,7 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One identifier, and the accounts that hold it: what makes them one customer when they are several."""
+    """Identifier and the accounts that hold it; it makes several accounts one customer."""
 
     kind: str
     value: str
@@ -54,7 +54,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """One system's view of the customer, with its own figures (one for every currency and market)."""
+    """View of the customer in one system, with the account's own figures (one for every currency and market)."""
 
     account: bytes
     system: str
@@ -66,14 +66,14 @@ class AccountView:
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """A profile as it is kept, and why.
+    """View of a profile as it is stored, and why.
 
     Attributes:
-        trail: profiles that were asked for or passed on the way here, oldest first; empty when it was found at once.
-        state: live, redirect (its heir is not there yet) or erased.
-        due: the next day that the clock changes it.
+        trail: redirects that were followed to this profile, oldest first; empty when it was found at once.
+        state: live, redirect (its survivor is not there yet) or erased.
+        due: the next day on which the clock changes the profile.
         content: as published; empty when erased.
-        accounts: in the order of their ids; the first is the anchor that the profile is named after.
+        accounts: in the order of their ids; the first is the anchor: the profile has its id.
         links: every identifier of the accounts; those of several accounts first.
     """
 
@@ -88,12 +88,12 @@ class ProfileView:
 
 
 class ProfileLookup:
-    """Reads one deployment's state.
+    """Lookup in one deployment's state.
 
     Args:
-        client: gives bytes.
+        client: returns bytes.
         keys: of the deployment.
-        context: of the deployment; its realms are where identifiers are looked for.
+        context: of the deployment; identifiers are looked up in its realms.
     """
 
     def __init__(self, client: Redis, keys: Keys, context: FoldContext) -> None:
@@ -103,7 +103,7 @@ class ProfileLookup:
         self._realms = sorted(set(context.realm.values()) | {"default"})
 
     def profile(self, profile: bytes) -> ProfileView | None:
-        """Find a profile by its id, following redirects; None when there never was one."""
+        """Find a profile by its id, following redirects; None when it never existed."""
         trail: list[bytes] = []
         while True:
             kept = KeptProfile.decode(self._get(self._keys.of(b"f", [profile]))[0])
@@ -122,7 +122,7 @@ class ProfileLookup:
         )
 
     def profile_of_account(self, account: bytes) -> bytes | None:
-        """Find the profile that an account is in."""
+        """Find the profile of an account."""
         values = self._get([key for realm in self._realms for key in self._keys.in_realm(b"m", realm, [account])])
         rows = MEMBERSHIPS.unpack(values)
         found = rows.filter(pl.col("part") == MEMBER)["profile"].to_list()
@@ -134,9 +134,9 @@ class ProfileLookup:
         return [] if found is None else [found]
 
     def profiles_of_identifier(self, text: str, kind: str | None = None) -> list[tuple[bytes, Identifier]]:
-        """Find the profiles that an identifier points at, read as every kind (or one) and in every realm.
+        """Find the profiles that an identifier points at, read as every kind (or one kind) and in every realm.
 
-        A phone or tax id without a country is tried in the country of every system. A profile is named once.
+        A phone or tax id without a country is tried in the country of every system. A profile is returned once.
         """
         candidates = [
             Identifier(realm, each, value) for each, value in self.readings(text, kind) for realm in self._realms
@@ -157,7 +157,7 @@ class ProfileLookup:
         return list(found.items())
 
     def readings(self, text: str, kind: str | None = None) -> list[tuple[str, str]]:
-        """Say what a text is when it is read as an identifier: (kind, normalised value), each once."""
+        """Return all readings of a text as an identifier: (kind, normalised value), each once."""
         kinds = [kind] if kind is not None else [*IDENTIFIERS, *self._context.identifier_rules]
         countries = pl.Series([None, *sorted(set(self._context.country.values()))], dtype=pl.String)
         texts = pl.Series([text] * len(countries), dtype=pl.String)
@@ -193,7 +193,7 @@ class ProfileLookup:
         )
 
     def _links_of(self, realm: str, anchor: bytes) -> dict[bytes, tuple[tuple[str, str], ...]]:
-        """Read the links of every account in the component of one."""
+        """Read the links of every account in one account's component."""
         membership = _rows(MEMBERSHIPS, self._get(self._keys.in_realm(b"m", realm, [anchor])))
         components = [row["component"] for row in membership if row["part"] == MEMBER]
         if not components:
@@ -211,7 +211,7 @@ class ProfileLookup:
 
 
 def shared_links(accounts: Iterable[AccountView]) -> tuple[Link, ...]:
-    """List the identifiers of accounts: those that join most accounts first."""
+    """List the identifiers of accounts, those with most accounts first."""
     holders: dict[tuple[str, str], list[bytes]] = defaultdict(list)
     for account in accounts:
         for link in account.links:

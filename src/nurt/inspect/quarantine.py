@@ -1,7 +1,7 @@
-"""Look into the quarantine, and take messages out of it to be read again.
+"""List the quarantine, and take messages out of it, so that they are read again.
 
-What lies there has its reason, the original bytes and where it came from. A message leaves only when its bytes are
-durably on the input again; a crash in between leaves it in both places, which the rows' positions absorb.
+A message in quarantine has its reason, its original bytes and its place. It leaves only when its bytes are durably on
+the input again; a crash in between leaves it in both places, and the rows' positions make the repeat harmless.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nurt.model.refusal import Reason, Refused
 PAGE_ROWS = 500
 
 # KEYS: the index, the counts. ARGV: for each message its name, its key and the field to count it under.
-# One script, so that a message that two people take out at once is counted once.
+# One script: a message is counted once, even if two people take it out at once.
 _TAKE_OUT = """
 local left = 0
 for at = 1, #ARGV, 3 do
@@ -38,7 +38,7 @@ return left
 
 @dataclass(frozen=True, slots=True)
 class MessagePlace:
-    """Where a message came from; as text `topic:partition:offset`, which is its name in quarantine."""
+    """Place of a message in its topic; as text `topic:partition:offset`, which is its name in quarantine."""
 
     topic: str
     partition: int
@@ -46,7 +46,7 @@ class MessagePlace:
 
     @staticmethod
     def parse(text: str) -> MessagePlace | None:
-        """Read a name; None when it is none."""
+        """Read a name; None when the text is not a name."""
         topic, _, numbers = text.strip().rpartition(":")
         topic, _, partition = topic.rpartition(":")
         if not topic or not partition.isdigit() or not numbers.isdigit():
@@ -59,18 +59,18 @@ class MessagePlace:
 
 @dataclass(frozen=True, slots=True)
 class RefusedFilter:
-    """Which messages of the quarantine are meant; None: any."""
+    """Filter of messages in quarantine; None: any."""
 
     reason: str | None = None
     topic: str | None = None
 
     def __call__(self, refused: Refused) -> bool:
-        """Say whether a message is among them."""
+        """Say whether a message passes."""
         return self.reason in (None, refused.reason) and self.topic in (None, refused.topic)
 
 
 class Quarantine:
-    """The quarantine of one deployment. `client` gives bytes."""
+    """Quarantine of one deployment. `client` returns bytes."""
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client: Any = client
@@ -82,7 +82,7 @@ class Quarantine:
         return int(self._client.zcard(self._index))
 
     def get(self, place: MessagePlace) -> Refused | None:
-        """Read one message; None when it is not there."""
+        """Read one message; None when there is none."""
         return _decode(self._client.get(self._keys.named(f"q{place}")))
 
     def newest(self, wanted: RefusedFilter = RefusedFilter(), rows_max: int | None = None) -> Iterator[Refused]:
@@ -96,13 +96,14 @@ class Quarantine:
                 yield refused
 
     def reasons(self) -> Counter[tuple[str, str]]:
-        """Count what is there by (topic, reason)."""
+        """Count messages by (topic, reason)."""
         return Counter((refused.topic, str(refused.reason)) for refused in self._walk(newest_first=True))
 
     def requeue(self, batch: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:
-        """Put messages on the input again with `put`, which returns when they are durable; then take them out.
+        """Put messages on the input again with `put`, which returns when they are durable; then remove them here.
 
-        Returns how many left. Counts them under the outcome `requeued`; read again, they end anew like any other.
+        Returns how many were removed. They count under the outcome `requeued`; read again, they count like any other
+        message.
         """
         put(batch)
         counts = self._keys.named("counts")
@@ -124,7 +125,7 @@ class Quarantine:
 
 
 def place_of(refused: Refused) -> MessagePlace:
-    """Say where a message came from."""
+    """Return the place of a message."""
     return MessagePlace(refused.topic, refused.partition, refused.offset)
 
 

@@ -1,4 +1,4 @@
-"""Look at stored rows, some at a time: how many a sweep would take."""
+"""Read stored rows, some at a time, to count how many a sweep would remove."""
 
 from __future__ import annotations
 

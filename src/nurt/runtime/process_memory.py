@@ -51,8 +51,7 @@ class _NoPandas(MetaPathFinder):
 
 
 def _forgo_pandas() -> None:
-    """Hide pandas from pyarrow: where pandas is installed, the first array would load 34 MB that a worker never
-    uses."""
+    """Hide pandas from pyarrow: where pandas is installed, the first array would load 34 MB of unused code."""
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:

@@ -1,7 +1,7 @@
 """Profiles, stock or orders in ClickHouse over HTTP: a ReplacingMergeTree, and views of its newest revisions.
 
-A profile is one row with its lists as arrays, so an insert shows all of it or nothing; `profiles`, `profile_orders` and
-so on are views over `profiles_stored FINAL`, and so it is with `stock` and `orders`.
+A profile is one row with its lists as arrays, so an insert shows the whole profile or nothing; `profiles`,
+`profile_orders` and so on are views over `profiles_stored FINAL`. `stock` and `orders` work in the same way.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
     pl.Decimal(18, 4): "Nullable(Decimal(18, 4))",
 }
 REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
-"""Codes of errors that the rows cause: values that cannot be parsed, converted or held."""
+"""Codes of errors that rows cause: values that cannot be parsed, converted or stored."""
 
 ERASED_MAX = 4_000
-"""Ids of one statement, which may have 256 KB."""
+"""Ids of one statement; a statement may have 256 KB."""
 
 CODE_HEADER = "x-clickhouse-exception-code"
 
 
 class ClickhouseSink:
-    """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
+    """Sink of a ClickHouse database; implements delivery.ports.TableSink. It adds columns that a later nurt brings."""
 
     def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         self._family = family
@@ -58,7 +58,7 @@ class ClickhouseSink:
                 return call_result
             self._prepared = True
         rows = batch.nested.with_columns(is_deleted=pl.lit(0, dtype=pl.UInt8))
-        # an insert is one block, and a block is there whole or not at all
+        # an insert is one block, and a block is stored whole or not at all
         if rows.height and (call_result := self._insert(rows)) is not None:
             return call_result
         for at in range(0, len(batch.erased), ERASED_MAX):
@@ -67,9 +67,9 @@ class ClickhouseSink:
         return CallResult()
 
     def _erase(self, ids: Sequence[str]) -> CallResult | None:
-        """Let rows go, whatever their revision: what was last noted of them may be older than what is stored.
+        """Delete rows of any revision: the last known revision may be older than the stored one.
 
-        Source: ClickHouse, ReplacingMergeTree: of rows of one version, the one that was inserted last stays.
+        Source: ClickHouse, ReplacingMergeTree: of rows of one version, the last inserted row stays.
         """
         table, listed = self._stored, ", ".join(f"'{id_}'" for id_ in ids)
         query = (
@@ -146,7 +146,7 @@ def _shown(columns: Columns) -> str:
 
 
 def _answer(reply: Reply | CallResult) -> CallResult | None:
-    """Say what an answer means; None: done."""
+    """Return what an answer means; None: done."""
     if isinstance(reply, CallResult):
         return reply
     code = reply.headers.get(CODE_HEADER)

@@ -18,7 +18,7 @@ COMPACT_COMMITS = 50
 
 
 class DeltaSink:
-    """Implements delivery.ports.TableSink. Columns that a later nurt adds are added."""
+    """Sink of a Delta Lake table; implements delivery.ports.TableSink. It adds columns that a later nurt brings."""
 
     def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         try:
@@ -53,7 +53,7 @@ class DeltaSink:
         return self._library.DeltaTable(self._path, storage_options=self._storage or None)
 
     def _merge(self, batch: TableBatch) -> None:
-        # who was erased has no realm, which everybody else has
+        # erased ids have no realm; all other rows have one
         rows = pl.concat([batch.nested, batch.erased_rows()], how="diagonal").to_arrow(
             compat_level=pl.CompatLevel.oldest()
         )
@@ -64,7 +64,7 @@ class DeltaSink:
         merge = self._table().merge(
             rows, "stored.id = told.id", source_alias="told", target_alias="stored", merge_schema=True
         )
-        # whatever its revision: what was last noted of it may be older than what is stored
+        # of any revision: the last known revision may be older than the stored one
         merge = merge.when_matched_delete("told.realm IS NULL")
         merge = merge.when_matched_update_all("told.revision >= stored.revision")
         merge.when_not_matched_insert_all("told.realm IS NOT NULL").execute()

@@ -17,8 +17,8 @@ from nurt.errors import ConnectionFailed
 from nurt.model.published import PublishedBatch
 
 LAYOUT = 1
-"""Grows when tables change so that an older nurt must not write them; it must with the first new column, for what wrote
-layout 1 until now puts values in by their place."""
+"""Number that grows when tables change so that an older nurt must not write them; it must grow with the first new
+column, because the code that wrote layout 1 until now inserts values by their place."""
 
 VIEWS: dict[str, str] = {
     "best_customers": """
@@ -63,10 +63,10 @@ def sql_tables() -> dict[str, dict[str, str]]:
 
 
 class DuckdbSink:
-    """Keeps the newest revision of every profile in one DuckDB file; implements `ports.sinks.ProfileSink`.
+    """Sink of the newest revision of every profile in one DuckDB file; implements `ports.sinks.ProfileSink`.
 
-    A batch is one transaction. DuckDB admits one process at a time: with `hold` the file is this sink's until `close`;
-    without, it is opened for each batch only, and whoever reads it in between makes the sink wait.
+    A batch is one transaction. DuckDB admits one process at a time: with `hold` the sink has the file open until
+    `close`; without `hold`, the file is opened for each batch only, and a reader in between makes the sink wait.
     """
 
     def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0) -> None:
@@ -84,8 +84,8 @@ class DuckdbSink:
     def write(self, batch: PublishedBatch) -> None:
         """Store the batch durably before returning; an older or equal revision of an id changes nothing.
 
-        A redirect keeps its row in `profiles` only. A tombstone leaves nothing but id and revision in `profile_erased`,
-        lest an older message brings the profile back.
+        A redirect keeps its row in `profiles` only. A tombstone leaves only id and revision in `profile_erased`, so an
+        older message cannot bring the profile back.
         """
         if not len(batch):
             return
@@ -101,7 +101,7 @@ class DuckdbSink:
                 raise
 
     def close(self) -> None:
-        """Let go of the file; never raises."""
+        """Close the file; never raises."""
         if self._connection is not None:
             try:
                 self._connection.close()

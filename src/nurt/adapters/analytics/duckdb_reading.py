@@ -1,4 +1,4 @@
-"""Look at the tables of profiles as an analyst would, for the demo's page; and read back what was told, for a start."""
+"""Query the tables of profiles like an analyst, for the demo's page; and read back published profiles, for a start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BEST = (
     "SELECT currency, customer, orders, gross, accounts FROM best_customers WHERE place <= ? ORDER BY currency, place"
 )
 
-# worth seeing: known to most systems, with invoices, consents and orders, and yet a page that fits
+# worth seeing: known to most systems, with invoices, consents and orders, but short enough for a page
 _EXAMPLE = """
     WITH known AS (
         SELECT id, count(DISTINCT system) AS systems, count(*) AS accounts FROM profile_accounts GROUP BY id
@@ -38,7 +38,7 @@ _EMAIL = "SELECT email FROM profiles WHERE state = 'live' AND email IS NOT NULL 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How many there are."""
+    """Summary of the tables: counts."""
 
     live: int
     redirects: int
@@ -46,7 +46,7 @@ class Summary:
 
 
 class ProfileTables:
-    """Reads a file that `DuckdbSink` wrote and nobody writes now."""
+    """Reader of a file that `DuckdbSink` wrote; no process may write the file now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,7 +60,7 @@ class ProfileTables:
         return self._rows(_BEST, [places])
 
     def telling_example(self) -> bytes | None:
-        """Choose a profile worth seeing; None when there is none."""
+        """Choose a profile worth seeing; None when no profile is."""
         found = self._rows(_EXAMPLE)
         return bytes.fromhex(found[0][0]) if found else None
 
@@ -70,7 +70,7 @@ class ProfileTables:
         return str(found[0][0]) if found else None
 
     def _rows(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
-        import duckdb  # 30 MB, which `nurt run` does without where it writes elsewhere
+        import duckdb  # 30 MB that `nurt run` does not need with other outputs
 
         with duckdb.connect(str(self._path), read_only=True) as connection:
             return connection.execute(query, list(parameters)).fetchall()
@@ -80,7 +80,7 @@ def published_in_duckdb(path: Path) -> PublishedHeads:
     """Read the profiles of a DuckDB file; none when there is no file yet."""
     if not path.exists():
         return {}
-    import duckdb  # 30 MB that other outputs do without
+    import duckdb  # 30 MB that other outputs do not need
 
     with duckdb.connect(str(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}

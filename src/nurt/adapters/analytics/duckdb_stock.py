@@ -1,4 +1,4 @@
-"""The history of stock in a DuckDB file: every figure that was published, and every event."""
+"""The history of stock in a DuckDB file: every published figure and every event."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _logger = logging.getLogger(__name__)
 
 _FIGURES = ("available", "on_hand", "inbound", "held", "reserved", "buffer", "oversold")
 LAYOUT = 1
-"""Grows when tables change so that an older nurt must not write them; it must with the first new column, for what wrote
-layout 1 until now puts values in by their place."""
+"""Number that grows when tables change so that an older nurt must not write them; it must grow with the first new
+column, because the code that wrote layout 1 until now inserts values by their place."""
 LAYOUT_TABLE = "nurt_stock_layout"
 TABLES: dict[str, dict[str, str]] = {
     "stock_history": {
@@ -49,9 +49,9 @@ _VIEWS = {
 
 
 class DuckdbStockSink:
-    """Appends to one DuckDB file; implements `ports.sinks.StockSink`.
+    """Sink that appends to one DuckDB file; implements `ports.sinks.StockSink`.
 
-    With `hold` the file is this sink's until `close`.
+    With `hold` the sink has the file open until `close`.
     """
 
     _lock = threading.Lock()  # threads of one process take turns

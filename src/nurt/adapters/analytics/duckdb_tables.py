@@ -1,4 +1,4 @@
-"""Tables of a DuckDB file that outlives versions of nurt: made, given the columns that are new, and written by name."""
+"""Tables of a DuckDB file that outlives versions of nurt: created, extended by new columns, and written by name."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def prepare_tables(
     layout: int,
     layout_table: str = "nurt_layout",
 ) -> None:
-    """Make what is missing of tables, columns and views, in one transaction.
+    """Create missing tables, columns and views, in one transaction.
 
     Args:
         path: of the file, for the error.
         layout: grows when an older nurt must not write the tables.
-        layout_table: where the file says it.
+        layout_table: table in which the file keeps the layout's number.
 
     Raises StateTooNew when a later nurt laid out the tables.
     """

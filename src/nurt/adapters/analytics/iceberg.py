@@ -1,6 +1,6 @@
 """Profiles, stock or orders in an Apache Iceberg table of any catalog that pyiceberg speaks: a batch is one commit.
 
-A batch rewrites the files that hold its rows (copy on write), so give it large ones: `linger_ms` of some seconds.
+A batch rewrites the files that hold its rows (copy on write), so use large batches: `linger_ms` of some seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLE = "nurt.{of}"
 
 
 class IcebergSink:
-    """Implements delivery.ports.TableSink; one writer a table. Columns that a later nurt adds are added."""
+    """Sink of an Iceberg table, one writer a table; implements delivery.ports.TableSink. It adds new columns."""
 
     def __init__(self, mapping: DestinationMapping, family: TableFamily) -> None:
         try:
@@ -53,7 +53,7 @@ class IcebergSink:
             except self._library.exceptions.CommitFailedException:
                 self._open = None
                 return CallResult(failure=CallFailure.DOWN, code="iceberg_commit_conflict", wait_s=0.1)
-            except Exception as failed:  # catalogs raise whatever their transport does
+            except Exception as failed:  # catalogs raise the errors of their transport
                 self._open = None
                 return CallResult(failure=CallFailure.DOWN, code=f"iceberg_{type(failed).__name__}")
 

@@ -1,18 +1,19 @@
 """Published profiles as a folder of Parquet files that any BI tool can read while nurt writes.
 
     <folder>/<table>/bucket-07.parquet     one folder a table, `buckets` files each, by the first byte of the id
-    <folder>/_nurt/                        the journal, erased ids, the layout: not for readers, who skip names with `_`
+    <folder>/_nurt/                        the journal, erased ids, the layout: not for readers, which skip names with
+    `_`
 
 Files of one table may have different columns: a later nurt may add some, and replaces only files that change. Readers
 unite them by name, in DuckDB `read_parquet('<folder>/<table>/*.parquet', union_by_name = true)`.
 
-A file is replaced whole (written beside, made durable, renamed), so that a reader sees each profile once, in the newest
-revision that was folded in. Tables are replaced one after the other: who joins them uses `id` and `revision`.
+A file is replaced whole (written beside, made durable, renamed), so a reader sees each profile once, in the newest
+revision that was folded in. Tables are replaced one after the other: join them by `id` and `revision`.
 
-Limits. What `write` took is durable at once, in the journal, but readers see it when it is folded in: after `rows_max`
-messages, `bytes_max` bytes, or `seconds_max` at the next `write` (an empty batch will do), and on `close`. Folding
-rewrites the buckets that were touched, all of them as a rule: about 10 us for each stored profile. So it suits up to a
-few million profiles; beyond that a warehouse does. The folder must be on a file system with atomic renames, not S3.
+Limits. A batch of `write` is durable at once, in the journal, but readers see it when the journal is folded in: after
+`rows_max` messages, `bytes_max` bytes, or `seconds_max` at the next `write` (an empty batch is enough), and on `close`.
+Folding rewrites the changed buckets, usually all of them: about 10 us for each stored profile. So this sink suits up to
+a few million profiles; use a warehouse beyond that. The folder must be on a file system with atomic renames, not S3.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.published import PublishedBatch
 
 LAYOUT = 1
-"""Grows when files change so that an older nurt must not write them; it must with the first new column, for what wrote
-layout 1 until now knows its own columns only."""
+"""Number that grows when files change so that an older nurt must not write them; it must grow with the first new
+column, because the code that wrote layout 1 until now knows only its own columns."""
 BUCKETS_MAX = 256
 
 _ERASED = pl.Schema({"id": pl.String(), "revision": pl.Int64()})
@@ -47,7 +48,7 @@ _FRAME_HEAD = 8  # bytes: length and CRC-32 of what follows
 
 
 class ParquetSink:
-    """Keeps the newest revision of every profile in Parquet files, one file at a time.
+    """Sink of the newest revision of every profile in Parquet files, written one file at a time.
 
     Implements `ports.sinks.ProfileSink`.
     """
@@ -60,10 +61,10 @@ class ParquetSink:
         bytes_max: int = 64 << 20,
         seconds_max: float = 30.0,
     ) -> None:
-        """Open or create the folder, and fold in what a crash left in the journal.
+        """Open or create the folder, and fold in the journal that a crash left.
 
         Args:
-            buckets: files a table, 1 to 256; settled when the folder is made, later values are ignored.
+            buckets: files a table, 1 to 256; fixed when the folder is created, later values are ignored.
 
         Raises ConfigurationError when another sink has the folder; StateTooNew when a later nurt laid it out.
         """
@@ -82,7 +83,7 @@ class ParquetSink:
     def write(self, batch: PublishedBatch) -> None:
         """Store the batch durably before returning, in the journal; fold the journal in when it is due.
 
-        An older or equal revision of an id changes nothing. An empty batch only asks whether folding is due.
+        An older or equal revision of an id changes nothing. An empty batch only checks whether folding is due.
         """
         if len(batch):
             incoming = newest(batch)
@@ -96,22 +97,22 @@ class ParquetSink:
             self._fold()
 
     def close(self) -> None:
-        """Fold in what waits and let go of the folder; never raises: what cannot be folded in stays in the journal."""
+        """Fold in the journal and release the folder; never raises: what cannot be folded in stays in the journal."""
         if self._journal.closed:
             return
         try:
             self._fold()
-        except Exception as failed:  # the next start tries again, and then it raises
+        except Exception as failed:  # the next start tries again, and that try raises
             _logger.warning("closing %s: %s; the journal is kept", self._folder, type(failed).__name__)
         finally:
             self._journal.close()
             self._lock.close()
 
     def _fold(self, recovered: bool = False) -> None:
-        """Bring what waits into the files, then empty the journal.
+        """Write the waiting messages into the files, then empty the journal.
 
-        A crash in between leaves some files new and some old, and the journal whole: the next start folds all of it in
-        again, equal revisions too (`recovered`), and that completes what was begun.
+        A crash in between leaves some files new and some old, and the journal whole: the next start folds the whole
+        journal in again, equal revisions too (`recovered`), and so completes the work.
         """
         if not self._waiting:
             return
@@ -180,7 +181,7 @@ class ParquetSink:
 
 
 def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.DataFrame) -> None:
-    """Put `rows` in the place of all rows of the ids in `fresh`; a file that would not change is left alone."""
+    """Replace all rows of the ids in `fresh` by `rows`; a file that would not change is left alone."""
     stored = _read(path, schema)
     kept = stored.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
     if len(rows) or len(kept) < len(stored):
@@ -189,7 +190,7 @@ def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.Dat
 
 
 def _read(path: Path, otherwise: pl.DataFrame) -> pl.DataFrame:
-    """Read a file; columns that are newer than it are null there, its own order is that of `otherwise`."""
+    """Read a file; columns newer than the file are null there, and the order of columns is that of `otherwise`."""
     if not path.exists():
         return otherwise
     return pl.concat([otherwise, pl.read_parquet(io.BytesIO(path.read_bytes()))], how="diagonal")
@@ -215,20 +216,20 @@ def _append(journal: BinaryIO, rows: pl.DataFrame) -> int:
         journal.flush()
         os.fsync(journal.fileno())
     except OSError:
-        journal.truncate(begin)  # else what comes behind the torn frame would be lost with it
+        journal.truncate(begin)  # else later frames would be lost behind the torn one
         raise
     return _FRAME_HEAD + len(payload)
 
 
 def _current(rows: pl.DataFrame) -> pl.DataFrame:
-    """Write the bodies of a journal's frame by the contract of today."""
+    """Convert the bodies of a journal's frame to today's contract."""
     version = rows["version"][0] if "version" in rows.columns and len(rows) else 1
     bodies = [None if body is None else current_body(body, version) for body in rows["value"].to_list()]
     return rows.select("id", "revision", value=pl.Series(bodies, dtype=pl.Binary))
 
 
 def _recovered(journal: BinaryIO) -> list[pl.DataFrame]:
-    """Read the frames that a crash left, up to the first that is torn: its `write` never returned."""
+    """Read the frames that a crash left, up to the first torn frame: the `write` of that frame never returned."""
     journal.seek(0)
     frames: list[pl.DataFrame] = []
     good = 0

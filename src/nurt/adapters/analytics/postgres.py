@@ -30,11 +30,11 @@ SQL_TYPES: Mapping[pl.DataType, str] = {
 }
 CONNECT_S = 10
 TIMEOUT_S = 300.0
-"""How long one batch may take, until its connection is cut and it is tried again."""
+"""Time that one batch may take; then its connection is cut and the batch is tried again."""
 
 
 class PostgresSink:
-    """Keeps a family's tables in one schema; columns that a later nurt adds are added.
+    """Sink of a family's tables in one schema; it adds columns that a later nurt brings.
 
     Implements delivery.ports.TableSink.
     """
@@ -81,7 +81,7 @@ class PostgresSink:
 
     @contextlib.contextmanager
     def _watched(self, connection: Any) -> Iterator[None]:
-        """Cut a connection whose server has not finished in time: PostgreSQL's protocol knows no read timeout."""
+        """Cut a connection whose server has not finished in time: PostgreSQL's protocol has no read timeout."""
         wire = socket.socket(fileno=os.dup(connection.fileno()))
 
         def cut() -> None:
@@ -98,7 +98,7 @@ class PostgresSink:
             wire.close()
 
     def _prepare(self, cursor: Any) -> None:
-        """Make schema and tables, and add columns that are missing."""
+        """Create schema and tables, and add missing columns."""
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('nurt'))")
         cursor.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._schema}"')
         for name, columns in self._family.tables.items():
@@ -147,7 +147,7 @@ class PostgresSink:
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    """Write rows as PostgreSQL reads CSV: nothing is null, "" is empty. Its texts cannot hold the character NUL."""
+    """Write rows as PostgreSQL's CSV: an empty cell is null, "" is empty text. PostgreSQL's texts cannot hold NUL."""
     texts = [name for name, kind in frame.schema.items() if kind == pl.String()]
     clean = frame.with_columns(pl.col(texts).str.replace_all("\x00", "", literal=True)) if texts else frame
     return clean.write_csv(include_header=False, quote_style="non_numeric", null_value="").encode()

@@ -1,4 +1,4 @@
-"""One sink for several worker threads of a process: files that only one writer may have open."""
+"""One sink for several worker threads of a process, for files that only one writer may have open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nurt.ports.sinks import ProfileSink
 
 
 class SharedSink:
-    """Lets threads take turns at a sink; the last one to close closes it. Implements ports.sinks.ProfileSink."""
+    """Sink that threads use in turn; the last thread's `close` closes it. Implements ports.sinks.ProfileSink."""
 
     def __init__(self, sink: ProfileSink, users: int) -> None:
         self._sink = sink

@@ -1,4 +1,4 @@
-"""An archive as the input: folders of recorded messages, read like the topics they came from."""
+"""An archive as the input: folders of recorded messages, read like the recorded topics."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from nurt.model.raw import DAMAGED_TOPIC, RawBatch, RawRows
 __all__ = ["ArchiveLog", "ArchiveWriter"]
 
 LINES_PER_POLL_MAX = 100_000
-"""Lines that one `poll` may pass over (already done, another worker's) before it returns empty-handed."""
+"""Lines that one `poll` may skip (already done, another worker's) before it returns nothing."""
 
 
 class ArchiveLog:
-    """One worker's share of some archive folders; implements `ports.log.MessageLog`.
+    """One worker's part of some archive folders; implements `ports.log.MessageLog`.
 
     A folder holds `messages*.jsonl` (read one after the other, in the order of their names) and `*.avro` object
-    containers. A partition belongs to worker `(crc32(topic) + partition) % workers`: that spreads a topic's partitions
-    as a sorted list would, and workers agree on it without a look at what the archive holds, which may still grow.
+    containers. A partition belongs to worker `(crc32(topic) + partition) % workers`: this spreads a topic's partitions
+    as a sorted list would, and workers agree without reading the archive, which may still grow.
 
-    Nothing is left out in silence: what is no message, or stands at an offset that its partition has passed, is handed
-    on under `DAMAGED_TOPIC`. Memory is bounded by what one `poll` may return.
+    Nothing is dropped silently: an entry that is not a message, or whose offset its partition has passed, is passed on
+    under `DAMAGED_TOPIC`. Memory is bounded by what one `poll` may return.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class ArchiveLog:
         """Choose what to read.
 
         Args:
-            state: folder for what was committed; None: nothing is remembered, every start is a first one.
+            state: folder for commits; None: nothing is remembered, every start is a first one.
             topics: names, or patterns that begin with `^` and match from there; none: every topic.
-            follow: go on reading what is appended; the log is then never exhausted.
+            follow: also read what is appended later; the log is then never exhausted.
 
-        Raises ConfigurationError when a folder is not there, or holds nothing to read and is not followed.
+        Raises ConfigurationError when a folder does not exist, or holds nothing to read and is not followed.
         """
         if not folders:
             raise ConfigurationError("opening archive: no folder is named (at least one); name one")
@@ -68,10 +68,10 @@ class ArchiveLog:
         self._turn = 0
 
     def committed(self) -> Committed | None:
-        """Return what was last committed for this share's partitions, whichever worker did it then.
+        """Return the last commits of this part's partitions, by any worker.
 
-        (run, epoch) is the largest among them: the state must be at least as new as any of its inputs was told. What
-        an earlier run committed is left out: a process that its successor has overtaken may have done it late.
+        (run, epoch) is the largest among them: the state must be at least as new as every commit of its input. Commits
+        of an earlier run are left out: an overtaken process may have made them late.
         """
         ours = [entry for entry in self._commits() if self._owns(entry[0], entry[1])]
         if not ours:
@@ -81,9 +81,9 @@ class ArchiveLog:
         return Committed({(topic, partition): offset for topic, partition, offset, _, _ in believed}, run, epoch)
 
     def start(self, offsets: Offsets | None) -> None:
-        """Begin to read at `offsets`; partitions that it does not name begin at their earliest message.
+        """Begin to read at `offsets`; partitions that `offsets` does not name begin at their earliest message.
 
-        That an offset is no longer there shows when the archive has been read to its end: `poll` then raises.
+        A missing offset shows when the archive has been read to its end: `poll` then raises.
         """
         self.close()
         self._begin = {place: offset for place, offset in (offsets or {}).items() if self._owns(*place)}
@@ -93,7 +93,7 @@ class ArchiveLog:
         ]
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """Return what is there now, one batch a topic and folder; folders take turns, each in its own order.
+        """Return the messages that are there, one batch a topic and folder; folders take turns, each in its own order.
 
         Raises OffsetLost when a partition ends before the offset where it should begin: the archive was replaced.
         Raises ConfigurationError when two folders hold the same partition of one topic.
@@ -111,7 +111,7 @@ class ArchiveLog:
         return [rows.batch() for rows in batches.values()]
 
     def offsets(self) -> Offsets:
-        """Return the next offset of every partition of this share that was met or named, as of the last poll."""
+        """Return the next offset of every partition of this part that was met or named, as of the last poll."""
         met = {place: track.following for place, track in self._tracks.items() if track.ours}
         return {place: max(self._begin.get(place, 0), met.get(place, 0)) for place in self._begin | met}
 
@@ -122,7 +122,7 @@ class ArchiveLog:
     def commit(self, committed: Committed) -> None:
         """Record that everything before these offsets is done; other workers' partitions stay as they are.
 
-        What a later run has committed stays too: this process has been overtaken and will hear of it.
+        Commits of a later run stay too: this process has been overtaken and will be fenced.
         """
         if self._state is None:
             return
@@ -135,20 +135,20 @@ class ArchiveLog:
             replace_file(self._state, orjson.dumps({"version": 1, "partitions": sorted(stored.values())}))
 
     def lag(self) -> int:
-        """Estimate how many messages wait: the bytes left over the bytes a message took so far, among all workers."""
+        """Estimate how many messages wait: bytes left over bytes a message took so far, among all workers."""
         left = sum(stream.bytes_left() for stream in self._streams)
         read = sum(stream.bytes_read for stream in self._streams)
         messages = sum(stream.messages_read for stream in self._streams)
         return round(left * messages / read / self._workers) if read else 0
 
     def close(self) -> None:
-        """Let go of the files; never raises."""
+        """Close the files; never raises."""
         for stream in self._streams:
             stream.close()
         self._streams = []
 
     def _take(self, entries: list[Entry], turn: int, batches: dict[tuple[str, str], RawRows]) -> int:
-        """Sort entries of one stream into batches; return how many were ours and new."""
+        """Sort entries of one stream into batches; return how many were of this part and new."""
         tracks, taken, schemas = self._tracks, 0, str(self._streams[turn].folder)
         for entry in entries:
             topic, partition, written_offset, timestamp_ms, key, value, headers, _ = entry
@@ -195,7 +195,7 @@ class ArchiveLog:
 
     def _check_begin(self) -> None:
         for place, track in self._tracks.items():
-            # (Someone may have mended damaged lines: that is no loss.)
+            # (Someone may have repaired damaged lines: that is no loss.)
             if track.ours and track.following < track.begin and place[0] != DAMAGED_TOPIC:
                 raise OffsetLost(
                     f"resuming archive topic {place[0]} partition {place[1]} at offset {track.begin}: the archive ends "
@@ -218,7 +218,7 @@ class ArchiveLog:
 
 @dataclass(slots=True)
 class _Track:
-    """What is known of one partition while its files are read, from their beginning."""
+    """Track of one partition while its files are read, from their beginning."""
 
     home: int  # the stream it lives in
     wanted: bool
@@ -238,7 +238,7 @@ class _File(Protocol):
 
 
 class _Stream:
-    """The files of one kind in one folder, as one sequence; when following, files may be added behind."""
+    """Files of one kind in one folder, as one sequence; when following, files may be added behind."""
 
     def __init__(self, folder: Path, kind: str, follow: bool) -> None:
         self.name = str(folder / kind)
@@ -264,12 +264,12 @@ class _Stream:
                 return entries
             last = next(self._waiting(), None) is None
             if self._follow and last:
-                return []  # it may grow, or its last line be completed
+                return []  # the file may grow, or its last line may be completed
             if not self._file.bytes_left():
                 self._file.close()
                 self._file = None
             elif isinstance(self._file, LinesFile) and not last:
-                self._file.follow = False  # files behind it: nobody completes its last line
+                self._file.follow = False  # files follow it: nobody completes its last line
             else:
                 return []
 
@@ -283,7 +283,7 @@ class _Stream:
         return (self._file is None or not self._file.bytes_left()) and next(self._waiting(), None) is None
 
     def bytes_left(self) -> int:
-        """Return how much is left to read, in the current file and in those behind it."""
+        """Return how many bytes are left to read, in the current file and in later ones."""
         return (self._file.bytes_left() if self._file else 0) + sum(path.stat().st_size for path in self._waiting())
 
     def close(self) -> None:

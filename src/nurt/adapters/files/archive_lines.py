@@ -1,7 +1,7 @@
 """One message a line of JSON: how an archive's `messages*.jsonl` is read and appended to.
 
 A line holds `topic`, `partition`, `offset`, `timestamp` (ms), `key_b64`, `value_b64` (null: tombstone) and
-`headers_b64` (pairs of name and base64). Other members are for a reader's eye and are ignored.
+`headers_b64` (pairs of name and base64). Other members are for human readers and are ignored.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Entry = tuple[str, int, int | None, int, bytes | None, bytes | None, Headers | N
 
 
 def damaged(path: Path, position: int, content: bytes) -> Entry:
-    """Hand on what cannot be read as a message, so that it ends in quarantine with its bytes and whence it came.
+    """Pass on what cannot be read as a message, so that it ends in quarantine with its bytes and its place.
 
-    The partition is a number of the file's own and the offset its byte position: both are the same at every reading.
+    The partition is the file's number and the offset is the byte position: both are the same at every reading.
     """
     headers: Headers = [("nurt-file", str(path).encode())]
     return DAMAGED_TOPIC, number_of(path), position, 0, None, content, headers, position
 
 
 def repeated(path: Path, entry: Entry) -> tuple[str, int, int, Headers]:
-    """Place a message whose offset its partition has passed: taken as it is, a restart would skip it."""
+    """Place a message whose offset its partition has passed: with its own offset, a restart would skip it."""
     topic, headers, position = entry[0], entry[6], entry[7]
     kept: Headers = [*(headers or ()), ("nurt-file", str(path).encode()), ("nurt-topic", topic.encode())]
     return DAMAGED_TOPIC, number_of(path), position, kept
@@ -49,7 +49,7 @@ def number_of(path: Path) -> int:
 
 
 class LinesFile:
-    """Reads the lines of one file, from its beginning, in order."""
+    """Reader of the lines of one file, from its beginning, in order."""
 
     def __init__(self, path: Path, follow: bool) -> None:
         self.path = path
@@ -58,11 +58,11 @@ class LinesFile:
         self._position = 0
 
     def read(self, rows_max: int) -> list[Entry]:
-        """Read up to `rows_max` lines; fewer than that means that this is all there is now.
+        """Read up to `rows_max` lines; fewer lines mean that there are no more now.
 
-        When following, a last line without its newline is left until it is whole; else it is read as it is.
+        When following, a last line without newline is left until it is whole; else it is read as it is.
 
-        Raises OffsetLost when the file became shorter: what was to be read is gone.
+        Raises OffsetLost when the file became shorter: the next lines are gone.
         """
         lines = list(islice(self._file, rows_max))
         if not lines:
@@ -124,7 +124,7 @@ def _name(name: object) -> str:
 
 
 def _entry_of_odd_line(path: Path, position: int, line: bytes) -> Entry:
-    """Read a line that only Python's lenient reader takes (NaN in the decoded part), else hand it on as damaged."""
+    """Read a line that only Python's lenient reader takes (NaN in the decoded part), else pass it on as damaged."""
     try:
         return _entry(json.loads(line), position)
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -132,10 +132,11 @@ def _entry_of_odd_line(path: Path, position: int, line: bytes) -> Entry:
 
 
 class ArchiveWriter:
-    """Appends messages to `<folder>/messages.jsonl`, numbering each partition onwards; one writer at a time.
+    """Writer that appends messages to `<folder>/messages.jsonl` and numbers each partition on; one writer at a time.
 
     What was written before `flush` returned is durable. After a crash the file may end in a part of a line that was
-    never flushed: it is closed with a newline, so that a reader reports it instead of gluing it to the next one.
+    never flushed: this part is closed with a newline, so that a reader reports it instead of joining it to the next
+    line.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -169,7 +170,7 @@ class ArchiveWriter:
         return offset
 
     def write_batch(self, batch: RawBatch) -> None:
-        """Append a batch as it is, with its own offsets: a recording of a topic.
+        """Append a batch unchanged, with its own offsets: a recording of a topic.
 
         Raises ValueError when an offset is not after what the archive holds of its partition; nothing is then written.
         """

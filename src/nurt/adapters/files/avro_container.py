@@ -1,12 +1,12 @@
 """Avro object container files as an archive: each record is a message whose body is the record's own bytes.
 
-Kafka Connect's S3, GCS and HDFS sinks write `<topic>+<partition>+<first offset>[+<last offset>].avro`: these name where
-a message came from. Any other file is one partition of the topic that its stem names, offsets from 0. Files of keys and
-headers (`.keys.avro`, `.headers.avro`) are not messages and are left alone.
+Kafka Connect's S3, GCS and HDFS sinks write `<topic>+<partition>+<first offset>[+<last offset>].avro`: these names say
+where a message came from. Any other file is one partition of the topic that its stem names, offsets from 0. Files of
+keys and headers (`.keys.avro`, `.headers.avro`) are not messages and are left alone.
 
 A message's value is `0x00`, a schema id, the record's bytes: Confluent's wire format, so that one decoder reads all.
 The id is made from the schema itself (bit 30 set, 30 bits of its SHA-256): equal at every start and on every worker
-without a place to keep it, and out of the way of a registry's ids, which count from 1.
+without being stored, and different from a registry's ids, which count from 1.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def containers_in(folder: Path) -> list[Path]:
 
 
 def place_of(path: Path) -> tuple[str, int, int]:
-    """Read topic, partition and first offset out of a file's name."""
+    """Read topic, partition and first offset from a file's name."""
     match = _CONNECT_NAME.fullmatch(path.stem)
     return (match["topic"], int(match["partition"]), int(match["first"])) if match else (path.stem, 0, 0)
 
 
 def schema_id_of(schema: Any) -> int:
-    """Make the id of a writer schema out of its content."""
+    """Make the id of a writer schema from its content."""
     content = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
     return 1 << 30 | int.from_bytes(hashlib.sha256(content).digest()[:4], "big") >> 2
 
@@ -54,16 +54,16 @@ def schema_id_of(schema: Any) -> int:
 def schema_of(path: Path) -> dict[str, Any]:
     """Read the writer schema of a container file.
 
-    Raises ConfigurationError when it is no container file, or its codec is not one that nurt reads.
+    Raises ConfigurationError when the file is no container file, or nurt does not read its codec.
     """
     with path.open("rb") as file:
         return _header(path, file)[0]
 
 
 class ContainerFile:
-    """Reads the records of one container file, in order, a block at a time.
+    """Reader of the records of one container file, in order, a block at a time.
 
-    A damaged block is handed on as it is, and reading goes on behind the next sync marker. Source: Avro 1.11
+    A damaged block is passed on unchanged, and reading goes on behind the next sync marker. Source: Avro 1.11
     specification, "Object Container Files".
     """
 
@@ -81,10 +81,10 @@ class ContainerFile:
             "namespace": schema.get("namespace", ""),
             "fields": [],
         }
-        self._entries: list[Entry] = []  # of the block at hand, in reverse
+        self._entries: list[Entry] = []  # of the current block, in reverse
 
     def read(self, rows_max: int) -> list[Entry]:
-        """Read up to `rows_max` records; fewer means the end of a block, none the end of the file."""
+        """Read up to `rows_max` records; fewer records mean the end of a block, none the end of the file."""
         if not self._entries and self.bytes_left():
             self._entries = self._block()[::-1]
         entries = self._entries[: -rows_max - 1 : -1]
@@ -92,7 +92,7 @@ class ContainerFile:
         return entries
 
     def bytes_left(self) -> int:
-        """Return how much of the file has not been handed on: at least 1 while records of a block wait."""
+        """Return how many bytes have not been passed on: at least 1 while records of a block wait."""
         return max(self.path.stat().st_size - self._file.tell(), len(self._entries))
 
     def close(self) -> None:
@@ -109,9 +109,9 @@ class ContainerFile:
             content = self._file.read(size)
             if len(content) < size or self._file.read(_SYNC_BYTES) != self._sync:
                 raise ValueError
-            self._offset += count  # of a damaged block too: who comes behind keeps its number
+            self._offset += count  # of a damaged block too: later records keep their numbers
             return self._entries_of(self._codec(content), count, first, start)
-        except Exception:  # whatever a codec or a decoder says to bytes that are not what they should be
+        except Exception:  # codecs and decoders raise anything for damaged bytes
             return [damaged(self.path, start, self._bytes_to_next_sync(start))]
 
     def _entries_of(self, content: bytes, count: int, first: int, start: int) -> list[Entry]:

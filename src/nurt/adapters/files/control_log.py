@@ -1,4 +1,4 @@
-"""The register as a file: append-only, one JSON object a line, shared by the processes of one machine."""
+"""The control log as a file: append-only, one JSON object a line, shared by the processes of one machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nurt.errors import ConfigurationError, ConnectionFailed
 
 
 class FileControlLog:
-    """Appends records to one file and numbers them from 1; implements `ports.log.ControlLog`.
+    """Control log in one file, with records numbered from 1; implements `ports.log.ControlLog`.
 
-    A record is there when its line is complete. What a crash left behind the last newline was never promised to anyone:
-    readers do not see it, the next append cuts it off. The lock is the kernel's: it ends with its holder.
-    The file must lie on a local file system (locks of network ones are not to be trusted).
+    A record is stored when its line is complete. A crash may leave text behind the last newline, which no caller was
+    told to be stored: readers skip this text, and the next append cuts it off. The lock is the kernel's: it ends with
+    its holder. The file must lie on a local file system (locks of network file systems are not reliable).
     """
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,7 @@ class FileControlLog:
     def append(self, record: Mapping[str, Any]) -> int:
         """Store one record durably; return its number, larger than every earlier one.
 
-        Raises ConnectionFailed when the disk does not take it; the register is then as it was.
+        Raises ConnectionFailed when the disk does not take it; the control log is then as it was.
         """
         with self._path.open("a+b") as file:
             take_lock(file, self._path)
@@ -53,7 +53,7 @@ class FileControlLog:
     def records(self) -> Sequence[tuple[int, dict[str, Any]]]:
         """Return every record with its number, oldest first.
 
-        Raises ConfigurationError naming the line when one is damaged: the register is short and precious, no guessing.
+        Raises ConfigurationError naming a damaged line: nurt does not guess, because every record matters.
         """
         if not self._path.exists():
             return []
@@ -74,7 +74,7 @@ class FileControlLog:
 
 
 def _last_line(file: BinaryIO) -> tuple[bytes, int]:
-    """Find the last complete line and where it ends, without reading a long file; empty and 0 when there is none."""
+    """Find the last complete line and its end, without reading a long file; empty and 0 when there is none."""
     size = file.seek(0, os.SEEK_END)
     for length in (1 << 16, 1 << 22, size):
         begin = max(0, size - length)

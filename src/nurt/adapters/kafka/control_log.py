@@ -1,4 +1,4 @@
-"""The register on a topic of one partition: runs, checkpoints and source epochs, kept for ever."""
+"""The control log on a topic of one partition: runs, checkpoints and source epochs, kept for ever."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ READ_ROWS = 10_000
 
 
 class KafkaControlLog:
-    """Appends small JSON records; a record's number is its offset, so all workers see one order.
+    """Control log of small JSON records; a record's number is its offset, so all workers see one order.
 
     Args:
-        topic: made with one partition and without retention when it is absent.
+        topic: created with one partition and without retention when it is absent.
         answer_max_s: how long brokers may be silent at start; afterwards nurt waits.
 
-    Raises ConfigurationError when the topic has several partitions, or would forget its records.
+    Raises ConfigurationError when the topic has several partitions, or would delete its records.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class KafkaControlLog:
         self._producer: Any = settings.open(Producer, "producer", settings.client_options(self._producer_options()))
 
     def append(self, record: Mapping[str, Any]) -> int:
-        """Store one record; returns its number when all in-sync replicas have it, however long brokers are away."""
+        """Store one record; return its number when all in-sync replicas have it, even if brokers are away for long."""
         stored: list[tuple[KafkaError | None, Any]] = []
         self._producer.produce(
             self._topic,
@@ -76,7 +76,7 @@ class KafkaControlLog:
     def records(self) -> Sequence[tuple[int, dict[str, Any]]]:
         """Return every record that was stored before this call, oldest first.
 
-        Raises OffsetLost when the oldest are gone, ConfigurationError when one is not ours.
+        Raises OffsetLost when the oldest records are gone, ConfigurationError when a record is not nurt's.
         """
         partition = (self._topic, 0)
         first, end = self._outage.until_answered(lambda: offset_range(self._admin, [partition]))[partition]

@@ -1,11 +1,11 @@
-"""Messages out of librdkafka's queue as columns, without an object for each.
+"""Read messages from librdkafka's queue as columns, without an object for each.
 
 Hot path: 0.25 us a message where confluent_kafka's Message objects, one by one, take 2.5. The consumer stays
-confluent_kafka's: settings, TLS, login, assignment, commits and callbacks. Partitions are forwarded to a queue of ours,
-on which there is nothing but messages and their partitions' errors, so no callback of the library's ever runs in a call
-of ours; whatever else there is comes by `Consumer.consume` as ever.
+confluent_kafka's: settings, TLS, login, assignment, commits and callbacks. Partitions are forwarded to our own queue.
+It holds only messages and errors of partitions, so no callback of the library runs in our calls; all other events come
+by `Consumer.consume` as usual.
 
-Where the consumer's handle cannot be found for sure, there is no drain, and messages come by the library alone.
+Where the consumer's handle cannot be found with certainty, there is no drain, and messages come only by the library.
 
 Source: librdkafka `rdkafka.h`: rd_kafka_message_t, rd_kafka_queue_forward, rd_kafka_consume_batch_queue.
 """
@@ -37,45 +37,45 @@ from nurt.debezium.payloads import Payloads, SparseHeaders
 from nurt.model.raw import Headers, RawBatch
 
 FORWARD_S = 1.0
-"""How often partitions are forwarded anew: what one held back meanwhile then comes, too."""
+"""How often partitions are forwarded again: then messages that a partition held back come, too."""
 BESIDE_MAX = 100
-"""How many events that are no partition's are taken at a time."""
+"""How many events without a partition are taken at a time."""
 
 _LIBRARY = "librdkafka"
-_HANDLE_AT = 16  # in confluent_kafka's Consumer: behind a Python object's head
+_HANDLE_AT = 16  # in confluent_kafka's Consumer: behind the header of a Python object
 _HANDLE_BYTES, _NAME = 1 << 14, b"#consumer-"
 """librdkafka's handle holds the client's name, `<client.id>#consumer-<number>`, in its first kilobytes."""
 
 _ERROR, _TOPIC, _PARTITION, _VALUE, _VALUE_BYTES, _KEY, _KEY_BYTES, _OFFSET, _TIME, _HEADERS = range(10)
-"""What is noted of a message; values, keys, topics and headers as addresses."""
+"""Fields that are read of a message; values, keys, topics and headers as addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionError:
-    """An error of a partition, as confluent_kafka's Message would tell it."""
+    """Error of a partition, with the methods of confluent_kafka's Message."""
 
     at: tuple[str, int, int]
     code: int
 
     def error(self) -> KafkaError:
-        """Give the error."""
+        """Return the error."""
         return KafkaError(self.code)
 
     def topic(self) -> str:
-        """Give the topic."""
+        """Return the topic."""
         return self.at[0]
 
     def partition(self) -> int:
-        """Give the partition."""
+        """Return the partition."""
         return self.at[1]
 
     def offset(self) -> int:
-        """Give the offset."""
+        """Return the offset."""
         return self.at[2]
 
 
 class Drain:
-    """A queue of ours at a consumer, to which its partitions are forwarded. Implements Tap."""
+    """Queue at a consumer, to which its partitions are forwarded. Implements MessageSource."""
 
     def __init__(self, consumer: Any, library: Any, handle: int) -> None:
         self._library, self._handle = library, handle
@@ -91,18 +91,18 @@ class Drain:
 
     @classmethod
     def of(cls, consumer: Any) -> Drain | None:
-        """Make a queue at a consumer; None: its handle cannot be found here, or is not where it is known to be."""
+        """Make a queue at a consumer; None: its handle cannot be found, or is not at the known place."""
         found = _find_library()
         handle = _handle_of(consumer) if found is not None else None
         return None if found is None or handle is None else cls(consumer, found, handle)
 
     def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """See Tap: what comes of these partitions comes here."""
+        """See MessageSource: messages of these partitions come here."""
         self._partitions.update(partitions)
         self._forward()
 
     def _forward(self) -> None:
-        """Forward all partitions, again: librdkafka forgets it when one is taken back, at a moment of its own."""
+        """Forward all partitions again: librdkafka drops a forwarding when it takes a partition back, at any moment."""
         self._forwarded_s = time.monotonic()
         for topic, partition in self._partitions:
             partition_queue = self._library.rd_kafka_queue_get_partition(self._handle, topic.encode(), partition)
@@ -111,7 +111,7 @@ class Drain:
                 self._library.rd_kafka_queue_destroy(partition_queue)
 
     def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
-        """See Tap."""
+        """See MessageSource."""
         beside, failed = self._beside.take(BESIDE_MAX, 0)
         if self._queue is None:
             return beside, failed
@@ -140,7 +140,7 @@ class Drain:
         return max(0, int(found))
 
     def _sorted(self, heads: Int64s) -> tuple[list[RawBatch], list[PartitionError]]:
-        """Copy what messages hold, topic by topic, in their order."""
+        """Copy the contents of messages, topic by topic, in order."""
         failed = [
             PartitionError((self._topic(head[_TOPIC]), head[_PARTITION], head[_OFFSET]), head[_ERROR])
             for head in heads[heads[:, _ERROR] != 0].tolist()
@@ -183,14 +183,14 @@ class Drain:
         return self._topics[handle]
 
     def close(self) -> None:
-        """Let go of the queue, before the consumer is closed."""
+        """Destroy the queue, before the consumer is closed."""
         if self._queue is not None:
             self._library.rd_kafka_queue_destroy(self._queue)
             self._queue = None
 
 
 def _firsts(topics: Int64s) -> Int64s:
-    """Find where each run of one topic begins."""
+    """Find where each sequence of one topic begins."""
     return np.flatnonzero(np.append(True, topics[1:] != topics[:-1])) if len(topics) else np.empty(0, dtype=np.int64)
 
 
@@ -207,7 +207,7 @@ def _payloads(heads: Int64s, column: int) -> Payloads:
 
 
 def _find_library() -> Any:
-    """Open the very library that confluent_kafka has loaded; None where that cannot be told."""
+    """Open the library that confluent_kafka has loaded; None where it cannot be determined."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
         paths = {line.split()[-1] for line in lines if _LIBRARY in line.rpartition("/")[2]}
@@ -237,7 +237,7 @@ _FUNCTIONS: Sequence[tuple[str, Any, list[Any]]] = (
 
 
 def _handle_of(consumer: Any) -> int | None:
-    """Read the handle out of a Consumer, through a file, which tells of bad addresses where a pointer would crash."""
+    """Read a Consumer's handle through a file: a file reports a bad address where a pointer would crash."""
     try:
         memory = os.open("/proc/self/mem", os.O_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""One worker's share of Kafka topics as a message log: assigned by us, read as columns, committed when done."""
+"""One worker's part of Kafka topics as a message log: assigned by nurt, read as columns, committed when done."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ FETCHER: dict[str, Any] = {
     "queued.min.messages": 100_000,
     "fetch.queue.backoff.ms": 5,
 }
-"""librdkafka pauses a partition past `queued.min.messages`, by default for a whole second: the reader then starves."""
+"""librdkafka pauses a partition past `queued.min.messages`, by default for a second: then the reader has no input."""
 
 AHEAD = 20_000
 MESSAGE_BYTES = 400
 AHEAD_KBYTES_MIN = 4_096
-"""A micro-batch is fetched ahead, and the queue looked at every 5 ms; more would only take memory, three times over."""
+"""A micro-batch is fetched ahead, and the queue is polled every 5 ms; more would only take memory, three times over."""
 
 LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 FOREIGN_MEMBERS = frozenset(
@@ -58,18 +58,18 @@ _logger = logging.getLogger(__name__)
 
 
 class KafkaLog:
-    """Reads the partitions that are this worker's, in their order, and commits what is done to `group`.
+    """Log of this worker's partitions: it reads them in order, and commits what is done to `group`.
 
-    No consumer group membership: partitions are shared out by index over the sorted list, so a killed worker's
-    successor goes on at once. Every worker must be started with the same topics and `workers`.
+    No consumer group membership: partitions are assigned by index in the sorted list, so a killed worker's successor
+    continues at once. Every worker must be started with the same topics and `workers`.
 
     Args:
         topics: names, and patterns that begin with `^`.
-        stop_at_end: `exhausted` becomes true when every partition was read up to where it ended at `start`.
-        idle_wait_ms: how long an empty `poll` waits for the first message, once two in a row found nothing.
+        stop_at_end: `exhausted` becomes true when every partition was read up to its end at `start`.
+        idle_wait_ms: how long an empty `poll` waits for the first message, after two empty polls in a row.
         metadata_s: how often to look for new partitions.
-        ahead: about how many messages to fetch before they are asked for: a micro-batch.
-        drained: take messages out of librdkafka's queue in one go where that can be done (see `kafka_drain.py`).
+        ahead: about how many messages to fetch in advance: a micro-batch.
+        drained: take messages from librdkafka's queue in one call where possible (see `drain.py`).
         answer_max_s: how long brokers may be silent at start before ConnectionFailed; afterwards nurt waits for ever.
     """
 
@@ -125,10 +125,10 @@ class KafkaLog:
         self._closed = False
 
     def committed(self) -> Committed | None:
-        """Return the committed offsets of this share and the largest (run, epoch) among their metadata.
+        """Return the committed offsets of this part and the largest (run, epoch) in their metadata.
 
-        An offset without metadata of ours (an operator's reset) counts as run 0, epoch 0. One of an earlier run than
-        the largest is left out: a process that its successor has overtaken may have written it late.
+        An offset without nurt's metadata (an operator's reset) counts as run 0, epoch 0. An offset of an earlier run
+        than the largest is left out: an overtaken process may have written it late.
         """
         asked = [TopicPartition(*partition) for partition in self._share]
         if not asked:
@@ -143,7 +143,7 @@ class KafkaLog:
         return Committed({(at.topic, at.partition): at.offset for at in believed}, run, epoch)
 
     def start(self, offsets: Offsets | None) -> None:
-        """Begin to read; what `offsets` does not name begins at its earliest message.
+        """Begin to read; a partition that `offsets` does not name begins at its earliest message.
 
         Raises OffsetLost when an offset is before the topic's first or behind its last message.
         """
@@ -170,10 +170,10 @@ class KafkaLog:
             self._watch.start()
 
     def poll(self, rows_max: int) -> list[RawBatch]:
-        """Return what has arrived, one batch a topic; waits a few ms for it only when there was nothing before.
+        """Return arrived messages, one batch a topic; wait a few ms only when there were none before.
 
         Raises OffsetLost when messages were deleted before they were read, PartitionsChanged when partitions appeared
-        and there are several workers (a single one takes them in at once).
+        and there are several workers (a single worker takes new partitions at once).
         """
         if new := self._watch.take_new():
             self._take_in(new)
@@ -186,7 +186,7 @@ class KafkaLog:
         return batches
 
     def offsets(self) -> Offsets:
-        """Return the next offset of every partition of this share."""
+        """Return the next offset of every partition of this part."""
         return dict(self._next)
 
     def exhausted(self) -> bool:
@@ -200,7 +200,7 @@ class KafkaLog:
     def commit(self, committed: Committed) -> None:
         """Store the offsets that moved, with "run:epoch" as metadata; returns when the broker has them.
 
-        One partition is stored even when none moved, so that (run, epoch) is never behind what the caller was told.
+        One partition is stored even when none moved, so that the stored (run, epoch) is never behind the caller's.
         """
         mine = {partition: at for partition, at in committed.offsets.items() if partition in self._next}
         moved = [partition for partition, at in mine.items() if self._committed.get(partition) != at]
@@ -212,9 +212,9 @@ class KafkaLog:
         self._committed.update(mine)
 
     def lag(self) -> int:
-        """Return how many offsets lie between what was polled and the ends that the brokers last told.
+        """Return how many offsets lie between polled messages and the last ends that brokers reported.
 
-        A partition whose end no broker has told yet counts as one.
+        A partition without a reported end counts as one.
         """
         waiting = 0
         for partition, at in self._next.items():
@@ -223,7 +223,7 @@ class KafkaLog:
         return waiting
 
     def close(self) -> None:
-        """Stop watching and let go of the connections; what was not committed is read again by the next run."""
+        """Stop watching and close the connections; the next run reads again what was not committed."""
         if self._closed:
             return
         self._closed = True
@@ -249,7 +249,7 @@ class KafkaLog:
             ) from None
 
     def _note(self, batch: RawBatch) -> None:
-        """Remember where each partition goes on."""
+        """Keep the next offset of each partition."""
         partitions, offsets = int64s(batch.partitions), int64s(batch.offsets)
         for number in np.flatnonzero(np.bincount(partitions)).tolist():
             partition = batch.topic, number

@@ -1,4 +1,4 @@
-"""Messages out of a consumer by confluent_kafka's own means: an object for each, then columns."""
+"""Read messages of a consumer by confluent_kafka's own interface: an object for each, then columns."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from nurt.debezium.payloads import Payloads, SparseHeaders
 from nurt.model.raw import RawBatch
 
 CONSUME_MAX = 1_000_000
-"""More messages in one call are refused by the client library."""
+"""The client library refuses more messages in one call."""
 
 
 class ErrorCarrier(Protocol):
-    """An error of the consumer or of a partition."""
+    """Error of the consumer or of a partition."""
 
     def error(self) -> KafkaError:
-        """Give the error."""
+        """Return the error."""
         ...
 
     def topic(self) -> str:
-        """Give the topic; empty where it is the consumer's."""
+        """Return the topic; empty for an error of the consumer."""
         ...
 
     def partition(self) -> int:
-        """Give the partition."""
+        """Return the partition."""
         ...
 
     def offset(self) -> int:
-        """Give the offset."""
+        """Return the offset."""
         ...
 
 
 class MessageSource(Protocol):
-    """Where a consumer's messages come from."""
+    """Source of a consumer's messages."""
 
     def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Prepare for partitions, before they are assigned."""
         ...
 
     def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
-        """Return what has come, one batch a topic, and what went wrong; waits for the first message, not for more.
+        """Return arrived messages, one batch a topic, and errors; wait for the first message, not for more.
 
         The consumer's callbacks run in here.
         """
         ...
 
     def close(self) -> None:
-        """Let go, before the consumer is closed."""
+        """Release resources, before the consumer is closed."""
         ...
 
 
 class LibraryMessages:
-    """Takes messages as the library gives them."""
+    """Source of messages as the library returns them."""
 
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer

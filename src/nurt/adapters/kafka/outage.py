@@ -1,4 +1,4 @@
-"""Waiting for brokers that are away: say so once, try again until they answer, never give up silently."""
+"""Wait for brokers that are away: log it once, try again until they answer, never give up silently."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ AWAY = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
-"""What passes by itself: a broker that is away, restarting, or handing over."""
+"""Errors that pass by themselves: a broker is away, restarts, or hands over."""
 
 FORBIDDEN = frozenset(
     {
@@ -60,12 +60,12 @@ FORBIDDEN = frozenset(
         KafkaError.INVALID_REPLICATION_FACTOR,
     }
 )
-"""What an operator must change before it can work."""
+"""Errors that last until an operator changes something."""
 
 REPORTED = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
 
 BLIP_S = 2.0
-"""A shorter silence is no outage: a topic that was just made, a leader that moves."""
+"""A shorter silence is no outage: a topic was just created, or a leader moves."""
 
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 2.0
@@ -74,7 +74,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Outage:
-    """Remembers whether brokers answer, so that the log says once that they went and once that they came back."""
+    """Memory of whether brokers answer: the log says once that brokers went away and once that they are back."""
 
     def __init__(self, doing: str, bootstrap: str) -> None:
         self._doing = doing
@@ -83,12 +83,12 @@ class Outage:
         self._reported: set[int] = set()
 
     def on_error(self, error: KafkaError) -> None:
-        """Take an error that librdkafka reports by the way (its `error_cb`)."""
+        """Take an error that librdkafka reports by `error_cb`."""
         if error.code() in REPORTED:
             self.begin(error)
 
     def begin(self, error: KafkaError) -> None:
-        """Note that something does not answer; say so once it lasts, once for each kind of total failure."""
+        """Take note that a broker does not answer; log it when it lasts, once for each kind of total failure."""
         code = error.code()
         if self._since is None:
             self._since = time.monotonic()
@@ -100,7 +100,7 @@ class Outage:
             )
 
     def end(self) -> None:
-        """Note an answer; say so when the outage was said."""
+        """Take note of an answer; log it when the outage was logged."""
         since, self._since = self._since, None
         if since is not None and self._reported:
             self._reported.clear()
@@ -111,9 +111,9 @@ class Outage:
     def until_answered(
         self, call: Callable[[], Result], seconds_max: float | None = None, local: bool = False
     ) -> Result:
-        """Repeat `call` until brokers answer it; `local`: its success is no proof that they are there.
+        """Repeat `call` until brokers answer it; `local`: a success does not prove that brokers are there.
 
-        Raises ConfigurationError when they refuse, ConnectionFailed when `seconds_max` pass (None: waits for ever);
+        Raises ConfigurationError when brokers refuse, ConnectionFailed when `seconds_max` pass (None: waits for ever);
         other failures pass through as they are.
         """
         began, pause = time.monotonic(), PAUSE_MIN_S
@@ -142,6 +142,6 @@ class Outage:
 
 
 def refuse(doing: str, error: KafkaError) -> None:
-    """Raise ConfigurationError when the broker said that this may not be done."""
+    """Raise ConfigurationError when the broker forbids the call."""
     if error.code() in FORBIDDEN:
         raise ConfigurationError(f"{doing}: the broker refuses ({error.name()}); grant it, or correct the settings")

@@ -22,17 +22,17 @@ TRANSACTION_TIMEOUT_MS = 300_000
 """How long a broker keeps a transaction open for a silent producer; a broker outage may last as long."""
 
 PROFILE_BYTES_MAX = 8 * 1024 * 1024
-"""The largest published message: on the topic when we create it, and in the producer."""
+"""The largest published message: on the topic when nurt creates it, and in the producer."""
 
 SEND_ROWS_MAX = 20_000
 QUEUED_ROWS_MAX = 500_000
 QUEUED_BYTES_MAX = 256 * 1024 * 1024
-"""Together they keep librdkafka's queue from filling up: a full queue would let later messages overtake."""
+"""Both limits keep librdkafka's queue from filling up: in a full queue later messages would overtake."""
 
 ANSWER_S = 5.0
 
 TAKEN_OVER = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-"""A newer producer has our transactional id. A broker that ended our transaction for its age looks the same."""
+"""Errors when a newer producer has our transactional id. A broker that ended our old transaction answers the same."""
 
 TOO_LARGE = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
@@ -42,22 +42,22 @@ _logger = logging.getLogger(__name__)
 
 
 class _Aborted(Exception):
-    """The transaction was aborted, nothing of it will be read; `error` is librdkafka's reason, None a full queue."""
+    """Abort of a transaction: nothing of it will be read; `error` is librdkafka's reason, None a full queue."""
 
     def __init__(self, error: KafkaError | None) -> None:
         self.error = error
 
 
 class KafkaProfileSink:
-    """Writes profiles keyed by id (Avro `string`, hex), each batch whole or not at all to read_committed readers.
+    """Sink of profiles keyed by id (Avro `string`, hex); read_committed readers see each batch whole or not at all.
 
-    The transactional id is the deployment and the worker: opening a sink shuts out any older sink of the same id.
-    A worker also shuts out ids that the last run had and this one has not (`fence_workers` above `workers`).
+    The transactional id is the deployment and the worker: opening a sink fences any older sink of the same id. A worker
+    also fences ids of the last run that this run does not have (`fence_workers` above `workers`).
 
     Args:
         registry: where key and value schema are registered (subjects `<topic>-key`, `<topic>-value`).
         fence_workers: how many workers any earlier run had, at most.
-        partitions, replication: for creating the topic when it is absent; -1 is the broker's default.
+        partitions, replication: for a topic that is created; -1 is the broker's default.
         key_of: writes an id as the Avro body of the key.
         answer_max_s: how long brokers may be silent at start; afterwards nurt waits.
     """
@@ -98,10 +98,10 @@ class KafkaProfileSink:
         self._outage.until_answered(lambda: self._producer.init_transactions(ANSWER_S), answer_max_s)
 
     def write(self, batch: PublishedBatch) -> None:
-        """Publish the batch in one transaction; returns when readers can see all of it.
+        """Publish the batch in one transaction; return when readers can see the whole batch.
 
         Waits while brokers are away. Raises Fenced when another run has taken over: nothing of this batch is, or will
-        be, read. Raises ConnectionFailed when brokers were away for so long that they ended the transaction.
+        be, read. Raises ConnectionFailed when brokers were away so long that they ended the transaction.
         """
         if not len(batch):
             return
@@ -124,7 +124,7 @@ class KafkaProfileSink:
             return
 
     def close(self) -> None:
-        """Let go of the connections; an unfinished transaction is left to be aborted."""
+        """Close the connections; brokers abort an unfinished transaction later."""
         try:
             with contextlib.suppress(KafkaException):  # a fenced producer repeats here that it is fenced
                 self._producer.purge()
@@ -145,18 +145,18 @@ class KafkaProfileSink:
                 self._take_refused(some)
 
     def _take_refused(self, messages: list[dict[str, Any]]) -> NoReturn:
-        """Abort because the client refused a message; it notes why in the message itself."""
+        """Abort because the client refused a message; the message holds the client's reason."""
         errors = [message.pop("_error") for message in messages if "_error" in message]
         self._abort()
         raise _Aborted(errors[0])
 
     def _deliver(self) -> None:
-        """Wait until the broker has every queued message, or the client gave up on it (then the commit aborts)."""
+        """Wait until the broker has every queued message, or the client gave one up (then the commit aborts)."""
         while self._answered(lambda: self._producer.flush(ANSWER_S)):
             self._outage.begin(KafkaError(KafkaError._TIMED_OUT))
 
     def _answered(self, call: Callable[[], Any]) -> Any:
-        """Repeat one step of a transaction until it is answered; aborts and raises when it must not go on."""
+        """Repeat one step of a transaction until it is answered; abort and raise when it must not go on."""
         try:
             return self._outage.until_answered(call, local=True)
         except BufferError:
@@ -222,7 +222,7 @@ def transactional_id(deployment: str, worker: int) -> str:
 
 
 def fence(settings: KafkaSettings, ids: Iterable[str], outage: Outage, seconds_max: float | None = None) -> None:
-    """Shut out whoever still publishes under these transactional ids, and end what they left open."""
+    """Fence producers that still publish under these transactional ids, and end their open transactions."""
     for id_ in ids:
         producer = _open_producer(settings, id_, outage, TRANSACTION_TIMEOUT_MS)
         outage.until_answered(partial(producer.init_transactions, ANSWER_S), seconds_max)

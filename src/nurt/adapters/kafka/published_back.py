@@ -1,6 +1,6 @@
-"""What the outside has been told: newest revision of every profile, read back from the topic that it was published on.
+"""Read back published profiles: the newest revision of every profile on its topic.
 
-Asked only when state came back older than it was: then profiles were published that state no longer knows.
+Needed only when state was restored from an older copy: then state does not know profiles that were published.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
 def published_on_topic(
     settings: KafkaSettings, topic: str, registry: SchemaRegistry, tail_rows: int | None = None
 ) -> PublishedHeads:
-    """Read a profile topic to its end, of each partition only the last `tail_rows` offsets if given."""
+    """Read a profile topic to its end; of each partition only the last `tail_rows` offsets if given."""
     outage = Outage(f"reading back topic {topic}", settings.bootstrap)
     own = {"group.id": f"nurt-{uuid.uuid4().hex}", "enable.auto.commit": False, "isolation.level": "read_committed"}
     consumer: Any = settings.open(Consumer, "consumer", settings.client_options(own))
@@ -51,7 +51,7 @@ def published_on_topic(
 
 
 class _Heads:
-    """Reads revision and realm of values, each by the schema that it was written by."""
+    """Reader of revision and realm of values, each by its writer's schema."""
 
     def __init__(self, registry: SchemaRegistry) -> None:
         self._registry = registry
@@ -78,7 +78,7 @@ class _Heads:
 
 
 def _positions(consumer: Any, parts: list[TopicPartition], ranges: dict[int, tuple[int, int]]) -> list[Any]:
-    """Ask where the consumer stands; a partition of which nothing was read stands at its first offset."""
+    """Return the consumer's positions; a partition without read messages stands at its first offset."""
     positions = consumer.position(parts)
     for at in positions:
         at.offset = at.offset if at.offset >= 0 else ranges[at.partition][0]

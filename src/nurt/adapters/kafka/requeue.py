@@ -1,4 +1,4 @@
-"""Put messages from quarantine on the input again: on the topic that they came from.
+"""Put messages from quarantine on the input again: on their own topic.
 
 They come back as new messages with their old bytes: the row's own position, not the offset, says how old they are. A
 message whose connector gives no positions counts as new; look at such rows after a requeue.
@@ -22,7 +22,7 @@ FLUSH_SECONDS_MAX = 60.0
 def requeue_to_kafka(settings: KafkaSettings, batch: Sequence[Refused]) -> None:
     """Produce messages to their own topics and partitions; returns when all in-sync replicas have them.
 
-    Raises ConnectionFailed when one was not delivered; those before it may be there twice, which folds absorb.
+    Raises ConnectionFailed when a message was not delivered; earlier ones may be there twice, but folds ignore repeats.
     """
     check_requeue(batch)
     failed: list[str] = []

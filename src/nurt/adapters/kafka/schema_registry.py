@@ -1,6 +1,7 @@
 """A schema registry with Confluent's REST interface (Apicurio, Karapace and Redpanda speak it).
 
-A module of its own, for the client library brings an HTTP client and cryptography: 20 MB that a folder needs not.
+A separate module, because the client library brings an HTTP client and cryptography: 20 MB that a folder of schemas
+does not need.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Result = TypeVar("Result")
 TIMEOUT_S = 10.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0
 UNKNOWN_KEPT_S = 10.0
-"""For how long an id that the registry did not know is not asked for again: damaged bytes must not become a flood."""
+"""How long an unknown id is not asked for again: damaged bytes must not cause a flood of requests."""
 UNKNOWN_KEPT_MAX = 10_000
 
 _PASSING = frozenset({408, 425, 429})  # and everything from 500
@@ -35,17 +36,18 @@ _logger = logging.getLogger(__name__)
 class ConfluentRegistry:
     """A schema registry over HTTP; implements `ports.registry.SchemaRegistry`.
 
-    A registry that is away is waited for, with growing pauses, and the log says so once and once when it is back.
+    nurt waits for a registry that is away, with growing pauses; the log says once that it is away and once that it is
+    back.
     """
 
     def __init__(self, url: str, options: Mapping[str, Option] | None = None, seconds_max: float | None = None) -> None:
-        """Prepare the client; nothing is asked yet.
+        """Prepare the client; no request is sent yet.
 
         Args:
             url: one or several, separated by commas. User and password belong into `options`; in the URL they work too.
             options: as confluent-kafka names them (`basic.auth.user.info`, `ssl.ca.location`, ...), secrets as
                 `${VARIABLE}` or `file:/path`.
-            seconds_max: give up after so long without an answer; None: never.
+            seconds_max: give up after this time without an answer; None: never.
         """
         self._shown, settings = _client_settings(url, options or {})
         try:
@@ -60,9 +62,10 @@ class ConfluentRegistry:
         self._unknown: dict[int, float] = {}
 
     def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-        """Return the schema with this id, or None when the registry says that there is none, or none in Avro.
+        """Return the schema with this id, or None when the registry has no such schema, or it is not Avro.
 
-        Raises ConfigurationError when the registry refuses us, or is none; ConnectionFailed after `seconds_max`.
+        Raises ConfigurationError when the registry refuses us, or is not a registry; ConnectionFailed after
+        `seconds_max`.
         """
         known = self._schemas.get(schema_id)
         if known is not None:
@@ -85,8 +88,8 @@ class ConfluentRegistry:
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Return the id of `schema` under `subject`, registering it when new, at level BACKWARD unless one is set.
 
-        Workers register at once: some registries (Apicurio) tell whoever comes second of a conflict, so that one asks
-        once more. An incompatible schema is refused again.
+        Workers register at the same time: some registries (Apicurio) report a conflict to the second worker, which then
+        asks once more. An incompatible schema is refused again.
         Raises ConfigurationError when the registry finds it incompatible or refuses us.
         """
         try:
@@ -104,12 +107,12 @@ class ConfluentRegistry:
             return int(known.schema_id)
         protected = self._protect(subject)
         schema_id = int(self._ask(doing, lambda: self._client.register_schema(subject, text)))
-        if not protected:  # some registries know no level for a subject that does not exist yet
+        if not protected:  # some registries have no level for a subject that does not exist yet
             self._protect(subject)
         return schema_id
 
     def _protect(self, subject: str) -> bool:
-        """Set BACKWARD where no level is set; a level that someone chose stays. False: it could not be set now."""
+        """Set BACKWARD where no level is set; a chosen level stays. False: the level could not be set now."""
         doing = f"setting the compatibility of {subject}"
         try:
             level = self._asked_for(doing, lambda: self._client.get_compatibility(subject))
@@ -132,7 +135,7 @@ class ConfluentRegistry:
         return definitions
 
     def _asked_for(self, doing: str, call: Callable[[], Result]) -> Result | None:
-        """Repeat `call` until the registry answers; None: it says that there is no such thing."""
+        """Repeat `call` until the registry answers; None: the registry has no such thing."""
         try:
             return self._ask(doing, call)
         except _Absent:
@@ -174,7 +177,7 @@ class ConfluentRegistry:
         status = refused.http_status_code
         if status == 409:
             return _Conflict(str(incompatible(doing.removeprefix("registering schema "), _reason_of(refused))))
-        if status == 404 and (refused.error_code or 0) // 100 == 404:  # else it is no registry that answers
+        if status == 404 and (refused.error_code or 0) // 100 == 404:  # else the answer is not from a registry
             return _Absent(f"{doing} at {self._shown}: there is none ({_reason_of(refused)}); correct the name")
         if status in (401, 403):
             return ConfigurationError(
@@ -186,15 +189,15 @@ class ConfluentRegistry:
 
 
 class _Absent(ConfigurationError):
-    """The registry holds no such schema, subject or level."""
+    """Answer that the registry has no such schema, subject or level."""
 
 
 class _Conflict(ConfigurationError):
-    """The registry answered 409: incompatible, or another worker registered the same at this moment."""
+    """Answer 409 of the registry: incompatible, or another worker registered the same at this moment."""
 
 
 def _reason_of(refused: SchemaRegistryError) -> str:
-    """Shorten the registry's own words, which speak of schemas, never of rows."""
+    """Shorten the registry's message; it is about schemas, never about rows."""
     return " ".join(str(refused.error_message).split())[:300]
 
 
@@ -213,7 +216,7 @@ def _client_settings(url: str, options: Mapping[str, Option]) -> tuple[str, dict
 
 
 def _with_definitions(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Put each referenced type where its full name first occurs, so that the schema stands alone."""
+    """Put each referenced type where its full name first occurs, so that the schema is complete."""
     if isinstance(schema, str):
         return _with_definitions(definitions.pop(schema), definitions) if schema in definitions else schema
     if isinstance(schema, list):

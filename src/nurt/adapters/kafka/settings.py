@@ -1,4 +1,4 @@
-"""How Kafka is reached: the address, any librdkafka option, and secrets that stay outside of both."""
+"""How nurt reaches Kafka: the address, any librdkafka option, and secrets that stay outside of both."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ RESERVED: Mapping[str, str] = {
     "error_cb": "nurt reports outages itself",
     "logger": "nurt logs what librdkafka says",
 }
-"""librdkafka options that carry a promise of ours, and the reason why they cannot be set."""
+"""librdkafka options that nurt's guarantees depend on, and the reason why users cannot set each."""
 
 EVERY_CLIENT: Mapping[str, Any] = {
-    "log_level": 2,  # lost connections are told once, by us
+    "log_level": 2,  # nurt logs lost connections itself, once
     "reconnect.backoff.max.ms": 1000,  # a broker that is back is used within a second
     "socket.keepalive.enable": True,
 }
@@ -43,7 +43,7 @@ _logger = logging.getLogger("nurt.kafka")
 
 @dataclass(frozen=True, slots=True)
 class KafkaSettings:
-    """The brokers' address and librdkafka options as they were written, secrets not yet filled in.
+    """Brokers' address and librdkafka options as they were written, secrets not yet filled in.
 
     In a text, `${NAME}` stands for an environment variable and `$$` for a dollar sign; a text that begins with `file:`
     stands for the content of that file. This value shows only the address; what `client_options` returns is secret.
@@ -55,7 +55,7 @@ class KafkaSettings:
     def client_options(self, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Return options for a client: the user's over our own.
 
-        The result holds secrets: hand it to librdkafka and to nobody else.
+        The result holds secrets: pass it only to librdkafka.
         Raises ConfigurationError naming an option that is reserved, or a variable or file that is not there.
         """
         for key in self.options:
@@ -70,7 +70,7 @@ class KafkaSettings:
         }
 
     def open(self, make: Callable[..., Client], kind: str, options: Mapping[str, Any]) -> Client:
-        """Make a librdkafka client; raises ConfigurationError, without any option's value, when one is refused."""
+        """Make a librdkafka client; raises ConfigurationError, without any option's value, for a refused one."""
         try:
             return make(dict(options), logger=_logger)
         except KafkaException as refused:

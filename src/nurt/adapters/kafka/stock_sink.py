@@ -12,7 +12,7 @@ from nurt.ports.registry import SchemaRegistry
 
 
 class KafkaStockSink:
-    """Writes figures, orders and events, each to its topic if it has one; implements `ports.sinks.StockSink`."""
+    """Sink of figures, orders and events, each to its topic if it has one; implements `ports.sinks.StockSink`."""
 
     def __init__(
         self,

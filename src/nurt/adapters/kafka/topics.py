@@ -1,4 +1,4 @@
-"""Topics and partitions: which there are, which are a worker's share, and making those that nurt owns."""
+"""Topics and partitions: list them, choose a worker's part, and create topics that nurt owns."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _logger = logging.getLogger(__name__)
 
 
 class PartitionsChanged(NurtError):
-    """Partitions appeared that some worker must take in; a restart of all workers shares them out anew."""
+    """New partitions appeared, and some worker must take them; a restart of all workers assigns partitions again."""
 
     exit_code = 7
 
 
 class TopicFilter:
-    """Decides which topics are input: names, and patterns that begin with `^` (as librdkafka writes them)."""
+    """Filter of the topics that are input: names, and patterns that begin with `^` (as librdkafka writes them)."""
 
     def __init__(self, topics: Sequence[str]) -> None:
         self.names = [topic for topic in topics if not topic.startswith("^")]
@@ -64,12 +64,12 @@ def list_partitions(client: Any, wanted: TopicFilter) -> list[Partition]:
 
 
 def share_of(partitions: Sequence[Partition], worker: int, workers: int) -> list[Partition]:
-    """Return one worker's share: every `workers`-th partition of the sorted list, beginning with its own index."""
+    """Return one worker's part: every `workers`-th partition of the sorted list, beginning with its own index."""
     return sorted(partitions)[worker::workers]
 
 
 def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
-    """Return the first offset there is and the one after the last committed message, of each partition.
+    """Return the first offset and the offset after the last committed message, of each partition.
 
     Raises KafkaException when nothing answers.
     """
@@ -89,7 +89,7 @@ def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Pa
 
 
 def open_admin(settings: KafkaSettings, outage: Outage) -> AdminClient:
-    """Make an admin client whose outages are reported through `outage`."""
+    """Make an admin client that reports outages through `outage`."""
     return settings.open(AdminClient, "admin client", settings.client_options({"error_cb": outage.on_error}))
 
 
@@ -102,9 +102,9 @@ def ensure_topic(
     config: Mapping[str, str],
     seconds_max: float | None = None,
 ) -> int:
-    """Create the topic when it is not there, and return how many partitions it has.
+    """Create the topic when it is absent, and return its number of partitions.
 
-    An existing topic is left as it is; each setting of `config` that it does not have is logged.
+    An existing topic is left as it is; each setting of `config` that the topic does not have is logged.
     Raises ConfigurationError when the broker refuses to create it.
     """
     new = NewTopic(name, partitions, replication, config=dict(config))
@@ -141,7 +141,7 @@ def ensure_topic(
 
 
 def topic_config(admin: AdminClient, name: str) -> dict[str, str]:
-    """Return the settings of a topic as the broker has them; {} when we may not read them or nothing answers."""
+    """Return the settings of a topic as the broker has them; {} when nurt may not read them or no broker answers."""
     resource = ConfigResource(ResourceType.TOPIC, name)
     try:
         entries = admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
@@ -151,9 +151,9 @@ def topic_config(admin: AdminClient, name: str) -> dict[str, str]:
 
 
 class PartitionWatch(threading.Thread):
-    """Looks every few seconds, beside the reading, whether partitions or topics have appeared.
+    """Thread that looks every few seconds for new partitions or topics.
 
-    The reader takes them with `take_new`; nothing here blocks it, and it blocks nothing here.
+    The reader takes new partitions with `take_new`; the reader and this thread never block each other.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class PartitionWatch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Look, until `end` is called; a broker that is away is the reader's to report."""
+        """Look, until `end` is called; the reader reports a broker that is away."""
         while not self._ended.wait(self._every_s):
             try:
                 found = list_partitions(self._admin, self._wanted)
@@ -194,7 +194,7 @@ class PartitionWatch(threading.Thread):
         return new
 
     def end(self) -> None:
-        """Stop looking; returns when the thread is done."""
+        """Stop looking; return when the thread has ended."""
         self._ended.set()
         if self.is_alive():
             self.join(REQUEST_TIMEOUT_S + 1)

@@ -1,4 +1,4 @@
-"""What every receiver is over its own protocol: a mapping, limits, and one client."""
+"""What every receiver has besides its own protocol: a mapping, limits, and one client."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nurt.model.delivery import Call, CallResult, Limits, RateLimit
 
 
 class Receiver(ABC):
-    """One receiver over HTTP; implements delivery.ports.Destination.
+    """Receiver over HTTP; implements delivery.ports.Destination.
 
-    Who derives from it makes `_http`.
+    A subclass sets `_http`.
     """
 
     _http: HttpClient
@@ -52,7 +52,7 @@ class Receiver(ABC):
 
 
 def limits_from(options: Mapping[str, Any], default: Limits) -> Limits:
-    """Read `limits` of a destination over what its kind allows."""
+    """Read `limits` of a destination over the limits of its kind."""
     written = options.get("limits") or {}
     known = ("rows_max", "bytes_max", "concurrency", "rates")
     for name in written:

@@ -1,6 +1,6 @@
-"""Deliver to Microsoft Dataverse (Dynamics 365): UpsertMultiple by alternate key, `$batch` where one row spoils it.
+"""Deliver to Microsoft Dataverse (Dynamics 365): UpsertMultiple by alternate key, `$batch` where a row fails.
 
-On standard tables UpsertMultiple is all or nothing, so a batch that is refused goes again as single requests in one
+On standard tables UpsertMultiple is all or nothing, so a refused batch is sent again as single requests in one
 `$batch`.
 
 Source: Dataverse Web API (UpsertMultiple, alternate keys, $batch, Merge, service protection limits); Entra.
@@ -36,17 +36,17 @@ TRANSIENT = frozenset(
     }
 )
 CONFLICTS = frozenset({"0x80040237", "0x80060892"})
-"""Another row has a value that must be unique, or was made just now."""
+"""Codes of conflicts: another row has a value that must be unique, or was just created."""
 
 REQUESTS_LEFT_MIN, TIME_LEFT_S_MIN, REST_S = 10.0, 10.0, 10.0
-"""With fewer requests, or seconds of execution, left in the window of five minutes, calls rest while it slides on."""
+"""With fewer requests, or seconds of execution, left in the window of five minutes, calls rest meanwhile."""
 
 MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
 _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
 
 
 class Dataverse(Receiver):
-    """Implements delivery.ports.Destination.
+    """Dataverse as a receiver; implements delivery.ports.Destination.
 
     An object's `type` is the table's logical name, `options.set` its entity set.
     """
@@ -110,7 +110,7 @@ class Dataverse(Receiver):
         )
 
     def _singly(self, call: Call, one: ObjectMapping) -> CallResult:
-        """Send every row as a request of its own, several of them in one `$batch`."""
+        """Send every row as its own request, several requests in one `$batch`."""
         requests = [self._request(call.op, one, write) for write in call.writes]
         if len(requests) == 1:
             method, path, body = requests[0]
@@ -136,7 +136,7 @@ class Dataverse(Receiver):
         return "DELETE", f"{BASE}/{_at(one, write.key)}", None
 
     def _bound(self, one: ObjectMapping, write: Write) -> dict[str, Any]:
-        """Name parents by their alternate key, as `@odata.bind` wants it."""
+        """Name parents by their alternate key, in the form of `@odata.bind`."""
         fields: dict[str, Any] = dict(write.fields)
         for field, object_ in one.plan.parents:
             if fields.get(field) is not None:
@@ -264,7 +264,8 @@ def _failure(reply: Reply) -> CallResult | None:
 
 
 def _rest_s(headers: Mapping[str, str]) -> float | None:
-    """Rest when little is left of the window. Source: `x-ms-ratelimit-*-xrm-requests`, service protection limits."""
+    """Rest when the window is nearly used up. Source: `x-ms-ratelimit-*-xrm-requests`, service
+    protection limits."""
     requests = _number(headers.get("x-ms-ratelimit-burst-remaining-xrm-requests"))
     seconds = _number(headers.get("x-ms-ratelimit-time-remaining-xrm-requests"))
     return REST_S if requests < REQUESTS_LEFT_MIN or seconds < TIME_LEFT_S_MIN else None

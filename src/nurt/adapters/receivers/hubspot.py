@@ -38,9 +38,9 @@ OUTCOMES = {
     **dict.fromkeys(
         ("RATE_LIMITS", "INTERNAL_ERROR", "TIMEOUT", "LOCKED", "SERVICE_UNAVAILABLE"), RowOutcome.TRANSIENT
     ),
-    "CONFLICT": RowOutcome.CONFLICT,  # another contact has that address
+    "CONFLICT": RowOutcome.CONFLICT,  # another contact has this address
 }
-"""Categories of errors that are no refusal for good."""
+"""Categories of errors that are not final refusals."""
 
 EMPTYING_PAUSES_S = (0.2, 1.0, 3.0)
 GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
@@ -84,7 +84,7 @@ class Hubspot(Receiver):
         return reply if isinstance(reply, CallResult) else self._rows(call, one, reply)
 
     def _rows(self, call: Call, one: ObjectMapping, reply: Reply) -> CallResult:
-        """Match results and errors to rows by their trace id; a row of which nothing is said failed."""
+        """Match results and errors to rows by their trace id; a row without either failed."""
         if (call_result := _failure(reply)) is not None:
             return call_result
         parsed = reply.json if isinstance(reply.json, dict) else {}
@@ -107,10 +107,10 @@ class Hubspot(Receiver):
         return CallResult(rows)
 
     def _merge(self, call: Call, one: ObjectMapping) -> CallResult:
-        """Merge two rows; where the ids that are known do not do, as after a merge, those of their keys are found.
+        """Merge two rows; where the known ids do not work, as after a merge, find the ids by key.
 
-        HubSpot fills what is empty in the row that stays from the other one; that is emptied again, at once, for later
-        it may be a value that the profile has been given meanwhile.
+        HubSpot fills empty fields of the surviving row from the other row; nurt empties these fields again at once,
+        because later such a value may be the profile's own.
         """
         (write,) = call.writes
         (into,) = write.refs
@@ -140,7 +140,7 @@ class Hubspot(Receiver):
         return all_accepted(call)
 
     def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | CallResult:
-        """Say which mapped fields of a row are empty."""
+        """Return which mapped fields of a row are empty."""
         body = {"idProperty": one.key_field, "properties": [*one.fields], "inputs": [{"id": key}]}
         reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/read", body)
         if isinstance(reply, CallResult):
@@ -207,7 +207,7 @@ class Hubspot(Receiver):
         return self._one(call, self._http.send("POST", f"{kinds}/archive", {"inputs": some}))
 
     def _one(self, call: Call, reply: Reply | CallResult) -> CallResult:
-        """Read an answer that concerns all rows alike; what is no more is as asked for."""
+        """Read a reply that concerns all rows; a row that no longer exists counts as accepted."""
         if isinstance(reply, CallResult):
             return reply
         if reply.status == 404:
@@ -215,7 +215,7 @@ class Hubspot(Receiver):
         return _failure(reply) or all_accepted(call)
 
     def _ids(self, one: ObjectMapping, wanted: Sequence[tuple[str, str | None]]) -> dict[str, str] | CallResult:
-        """Find HubSpot's ids; keys that it does not know are left out."""
+        """Find HubSpot's ids; unknown keys are left out."""
         ids = {key: id_ for key, id_ in wanted if id_ is not None}
         asked = list(dict.fromkeys(key for key, id_ in wanted if id_ is None))
         if not asked:
@@ -255,7 +255,8 @@ class Hubspot(Receiver):
 
 
 def _rest_s(headers: Mapping[str, str]) -> float | None:
-    """Rest when the window's calls, or those of the day, are used up. Source: the headers `X-HubSpot-RateLimit-*`."""
+    """Rest when the calls of the window or of the day are used up. Source: the headers
+    `X-HubSpot-RateLimit-*`."""
     if headers.get("x-hubspot-ratelimit-daily-remaining") == "0":
         return DAILY_WAIT_S
     if headers.get("x-hubspot-ratelimit-remaining") == "0":
@@ -264,7 +265,7 @@ def _rest_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _unlinked(call: Call, reply: Reply) -> CallResult | None:
-    """Find what a success says of pairs that could not be linked; several are halved until the guilty one is found."""
+    """Find pairs that a success could not link; several pairs are halved until the bad one is found."""
     parsed = reply.json if isinstance(reply.json, dict) else {}
     errors = parsed.get("errors") or ()
     if not errors:

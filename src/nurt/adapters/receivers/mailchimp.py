@@ -1,9 +1,9 @@
 """Deliver to a Mailchimp audience: members by the MD5 of their address, tags, merge fields, and consent as status.
 
-Nobody who unsubscribed is subscribed again: `subscribed` is only ever said as `status_if_new`, which leaves the
-status of members that are there alone. `unsubscribed` is said as it is, in batches. A back-fill says `subscribed` in
-batches too, but never to whom Mailchimp listed as unsubscribed or cleaned a moment before; and whoever left by their
-own hand it refuses itself.
+Nobody who unsubscribed is subscribed again: `subscribed` is only sent as `status_if_new`; it does not change the status
+of existing members. `unsubscribed` is sent directly, in batches. A back-fill sends `subscribed` in batches, too, but
+never for members that Mailchimp listed as unsubscribed or cleaned a moment before; and Mailchimp itself refuses people
+who unsubscribed themselves.
 
 Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscribe, member tags, delete permanent).
 """
@@ -24,7 +24,7 @@ from nurt.errors import ConfigurationError
 from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RowOutcome, RowResult, Write
 
 LIMITS = Limits(rows_max=50, bulk_rows_max=500, bulk_from=20, concurrency=8)
-"""At most 500 members a batch, and at most ten connections at once. Members that are put singly share calls of 50."""
+"""At most 500 members a batch, and at most ten connections at once. Members that are sent singly share calls of 50."""
 
 STATUS = "status"
 TAG = "tag:"
@@ -32,11 +32,11 @@ UNSUBSCRIBED = frozenset({"unsubscribed", "cleaned"})
 LISTED_S = 60.0
 PAGE_ROWS = 1000
 NEW_STATUS = "transactional"
-"""Of members whose consent is not known."""
+"""Status of new members whose consent is not known."""
 
 
 class Mailchimp(Receiver):
-    """Implements delivery.ports.Destination. The external id is the address."""
+    """Mailchimp audience as a receiver; implements delivery.ports.Destination. The external id is the address."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         super().__init__(mapping, LIMITS)
@@ -120,7 +120,7 @@ class Mailchimp(Receiver):
         return None
 
     def _unsubscribed(self) -> frozenset[str] | CallResult:
-        """List who must not be subscribed again; kept for a minute."""
+        """List members that must not be subscribed again; the list is kept for a minute."""
         with self._lock:
             if time.monotonic() < self._listed_until_s:
                 return self._listed
@@ -141,7 +141,7 @@ class Mailchimp(Receiver):
             return self._listed
 
     def _each(self, call: Call, do: Callable[[Write, Op], CallResult]) -> CallResult:
-        """Send rows one after the other; after call failure the others are tried again later."""
+        """Send rows one after the other; after a call failure the other rows are tried again later."""
         row_results: list[RowResult] = []
         for at, write in enumerate(call.writes):
             call_result = do(write, call.op)
@@ -169,7 +169,7 @@ class Mailchimp(Receiver):
             return call_result
         if not isinstance(reply.json, dict) or "email_address" not in reply.json:
             return CallResult(failure=CallFailure.DOWN, code="answer_without_member")
-        # from a member that is new to us no tag is taken away: it would be somebody else's
+        # a member that is new to nurt keeps its tags: others have set them
         if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
             tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
             if isinstance(tagged, CallResult):
@@ -179,7 +179,7 @@ class Mailchimp(Receiver):
         return CallResult((RowResult(RowOutcome.ACCEPTED, receiver_id=_hash(write.key)),))
 
     def _remove(self, write: Write, op: Op) -> CallResult:
-        """Archive a member, or forget it for ever; who has left stays, for an archived member's status is forgotten."""
+        """Archive a member, or delete it for ever; an unsubscribed member stays, because archiving loses its status."""
         path = f"{self._list}/members/{_hash(write.key)}"
         if op is not Op.ERASE:
             found = self._http.send("GET", path, params={"fields": "status"})

@@ -25,7 +25,7 @@ NO_DELETION = "its REST API deletes contacts for good, and no rows"
 
 
 class MarketingCloud(Receiver):
-    """Implements delivery.ports.Destination. An object's `type` is the external key of its data extension."""
+    """Marketing Cloud as a delivery.ports.Destination. An object's `type` is the external key of its data extension."""
 
     def __init__(self, mapping: DestinationMapping) -> None:
         super().__init__(mapping, LIMITS)
@@ -84,7 +84,7 @@ class MarketingCloud(Receiver):
         return all_accepted(call)
 
     def verify(self) -> list[str]:
-        """See delivery.ports.Destination; its REST API does not describe data extensions."""
+        """See delivery.ports.Destination; the REST API does not describe data extensions."""
         return []
 
 

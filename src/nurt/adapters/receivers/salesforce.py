@@ -105,7 +105,7 @@ class Salesforce(Receiver):
         return self._jobs(ready, one) if call.bulk else self._upsert(ready, one)
 
     def _with_ids(self, call: Call, one: ObjectMapping) -> Call | CallResult:
-        """Put Salesforce's own ids into fields like `WhoId`, which take no external id."""
+        """Put Salesforce's own ids into fields like `WhoId`: these take no external id."""
         parents = {field: object_ for field, object_ in one.plan.parents if "." not in field}
         if not parents:
             return call
@@ -172,7 +172,7 @@ class Salesforce(Receiver):
         return _failure(reply) or str(reply.json["Id"])
 
     def _jobs(self, call: Call, one: ObjectMapping) -> CallResult:
-        """Run a job for the rows that take the same references away: one file names a reference in one way only."""
+        """Run a job for the rows that clear the same references: one file names a reference in only one way."""
         row_results: dict[str, RowResult] = {}
         groups: dict[frozenset[str], list[Write]] = {}
         for write in call.writes:
@@ -188,7 +188,7 @@ class Salesforce(Receiver):
         return CallResult(tuple(row_results[write.key] for write in call.writes))
 
     def _bulk(self, call: Call, one: ObjectMapping) -> CallResult:
-        """Run one ingest job. A job whose fate is unknown is aborted, lest it overtakes what is sent later."""
+        """Run one ingest job. A job with an unknown outcome is aborted, so that it cannot overtake later calls."""
         job = {
             "object": one.type,
             "externalIdFieldName": one.key_field,
@@ -226,7 +226,7 @@ class Salesforce(Receiver):
             if isinstance(reply, Reply) and reply.status == 200:
                 state = reply.json["state"]
             elif isinstance(reply, Reply) and reply.status == 401:
-                self._http.refresh()  # a session ends while a job goes on
+                self._http.refresh()  # the session may end while the job runs
         row_results: dict[str, RowResult] = {}
         for what in ("successfulResults", "failedResults", "unprocessedrecords"):
             rows = self._rows(f"{path}/{what}")
@@ -244,7 +244,7 @@ class Salesforce(Receiver):
         return _failure(reply) or list(csv.DictReader(io.StringIO(reply.text)))
 
     def _end_jobs(self) -> CallResult | None:
-        """Abort, before the first call, jobs that a run which was killed left behind: they would overtake this one."""
+        """Abort, before the first call, jobs that a killed run left: these jobs would overtake this run."""
         with self._lock:
             ours = {(one.type, one.key_field) for one in self._mapping.objects}
             path = "" if self._is_alone else f"{self._base}/jobs/ingest?jobType=V2Ingest"
@@ -297,7 +297,7 @@ class Salesforce(Receiver):
 
 
 def _nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Write `Account.Nurt_Id__c` as a reference by external id; null takes the reference away."""
+    """Write `Account.Nurt_Id__c` as a reference by external id; null clears the reference."""
     out: dict[str, Any] = {}
     for name, value in fields.items():
         relation, _, inner = name.partition(".")
@@ -315,7 +315,7 @@ def _reference(relation: str) -> str:
 
 
 def _csv(key_field: str, writes: Sequence[Write]) -> bytes:
-    """Write rows; where none is named, a reference is taken away by its own field, for `#N/A` is no external id."""
+    """Write rows; a reference is cleared by its own id field, because `#N/A` is no external id."""
     rows = [
         {
             (_reference(name.partition(".")[0]) if "." in name and value is None else name): _cell(value)
@@ -334,7 +334,7 @@ def _csv(key_field: str, writes: Sequence[Write]) -> bytes:
 
 
 def _cell(value: Any) -> str:
-    """Write a value for the Bulk API, where an empty cell leaves a field alone and `#N/A` clears it."""
+    """Write a value for the Bulk API: there an empty cell keeps a field and `#N/A` clears it."""
     return "#N/A" if value is None or value == "" else text_of(value)
 
 
@@ -380,7 +380,7 @@ def _failure(reply: Reply) -> CallResult | None:
 
 
 def _usage_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Rest when nearly all calls of the day are used up. Source: the header `Sforce-Limit-Info`."""
+    """Return how long to rest when nearly all calls of the day are used up. Source: the header `Sforce-Limit-Info`."""
     found = _USAGE.search(headers.get("sforce-limit-info", ""))
     if found is None or int(found.group(1)) < USAGE_SHARE_MAX * int(found.group(2)):
         return None

@@ -1,4 +1,4 @@
-"""Say to Salesforce who we are by a signed statement. Source: RFC 7523, OAuth 2.0 JWT bearer."""
+"""Log in to Salesforce by a signed statement. Source: RFC 7523, OAuth 2.0 JWT bearer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GOOD_S = 180
 
 
 def jwt_assertion(private_key: str, client_id: str, user: str, audience: str) -> str:
-    """Make a statement that is good for three minutes, signed by RS256.
+    """Make a statement that is valid for three minutes, signed by RS256.
 
-    Raises ConfigurationError when the key is none, or the package that signs is missing.
+    Raises ConfigurationError when the key is not valid, or the package for signatures is missing.
     """
     try:
         from cryptography.hazmat.primitives import hashes, serialization

@@ -1,8 +1,8 @@
 """Deliver to any HTTP endpoint: signed JSON or CloudEvents, one event a row.
 
 The signature is `v1=` and the hex HMAC-SHA256 of `<timestamp>.<body>` under the shared secret, in `Nurt-Signature`,
-with the seconds since 1970 in `Nurt-Timestamp`: a receiver refuses what is older than a few minutes. An event's id
-says which profile, object and revision it is of, so a repeat is known as one.
+with the seconds since 1970 in `Nurt-Timestamp`: a receiver should refuse older requests than a few minutes. An event's
+id names its profile, object and revision, so a receiver can recognise a repeat.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ REFUSES_ROWS = frozenset({400, 413, 422})
 class Webhook(Receiver):
     """Poster of batches of events; implements delivery.ports.Destination.
 
-    A 2xx accepts the batch; 400, 413 and 422 refuse it (it is halved until the guilty event is found);
-    everything else is tried again.
+    A 2xx accepts the batch; 400, 413 and 422 refuse it (it is halved until the bad event is found);
+    any other status is tried again.
     """
 
     def __init__(self, mapping: DestinationMapping) -> None:
@@ -55,7 +55,7 @@ class Webhook(Receiver):
             return all_accepted(call)
         if reply.status in REFUSES_ROWS:
             return refused(reply)
-        # 403, 404, 410 ... speak of the endpoint, not of a row
+        # 403, 404, 410 ... are about the endpoint, not about a row
         return failure_of(reply) or CallResult(failure=CallFailure.DOWN, code=f"http_{reply.status}")
 
     def _event(self, write: Write, op: Op) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Webhook(Receiver):
         }
         if write.refs:
             row["refs"] = [{"object": ref.object, "key": ref.key} for ref in write.refs]
-        # of one revision an order may be told twice, with another contact
+        # one revision of an order may be sent twice, with another contact
         id_ = f"{write.subject}:{write.object}:{write.key}:{write.revision}:{op}:" + dumps(row["fields"]).decode()
         if self._format == "json":
             return {"id": hashlib.sha256(id_.encode()).hexdigest()[:32], **row}

@@ -1,8 +1,8 @@
 """Redis or Valkey: keyed state, fenced.
 
-`client` opens connections, `outage` waits, `errors` says failures in our words. `store` implements the port `Store`
-over `pipeline`, `commands` and `replies` (a parser of ours, for whole batches); `layouts` records what the state was
-written under; `embedded` brings a server along. `delivery` holds what deliveries keep.
+`client` opens connections, `outage` waits, `errors` turns failures into nurt's errors. `store` implements the port
+`Store` over `pipeline`, `commands` and `replies` (nurt's own parser, for whole batches); `layouts` records the layouts
+that the state was written under; `embedded` runs a local server. `delivery` holds the state of deliveries.
 
-What may come in: whatever imports redis.
+What may come in: all code that imports redis.
 """

@@ -1,4 +1,4 @@
-"""Open clients, and find out why no server answers; the shop's client makes the connections, for nurt too."""
+"""Open clients, and find out why no server answers; the shop's client makes the connections for nurt, too."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _STEPS = {
     "refused": "correct `sentinel_username` and `sentinel_password` in `state.url`",
     "silent": "check that the Sentinels run, and their addresses in `state.url`",
 }
-"""The next step by what Sentinels say of a service; the first that one of them says decides."""
+"""The next step by the Sentinels' answer about a service; the first of these answers in this order decides."""
 
 
 def open_redis(url: str) -> Redis:
-    """Open a client that gives bytes; `${VARIABLE}` and `file:` in the URL are filled in."""
+    """Open a client that returns bytes; `${VARIABLE}` and `file:` in the URL are filled in."""
     return open_client(str(fill_in("`state.url`", url)))
 
 
 def remedy_of(client: Redis) -> str:
-    """Find out why no server answers, and say what to do; asks the Sentinels, where there are any. Never raises."""
+    """Find out why no server answers, and say what to do; ask Sentinels, where there are any. Never raises."""
     pool = client.connection_pool
     if not isinstance(pool, SentinelConnectionPool):
         return "check that the server runs and `state.url`"
@@ -39,7 +39,7 @@ def remedy_of(client: Redis) -> str:
 
 
 def _ask(sentinel: Any, service: str) -> tuple[str, str]:
-    """Say what one Sentinel knows of a service: which of _STEPS, and in words."""
+    """Return what one Sentinel knows of a service: a key of _STEPS, and words."""
     try:
         known: dict[str, Any] = sentinel.sentinel_masters()
     except (AuthenticationError, ResponseError) as refused:

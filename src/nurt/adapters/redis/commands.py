@@ -1,7 +1,7 @@
 """Redis commands as the bytes that the server reads.
 
-Hot path. A batch's keys and values are joined once and framed by a compiled loop: 0.04 us a key and 0.1 us a pair where
-redis-py, which is the oracle of this, takes 0.5 and 1.0.
+Hot path. A batch's keys and values are joined once and framed by a compiled loop: 0.04 us a key and 0.1 us a pair;
+redis-py, the oracle in tests, takes 0.5 and 1.0.
 
 Source: RESP, "Sending commands to a Redis server": an array of bulk strings.
 """
@@ -19,17 +19,17 @@ from nurt.columnar.types import Bytes, Int64s, KeyRows
 from nurt.model.state_write import Block
 
 KEYS_A_COMMAND = 64
-"""Many commands of some keys beat one giant command."""
+"""Many commands of some keys are faster than one giant command."""
 
 _FRAME_BYTES = 24  # around an argument: a sign, at most 19 digits, two line ends
 
 
 class PackedCommands:
-    """Commands, packed in the order in which they are added; they may be sent more than once.
+    """Commands, packed in the order of adding; they may be sent more than once.
 
     Attributes:
-        chunks: what to send.
-        replies: how many replies the server gives.
+        chunks: bytes to send.
+        replies: how many replies the server returns.
     """
 
     __slots__ = ("chunks", "replies")
@@ -57,7 +57,7 @@ class PackedCommands:
             self._frame(name, flat, 2 * pairs_a_command)
 
     def add_key_rows(self, name: bytes, keys: KeyRows) -> int:
-        """Add as many commands `name key ...` as these keys need, none for no keys; returns how many."""
+        """Add as many commands `name key ...` as these keys need, none for no keys; return how many."""
         count, size = keys.shape
         if not count:
             return 0

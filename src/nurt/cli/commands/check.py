@@ -1,4 +1,4 @@
-"""`nurt check`: does everything that the settings name answer, and would its rows be understood?"""
+"""`nurt check`: does every configured service answer, and can its rows be translated?"""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check(
 
 
 def _misfits(settings: Settings) -> dict[str, list[str]]:
-    """Compare the destinations with their receivers, where credentials are there."""
+    """Compare destinations with their receivers, where there are credentials."""
     if not settings.destinations.exists():
         return {}
     from nurt.app.delivery_config import read_destinations
@@ -110,9 +110,9 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicS
 
 
 def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
-    """Name entries of the mapping that no topic comes to."""
+    """List entries of the mapping without a topic."""
     used = {(one.file_name, one.line) for one in found}
-    for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of a kind that it knows
+    for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of its own kinds
         narrow = mapping.narrowed(kinds)
         entries = [narrow.for_topic(one.topic) for one in found]
         used |= {(entry.file_name, entry.line) for entry in entries if entry is not None}

@@ -1,4 +1,4 @@
-"""`nurt deliver`: profiles to a receiver, how that goes, and another chance for what it refused."""
+"""`nurt deliver`: deliver profiles to a receiver, show the status, retry refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, refuse, stderr
 
 FORMER = " "
-"""What the hidden command of the former way to write is called: nobody types it, and its usage reads as it did."""
+"""Name of the hidden command for the former syntax: nobody types it, and its usage text stays as it was."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A destination of delivery.yaml.", show_default=False)]
 RowsMax = Annotated[int, typer.Option("--limit", "-n", help="How many rows to show.")]
@@ -22,7 +22,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")
 
 
 class _Deliveries(TyperGroup):
-    """A group that still takes `nurt deliver NAME --option`, the way to write before it had commands of its own."""
+    """Group that still takes `nurt deliver NAME --option`, the syntax before `deliver` had commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if ctx.resilient_parsing:  # a shell asks for completion
@@ -232,6 +232,6 @@ def former(
 
 
 def _warn(command: str) -> None:
-    """Say how the command is written now."""
+    """Print the new syntax of the command."""
     progress = f"write `nurt deliver {command}` and the other options as they are; this way to write it will go"
     stderr.print(Text.assemble(("nurt: ", "bold yellow"), progress), soft_wrap=True)

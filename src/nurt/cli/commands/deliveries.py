@@ -65,14 +65,14 @@ def _logging_backfill() -> Any:
 
 
 def retry(settings: Settings, name: str) -> None:
-    """Give what was refused another chance."""
+    """Retry refusals."""
     mapping = destination_named(settings, name)
     number, what = retry_refusals(settings, mapping), " and ".join(kinds_of(mapping))
     stdout.print(f"{number:,} {what} are tried again by the delivery that runs, or by the next one")
 
 
 def sweep(settings: Settings, name: str, delete: bool, as_json: bool) -> None:
-    """Count, or take away, what the last back-fill did not tell."""
+    """Count, or delete, what the last back-fill did not deliver."""
     found = delivery_tools.sweep(settings, destination_named(settings, name), not delete)
     if as_json:
         print_json({"subjects": found.subjects, "rows": found.rows, "dry_run": not delete})
@@ -88,7 +88,7 @@ def sweep(settings: Settings, name: str, delete: bool, as_json: bool) -> None:
 
 
 def status(settings: Settings, as_json: bool) -> None:
-    """Show how every delivery goes."""
+    """Show the status of every delivery."""
     found = []
     for name in read_destinations(settings):
         store = open_store(settings, name)

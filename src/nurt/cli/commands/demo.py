@@ -90,7 +90,7 @@ def demo(
 
 
 def _clear(folder: Path) -> None:
-    """Remove an earlier demo; a folder with anything else in it is left alone."""
+    """Remove an earlier demo; a folder with anything else in it stays."""
     if not folder.exists():
         return
     strange = sorted(path.name for path in folder.iterdir() if path.name not in MADE)

@@ -1,4 +1,4 @@
-"""`nurt drill`: rehearse a flash sale before there is one."""
+"""`nurt drill`: rehearse a flash sale before a real one."""
 
 from __future__ import annotations
 

@@ -38,5 +38,5 @@ def init(
 
 
 def template(name: str) -> str:
-    """Read one of the files to begin with."""
+    """Read one of the template files."""
     return (files("nurt.cli") / "templates" / name).read_text(encoding="utf-8")

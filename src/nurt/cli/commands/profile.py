@@ -73,7 +73,7 @@ def profile(
 
 
 def find(state: OpenState, who: str, kind: str | None) -> list[bytes]:
-    """Find profiles by whatever points at them: an id, a system's key, an identifier; each once."""
+    """Find profiles by an id, a system's key or an identifier; each profile once."""
     if kind is None and _ID.fullmatch(who):
         one = bytes.fromhex(who)
         if state.profiles.profile(one) is not None:
@@ -87,7 +87,7 @@ def find(state: OpenState, who: str, kind: str | None) -> list[bytes]:
 
 
 def _native_key(state: OpenState, who: str) -> tuple[str, list[str], list[str]] | None:
-    """Read `system/key` or `system/entity/key` into system, entities and parts of the key; None when it is neither.
+    """Read `system/key` or `system/entity/key` into system, entities and parts of the key; None for other texts.
 
     A guest order is `system/guest/entity/key`; the parts of a composite key go on with `/`.
     """
@@ -128,5 +128,5 @@ def display_name(content: Mapping[str, Any]) -> str:
 
 
 def as_plain(view: ProfileView) -> dict[str, Any]:
-    """Make a profile's JSON: as it is published, with why."""
+    """Make a profile's JSON: the published content, and why."""
     return asdict(view)

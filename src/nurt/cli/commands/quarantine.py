@@ -1,4 +1,4 @@
-"""`nurt quarantine`: what could not be folded, why, and how it gets another chance."""
+"""`nurt quarantine`: what could not be folded, why, and how to try again."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def requeue(
     with opened_state(config, flow) as state:
         quarantine = state.quarantine
         wanted = [_found(quarantine, name)] if name is not None else _messages(quarantine, RefusedFilter(reason, topic))
-        wanted.reverse()  # oldest first, as they came
+        wanted.reverse()  # oldest first, in the order of arrival
         requeued = _requeue(quarantine, wanted, _putting(state.settings))
         left = len(quarantine)
     if as_json:
@@ -188,7 +188,7 @@ def requeue(
 
 
 def _messages(quarantine: Quarantine, wanted: RefusedFilter) -> list[Refused]:
-    """List what can be put on the input again; a damaged place of an archive stays."""
+    """List messages that can be put on the input again; a damaged place of an archive stays."""
     from nurt.adapters.requeued import can_requeue
 
     return [refused for refused in quarantine.newest(wanted) if can_requeue(refused)]
@@ -206,7 +206,7 @@ def _requeue(quarantine: Quarantine, wanted: Sequence[Refused], put: Callable[[S
 
 
 def _putting(settings: Settings) -> Callable[[Sequence[Refused]], None]:
-    """Choose the way back to the input."""
+    """Choose the function that puts messages on the input again."""
     from nurt.adapters.files.requeue import requeue_to_archive
     from nurt.adapters.kafka.requeue import requeue_to_kafka
 

@@ -1,4 +1,4 @@
-"""`nurt run`: the flow, until it is told to end."""
+"""`nurt run`: run a flow until it must end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def run(
     level = logging.WARNING if quiet else logging.INFO
     log_to_stderr(level)
     loaded = load_settings(config)
-    read_mapping(loaded.mapping_files)  # so that a mistake is said at once, not after half a minute of compiling
+    read_mapping(loaded.mapping_files)  # so that a mistake is reported at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
         many = workers or settings.workers

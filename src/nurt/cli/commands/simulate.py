@@ -83,7 +83,7 @@ def _print(done: Simulated, to: str) -> None:
 
 @contextmanager
 def day_bar(title: str) -> Iterator[Told]:
-    """Show a bar of days on stderr; yields what is to be told (days done, days)."""
+    """Show a bar of days on stderr; yield a function to call with (days done, days)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -96,7 +96,7 @@ def day_bar(title: str) -> Iterator[Told]:
 
 
 def _pacing(hours_a_second: float) -> Callable[[int], None]:
-    """Slow each deed down to its moment: real time since the first one, times the pace."""
+    """Delay each event to its moment: real time since the first event, times the pace."""
     began: list[tuple[float, int]] = []
 
     def wait(at_us: int) -> None:

@@ -1,4 +1,4 @@
-"""`nurt source`: sources that wait for a word of the operator."""
+"""`nurt source`: sources that wait for the operator's word."""
 
 from __future__ import annotations
 

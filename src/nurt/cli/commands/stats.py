@@ -1,4 +1,4 @@
-"""`nurt stats`: where every message ended, and what is stored."""
+"""`nurt stats`: the outcome of every message, and what is stored."""
 
 from __future__ import annotations
 

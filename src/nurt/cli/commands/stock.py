@@ -16,7 +16,7 @@ REFUSED = {
     "stale": "a new plan is being weighed; ask again",
     "unknown route": "the mapping's section `stock` has no such channel, or the channel does not sell to this market",
 }
-"""What to say of a reservation that was not made, by its status."""
+"""Texts for a refused reservation, by its status."""
 
 
 def stock(

@@ -1,4 +1,4 @@
-"""What a delivery remembers, as bytes: parked desired states, messages that were kept, refusals."""
+"""A delivery's stored values as bytes: parked desired states, kept messages, refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def decode_parked(value: bytes) -> Parked:
 
 
 def pack_message(message: Message) -> bytes:
-    """Write a message, compressed; a profile's body has the version of its contract beside it, if that is not 1."""
+    """Write a message, compressed; the version of a profile's contract is beside its body, if that is not 1."""
     head = [message.of, message.place, message.revision, message.body is not None]
     if message.of == PROFILES and schemas.PROFILE_VERSION > 1:
         head.append(schemas.PROFILE_VERSION)
@@ -43,7 +43,7 @@ def pack_message(message: Message) -> bytes:
 
 
 def unpack_message(subject: str, value: bytes) -> Message:
-    """Read a message; a profile's body comes by the contract of today.
+    """Read a message; a profile's body is converted to today's contract.
 
     Raises StateTooNew when a later nurt wrote it.
     """
@@ -55,7 +55,7 @@ def unpack_message(subject: str, value: bytes) -> Message:
 
 
 def _plain(value: Any) -> Any:
-    """Write a value so that it comes back with its type."""
+    """Write a value so that its type can be read back."""
     if isinstance(value, Decimal):
         return {"decimal": str(value)}
     if isinstance(value, datetime):

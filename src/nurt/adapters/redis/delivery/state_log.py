@@ -1,8 +1,8 @@
 """Profiles as Redis keeps them, read as a log: for deployments that publish to no topic.
 
 A shard is a partition and a revision is an offset: within a shard revisions only grow. A poll walks over the shard's
-profiles and says those above the last revision, so it costs as much as there are profiles. It looks again after
-twenty times as long as that took: right for thousands of profiles; beyond, publish to a topic.
+profiles and returns those above the last revision, so its cost grows with all profiles. The next poll waits twenty
+times as long as the walk took: right for thousands of profiles; for more, publish to a topic.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALUE_HEADER = b"\x00\x00\x00\x00\x00"
 
 
 class StateLog:
-    """One worker's shards; implements ports.log.MessageLog. `client` gives bytes."""
+    """Log of one worker's shards; implements ports.log.MessageLog. `client` returns bytes."""
 
     def __init__(
         self, client: Redis, keys: Keys, group: str, *, worker: int = 0, workers: int = 1, stop_at_end: bool = False
@@ -43,7 +43,7 @@ class StateLog:
         self._stop_at_end = stop_at_end
         self._next: dict[int, int] = {}
         self._waiting: list[tuple[int, int, bytes, bytes | None]] = []  # (shard, revision, id, body), oldest first
-        self._walked: dict[int, int] = {}  # where a shard ends when all that waits is handed on
+        self._walked: dict[int, int] = {}  # where a shard ends when all waiting profiles are passed on
         self._heads: dict[int, FencingToken | None] = {}
         self._look_s = 0.0
         self._ended = self._looked = self._caught_up = False
@@ -68,7 +68,7 @@ class StateLog:
             self._ended, self._looked = self._stop_at_end, True
         some, self._waiting = self._waiting[:rows_max], self._waiting[rows_max:]
         for shard, revision, _, _ in some:
-            self._next[shard] = max(self._next[shard], revision)  # others of this revision may wait still
+            self._next[shard] = max(self._next[shard], revision)  # others of this revision may still wait
         waiting = {shard for shard, _, _, _ in self._waiting}
         for shard in [shard for shard in self._walked if shard not in waiting]:
             self._next[shard] = max(self._next[shard], self._walked.pop(shard))
@@ -88,7 +88,7 @@ class StateLog:
         ]
 
     def _walk(self) -> None:
-        """Find what was written since; what is written meanwhile may be found again, and is never missed."""
+        """Find profiles written since; profiles written meanwhile may be found again, and are never missed."""
         for shard in self._shards:
             place = self._keys.shard_place(shard)
             head = FencingToken.decode(self._ask(partial(self._client.get, place + b"h")))
@@ -121,7 +121,7 @@ class StateLog:
         return {(TOPIC, shard): at for shard, at in self._next.items()}
 
     def caught_up(self) -> bool:
-        """Say whether everything that was there at `start` has been polled; once so, always so."""
+        """Say whether all that the log held at `start` has been polled; once true, always true."""
         return self._caught_up
 
     def exhausted(self) -> bool:

@@ -1,6 +1,6 @@
-"""Figures and orders kept in Redis, in the realm's place: what deliveries read where there is no topic.
+"""Figures and orders kept in Redis, in the realm's place; deliveries read them where there is no topic.
 
-The first run that keeps them says everything once, so that they are whole; a mark tells later runs that they are.
+The first run that keeps them publishes everything once, so that they are complete; a mark tells later runs so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nurt.model.stock.published import StockBatch
 
 
 class RedisStockSink:
-    """Keeps what is published; implements `ports.sinks.StockSink`. `client` gives bytes."""
+    """Sink that keeps what is published; implements `ports.sinks.StockSink`. `client` returns bytes."""
 
     def __init__(self, client: Redis, keys: Keys, names: tuple[str, ...] = (STOCK, ORDERS)) -> None:
         self._client, self._keys = client, keys
@@ -23,7 +23,7 @@ class RedisStockSink:
 
     @property
     def mark(self) -> bytes:
-        """See stock.stages.backlog.Keeper: a newer contract is said anew."""
+        """See stock.stages.backlog.Keeper: everything is published again under a newer contract."""
         return ",".join(f"{one.name}.v{one.version}" for one in self._messages).encode()
 
     def clear(self, realm: str) -> None:

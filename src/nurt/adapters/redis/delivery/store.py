@@ -1,7 +1,7 @@
-"""What a delivery remembers in Redis: last known states, parked rows, its quarantine, counts and status.
+"""A delivery's memory in Redis: last known states, parked rows, its quarantine, counts and status.
 
-Keys, all named `<prefix>:d:<destination>:...` (see model/keys.py). Each write happens only while this run is the
-newest of its destination, so a second process that delivers the same takes over and this one stops.
+Keys, all named `<prefix>:d:<destination>:...` (see model/keys.py). Each write happens only while this run is the newest
+of its destination: a second process with the same delivery takes over, and this one stops.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCAN_ROWS = 1_000
 SOON_ROWS = 500
 
 # KEYS: the pause, then one debt a bucket. ARGV: interval and burst of each, in microseconds.
-# The arithmetic is delivery/rate_limit.py's; the server's clock is everybody's.
+# The arithmetic is that of delivery/rate_limit.py; all workers use the server's clock.
 _TAKE = """
 local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]
@@ -86,15 +86,15 @@ Result = TypeVar("Result")
 
 
 class DeliveryStore:
-    """One destination's memory; implements delivery.ports.DeliveryMemory.
+    """Memory of one destination; implements delivery.ports.DeliveryMemory.
 
-    Every write carries the number of the write, so it is known whether one was done when its connection broke, and
-    whether the server still has the one before: one that came back older would let a row pass for told, or a parked
-    one be forgotten.
+    Every write carries its number. So the store knows, after its connection broke, whether the write was done, and
+    whether the server still has the write before: a server restored from an older copy would let a row count as
+    delivered, or forget a parked row.
 
     Args:
-        client: gives bytes.
-        part: which of the run's workers this is; each writes by a store of its own.
+        client: returns bytes.
+        part: the worker's number in the run; each worker writes by its own store.
     """
 
     def __init__(self, client: Redis, keys: Keys, destination: str, part: int = 0) -> None:
@@ -107,7 +107,7 @@ class DeliveryStore:
         self._last_write_key = self.key(f"w{part}")
         self._nonce = secrets.token_hex(4)
         self._written = 0
-        self._writing = threading.Lock()  # calls to the receiver are made, and noted, by several threads
+        self._writing = threading.Lock()  # several threads call the receiver, and write their journal entries
         self.destination = destination
         self.run = 0
 
@@ -135,7 +135,7 @@ class DeliveryStore:
             )
 
     def _number_of(self, last_write: bytes | None) -> int:
-        """Return which of our writes a mark is of; 0: of none."""
+        """Return the number of our write in a mark; 0: it is not ours."""
         nonce, _, number = (last_write or b"").decode().partition(".")
         return int(number) if nonce == self._nonce else 0
 
@@ -158,7 +158,7 @@ class DeliveryStore:
             raise self._older()
 
     def load(self, subjects: Sequence[str]) -> dict[str, LastKnown]:
-        """Read records; an empty one for whom nothing is known."""
+        """Read last known states; an empty one where nothing is known."""
         if not subjects:
             return {}
         keys = [self._record_key(subject) for subject in subjects]
@@ -175,12 +175,11 @@ class DeliveryStore:
     def _try_to_write(self, entry: JournalEntry) -> None:
         try:
             self._write(entry)
-        except WatchError as doubt:  # a newer run, or a connection that broke on the way: the next look tells
+        except WatchError as doubt:  # a newer run, or a broken connection: the next read shows which
             raise RedisAway("it is not known whether notes were written") from doubt
 
     def _write(self, entry: JournalEntry) -> None:
-        """Write a journal entry, unless they turn out to be written already. What was written before must be there
-        still."""
+        """Write a journal entry, unless it was written already. Earlier writes must still be there."""
         number = self._written + 1
         with self._client.pipeline() as pipe:
             pipe.watch(self.key("run"), self._last_write_key)
@@ -229,11 +228,11 @@ class DeliveryStore:
                 (pipe.sadd if is_there else pipe.srem)(self.key(kind + account), bytes.fromhex(subject))
 
     def claims(self, accounts: Sequence[str]) -> dict[str, set[str]]:
-        """Say which profiles claim accounts; for a moment two may."""
+        """Return the profiles that claim accounts; for a moment two profiles may claim one."""
         return dict(zip(accounts, self._members("a", accounts), strict=True))
 
     def children(self, accounts: Iterable[str]) -> set[str]:
-        """Say which orders are listed under accounts."""
+        """Return the orders that are listed under accounts."""
         return {one for some in self._members("o", sorted(accounts)) for one in some}
 
     def _members(self, kind: str, accounts: Sequence[str]) -> list[set[str]]:
@@ -255,12 +254,12 @@ class DeliveryStore:
         return {subject: unpack_message(subject, value) for subject, value in found if value is not None}
 
     def owners(self, names: Sequence[str]) -> dict[str, str | None]:
-        """Say which profile wrote a shared row last, by the row's name."""
+        """Return the profile that wrote a shared row last, by the row's name."""
         values = self._ask(lambda: self._client.mget([self.key("k" + name) for name in names])) if names else []
         return {name: None if one is None else one.decode() for name, one in zip(names, values, strict=True)}
 
     def parked_among(self, subjects: Iterable[str]) -> set[str]:
-        """Say which of these are parked."""
+        """Return which of these subjects are parked."""
         names = list(subjects)
         if not names:
             return set()
@@ -268,13 +267,13 @@ class DeliveryStore:
         return {name for name, score in zip(names, scores, strict=True) if score is not None}
 
     def due(self, rows_max: int) -> list[Parked]:
-        """Return parked desired states whose time has come, the longest due first."""
+        """Return parked desired states that are due, the longest due first."""
         now_ms = int(time.time() * 1000)
         names = self._ask(lambda: self._client.zrangebyscore(self.key("parked"), 0, now_ms, start=0, num=rows_max))
         return self._parked(name.decode() for name in names)
 
     def is_left(self) -> bool:
-        """Say whether something parked is due, or waits for its profile, which it does not for long."""
+        """Say whether a parked desired state is due, or waits (not for long) for its profile."""
         if self.due(1):
             return True
         soonest = self._ask(lambda: self._client.zrange(self.key("parked"), 0, SOON_ROWS))
@@ -282,7 +281,7 @@ class DeliveryStore:
         return any(one.times < WAITS_MAX for one in waiting)
 
     def parked(self, subjects: Sequence[str]) -> list[Parked]:
-        """Return what of these is parked."""
+        """Return the parked desired states of these subjects."""
         return self._parked(subjects)
 
     def _parked(self, subjects: Iterable[str]) -> list[Parked]:
@@ -291,7 +290,7 @@ class DeliveryStore:
         return [decode_parked(value) for value in values if value is not None]
 
     def ask_again(self, desired_states: Sequence[DesiredState], code: str) -> None:
-        """Park desired states so that they are due now, for the delivery that runs or for the next one."""
+        """Park desired states that are due now, for the running delivery or the next one."""
         with self._client.pipeline() as pipe:
             for desired in desired_states:
                 pipe.set(self.key("p" + desired.subject), encode_parked(Parked(desired, 0, code)))
@@ -299,7 +298,7 @@ class DeliveryStore:
             pipe.execute()
 
     def left_over(self, generation: int) -> Iterator[tuple[str, LastKnown]]:
-        """Yield who was told before that back-fill, holds rows, and was not told since."""
+        """Yield subjects that have rows, were delivered before that back-fill, and were not delivered since."""
         start = len(self._base) + 1
         pattern = re.sub(rb"([\\\[\]?*^-])", rb"\\\1", self._base) + b"r*"
         found = (key for keys in walk(self._client, pattern, SCAN_ROWS) for key in keys)
@@ -311,7 +310,7 @@ class DeliveryStore:
                     yield key[start:].hex(), known
 
     def refusals(self, rows_max: int | None = None) -> list[Refusal]:
-        """Return what is in quarantine, the newest first."""
+        """Return refusals in quarantine, the newest first."""
         names = self._ask(
             lambda: self._client.zrevrange(self.key("refused"), 0, -1 if rows_max is None else rows_max - 1)
         )
@@ -321,14 +320,14 @@ class DeliveryStore:
         return [Refusal(self.destination, *orjson.loads(value)) for value in values if value is not None]
 
     def counts(self) -> dict[str, int]:
-        """Return what was counted, and how much is parked and refused now."""
+        """Return the counts, and how many are parked and refused now."""
         counted = {name.decode(): int(value) for name, value in self._client.hgetall(self.key("counts")).items()}
         counted["parked"] = int(self._client.zcard(self.key("parked")))
         counted["in_quarantine"] = int(self._client.zcard(self.key("refused")))
         return counted
 
     def set_status(self, **status: str | int | float) -> None:
-        """Set some of the status."""
+        """Set some values of the status."""
         self._ask(lambda: self._client.hset(self.key("status"), mapping=status))
 
     def status(self) -> dict[str, str]:
@@ -336,14 +335,14 @@ class DeliveryStore:
         return {name.decode(): value.decode() for name, value in self._client.hgetall(self.key("status")).items()}
 
     def take(self, bucket: str, buckets: Sequence[Bucket]) -> float:
-        """Take a call out of all shared buckets; returns how long to wait instead, 0.0 when it was taken."""
+        """Take a call out of all shared buckets; return 0.0 when it was taken, else how long to wait."""
         keys = [self._buckets + f"{bucket}:until".encode()]
         keys += [self._buckets + f"{bucket}:{at}".encode() for at in range(len(buckets))]
         numbers = [round(part * 1e6) for one in buckets for part in (one.interval_s, one.burst_s)]
         return int(self._ask(lambda: self._take(keys=keys, args=numbers))) / 1e6
 
     def pause(self, bucket: str, seconds: float) -> None:
-        """Let nobody take from a bucket for a while: the receiver asked for it."""
+        """Close a bucket for a while, because the receiver asked for it."""
         self._ask(lambda: self._pause(keys=[self._buckets + f"{bucket}:until".encode()], args=[round(seconds * 1e6)]))
 
     def get(self, name: str) -> Any:
@@ -359,7 +358,7 @@ class DeliveryStore:
         return self._base + b"r" + bytes.fromhex(subject)
 
     def _ask(self, call: Callable[[], Result]) -> Result:
-        """Ask; waits while Redis is away."""
+        """Make a call; wait while Redis is away."""
         return patiently(self._client, call, DELIVERY_AWAY_MAX_S, f"delivering to {self.destination}")
 
 

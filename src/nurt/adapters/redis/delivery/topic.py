@@ -1,7 +1,8 @@
-"""A compacted topic kept in Redis: what is published, for deployments that have no Kafka.
+"""A compacted topic kept in Redis, for deployments without Kafka.
 
-By key the newest body, and in which order they were said. A message's number is at least `run << 32`, so numbers only
-grow, also after Redis came back older: the flow that publishes then begins another run. Tombstones stay.
+It holds the newest body of each key, and the order of publication. A message's number is at least `run << 32`, so
+numbers only grow, also after Redis was restored from an older copy: then the publishing flow begins another run.
+Tombstones stay.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from nurt.model.published import PublishedBatch
 
 BODIES, ORDER = b"z", b"i"
 MESSAGES_MAX = 1_000
-"""Of one call, so that the server is not held up."""
+"""Messages of one call; more would block the server."""
 
 # KEYS: bodies (hash: revision, version, Avro body by key), order (zset: keys by number).
 # ARGV: the least number, the newest number that the writer knows, then key and value of each message. A revision that
@@ -64,7 +65,7 @@ return answer
 
 @dataclass(frozen=True, slots=True)
 class RedisTopicMessage:
-    """A message and its number; `version`: of the contract that its body was written by; None: a tombstone."""
+    """Message and its number; `version`: of the contract that its body was written by; None: a tombstone."""
 
     number: int
     key: bytes
@@ -73,7 +74,7 @@ class RedisTopicMessage:
 
 
 class RedisTopic:
-    """One contract of one place. `client` gives bytes."""
+    """Topic of one contract of one place. `client` returns bytes."""
 
     def __init__(self, client: Redis, place: bytes, name: str) -> None:
         self._client: Any = client
@@ -84,9 +85,9 @@ class RedisTopic:
         self._newest = 0
 
     def append(self, batch: PublishedBatch, version: int) -> None:
-        """Store messages; an older revision than what is there, and the same again, change nothing.
+        """Store messages; a revision that is not newer than the stored one changes nothing.
 
-        Raises Fenced when what this writer appended before is not there any more; what it publishes is owed still.
+        Raises Fenced when what this writer appended before is lost; what it publishes is then still pending.
         """
         for least, messages in _calls(batch, version):
             arguments = [least, self._newest, *messages]
@@ -96,22 +97,22 @@ class RedisTopic:
             self._newest = newest
 
     def read(self, behind: int, until: int | None, rows_max: int) -> list[RedisTopicMessage]:
-        """Read messages behind a number, and up to one, in order."""
+        """Read messages behind a number, up to another number, in order."""
         arguments = [behind, "+inf" if until is None else until, rows_max]
         found = self._ask(lambda: self._read(self._keys, arguments))
         return [_message(*found[at : at + 3]) for at in range(0, len(found), 3)]
 
     def end(self) -> int:
-        """Say which number the newest message has; 0: there is none."""
+        """Return the newest message's number; 0: there is no message."""
         newest = self._ask(lambda: self._client.zrevrange(self._keys[1], 0, 0, withscores=True))
         return int(newest[0][1]) if newest else 0
 
     def waiting(self, behind: int) -> int:
-        """Say how many messages there are behind a number."""
+        """Count the messages behind a number."""
         return int(self._ask(lambda: self._client.zcount(self._keys[1], f"({behind}", "+inf")))
 
     def clear(self) -> None:
-        """Forget everything, before a run publishes: its numbers are above those of earlier runs anyhow."""
+        """Forget everything, before a run publishes: the run's numbers are above those of earlier runs in any case."""
         self._ask(lambda: self._client.delete(*self._keys))
         self._newest = 0
 

@@ -1,6 +1,6 @@
-"""Figures and orders that are kept in Redis, read as a log: for deployments that publish them to no topic.
+"""Figures and orders in Redis, read as a log: for deployments that publish them to no topic.
 
-Each contract of each realm is one partition of its own name, and so has one reader among the workers.
+Each contract of each realm is a topic with one partition, and so has one reader among the workers.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 
 LOOK_S = 0.1
-"""How long after finding nothing it looks again."""
+"""Pause after a poll that found nothing."""
 MAGIC = b"\x00"
 Part = tuple[str, int]
 
 
 class RedisTopicLog:
-    """One worker's share; implements ports.log.MessageLog. `client` gives bytes.
+    """Log of one worker's partitions; implements ports.log.MessageLog. `client` returns bytes.
 
     A value's schema id is the version of the contract that its body was written by.
 
     Args:
-        of: the flow of stock's keys, under which messages are kept.
+        of: the stock flow's keys: messages are kept under them.
         names: of the contracts.
-        keys, group: whose offsets these are.
+        keys, group: where the offsets are kept.
     """
 
     def __init__(
