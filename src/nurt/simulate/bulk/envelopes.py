@@ -119,7 +119,7 @@ class Topic:
         return self._batch(numbers, ops, keys, after, None, [None] * len(ops))
 
     def changes(self, changes: Changes, columns: Columns) -> RawBatch:
-        """Write changes with the `before` that their connector gives: MariaDB's the row that was there.
+        """Write changes with the `before` that their connector gives: MariaDB sends the old row.
 
         PostgreSQL's (default replica identity): null in updates, in deletions the key and filler.
         """
@@ -276,8 +276,7 @@ def orders_load(
 
 
 class Zipf:
-    """Zipf distribution of ids from 1 to n, the k-th most frequent with weight 1/k^s; scattered, so not all hot ids are
-    low."""
+    """Zipf distribution of ids from 1 to n, the k-th most frequent with weight 1/k^s; hot ids are scattered."""
 
     def __init__(self, n: int, s: float) -> None:
         self._n = n

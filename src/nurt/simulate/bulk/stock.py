@@ -121,7 +121,7 @@ class _Stock:
         self._line_sku = np.zeros(events + 1, dtype=np.int64)
 
     def chunk(self, numbers: Ints) -> list[RawBatch]:
-        """Write the events of these numbers: levels, and orders and their lines, which come before them."""
+        """Write the events of these numbers: levels, orders and lines; orders and lines have the first numbers."""
         many = int(len(numbers) * self._share) // 3
         of_orders, of_lines, of_levels = np.split(numbers, [many, 3 * many])
         chunk = [self._level_changes(of_levels)]
