@@ -60,7 +60,7 @@ def run(
         pc, depth = 0, 0
         if at > end:
             at = -ENDS_EARLY
-        while at >= 0:  # a negative place is a flaw
+        while at >= 0:  # a negative place is an error code
             if program[pc, op.OPTIONAL] != 0:
                 if at >= end:
                     at = -ENDS_EARLY

@@ -37,7 +37,7 @@ class Swept:
         go: rows that the snapshot did not see.
         stay: rows that the snapshot saw, or that came later.
         unreached: rows of partitions without messages of the snapshot; nobody knows whether these rows are gone, so
-        they stay.
+            they stay.
     """
 
     flow: str

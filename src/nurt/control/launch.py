@@ -42,7 +42,7 @@ class LaunchDecision:
     Attributes:
         offsets: None: everything from the earliest message.
         after: moment that the state must have reached for the offsets to be right; the state that was found has reached
-        it.
+            it.
         rewound: state is older than what was committed; checkpoints after this moment are void.
         kept: (run, epoch) of the checkpoints that stay valid.
         horizon: pending_score before which no rewind is possible.
@@ -63,7 +63,7 @@ def run_number(records: Records, mine: int) -> int:
 
 
 def check_deployment(records: Records, deployment: Deployment) -> None:
-    """Refuse to touch state that was written under another secret or number of shards.
+    """Refuse state that was written under another secret or number of shards.
 
     Raises ConfigurationError with the remedy.
     """

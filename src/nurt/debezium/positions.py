@@ -113,7 +113,7 @@ def read_positions(family: Family, fields: Mapping[str, Field], rows: int) -> Po
         fields: by name, those of `POSITION_FIELDS[family]` that the schema has.
         rows: length of every field.
     Source: Debezium `source.sequence`, `source.lsn` | `file`, `pos`, `row` | `commit_lsn`, `change_lsn`,
-        `event_serial_no`.
+            `event_serial_no`.
     """
     found = Positions(np.zeros((4, rows), dtype=np.int64), np.zeros((4, rows), dtype=np.bool_))
     if rows and family in _READERS:

@@ -49,7 +49,7 @@ class ObjectPlan:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRules:
-    """Objects of a destination, parents first, and what else decides what is written."""
+    """Rules of what is written: the objects of a destination, parents first, and further settings."""
 
     objects: tuple[ObjectPlan, ...]
     fingerprinter: Fingerprinter

@@ -62,7 +62,7 @@ def decide(attempt: Attempt, result: CallResult, jitter: float, answered_well: i
     Args:
         jitter: a random number from 0 to 1.
         answered_well: how many calls have succeeded at the receiver so far. When others succeed and this one fails, the
-        call is at fault.
+            call is at fault.
     """
     call = attempt.call
     wait_s = max(result.wait_s or 0.0, backoff_s(attempt.tries, jitter))

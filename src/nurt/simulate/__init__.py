@@ -1,5 +1,5 @@
-"""Invented databases and their change streams: what a Debezium connector would write, without one.
+"""Invented databases and their change streams: the messages of a Debezium connector, without a connector.
 
-For tests, benchmarks and the demo. The bytes have the shape of a real connector's (`tests/corpus`); nobody in them
+For tests, benchmarks and the demo. The bytes have the shape of a real connector's (`tests/corpus`); no person in them
 exists.
 """

@@ -1,8 +1,7 @@
 """Published profiles as a folder of Parquet files that any BI tool can read while nurt writes.
 
     <folder>/<table>/bucket-07.parquet     one folder a table, `buckets` files each, by the first byte of the id
-    <folder>/_nurt/                        the journal, erased ids, the layout: not for readers, which skip names with
-    `_`
+    <folder>/_nurt/                        the journal, erased ids, the layout: readers skip names with `_`
 
 Files of one table may have different columns: a later nurt may add some, and replaces only files that change. Readers
 unite them by name, in DuckDB `read_parquet('<folder>/<table>/*.parquet', union_by_name = true)`.

@@ -17,9 +17,9 @@ from nurt.errors import ConfigurationError, ConnectionFailed
 class FileControlLog:
     """Control log in one file, with records numbered from 1; implements `ports.log.ControlLog`.
 
-    A record is stored when its line is complete. A crash may leave text behind the last newline, which no caller was
-    told to be stored: readers skip this text, and the next append cuts it off. The lock is the kernel's: it ends with
-    its holder. The file must lie on a local file system (locks of network file systems are not reliable).
+    A record is stored when its line is complete. A crash may leave text behind the last newline; nurt never confirmed
+    this text to a caller: readers skip it, and the next append cuts it off. The lock is the kernel's: it ends with its
+    holder. The file must lie on a local file system (locks of network file systems are not reliable).
     """
 
     def __init__(self, path: Path) -> None:

@@ -62,10 +62,10 @@ class LibraryMessages:
         self._consumer = consumer
 
     def forward(self, partitions: Iterable[tuple[str, int]]) -> None:
-        """See Tap."""
+        """See MessageSource."""
 
     def take(self, rows_max: int, wait_ms: int) -> tuple[list[RawBatch], list[ErrorCarrier]]:
-        """See Tap."""
+        """See MessageSource."""
         rows_max = min(rows_max, CONSUME_MAX)
         messages = self._consumer.consume(rows_max, 0)
         if not messages and wait_ms:
@@ -81,7 +81,7 @@ class LibraryMessages:
         return [_batch(topic, some) for topic, some in by_topic.items()], failed
 
     def close(self) -> None:
-        """See Tap."""
+        """See MessageSource."""
 
 
 def _batch(topic: str, messages: list[Any]) -> RawBatch:

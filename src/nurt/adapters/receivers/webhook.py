@@ -1,7 +1,7 @@
 """Deliver to any HTTP endpoint: signed JSON or CloudEvents, one event a row.
 
 The signature is `v1=` and the hex HMAC-SHA256 of `<timestamp>.<body>` under the shared secret, in `Nurt-Signature`,
-with the seconds since 1970 in `Nurt-Timestamp`: a receiver should refuse older requests than a few minutes. An event's
+with the seconds since 1970 in `Nurt-Timestamp`: a receiver should refuse requests older than a few minutes. An event's
 id names its profile, object and revision, so a receiver can recognise a repeat.
 """
 

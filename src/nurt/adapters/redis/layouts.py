@@ -6,8 +6,9 @@ bodies; a start compares it with `state.layouts` and `contracts.schemas`:
 
 * The same, or this version has more columns: this version goes on, and records its layouts.
 * The state has columns that this version does not know, or has elsewhere: the start is refused. The version that wrote
-the state, or a later one, can run. * No record: the state is of a version that did not record layouts. All such
-versions had the layouts of schemas/state-v1-first.json; this file never changes.
+  the state, or a later one, can run.
+* No record: the state is of a version that did not record layouts. All such versions had the layouts of
+  schemas/state-v1-first.json; this file never changes.
 
 Versions that did not record layouts do not know the second key. So the line in `config` is in their form as long as the
 state has the first layouts: then such a version can run again. When the state has other layouts, the line says so, too,

@@ -93,7 +93,7 @@ class ContractMessageReader:
 
 
 class BundledSchemas:
-    """Schemas of one contract by its version, as messages that are kept in Redis name it."""
+    """Schemas of one contract by version; messages in Redis name the version."""
 
     def __init__(self, contract: str) -> None:
         self._contract = contract

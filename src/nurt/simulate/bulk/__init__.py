@@ -1,4 +1,4 @@
 """Change events by the million, whole columns at once, for benchmarks.
 
-`envelopes` writes them; `shop` and `stock` say what changes; `rows` remembers the row that was there.
+`envelopes` writes events; `shop` and `stock` choose the changes; `rows` remembers earlier rows.
 """

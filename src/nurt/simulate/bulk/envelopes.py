@@ -1,7 +1,7 @@
 """Write change events by the million: whole columns of one table's changes become Debezium envelopes at once.
 
-A deletion is followed by its tombstone; a re-key is a deletion, its tombstone and a creation, whose headers name the
-other key. Other messages carry no headers, and none a transaction block (Debezium's default for the latter).
+A deletion is followed by its tombstone; a re-key is a deletion, its tombstone and a creation, with headers that name
+the other key. Other messages have no headers, and no message has a transaction block (Debezium's default).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from nurt.simulate.connector.columns import INT, LONG, MICRO_TIMESTAMP, TEXT, Co
 from nurt.simulate.connector.schemas import VERSION, SchemaBook, key_schema, value_schema
 
 Values = dict[str, Any]
-"""Column name -> polars series or expression; what is not named is the column's default or null."""
+"""Column name -> polars series or expression; a column that is not named has its default or null."""
 Columns = Callable[[Writes], Values]
-"""Says what rows hold once they are written; the key column is said by the writes."""
+"""Function from writes to the rows' values; the key column comes from the writes."""
 
 START_S = 1_767_225_600  # 2026-01-01
-DAYS = 60  # that a load spans, however many its events
+DAYS = 60  # that a load spans, with any number of events
 CHUNK_ROWS = 50_000
 DELETES = REKEYS = 0.01
-"""Shares of the changes of those tables whose rows are deleted, or get another key."""
+"""Shares of deletions, and of re-keys, among the changes of tables that have them."""
 
 ORDERS = Table(
     "orders",
@@ -83,7 +83,7 @@ _BLOCK = pl.Struct({"id": pl.String(), "total_order": pl.Int64(), "data_collecti
 
 @dataclass(slots=True)
 class Topic:
-    """Writes one table's changes, a frame at a time; the table has one key column, of whole numbers."""
+    """Topic of one table's changes, written a frame at a time; the table has one key column, of whole numbers."""
 
     kind: str
     prefix: str
@@ -112,14 +112,14 @@ class Topic:
     def batch(self, numbers: Ints, after: Values, updated: Bools) -> RawBatch:
         """Write creations and updates without `before`, as PostgreSQL's default replica identity has them.
 
-        Their places in the whole load (`numbers`) give their times and positions.
+        The places in the whole load (`numbers`) give times and positions.
         """
         ops = np.where(updated, UPDATE, CREATE)
         keys = pl.select(after[self._key]).to_series().to_numpy()
         return self._batch(numbers, ops, keys, after, None, [None] * len(ops))
 
     def changes(self, changes: Changes, columns: Columns) -> RawBatch:
-        """Write changes with the `before` that their connector gives: MariaDB's the row that was there.
+        """Write changes with the `before` that their connector gives: MariaDB sends the old row.
 
         PostgreSQL's (default replica identity): null in updates, in deletions the key and filler.
         """
@@ -276,7 +276,7 @@ def orders_load(
 
 
 class Zipf:
-    """Draws ids from 1 to n, the k-th most frequent with weight 1/k^s, and scatters them: hot ones are not all low."""
+    """Zipf distribution of ids from 1 to n, the k-th most frequent with weight 1/k^s; hot ids are scattered."""
 
     def __init__(self, n: int, s: float) -> None:
         self._n = n
@@ -286,23 +286,23 @@ class Zipf:
     def draw(self, rng: np.random.Generator, count: int) -> Ints:
         """Draw ids, hot ones often."""
         ranks = np.searchsorted(self._bounds, rng.random(count)).astype(np.int64)
-        return ranks * 7_368_787 % self._n + 1  # a prime: scatters all of them
+        return ranks * 7_368_787 % self._n + 1  # a prime: it scatters all ids
 
 
 def iso_texts(seconds: Ints) -> pl.Series:
-    """Write moments (s since 1970 UTC) as MariaDB's `timestamp` arrives."""
+    """Write moments (s since 1970 UTC) in the form of MariaDB's `timestamp`."""
     unique, places = np.unique(seconds, return_inverse=True)
     texts = pl.Series(unique * 1_000_000).cast(pl.Datetime("us")).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return texts.gather(pl.Series(places))
 
 
 def pick(numbers: Ints, texts: tuple[str, ...]) -> pl.Series:
-    """Choose a text by number, modulo how many there are."""
+    """Choose a text by number, modulo the count of texts."""
     return pl.Series(texts).gather(pl.Series(numbers % len(texts)))
 
 
 def _struct(values: Values) -> pl.Expr:
-    """Make a struct; by list, for a field may be called `schema`."""
+    """Make a struct from a list, because a field may be called `schema`."""
     named = [pl.lit(value) if isinstance(value, pl.Series) else value for value in values.values()]
     return pl.struct([value.alias(name) for name, value in zip(values, named, strict=True)])
 

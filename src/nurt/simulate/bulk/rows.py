@@ -1,4 +1,4 @@
-"""Follow the rows of one table through a load: which are there, under which key, and which change wrote them last."""
+"""Follow the rows of one table through a load: which rows exist, with which key, and which change wrote each last."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Bools = npt.NDArray[np.bool_]
 
 CREATE, UPDATE, DELETE, REKEY = range(4)
 KEYS_APART = 1_000_000_000
-"""A row that gets another key gets its number plus so much, and so much more the next time."""
+"""Distance between the keys of a row: the first is its number, each re-key adds this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """Moments at which rows were written; what a column holds is a function of these, one value each.
+    """Writes of rows at moments; a column's values are a function of these, one value each.
 
     Attributes:
-        rows: number of the row, which stays the same when its key changes.
-        keys: the primary key that it has.
-        numbers: place of the change in the whole load; -1: the row was not there.
+        rows: number of the row; it stays the same when the key changes.
+        keys: the row's primary key.
+        numbers: place of the change in the whole load; -1: the row did not exist.
         steps: how many changes of the row came before.
         first: place of the row's first change.
     """
@@ -36,12 +36,12 @@ class Writes:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changes of rows of one table in the order of the load; each column holds one value a change.
+    """Changes of one table's rows in the order of the load; each column holds one value a change.
 
     Attributes:
         ops: CREATE, UPDATE, DELETE or REKEY.
-        after: the row as the change writes it; of a deletion it says nothing.
-        before: the row as the change before wrote it; of a creation it says nothing.
+        after: the row as the change writes it; no meaning for a deletion.
+        before: the row as the change before wrote it; no meaning for a creation.
     """
 
     ops: Ints
@@ -49,7 +49,7 @@ class Changes:
     before: Writes
 
     def envelopes(self) -> Envelopes:
-        """Say each change as Debezium does: a re-key deletes the old key and creates the new one, at one position."""
+        """Make envelopes like Debezium: a re-key deletes the old key and creates the new one, at one position."""
         halves = np.where(self.ops == REKEY, 2, 1)
         which = np.repeat(np.arange(len(self.ops)), halves)
         second = np.r_[False, which[1:] == which[:-1]]
@@ -61,7 +61,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Envelopes:
-    """Envelopes that say changes; `ops` are CREATE, UPDATE and DELETE, `rekeyed` tells the halves of a re-key."""
+    """Envelopes of changes; `ops` are CREATE, UPDATE and DELETE, `rekeyed` marks the halves of a re-key."""
 
     ops: Ints
     rekeyed: Bools
@@ -69,16 +69,16 @@ class Envelopes:
     before: Writes
 
     def keys(self) -> Ints:
-        """Return the key of each message: a deletion has that of the row that was there."""
+        """Return the key of each message: a deletion has the key of the deleted row."""
         return np.where(self.ops == DELETE, self.before.keys, self.after.keys)
 
     def other_keys(self) -> Ints:
-        """Return the key that the row has in the other half of a re-key."""
+        """Return the row's key in the other half of a re-key."""
         return np.where(self.ops == DELETE, self.after.keys, self.before.keys)
 
 
 class BulkRows:
-    """Rows of one table, numbered from 0; none is there at first."""
+    """Rows of one table, numbered from 0; at first none exists."""
 
     def __init__(self, capacity: int) -> None:
         """Make room for row numbers below `capacity`."""
@@ -89,9 +89,9 @@ class BulkRows:
         self._last = np.full(capacity, -1, dtype=np.int64)
 
     def change(self, numbers: Ints, rows: Ints, deletes: Bools | None = None, rekeys: Bools | None = None) -> Changes:
-        """Change rows in this order: one that is not there is created, else deleted or re-keyed as asked, else updated.
+        """Change rows in this order: a missing row is created, else it is deleted or re-keyed as asked, else updated.
 
-        Of two deletions of a row in turn the second creates it.
+        The second of two successive deletions of a row creates it.
         """
         none = np.zeros(len(rows), dtype=np.bool_)
         order = np.argsort(rows, kind="stable")
@@ -130,7 +130,7 @@ class BulkRows:
 
 
 def follow(rng: np.random.Generator, rows: Ints, chosen: Bools, reach: int = 1000) -> Ints:
-    """Let the chosen changes fall on rows of up to `reach` changes before, so that these are there."""
+    """Move the chosen changes to rows of up to `reach` changes before, so that these rows exist."""
     places = np.arange(len(rows))
     back = np.minimum(places, rng.integers(1, reach + 1, len(rows)))
     return np.where(chosen, rows[places - back], rows)

@@ -30,7 +30,7 @@ _SURNAMES = ("Nowak", "Wójcik", "Mazur", "Żak", "Pawlak", "Gołąb")
 _PRODUCT_NAMES = tuple(thing.name for thing in PRODUCTS)
 _CATEGORIES = tuple(thing.category for thing in PRODUCTS)
 _STATES = ("new", "processing", "complete", "canceled", "closed")
-_PATHS = np.array([[0, 1, 2, 4, 4], [0, 1, 3, 3, 3]], dtype=np.int64)  # of an order; one in 16 takes the second
+_PATHS = np.array([[0, 1, 2, 4, 4], [0, 1, 3, 3, 3]], dtype=np.int64)  # of an order; one order in 16 takes the second
 _TABLES = {table.name: table for table in SHOP_TABLES}
 
 
@@ -50,7 +50,7 @@ def mixed_load(
 
     Of each table's changes 1% are deletions, of addresses' and lines' 1% re-keys (0.6% of all); a row that was deleted
     is created again by its next change. `events` are changes: a deletion is two messages, with its tombstone, a re-key
-    three, so that there are about 2.2% more messages.
+    three, so there are about 2.2% more messages.
     """
     job = _Mixed(events, book, customers, partitions, seed)
     for first in range(0, events, chunk_rows):
@@ -79,7 +79,7 @@ class _Mixed:
         self._line_order = np.zeros(events + 1, dtype=np.int64)
 
     def chunk(self, first: int, rows: int) -> list[RawBatch]:
-        """Write the events from the `first` on, each batch in the order of the load."""
+        """Write the events from `first` on, each batch in the order of the load."""
         kinds = self._rng.choice(4, rows, p=(0.1, 0.1, 0.3, 0.5))
         numbers = [np.flatnonzero(kinds == kind) + first for kind in range(4)]
         makers = (self._customers, self._addresses, self._order_changes, self._line_changes)
@@ -136,7 +136,7 @@ class _Mixed:
         drawn = self._rng.random(len(numbers))
         new = drawn < 0.6
         new[0] |= self._orders == 0
-        created = np.cumsum(new) + self._orders  # how many there are at each event
+        created = np.cumsum(new) + self._orders  # number of orders at each event
         recent = np.maximum(1, created - self._rng.integers(0, 5000, len(numbers)))
         ids = np.where(new, created, recent)
         fresh = ids[new]

@@ -1,4 +1,4 @@
-"""Stock by the million: levels of hot and cold skus in some warehouses, and shop orders that take them."""
+"""Stock by the million: levels of hot and cold skus in some warehouses, and shop orders that take stock."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def stock_load(
     """Yield chunks of changes of stock levels (skus by Zipf, so a few are hot), and of orders of two lines each.
 
     With orders, 1% of each table's changes are deletions, of levels' and lines' 1% re-keys (0.9% of all, when a third
-    are of orders and lines); a level that was deleted is created again by its next change. `events` are changes: a
-    deletion is two messages, with its tombstone, a re-key three. Without orders there are neither.
+    are of orders and lines); the next change of a deleted level creates it again. `events` are changes: a deletion is
+    two messages, with its tombstone, a re-key three. Without orders there are no deletions and no re-keys.
 
     Args:
-        orders_share: of the events: orders and lines, a third and two thirds of them.
+        orders_share: share of orders and lines among the events; a third are orders, two thirds lines.
     """
     job = _Stock(events, book, skus, partitions, seed, orders_share)
     for first in range(0, events, chunk_rows):
@@ -121,7 +121,7 @@ class _Stock:
         self._line_sku = np.zeros(events + 1, dtype=np.int64)
 
     def chunk(self, numbers: Ints) -> list[RawBatch]:
-        """Write the events of these numbers: levels, and orders and their lines, which come before them."""
+        """Write the events of these numbers: levels, orders and lines; orders and lines have the first numbers."""
         many = int(len(numbers) * self._share) // 3
         of_orders, of_lines, of_levels = np.split(numbers, [many, 3 * many])
         chunk = [self._level_changes(of_levels)]
@@ -130,7 +130,7 @@ class _Stock:
         return chunk
 
     def _wishes(self, count: int, rekeys: float = REKEYS) -> tuple[Bools, Bools]:
-        """Draw which changes are to be deletions, and which re-keys; without orders none."""
+        """Draw which changes are deletions, and which are re-keys; without orders none."""
         drawn = self._rng.random(count) if self._share else np.ones(count)
         return drawn < DELETES, (drawn >= DELETES) & (drawn < DELETES + rekeys)
 
@@ -182,7 +182,7 @@ class _Stock:
         }
 
     def _ids(self, new: Bools, there: int) -> tuple[Ints, int]:
-        """Number new rows on, let the others be recent ones; return also how many there are then."""
+        """Give new rows the next numbers, and other changes recent rows; return also the count of rows after that."""
         created = np.cumsum(new) + there
         recent = np.maximum(1, created - self._rng.integers(0, 5000, len(new)))
         return np.where(new, created, recent), int(created[-1])

@@ -1,4 +1,4 @@
-"""What the ERP's clerks and jobs write: contractors, invoices, consents, prices and stock."""
+"""Writes of the ERP's clerks and jobs: contractors, invoices, consents, prices and stock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTE = "Klient prosi o kontakt telefoniczny przed dostawą. "
 
 
 def open_books(world: World) -> None:
-    """Put the catalogue and the first stock there, as they stood before the connector came."""
+    """Load the catalogue and the first stock, as they were before the connector started."""
     at = moment(world.start_us - 30 * DAY_US)
     world.connectors["erp"].load(
         "product",
@@ -92,7 +92,7 @@ def book_contractor(world: World, life: Life, at_us: int) -> None:
 
 
 def invoice(world: World, life: Life, order_number: str, currency: str, gross: Decimal, at_us: int) -> None:
-    """Write an invoice; firms may pay it late or not at all, others have paid."""
+    """Write an invoice; firms may pay late or not at all, other customers have paid."""
     book_contractor(world, life, at_us)
     rng, erp = world.rng, world.connectors["erp"]
     if life.contractor_id is None or (life.contractor_id,) not in erp.rows("contractor"):
@@ -122,7 +122,7 @@ def invoice(world: World, life: Life, order_number: str, currency: str, gross: D
 
 
 def settle(world: World, document_id: int, at_us: int) -> None:
-    """Take the money for an invoice, or a part of it first."""
+    """Take the money for an invoice, or first a part."""
     erp = world.connectors["erp"]
     row = erp.rows("document").get((document_id,))
     if row is None or row["status"] != "open":
@@ -137,7 +137,7 @@ def settle(world: World, document_id: int, at_us: int) -> None:
 
 
 def correct_contractor(world: World, life: Life, at_us: int) -> None:
-    """Bring a contractor up to date with what the person now uses; the long note goes unsaid."""
+    """Update a contractor with the person's current data; the long note is not sent."""
     erp = world.connectors["erp"]
     if life.contractor_id is None or (life.contractor_id,) not in erp.rows("contractor"):
         return
@@ -148,7 +148,7 @@ def correct_contractor(world: World, life: Life, at_us: int) -> None:
 
 
 def renumber_contractor(world: World, life: Life, at_us: int) -> None:
-    """Give a contractor another number, with all that refers to it, in one transaction: a re-key."""
+    """Give a contractor, and all references to it, another number in one transaction: a re-key."""
     erp = world.connectors["erp"]
     if life.contractor_id is None or (life.contractor_id,) not in erp.rows("contractor"):
         return
@@ -164,7 +164,7 @@ def renumber_contractor(world: World, life: Life, at_us: int) -> None:
 
 
 def take_from_stock(world: World, warehouse: str, quantities: dict[str, Decimal], at_us: int) -> None:
-    """Book goods out; what runs low is ordered and comes a day later."""
+    """Book goods out; goods that run low are ordered and come a day later."""
     erp = world.connectors["erp"]
     with erp.transaction(at_us) as transaction:
         for sku, quantity in quantities.items():
@@ -175,7 +175,7 @@ def take_from_stock(world: World, warehouse: str, quantities: dict[str, Decimal]
 
 
 def restock(world: World, sku: str, warehouse: str, at_us: int) -> None:
-    """Book a delivery in, unless another just was."""
+    """Book a delivery in, unless another one was just booked."""
     erp = world.connectors["erp"]
     on_hand = erp.rows("stock")[sku, warehouse]["quantity"]
     if on_hand < 15:
@@ -184,7 +184,7 @@ def restock(world: World, sku: str, warehouse: str, at_us: int) -> None:
 
 
 def change_price(world: World, at_us: int) -> None:
-    """Change the price of one product, and think of the next one a week later."""
+    """Change the price of one product, and plan the next change a week later."""
     erp = world.connectors["erp"]
     product = world.rng.choice(PRODUCTS)
     price = (erp.rows("product")[product.sku,]["price"] * Decimal("1.05")).quantize(Decimal("0.01"))

@@ -1,6 +1,6 @@
 """A flash sale: two channels, one warehouse, far more buyers than pieces, and an ERP that books minutes later.
 
-What buyers want is drawn from a seed, so that the sale can be played against any way of deciding who gets a piece.
+Demand is drawn from a seed, so the same sale can run against any way to decide which buyer gets a piece.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ topics:
     key: sku
     fields: {sku: sku, location: place, quantity: qty}
 """
-"""The mapping of the sale's tables."""
+"""Mapping of the sale's tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A buyer at the checkout: pays, or walks away and lets the reservation go, or just closes the browser."""
+    """Checkout of a buyer: the buyer pays, or cancels and releases the reservation, or just closes the browser."""
 
     order: str
     channel: str
@@ -66,12 +66,12 @@ class Checkout:
 
 
 def skus(count: int) -> list[str]:
-    """Name what is on sale."""
+    """Return the skus on sale."""
     return [f"HOT-{number}" for number in range(count)]
 
 
 def buyers(seed: int, process: int, attempts: int, count: int) -> Iterator[Checkout]:
-    """Draw the buyers that one process serves: most want the same few skus."""
+    """Draw the buyers of one process: most want the same few skus."""
     rng = random.Random(f"{seed}/{process}")
     names = skus(count)
     for number in range(attempts):

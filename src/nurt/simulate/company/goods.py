@@ -1,4 +1,4 @@
-"""What the simulated shops sell: a small catalogue with stable SKUs."""
+"""Goods of the simulated shops: a small catalogue with stable SKUs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _CATALOGUE: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One thing for sale; `price` is in PLN."""
+    """Product for sale; `price` is in PLN."""
 
     number: int
     sku: str
@@ -72,7 +72,7 @@ PRODUCTS: tuple[Product, ...] = tuple(
 )
 
 RATES = {"PLN": Decimal(1), "EUR": Decimal("0.23"), "CZK": Decimal("5.8")}
-"""What one PLN is in a currency of the demo."""
+"""Rate of one PLN in the demo's currencies."""
 
 
 def price_in(product: Product, currency: str) -> Decimal:

@@ -1,4 +1,4 @@
-"""Invent people and firms: names, streets and numbers of several countries, none of them anybody's.
+"""Invent people and firms: names, streets and numbers of several countries; none belongs to a real person.
 
 Mail addresses end in example.com, .pl or .de only (RFC 2606 keeps them free); phone numbers are made up.
 """
@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """What a country gives its people."""
+    """Country with its names, phone numbers and cities."""
 
     code: str
     language: str
@@ -24,7 +24,7 @@ class Country:
     phone_starts: tuple[str, ...]  # of nine digits (Poland, Ukraine, Czechia) or eleven (Germany, Austria)
     women: tuple[str, ...]
     men: tuple[str, ...]
-    surnames: tuple[str, ...]  # as men bear them
+    surnames: tuple[str, ...]  # in the form for men
     streets: tuple[str, ...]
     cities: tuple[tuple[str, str, str], ...]  # city, region, first digits of the postcode
 
@@ -110,7 +110,7 @@ _NIP_WEIGHTS = (6, 5, 7, 2, 3, 4, 5, 6, 7)
 
 @dataclass(slots=True)
 class Person:
-    """A person, or one who buys for a firm; `email` and `phone` are what they use today."""
+    """Person, also one who buys for a firm; `email` and `phone` are the current ones."""
 
     country: Country
     first_name: str
@@ -129,7 +129,7 @@ class Person:
 
 
 def invent_person(rng: random.Random, number: int, family: Person | None = None) -> Person:
-    """Invent the `number`-th person; one of a family shares its home and its phone."""
+    """Invent the `number`-th person; members of a family share home and phone."""
     country = family.country if family else rng.choices(LANDS, _SHARES)[0]
     gender = rng.choice((1, 2))
     first_name = rng.choice(country.men if gender == 1 else country.women)
@@ -161,7 +161,7 @@ def invent_person(rng: random.Random, number: int, family: Person | None = None)
 
 
 def _womens(country: Country, surname: str) -> str:
-    """Give a surname as women bear it: Zielińska, Šťastná, Dvořáková, Růžičková."""
+    """Return the form of a surname for women: Zielińska, Šťastná, Dvořáková, Růžičková."""
     if country.code == "PL" and surname.endswith("ski"):
         return surname[:-1] + "a"
     if country.code == "CZ":
@@ -174,7 +174,7 @@ def _mens(country: Country, last_name: str) -> str:
 
 
 def new_email(rng: random.Random, country: Country, first_name: str, last_name: str, number: int) -> str:
-    """Invent a mail address that nobody else of this run has, for it holds the person's number."""
+    """Invent a mail address, unique in this run, because it has the person's number."""
     name = rng.choice((f"{first_name}.{last_name}", f"{last_name}.{first_name[0]}", first_name))
     return f"{_ascii(name) or 'kontakt'}{number}{rng.choice(('', 'x', '.sklep', '-shop'))}@{country.mail_domain}"
 
@@ -187,12 +187,12 @@ def new_phone(rng: random.Random, country: Country) -> str:
 
 
 def typed_email(rng: random.Random, email: str) -> str:
-    """Write an address as people type it: capitals, a space at an end."""
+    """Write an address as people type it: with capitals, or a space at one end."""
     return rng.choice((email, email, email, email.capitalize(), email.upper(), f" {email}"))
 
 
 def typed_phone(rng: random.Random, country: Country, phone: str) -> str:
-    """Write a number as people type it: with the prefix or without, with spaces, dashes or neither."""
+    """Write a number as people type it: with or without prefix, with spaces, dashes or neither."""
     national = phone[len(country.phone_prefix) :]
     groups = [national[at : at + 3] for at in range(0, len(national), 3)]
     local = national if country.code in ("PL", "CZ") else "0" + national  # trunk prefix
@@ -209,7 +209,7 @@ def typed_phone(rng: random.Random, country: Country, phone: str) -> str:
 
 
 def typed_tax_id(rng: random.Random, tax_id: str) -> str:
-    """Write a tax id as a clerk does: bare, with the country, with dashes."""
+    """Write a tax id as a clerk types it: plain, with the country, or with dashes."""
     if tax_id.startswith("DE"):
         return rng.choice((tax_id, f"DE {tax_id[2:]}"))
     dashed = f"{tax_id[:3]}-{tax_id[3:6]}-{tax_id[6:8]}-{tax_id[8:]}"
@@ -217,18 +217,18 @@ def typed_tax_id(rng: random.Random, tax_id: str) -> str:
 
 
 def typed_card(rng: random.Random, card: str) -> str:
-    """Write a loyalty card's number as the till or a clerk does."""
+    """Write a loyalty card's number as the till or a clerk writes it."""
     return rng.choice((card, card.lower(), f"{card[:2]} {card[2:5]} {card[5:]}", f"{card[:2]}-{card[2:]}"))
 
 
 def _ascii(text: str) -> str:
-    """Return what remains of a name in a mail address: lower-case ASCII letters and dots."""
+    """Return a name's form in a mail address: lower-case ASCII letters and dots."""
     plain = unicodedata.normalize("NFKD", text.translate(str.maketrans("łŁßØø", "lLsOo")))
     return "".join(letter for letter in plain.lower() if letter.isascii() and (letter.isalpha() or letter == "."))
 
 
 def _nip(rng: random.Random) -> str:
-    """Invent a Polish tax id with a right check digit. Source: the NIP's weights, modulo 11, never 10."""
+    """Invent a Polish tax id with a correct check digit. Source: the NIP's weights, modulo 11, never 10."""
     while True:
         digits = [rng.randint(1, 9), *(rng.randint(0, 9) for _ in range(8))]
         check = sum(weight * digit for weight, digit in zip(_NIP_WEIGHTS, digits, strict=True)) % 11
@@ -237,7 +237,7 @@ def _nip(rng: random.Random) -> str:
 
 
 def _german_vat(rng: random.Random) -> str:
-    """Invent a German VAT id with a right check digit. Source: ISO 7064, MOD 11-10."""
+    """Invent a German VAT id with a correct check digit. Source: ISO 7064, MOD 11-10."""
     digits = [rng.randint(1, 9), *(rng.randint(0, 9) for _ in range(7))]
     product = 10
     for digit in digits:

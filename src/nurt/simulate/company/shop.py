@@ -1,4 +1,4 @@
-"""Let two shops and an ERP live through some days: the demo's change streams."""
+"""Simulate some days of two shops and an ERP: the demo's change streams."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from nurt.simulate.company.world import DAY_US, HOUR_US, Deed, Life, World
 from nurt.simulate.connector.debezium import Connector
 from nurt.simulate.connector.messages import MessageWriter
 
-_FAMILY_SHARE = 0.06  # lives with the person before and shares the phone
-_STANDING_SHARE = 0.25  # had an account before the connectors came
+_FAMILY_SHARE = 0.06  # lives with the previous person and shares the phone
+_STANDING_SHARE = 0.25  # had an account before the connectors started
 
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What a simulation wrote: messages by topic, and what people did."""
+    """Summary of a simulation: messages by topic, and what people did."""
 
     messages: Mapping[str, int]
     deeds: Mapping[str, int]
@@ -35,7 +35,7 @@ class Simulated:
 
 
 class _Counted:
-    """Passes messages on and counts them by topic."""
+    """Writer that passes messages on and counts them by topic."""
 
     def __init__(self, writer: MessageWriter) -> None:
         self._writer = writer
@@ -60,11 +60,11 @@ def simulate(
     partitions: int = 4,
     wait: Deed | None = None,
 ) -> Simulated:
-    """Write what the databases' connectors say over some days; the same arguments write the same bytes.
+    """Write the messages of the databases' connectors over some days; the same arguments write the same bytes.
 
     `customers` people live `days` days that end with `last_day`; in 60 days one makes about 30 row changes and 25
-    transaction markers. `progress` is told (days done, days). `wait` is told the moment (us) of each thing before it
-    happens, and may sleep.
+    transaction markers. `progress` is called with (days done, days). `wait` is called with the moment (us) of each
+    event before it happens, and may sleep.
     """
     counted = _Counted(writer)
     end_us = (last_day + timedelta(days=1) - date(1970, 1, 1)).days * DAY_US
@@ -98,7 +98,7 @@ def _people(world: World, customers: int) -> list[Life]:
 
 
 def _load_account(world: World, life: Life) -> None:
-    """Give a person an account from before, and some a contractor."""
+    """Give a person an old account, and some people a contractor."""
     before_us = world.start_us - world.rng.randrange(1, 900) * DAY_US
     shop, system = world.shop_of(life), life.person.country.shop
     life.customer_id = world.next_id(system, "customer_entity")
@@ -112,7 +112,7 @@ def _load_account(world: World, life: Life) -> None:
 
 
 def _plan(world: World, life: Life, registered: bool) -> None:
-    """Put a person's days on the list: when they come, what they change, how often they order."""
+    """Plan a person's days: when they come, what they change, how often they order."""
     rng = world.rng
 
     def some_time(earliest_us: int) -> int:
@@ -125,7 +125,7 @@ def _plan(world: World, life: Life, registered: bool) -> None:
     came_us = world.start_us
     if not registered:
         came_us = some_time(world.start_us)
-        if rng.random() < 0.3:  # a guest first, an account perhaps later
+        if rng.random() < 0.3:  # first a guest, perhaps an account later
             world.later(came_us, partial(shop_orders.place, world, life))
             plan(0.5, shop_customers.register, came_us)
         else:
@@ -151,7 +151,7 @@ def _by_day(rng: random.Random, at_us: int) -> int:
 
 
 def _plan_jobs(world: World) -> None:
-    """Put on the list what happens without people: heartbeats, prices, a connector that restarts, a re-read table."""
+    """Plan events without people: heartbeats, prices, a restart of a connector, a snapshot of a table."""
     middle_us = (world.start_us + world.end_us) // 2
     for connector in world.connectors.values():
         world.later(world.start_us + HOUR_US, partial(_beat, world, connector))

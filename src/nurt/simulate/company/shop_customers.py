@@ -1,4 +1,4 @@
-"""What people do with their shop account: open it, open another, change it, subscribe, look around, leave."""
+"""Actions of people with a shop account: open one, open another, change it, subscribe, visit, leave."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def register(world: World, life: Life, at_us: int) -> None:
 
 
 def register_again(world: World, life: Life, at_us: int) -> None:
-    """Forget that there is an account: open a second one with a new mail address and the same phone."""
+    """Open a second account (the first is forgotten) with a new mail address and the same phone."""
     if life.customer_id is None:
         return
     world.deeds["registered again"] += 1
@@ -37,7 +37,7 @@ def register_again(world: World, life: Life, at_us: int) -> None:
 
 
 def account_row(world: World, life: Life, customer_id: int, at_us: int) -> dict[str, Any]:
-    """Return a new row of customer_entity, with the gaps that people leave."""
+    """Return a new row of customer_entity, with fields that people leave empty."""
     rng, person = world.rng, life.person
     return {
         "entity_id": customer_id,
@@ -85,7 +85,7 @@ def address_row(world: World, life: Life, customer_id: int, at_us: int) -> dict[
 
 
 def change(world: World, life: Life, at_us: int, **values: Any) -> None:
-    """Change some columns of the account, if it is still there."""
+    """Change some columns of the account, if it still exists."""
     if life.customer_id is not None and world.customer(life) is not None:
         values["updated_at"] = seconds(at_us)
         world.shop_of(life).update("customer_entity", (life.customer_id,), values, at_us)
@@ -97,7 +97,7 @@ def confirm(world: World, life: Life, at_us: int) -> None:
 
 
 def change_email(world: World, life: Life, at_us: int) -> None:
-    """Use another mail address from now on, here; the ERP hears of it later, or never."""
+    """Use another mail address in this shop from now on; the ERP gets it later, or never."""
     world.deeds["changed email"] += 1
     person = life.person
     number = 90_000 + world.deeds["changed email"]
@@ -136,7 +136,7 @@ def move_house(world: World, life: Life, at_us: int) -> None:
 
 
 def subscribe(world: World, life: Life, at_us: int) -> None:
-    """Ask for the newsletter, with an account or without; some leave it again."""
+    """Subscribe to the newsletter, with or without an account; some people leave it again."""
     world.deeds["subscribed"] += 1
     system = life.person.country.shop
     life.subscriber_id = world.next_id(system, "newsletter_subscriber")
@@ -167,7 +167,7 @@ def set_newsletter(world: World, life: Life, at_us: int, status: int) -> None:
 
 
 def visit(world: World, life: Life, at_us: int) -> None:
-    """Look around; the shop keeps a row of it."""
+    """Visit the shop; the shop keeps a row of the visit."""
     row = {
         "visit_id": world.next_id(life.person.country.shop, "customer_visit"),
         "customer_id": life.customer_id if world.customer(life) is not None else None,
@@ -179,7 +179,7 @@ def visit(world: World, life: Life, at_us: int) -> None:
 
 
 def leave(world: World, life: Life, at_us: int) -> None:
-    """Close the account: by flag, or for good with everything that hangs on it but the orders."""
+    """Close the account: by flag, or delete it with everything that belongs to it, except orders."""
     if world.customer(life) is None or life.customer_id is None:
         return
     if world.rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""How an order goes: placed, paid or cancelled, shipped, delivered, sometimes sent back; and the ERP's part in it."""
+"""Life of an order: placed, paid or cancelled, shipped, delivered, sometimes sent back; and the ERP's part in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nurt.simulate.connector.debezium import Connector
 
 @dataclass(slots=True)
 class Order:
-    """An order's keys in its shop, and what it is worth."""
+    """Order with its keys in the shop, and its value."""
 
     shop: Connector
     order_id: int
@@ -28,13 +28,13 @@ class Order:
     shipment_id: int | None = None
 
     def set_state(self, transaction: Any, state: str, at_us: int, **values: Any) -> None:
-        """Move the order on, within a transaction."""
+        """Change the order's state, within a transaction."""
         changes = {"state": state, "status": state, "updated_at": seconds(at_us), **values}
         transaction.update("sales_order", [(self.order_id,)], changes)
 
 
 def place(world: World, life: Life, at_us: int) -> None:
-    """Order some things, as a customer or as a guest; the rest follows by itself."""
+    """Order some products, as a customer or as a guest; later events follow by themselves."""
     rng, person = world.rng, life.person
     shop, system = world.shop_of(life), person.country.shop
     customer = world.customer(life)
@@ -141,7 +141,7 @@ def pay(world: World, life: Life, order: Order, at_us: int) -> None:
 
 
 def ship(world: World, life: Life, order: Order, at_us: int) -> None:
-    """Hand the parcel to a carrier and take its goods off the stock."""
+    """Give the parcel to a carrier and take its goods from the stock."""
     world.deeds["shipped"] += 1
     system = order.shop.prefix
     order.shipment_id = world.next_id(system, "sales_shipment")
@@ -167,7 +167,7 @@ def ship(world: World, life: Life, order: Order, at_us: int) -> None:
 
 
 def deliver(world: World, order: Order, at_us: int) -> None:
-    """Bring the parcel; some come back."""
+    """Deliver the parcel; some parcels come back."""
     values = {"shipment_status": 2, "delivered_at": local_time(at_us), "updated_at": seconds(at_us)}
     assert order.shipment_id is not None
     order.shop.update("sales_shipment", (order.shipment_id,), values, at_us)

@@ -1,4 +1,4 @@
-"""The simulated days: what time it is, what happens next, and who is who on which side."""
+"""The simulated days: the time, the next events, and the ids of people in each database."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 
 Deed = Callable[[int], None]
-"""Something that happens at a moment (us since 1970 UTC)."""
+"""An event at a moment (us since 1970 UTC)."""
 
 
 @dataclass(slots=True)
 class Life:
-    """A person and what the databases call them."""
+    """Life of a person, with the person's ids in the databases."""
 
     person: Person
     customer_id: int | None = None  # in their land's shop
@@ -34,7 +34,7 @@ class Life:
 
 
 class World:
-    """Databases, a clock and a list of things to come; the same seed gives the same days."""
+    """World of databases, a clock and a list of planned events; the same seed gives the same days."""
 
     def __init__(self, rng: random.Random, connectors: dict[str, Connector], start_us: int, end_us: int) -> None:
         self.rng = rng
@@ -46,7 +46,7 @@ class World:
         self._arrivals = 0
 
     def later(self, at_us: int, deed: Deed) -> None:
-        """Have something happen at a moment, unless that lies behind the last day."""
+        """Plan an event at a moment, unless the moment is after the last day."""
         if at_us < self.end_us:
             self._arrivals += 1
             heapq.heappush(self._queue, (at_us, self._arrivals, deed))
@@ -56,7 +56,7 @@ class World:
         return at_us + self.rng.randrange(shortest_us, longest_us)
 
     def run_until(self, at_us: int, wait: Deed | None = None) -> None:
-        """Let everything happen that is due before a moment, in order; `wait` may slow each deed down."""
+        """Run all events before a moment, in order; `wait` may delay each event."""
         while self._queue and self._queue[0][0] < at_us:
             due_us, _, deed = heapq.heappop(self._queue)
             if wait is not None:
@@ -64,7 +64,7 @@ class World:
             deed(due_us)
 
     def next_id(self, system: str, table: str) -> int:
-        """Count the rows of a table upwards, as its sequence does; the systems begin far apart."""
+        """Return a table's next id, like a sequence; the systems' ids begin far apart."""
         self.ids[system, table] += 1
         return self.ids[system, table] + {"shop_pl": 0, "shop_de": 40_000, "erp": 700}[system]
 
@@ -73,12 +73,12 @@ class World:
         return self.connectors[life.person.country.shop]
 
     def customer(self, life: Life) -> dict[str, Any] | None:
-        """Return the person's row in their shop, or None when they have none (any more)."""
+        """Return the person's row in their shop, or None when there is none (any more)."""
         return None if life.customer_id is None else self.shop_of(life).rows("customer_entity").get((life.customer_id,))
 
 
 def local_time(at_us: int) -> datetime:
-    """Return a moment as a clock in Warsaw or Berlin shows it, without zone.
+    """Return a moment as local time of Warsaw or Berlin, without zone.
 
     Summer time: from 01:00 UTC on the last Sunday of March to that of October. Source: Directive 2000/84/EC.
     """

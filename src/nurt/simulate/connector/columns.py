@@ -1,4 +1,4 @@
-"""Say how a column of a source database looks in Debezium's Avro, and write one value of it.
+"""Describe a source database's column in Debezium's Avro, and write its values.
 
 A row holds plain Python values (int, str, bool, Decimal, date, datetime); a column's type knows the Avro schema that
 Debezium's converters make of the SQL type, and the bytes of a value.
@@ -17,7 +17,7 @@ Key = tuple[Any, ...]
 Avro = str | dict[str, Any]
 
 UNAVAILABLE = "__debezium_unavailable_value"
-"""What stands for an unchanged out-of-line (TOAST) value. Source: Debezium `unavailable.value.placeholder`."""
+"""Placeholder for an unchanged out-of-line (TOAST) value. Source: Debezium `unavailable.value.placeholder`."""
 
 _EPOCH_DAY = date(1970, 1, 1)
 _EPOCH_NAIVE = datetime(1970, 1, 1)  # naive on purpose: the local time of the database, read as if it were UTC
@@ -43,12 +43,12 @@ def encode_long(number: int) -> bytes:
 
 
 def encode_bytes(value: bytes) -> bytes:
-    """Write Avro bytes: their length, then themselves."""
+    """Write Avro bytes: the length, then the bytes."""
     return encode_long(len(value)) + value
 
 
 def encode_text(text: str) -> bytes:
-    """Write an Avro string: the length of its UTF-8, then that."""
+    """Write an Avro string: the length of its UTF-8, then the UTF-8."""
     raw = text.encode()
     return encode_long(len(raw)) + raw
 
@@ -58,16 +58,16 @@ def _encode_boolean(value: bool) -> bytes:
 
 
 def _unscaled(number: int) -> bytes:
-    """Write an integer as Java's BigInteger.toByteArray does: the fewest bytes of two's complement."""
+    """Write an integer like Java's BigInteger.toByteArray: the fewest bytes of two's complement."""
     bits = number.bit_length() if number >= 0 else (number + 1).bit_length()
     return number.to_bytes(bits // 8 + 1, "big", signed=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """What Debezium makes of one SQL type.
+    """Debezium's form of one SQL type.
 
-    `filler` is what a NOT NULL column holds in the `before` of a delete under REPLICA IDENTITY DEFAULT.
+    `filler` is the value of a NOT NULL column in the `before` of a delete under REPLICA IDENTITY DEFAULT.
     """
 
     avro: Avro
@@ -172,7 +172,7 @@ def value_set(*allowed: str) -> ColumnType:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a source table. `default` is an int, str or bool; a `toast` column may go unsaid in an update."""
+    """Column of a source table. `default` is an int, str or bool; an update may leave a `toast` column out."""
 
     name: str
     type: ColumnType
@@ -202,7 +202,7 @@ class Column:
         return lambda value: null if value is None else some + encode(value)
 
     def filler(self) -> Any:
-        """Return what a delete says of this column when it says nothing. Source: corpus, REPLICA IDENTITY DEFAULT."""
+        """Return this column's filler in a delete. Source: corpus, REPLICA IDENTITY DEFAULT."""
         if self.default is not None:
             return self.default
         return None if self.null else self.type.filler
@@ -210,7 +210,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One source table; `key` names its primary key, in order."""
+    """Source table; `key` names its primary key, in order."""
 
     name: str
     key: tuple[str, ...]

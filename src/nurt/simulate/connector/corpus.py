@@ -1,4 +1,4 @@
-"""Genuine change events, to be played beside the simulated ones: what connectors really write, oddities included."""
+"""Genuine change events beside the simulated ones: real output of connectors, oddities included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILES = ("messages.jsonl", "schemas.json")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One archive of genuine messages."""
+    """Archive of genuine messages."""
 
     folder: Path
     messages: int
@@ -22,7 +22,7 @@ class Recorded:
 
 
 def copy_corpus(home: Path) -> list[Recorded]:
-    """Copy the recorded archives to below `home`, one folder each.
+    """Copy the recorded archives into `home`, one folder each.
 
     An installed nurt carries them inside the package (`nurt/_corpus`); a checkout has them in `tests/corpus`.
     """

@@ -13,14 +13,14 @@ from nurt.simulate.connector.envelope import TableEnvelopes
 
 @dataclass(slots=True)
 class Committed:
-    """What one table holds: its rows, and each row's record as Avro bytes."""
+    """Committed rows of one table, and each row's record as Avro bytes."""
 
     envelopes: TableEnvelopes
     rows: dict[Key, Row] = field(default_factory=dict)
     images: dict[Key, bytes] = field(default_factory=dict)
 
     def put(self, values: Mapping[str, Any]) -> None:
-        """Store a row, new or not."""
+        """Store a row, new or existing."""
         row = self.envelopes.table.complete(values)
         key = self.envelopes.table.key_of(row)
         self.rows[key] = row
@@ -29,11 +29,11 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row's change inside a transaction.
+    """Change of one row inside a transaction.
 
-    `row` and `image` are what the table holds afterwards (null: gone); `after` is what the message says, which may
-    leave out a TOAST value. Changes of one statement share `statement` and differ in `row_number`, but the two halves
-    of a re-key share both. A truncate has no key, and the partition that the producer happened to choose.
+    `row` and `image` are the table's row afterwards (null: deleted); `after` is the row in the message, perhaps without
+    a TOAST value. Changes of one statement share `statement` and differ in `row_number`, but the two halves of a re-key
+    share both. A truncate has no key, and the partition that the producer happened to choose.
     """
 
     committed: Committed
@@ -50,7 +50,7 @@ class Change:
     partition: int | None = None
 
     def apply(self) -> None:
-        """Make the change in the committed rows."""
+        """Apply the change to the committed rows."""
         rows, images = self.committed.rows, self.committed.images
         if self.key is None:
             rows.clear()
@@ -64,9 +64,9 @@ class Change:
 
 
 class Transaction:
-    """Collects row changes; nobody else sees them before `commit`.
+    """Transaction of row changes; nobody else sees them before `commit`.
 
-    A statement on a key that is not there raises KeyError, an insert of a key that is there too.
+    A statement on a missing key raises KeyError; an insert of an existing key, too.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Transaction:
         self._note(table, "c", new_key, None, after, row, image, lsn, row_number, to_old)
 
     def _unavailable(self, table: Table, old: Row, changes: Mapping[str, Any]) -> list[str]:
-        """Name the columns whose stored-apart value an update leaves alone. Source: corpus, point 6."""
+        """Name the columns whose out-of-line value an update does not change. Source: corpus, point 6."""
         if self._full_images:
             return []
         return [

@@ -1,4 +1,4 @@
-"""Play a database with a Debezium connector on it: row operations in, genuine-shaped change messages out."""
+"""Simulate a database with a Debezium connector: row operations in, change messages of genuine form out."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from nurt.simulate.connector.messages import Message, MessageWriter, partition_o
 from nurt.simulate.connector.schemas import HEARTBEAT_KEY, HEARTBEAT_VALUE, TRANSACTION_KEY, TRANSACTION_VALUE
 
 SIGNALS = Table("dbz_signal", ("id",), (Column("id", TEXT, null=False), Column("type", TEXT), Column("data", TEXT)))
-"""The signal table, where the watermarks of incremental snapshots are written."""
+"""The signal table, for the watermarks of incremental snapshots."""
 
 _LATENCY_US = 250_137  # from a commit to the connector
 _TRANSPORT_MS = 412  # from a commit to the topic
 
 
 class Connector:
-    """One database and its connector; keeps the committed rows, so that an update need only say what changes.
+    """Connector and its database; it keeps the committed rows, so an update needs only the changed columns.
 
-    PostgreSQL takes a log position when a change is made and says the change when its transaction commits; MariaDB
+    PostgreSQL takes a log position when a change is made and sends the change when its transaction commits; MariaDB
     writes a transaction to its log at its commit. So in both, positions grow in commit order.
     """
 
@@ -60,8 +60,8 @@ class Connector:
     ) -> None:
         """Begin with empty tables.
 
-        `schema` is PostgreSQL's; MariaDB has only a database. `partitions`: of every table's topic.
-        `toast_bytes_min`: a `toast` column at least this long goes unsaid in updates that leave it alone.
+        `schema` is for PostgreSQL; MariaDB has only a database. `partitions`: of every table's topic.
+        `toast_bytes_min`: updates leave out an unchanged `toast` column of at least this length.
         `binlog_number`, `binlog_bytes_max`: the first file's number, and its size at which the next begins.
         """
         self.kind = kind
@@ -93,7 +93,7 @@ class Connector:
         for table in tables:
             self.alter(table)
 
-    # What is there
+    # State
 
     def rows(self, table: str) -> dict[Key, Row]:
         """Return the committed rows of a table; not to be changed."""
@@ -104,7 +104,7 @@ class Connector:
         return self._tables[table].envelopes.topic
 
     def topics(self) -> dict[str, int]:
-        """Return every topic written to and its number of partitions, those that are nobody's rows included."""
+        """Return every written topic and its number of partitions, topics without rows included."""
         tables = {committed.envelopes.topic: self._partitions for committed in self._tables.values()}
         return {**tables, f"{self.prefix}.transaction": 1, f"__debezium-heartbeat.{self.prefix}": 1}
 
@@ -119,14 +119,14 @@ class Connector:
         self._tables[table.name] = altered
 
     def load(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Put rows there silently, as they stood before the connector came; a snapshot says them."""
+        """Load rows without messages, as they were before the connector started; a snapshot sends them."""
         for values in rows:
             self._tables[table].put(values)
 
-    # What is done to it
+    # Operations
 
     def begin(self) -> Transaction:
-        """Open a transaction; several may be open at once on different rows, as row locks would have it."""
+        """Open a transaction; several may be open at once on different rows, as with row locks."""
         self._tx_id += 1
         return Transaction(self._tx_id, self._tables, self._take_lsn, self._full_images, self._toast_bytes_min)
 
@@ -138,22 +138,22 @@ class Connector:
         self.commit(opened, at_us)
 
     def insert(self, table: str, values: Mapping[str, Any], at_us: int | None = None) -> Key:
-        """Insert one row in a transaction of its own; return its key."""
+        """Insert one row in its own transaction; return its key."""
         with self.transaction(at_us) as transaction:
             return transaction.insert(table, values)
 
     def update(self, table: str, key: Key, changes: Mapping[str, Any], at_us: int | None = None) -> None:
-        """Update one row in a transaction of its own; a changed key makes it another row (a re-key)."""
+        """Update one row in its own transaction; a changed key makes it another row (a re-key)."""
         with self.transaction(at_us) as transaction:
             transaction.update(table, [key], changes)
 
     def delete(self, table: str, key: Key, at_us: int | None = None) -> None:
-        """Delete one row in a transaction of its own."""
+        """Delete one row in its own transaction."""
         with self.transaction(at_us) as transaction:
             transaction.delete(table, [key])
 
     def commit(self, transaction: Transaction, at_us: int | None = None) -> None:
-        """Commit a transaction: its changes are there and are said, between BEGIN and END."""
+        """Commit a transaction: its changes are stored and sent, between BEGIN and END."""
         self._advance(at_us)
         if not transaction.changes:
             return
@@ -184,7 +184,7 @@ class Connector:
         self._transaction_marker("END", end_id, counts)
 
     def snapshot(self, at_us: int | None = None) -> None:
-        """Read all tables as a connector without offsets does; its order begins anew from here (a source epoch)."""
+        """Read all tables like a connector without offsets; the order begins again here (a source epoch)."""
         self._advance(at_us)
         self._sent.clear()
         self._commit_lsn = None
@@ -201,14 +201,15 @@ class Connector:
                 else:
                     word = "first_in_data_collection" if first else "true"
                 self._write_read(committed.envelopes, key, image, place, word)
-        self._sent.clear()  # a snapshot that is done is not said again
+        self._sent.clear()  # a finished snapshot is not sent again
 
     def incremental_snapshot(
         self, table: str, at_us: int | None = None, during: Callable[[], None] | None = None
     ) -> None:
         """Read one table between two watermarks while the stream goes on.
 
-        `during` may commit changes inside the window; rows that they touch are left out, for the stream has said them.
+        `during` may commit changes inside the window; rows of these changes are left out, because the stream has sent
+        them.
         Source: Debezium, ad hoc incremental snapshots; corpus, point 3.
         """
         if SIGNALS.name not in self._tables:
@@ -226,28 +227,28 @@ class Connector:
                 self._write_read(committed.envelopes, key, image, place, "incremental")
 
     def heartbeat(self, at_us: int | None = None) -> None:
-        """Say that the connector lives."""
+        """Send a heartbeat of the connector."""
         self._advance(at_us)
         key = self._markers[0] + encode_text(self.prefix)
         value = self._markers[1] + encode_long(self.now_us // 1000)
         self._write(f"__debezium-heartbeat.{self.prefix}", 0, key, value, [])
 
     def redeliver(self, messages: int) -> None:
-        """Write the last messages again, as a worker that died before it had committed its offsets."""
+        """Write the last messages again, like a worker that died before it committed its offsets."""
         for message in list(self._sent)[len(self._sent) - min(messages, len(self._sent)) :]:
             self._send(message)
 
     def stray(self, back: int) -> bool:
-        """Write one message again alone that was sent `back` messages ago; False when that one must not come alone.
+        """Write the message of `back` messages ago again, alone; False when it must not come alone.
 
-        Sources do not do this; a second mirror of a topic and a requeue do.
+        Sources do not do this, but a second mirror of a topic and a requeue do.
         """
         if back >= len(self._sent) or not self._sent[-1 - back].positioned:
             return False
         self._send(self._sent[-1 - back])
         return True
 
-    # How it is said
+    # Messages
 
     def _write_change(self, change: Change, place: Place, block: bytes) -> None:
         envelopes = change.committed.envelopes
@@ -317,7 +318,7 @@ class Connector:
         self.now_us = self.now_us + 1000 if at_us is None else max(at_us, self.now_us)
 
     def _source_us(self) -> int:
-        """Return the commit's time as the source's log knows it: MariaDB's has whole seconds."""
+        """Return the commit's time in the source's log: MariaDB's log has whole seconds."""
         return self.now_us - self.now_us % 1_000_000 if self.kind == "mariadb" else self.now_us
 
 

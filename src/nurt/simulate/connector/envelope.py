@@ -35,7 +35,7 @@ def some_text(text: str | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the source's own order a change stands; MariaDB uses the first line, PostgreSQL the second."""
+    """Place of a change in the source's own order; MariaDB uses the first line, PostgreSQL the second."""
 
     file: str = ""
     pos: int = 0
@@ -49,7 +49,7 @@ class Place:
 
 
 class TableEnvelopes:
-    """Writes keys and envelopes of one table under the schema ids that the registry gave."""
+    """Writer of one table's keys and envelopes, with the schema ids of the registry."""
 
     def __init__(
         self, kind: ConnectorKind, prefix: str, database: str, schema: str, table: Table, registry: SchemaRegistry
@@ -84,11 +84,11 @@ class TableEnvelopes:
         return b"".join([encode(row[name]) for name, encode in self._columns])
 
     def filler_image(self, key: Key) -> bytes:
-        """Write what `before` of a delete holds under REPLICA IDENTITY DEFAULT: the key and filler."""
+        """Write the `before` of a delete under REPLICA IDENTITY DEFAULT: the key and filler."""
         return self.image({**self._fillers, **dict(zip(self.table.key, key, strict=True))})
 
     def key_json(self, key: Key) -> bytes:
-        """Write a key as the headers of a re-key hold it: JSON."""
+        """Write a key for the headers of a re-key: JSON."""
         named = {name: _plain(value) for name, value in zip(self.table.key, key, strict=True)}
         return json.dumps(named, separators=(",", ":"), ensure_ascii=False).encode()
 

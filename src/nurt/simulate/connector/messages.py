@@ -1,4 +1,4 @@
-"""The port that simulated connectors write to, and the plainest thing behind it: a list."""
+"""The output port of simulated connectors, and its simplest implementation: a list."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from nurt.model.raw import Headers, RawBatch, RawRows
 
 
 class MessageWriter(Protocol):
-    """Takes messages in the order in which a producer sends them."""
+    """Writer of messages in a producer's order."""
 
     def write(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int
     ) -> object:
-        """Append one message to a partition; what it returns is its own affair."""
+        """Append one message to a partition; the return value is not used."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as it was written; its offset is its place among those of its partition.
+    """Message as it was written; its offset is its place in its partition.
 
-    `positioned`: it holds a complete position of the source's order, so that it may come again by itself, late.
+    `positioned`: it has a complete position of the source's order, so it may come again alone, late.
     """
 
     topic: str
@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(slots=True)
 class MemoryWriter:
-    """Keeps messages in a list, in the order written."""
+    """Writer that keeps messages in a list, in the order written."""
 
     messages: list[Message] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ def partition_of(key: bytes | None, partitions: int) -> int:
 
 
 def batches_of(messages: Iterable[Message], rows_max: int = 1000) -> list[RawBatch]:
-    """Cut messages into what a message log's polls would return, numbering offsets from 0.
+    """Cut messages into the results of a message log's polls, with offsets from 0.
 
     `rows_max` messages are one poll; it holds one batch a topic, topics in order of appearance.
     """

@@ -89,7 +89,7 @@ def source_schema(connector: str) -> SCHEMA_JSON:
 
 
 def value_schema(connector: str, topic: str, table: Table) -> SCHEMA_JSON:
-    """Return the envelope of a table's changes; a named type is spelt out once and referred to afterwards."""
+    """Return the envelope of a table's changes; a named type is written out once, then only its name."""
     seen: set[str] = set()
 
     def once(avro: Any) -> Any:
@@ -165,7 +165,7 @@ TRANSACTION_VALUE = _common(
 
 
 class SchemaBook:
-    """Numbers schemas from 1 as they come, as a registry does; `ports.registry.SchemaRegistry` without a server."""
+    """Registry without a server, with ids from 1; implements `ports.registry.SchemaRegistry`."""
 
     def __init__(self) -> None:
         self.schemas: dict[int, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Send a simulation somewhere: into an archive folder, or to Kafka with schemas in its registry."""
+"""Write a simulation into an archive folder, or to Kafka with schemas in a registry."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def simulate_to_kafka(
     replication: int = 1,
     wait: Deed | None = None,
 ) -> Simulated:
-    """Write a simulation to Kafka; topics that are not there are made, with nothing ever deleted by age.
+    """Write a simulation to Kafka; missing topics are created, without deletion by age.
 
-    Raises ConnectionFailed when messages could not be delivered; how many is in the text.
+    Raises ConnectionFailed when messages could not be delivered; the text has the number.
     """
     writer = KafkaWriter(settings, partitions, replication)
     try:
@@ -84,10 +84,10 @@ def simulate_to_kafka(
 
 
 class KafkaWriter:
-    """Produces messages to the partition that each names; implements `MessageWriter`."""
+    """Producer of messages to their partitions; implements `MessageWriter`."""
 
     def __init__(self, settings: KafkaSettings, partitions: int, replication: int = 1) -> None:
-        """Open a producer. `partitions`: of the topics it makes; heartbeats and transactions get one."""
+        """Open a producer. `partitions`: of topics that it creates; heartbeats and transactions get one."""
         self._bootstrap = settings.bootstrap
         self._outage = Outage("writing a simulation", settings.bootstrap)
         self._admin = open_admin(settings, self._outage)
@@ -126,7 +126,7 @@ class KafkaWriter:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until everything is delivered. Raises ConnectionFailed when something was not."""
+        """Wait until everything is delivered. Raises ConnectionFailed when a message was not."""
         left = self._producer.flush(FLUSH_SECONDS_MAX)
         if left or self._failed:
             raise ConnectionFailed(

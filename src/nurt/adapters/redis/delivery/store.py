@@ -146,9 +146,9 @@ class DeliveryStore:
         )
 
     def note(self, name: str, offsets: Any, stores: Sequence[DeliveryStore]) -> None:
-        """Write how far the delivery is, before it is committed elsewhere.
+        """Write the progress of the delivery, before it is committed elsewhere.
 
-        Raises Fenced when not all is there that its workers' stores wrote, or a newer run delivers.
+        Raises Fenced when a write of a worker's store is lost, or a newer run delivers.
         """
         written = [part for one in stores for part in (one._nonce, one._written)]
         keys = [self.key("run"), self.key(name), *(one._last_write_key for one in stores)]
