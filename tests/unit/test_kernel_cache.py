@@ -68,6 +68,7 @@ def ask(package: Path, script: str = ASK, **environment: str) -> tuple[int, int]
     return answer, hits
 
 
+@pytest.mark.slow
 def test_a_kernel_that_calls_a_changed_one_is_compiled_again(package: Path) -> None:
     write_callee(package, 1, 1)
     assert ask(package) == (1, 0)
@@ -80,6 +81,7 @@ def test_a_kernel_that_calls_a_changed_one_is_compiled_again(package: Path) -> N
     assert ask(package) == (2, 1), "what was compiled for the same sources is used again"
 
 
+@pytest.mark.slow
 def test_a_kernel_is_never_stale_where_numba_was_imported_before(package: Path) -> None:
     script = f"import numba; {ASK}"
     write_callee(package, 1, 1)
@@ -88,6 +90,7 @@ def test_a_kernel_is_never_stale_where_numba_was_imported_before(package: Path) 
     assert ask(package, script) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_user_names_is_used(package: Path, tmp_path: Path) -> None:
     write_callee(package, 1, 1)
     named = str(tmp_path / "mine")

@@ -115,6 +115,7 @@ def test_the_number_of_buckets_is_settled_when_the_folder_is_made(tmp_path: Path
     assert revisions(tmp_path) == [9] * 60
 
 
+@pytest.mark.slow
 def test_a_reader_at_any_moment_sees_each_profile_once_and_whole(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path, buckets=3, rows_max=1)
     sink.write(batch(*(rich(number, 1) for number in range(30))))
@@ -137,6 +138,7 @@ def test_a_reader_at_any_moment_sees_each_profile_once_and_whole(tmp_path: Path)
     assert all(ids == sorted({id_of(number).hex() for number in range(30)}) for ids in seen)
 
 
+@pytest.mark.slow
 def test_tables_join_on_id_and_revision_without_leaving_anything_over(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path, rows_max=7)
     for revision in range(1, 6):

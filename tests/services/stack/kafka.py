@@ -58,6 +58,10 @@ ssl.keystore.location={keystore}
 """
 
 
+INTERNAL = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state"})
+"""Topics that are the broker's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """A listener beside the plain one that wants TLS and a password.
@@ -146,7 +150,7 @@ class KafkaServer:
             self.start()
         self.resume()
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        topics = [name for name in admin.list_topics(timeout=60).topics if not name.startswith("__")]
+        topics = [name for name in admin.list_topics(timeout=60).topics if name not in INTERNAL]
         for deleted in admin.delete_topics(topics, operation_timeout=60).values() if topics else ():
             deleted.result()
 
