@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date
 
 import pytest
@@ -15,12 +16,23 @@ from nurt.simulate.company.shop import simulate
 from nurt.simulate.connector.messages import MemoryWriter
 from nurt.simulate.connector.schemas import SchemaBook
 from nurt.simulate.connector.targets import KafkaWriter, simulate_to_kafka
-from tests.services.stack.kafka import KafkaServer
+from tests.services.stack.absence import ServiceAbsent, skip_or_fail
+from tests.services.stack.kafka import KafkaServer, running_kafka_server
 
 
-def test_kafka_holds_the_simulation_in_partition_order(kafka_server: KafkaServer) -> None:
+@pytest.fixture
+def fresh_kafka() -> Iterator[KafkaServer]:
+    """A broker that never had another simulation's topics: their names are always the same."""
+    try:
+        with running_kafka_server() as server:
+            yield server
+    except ServiceAbsent as absent:
+        skip_or_fail(absent)
+
+
+def test_kafka_holds_the_simulation_in_partition_order(fresh_kafka: KafkaServer) -> None:
     last_day = date(2030, 1, 1)  # a broker refuses what lies in the future, unless the topic allows it
-    settings = KafkaSettings(kafka_server.bootstrap)
+    settings = KafkaSettings(fresh_kafka.bootstrap)
     simulated = simulate_to_kafka(settings, SchemaBook(), 3, 25, 8, last_day=last_day, partitions=3)
     writer = MemoryWriter()
     simulate(3, 25, 8, writer, registry=SchemaBook(), last_day=last_day, partitions=3)
@@ -28,7 +40,7 @@ def test_kafka_holds_the_simulation_in_partition_order(kafka_server: KafkaServer
     for sent in writer.messages:
         place = (sent.topic, sent.partition)
         expected.setdefault(place, []).append((sent.key, sent.value, sent.timestamp_ms, sent.headers))
-    consumer = Consumer({"bootstrap.servers": kafka_server.bootstrap, "group.id": "t", "enable.partition.eof": True})
+    consumer = Consumer({"bootstrap.servers": fresh_kafka.bootstrap, "group.id": "t", "enable.partition.eof": True})
     consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in expected])
     found: dict[tuple[str, int], list[tuple[object, ...]]] = {}
     ended: Counter[tuple[str, int]] = Counter()

@@ -150,9 +150,14 @@ class KafkaServer:
             self.start()
         self.resume()
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        topics = [name for name in admin.list_topics(timeout=60).topics if name not in INTERNAL]
-        for deleted in admin.delete_topics(topics, operation_timeout=60).values() if topics else ():
-            deleted.result()
+
+        def is_clear() -> bool:
+            topics = [name for name in admin.list_topics(timeout=60).topics if name not in INTERNAL]
+            for deleted in admin.delete_topics(topics, operation_timeout=60).values() if topics else ():
+                deleted.exception()  # one that goes already is not there to be deleted; the next look tells
+            return not topics
+
+        self._running().wait_until(is_clear, 60)
 
     def _running(self) -> Daemon:
         assert self._daemon is not None, "the broker has not been started"
