@@ -168,7 +168,7 @@ READ = """
 import json, sys
 import numpy as np
 import polars as pl
-from nurt.rows.child_tables import ACCOUNT_RECORDS
+from nurt.rows.children.tables import ACCOUNT_RECORDS
 from nurt.rows.read_frames import read_frames
 from nurt.rows.layouts import ROW_LAYOUTS, ROW_TABLES
 from nurt.rows.fold import fold_rows
