@@ -87,8 +87,15 @@ def _compare_positions(one: Position, other: Position) -> int:
 
 
 def is_truncated(event: Placed, truncate: Placed) -> bool:
-    """Say whether an event stands at or before a truncate of its table."""
-    return compare(event, truncate) in (-1, 0)
+    """Say whether an event stands at or before a truncate of its table.
+
+    A full snapshot (its epochs are even) stands where the log ended, which is where the next change begins.
+    """
+    found = compare(event, truncate)
+    if found is None and event.source_epoch % 2 == 0:
+        pairs = zip(event.position[:2], truncate.position[:2], strict=True)
+        return any(mine is not None and mine == theirs for mine, theirs in pairs)
+    return found in (-1, 0)
 
 
 def _sign(one: int, other: int) -> int:
