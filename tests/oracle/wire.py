@@ -55,17 +55,19 @@ class WireEngine(Engine):
         self._carry(self.routes.split_translated(translated, 0))
 
 
-def published(batches: Iterable[RawBatch], registry: SchemaRegistry, seed: int = 0, workers: int = 1) -> Published:
-    """Translate and fold messages; return the profiles that are published at the end."""
+def published(
+    batches: Iterable[RawBatch], registry: SchemaRegistry, seed: int = 0, workers: int = 1, as_of: int = TODAY + 1
+) -> Published:
+    """Translate and fold messages; return the profiles that are published at the end, as of a day."""
     mapping = demo_mapping()
-    engine = WireEngine(mapping.systems, mapping.rules, IDS, TODAY, seed=seed)
+    engine = WireEngine(mapping.systems, mapping.rules, IDS, as_of - 1, seed=seed)
     engine.start(workers)
     translator = Translator(mapping, registry, IDS)
     for batch in batches:
         translated = translator.translate(batch)
         assert not translated.refused, [(one.reason, one.detail) for one in translated.refused]
         engine.take(translated)
-    return engine.drain(TODAY + 1)
+    return engine.drain(as_of)
 
 
 def batch_messages(history: History, registry: SchemaRegistry, partitions: int = 2) -> list[Message]:
