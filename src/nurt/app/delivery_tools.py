@@ -29,6 +29,7 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     log = DeliveryInput(settings, mapping, ends=True, looks=True).open()
     read_messages, state_reader = message_reader_of(settings, mapping), state_reader_of(settings, mapping)
     messages: dict[str, Message] = {}
+    flawed: set[str] = set()
     read = 0
     try:
         committed = log.committed()
@@ -36,19 +37,21 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
         while not log.exhausted() and read < PREVIEW_MESSAGES_MAX:
             for batch in log.poll(READ_ROWS):
                 read += len(batch)
-                messages.update({message.subject: message for message in read_messages(batch)})
+                found = read_messages(batch)
+                flawed |= {message.subject for message in found if message.flaw}
+                messages.update({message.subject: message for message in found if not message.flaw})
     finally:
         log.close()
     store = open_store(settings, mapping.name)
     generation = (store.get("generation") or {"number": 0})["number"]
     if mapping.kind in TABLE_KINDS:
         fresh, last_known = TableDeliverer({}, store, generation).fresh(list(messages.values()))
-        return [_whole(one, last_known[one.subject].revision) for one in fresh], read, 0
+        return [_whole(one, last_known[one.subject].revision) for one in fresh], read, len(flawed)
     to = KINDS[mapping.kind](mapping)
     deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, state_reader)
     try:
         some = list(messages.values())
-        return deliverer.plan(some), read, len(state_reader.read(some).failed)
+        return deliverer.plan(some), read, len(state_reader.read(some).failed) + len(flawed)
     finally:
         deliverer.close()
         to.close()

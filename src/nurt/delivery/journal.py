@@ -13,7 +13,9 @@ from nurt.model.delivery import PROFILES, DesiredState, Refusal
 class Message:
     """Published profile, order or figure: id in hex, its place on the topic, and its body; None: a tombstone.
 
-    `revision` is set where a tombstone has one.
+    Attributes:
+        revision: set where a tombstone has one.
+        flaw: why the message cannot be delivered: it goes to quarantine by itself. Empty: it can.
     """
 
     subject: str
@@ -21,6 +23,7 @@ class Message:
     revision: int | None
     body: bytes | None
     of: str = PROFILES
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Needed only when state was restored from an older copy: then state does not know
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from nurt.ports.registry import SchemaRegistry
 
 READ_ROWS = 10_000
 _WIRE_BYTES = 5
+_ID = re.compile(rb"[0-9a-f]{32}")
 _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
 
 
@@ -43,11 +45,17 @@ def published_on_topic(
         published: PublishedHeads = {}
         while any(at.offset < ranges[at.partition][1] for at in _positions(consumer, parts, ranges)):
             messages = [message for message in consumer.consume(READ_ROWS, 1.0) if message.error() is None]
-            keys = [bytes.fromhex(message.key()[_KEY_HEADER_BYTES:].decode()) for message in messages]
-            published.update(zip(keys, heads.of([message.value() for message in messages]), strict=True))
+            ours = {row: id_ for row, id_ in enumerate(map(_id_of, messages)) if id_ is not None}
+            published.update(zip(ours.values(), heads.of([messages[row].value() for row in ours]), strict=True))
         return published
     finally:
         consumer.close()
+
+
+def _id_of(message: Any) -> bytes | None:
+    """Read the id in a message's key; None where another writer of the topic put something else there."""
+    written = (message.key() or b"")[_KEY_HEADER_BYTES:]
+    return bytes.fromhex(written.decode("ascii")) if _ID.fullmatch(written) else None
 
 
 class _Heads:
@@ -67,7 +75,7 @@ class _Heads:
         for schema_id, some in rows.items():
             frame = self._reader(schema_id).read([values[row] or b"" for row in some], skip=_WIRE_BYTES).frame
             for row, *head in zip(some, frame["revision"], frame["realm"], strict=True):
-                found[row] = (head[0], head[1])
+                found[row] = (head[0], head[1]) if None not in head else None
         return found
 
     def _reader(self, schema_id: int) -> Reader:

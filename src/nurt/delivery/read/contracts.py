@@ -21,6 +21,7 @@ from nurt.delivery.mapping import DestinationMapping, Schemas, map_rows
 from nurt.delivery.order_links import linked_kinds
 from nurt.delivery.ports import DesiredStateReader
 from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter, WriterSchemas
+from nurt.delivery.read.subjects import subject_of
 from nurt.model.delivery import DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 
@@ -82,14 +83,18 @@ class ContractMessageReader:
     def messages(self, batch: RawBatch) -> list[Message]:
         """Read a batch; a figure without id is named by the hash of its key."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
-        return [
-            Message(self._subject(key[WIRE_BYTES:]), (int(partition), int(offset)), None, value or None, self._of)
-            for partition, offset, key, value in rows
-            if key is not None
-        ]
+        found = []
+        for partition, offset, key, value in rows:
+            if key is not None:
+                subject, flaw = self._subject(key)
+                body = None if flaw else value or None
+                found.append(Message(subject, (int(partition), int(offset)), None, body, self._of, flaw))
+        return found
 
-    def _subject(self, key: bytes) -> str:
-        return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
+    def _subject(self, key: bytes) -> tuple[str, str]:
+        if self._of == ORDERS:
+            return subject_of(key)
+        return blake2b(key[WIRE_BYTES:], digest_size=16).hexdigest(), ""
 
 
 class BundledSchemas:

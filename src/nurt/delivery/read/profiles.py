@@ -13,7 +13,9 @@ from nurt.contracts.profile_tables import TABLES, decode, tables_from
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
 from nurt.delivery.order_links import linked_kinds
-from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter
+from nurt.delivery.read.bodies import BodyConverter
+from nurt.delivery.read.subjects import VALUE_IS_OF_ANOTHER, VALUE_UNREADABLE, is_body_of, is_id, subject_of
+from nurt.errors import NurtError
 from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
@@ -39,15 +41,24 @@ class ProfileMessageReader:
         """Read a batch; keys and values are in Confluent's wire format."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(
-                key[WIRE_BYTES + 1 :].decode(),
-                (int(partition), int(offset)),
-                None,
-                None if not value else self._converter.body(value),
-            )
+            self._message(key, (int(partition), int(offset)), value)
             for partition, offset, key, value in rows
             if key is not None
         ]
+
+    def _message(self, key: bytes, place: tuple[int, int], value: bytes | None) -> Message:
+        subject, flaw = subject_of(key)
+        if flaw or not value:
+            return Message(subject, place, None, None, flaw=flaw)
+        try:
+            body = self._converter.body(value)
+        except NurtError:
+            raise  # the registry's answer, not the message's
+        except Exception:
+            return Message(subject, place, None, None, flaw=VALUE_UNREADABLE)
+        if not is_body_of(body, subject):
+            return Message(subject, place, None, None, flaw=VALUE_IS_OF_ANOTHER)
+        return Message(subject, place, None, body)
 
 
 class ProfileStateReader:
@@ -89,6 +100,7 @@ class ProfileStateReader:
                     DesiredState(message.subject, revision, message.place, Lifecycle.LIVE, tuple(rows[at]))
                 )
             else:
+                survivor = survivor if is_id(survivor) else None
                 desired_states.append(
                     DesiredState(
                         message.subject, revision, message.place, Lifecycle.REDIRECT, tuple(archived[at]), survivor

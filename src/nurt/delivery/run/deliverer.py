@@ -18,6 +18,7 @@ from nurt.delivery.run.clock import DeliveryClock
 from nurt.delivery.run.context import DeliveryContext
 from nurt.delivery.run.key_locks import KeyLocks
 from nurt.delivery.run.sender import Sender
+from nurt.delivery.run.set_apart import set_apart
 from nurt.model.delivery import PROFILES, DesiredState, Write
 
 MAPPED_AGAIN = (RETRY, PROFILE_CHANGED, PARENT_MISSING)
@@ -54,7 +55,7 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Deliver what messages ask for, profiles first. Raises Stopping, Fenced, or what the store raises."""
-        for some in _by_kind(messages):
+        for some in _by_kind(set_apart(messages, self._store)):
             mapped = self._state_reader.read(some)
             newest = {message.subject: message for message in some}
             self._refuse_unmapped(mapped, newest)

@@ -15,6 +15,7 @@ from nurt.delivery.ports import DeliveryMemory, TableSink
 from nurt.delivery.retry import backoff_s
 from nurt.delivery.run.key_locks import Stopping
 from nurt.delivery.run.sender import LOOK_S
+from nurt.delivery.run.set_apart import set_apart
 from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.model.delivery import CallFailure, CallResult, DesiredState, Lifecycle, Refusal
 from nurt.model.units import Millis
@@ -63,7 +64,7 @@ class TableDeliverer:
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Store the newest message of each subject. Raises Stopping, Fenced, or what the store raises."""
-        fresh, last_known = self.fresh(messages)
+        fresh, last_known = self.fresh(set_apart(messages, self._store))
         entry = JournalEntry()
         entry.count("old_news", len(last_known) - len(fresh))
         self._store.write(entry)
