@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from nurt.adapters.file_modes import PRIVATE, Sharing, sharing
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError
@@ -67,6 +68,7 @@ class Settings:
         epoch_ms: how often what is done is committed.
         linger_ms: how long a profile waits for more changes before it is published; 0: not at all.
         destinations: the file of destinations; it need not exist.
+        shared: who may read the files that analysts read.
     """
 
     mapping: Path
@@ -93,6 +95,7 @@ class Settings:
     destinations: Path = Path("delivery.yaml")
     stock: StockSettings = StockSettings()
     mappings: tuple[Path, ...] = ()
+    shared: Sharing = PRIVATE
 
     @property
     def mapping_files(self) -> tuple[Path, ...]:
@@ -157,7 +160,10 @@ _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
     "registry": {"url": str, "options": dict},
     "stock": {"topic": str, "orders_topic": str, "events_topic": str, "duckdb": str, "conflate_ms": int, "kept": bool},
-    "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str, "linger_ms": int},
+    "output": {
+        **{"topic": str, "partitions": int, "control_topic": str, "linger_ms": int},
+        **{"duckdb": str, "parquet": str, "group": (str, int), "mode": (str, int)},
+    },
 }
 
 
@@ -226,6 +232,7 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         secret=top.get("secret"),
         stock=_stock(parts["stock"], home),
         destinations=home / top.get("destinations", "delivery.yaml"),
+        shared=sharing(output.get("group"), output.get("mode")),
     )
 
 

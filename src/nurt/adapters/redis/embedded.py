@@ -20,6 +20,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from nurt.adapters.file_modes import PRIVATE_UMASK, make_private_folder
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 EMBEDDED = "embedded"
@@ -37,7 +38,7 @@ def embedded_state(folder: Path) -> Iterator[str]:
     Raises ConfigurationError where the wheel has no server for this machine, ConnectionFailed when the server does not
     start.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     path = _socket(folder)
     server: int | None = None
     with (folder / "lock").open("w") as lock:
@@ -63,7 +64,12 @@ def _started(folder: Path, path: Path) -> subprocess.Popen[bytes]:
     ]
     # its own session: Ctrl-C is for nurt, which first finishes what was read
     server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        umask=PRIVATE_UMASK,
     )
     deadline = time.monotonic() + START_SECONDS_MAX
     while not _answers(path):

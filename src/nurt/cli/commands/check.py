@@ -9,7 +9,7 @@ import typer
 from rich.status import Status
 from rich.text import Text
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, stderr, stdout
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, shown, stderr, stdout
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
@@ -56,7 +56,7 @@ def check(
         _print(facts, found, unused)
         for name, complaints in misfits.items():
             fits = "fits the receiver's own description"
-            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}")
     if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
 
@@ -100,7 +100,7 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicS
     found = []
     with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):
-            status.update(f"trying {topic}")
+            status.update(shown(f"trying {topic}"))
             found.append(tried(mapping, translator, topic, batches))
     if not found:
         raise ConfigurationError(
@@ -132,9 +132,9 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
     ]
     print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
     for entry in unused:
-        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
+        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), shown(entry)))
     refused = sum(one.refused for one in found)
     if refused:
-        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]", markup=True)
     else:
-        stdout.print("\n[green]Everything that was tried is understood.[/green]")
+        stdout.print("\n[green]Everything that was tried is understood.[/green]", markup=True)

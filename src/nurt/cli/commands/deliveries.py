@@ -105,7 +105,7 @@ def status(settings: Settings, as_json: bool) -> None:
     for one in found:
         if one.get("last_error"):
             at = datetime.fromtimestamp(int(one["last_error_at"]), UTC).strftime("%Y-%m-%d %H:%M:%S")
-            stdout.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC", markup=False)
+            stdout.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC")
         if one.get("in_quarantine"):
             stdout.print(f"{one['destination']}: `nurt deliver refused {one['destination']}` shows what was refused")
 
@@ -144,7 +144,7 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         print_json(complaints)
     for one in () if as_json else complaints:
-        stdout.print(one, markup=False)
+        stdout.print(one)
     if complaints:
         raise refuse(f"checking {name}", f"{len(complaints)} things do not fit the receiver", "correct delivery.yaml")
     if not as_json:
