@@ -12,6 +12,7 @@ from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.read.families import FAMILIES
 from nurt.delivery.run.batch import RETRY, SWEEP
 from nurt.delivery.run.deliverer import Deliverer
+from nurt.delivery.run.sender import NOT_UNDERSTOOD
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import DesiredState, Lifecycle, Op, Write
@@ -119,5 +120,7 @@ def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:
     to = KINDS[mapping.kind](mapping)
     try:
         return to.verify()
+    except NOT_UNDERSTOOD as failed:
+        return [f"its description of itself was not understood ({type(failed).__name__}); is it such a receiver?"]
     finally:
         to.close()
