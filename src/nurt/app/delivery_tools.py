@@ -47,8 +47,8 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     to = KINDS[mapping.kind](mapping)
     deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, state_reader)
     try:
-        some = list(messages.values())
-        return deliverer.plan(some), read, len(state_reader.read(some).failed)
+        some = [one for one in messages.values() if not one.flaw]
+        return deliverer.plan(some), read, len(messages) - len(some) + len(state_reader.read(some).failed)
     finally:
         deliverer.close()
         to.close()

@@ -9,11 +9,12 @@ from typing import Any
 import polars as pl
 
 from nurt.contracts import schemas
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.contracts.profile_tables import TABLES, decode, tables_from
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
 from nurt.delivery.order_links import linked_kinds
-from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter
+from nurt.delivery.read.bodies import NO_BODY, NO_KEY, BodyConverter, foreign, id_of
 from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
@@ -39,15 +40,19 @@ class ProfileMessageReader:
         """Read a batch; keys and values are in Confluent's wire format."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(
-                key[WIRE_BYTES + 1 :].decode(),
-                (int(partition), int(offset)),
-                None,
-                None if not value else self._converter.body(value),
-            )
+            self._message((int(partition), int(offset)), key, value)
             for partition, offset, key, value in rows
             if key is not None
         ]
+
+    def _message(self, place: tuple[int, int], key: bytes, value: bytes | None) -> Message:
+        subject = id_of(key)
+        if subject is None:
+            return foreign(PROFILES, place, NO_KEY)
+        try:
+            return Message(subject, place, None, None if not value else self._converter.body(value))
+        except NotOfContract:
+            return foreign(PROFILES, place, NO_BODY)
 
 
 class ProfileStateReader:
