@@ -13,10 +13,10 @@ from nurt.adapters.http import Reply
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.delivery.mapping import DestinationMapping
+from nurt.delivery.read.bodies import NO_BODY, NO_KEY, OTHER_BODY
 from nurt.delivery.read.contracts import ContractMessageReader
 from nurt.delivery.read.families import FAMILIES, ContractTables, tables_of
 from nurt.delivery.read.profiles import ProfileMessageReader
-from nurt.delivery.read.subjects import KEY_IS_NO_ID, VALUE_IS_OF_ANOTHER
 from nurt.delivery.run.table_deliverer import TableDeliverer, TableTarget
 from nurt.delivery.table_family import TableBatch
 from nurt.fake.webhook import FakeWebhook
@@ -51,19 +51,17 @@ def _profile(number: int) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("key", STRANGE, ids=repr)
-def test_a_key_that_is_no_id_is_named_by_its_hash(key: bytes) -> None:
+def test_a_key_that_is_no_id_is_named_by_its_place(key: bytes) -> None:
     for reader in (ProfileMessageReader(None), ContractMessageReader("orders")):
         (tombstone, said) = reader.messages(_batch("t", [(_key(key), None), (_key(key), WIRE + b"x")]))
-        assert tombstone.flaw == said.flaw == KEY_IS_NO_ID
-        assert bytes.fromhex(said.subject) and len(said.subject) == 32
-        assert key.decode("latin-1") not in said.subject or not key
-        assert said.body is None
+        assert tombstone.flaw == said.flaw == NO_KEY
+        assert said.subject.endswith("-0-1") and said.body is None
 
 
 def test_keys_shorter_than_a_wire_header_are_named_too() -> None:
     for key in (b"", b"\x00", WIRE, WIRE + b"\x40"):
         (said,) = ProfileMessageReader(None).messages(_batch("t", [(key, None)]))
-        assert said.flaw == KEY_IS_NO_ID
+        assert said.flaw == NO_KEY
 
 
 def test_keys_and_values_that_nurt_writes_pass() -> None:
@@ -82,7 +80,7 @@ def test_a_value_that_names_another_profile_than_its_key_is_told_to_nobody() -> 
     values = (_profile(2)[1], WIRE, b"\x00", WIRE + b"\x80" * 30, b"garbage")
     for value in values:
         (said,) = ProfileMessageReader(None).messages(_batch("t", [(key, value)]))
-        assert (said.flaw, said.body) == (VALUE_IS_OF_ANOTHER, None), value
+        assert said.flaw in (OTHER_BODY, NO_BODY) and said.body is None, value
 
 
 class Statements:
@@ -132,8 +130,8 @@ def test_a_store_is_told_the_others_of_a_batch(redis_url: str, clickhouse: tuple
             messages = ProfileMessageReader(None).messages(_batch("p", [*rows, good, (_profile(6)[0], b"junk")]))
             deliverer.deliver([*messages, *ContractMessageReader("orders").messages(_batch("o", rows[:1]))])
             refusals = store.refusals()
-            assert len(refusals) == len({_key(one) for one in STRANGE}) + 1
-            assert {one.code for one in refusals} == {KEY_IS_NO_ID, VALUE_IS_OF_ANOTHER}
+            assert len(refusals) == len(STRANGE) + 2
+            assert {one.code for one in refusals} == {NO_KEY, NO_BODY}
             assert not any("1=1" in repr(one) or "anna" in repr(one) for one in refusals)
         assert any(id_of(5).hex() in one for one in said.said)
         assert not any("1=1" in one or "anna" in one for one in said.said)
@@ -145,7 +143,7 @@ def test_a_receiver_is_told_the_others_of_a_batch(redis_url: str, fake: FakeWebh
         deliverer = scene.deliverer()
         strange = ProfileMessageReader(None).messages(_batch("p", [(_key(one), None) for one in STRANGE]))
         deliverer.deliver([strange[0], scene.say(1, email="anna@example.pl"), *strange[1:]])
-        assert {one.code for one in scene.store().refusals()} == {KEY_IS_NO_ID}
+        assert {one.code for one in scene.store().refusals()} == {NO_KEY}
         assert len(fake.rows) == 1
         deliverer.close()
 

@@ -30,7 +30,6 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     log = DeliveryInput(settings, mapping, ends=True, looks=True).open()
     read_messages, state_reader = message_reader_of(settings, mapping), state_reader_of(settings, mapping)
     messages: dict[str, Message] = {}
-    flawed: set[str] = set()
     read = 0
     try:
         committed = log.committed()
@@ -38,21 +37,23 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
         while not log.exhausted() and read < PREVIEW_MESSAGES_MAX:
             for batch in log.poll(READ_ROWS):
                 read += len(batch)
-                found = read_messages(batch)
-                flawed |= {message.subject for message in found if message.flaw}
-                messages.update({message.subject: message for message in found if not message.flaw})
+                messages.update({message.subject: message for message in read_messages(batch)})
     finally:
         log.close()
     store = open_store(settings, mapping.name)
     generation = (store.get("generation") or {"number": 0})["number"]
     if mapping.kind in TABLE_KINDS:
         fresh, last_known = TableDeliverer({}, store, generation).fresh(list(messages.values()))
-        return [_whole(one, last_known[one.subject].revision) for one in fresh], read, len(flawed)
+        return (
+            [_whole(one, last_known[one.subject].revision) for one in fresh],
+            read,
+            sum(bool(one.flaw) for one in messages.values()),
+        )
     to = KINDS[mapping.kind](mapping)
     deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, state_reader)
     try:
-        some = list(messages.values())
-        return deliverer.plan(some), read, len(state_reader.read(some).failed) + len(flawed)
+        some = [one for one in messages.values() if not one.flaw]
+        return deliverer.plan(some), read, len(messages) - len(some) + len(state_reader.read(some).failed)
     finally:
         deliverer.close()
         to.close()

@@ -13,9 +13,8 @@ from nurt.model.delivery import PROFILES, DesiredState, Refusal
 class Message:
     """Published profile, order or figure: id in hex, its place on the topic, and its body; None: a tombstone.
 
-    Attributes:
-        revision: set where a tombstone has one.
-        flaw: why the message cannot be delivered: it goes to quarantine by itself. Empty: it can.
+    `revision` is set where a tombstone has one. `flaw` says why a message is none of nurt's own (anybody may write to a
+    topic): such a message is refused, whatever else it says, and its subject is its place.
     """
 
     subject: str

@@ -23,8 +23,9 @@ from nurt.ports.registry import SchemaRegistry
 
 READ_ROWS = 10_000
 _WIRE_BYTES = 5
-_ID = re.compile(rb"[0-9a-f]{32}")
 _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
+
+_ID = re.compile(rb".{6}[0-9a-f]{32}", re.DOTALL)
 
 
 def published_on_topic(
@@ -45,17 +46,12 @@ def published_on_topic(
         published: PublishedHeads = {}
         while any(at.offset < ranges[at.partition][1] for at in _positions(consumer, parts, ranges)):
             messages = [message for message in consumer.consume(READ_ROWS, 1.0) if message.error() is None]
-            ours = {row: id_ for row, id_ in enumerate(map(_id_of, messages)) if id_ is not None}
-            published.update(zip(ours.values(), heads.of([messages[row].value() for row in ours]), strict=True))
+            messages = [message for message in messages if _ID.fullmatch(message.key() or b"")]  # others are not ours
+            keys = [bytes.fromhex(message.key()[_KEY_HEADER_BYTES:].decode()) for message in messages]
+            published.update(zip(keys, heads.of([message.value() for message in messages]), strict=True))
         return published
     finally:
         consumer.close()
-
-
-def _id_of(message: Any) -> bytes | None:
-    """Read the id in a message's key; None where another writer of the topic put something else there."""
-    written = (message.key() or b"")[_KEY_HEADER_BYTES:]
-    return bytes.fromhex(written.decode("ascii")) if _ID.fullmatch(written) else None
 
 
 class _Heads:

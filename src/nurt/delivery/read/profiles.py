@@ -9,13 +9,12 @@ from typing import Any
 import polars as pl
 
 from nurt.contracts import schemas
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.contracts.profile_tables import TABLES, decode, tables_from
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
 from nurt.delivery.order_links import linked_kinds
-from nurt.delivery.read.bodies import BodyConverter
-from nurt.delivery.read.subjects import VALUE_IS_OF_ANOTHER, VALUE_UNREADABLE, is_body_of, is_id, subject_of
-from nurt.errors import NurtError
+from nurt.delivery.read.bodies import NO_BODY, NO_KEY, OTHER_BODY, BodyConverter, foreign, id_of, is_body_of, is_id
 from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
@@ -41,23 +40,21 @@ class ProfileMessageReader:
         """Read a batch; keys and values are in Confluent's wire format."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            self._message(key, (int(partition), int(offset)), value)
+            self._message((int(partition), int(offset)), key, value)
             for partition, offset, key, value in rows
             if key is not None
         ]
 
-    def _message(self, key: bytes, place: tuple[int, int], value: bytes | None) -> Message:
-        subject, flaw = subject_of(key)
-        if flaw or not value:
-            return Message(subject, place, None, None, flaw=flaw)
+    def _message(self, place: tuple[int, int], key: bytes, value: bytes | None) -> Message:
+        subject = id_of(key)
+        if subject is None:
+            return foreign(PROFILES, place, NO_KEY)
         try:
-            body = self._converter.body(value)
-        except NurtError:
-            raise  # the registry's answer, not the message's
-        except Exception:
-            return Message(subject, place, None, None, flaw=VALUE_UNREADABLE)
-        if not is_body_of(body, subject):
-            return Message(subject, place, None, None, flaw=VALUE_IS_OF_ANOTHER)
+            body = None if not value else self._converter.body(value)
+        except NotOfContract:
+            return foreign(PROFILES, place, NO_BODY)
+        if body is not None and not is_body_of(body, subject):
+            return foreign(PROFILES, place, OTHER_BODY)
         return Message(subject, place, None, body)
 
 
