@@ -48,17 +48,30 @@ def check(
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
         misfits = _misfits(state.settings)
+        open_ = _open(state.settings)
     unused = _unused(mapping, found)
     if as_json:
         topics = [asdict(one) for one in found]
-        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits})
+        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        for text in open_:
+            stdout.print(Text.assemble(("\nopen ", "yellow"), shown(text)))
         for name, complaints in misfits.items():
             fits = "fits the receiver's own description"
             stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}")
     if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
+
+
+def _open(settings: Settings) -> list[str]:
+    """List links in plain text, and folders that others may read."""
+    from nurt.app.delivery_config import read_destinations
+    from nurt.app.exposure import open_folders, plain_links, plain_links_of
+
+    mappings = read_destinations(settings).values() if settings.destinations.exists() else ()
+    links = [*plain_links(settings), *(link for mapping in mappings for link in plain_links_of(mapping))]
+    return [*map(str, links), *open_folders(settings)]
 
 
 def _misfits(settings: Settings) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from nurt.app import delivery_tools
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
 from nurt.app.delivery_tools import retry_refusals, verify
+from nurt.app.exposure import warn_of_exposure
 from nurt.app.running import stopping_on_signals
 from nurt.cli.frame import print_json, print_table, refuse, stderr, stdout
 from nurt.model.delivery import Write
@@ -28,6 +29,7 @@ def run(settings: Settings, name: str, until_end: bool, from_scratch: bool) -> N
     from nurt.flows.deliver import deliver as layout
 
     mapping = destination_named(settings, name)
+    warn_of_exposure(settings, mapping)
     with stopping_on_signals() as stop:
         delivery = Delivery(settings, mapping, stop, until_end=until_end, from_scratch=from_scratch)
         if delivery.start.backfilling and stderr.is_terminal:
