@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, stderr, stdout
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, shown, stderr, stdout
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
@@ -47,17 +47,30 @@ def check(
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
         misfits = _misfits(state.settings)
+        open_ = _open(state.settings)
     unused = _unused(mapping, found)
     if as_json:
         topics = [asdict(one) for one in found]
-        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits})
+        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        for text in open_:
+            stdout.print(Text.assemble(("\nopen ", "yellow"), shown(text)))
         for name, complaints in misfits.items():
             fits = "fits the receiver's own description"
-            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}")
     if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
+
+
+def _open(settings: Settings) -> list[str]:
+    """List links in plain text, and folders that others may read."""
+    from nurt.app.delivery_config import read_destinations
+    from nurt.app.exposure import open_folders, plain_links, plain_links_of
+
+    mappings = read_destinations(settings).values() if settings.destinations.exists() else ()
+    links = [*plain_links(settings), *(link for mapping in mappings for link in plain_links_of(mapping))]
+    return [*map(str, links), *open_folders(settings)]
 
 
 def _misfits(settings: Settings) -> dict[str, list[str]]:
@@ -101,7 +114,7 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicS
     found = []
     with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):
-            status.update(f"trying {topic}")
+            status.update(shown(f"trying {topic}"))
             found.append(tried(mapping, translator, topic, batches))
     if not found:
         raise ConfigurationError(
@@ -133,9 +146,9 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
     ]
     print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
     for entry in unused:
-        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
+        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), shown(entry)))
     refused = sum(one.refused for one in found)
     if refused:
-        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]", markup=True)
     else:
-        stdout.print("\n[green]Everything that was tried is understood.[/green]")
+        stdout.print("\n[green]Everything that was tried is understood.[/green]", markup=True)
