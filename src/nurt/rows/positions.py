@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from nurt.columnar.types import Bits, Bools, Int64s
+from nurt.control.generations import NUMBER_BITS
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -30,7 +31,9 @@ def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
     part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
-    Source epochs are counted by partition, so they do not compare events of two partitions.
+    Source epochs of one generation are counted by partition, so they do not compare events of two partitions. A row of
+    a full snapshot (its epoch is even) with the truncate's very position was there before: PostgreSQL's snapshot has
+    the log sequence number at which the next change begins.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
     limits = np.array([part or 0 for part in watermark.position], dtype=np.int64)
@@ -102,8 +105,9 @@ def settle(
                 highest[at] = events + row
             continue
         same = numbers[row, PARTITION] == numbers[winning, PARTITION]
-        begins = same and numbers[row, EPOCH] != numbers[winning, EPOCH]
-        older = begins and numbers[row, EPOCH] < numbers[winning, EPOCH]
+        epoch, epoch_won = numbers[row, EPOCH], numbers[winning, EPOCH]
+        begins = epoch != epoch_won and (same or epoch >> NUMBER_BITS != epoch_won >> NUMBER_BITS)
+        older = begins and epoch < epoch_won
         decided = begins
         known = bits[row] & bits[winning]
         k = 0
@@ -147,10 +151,11 @@ def _compare_watermark(
     """
     for row in range(len(bits)):
         same = numbers[row, PARTITION] == partition
-        if same and numbers[row, EPOCH] != epoch:
-            found[row] = numbers[row, EPOCH] < epoch
+        of_row = numbers[row, EPOCH]
+        if of_row != epoch and (same or of_row >> NUMBER_BITS != epoch >> NUMBER_BITS):
+            found[row] = of_row < epoch
             continue
-        decided = False
+        decided, equal = False, False
         for k in range(4):
             if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
                 if same:
@@ -159,5 +164,9 @@ def _compare_watermark(
                 found[row] = numbers[row, P0 + k] < limits[k]
                 decided = True
                 break
-        if not decided:
-            found[row] = same and numbers[row, OFFSET] <= offset
+            elif k < 2:
+                equal = True
+        if not decided and same:
+            found[row] = numbers[row, OFFSET] <= offset
+        elif not decided:  # a snapshot stands where the log ended, that is where the next change begins
+            found[row] = equal and of_row & 1 == 0

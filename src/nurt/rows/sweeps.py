@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nurt.columnar.types import Bools
+from nurt.control.generations import first_epoch, generation_of
 from nurt.rows.layouts import EPOCH, PARTITION
 from nurt.state.row_major import RowArrays
 
@@ -45,10 +46,12 @@ class Sweep:
     fences: Mapping[int, int]
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Return which rows or events of the table stand before its snapshot."""
+        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere."""
         found = np.zeros(len(rows), dtype=np.bool_)
+        epochs = rows.numbers[:, EPOCH]
         for partition, epoch in self.fences.items():
-            found |= (rows.numbers[:, PARTITION] == partition) & (rows.numbers[:, EPOCH] < epoch)
+            earlier = epochs < first_epoch(generation_of(epoch))
+            found |= earlier | (rows.numbers[:, PARTITION] == partition) & (epochs < epoch)
         return found
 
 

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.status import Status
 from rich.text import Text
 
 from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, stderr, stdout
@@ -91,6 +90,8 @@ def _facts(state: OpenState, mapping: Mapping) -> dict[str, Any]:
 
 
 def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicSample]:
+    from rich.status import Status
+
     from nurt.app.opening import open_registry
     from nurt.cli.sampling import samples, tried
     from nurt.columnar.ids import Ids
