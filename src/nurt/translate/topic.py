@@ -24,7 +24,7 @@ from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import DELETE, LEFT_OUT_ABSENT, UPSERT, EntityFrame, Translated, Truncated
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
@@ -63,11 +63,22 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic)] if frames else [],
+            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic, self._absent(batch, frames))]
+            if frames
+            else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
+        )
+
+    def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
+        """Name the columns of `where` that rows lack which are left out."""
+        if self._topic.where is None or not any((frame["op"] == LEFT_OUT_ABSENT).any() for frame in frames):
+            return ()
+        readers = [group.reader for group in batch.groups if group.reader is not None]
+        return tuple(
+            sorted(self._topic.where.columns - frozenset.intersection(*(frozenset(one.types) for one in readers)))
         )
 
     def _read(self, batch: TranslationBatch) -> Int64s:
