@@ -13,6 +13,7 @@ from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
 from nurt.mapping.load import Mapping
+from nurt.model.entity_frame import LEFT_OUT
 from nurt.model.raw import RawBatch
 from nurt.settings import KafkaInput, Settings
 from nurt.translate.translator import Translator
@@ -32,6 +33,8 @@ class TopicSample:
     Attributes:
         becomes: the system and entity, or empty when no entry of the mapping matches.
         file_name, line: of the mapping's entry; 0: none.
+        left_out: how many of the rows `where` leaves out.
+        absent: columns of `where` that some of these rows lack.
         why: the most frequent reason of refused messages, else of those that are not ours.
     """
 
@@ -44,6 +47,8 @@ class TopicSample:
     not_ours: int
     refused: int
     why: str
+    left_out: int = 0
+    absent: tuple[str, ...] = ()
 
 
 def samples(settings: Settings, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
@@ -125,4 +130,6 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
         sum(foreign.values()),
         sum(refused.values()),
         commonest[0][0] if commonest else "",
+        sum(int((one.frame["op"] >= LEFT_OUT).sum()) for each in done for one in each.entities),
+        tuple(sorted({name for each in done for one in each.entities for name in one.absent})),
     )

@@ -16,7 +16,8 @@ from nurt.avro import ColumnType, Reader, compile_reader
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.types import Bools, Int64s
 from nurt.debezium.change_reader import ColumnReader
-from nurt.debezium.semantics import meaning_of
+from nurt.debezium.conventions import Conventions
+from nurt.debezium.semantics import meaning_of, scale_of
 from nurt.debezium.text_keys import boolean, decimal_text, fields_of, from_base64, integer, plain_text, real
 from nurt.debezium.wire import NOT_CONFLUENT, split_wire
 from nurt.model.raw import Headers
@@ -61,9 +62,9 @@ class MessageKeys:
 class KeyReader:
     """Reader of one table's key columns from the keys of its messages, which may be of many schemas."""
 
-    def __init__(self, columns: Sequence[str], zone: str, schemas: Schemas) -> None:
+    def __init__(self, columns: Sequence[str], told: Conventions, schemas: Schemas) -> None:
         self.columns = tuple(columns)
-        self._zone, self._schemas = zone, schemas
+        self._told, self._schemas = told, schemas
         self._known: dict[int, tuple[ColumnReader, Reader]] = {}
         self.types: dict[str, ColumnType] = {}  # of the last schema seen
 
@@ -108,9 +109,9 @@ class KeyReader:
             schema = self._schemas(schema_id)
             if schema is None:
                 return None
-            columns = ColumnReader(schema, "", self.columns, self._zone)
+            columns = ColumnReader(schema, "", self.columns, self._told)
             if not columns.paths and len(self.columns) == 1:  # a key of one value, without a record
-                columns = _RootReader(schema, self.columns[0], self._zone)
+                columns = _RootReader(schema, self.columns[0], self._told)
             self._known[schema_id] = columns, compile_reader(schema, columns.paths)
         self.types = self._known[schema_id][0].types or self.types
         return self._known[schema_id]
@@ -130,11 +131,11 @@ class KeyReader:
         if type_ is None or meaning is None:
             return pl.Series(name, [plain_text(value) for value in values], dtype=pl.String)
         if meaning.dtype.is_decimal():
-            texts = [decimal_text(value, type_.scale or 0) for value in values]
+            texts = [decimal_text(value, scale_of(type_) or 0) for value in values]
             return pl.Series(name, texts, dtype=pl.String).cast(meaning.dtype, strict=False)
         dtype, read = _RAW[type_.avro]
         column = pl.Series(name, [read(value) for value in values], dtype=dtype)
-        return meaning.convert((column,), type_, self._zone).column
+        return meaning.convert((column,), type_, self._told).column
 
 
 class _RootReader(ColumnReader):
@@ -142,8 +143,8 @@ class _RootReader(ColumnReader):
 
     __slots__ = ("_name",)
 
-    def __init__(self, schema: Any, name: str, zone: str) -> None:
-        super().__init__(schema, "", [""], zone)
+    def __init__(self, schema: Any, name: str, told: Conventions) -> None:
+        super().__init__(schema, "", [""], told)
         self._name = name
         if "" in self.types:
             self.types[name] = self.types[""]

@@ -22,6 +22,7 @@ class System:
     currency: str | None  # ISO 4217, for orders and invoices that name none
     priority: int  # smaller wins
     timezone: str  # IANA; how date-times without an offset are read
+    placeholders: tuple[str, ...] = ()  # the connector's own `unavailable.value.placeholder`, beside Debezium's default
 
 
 @dataclass(frozen=True, slots=True, eq=False)

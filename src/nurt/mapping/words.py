@@ -70,6 +70,11 @@ SYSTEM_WORDS: dict[str, Word] = {
         Shape.NUMBER, "Who is believed first under the rule `source_priority`: the smaller. Default: 100."
     ),
     "timezone": Word(Shape.TEXT, "IANA name; how the system's date-times without an offset are read. Default: `UTC`."),
+    "unavailable_placeholder": Word(
+        Shape.LIST,
+        "The connector's `unavailable.value.placeholder`, if it has its own; a list when it had several. "
+        "Debezium's default is always known.",
+    ),
 }
 
 TOPIC_WORDS: dict[str, Word] = {

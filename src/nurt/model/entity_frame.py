@@ -9,8 +9,12 @@ import polars as pl
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.refusal import Refused
 
-UPSERT, DELETE = 0, 1
-"""Values of the column `op`: Debezium's c, r and u are upserts, d is a delete."""
+UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT = 0, 1, 2, 3
+"""Values of the column `op`: Debezium's c, r and u are upserts, d is a delete.
+
+A row that the mapping's `where` leaves out is a delete, too, with a value of its own, so that it is counted as such;
+LEFT_OUT_ABSENT: `where` names an optional column that this version of the table lacks.
+"""
 
 STREAMED, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT = 0, 1, 2
 """Values of the column `snapshot`."""
@@ -28,7 +32,7 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "system": pl.String(),  # as the mapping names it
     "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping has `name:`
     "key": pl.String(),  # native key as text, parts joined by U+001F
-    "op": pl.Int8(),  # UPSERT | DELETE
+    "op": pl.Int8(),  # UPSERT | DELETE | LEFT_OUT | LEFT_OUT_ABSENT
     "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
     "source_epoch": pl.Int64(),
     # The connector's own order within a source epoch, compared part by part; null: unknown, unused: 0.
@@ -65,11 +69,16 @@ def entity_columns(kind: str) -> dict[str, pl.DataType]:
 
 @dataclass(frozen=True, slots=True)
 class EntityFrame:
-    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`; all of one topic."""
+    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`; all of one topic.
+
+    Attributes:
+        absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
+    """
 
     kind: str
     frame: pl.DataFrame
     topic: str = ""
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.control.counted_offsets import CountedOffsets, Place
-from nurt.model.entity_frame import Translated, Truncated
+from nurt.model.entity_frame import LEFT_OUT, LEFT_OUT_ABSENT, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -18,6 +18,11 @@ ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncat
 
 MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
+
+
+LEFT_OUT_OUTCOME = "left_out"
+"""An additional outcome: rows that the mapping's `where` left out. They are counted as folded, too: as deletes."""
+LEFT_OUT_REASON = "where"
 
 
 class Counting:
@@ -31,8 +36,8 @@ class Counting:
 
     def count_rows(
         self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
-    ) -> None:
-        """Count rows of one topic as folded in or as old news.
+    ) -> Bools:
+        """Count rows of one topic as folded in or as old news; return which of those folded in count.
 
         Args:
             ids: of the rows.
@@ -40,7 +45,7 @@ class Counting:
             news: which of them were folded in.
         """
         if not len(ids):
-            return
+            return news
         shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
         fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
         names = {
@@ -48,9 +53,17 @@ class Counting:
         }
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
-        folded = int(np.count_nonzero(fresh & news))
+        mine = fresh & news
+        folded = int(np.count_nonzero(mine))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
+        return mine
+
+    def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
+        """Count rows that `where` left out; `absent` names columns of `where` that the table lacks."""
+        lacking = int(np.count_nonzero(ops == LEFT_OUT_ABSENT))
+        _add(change, topic, LEFT_OUT_OUTCOME, LEFT_OUT_REASON, int(np.count_nonzero(ops == LEFT_OUT)))
+        _add(change, topic, LEFT_OUT_OUTCOME, f"{LEFT_OUT_REASON}, without column {', '.join(absent)}", lacking)
 
     def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
         """Count refused messages, and those that the translator found foreign, unless a run has counted them."""

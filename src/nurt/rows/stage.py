@@ -144,7 +144,11 @@ class RowsStage(Generic[T]):
         at = 0
         for part in parts:
             some = slice(at, at + part.frame.height)
-            self._counting.count_rows(change, part.topic, events.ids[some], partitions[some], offsets[some], news[some])
+            mine = self._counting.count_rows(
+                change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
+            )
+            if events.left_out is not None:
+                self._counting.count_left_out(change, part.topic, events.left_out[some][mine], part.absent)
             at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------

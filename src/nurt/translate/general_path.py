@@ -15,7 +15,14 @@ from nurt.mapping.plan import IDENTIFIER, KEY_SEPARATOR, KeyText, Plan, Step, de
 from nurt.mapping.sql.evaluate import evaluate
 from nurt.mapping.types import TopicMapping
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import (
+    DELETE,
+    LEFT_OUT,
+    LEFT_OUT_ABSENT,
+    UNAVAILABLE_PARENT_BIT,
+    UPSERT,
+    entity_columns,
+)
 from nurt.model.refusal import Reason
 
 PAIR_SEPARATOR = "\x1e"
@@ -53,7 +60,7 @@ def map_rows(
     row that a delete became, in the types of `columns`, and null elsewhere. All have one height.
 
     The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. Where `where` is not true,
-    the row is a delete. A delete has no parent and no fields.
+    the row is a delete, LEFT_OUT. A delete has no parent and no fields.
     """
     return _Batch(topic, metadata, columns, ids, unavailable or {}).mapped(moved)
 
@@ -119,7 +126,7 @@ class _Batch:
         made: dict[str, pl.Series] = {
             "row": self._ids(self.plan.key, key),
             "key": key,
-            "op": pl.Series(np.where(gone, DELETE, UPSERT).astype(np.int8)),
+            "op": pl.Series(np.where(gone, np.where(sent_as_delete, DELETE, self._left_out()), UPSERT).astype(np.int8)),
             "unavailable": pl.Series(self._unavailable_bits(live)),
         }
         if moved is not None:
@@ -145,6 +152,11 @@ class _Batch:
             self._refuse_all(hidden, Reason.MAPPING_FAILED, f"where: column {name} came without its value")
         holds = self._values((where,), self._rows(upserts), upserts)[where.name]
         deleted[upserts] = ~holds.fill_null(False).to_numpy()
+
+    def _left_out(self) -> int:
+        """Return the `op` of rows that `where` leaves out."""
+        where = self.plan.where
+        return LEFT_OUT if where is None or where.columns.isdisjoint(self.plan.stand_ins) else LEFT_OUT_ABSENT
 
     def _values(self, steps: tuple[Step, ...], rows: pl.DataFrame, at: Int64s) -> dict[str, pl.Series]:
         """Evaluate and convert `steps` over `rows`, at the places `at` of the batch."""

@@ -14,6 +14,7 @@ from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
 from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
+from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
 from nurt.debezium.message_keys import KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
@@ -23,7 +24,7 @@ from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import DELETE, LEFT_OUT_ABSENT, UPSERT, EntityFrame, Translated, Truncated
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
@@ -39,7 +40,8 @@ class TableTranslation:
     def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
-        self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
+        self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
+        self._keys = KeyReader(topic.key_columns, self._told, self._schema)
         self._readers: dict[int, ChangeReader] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
@@ -61,11 +63,22 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic)] if frames else [],
+            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic, self._absent(batch, frames))]
+            if frames
+            else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
+        )
+
+    def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
+        """Name the columns of `where` that rows lack which are left out."""
+        if self._topic.where is None or not any((frame["op"] == LEFT_OUT_ABSENT).any() for frame in frames):
+            return ()
+        readers = [group.reader for group in batch.groups if group.reader is not None]
+        return tuple(
+            sorted(self._topic.where.columns - frozenset.intersection(*(frozenset(one.types) for one in readers)))
         )
 
     def _read(self, batch: TranslationBatch) -> Int64s:
@@ -159,11 +172,16 @@ class TableTranslation:
         at = np.flatnonzero(keep)
         changes = group.changes
         for name, decoded in changes.decoded.items():
-            if decoded.unfit is not None:
-                wrong = keep & (changes.op == UPSERT) & decoded.unfit
-                detail = f"column {name}: more digits than {decoded.column.dtype}"
-                batch.refuse(group.rows[wrong], Reason.OUT_OF_RANGE, detail)
-                at = at[~wrong[at]]
+            more = f"more digits than {decoded.column.dtype}"
+            for strange, reason, detail in (
+                (decoded.unfit, Reason.OUT_OF_RANGE, more),
+                (decoded.unread, Reason.UNREAD, "text that cannot be read as the time that its schema declares"),
+            ):
+                if strange is not None:
+                    wrong = np.zeros_like(keep)
+                    wrong[at] = ((changes.op == UPSERT) & strange)[at]
+                    batch.refuse(group.rows[wrong], reason, f"column {name}: {detail}")
+                    at = at[~wrong[at]]
         rows = group.rows[at]
         if not len(rows):
             return pl.DataFrame(), rows
@@ -224,10 +242,9 @@ class TableTranslation:
 
     def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
         if schema_id not in self._readers:
-            zone = self._topic.system.timezone
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, zone)
+            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
             self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids)
+            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids, self._told)
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:

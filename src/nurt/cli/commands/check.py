@@ -141,10 +141,18 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
     print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
     stdout.print()
     rows = [
-        (one.topic, one.becomes, one.messages, one.rows or "", one.not_ours or "", one.refused or "", one.why)
+        (
+            *(one.topic, one.becomes, one.messages, one.rows or "", one.left_out or ""),
+            *(one.not_ours or "", one.refused or "", one.why),
+        )
         for one in found
     ]
-    print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
+    titles = ("topic", "", "tried>", "rows>", "left out>", "not ours>", "refused>", "")
+    print_table("What messages would become", titles, rows)
+    for one in found:
+        if one.absent:
+            what = f"\n{one.topic}: `where` leaves out rows that lack column {', '.join(one.absent)}; "
+            stdout.print(Text.assemble((what, "yellow"), "read the table again, or let `where` keep rows without it"))
     for entry in unused:
         stdout.print(Text.assemble(("\nno topic matches ", "yellow"), shown(entry)))
     refused = sum(one.refused for one in found)
