@@ -27,6 +27,10 @@ LEFT_OUT_OUTCOME = "left_out"
 LEFT_OUT_REASON = "where"
 
 
+UNTOLD = "untold"
+"""An additional outcome: messages without position that nothing compares with a row of another partition."""
+
+
 class Counting:
     """A counter that adds counts to a worker's writes, with counted offsets so that a replay adds nothing twice."""
 
@@ -88,6 +92,10 @@ class Counting:
     def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
         """Count rows that several topics hold, with what has to be said of them."""
         _add(change, topic, INSTANCES, reason, rows)
+
+    def count_untold(self, change: StateWrite, topic: str, messages: int) -> None:
+        """Count messages that nothing compares with one of another partition; their events are also counted above."""
+        _add(change, topic, UNTOLD, "no_position", messages)
 
     def topics(self) -> list[str]:
         """List the topics whose rows were counted, by this run and earlier ones."""
