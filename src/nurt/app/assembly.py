@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, ClassVar, Generic
 
 from nurt.adapters.redis.client import open_redis
@@ -141,4 +142,7 @@ class Assembly(ABC, Generic[Now]):
 
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""
-        return ordered_sweeps(self.control_log().records())
+        return [
+            sweep if (entry := self.mapping.for_topic(sweep.table.topic)) is None else replace(sweep, order=entry.order)
+            for sweep in ordered_sweeps(self.control_log().records())
+        ]

@@ -20,6 +20,8 @@ MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
 
 
+INSTANCES = "instances"
+"""An additional outcome: rows that several topics hold where something has to be said; see `rows/instances.py`."""
 LEFT_OUT_OUTCOME = "left_out"
 """An additional outcome: rows that the mapping's `where` left out. They are counted as folded, too: as deletes."""
 LEFT_OUT_REASON = "where"
@@ -82,6 +84,14 @@ class Counting:
     def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
+
+    def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
+        """Count rows that several topics hold, with what has to be said of them."""
+        _add(change, topic, INSTANCES, reason, rows)
+
+    def topics(self) -> list[str]:
+        """List the topics whose rows were counted, by this run and earlier ones."""
+        return self._known(ROWS).topics()
 
     def count_truncate(self, change: StateWrite, truncated: Truncated) -> None:
         """Count a truncate: every worker sweeps, one counts."""

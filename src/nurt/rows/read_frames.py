@@ -20,7 +20,7 @@ import pyarrow as pa
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.entity_frame import DELETE, LEFT_OUT
-from nurt.rows.layouts import OP
+from nurt.rows.layouts import OP, ROW
 from nurt.state.row_major import Layout, RowArrays, room
 
 _LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
@@ -115,12 +115,30 @@ def deletes_of(layout: Layout, rows: RowArrays, ids: Words) -> Incoming:
         else:
             numbers[:, place] = rows.numbers[:, place]
     numbers[:, layout.place("op")] = DELETE
+    numbers[:, layout.place("part")] = ROW
     return Incoming(replace(rows, bits=bits, numbers=numbers, stops=stops), ids, None)
+
+
+def as_deletes(layout: Layout, events: Incoming, chosen: Bools) -> Incoming:
+    """Make deletes of some events, at their own positions."""
+    if not chosen.any():
+        return events
+    gone, rows = deletes_of(layout, events.rows, events.ids).rows, events.rows
+    return replace(
+        events,
+        rows=replace(
+            rows,
+            bits=np.where(chosen, gone.bits, rows.bits),
+            numbers=np.where(chosen[:, None], gone.numbers, rows.numbers),
+            stops=np.where(chosen[:, None], gone.stops, rows.stops),
+        ),
+        unavailable=None if events.unavailable is None else np.where(chosen, 0, events.unavailable),
+    )
 
 
 _KEPT = (
     *("part", "system", "entity", "key", "op", "source_epoch", "p0", "p1", "p2", "p3"),
-    *("partition", "offset", "ts_ms"),
+    *("partition", "offset", "ts_ms", "topic"),
 )
 
 

@@ -16,7 +16,9 @@ import numpy as np
 
 from nurt.columnar.types import Bools
 from nurt.control.generations import first_epoch, generation_of
-from nurt.rows.layouts import EPOCH, PARTITION
+from nurt.model.entity_frame import topic_code
+from nurt.rows.layouts import EPOCH, PARTITION, TOPIC_AT
+from nurt.rows.positions import of_topic
 from nurt.state.row_major import RowArrays
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
@@ -39,20 +41,26 @@ class Sweep:
     Attributes:
         number: of the operator's word; 0: the operator has not given one.
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
+        order: what the mapping says of the order of the table's topics.
     """
 
     table: SweptTable
     number: int
     fences: Mapping[int, int]
+    order: tuple[str, ...] = ()
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere."""
+        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere.
+
+        Of a table that several topics hold, only the instances in this topic are taken.
+        """
         found = np.zeros(len(rows), dtype=np.bool_)
         epochs = rows.numbers[:, EPOCH]
         for partition, epoch in self.fences.items():
             earlier = epochs < first_epoch(generation_of(epoch))
             found |= earlier | (rows.numbers[:, PARTITION] == partition) & (epochs < epoch)
-        return found
+        codes = rows.numbers[:, TOPIC_AT[self.table.kind][1]]
+        return found & of_topic(codes, topic_code(self.table.topic))
 
 
 def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:

@@ -19,12 +19,21 @@ from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
 from nurt.debezium.message_keys import KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
 from nurt.debezium.payloads import int64s
-from nurt.debezium.positions import POSITION_COLUMNS
+from nurt.debezium.positions import POSITION_COLUMNS, server_numbers
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import DELETE, LEFT_OUT_ABSENT, UPSERT, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import (
+    DELETE,
+    LEFT_OUT_ABSENT,
+    TOPIC_BITS,
+    UPSERT,
+    EntityFrame,
+    Translated,
+    Truncated,
+    topic_code,
+)
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
@@ -63,14 +72,16 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic, self._absent(batch, frames))]
-            if frames
-            else [],
+            [self._frame(batch, frames, places)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
         )
+
+    def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
+        whole, topic = _in_order(frames, places), self._topic
+        return EntityFrame(topic.kind, whole, batch.raw.topic, self._absent(batch, frames), topic.order)
 
     def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
         """Name the columns of `where` that rows lack which are left out."""
@@ -156,7 +167,9 @@ class TableTranslation:
             rows, changes = group.rows, group.changes
             times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
             partitions, offsets = batch.partitions[rows], batch.offsets[rows]
-            metadata = EventMetadata(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
+            metadata = EventMetadata(
+                changes.snapshot, epochs[rows], changes.position, partitions, offsets, times, self._codes(batch, group)
+            )
             mapped = fast.map(changes, keep, metadata)
             if mapped is not None:
                 frame, whole = mapped
@@ -165,12 +178,21 @@ class TableTranslation:
         if keep.any():
             yield self._map_by_the_book(batch, group, keep, epochs)
 
+    def _codes(self, batch: TranslationBatch, group: Group) -> Int64s | None:
+        """Name the topic and the server of each message of a group; None where one topic holds the table."""
+        if not self._topic.shared:
+            return None
+        codes = np.full(len(group.rows), topic_code(batch.raw.topic), dtype=np.int64)
+        if group.reader is not None:
+            codes |= server_numbers(group.reader.layout.family, group.changes.servers, len(codes)) << TOPIC_BITS
+        return codes
+
     def _map_by_the_book(
         self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
     ) -> tuple[pl.DataFrame, Int64s]:
         """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
         at = np.flatnonzero(keep)
-        changes = group.changes
+        changes, codes = group.changes, self._codes(batch, group)
         for name, decoded in changes.decoded.items():
             more = f"more digits than {decoded.column.dtype}"
             for strange, reason, detail in (
@@ -203,6 +225,7 @@ class TableTranslation:
             "partition": pl.Series(batch.partitions[rows]),
             "offset": pl.Series(batch.offsets[rows]),
             "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
+            "topic": pl.Series([None] * len(rows), dtype=pl.Int64) if codes is None else pl.Series(codes[at]),
         }
         unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
         frame, problems = map_rows(
@@ -236,6 +259,8 @@ class TableTranslation:
                         batch.raw.topic,
                         int(batch.partitions[row]),
                         int(batch.offsets[row]),
+                        topic_code(batch.raw.topic) if topic.shared else 0,
+                        topic.order,
                     )
                 )
         return truncated
