@@ -126,7 +126,9 @@ class StockAssembly(Assembly[Millis]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = StockWorker(store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index))
+                worker = StockWorker(
+                    store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index), self.logs()
+                )
                 self._steps[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._steps[index]
 

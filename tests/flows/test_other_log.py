@@ -1,0 +1,231 @@
+"""A topic that is deleted and made anew is another log: its rows count, whatever the old log said of offsets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from redis import Redis
+
+from nurt.adapters.files.archive_lines import ArchiveWriter
+from nurt.app.running import run_here
+from nurt.errors import Fenced, LogHalted
+from nurt.flows.profiles import profiles
+from nurt.settings import load_settings
+from tests.command_line import Ran, run_nurt
+from tests.envelopes import Topic, _raw, entry
+
+
+@pytest.fixture
+def nurt_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    return lambda *arguments: run_nurt(monkeypatch, capfd, *arguments)
+
+
+class Shop:
+    """A deployment over an archive of one topic."""
+
+    def __init__(self, home: Path, redis_url: str) -> None:
+        self.home, self.config = home, home / "nurt.yaml"
+        name = Topic({"id": "int", "email": "string"}).name
+        (home / "mapping.yaml").write_text(
+            f"systems:\n  s: {{}}\ntopics:\n  - match: {json.dumps(name)}\n    system: s\n" + entry(email="email")
+        )
+        self.config.write_text(
+            f"mapping: mapping.yaml\ndata: data\nsecret: '{'00' * 16}'\n"
+            f"state: {{url: '{redis_url}', prefix: {home.name}}}\n"
+            "input: {archives: [archive]}\noutput: {duckdb: profiles.duckdb}\n"
+        )
+
+    def write(self, topic: Topic) -> None:
+        """Make the archive hold just the messages of this topic."""
+        folder = self.home / "archive"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        schemas = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
+        (folder / "schemas.json").write_text(json.dumps(schemas))
+        batch = topic.batch
+        with ArchiveWriter(folder) as writer:
+            for at in range(len(batch)):
+                place = topic.name, int(batch.partitions[at]), batch.keys[at], batch.values[at]
+                writer.write(*place, batch.headers[at], 1_790_000_000_000 + at)
+
+    def run(self, rebuild: bool = False) -> set[str]:
+        """Run to the end; return the addresses of the profiles."""
+        run_here(profiles, load_settings(self.config), rebuild=rebuild)
+        with duckdb.connect(str(self.home / "profiles.duckdb"), read_only=True) as tables:
+            rows = tables.execute("SELECT email FROM profiles WHERE state = 'live'").fetchall()
+        return {email.removesuffix("@example.com") for (email,) in rows}
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.home / "data" / "control.jsonl").read_text().splitlines()
+        return [one for one in (json.loads(line)["record"] for line in lines) if one["kind"] == kind]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, redis_url: str) -> Shop:
+    return Shop(tmp_path, redis_url)
+
+
+@pytest.fixture
+def counted(shop: Shop, redis_url: str) -> Callable[[], int]:
+    def count() -> int:
+        counts: Any = Redis.from_url(redis_url).hgetall(f"{shop.home.name}:counts")
+        return sum(map(int, counts.values()))
+
+    return count
+
+
+def topic_of(*events: tuple[str, int, str, int], partition: int = 0) -> Topic:
+    """Make a topic of (op, id, email, lsn); `r` is a row of a full snapshot."""
+    topic = Topic({"id": "int", "email": "string"})
+    for op, number, email, lsn in events:
+        row = {"id": number, "email": f"{email}@example.com"}
+        if op == "d":
+            topic.delete(row, lsn=lsn, sequence=json.dumps([str(lsn - 5), str(lsn)]), snapshot="false")
+            continue
+        sequence = json.dumps([None if op == "r" else str(lsn - 5), str(lsn)])
+        snapshot = "true" if op == "r" else "false"
+        topic.upsert(op=op, row=row, partition=partition, lsn=lsn, sequence=sequence, snapshot=snapshot)
+    return topic
+
+
+def old_log() -> Topic:
+    """Snapshot, stream, snapshot, stream: 4 source epochs and 46 messages."""
+    first = [("r", number, f"c{number}-a", 100) for number in (1, 2, 3)]
+    second = [("r", number, f"c{number}-c", 300) for number in (1, 2, 3)]
+    stream = [("u", 1, f"c1-d{at}", 400 + at * 10) for at in range(39)]
+    return topic_of(*first, ("u", 1, "c1-b", 200), *second, *stream)
+
+
+NEW = (
+    *(("r", number, f"c{number}-new", 900) for number in (1, 2, 3, 4)),
+    ("u", 2, "c2-newer", 910),
+    ("d", 3, "c3-new", 920),
+)
+"""The topic made anew: a full snapshot of 4 rows, an update, a delete."""
+NEWEST = {"c1-new", "c2-newer", "c4-new"}
+
+
+def test_a_topic_made_anew_with_a_snapshot_is_read_from_its_beginning(
+    shop: Shop, counted: Callable[[], int], nurt_command: Callable[..., Ran]
+) -> None:
+    shop.write(old_log())
+    assert shop.run() == {"c1-d38", "c2-c", "c3-c"}
+    assert counted() == 46
+    shop.write(topic_of(*NEW))
+    assert shop.run() == NEWEST
+    assert counted() == 46 + 6, "the new log's messages are counted from its beginning"
+    assert shop.run() == NEWEST
+    assert counted() == 46 + 6
+    (said,) = [one for one in shop.records("log") if one["log"]]
+    assert (said["log"], said["generation"], said["snapshot"]) == (1, 1, [0])
+    assert shop.run(rebuild=True) == NEWEST
+    assert counted() == 6
+
+
+def test_a_longer_log_under_the_name_is_another_one_too(shop: Shop, counted: Callable[[], int]) -> None:
+    shop.write(topic_of(*NEW))
+    shop.run()
+    shop.write(old_log())
+    assert shop.run() == {"c1-d38", "c2-c", "c3-c", "c4-new"}, "a row that the new log does not name stays"
+    assert counted() == 6 + 46
+
+
+def test_a_log_without_a_snapshot_waits_for_a_word_that_no_restart_wears_out(
+    shop: Shop, nurt_command: Callable[..., Ran], counted: Callable[[], int]
+) -> None:
+    shop.write(old_log())
+    before = shop.run()
+    shop.write(topic_of(("u", 1, "c1-new", 900), ("u", 2, "c2-new", 910)))
+    runs = len(shop.records("start"))
+    for _ in range(3):
+        with pytest.raises(LogHalted, match="nurt source another-log"):
+            shop.run()
+    assert len(shop.records("start")) == runs, "a refused start takes no run number"
+    assert len(shop.records("log_halted")) == 1
+    listed = json.loads(nurt_command("source", "list", "--json", "--config", str(shop.config)).out)
+    assert [(one["topic"], one["kind"]) for one in listed] == [(old_log().name, "other_log")]
+
+    topic = old_log().name
+    assert nurt_command("source", "another-log", "nobody", "--config", str(shop.config)).code == 2
+    assert nurt_command("source", "another-log", topic, "--config", str(shop.config)).code == 0
+    assert shop.run() == {"c1-new", "c2-new", "c3-c"}
+    assert counted() == 46 + 2
+    assert json.loads(nurt_command("source", "list", "--json", "--config", str(shop.config)).out) == []
+    assert before == {"c1-d38", "c2-c", "c3-c"}
+
+
+def test_a_log_that_was_cut_and_written_on_goes_on_after_one_word(
+    shop: Shop, nurt_command: Callable[..., Ran]
+) -> None:
+    events = [("r", 1, "c1-a", 100), ("r", 2, "c2-a", 100), ("u", 1, "c1-b", 200), ("u", 2, "c2-lost", 210)]
+    shop.write(topic_of(*events))
+    assert shop.run() == {"c1-b", "c2-lost"}
+    shop.write(topic_of(*events[:3], ("u", 1, "c1-c", 300), ("u", 1, "c1-d", 310)))
+    with pytest.raises(LogHalted, match="partition 0 has another message where nurt read last"):
+        shop.run()
+    assert nurt_command("source", "same-log", topic_of().name, "--config", str(shop.config)).code == 0
+    assert shop.run() == {"c1-d", "c2-lost"}, "what nurt has read stays, what was written on is newer"
+
+
+def test_a_log_that_was_cut_is_not_taken_for_a_new_one(shop: Shop, nurt_command: Callable[..., Ran]) -> None:
+    events = [("r", 1, "c1-a", 100), ("u", 1, "c1-b", 200), ("u", 1, "c1-c", 210)]
+    shop.write(topic_of(*events))
+    shop.run()
+    shop.write(topic_of(*events[:2]))
+    with pytest.raises(LogHalted, match="partition 0 ends at 2, nurt has read up to 3"):
+        shop.run()
+    shop.write(topic_of(*events))
+    assert shop.run() == {"c1-c"}, "a log that is restored needs no word"
+    assert json.loads(nurt_command("source", "list", "--json", "--config", str(shop.config)).out) == []
+
+
+def test_an_archive_that_grew_is_the_same_log(shop: Shop, counted: Callable[[], int]) -> None:
+    events = [("r", 1, "c1-a", 100), ("u", 1, "c1-b", 200)]
+    shop.write(topic_of(*events))
+    shop.run()
+    shop.write(topic_of(*events, ("u", 1, "c1-c", 300)))
+    assert shop.run() == {"c1-c"}
+    assert counted() == 3
+    assert {one["generation"] for one in shop.records("log")} <= {0}
+
+
+def test_a_lost_register_does_not_count_runs_from_one_nor_messages_twice(
+    shop: Shop, counted: Callable[[], int]
+) -> None:
+    shop.write(old_log())
+    before = shop.run()
+    shop.run()
+    (shop.home / "data" / "control.jsonl").unlink()
+    assert shop.run() == before
+    assert shop.records("begin")[-1]["run"] == 3
+    assert counted() == 46
+    shop.write(topic_of(*NEW))
+    assert shop.run() == NEWEST
+
+
+def test_another_cluster_with_the_same_state_is_read_from_its_beginning(shop: Shop) -> None:
+    shop.write(old_log())
+    shop.run()
+    shutil.rmtree(shop.home / "data")
+    shop.write(topic_of(*NEW))
+    assert shop.run() == NEWEST
+
+
+def test_a_register_of_another_deployment_is_refused_however_often_it_starts(shop: Shop) -> None:
+    shop.write(old_log())
+    shop.run()
+    mine = (shop.home / "data" / "control.jsonl").read_bytes()
+    (shop.home / "data" / "control.jsonl").unlink()
+    shop.run()
+    shop.run()
+    (shop.home / "data" / "control.jsonl").write_bytes(mine)
+    for _ in range(3):
+        with pytest.raises(Fenced, match="another cluster"):
+            shop.run()
+    assert (shop.home / "data" / "control.jsonl").read_bytes() == mine, "a refused start leaves no trace"
