@@ -55,9 +55,9 @@ class Shop:
                 place = topic.name, int(batch.partitions[at]), batch.keys[at], batch.values[at]
                 writer.write(*place, batch.headers[at], 1_790_000_000_000 + at)
 
-    def run(self, rebuild: bool = False) -> set[str]:
+    def run(self, rebuild: bool = False, confirmed: bool = False) -> set[str]:
         """Run to the end; return the addresses of the profiles."""
-        run_here(profiles, load_settings(self.config), rebuild=rebuild)
+        run_here(profiles, load_settings(self.config), rebuild=rebuild, confirmed=confirmed)
         with duckdb.connect(str(self.home / "profiles.duckdb"), read_only=True) as tables:
             rows = tables.execute("SELECT email FROM profiles WHERE state = 'live'").fetchall()
         return {email.removesuffix("@example.com") for (email,) in rows}
@@ -130,9 +130,7 @@ def test_a_log_without_a_snapshot_waits_for_a_word_that_no_restart_wears_out(
     assert before == {"c1-d38", "c2-c", "c3-c"}
 
 
-def test_a_log_that_was_cut_and_written_on_goes_on_after_one_word(
-    shop: Shop, nurt_command: Callable[..., Ran]
-) -> None:
+def test_a_log_that_was_cut_and_written_on_goes_on_after_one_word(shop: Shop, nurt_command: Callable[..., Ran]) -> None:
     events = [("r", 1, "c1-a", 100), ("r", 2, "c2-a", 100), ("u", 1, "c1-b", 200), ("u", 2, "c2-lost", 210)]
     shop.write(topic_of(*events))
     assert shop.run() == {"c1-b", "c2-lost"}
@@ -199,3 +197,76 @@ def test_a_register_of_another_deployment_is_refused_however_often_it_starts(sho
         with pytest.raises(Fenced, match="another cluster"):
             shop.run()
     assert (shop.home / "data" / "control.jsonl").read_bytes() == mine, "a refused start leaves no trace"
+
+
+# --- rebuilds -----------------------------------------------------------------------------------------
+
+SHRUNK = tuple(event for event in NEW if event[1] != 3)
+"""A new log that does not name customer 3."""
+
+
+@pytest.fixture
+def shrunk(shop: Shop) -> Shop:
+    """A deployment with a row that no log holds any more."""
+    shop.write(old_log())
+    shop.run()
+    shop.write(topic_of(*SHRUNK))
+    assert shop.run() == NEWEST | {"c3-c"}
+    return shop
+
+
+def test_a_rebuild_erases_nothing_that_is_much_until_the_operators_word(
+    shrunk: Shop, nurt_command: Callable[..., Ran], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert shrunk.run(rebuild=True) == NEWEST | {"c3-c"}
+    assert "1 of 4 rows of kind customer was not read again" in caplog.text
+    assert shrunk.run() == NEWEST | {"c3-c"}
+    config = ("--json", "--config", str(shrunk.config))
+    (table,) = json.loads(nurt_command("source", "sweep", "--yes", *config).out)["tables"]
+    assert (table["go"], table["stay"]) == (1, 3)
+    assert shrunk.run() == NEWEST
+    assert json.loads(nurt_command("source", "sweep", *config).out)["tables"] == []
+
+
+def test_a_confirmed_rebuild_lets_go_what_no_log_holds(shrunk: Shop, counted: Callable[[], int]) -> None:
+    assert shrunk.run(rebuild=True, confirmed=True) == NEWEST
+    assert counted() == len(SHRUNK)
+    assert shrunk.run() == NEWEST
+
+
+@pytest.mark.parametrize("dies_at", ["claim", "forget_counts", "begin_record", "encode_known"])
+def test_a_rebuild_that_dies_at_its_start_is_owed(
+    shrunk: Shop, counted: Callable[[], int], monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(f"nurt.app.launch.{dies_at}", dies)
+        shrunk.run(rebuild=True, confirmed=True)
+    assert shrunk.run() == NEWEST
+    assert counted() == len(SHRUNK)
+
+
+@pytest.mark.parametrize("dies_at", ["run_number", "begin_record", "claim", "encode_known"])
+def test_a_start_that_dies_while_it_takes_another_log_leaves_the_next_one_to_do_it(
+    shop: Shop, counted: Callable[[], int], monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    shop.write(old_log())
+    shop.run()
+    shop.write(topic_of(*NEW))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(f"nurt.app.launch.{dies_at}", dies)
+        shop.run()
+    assert shop.run() == NEWEST
+    assert counted() == 46 + 6
+
+
+def test_a_rebuild_of_an_unchanged_log_changes_nothing(shop: Shop, counted: Callable[[], int]) -> None:
+    shop.write(old_log())
+    before = shop.run()
+    assert shop.run(rebuild=True) == before
+    assert counted() == 46

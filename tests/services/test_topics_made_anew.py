@@ -169,9 +169,7 @@ def test_a_topic_made_anew_while_nurt_runs_ends_the_run_and_the_next_one_reads_i
     assert shop.run() == NEWEST
 
 
-def test_another_cluster_with_the_same_state_is_read_from_its_beginning(
-    shop: Shop, kafka_server: KafkaServer
-) -> None:
+def test_another_cluster_with_the_same_state_is_read_from_its_beginning(shop: Shop, kafka_server: KafkaServer) -> None:
     shop.produce(old_log(shop.name))
     assert shop.run() == OLDEST
     other = replace(shop, bootstrap=kafka_server.bootstrap)

@@ -18,6 +18,7 @@ from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
 from nurt.app.logs import decide_logs, halted_by, new_halts
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
+from nurt.app.rebuild import tell_what_logs_hold
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (
@@ -52,6 +53,7 @@ from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.published import PublishedHeads
 from nurt.model.stored_profile import KeptProfile
+from nurt.rows.sweeps import unfinished_rebuild
 from nurt.settings import Settings
 from nurt_client.ids import fingerprint
 from nurt_client.keys import config_text
@@ -67,11 +69,16 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs."""
+    """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs.
+
+    Attributes:
+        rebuilding: the run ends when it has read what was there at its start, and `finish_rebuild` follows.
+    """
 
     run: int
     decision: LaunchDecision
     fence_workers: int
+    rebuilding: bool = False
 
 
 def launch(settings: Settings, rebuild: bool = False, confirmed: bool = False) -> Launched:
@@ -118,6 +125,8 @@ class _Launch:
         fences = read_fences(client, places)
         named = {name: fences[place] for name, place in self._places.items()}
         commits = commits_of(settings)
+        if rebuild:
+            tell_what_logs_hold(settings, self._mapping)
         for record in (
             *self._name_register(records, fences.values(), rebuild),
             *(self._decide_logs(records, commits, named) if not rebuild else ()),
@@ -142,7 +151,7 @@ class _Launch:
             note_strays(settings, client, keys)
         log = _logger.warning if decision.rewound else _logger.info
         log("run %d of %s: %s", run, settings.prefix, decision.why)
-        return Launched(run, decision, earlier_workers(records))
+        return Launched(run, decision, earlier_workers(records), unfinished_rebuild(records) is not None)
 
     def _known(self, records: Records) -> KnownLogs:
         """Return what the control log and the state know: a state that came with another one may know more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -230,18 +229,16 @@ class _FirstPhases(SourceEpochs):
         return super().observe(topic, seen, *more)
 
 
-def _begun_by_snapshot(
+def first_changes(
     settings: Settings, mapping: TopicMappings, look: LogLook, topics: set[str]
-) -> dict[str, tuple[int, ...]]:
-    """List the topics whose logs a full snapshot begins, and the partitions with its rows; an empty log is one, too.
+) -> dict[str, list[FirstChange]]:
+    """Find the first change event of each partition of some topics; empty lists: their logs are empty.
 
-    A table that was empty at the snapshot begins with later changes: other new logs of its system show the snapshot.
+    A topic is left out when a partition holds messages and no change event among its first ones.
     """
     changes: dict[str, list[FirstChange]] = {topic: [] for topic in topics}
-    batches = look.first_messages(topics, FIRST_ROWS)
-    undecided = set()
     registry = open_registry(settings)
-    for batch in batches:
+    for batch in look.first_messages(topics, FIRST_ROWS):
         if not len(batch) or mapping.for_topic(batch.topic) is None:
             continue
         epochs = _FirstPhases()
@@ -254,19 +251,30 @@ def _begun_by_snapshot(
                 place = int(number)
                 if place not in found:
                     found[place] = FirstChange(place, times[place, int(offset)], snapshot == FULL_SNAPSHOT)
-        changes[batch.topic] += found.values()
-        if not found:
-            undecided.add(batch.topic)
-    since: dict[str, int] = defaultdict(lambda: 1 << 62)
+        if {place for place, _ in times} == found.keys():
+            changes.get(batch.topic, []).extend(found.values())
+        else:
+            changes.pop(batch.topic, None)
+    return changes
+
+
+def _begun_by_snapshot(
+    settings: Settings, mapping: TopicMappings, look: LogLook, topics: set[str]
+) -> dict[str, tuple[int, ...]]:
+    """List the topics whose logs a full snapshot begins, and the partitions with its rows; an empty log is one, too.
+
+    A table that was empty at the snapshot begins with later changes: other new logs of its system show the snapshot.
+    """
+    changes = first_changes(settings, mapping, look, topics)
+    systems = {topic: entry.system.name for topic in topics if (entry := mapping.for_topic(topic)) is not None}
+    since: dict[str, int] = {}
     for topic, some in changes.items():
-        entry = mapping.for_topic(topic)
         for one in some:
-            if entry is not None and one.is_full:
-                since[entry.system.name] = min(since[entry.system.name], one.timestamp_ms)
-    begun = {}
-    for topic, some in changes.items():
-        entry = mapping.for_topic(topic)
-        snapshot_since = since.get(entry.system.name) if entry is not None else None
-        if topic not in undecided and begins_with_snapshot(some, snapshot_since):
-            begun[topic] = tuple(one.partition for one in some if one.is_full)
-    return begun
+            if one.is_full:
+                system = systems[topic]
+                since[system] = min(since.get(system, one.timestamp_ms), one.timestamp_ms)
+    return {
+        topic: tuple(one.partition for one in some if one.is_full)
+        for topic, some in changes.items()
+        if begins_with_snapshot(some, since.get(systems.get(topic, "")))
+    }

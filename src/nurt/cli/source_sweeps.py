@@ -70,6 +70,8 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
     tables = Counter((one.kind, one.system, one.entity) for one in map(table_of, topics) if one is not None)
     found = [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]
     for one in found:
+        if not one.table.system:
+            continue
         if (many := tables[one.table.kind, one.table.system, one.table.entity]) > 1:
             name = f"{one.table.system}/{one.table.entity}"
             raise refuse(f"sweeping {name}", f"{many} topics hold it", "give each a `name:` of its own in the mapping")
@@ -84,12 +86,13 @@ def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
         every = np.arange(len(rows))
         alive = (rows.numbers[:, PART] == ROW) & (rows.numbers[:, OP] != DELETE)
-        for name, wanted in (("system", table.system), ("entity", table.entity)):
+        for name, wanted in (("system", table.system), ("entity", table.entity)) if table.system else ():
             alive &= codes_of(rows.text(layout.place(name), every), [wanted]) == 0
         taken = sweep.takes(rows)
-        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences))
+        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences)) | taken
         go += int((alive & taken).sum())
         stay += int((alive & ~taken).sum())
         unreached += int((alive & ~reached).sum())
     client.close()
-    return Swept(flow, table.topic, f"{table.system}/{table.entity}", go, stay, unreached)
+    name = f"{table.system}/{table.entity}" if table.system else f"{table.kind}: not read by the rebuild"
+    return Swept(flow, table.topic, name, go, stay, unreached)
