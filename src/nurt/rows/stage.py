@@ -16,6 +16,7 @@ import polars as pl
 from nurt.columnar.distinct import distinct
 from nurt.columnar.types import Bools, Words
 from nurt.columnar.values import Values
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
@@ -59,11 +60,13 @@ class RowEmitter(Protocol[T]):
 class RowsStage(Generic[T]):
     """The stage that owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = ()) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = (), logs: KnownLogs = NO_LOGS
+    ) -> None:
         self._store = store
         self._keys = keys
         self._emitter = emitter
-        self._counting = Counting(store, keys)
+        self._counting = Counting(store, keys, logs)
         self._watermarks: dict[bytes, list[TruncateWatermark]] | None = None
         self._sweeps = list(sweeps)
         self._order = TopicOrder()
