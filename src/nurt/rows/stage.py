@@ -14,11 +14,11 @@ import orjson
 import polars as pl
 
 from nurt.columnar.distinct import distinct
-from nurt.columnar.types import Bools, Words
+from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
-from nurt.model.entity_frame import EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -166,7 +166,9 @@ class RowsStage(Generic[T]):
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
-            some = slice(at, at + part.frame.height)
+            some: slice | Int64s = slice(at, at + part.frame.height)
+            if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
+                some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
             mine = self._counting.count_rows(
                 change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
             )
