@@ -13,7 +13,7 @@ from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
 from nurt.mapping.load import Mapping
-from nurt.model.entity_frame import LEFT_OUT, TOPIC_BITS, EntityFrame
+from nurt.model.entity_frame import IMPLIED, LEFT_OUT, LEFT_OUT_ABSENT, TOPIC_BITS, EntityFrame
 from nurt.model.raw import RawBatch
 from nurt.rows.topic_order import rank_of
 from nurt.settings import KafkaInput, Settings
@@ -161,11 +161,12 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
         "" if entry is None else entry.file_name,
         0 if entry is None else entry.line,
         sum(map(len, batches)),
-        sum(one.frame.height for each in done for one in each.entities) + sum(len(each.truncated) for each in done),
+        sum(int((one.frame["op"] != IMPLIED).sum()) for each in done for one in each.entities)
+        + sum(len(each.truncated) for each in done),
         sum(foreign.values()),
         sum(refused.values()),
         commonest[0][0] if commonest else "",
-        sum(int((one.frame["op"] >= LEFT_OUT).sum()) for each in done for one in each.entities),
+        sum(int(one.frame["op"].is_in([LEFT_OUT, LEFT_OUT_ABSENT]).sum()) for each in done for one in each.entities),
         tuple(sorted({name for each in done for one in each.entities for name in one.absent})),
         tuple(sorted({server for each in done for one in each.entities for server in _servers(one)})),
     )

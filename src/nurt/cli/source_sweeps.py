@@ -77,13 +77,15 @@ def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
         every = np.arange(len(rows))
         alive = (rows.numbers[:, PART] != LEFT) & (rows.numbers[:, OP] != DELETE)
-        alive &= of_topic(rows.numbers[:, TOPIC_AT[table.kind][1]], topic_code(table.topic))
-        for name, wanted in (("system", table.system), ("entity", table.entity)):
+        if table.topic:
+            alive &= of_topic(rows.numbers[:, TOPIC_AT[table.kind][1]], topic_code(table.topic))
+        for name, wanted in (("system", table.system), ("entity", table.entity)) if table.system else ():
             alive &= codes_of(rows.text(layout.place(name), every), [wanted]) == 0
         taken = sweep.takes(rows)
-        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences))
+        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences)) | taken
         go += int((alive & taken).sum())
         stay += int((alive & ~taken).sum())
         unreached += int((alive & ~reached).sum())
     client.close()
-    return Swept(flow, table.topic, f"{table.system}/{table.entity}", go, stay, unreached)
+    name = f"{table.system}/{table.entity}" if table.system else f"{table.kind}: not read by the rebuild"
+    return Swept(flow, table.topic, name, go, stay, unreached)

@@ -25,8 +25,8 @@ from nurt.model.raw import Headers
 Schemas = Callable[[int], Any]
 """Schema id -> parsed JSON of the schema, or None when there is none."""
 
-NEW_KEY = "__debezium.newkey"
-"""Header of a delete that is half of a re-key: the row's new key.
+NEW_KEY, OLD_KEY = "__debezium.newkey", "__debezium.oldkey"
+"""Headers of the two halves of a re-key: the delete has the row's new key, the insert its old one.
 
 Source: Debezium connector documentation, "Primary key updates".
 """
@@ -86,22 +86,22 @@ class KeyReader:
             {name: column for name in self.columns if (column := _put(name, parts, len(keys))) is not None}, there
         )
 
-    def read_moved(self, headers: Sequence[Headers | None]) -> dict[str, pl.Series] | None:
-        """Read the keys that rows were renamed to; null for rows that were not renamed, None when no row was.
+    def read_moved(self, headers: Sequence[Headers | None], name: str = NEW_KEY) -> dict[str, pl.Series] | None:
+        """Read the keys that rows were renamed to, or from; null for rows that were not renamed, None when no row was.
 
         A header is JSON (of the key alone, or with its schema), Connect's text of a struct, or a key in Confluent's
         format, as the worker's `header.converter` writes it.
         """
-        named = [_header(of_one, NEW_KEY) for of_one in headers]
+        named = [_header(of_one, name) for of_one in headers]
         if not any(named):
             return None
         binary = [text if text is not None and text[:1] == b"\0" else None for text in named]
         texts = [None if text is None or text[:1] == b"\0" else text for text in named]
         columns = dict(self.read(binary).columns) if any(binary) else {}
         if any(texts):
-            for name, column in self._read_texts(texts).items():
-                earlier = columns.get(name)
-                columns[name] = column if earlier is None else _coalesce(earlier, column)
+            for part, column in self._read_texts(texts).items():
+                earlier = columns.get(part)
+                columns[part] = column if earlier is None else _coalesce(earlier, column)
         return columns
 
     def _reader(self, schema_id: int) -> tuple[ColumnReader, Reader] | None:

@@ -248,9 +248,11 @@ def _copy_columns(
 
 
 def _borrow(kind: str, state: RowArrays, instances: Instances, missing: Int64s) -> Int64s | None:
-    """Take missing columns from the instance that spoke before: what did not change is in the other topic."""
+    """Take missing columns from the instance that spoke before, or came first: what did not change is the same there."""
     every = np.arange(len(state))
-    source = instances.spoke[instances.owner]
+    first = np.full(len(instances.spoke), -1, dtype=np.int64)
+    first[instances.owner[::-1]] = every[::-1]
+    source = np.where(instances.spoke >= 0, instances.spoke, first)[instances.owner]
     able = (source >= 0) & (source != every) & (state.numbers[source, OP] != DELETE)
     for bit, names in _held_columns(kind):
         takes = able & (missing >> bit & 1 == 1) & (missing[source] >> bit & 1 == 0)

@@ -14,10 +14,11 @@ import orjson
 import polars as pl
 
 from nurt.columnar.distinct import distinct
-from nurt.columnar.types import Bools, Words
+from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
-from nurt.model.entity_frame import EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -59,11 +60,13 @@ class RowEmitter(Protocol[T]):
 class RowsStage(Generic[T]):
     """The stage that owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = ()) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = (), logs: KnownLogs = NO_LOGS
+    ) -> None:
         self._store = store
         self._keys = keys
         self._emitter = emitter
-        self._counting = Counting(store, keys)
+        self._counting = Counting(store, keys, logs)
         self._watermarks: dict[bytes, list[TruncateWatermark]] | None = None
         self._sweeps = list(sweeps)
         self._order = TopicOrder()
@@ -172,13 +175,17 @@ class RowsStage(Generic[T]):
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
-            some = slice(at, at + part.frame.height)
-            mine = self._counting.count_rows(
+            some: slice | Int64s = slice(at, at + part.frame.height)
+            if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
+                some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
+            fresh = self._counting.count_rows(
                 change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
             )
             if events.left_out is not None:
-                self._counting.count_left_out(change, part.topic, events.left_out[some][mine], part.absent)
-            if doubt.any() and (messages := int(np.count_nonzero(doubt[some][mine]))):
+                self._counting.count_left_out(
+                    change, part.topic, events.left_out[some][fresh & news[some]], part.absent
+                )
+            if doubt.any() and (messages := int(np.count_nonzero(doubt[some][fresh]))):
                 self._counting.count_untold(change, part.topic, messages)
                 tell_untold(part.topic)
             at += part.frame.height

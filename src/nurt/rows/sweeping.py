@@ -82,7 +82,9 @@ class Sweeping:
 
 
 def is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
-    """Return which events belong to one table."""
+    """Return which events belong to one table; without a system: to any."""
+    if not system:
+        return np.ones(len(events), dtype=np.bool_)
     layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
     texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
     found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)

@@ -17,9 +17,9 @@ from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
-from nurt.debezium.message_keys import KeyReader
+from nurt.debezium.message_keys import OLD_KEY, KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
-from nurt.debezium.payloads import int64s
+from nurt.debezium.payloads import int64s, with_header
 from nurt.debezium.positions import POSITION_COLUMNS, server_numbers
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
@@ -27,6 +27,7 @@ from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
 from nurt.model.entity_frame import (
     DELETE,
+    IMPLIED,
     LEFT_OUT_ABSENT,
     TOPIC_BITS,
     UPSERT,
@@ -73,6 +74,7 @@ class TableTranslation:
             fresh: which messages count; None: all.
         """
         batch = TranslationBatch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
+        batch.rekeyed = with_header(raw.headers, OLD_KEY)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
         partitions = self._note_places(batch)
@@ -186,6 +188,9 @@ class TableTranslation:
     def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map the kept messages of a group, whole upserts first; return rows and their places in the batch."""
         keep, fast = group.keep, self._fast.get(group.reader)
+        slow = np.isin(group.rows, batch.rekeyed) & keep if batch.rekeyed is not None else None
+        if slow is not None:
+            keep = keep & ~slow
         if fast is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
             rows, changes = group.rows, group.changes
             times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
@@ -198,8 +203,10 @@ class TableTranslation:
                 frame, whole = mapped
                 yield frame, rows if whole.all() else rows[whole]
                 keep = keep & ~whole
+        if slow is not None:
+            keep = keep | slow
         if keep.any():
-            yield self._map_by_the_book(batch, group, keep, epochs)
+            yield from self._map_by_the_book(batch, group, keep, epochs)
 
     def _codes(self, batch: TranslationBatch, group: Group) -> Int64s | None:
         """Name the topic and the server of each message of a group; None where one topic holds the table."""
@@ -212,7 +219,7 @@ class TableTranslation:
 
     def _map_by_the_book(
         self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
-    ) -> tuple[pl.DataFrame, Int64s]:
+    ) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
         at = np.flatnonzero(keep)
         changes, codes = group.changes, self._codes(batch, group)
@@ -229,7 +236,7 @@ class TableTranslation:
                     at = at[~wrong[at]]
         rows = group.rows[at]
         if not len(rows):
-            return pl.DataFrame(), rows
+            return
         everything = len(at) == len(group.rows)
         op = changes.op[at]
         columns = {
@@ -251,6 +258,7 @@ class TableTranslation:
             "topic": pl.Series([None] * len(rows), dtype=pl.Int64) if codes is None else pl.Series(codes[at]),
         }
         unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
+        moved_from = self._moved_from(batch, rows, columns)
         frame, problems = map_rows(
             self._topic,
             pl.DataFrame(metadata),
@@ -258,12 +266,45 @@ class TableTranslation:
             self._ids,
             {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in unavailable.items() if flags is not None},
             moved,
+            moved_from,
         )
         for problem in problems:
             batch.refuse([int(rows[problem.row])], problem.reason, problem.detail)
-        if problems:
-            rows = np.delete(rows, [problem.row for problem in problems])
-        return frame, rows
+        fine = np.delete(np.arange(len(rows)), [problem.row for problem in problems])
+        if moved_from is not None and group.reader is not None and group.reader.layout.tells_no_deletes:
+            yield self._implied(pl.DataFrame(metadata)[fine], pl.DataFrame(columns)[fine], moved_from[fine], rows[fine])
+        yield frame, rows[fine]
+
+    def _moved_from(self, batch: TranslationBatch, rows: Int64s, columns: dict[str, pl.Series]) -> pl.DataFrame | None:
+        """Read the old keys of rows whose key changed, in the types of `columns`; None: no key changed."""
+        if batch.rekeyed is None or not np.isin(rows, batch.rekeyed).any():
+            return None
+        old = self._keys.read_moved([batch.raw.headers[row] for row in rows.tolist()], OLD_KEY) or {}
+        nothing = pl.Series([None] * len(rows), dtype=pl.String)
+        return pl.DataFrame(
+            {
+                name: old.get(name, nothing).cast(columns[name].dtype, strict=False).alias(name)
+                for name in self._keys.columns
+            }
+        )
+
+    def _implied(
+        self, metadata: pl.DataFrame, columns: pl.DataFrame, moved_from: pl.DataFrame, rows: Int64s
+    ) -> tuple[pl.DataFrame, Int64s]:
+        """Make the deletes of old keys, which a transformation has dropped: only the insert's header tells of them.
+
+        Source: ExtractNewRecordState, `delete.tombstone.handling.mode=drop`.
+        """
+        keys = list(self._keys.columns)
+        known, differs = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
+        for name in keys:
+            known |= moved_from[name].is_not_null().to_numpy()
+            differs |= moved_from[name].ne_missing(columns[name]).to_numpy()
+        at = np.flatnonzero(known & differs & (metadata["op"] == UPSERT).to_numpy())
+        deletes = metadata[at].with_columns(pl.lit(DELETE, pl.Int8).alias("op"))
+        frame, problems = map_rows(self._topic, deletes, moved_from[at], self._ids, None, columns[at].select(keys))
+        at = np.delete(at, [problem.row for problem in problems])
+        return frame.with_columns(pl.lit(IMPLIED, pl.Int8).alias("op")), rows[at]
 
     def _truncates(self, batch: TranslationBatch, epochs: Int64s) -> list[Truncated]:
         topic, truncated = self._topic, []
