@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from nurt.avro import MEANINGS
+from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
@@ -29,6 +30,8 @@ from nurt.model.refusal import Reason
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
 
+_logger = logging.getLogger(__name__)
+
 Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 """Schema id -> the schema as parsed JSON and the layout of its messages; None when there is no such schema."""
 
@@ -40,7 +43,7 @@ class TableTranslation:
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
-        self._readers: dict[int, ChangeReader] = {}
+        self._readers: dict[int, ChangeReader | None] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
@@ -82,8 +85,10 @@ class TableTranslation:
                 batch.count(rows, known[1].form.value)
             elif not known[1].is_row or known[1].columns.keys().isdisjoint(self._columns):
                 batch.refuse(rows, Reason.NO_ENVELOPE, f"schema id {schema_id}: {_outline(known[1])}")
+            elif (reader := self._reader(schema_id, *known)) is None:
+                batch.refuse(rows, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id} of the value: no Avro of a table")
             else:
-                self._read_group(batch, rows, self._reader(schema_id, *known))
+                self._read_group(batch, rows, reader)
         return tombstones
 
     def _read_group(self, batch: TranslationBatch, rows: Int64s, reader: ChangeReader) -> None:
@@ -222,12 +227,22 @@ class TableTranslation:
                 )
         return truncated
 
-    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
+    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
+        """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
         if schema_id not in self._readers:
             zone = self._topic.system.timezone
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, zone)
-            self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids)
+            try:
+                reader = ChangeReader(schema, layout, self._columns, self._keys.columns, zone)
+                assert reader.read(join([]), np.empty(0, dtype=np.int64)).decoded is not None
+                fast = fast_rows(self._topic, reader.wanted, self._ids)
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning(
+                    "compiling schema %s of topic %s: %s; its messages go to quarantine",
+                    schema_id, self._topic.name, type(failed).__name__,
+                )  # fmt: skip
+                self._readers[schema_id] = None
+            else:
+                self._readers[schema_id], self._fast[reader] = reader, fast
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
