@@ -71,7 +71,7 @@ class _Heads:
         for schema_id, some in rows.items():
             frame = self._reader(schema_id).read([values[row] or b"" for row in some], skip=_WIRE_BYTES).frame
             for row, *head in zip(some, frame["revision"], frame["realm"], strict=True):
-                found[row] = (head[0], head[1])
+                found[row] = (head[0], head[1]) if None not in head else None
         return found
 
     def _reader(self, schema_id: int) -> Reader:

@@ -324,6 +324,17 @@ def read_counted(client: Any, place: bytes) -> dict[str, int]:
     return {name.decode(): int(offset) for name, offset in client.hgetall(place + b"n").items()}
 
 
+def read_known_logs(client: Any, keys: Keys) -> bytes | None:
+    """Read what was known of the topics' logs; see `control/logs.py`."""
+    value: bytes | None = client.get(keys.named("logs"))
+    return value
+
+
+def write_known_logs(client: Any, keys: Keys, value: bytes) -> None:
+    """Write what is known of the topics' logs, after the state was claimed."""
+    client.set(keys.named("logs"), value)
+
+
 def forget_counts(client: Any, keys: Keys) -> None:
     """Set the message counts to zero: all input will be read again from the earliest message."""
     client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])

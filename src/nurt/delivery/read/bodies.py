@@ -14,16 +14,27 @@ from nurt.delivery.journal import Message
 from nurt.errors import NurtError
 
 WIRE_BYTES = 5
-NO_KEY, NO_BODY = "not_a_key_of_nurt", "not_a_body_of_its_contract"
+NO_KEY, NO_BODY, OTHER_BODY = "not_a_key_of_nurt", "not_a_body_of_its_contract", "body_of_another_id"
 """Flaws of messages that nurt did not write."""
 _ID = re.compile(rb"\0.{4}\x40([0-9a-f]{32})", re.DOTALL)
 """A key of nurt's: wire header, and an Avro string of 32 hex digits."""
+_HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def id_of(key: bytes) -> str | None:
     """Return the id in a key; None: nurt did not write the key."""
     found = _ID.fullmatch(key)
     return None if found is None else found[1].decode()
+
+
+def is_id(text: str | None) -> bool:
+    """Say whether a text is an id of 32 hex digits."""
+    return text is not None and _HEX.fullmatch(text) is not None
+
+
+def is_body_of(body: bytes, subject: str) -> bool:
+    """Say whether a profile's body begins with its own id, the contract's first field."""
+    return body.startswith(b"\x40" + subject.encode("ascii"))
 
 
 def foreign(of: str, place: tuple[int, int], flaw: str) -> Message:

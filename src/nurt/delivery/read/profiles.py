@@ -14,7 +14,7 @@ from nurt.contracts.profile_tables import TABLES, decode, tables_from
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
 from nurt.delivery.order_links import linked_kinds
-from nurt.delivery.read.bodies import NO_BODY, NO_KEY, BodyConverter, foreign, id_of
+from nurt.delivery.read.bodies import NO_BODY, NO_KEY, OTHER_BODY, BodyConverter, foreign, id_of, is_body_of, is_id
 from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
@@ -50,9 +50,12 @@ class ProfileMessageReader:
         if subject is None:
             return foreign(PROFILES, place, NO_KEY)
         try:
-            return Message(subject, place, None, None if not value else self._converter.body(value))
+            body = None if not value else self._converter.body(value)
         except NotOfContract:
             return foreign(PROFILES, place, NO_BODY)
+        if body is not None and not is_body_of(body, subject):
+            return foreign(PROFILES, place, OTHER_BODY)
+        return Message(subject, place, None, body)
 
 
 class ProfileStateReader:
@@ -94,6 +97,7 @@ class ProfileStateReader:
                     DesiredState(message.subject, revision, message.place, Lifecycle.LIVE, tuple(rows[at]))
                 )
             else:
+                survivor = survivor if is_id(survivor) else None
                 desired_states.append(
                     DesiredState(
                         message.subject, revision, message.place, Lifecycle.REDIRECT, tuple(archived[at]), survivor

@@ -17,7 +17,7 @@ from nurt.delivery.read.bodies import NO_BODY
 from nurt.delivery.retry import backoff_s
 from nurt.delivery.run.context import refused_messages
 from nurt.delivery.run.key_locks import Stopping
-from nurt.delivery.run.sender import LOOK_S
+from nurt.delivery.run.sender import LOOK_S, NOT_UNDERSTOOD
 from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.model.delivery import CallFailure, CallResult, DesiredState, Lifecycle, Refusal
 from nurt.model.units import Millis
@@ -151,7 +151,7 @@ class TableDeliverer:
             entry = JournalEntry()
             entry.count("calls")
             self._store.write(entry)
-            result = sink.write(batch)
+            result = self._answer(sink, batch)
             if result.failure in (None, CallFailure.REFUSED):
                 if self._reported_down:
                     self._store.set_status(state="running")
@@ -168,6 +168,15 @@ class TableDeliverer:
                 if self._stopping():
                     raise Stopping(f"delivering to {self._store.destination}: ended while it waited; start it again")
                 time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+
+    def _answer(self, sink: TableSink, batch: TableBatch) -> CallResult:
+        """Write once; an answer outside the protocol counts as no answer, and does not end the run."""
+        try:
+            return sink.write(batch)
+        except NOT_UNDERSTOOD as failed:
+            name, kind = self._store.destination, type(failed).__name__
+            _logger.warning("delivering to %s: its answer was not understood (%s)", name, kind)
+            return CallResult(failure=CallFailure.DOWN, code="answer_not_understood")
 
     def retry_parked(self, rows_max: int = 500) -> int:
         """Write again what an operator retries, and remove what a sweep parked; nothing else is ever parked here."""
