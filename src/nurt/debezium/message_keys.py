@@ -115,9 +115,7 @@ class KeyReader:
             try:
                 self._known[schema_id] = self._compiled(schema)
             except Exception as failed:  # whatever somebody registered, only its messages suffer
-                _logger.warning(
-                    "compiling schema %s of keys: %s; none is read", schema_id, type(failed).__name__
-                )
+                _logger.warning("compiling schema %s of keys: %s; none is read", schema_id, type(failed).__name__)
                 self._known[schema_id] = None
         found = self._known[schema_id]
         if found is not None:
