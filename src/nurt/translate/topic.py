@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,10 @@ from nurt.model.entity_frame import (
 )
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
+from nurt.ports.log import Partitioning
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
+from nurt.translate.key_places import note_places, without_position
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +53,15 @@ Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 class TableTranslation:
     """A translator of the batches of one topic, in the order of its log."""
 
-    def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
+    def __init__(
+        self,
+        topic: TopicMapping,
+        ids: Ids,
+        known: Known,
+        epochs: SourceEpochs,
+        partitioning: Partitioning | None = None,
+    ) -> None:
+        self._partitioning = partitioning
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
@@ -69,6 +80,7 @@ class TableTranslation:
         batch.rekeyed = with_header(raw.headers, OLD_KEY)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
+        partitions = self._note_places(batch)
         epochs = self._number(batch)
         frames, places = [], []
         for group in batch.groups:
@@ -77,12 +89,23 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [self._frame(batch, frames, places)] if frames else [],
+            [replace(self._frame(batch, frames, places), partitions=partitions)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
         )
+
+    def _note_places(self, batch: TranslationBatch) -> int:
+        """Note where keys of events without a position lie; return the topic's number of partitions, 0 for unknown."""
+        if self._partitioning is None or not batch.groups:
+            return 0
+        topic = batch.raw.topic
+        if any(not one.changes.position.known[0].all() and without_position(one).any() for one in batch.groups):
+            places = self._partitioning.key_places(topic, int(batch.partitions.max()))
+            note_places(batch.groups, batch.raw.keys, places)
+            return places.partitions
+        return self._partitioning.partitions(topic)
 
     def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
         whole, topic = _in_order(frames, places), self._topic

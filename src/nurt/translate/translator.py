@@ -24,6 +24,7 @@ from nurt.mapping.load import Mapping, TopicMapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 from nurt.model.refusal import Reason
+from nurt.ports.log import Partitioning
 from nurt.ports.registry import SchemaRegistry
 from nurt.translate.topic import TableTranslation
 
@@ -44,7 +45,9 @@ class Translator:
         ids: Ids,
         source_epochs: SourceEpochs | None = None,
         passed: Passed | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
+        self._partitioning = partitioning
         self._passed = passed if passed is not None else Passed()
         self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
         self._mapping, self._ids = mapping, ids
@@ -75,7 +78,7 @@ class Translator:
         name = batch.topic, batch.schemas
         if name not in self._tables:
             known = partial(self._schemas.known, archive=batch.schemas)
-            self._tables[name] = TableTranslation(topic, self._ids, known, self.epochs)
+            self._tables[name] = TableTranslation(topic, self._ids, known, self.epochs, self._partitioning)
         return self._tables[name]
 
     def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
