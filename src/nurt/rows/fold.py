@@ -264,7 +264,7 @@ def _copy_columns(
 
 
 def _borrow(kind: str, state: RowArrays, instances: Instances, missing: Int64s) -> Int64s | None:
-    """Take missing columns from the instance that spoke before, or came first: the same row in another topic."""
+    """Take missing columns from the instance that spoke before, or came first: what did not change is equal there."""
     every = np.arange(len(state))
     first = np.full(len(instances.spoke), -1, dtype=np.int64)
     first[instances.owner[::-1]] = every[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from nurt.avro import MEANINGS
+from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
@@ -43,6 +44,8 @@ from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
 from nurt.translate.key_places import note_places, without_position
 
+_logger = logging.getLogger(__name__)
+
 Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 """Schema id -> the schema as parsed JSON and the layout of its messages; None when there is no such schema."""
 
@@ -63,7 +66,7 @@ class TableTranslation:
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
         self._keys = KeyReader(topic.key_columns, self._told, self._schema)
-        self._readers: dict[int, ChangeReader] = {}
+        self._readers: dict[int, ChangeReader | None] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
@@ -131,8 +134,10 @@ class TableTranslation:
                 batch.count(rows, known[1].form.value)
             elif not known[1].is_row or known[1].columns.keys().isdisjoint(self._columns):
                 batch.refuse(rows, Reason.NO_ENVELOPE, f"schema id {schema_id}: {_outline(known[1])}")
+            elif (reader := self._reader(schema_id, *known)) is None:
+                batch.refuse(rows, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id} of the value: no Avro of a table")
             else:
-                self._read_group(batch, rows, self._reader(schema_id, *known))
+                self._read_group(batch, rows, reader)
         return tombstones
 
     def _read_group(self, batch: TranslationBatch, rows: Int64s, reader: ChangeReader) -> None:
@@ -329,11 +334,21 @@ class TableTranslation:
                 )
         return truncated
 
-    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
+    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
+        """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
         if schema_id not in self._readers:
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
-            self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            try:
+                reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
+                assert reader.read(join([]), np.empty(0, dtype=np.int64)).decoded is not None
+                fast = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning(
+                    "compiling schema %s of topic %s: %s; its messages go to quarantine",
+                    schema_id, self._topic.name, type(failed).__name__,
+                )  # fmt: skip
+                self._readers[schema_id] = None
+            else:
+                self._readers[schema_id], self._fast[reader] = reader, fast
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
