@@ -34,11 +34,12 @@ _PUT_KINDS = (
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
 )
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot")
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "make_anew")
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
     (*("put",) * 3, "delete", "rekey"),
     (*("put",) * 3, "truncate", "echo", "redeliver"),
+    (*("put",) * 3, "delete", "truncate", "make_anew"),
     (*("put",) * 3, "delete", "read_again", "redeliver", "echo"),
     (*("put",) * 3, *_MISHAPS),
 )
@@ -154,6 +155,9 @@ def _play(step: Step, connectors: list[Connector]) -> None:
         connector.commit()
     if step.verb == "snapshot":
         connector.snapshot()
+        return
+    if step.verb == "make_anew":
+        connector.make_anew()
         return
     if step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)

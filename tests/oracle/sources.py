@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from nurt.control.generations import first_epoch
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import (
     DELETE,
@@ -105,6 +106,7 @@ class Connector:
     _statement: tuple[int, int] = (0, 0)
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    _generation: int = 0
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
     _highest: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
@@ -164,7 +166,8 @@ class Connector:
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
         partitions = range(self.source.partitions)
-        epochs = {self._epochs.get((self._topic(entity), partition), 0) // 2 for partition in partitions}
+        first = first_epoch(self._generation)
+        epochs = {self._epochs.get((self._topic(entity), partition), first) // 2 for partition in partitions}
         cannot = self.source.connector == "sqlserver" or len(epochs) > 1
         if cannot or (self.source.connector == "none" and len(partitions) > 1):
             return
@@ -195,6 +198,13 @@ class Connector:
             for key, stored in rows.items():
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
+
+    def make_anew(self) -> None:
+        """Move the database to another server, and make all topics anew: lower positions, and offsets from 0 again."""
+        self._generation += 1
+        self._offsets, self._epochs = {}, {}
+        self._lsn, self._last_commit, self._statement = 10, None, (0, 0)
+        self.snapshot()
 
     def redeliver(self, events: int) -> None:
         """Kill the connector: after its restart it writes its last events again, at new offsets."""
@@ -307,7 +317,7 @@ class Connector:
         place = (event.topic, event.partition)
         offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
         self._offsets[place] = offset
-        epoch = self._epochs.get(place, 0)  # even: a snapshot, odd: the stream behind it
+        epoch = self._epochs.get(place, first_epoch(self._generation))  # even: a snapshot, odd: the stream behind it
         if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
             epoch += 1
         self._epochs[place] = epoch

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from redis import Redis
 
@@ -194,8 +195,6 @@ def test_a_copy_on_another_cluster_is_the_same_log(shop: Shop, kafka_server: Kaf
 
 def _mirror_commits(one: Shop, other: Shop) -> None:
     """Copy the register and the group's commits, as cluster linking does."""
-    from confluent_kafka import Consumer
-
     copy = other.control_log()
     for _, record in one.control_log().records():
         copy.append(record)
@@ -244,6 +243,33 @@ def test_a_register_made_anew_does_not_begin_at_run_one_nor_count_twice(shop: Sh
     runs = [record["run"] for _, record in shop.control_log().records() if record["kind"] == "begin"]
     assert runs == [3]
     assert shop.counted() == 46
+
+
+def test_a_topic_of_ours_that_was_made_anew_is_told_everything_again_what_ended_as_well(shop: Shop) -> None:
+    ours = f"profiles-{shop.name}"
+    shop.produce(old_log(shop.name))
+    shop.produce(log_of(shop, ("d", 3, "c3-c", 5000)))
+    shop.run(topic=ours, partitions=1)
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+    admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+    admin.delete_topics([ours])[ours].result(20)
+    until(lambda: ours not in admin.list_topics(timeout=10).topics)
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+
+
+def told(shop: Shop, topic: str) -> dict[bool, int]:
+    """Count the keys of a topic whose newest message has a value, and those that end."""
+    consumer = Consumer({"bootstrap.servers": shop.bootstrap, "group.id": uuid.uuid4().hex})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    newest: dict[bytes, bool] = {}
+    while messages := consumer.consume(1000, 3.0):
+        newest |= {message.key(): message.value() is not None for message in messages if message.error() is None}
+    consumer.close()
+    return dict(Counter(newest.values()))
 
 
 def until(is_done: Callable[[], bool], seconds: float = 60) -> None:
