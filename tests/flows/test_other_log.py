@@ -121,6 +121,9 @@ def test_a_log_without_a_snapshot_waits_for_a_word_that_no_restart_wears_out(
     listed = json.loads(nurt_command("source", "list", "--json", "--config", str(shop.config)).out)
     assert [(one["topic"], one["kind"]) for one in listed] == [(old_log().name, "other_log")]
 
+    checked = json.loads(nurt_command("check", "--json", "--config", str(shop.config)).out)
+    assert checked["waits for a word"] == f"topic {old_log().name} (`nurt source list`)"
+
     topic = old_log().name
     assert nurt_command("source", "another-log", "nobody", "--config", str(shop.config)).code == 2
     assert nurt_command("source", "another-log", topic, "--config", str(shop.config)).code == 0

@@ -219,6 +219,17 @@ def test_more_partitions_retention_and_an_empty_batch_are_the_same_log(shop: Sho
     assert shop.counted() == 47
 
 
+def test_commits_of_a_former_deployment_under_the_group_halt_no_first_start(shop: Shop) -> None:
+    shop.produce(old_log(shop.name))
+    shop.run()
+    shop.make_anew()
+    shop.produce(log_of(shop, ("u", 1, "c1-new", 900)))
+    anew = {"prefix": f"{shop.name}-anew", "control_topic": f"control-{shop.name}-anew"}
+    assert shop.run(**anew, duckdb=shop.home / "anew.duckdb") == {"c1-d38", "c2-c", "c3-c"}, "the former tables"
+    with duckdb.connect(str(shop.home / "anew.duckdb"), read_only=True) as tables:
+        assert tables.execute("SELECT email FROM profiles").fetchall() == [("c1-new@example.com",)]
+
+
 def test_a_broker_that_restarts_has_the_same_log(tmp_path: Path, redis_url: str, kafka_server: KafkaServer) -> None:
     shop = Shop(tmp_path, redis_url, kafka_server.bootstrap, f"s.t-{uuid.uuid4().hex[:8]}")
     create_topic(shop.bootstrap, shop.name)

@@ -31,6 +31,7 @@ from nurt.control.launch import (
     check_deployment,
     decide,
     earlier_workers,
+    has_begun,
     is_lost,
     latest_run,
     owes_rebuild,
@@ -228,6 +229,7 @@ class _Launch:
         """
         if owes_rebuild(records):
             return []
+        commits = commits if has_begun(records) else []
         offsets = decide(records, commits, fences).offsets or {}
         run = latest_run(records) + 1
         decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, offsets, run)
