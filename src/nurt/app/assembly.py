@@ -155,4 +155,7 @@ class Assembly(ABC, Generic[Now]):
 
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""
-        return ordered_sweeps(self.control_log().records())
+        return [
+            sweep if (entry := self.mapping.for_topic(sweep.table.topic)) is None else replace(sweep, order=entry.order)
+            for sweep in ordered_sweeps(self.control_log().records())
+        ]

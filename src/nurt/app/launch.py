@@ -18,9 +18,9 @@ from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
-from nurt.app.logs import decide_logs, halted_by, new_halts
+from nurt.app.launching.logs import decide_logs, halted_by, new_halts
+from nurt.app.launching.rebuild import tell_what_logs_hold
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
-from nurt.app.rebuild import tell_what_logs_hold
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (

@@ -88,9 +88,11 @@ class ProfileAssembly(Assembly[Day]):
                 if settings.duckdb is not None:
                     from nurt.adapters.analytics.duckdb import DuckdbSink
 
-                    self._files.append(SharedSink(DuckdbSink(settings.duckdb, hold=alone), self.threads))
+                    self._files.append(
+                        SharedSink(DuckdbSink(settings.duckdb, hold=alone, shared=settings.shared), self.threads)
+                    )
                 if settings.parquet is not None:
                     from nurt.adapters.analytics.parquet import ParquetSink
 
-                    self._files.append(SharedSink(ParquetSink(settings.parquet), self.threads))
+                    self._files.append(SharedSink(ParquetSink(settings.parquet, shared=settings.shared), self.threads))
             return list(self._files)

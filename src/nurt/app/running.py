@@ -26,11 +26,13 @@ from typing import Any, NoReturn
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.file_modes import keep_files_private
 from nurt.adapters.http_logs import silence_http_clients
+from nurt.adapters.visible_text import VisibleFormatter
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
+from nurt.app.launching.rebuild import finish_rebuild, until_the_ends
 from nurt.app.profiles import ProfileAssembly
-from nurt.app.rebuild import finish_rebuild, until_the_ends
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
 from nurt.errors import Fenced, NurtError
@@ -291,8 +293,11 @@ def _decode(text: str) -> Launched:
 
 def _child(config: Path, index: int) -> int:
     """Run one process of a cluster."""
+    keep_files_private()
     level = int(os.environ["NURT_LOG_LEVEL"])
-    logging.basicConfig(level=level, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter(f"%(asctime)s worker {index} %(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     silence_http_clients()
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))

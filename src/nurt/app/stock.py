@@ -174,5 +174,5 @@ class StockAssembly(Assembly[Millis]):
         if wanted.duckdb is not None:
             from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
 
-            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self.threads == settings.workers))
+            sinks.append(DuckdbStockSink(wanted.duckdb, self.threads == settings.workers, shared=settings.shared))
         return sinks

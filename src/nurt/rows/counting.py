@@ -9,7 +9,7 @@ import numpy as np
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.control.counted_offsets import CountedOffsets, Place
 from nurt.control.logs import NO_LOGS, KnownLogs
-from nurt.model.entity_frame import Translated, Truncated
+from nurt.model.entity_frame import LEFT_OUT, LEFT_OUT_ABSENT, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -19,6 +19,13 @@ ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncat
 
 MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
+
+
+INSTANCES = "instances"
+"""An additional outcome: rows that several topics hold where something has to be said; see `rows/instances.py`."""
+LEFT_OUT_OUTCOME = "left_out"
+"""An additional outcome: rows that the mapping's `where` left out. They are counted as folded, too: as deletes."""
+LEFT_OUT_REASON = "where"
 
 
 class Counting:
@@ -33,8 +40,8 @@ class Counting:
 
     def count_rows(
         self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
-    ) -> None:
-        """Count rows of one topic as folded in or as old news.
+    ) -> Bools:
+        """Count rows of one topic as folded in or as old news; return which of those folded in count.
 
         Args:
             ids: of the rows.
@@ -42,7 +49,7 @@ class Counting:
             news: which of them were folded in.
         """
         if not len(ids):
-            return
+            return news
         shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
         fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
         names = {
@@ -50,9 +57,17 @@ class Counting:
         }
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
-        folded = int(np.count_nonzero(fresh & news))
+        mine = fresh & news
+        folded = int(np.count_nonzero(mine))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
+        return mine
+
+    def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
+        """Count rows that `where` left out; `absent` names columns of `where` that the table lacks."""
+        lacking = int(np.count_nonzero(ops == LEFT_OUT_ABSENT))
+        _add(change, topic, LEFT_OUT_OUTCOME, LEFT_OUT_REASON, int(np.count_nonzero(ops == LEFT_OUT)))
+        _add(change, topic, LEFT_OUT_OUTCOME, f"{LEFT_OUT_REASON}, without column {', '.join(absent)}", lacking)
 
     def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
         """Count refused messages, and those that the translator found foreign, unless a run has counted them."""
@@ -71,6 +86,14 @@ class Counting:
     def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
+
+    def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
+        """Count rows that several topics hold, with what has to be said of them."""
+        _add(change, topic, INSTANCES, reason, rows)
+
+    def topics(self) -> list[str]:
+        """List the topics whose rows were counted, by this run and earlier ones."""
+        return self._known(ROWS).topics()
 
     def count_truncate(self, change: StateWrite, truncated: Truncated) -> None:
         """Count a truncate: every worker sweeps, one counts."""

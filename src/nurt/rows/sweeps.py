@@ -17,7 +17,9 @@ import numpy as np
 from nurt.columnar.types import Bools
 from nurt.control.generations import first_epoch, generation_of
 from nurt.control.logs import known_logs
-from nurt.rows.layouts import EPOCH, OFFSET, PARTITION
+from nurt.model.entity_frame import topic_code
+from nurt.rows.layouts import EPOCH, OFFSET, PARTITION, TOPIC_AT
+from nurt.rows.positions import of_topic
 from nurt.state.row_major import RowArrays
 
 NO_PARTITION = -1
@@ -45,6 +47,7 @@ class Sweep:
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
         places: partition -> offset of a snapshot from before a rebuild, which numbers source epochs anew.
         since: the first source epoch of the last rebuild.
+        order: what the mapping says of the order of the table's topics.
     """
 
     table: SweptTable
@@ -52,9 +55,13 @@ class Sweep:
     fences: Mapping[int, int]
     places: Mapping[int, int] = field(default_factory=dict)
     since: int = 0
+    order: tuple[str, ...] = ()
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere."""
+        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere.
+
+        Of a table that several topics hold, only the instances in this topic are taken.
+        """
         found = np.zeros(len(rows), dtype=np.bool_)
         epochs = rows.numbers[:, EPOCH]
         for partition, epoch in self.fences.items():
@@ -63,7 +70,10 @@ class Sweep:
         for partition, offset in self.places.items():
             of_log = (rows.numbers[:, PARTITION] == partition) & (epochs >= self.since)
             found |= of_log & (rows.numbers[:, OFFSET] < offset)
-        return found
+        if not self.table.topic:
+            return found
+        codes = rows.numbers[:, TOPIC_AT[self.table.kind][1]]
+        return found & of_topic(codes, topic_code(self.table.topic))
 
 
 def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:

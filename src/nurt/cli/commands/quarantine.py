@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 from rich.text import Text
 
 from nurt.cli.frame import (
@@ -128,7 +127,7 @@ def show(
         ("place", place),
         ("time", time),
         ("reason", reason),
-        ("detail", Text(detail)),
+        ("detail", detail),
         ("what to do", REMEDIES[refused.reason]),
         ("key", _size(refused.key)),
         ("value", _size(refused.value)),
@@ -137,7 +136,7 @@ def show(
     print_table("", ("", ""), rows)
     if whole:
         for title, content in (("key", refused.key), ("value", refused.value)):
-            stdout.print(f"\n[dim]{title}[/dim]")
+            stdout.print(Text(f"\n{title}", "dim"))
             stdout.print(Text(_dump(content or b"")))
 
 
@@ -195,6 +194,8 @@ def _messages(quarantine: Quarantine, wanted: RefusedFilter) -> list[Refused]:
 
 
 def _requeue(quarantine: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:
+    from rich.progress import Progress
+
     requeued = 0
     rest = iter(wanted)
     with Progress(console=stderr, transient=True) as progress:

@@ -52,6 +52,7 @@ def run(
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
     from nurt.adapters.redis.embedded import EMBEDDED
+    from nurt.app.exposure import warn_of_exposure
     from nurt.app.running import run_cluster
     from nurt.cli.opening import deployment
     from nurt.cli.watching import log_to_stderr, watching
@@ -67,6 +68,7 @@ def run(
     read_mapping(loaded.mapping_files)  # so that a mistake is reported at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
+        warn_of_exposure(settings)
         many = workers or settings.workers
         if many == 1 or loaded.redis_url == EMBEDDED or until_end:
             _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow, yes)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from nurt.adapters.redis.client import Redis, open_redis
-from nurt.app.logs import first_changes, open_look
+from nurt.app.launching.logs import first_changes, open_look
 from nurt.app.opening import commits_of, open_control_log
 from nurt.columnar.text_codes import codes_of
 from nurt.control.generations import first_epoch
