@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nurt.control.launch import (
@@ -34,7 +35,9 @@ from nurt.control.logs import (
     next_log,
     rebuild_record,
 )
+from nurt.control.source_epochs import Seen, WatchedRows
 from nurt.control.source_records import epoch_record, known_epochs
+from nurt.debezium.positions import Family
 from nurt.errors import Fenced
 from nurt.model.fence import FencingToken
 from nurt.model.log import Committed, Witness, WitnessNotes, checksum_of
@@ -185,6 +188,28 @@ def test_a_sweep_holds_after_a_rebuild_by_its_snapshots_offset_and_ends_with_its
     assert (held.fences, held.places, held.since) == ({}, {0: 20}, 1 << 20)
     register.add(log_record("t", next_log(known_logs(register.records).of("t"), 3, ())))
     assert ordered_sweeps(register.records) == []
+
+
+def test_fall_backs_that_were_accepted_are_accepted_again_after_a_rebuild_at_their_places_only() -> None:
+    register = Register()
+    register.add(epoch_record(("t", 0, 0, 1), 0), epoch_record(("t", 0, 30, 3), 5), epoch_record(("t", 0, 50, 5), 9))
+    register.add(rebuild_record(2, known_logs(register.records), confirmed=False))
+    first, far = 1 << 20, 1 << 40
+    epochs = known_epochs(register.records)
+    for offsets, parts in (([0, 10], [far, far + 1]), ([30, 40], [5, 6]), ([52], [1]), ([60], [2])):
+        rows = np.array(offsets)
+        seen = Seen(np.zeros(len(rows), dtype=np.int64), rows, np.zeros(len(rows), dtype=np.int8))
+        known = np.ones(len(rows), dtype=np.bool_)
+        epochs.watch(seen, WatchedRows("t", Family.POSTGRESQL, "s"), np.array(parts), known, None)
+        epochs.observe("t", seen)
+    assert epochs.notices() == []
+    assert [begin[2:] for begin in epochs.begun()] == [(0, first + 1), (30, first + 3), (50, first + 5)]
+    seen = Seen(np.zeros(2, dtype=np.int64), np.array([70, 80]), np.zeros(2, dtype=np.int8))
+    watched = WatchedRows("t", Family.POSTGRESQL, "s")
+    epochs.watch(seen, watched, np.array([far, 1]), np.ones(2, dtype=np.bool_), None)
+    assert [notice.offset for notice in epochs.notices()] == [80], "another fall-back is not accepted by them"
+    register.add(log_record("t", next_log(known_logs(register.records).of("t"), 3, ())))
+    assert known_epochs(register.records)._accepted == {}
 
 
 def test_a_witness_is_the_newest_message_below_an_offset() -> None:
