@@ -20,7 +20,7 @@ from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.final_row import FinalRow, Named, Position, System
 from tests.oracle.frames import Batch, batch_of
 from tests.oracle.places import Instance, highest_after, is_old_news, is_truncated, speaking
-from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored
+from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored, compacted
 
 STEPS_MAX = 60
 
@@ -48,6 +48,7 @@ _MISHAPS = (
     "snapshot",
     "rename",
     "make_anew",
+    "grow",
 )
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
@@ -159,6 +160,7 @@ def play(sources: list[Source], initial: list[Step], steps: list[Step]) -> tuple
             connector.snapshot()
     for step in steps:
         _play(step, connectors)
+    compacted(connectors, Random(len(log)))
     return log, connectors
 
 
@@ -168,13 +170,17 @@ def _play(step: Step, connectors: list[Connector]) -> None:
     if step.noise % 3 == 0:
         connector.commit()
     if step.verb == "snapshot":
-        connector.snapshot()
+        if connector.may_read_again:
+            connector.snapshot()
         return
     if step.verb == "make_anew":
         connector.make_anew()
         return
     if step.verb == "rename":
         connector.rename()
+        return
+    if step.verb == "grow":
+        connector.grow()
         return
     if step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)
