@@ -222,7 +222,7 @@ def test_a_rebuild_erases_nothing_that_is_much_until_the_operators_word(
     shrunk: Shop, nurt_command: Callable[..., Ran], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shrunk.run(rebuild=True) == NEWEST | {"c3-c"}
-    assert "1 of 4 rows of kind customer was not read again" in caplog.text
+    assert "1 of 4 rows of kind customer were not read again" in caplog.text
     assert shrunk.run() == NEWEST | {"c3-c"}
     config = ("--json", "--config", str(shrunk.config))
     (table,) = json.loads(nurt_command("source", "sweep", "--yes", *config).out)["tables"]
@@ -235,6 +235,13 @@ def test_a_confirmed_rebuild_lets_go_what_no_log_holds(shrunk: Shop, counted: Ca
     assert shrunk.run(rebuild=True, confirmed=True) == NEWEST
     assert counted() == len(SHRUNK)
     assert shrunk.run() == NEWEST
+
+
+def test_a_cluster_of_processes_rebuilds_too(shrunk: Shop, nurt_command: Callable[..., Ran]) -> None:
+    config = ("--config", str(shrunk.config))
+    assert nurt_command("run", "--workers", "2", "--rebuild", "--yes", *config).code == 0
+    assert shrunk.run() == NEWEST
+    assert [one["erases"] for one in shrunk.records("rebuilt")] == [True]
 
 
 @pytest.mark.parametrize("dies_at", ["claim", "forget_counts", "begin_record", "encode_known"])

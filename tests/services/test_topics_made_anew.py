@@ -22,15 +22,17 @@ from redis import Redis
 from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.app.running import run_here
-from nurt.control.logs import ANOTHER, log_word_record
+from nurt.control.logs import ANOTHER, SAME, log_word_record
 from nurt.errors import LogChanged, LogHalted
 from nurt.flows.profiles import profiles
+from nurt.model.raw import RawBatch
 from nurt.settings import KafkaInput, Settings
 from tests.envelopes import Topic, _raw, entry
 from tests.flows.new_logs import NEW, NEWEST, old_log, topic_of
 from tests.services.stack.fixtures import create_topic
 from tests.services.stack.kafka import KafkaServer
 
+COLUMNS = ("partitions", "offsets", "timestamps_ms", "keys", "values", "headers")
 OLDEST = {"c1-d38", "c2-c", "c3-c"}
 
 
@@ -207,6 +209,21 @@ def _mirror_commits(one: Shop, other: Shop) -> None:
     writer.close()
 
 
+def test_a_topic_that_was_restored_from_an_older_copy_waits_for_a_word_and_loses_nothing(shop: Shop) -> None:
+    shop.produce(old_log(shop.name))
+    assert shop.run() == OLDEST
+    shop.make_anew()
+    whole = old_log(shop.name).batch
+    copy = old_log(shop.name)
+    copy.batch = RawBatch(shop.name, *(getattr(whole, name)[:8] for name in COLUMNS))
+    shop.produce(copy)
+    shop.produce(log_of(shop, ("u", 2, "c2-more", 3000)))
+    with pytest.raises(LogHalted, match="as an older copy would"):
+        shop.run()
+    shop.control_log().append(log_word_record(shop.name, SAME))
+    assert shop.run() == {"c1-d38", "c2-more", "c3-c"}, "what nurt has read stays, what was written on is newer"
+
+
 def test_more_partitions_retention_and_an_empty_batch_are_the_same_log(shop: Shop) -> None:
     shop.produce(old_log(shop.name))
     assert shop.run() == OLDEST
@@ -254,6 +271,25 @@ def test_a_register_made_anew_does_not_begin_at_run_one_nor_count_twice(shop: Sh
     runs = [record["run"] for _, record in shop.control_log().records() if record["kind"] == "begin"]
     assert runs == [3]
     assert shop.counted() == 46
+
+
+def test_a_rebuild_of_a_topic_that_lost_its_beginning_says_so_and_erases_nothing_unless_confirmed(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.produce(old_log(shop.name))
+    assert shop.run() == OLDEST
+    admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+    admin.delete_records([TopicPartition(shop.name, 0, 40)])[TopicPartition(shop.name, 0)].result(20)
+    run_here(profiles, shop.settings(), rebuild=True)
+    assert shop.emails() == OLDEST
+    assert (
+        "begins neither with offset 0 nor with a full snapshot (partition: offset 0: 40); 2 stored rows" in caplog.text
+    )
+    assert "2 of 3 rows of kind customer were not read again" in caplog.text
+    assert shop.counted() == 6
+    run_here(profiles, shop.settings(), rebuild=True, confirmed=True)
+    assert shop.emails() == {"c1-d38"}
+    assert shop.run() == {"c1-d38"}
 
 
 def test_a_topic_of_ours_that_was_made_anew_is_told_everything_again_what_ended_as_well(shop: Shop) -> None:
