@@ -37,11 +37,24 @@ _PUT_KINDS = (
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""
 
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename", "grow")
+_MISHAPS = (
+    "delete",
+    "delete",
+    "rekey",
+    "read_again",
+    "redeliver",
+    "echo",
+    "truncate",
+    "snapshot",
+    "rename",
+    "make_anew",
+    "grow",
+)
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
     (*("put",) * 3, "delete", "rekey"),
     (*("put",) * 3, "truncate", "echo", "redeliver"),
+    (*("put",) * 3, "delete", "truncate", "make_anew"),
     (*("put",) * 3, "delete", "read_again", "redeliver", "echo"),
     (*("put",) * 3, *_MISHAPS),
 )
@@ -159,6 +172,9 @@ def _play(step: Step, connectors: list[Connector]) -> None:
     if step.verb == "snapshot":
         if connector.may_read_again:
             connector.snapshot()
+        return
+    if step.verb == "make_anew":
+        connector.make_anew()
         return
     if step.verb == "rename":
         connector.rename()

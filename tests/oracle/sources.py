@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from nurt.control.generations import first_epoch
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import (
     DELETE,
@@ -122,6 +123,7 @@ class Connector:
     _statement: tuple[int, int] = (0, 0)
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    _generation: int = 0
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, ...], Event] = field(default_factory=dict)
     _highest: dict[tuple[str, ...], Position | None] = field(default_factory=dict)
@@ -192,7 +194,7 @@ class Connector:
         part = choose.randrange(PARTS) if self.source.topics == "parts" else None
         branches = self._branches(entity, "") if part is None else [f"_p{part}"]
         epochs = {
-            self._epochs.get((f"{self._topic(entity)}{branch}", partition), 0) // 2
+            self._epochs.get((f"{self._topic(entity)}{branch}", partition), first_epoch(self._generation)) // 2
             for partition in partitions
             for branch in branches
         }
@@ -240,6 +242,15 @@ class Connector:
             for key, stored in rows.items():
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
+
+    def make_anew(self) -> None:
+        """Move the database to another server, and make all topics anew: lower positions, and offsets from 0 again."""
+        if self.source.topics != "one":  # positions of two servers do not decide between two topics of a table
+            return
+        self._generation += 1
+        self._offsets, self._epochs = {}, {}
+        self._lsn, self._last_commit, self._statement = 10, None, (0, 0)
+        self.snapshot()
 
     def rename(self) -> None:
         """Register the connector again under another prefix: it reads all tables and writes to other topics."""
@@ -378,7 +389,7 @@ class Connector:
         place = (event.topic, event.partition)
         offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
         self._offsets[place] = offset
-        epoch = self._epochs.get(place, 0)  # even: a snapshot, odd: the stream behind it
+        epoch = self._epochs.get(place, first_epoch(self._generation))  # even: a snapshot, odd: the stream behind it
         if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
             epoch += 1
         self._epochs[place] = epoch

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from nurt.control.generations import generation_of
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.histories import History, histories
 from tests.oracle.mishaps import Crash, Days, Feed, Plan, Restart, Restore, Save, plans
@@ -36,6 +37,7 @@ OF_HISTORIES = {
     "a key changes",
     "an event is delivered twice",
     "a source's order starts again",
+    "a topic is made anew",
 }
 OF_PLANS = {
     "a crash amid writing",
@@ -96,6 +98,8 @@ def _of_places(before: Place, place: Place, is_old: bool) -> Iterator[str]:
         yield "an event without a position follows one with a position"
     if place.partition == before.partition and place.source_epoch > before.source_epoch:
         yield "a source's order starts again"
+    if generation_of(place.source_epoch) > generation_of(before.source_epoch):
+        yield "a topic is made anew"
     smallest = [
         (one.source_epoch, *(-1 if part is None else part for part in one.position), one.offset)
         for one in (place, before)
