@@ -80,6 +80,7 @@ class Event:
     stored: Stored | None = None  # what the event says; held columns are null
     held: int = 0
     moved_to: str | None = None
+    moved_from: str | None = None
 
     @property
     def topic(self) -> str:
@@ -109,6 +110,7 @@ class Connector:
     _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
     _highest: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
     _truncates: dict[Table, Event] = field(default_factory=dict)
+    _unsaid: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     # -- what the application does
 
@@ -149,11 +151,14 @@ class Connector:
     def rekey(self, kind: str, entity: str, key: str, new_key: str, cascade: bool) -> None:
         """Change a row's primary key, and maybe the foreign keys that point at it."""
         rows = self.tables.get((kind, entity), {})
-        if key not in rows or new_key in rows:
-            return
-        rows[new_key] = rows.pop(key)
+        if key not in rows or new_key in rows or self._unsaid.get((kind, entity, key)):
+            return  # a key that changes again before its large values were said: the chain breaks, and is counted
+        after = rows[new_key] = rows.pop(key)
+        names = list(ENTITIES[kind].fields)
+        held = self._held(after, after, names, Random(self._lsn))
         position = self._write(kind, entity, key, DELETE, moved_to=new_key)
-        self._write(kind, entity, new_key, UPSERT, rows[new_key], position=position)
+        without = _without_held(after, held, names)
+        self._write(kind, entity, new_key, UPSERT, without, position=position, held=held, moved_from=key)
         if cascade:
             for (child_kind, child_entity), children in self.tables.items():
                 for child_key, child in children.items():
@@ -286,17 +291,20 @@ class Connector:
         partition: int | None = None,
         held: int = 0,
         moved_to: str | None = None,
+        moved_from: str | None = None,
     ) -> Position:
         if position is None:
             position = self._position(snapshot, op == TRUNCATE)
         if not self.capturing:
             return position
+        before = -1 if moved_from is not None else self._unsaid.get((kind, entity, key), 0)
+        self._unsaid[kind, entity, key] = held & before
         self.clock_ms += self._lsn % 2
         if partition is None:
             partition = crc32(key.encode()) % self.source.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
-            stored, held, moved_to,
+            stored, held, moved_to, moved_from,
         )  # fmt: skip
         self._append(event)
         if snapshot == STREAMED:
