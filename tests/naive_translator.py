@@ -88,6 +88,7 @@ class Naive:
             "entity": table.entity if table else "",
             "partition": partition,
             "offset": offset,
+            "topic": None,  # one topic holds each table here
         }
         if value is None:
             if table is None or batch.keys[i] is None or (topic, partition, offset - 1, batch.keys[i]) in self.deleted:
@@ -136,7 +137,15 @@ class Naive:
             return "row", self._delete(batch, i, table, head, body)
         row = body["after"]
         types = _types(schema, "after")
+        head["moved_from"] = self._other_key(batch, i, table, "__debezium.oldkey")
         return "row", self._upsert(table, head, row, types)
+
+    def _other_key(self, batch: RawBatch, i: int, table: NaiveTable, header: str) -> bytes | None:
+        other = dict(batch.headers[i] or []).get(header)
+        if other is None:
+            return None
+        fields = json.loads(other)
+        return self._id(table, table.entity, "\x1f".join(str(fields[column]) for column in table.key))
 
     def _upsert(self, table: NaiveTable, head: dict[str, Any], row: Row, types: Mapping[str, Any]) -> dict[str, Any]:
         key = "\x1f".join(str(row[column]) for column in table.key)
@@ -166,12 +175,8 @@ class Naive:
         if any(native.get(column) is None for column in table.key):
             raise Refusal("row_without_key")
         text = "\x1f".join(str(native[column]) for column in table.key)
-        said = {**head, "key": text, "row": self._id(table, table.entity, text), "unavailable": 0, "moved_to": None}
-        new = dict(batch.headers[i] or []).get("__debezium.newkey")
-        if new is not None:
-            fields = json.loads(new)
-            target = "\x1f".join(str(fields[column]) for column in table.key)
-            said["moved_to"] = self._id(table, table.entity, target)
+        said = {**head, "key": text, "row": self._id(table, table.entity, text), "unavailable": 0}
+        said |= {"moved_to": self._other_key(batch, i, table, "__debezium.newkey"), "moved_from": None}
         said |= dict.fromkeys(("parent_kind", "parent", "parent_entity", "parent_key", *ENTITIES[table.kind].fields))
         return said
 

@@ -9,7 +9,7 @@ Source: what the captured corpus teaches (tests/corpus/README.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -50,6 +50,13 @@ class Source:
     customers: tuple[str, ...]  # names of its customer tables
     orders: tuple[str, ...]  # names of its order tables
     incremental_without_p0: bool
+    topics: str = "one"
+    """How many topics hold a table: `one`; `parts`: a topic for each partition of a partitioned table, between which
+    rows move; `renamed`: the prefix may change, with a snapshot; `twice`: two connectors write the same."""
+
+
+PARTS = 3
+RENAMES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +87,21 @@ class Event:
     stored: Stored | None = None  # what the event says; held columns are null
     held: int = 0
     moved_to: str | None = None
+    branch: str = ""  # what the topic's name has behind the table's
+    topics: str = "one"  # see Source
+    partitions: int = 0  # of the topic at the end; 0: nobody asks
     moved_from: str | None = None
 
     @property
     def topic(self) -> str:
-        return f"{self.system}.{self.entity}"
+        return f"{self.system}.{self.entity}{self.branch}"
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """What the mapping says of the order of the table's topics."""
+        if self.topics != "renamed":
+            return ()
+        return tuple(f"{self.system}.{self.entity}{branch}" for branch in ("", "@1", "@2", "@3"))
 
     @property
     def row(self) -> tuple[str, str, str]:
@@ -107,10 +124,13 @@ class Connector:
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     _replayable: list[Event] = field(default_factory=list)
-    _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
-    _highest: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
-    _truncates: dict[Table, Event] = field(default_factory=dict)
+    _heads: dict[tuple[str, ...], Event] = field(default_factory=dict)
+    _highest: dict[tuple[str, ...], Position | None] = field(default_factory=dict)
+    _truncates: dict[str, Event] = field(default_factory=dict)
     _unsaid: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], int] = field(default_factory=dict)
+    _renames: int = 0
+    _partitions: int = 0  # after the topics got more
 
     # -- what the application does
 
@@ -134,6 +154,11 @@ class Connector:
             identifiers = some_identifiers(choose)
         after = Stored(values, identifiers, before.parent if choose.random() < 0.5 else parent)
         rows[key] = after
+        if self.source.topics == "parts" and choose.random() < 0.3:
+            self._write(kind, entity, key, DELETE)
+            self._parts[entity, key] = choose.randrange(PARTS)
+            self._write(kind, entity, key, UPSERT, after)
+            return
         held = self._held(before, after, list(names), choose)
         self._write(kind, entity, key, UPSERT, _without_held(after, held, list(names)), held=held)
 
@@ -168,19 +193,39 @@ class Connector:
 
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
-        partitions = range(self.source.partitions)
-        epochs = {self._epochs.get((self._topic(entity), partition), 0) // 2 for partition in partitions}
+        partitions = range(self.partitions)
+        part = choose.randrange(PARTS) if self.source.topics == "parts" else None
+        branches = self._branches(entity, "") if part is None else [f"_p{part}"]
+        epochs = {
+            self._epochs.get((f"{self._topic(entity)}{branch}", partition), 0) // 2
+            for partition in partitions
+            for branch in branches
+        }
         cannot = self.source.connector == "sqlserver" or len(epochs) > 1
         if cannot or (self.source.connector == "none" and len(partitions) > 1):
             return
-        self.truncate_in(kind, entity, choose.choice(partitions))
+        self.truncate_in(kind, entity, choose.choice(partitions), part)
 
-    def truncate_in(self, kind: str, entity: str, partition: int) -> None:
-        """Remove all rows of a table at once; the event has no key, so it may lie in any partition."""
-        self.tables.setdefault((kind, entity), {}).clear()
+    def truncate_in(self, kind: str, entity: str, partition: int, part: int | None = None) -> None:
+        """Remove all rows of a table, or of one part, at once; the event has no key, so it may lie in any partition."""
+        rows = self.tables.setdefault((kind, entity), {})
+        for key in list(rows):
+            if part is None or self._part_of(entity, key) == part:
+                del rows[key]
         self.commit()
-        self._write(kind, entity, "", TRUNCATE, partition=partition)
+        self._write(kind, entity, "", TRUNCATE, partition=partition, branch=None if part is None else f"_p{part}")
         self.commit()
+
+    def _part_of(self, entity: str, key: str) -> int:
+        return self._parts.get((entity, key), crc32(f"{entity} {key}".encode()) % PARTS)
+
+    def _branches(self, entity: str, key: str) -> list[str]:
+        """Name the topics that an event of a row goes to, by what their names have behind the table's."""
+        if self.source.topics == "parts":
+            return [f"_p{self._part_of(entity, key)}"]
+        if self.source.topics == "twice":
+            return ["", "_again"]
+        return [f"@{self._renames}" if self._renames else ""]
 
     # -- what the operator does
 
@@ -201,6 +246,28 @@ class Connector:
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
 
+    def rename(self) -> None:
+        """Register the connector again under another prefix: it reads all tables and writes to other topics."""
+        if self.source.topics == "renamed" and self._renames < RENAMES_MAX:
+            self._renames += 1
+            self.snapshot()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has now."""
+        return self._partitions or self.source.partitions
+
+    @property
+    def may_read_again(self) -> bool:
+        """Say whether a full snapshot's positions can be compared with those of a key's former partition."""
+        return not self._partitions or self.source.connector != "sqlserver"
+
+    def grow(self) -> None:
+        """Give the topics more partitions, once: keys that hash elsewhere now leave their older events behind."""
+        if not self._partitions:
+            self._partitions = self.source.partitions + 1 + self.source.partitions % 2
+            self._replayable.clear()
+
     def redeliver(self, events: int) -> None:
         """Kill the connector: after its restart it writes its last events again, at new offsets."""
         self.commit()
@@ -216,14 +283,16 @@ class Connector:
     def _is_surely_older(self, event: Event) -> bool:
         if event.op == TRUNCATE or None in event.position:
             return False
-        floor = self._truncates.get((event.kind, event.entity))
+        floor = self._truncates.get(event.topic)
         if floor is not None and None in floor.position:
             return False
-        head = self._heads.get(event.row)
+        head = self._heads.get((event.topic, *event.row))
         if head is None or None not in head.position:
             return True
         return is_old_news(
-            replace(event, offset=head.offset + 1, source_epoch=head.source_epoch), head, self._highest[event.row]
+            replace(event, offset=head.offset + 1, source_epoch=head.source_epoch),
+            head,
+            self._highest[event.topic, *event.row],
         )
 
     def commit(self) -> None:
@@ -292,6 +361,7 @@ class Connector:
         held: int = 0,
         moved_to: str | None = None,
         moved_from: str | None = None,
+        branch: str | None = None,
     ) -> Position:
         if position is None:
             position = self._position(snapshot, op == TRUNCATE)
@@ -301,14 +371,15 @@ class Connector:
         self._unsaid[kind, entity, key] = held & before
         self.clock_ms += self._lsn % 2
         if partition is None:
-            partition = crc32(key.encode()) % self.source.partitions
+            partition = _hash(key) % self.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
-            stored, held, moved_to, moved_from,
+            stored, held, moved_to, "", self.source.topics, moved_from=moved_from,
         )  # fmt: skip
-        self._append(event)
-        if snapshot == STREAMED:
-            self._replayable.append(event)
+        for one in self._branches(entity, key) if branch is None else [branch]:
+            self._append(replace(event, branch=one))
+            if snapshot == STREAMED:
+                self._replayable.append(replace(event, branch=one))
         return position
 
     def _append(self, event: Event) -> None:
@@ -324,18 +395,19 @@ class Connector:
         self._keep_heads(event)
 
     def _keep_heads(self, event: Event) -> None:
-        table = (event.kind, event.entity)
+        topic = event.topic
         if event.op == TRUNCATE:
-            if table not in self._truncates or not is_old_news(event, self._truncates[table]):
-                self._truncates[table] = event
+            if topic not in self._truncates or not is_old_news(event, self._truncates[topic]):
+                self._truncates[topic] = event
             return
-        head = self._heads.get(event.row)
-        floor = self._truncates.get(table)
-        if head is not None and is_old_news(event, head, self._highest[event.row]):
+        place = (topic, *event.row)
+        head = self._heads.get(place)
+        floor = self._truncates.get(topic)
+        if head is not None and is_old_news(event, head, self._highest[place]):
             return
         if floor is None or not is_truncated(event, floor):
-            self._highest[event.row] = None if head is None else highest_after(event, head, self._highest[event.row])
-            self._heads[event.row] = event
+            self._highest[place] = None if head is None else highest_after(event, head, self._highest[place])
+            self._heads[place] = event
 
 
 def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
@@ -343,3 +415,47 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
     return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
+
+
+def _hash(key: str) -> int:
+    return crc32(key.encode()) >> 1
+
+
+def compacted(connectors: Sequence[Connector], choose: Random) -> None:
+    """Let topics that got more partitions be compacted; then nothing but a tombstone is left of a deleted key.
+
+    A tombstone has no position, and neither has any event of a connector without an order. They have the number of
+    partitions and their key's hash instead, as a reader finds them now.
+    """
+    grown = {connector.source.system.name: connector for connector in connectors if connector._partitions}
+    if not grown:
+        return
+    log, names = connectors[0].log, [connector.source.system.name for connector in connectors]
+    last: dict[tuple[str, ...], Event] = {}
+    for event in log:
+        last[event.topic, str(event.partition), *event.row] = event
+    ended = {
+        place
+        for place, event in last.items()
+        if event.op == DELETE
+        and choose.random() < 0.7
+        and (head := connectors[names.index(event.system)]._heads.get((event.topic, *event.row))) is not None
+        and (head.number == event.number or head.partition != event.partition)
+    }
+    kept = []
+    for event in log:
+        if event.system not in grown:
+            kept.append(event)
+            continue
+        partitions = grown[event.system].partitions
+        event = replace(event, partitions=partitions)
+        if event.op != TRUNCATE:
+            place = (event.topic, str(event.partition), *event.row)
+            if place in ended and event.number != last[place].number:
+                continue
+            if place in ended or event.position[:2] == (None, None):
+                event = replace(event, position=(None, None, partitions, _hash(event.key) + 1))
+            if place in ended:
+                event = replace(event, moved_to=None)
+        kept.append(event)
+    log[:] = kept

@@ -1,7 +1,8 @@
 """Run a flow: in this process, or as a cluster of processes that live and die together.
 
 SIGINT and SIGTERM ask for an end: nothing more is read, what was read is finished and committed, then the run ends. A
-second signal ends the run at once; this loses nothing either: the next run repeats what was not committed.
+second signal ends the run at once, and so does a minute (`stopping.py`); this loses nothing either: the next run
+repeats what was not committed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -32,13 +32,16 @@ from nurt.adapters.visible_text import VisibleFormatter
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.app.profiles import ProfileAssembly
+from nurt.app.rebuild import finish_rebuild, until_the_ends
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
 from nurt.errors import Fenced, NurtError
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
+from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 from nurt.runtime.failures import failures
 from nurt.runtime.process_memory import keep_memory_small
+from nurt.runtime.stopping import ENDING_MAX_S, stopping_on_signals
 from nurt.settings import Settings, load_settings, stock_settings
 
 KILL_AFTER_S = 10.0
@@ -56,14 +59,24 @@ def run_here(
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
+    confirmed: bool = False,
 ) -> None:
     """Run a flow in this process, one thread a worker, until its input ends or `stop` is set.
+
+    Args:
+        rebuild, confirmed: see `launch`.
 
     Raises the NurtError that a stage, the source or a sink raised.
     """
     keep_memory_small()
-    assembly = ProfileAssembly(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
-    _run(layout, assembly, workers_per_process=settings.workers)
+    launched = launch(settings, rebuild, confirmed)
+    while True:
+        assembly = ProfileAssembly(_settings_of(settings, launched), launched, stop=stop, threads=settings.workers)
+        _run(layout, assembly, workers_per_process=settings.workers)
+        if not launched.rebuilding or (stop is not None and stop.is_set()):
+            return
+        finish_rebuild(settings, PROFILE_KINDS)
+        launched = launch(settings)
 
 
 def run_stock_here(
@@ -71,13 +84,25 @@ def run_stock_here(
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
+    confirmed: bool = False,
 ) -> None:
     """Run the flow of stock in this process; as `run_here`."""
     keep_memory_small()
     settings = stock_settings(settings)
-    assembly = StockAssembly(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
-    with _closing_reservations(assembly):
-        _run(layout, assembly, workers_per_process=settings.workers)
+    launched = launch_stock(settings, rebuild, confirmed)
+    while True:
+        assembly = StockAssembly(_settings_of(settings, launched), launched, stop=stop, threads=settings.workers)
+        with _closing_reservations(assembly):
+            _run(layout, assembly, workers_per_process=settings.workers)
+        if not launched.rebuilding or (stop is not None and stop.is_set()):
+            return
+        finish_rebuild(settings, STOCK_KINDS)
+        launched = launch_stock(settings)
+
+
+def _settings_of(settings: Settings, launched: Launched) -> Settings:
+    """A rebuild reads what is there at its start; the next run goes on."""
+    return until_the_ends(settings) if launched.rebuilding else settings
 
 
 @contextmanager
@@ -121,25 +146,6 @@ def cause_of(failed: BaseException) -> BaseException:
     return failed
 
 
-@contextmanager
-def stopping_on_signals() -> Iterator[threading.Event]:
-    """Set the event on the first SIGINT or SIGTERM; the second one ends the process."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        _logger.warning("ending: finishing what was read; once more ends at once, and loses nothing")
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_cluster(
     config: Path,
     workers: int,
@@ -147,16 +153,42 @@ def run_cluster(
     look_on: LookOn = lambda: None,
     flow: str = "profiles",
     level: int = logging.INFO,
+    confirmed: bool = False,
 ) -> int:
     """Run one process a worker; when one fails, end all. Return the exit code.
 
     Bytewax ends a whole cluster with any of its processes, so all processes are started again together or not at all.
 
     Args:
+        rebuild, confirmed: see `launch`.
         level: what the processes log, as `logging` numbers it.
     """
     settings = replace(load_settings(config), workers=workers)
-    launched = launch_stock(stock_settings(settings), rebuild) if flow == "stock" else launch(settings, rebuild)
+    if flow == "stock":
+        settings, kinds, begin = stock_settings(settings), STOCK_KINDS, launch_stock
+    else:
+        kinds, begin = PROFILE_KINDS, launch
+    children: list[subprocess.Popen[bytes]] = []
+    with stopping_on_signals(lambda: _kill(children), ENDING_MAX_S + 2 * KILL_AFTER_S) as stop:
+        launched = begin(settings, rebuild, confirmed)
+        while True:
+            code = _run_processes(config, workers, launched, flow, level, stop, look_on, children)
+            if code or not launched.rebuilding or stop.is_set():
+                return code
+            finish_rebuild(settings, kinds)
+            launched = begin(settings)
+
+
+def _run_processes(
+    config: Path,
+    workers: int,
+    launched: Launched,
+    flow: str,
+    level: int,
+    stop: threading.Event,
+    look_on: LookOn,
+    children: list[subprocess.Popen[bytes]],
+) -> int:
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
     environment = {
         **os.environ,
@@ -166,25 +198,25 @@ def run_cluster(
         "NURT_LOG_LEVEL": str(level),
     }
     command = [sys.executable, "-m", "nurt.app.running", str(config)]
-    with stopping_on_signals() as stop:
-        children = [
-            subprocess.Popen([*command, str(index)], env=environment, start_new_session=True)
-            for index in range(workers)
-        ]
-        return _supervise(children, stop, look_on)
+    children[:] = [
+        subprocess.Popen([*command, str(index)], env=environment, start_new_session=True) for index in range(workers)
+    ]
+    return _supervise(children, stop, look_on)
 
 
 def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
-    is_logged = False
+    asked_s: float | None = None
     while True:
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code not in (None, 0)]
-        if failed or None not in codes:
-            _let_end(children)
+        is_late = asked_s is not None and time.monotonic() - asked_s > ENDING_MAX_S
+        if failed or is_late or None not in codes:
+            if not is_late:
+                _let_end(children)
             _end(children)
             return _telling([child.returncode for child in children])
-        if stop.is_set() and not is_logged:
-            is_logged = True
+        if stop.is_set() and asked_s is None:
+            asked_s = time.monotonic()
             for child in children:
                 child.terminate()
         look_on()
@@ -205,6 +237,7 @@ def _telling(codes: Sequence[int]) -> int:
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, those that were asked before to end at once; kill what is left after KILL_AFTER_S."""
     for child in children:
         if child.poll() is None:
             child.terminate()
@@ -215,6 +248,12 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.returncode is None:
+            child.kill()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -231,7 +270,8 @@ def _encode(launched: Launched) -> str:
     decision = asdict(launched.decision)
     offsets = launched.decision.offsets
     decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
-    return json.dumps({"run": launched.run, "fence_workers": launched.fence_workers, "decision": decision})
+    told = {"run": launched.run, "fence_workers": launched.fence_workers, "rebuilding": launched.rebuilding}
+    return json.dumps({**told, "decision": decision})
 
 
 def _decode(text: str) -> Launched:
@@ -241,7 +281,7 @@ def _decode(text: str) -> Launched:
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
-    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"])
+    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"], launched["rebuilding"])
 
 
 def _child(config: Path, index: int) -> int:
@@ -257,6 +297,7 @@ def _child(config: Path, index: int) -> int:
     keep_memory_small()
     with stopping_on_signals() as stop:
         launched = _decode(os.environ["NURT_LAUNCHED"])
+        settings = _settings_of(settings, launched)
         try:
             if os.environ.get("NURT_FLOW") == "stock":
                 of_stock = StockAssembly(stock_settings(settings), launched, stop=stop)

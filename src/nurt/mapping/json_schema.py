@@ -117,6 +117,7 @@ def _topic() -> Schema:
                 "additionalProperties": {"anyOf": [_SQL, {"type": "array", "items": _SQL}]},
             },
             "optional": {"anyOf": [columns, {"type": "array", "items": columns}]},
+            "order": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
         },
     )
     return {**section, "allOf": [_of_kind(entity) for entity in ENTITIES.values()]}

@@ -97,6 +97,11 @@ TOPIC_WORDS: dict[str, Word] = {
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
     "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
     "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
+    "order": Word(
+        Shape.LIST,
+        "Only where `match` meets several topics of one table: their names, oldest first; `*` stands for any text. "
+        "A later topic takes the place of earlier ones.",
+    ),
 }
 
 STOCK_WORDS: dict[str, Word] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import polars as pl
 
@@ -53,9 +54,18 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the new row
     "moved_from": pl.Binary(),  # on an upsert that is half of a re-key: id of the old row
     "unavailable": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
+    "topic": pl.Int64(),  # `topic_code`, where several topics may hold the table; else null
 }
 
 UNAVAILABLE_PARENT_BIT = 62
+
+TOPIC_BITS = 32
+"""Low bits of a topic's code: which topic. Above them stands the server, 0 for unknown."""
+
+
+def topic_code(topic: str, server: int = 0) -> int:
+    """Name a topic, and the server whose positions its events have, in one number; never 0."""
+    return server << TOPIC_BITS | (crc32(topic.encode()) or 1)
 
 
 def entity_columns(kind: str) -> dict[str, pl.DataType]:
@@ -75,12 +85,16 @@ class EntityFrame:
 
     Attributes:
         absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
+        order: what the mapping says of the order of the table's topics.
+        partitions: how many the topic has; 0: unknown.
     """
 
     kind: str
     frame: pl.DataFrame
     topic: str = ""
     absent: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    partitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +109,8 @@ class Truncated:
     topic: str
     partition: int
     offset: int
+    code: int = 0  # `topic_code`, where several topics may hold the table
+    order: tuple[str, ...] = ()  # what the mapping says of the order of the table's topics
 
 
 Counts = dict[tuple[str, str, str], int]

@@ -12,6 +12,8 @@ import numpy as np
 
 from nurt.columnar.types import Bits, Bools, Int64s
 from nurt.control.generations import NUMBER_BITS
+from nurt.model.entity_frame import TOPIC_BITS
+from nurt.rows.key_places import NEWER_IN_DOUBT, OLDER, OLDER_IN_DOUBT, UNPLACED, compare_places
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -24,6 +26,14 @@ class TruncateWatermark:
     position: tuple[int | None, int | None, int | None, int | None]
     partition: int
     offset: int
+    topic: int = 0  # code of the topic, where several topics hold the table
+
+
+def of_topic(codes: Int64s, topic: int) -> Bools:
+    """Return which rows or events are of a topic, by codes; 0 stands for any topic: it was not kept."""
+    mask = (1 << TOPIC_BITS) - 1
+    found: Bools = (codes & mask == topic & mask) | (codes == 0) | (topic == 0)
+    return found
 
 
 def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
@@ -76,20 +86,34 @@ def _compare(bits: Bits, numbers: Int64s, h0: tuple[int, int], one: int, other: 
 
 @numba.njit(nogil=True, cache=True)
 def settle(
-    owner: Int64s, bits: Bits, numbers: Int64s, h0: tuple[int, int], winner: Int64s, accepted: Bools, highest: Int64s
+    owner: Int64s,
+    bits: Bits,
+    numbers: Int64s,
+    h0: tuple[int, int],
+    topic: int,
+    partitions: Int64s,
+    winner: Int64s,
+    accepted: Bools,
+    highest: Int64s,
+    doubt: Bools,
 ) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
-    The later event wins unless its position is strictly older.
+    The later event wins unless its position is strictly older. An owner is a row, or its instance in one topic. An
+    instance that was stored without its topic is compared by positions, as an event of another partition.
 
     owner     (n,)    int64   index of the owner; events in order of arrival, stored ones first
     bits      (n,)    uint64  bit i: column i is not null
     numbers   (n, k)  int64   number columns of a stored row
     h0        (2,)    tuple   see `_part`
+    topic     scalar  int64   place of the column `topic`
+    partitions (n,)   int64   how many partitions the event's topic has, 0 for unknown; empty: no event has only the
+                              place of its key (see `key_places`)
     winner    (o,)    int64   written, -1 before: the newest event of each owner
     accepted  (n,)    bool    written, False before: the event was news
     highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
                               with event highest - n; -1: that of the newest event itself
+    doubt     (n,)    bool    written, False before: the event met one of another partition that nothing compares it to
     """
     events = len(owner)
     whole = np.uint64(15) << np.uint64(P0_BIT)
@@ -107,11 +131,18 @@ def settle(
         same = numbers[row, PARTITION] == numbers[winning, PARTITION]
         epoch, epoch_won = numbers[row, EPOCH], numbers[winning, EPOCH]
         begins = epoch != epoch_won and (same or epoch >> NUMBER_BITS != epoch_won >> NUMBER_BITS)
+        foreign = (numbers[row, topic] ^ numbers[winning, topic]) & ((1 << TOPIC_BITS) - 1) != 0
+        if foreign:
+            same = False
+            begins = epoch >> NUMBER_BITS > epoch_won >> NUMBER_BITS
         older = begins and epoch < epoch_won
         decided = begins
         known = bits[row] & bits[winning]
         k = 0
-        while not decided and k < 4:
+        where = UNPLACED
+        if len(partitions) and not decided and not same:
+            where = compare_places(bits, numbers, row, winning, max(partitions[row], partitions[winning]))
+        while where == UNPLACED and not decided and k < 4:
             if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
                 if same:
                     break
@@ -122,8 +153,14 @@ def settle(
         if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
             older = True  # it is older than an event that one without position has replaced
             decided = True
+        if not decided and where != UNPLACED:
+            older = where in (OLDER, OLDER_IN_DOUBT)
+            doubt[row] = where in (OLDER_IN_DOUBT, NEWER_IN_DOUBT)
+            decided = True
         if not decided and same:
             older = numbers[row, OFFSET] < numbers[winning, OFFSET]
+        if not decided and foreign and numbers[row, PARTITION] == numbers[winning, PARTITION]:
+            older = epoch < epoch_won or (epoch == epoch_won and numbers[row, OFFSET] < numbers[winning, OFFSET])
         if older:
             continue
         winner[at] = row
@@ -156,7 +193,9 @@ def _compare_watermark(
             found[row] = of_row < epoch
             continue
         decided, equal = False, False
-        for k in range(4):
+        has_place = bits[row] >> np.uint64(P0_BIT) & np.uint64(15) == 12 and numbers[row, P0 + 3] != 0
+        parts = 2 if has_place else 4  # the place of a key is no position
+        for k in range(parts):
             if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
                 if same:
                     break

@@ -21,7 +21,7 @@ import pyarrow as pa
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.entity_frame import DELETE, LEFT_OUT
-from nurt.rows.layouts import OP
+from nurt.rows.layouts import OP, ROW
 from nurt.state.row_major import Layout, RowArrays, room
 
 Objects = npt.NDArray[np.object_]
@@ -42,6 +42,7 @@ class Incoming:
         unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
         left_out: by event, its `op` where the mapping's `where` made it a delete; None: no event was left out.
         moved_from: by event, id of the row whose key became this one's, or None; None: no key changed.
+        partitions: by event, how many its topic has, 0 for unknown; None: nobody knows.
     """
 
     rows: RowArrays
@@ -49,6 +50,7 @@ class Incoming:
     unavailable: Int64s | None
     left_out: Int64s | None = None
     moved_from: Objects | None = None
+    partitions: Int64s | None = None
 
     def __len__(self) -> int:
         """Return how many events there are."""
@@ -62,6 +64,7 @@ class Incoming:
             None if self.unavailable is None else self.unavailable[chosen],
             None if self.left_out is None else self.left_out[chosen],
             None if self.moved_from is None else self.moved_from[chosen],
+            None if self.partitions is None else self.partitions[chosen],
         )
 
     def of(self, owner: Int64s) -> Incoming:
@@ -123,12 +126,30 @@ def deletes_of(layout: Layout, rows: RowArrays, ids: Words) -> Incoming:
         else:
             numbers[:, place] = rows.numbers[:, place]
     numbers[:, layout.place("op")] = DELETE
+    numbers[:, layout.place("part")] = ROW
     return Incoming(replace(rows, bits=bits, numbers=numbers, stops=stops), ids, None)
+
+
+def as_deletes(layout: Layout, events: Incoming, chosen: Bools) -> Incoming:
+    """Make deletes of some events, at their own positions."""
+    if not chosen.any():
+        return events
+    gone, rows = deletes_of(layout, events.rows, events.ids).rows, events.rows
+    return replace(
+        events,
+        rows=replace(
+            rows,
+            bits=np.where(chosen, gone.bits, rows.bits),
+            numbers=np.where(chosen[:, None], gone.numbers, rows.numbers),
+            stops=np.where(chosen[:, None], gone.stops, rows.stops),
+        ),
+        unavailable=None if events.unavailable is None else np.where(chosen, 0, events.unavailable),
+    )
 
 
 _KEPT = (
     *("part", "system", "entity", "key", "op", "source_epoch", "p0", "p1", "p2", "p3"),
-    *("partition", "offset", "ts_ms"),
+    *("partition", "offset", "ts_ms", "topic"),
 )
 
 

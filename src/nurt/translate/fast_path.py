@@ -51,6 +51,7 @@ class EventMetadata:
     partition: Int64s
     offset: Int64s
     ts_ms: Int64s
+    topic: Int64s | None = None  # codes; None: one topic holds the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,9 @@ class FastRows:
 
     def _metadata(self, metadata: EventMetadata, rows: int) -> dict[str, Any]:
         position = metadata.position
+        codes = {} if metadata.topic is None else {"topic": number_array(metadata.topic, None)}
         return {
+            **codes,
             "system": _constant(self._topic.system.name, rows, None),
             "entity": _constant(self._topic.name, rows, None),
             "op": pa.array(np.full(rows, UPSERT, dtype=np.int8)),

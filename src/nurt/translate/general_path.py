@@ -31,7 +31,7 @@ PAIR_SEPARATOR = "\x1e"
 BROKEN_SHOWN_MAX = 3
 """How many faults of a schema one detail names."""
 
-METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
+METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms", "topic")
 """Metadata columns that pass through unchanged; the column `op` may change."""
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from nurt.avro import MEANINGS
+from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
@@ -19,16 +21,30 @@ from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
 from nurt.debezium.message_keys import OLD_KEY, KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
 from nurt.debezium.payloads import int64s, with_header
-from nurt.debezium.positions import POSITION_COLUMNS
+from nurt.debezium.positions import POSITION_COLUMNS, server_numbers
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import DELETE, IMPLIED, LEFT_OUT_ABSENT, UPSERT, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import (
+    DELETE,
+    IMPLIED,
+    LEFT_OUT_ABSENT,
+    TOPIC_BITS,
+    UPSERT,
+    EntityFrame,
+    Translated,
+    Truncated,
+    topic_code,
+)
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
+from nurt.ports.log import Partitioning
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
+from nurt.translate.key_places import note_places, without_position
+
+_logger = logging.getLogger(__name__)
 
 Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 """Schema id -> the schema as parsed JSON and the layout of its messages; None when there is no such schema."""
@@ -37,12 +53,20 @@ Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 class TableTranslation:
     """A translator of the batches of one topic, in the order of its log."""
 
-    def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
+    def __init__(
+        self,
+        topic: TopicMapping,
+        ids: Ids,
+        known: Known,
+        epochs: SourceEpochs,
+        partitioning: Partitioning | None = None,
+    ) -> None:
+        self._partitioning = partitioning
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
         self._keys = KeyReader(topic.key_columns, self._told, self._schema)
-        self._readers: dict[int, ChangeReader] = {}
+        self._readers: dict[int, ChangeReader | None] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
@@ -56,6 +80,7 @@ class TableTranslation:
         batch.rekeyed = with_header(raw.headers, OLD_KEY)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
+        partitions = self._note_places(batch)
         epochs = self._number(batch)
         frames, places = [], []
         for group in batch.groups:
@@ -64,14 +89,27 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic, self._absent(batch, frames))]
-            if frames
-            else [],
+            [replace(self._frame(batch, frames, places), partitions=partitions)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
         )
+
+    def _note_places(self, batch: TranslationBatch) -> int:
+        """Note where keys of events without a position lie; return the topic's number of partitions, 0 for unknown."""
+        if self._partitioning is None or not batch.groups:
+            return 0
+        topic = batch.raw.topic
+        if any(not one.changes.position.known[0].all() and without_position(one).any() for one in batch.groups):
+            places = self._partitioning.key_places(topic, int(batch.partitions.max()))
+            note_places(batch.groups, batch.raw.keys, places)
+            return places.partitions
+        return self._partitioning.partitions(topic)
+
+    def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
+        whole, topic = _in_order(frames, places), self._topic
+        return EntityFrame(topic.kind, whole, batch.raw.topic, self._absent(batch, frames), topic.order)
 
     def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
         """Name the columns of `where` that rows lack which are left out."""
@@ -96,8 +134,10 @@ class TableTranslation:
                 batch.count(rows, known[1].form.value)
             elif not known[1].is_row or known[1].columns.keys().isdisjoint(self._columns):
                 batch.refuse(rows, Reason.NO_ENVELOPE, f"schema id {schema_id}: {_outline(known[1])}")
+            elif (reader := self._reader(schema_id, *known)) is None:
+                batch.refuse(rows, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id} of the value: no Avro of a table")
             else:
-                self._read_group(batch, rows, self._reader(schema_id, *known))
+                self._read_group(batch, rows, reader)
         return tombstones
 
     def _read_group(self, batch: TranslationBatch, rows: Int64s, reader: ChangeReader) -> None:
@@ -160,7 +200,9 @@ class TableTranslation:
             rows, changes = group.rows, group.changes
             times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
             partitions, offsets = batch.partitions[rows], batch.offsets[rows]
-            metadata = EventMetadata(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
+            metadata = EventMetadata(
+                changes.snapshot, epochs[rows], changes.position, partitions, offsets, times, self._codes(batch, group)
+            )
             mapped = fast.map(changes, keep, metadata)
             if mapped is not None:
                 frame, whole = mapped
@@ -171,12 +213,21 @@ class TableTranslation:
         if keep.any():
             yield from self._map_by_the_book(batch, group, keep, epochs)
 
+    def _codes(self, batch: TranslationBatch, group: Group) -> Int64s | None:
+        """Name the topic and the server of each message of a group; None where one topic holds the table."""
+        if not self._topic.shared:
+            return None
+        codes = np.full(len(group.rows), topic_code(batch.raw.topic), dtype=np.int64)
+        if group.reader is not None:
+            codes |= server_numbers(group.reader.layout.family, group.changes.servers, len(codes)) << TOPIC_BITS
+        return codes
+
     def _map_by_the_book(
         self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
     ) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
         at = np.flatnonzero(keep)
-        changes = group.changes
+        changes, codes = group.changes, self._codes(batch, group)
         for name, decoded in changes.decoded.items():
             more = f"more digits than {decoded.column.dtype}"
             for strange, reason, detail in (
@@ -209,6 +260,7 @@ class TableTranslation:
             "partition": pl.Series(batch.partitions[rows]),
             "offset": pl.Series(batch.offsets[rows]),
             "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
+            "topic": pl.Series([None] * len(rows), dtype=pl.Int64) if codes is None else pl.Series(codes[at]),
         }
         unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
         moved_from = self._moved_from(batch, rows, columns)
@@ -276,15 +328,27 @@ class TableTranslation:
                         batch.raw.topic,
                         int(batch.partitions[row]),
                         int(batch.offsets[row]),
+                        topic_code(batch.raw.topic) if topic.shared else 0,
+                        topic.order,
                     )
                 )
         return truncated
 
-    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
+    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
+        """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
         if schema_id not in self._readers:
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
-            self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            try:
+                reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
+                assert reader.read(join([]), np.empty(0, dtype=np.int64)).decoded is not None
+                fast = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning(
+                    "compiling schema %s of topic %s: %s; its messages go to quarantine",
+                    schema_id, self._topic.name, type(failed).__name__,
+                )  # fmt: skip
+                self._readers[schema_id] = None
+            else:
+                self._readers[schema_id], self._fast[reader] = reader, fast
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:

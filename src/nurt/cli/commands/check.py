@@ -40,6 +40,7 @@ def check(
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
     from nurt.cli.opening import opened_state
+    from nurt.cli.sampling import shared_tables
     from nurt.mapping.load import read_mapping
 
     with opened_state(config) as state:
@@ -49,11 +50,15 @@ def check(
         misfits = _misfits(state.settings)
         open_ = _open(state.settings)
     unused = _unused(mapping, found)
+    shared = [asdict(one) for one in shared_tables(mapping, found)]
     if as_json:
         topics = [asdict(one) for one in found]
-        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits, "open": open_})
+        notes = {"entries_without_topic": unused, "tables_of_several_topics": shared}
+        print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        for one in shared:
+            _print_shared(one)
         for text in open_:
             stdout.print(Text.assemble(("\nopen ", "yellow"), shown(text)))
         for name, complaints in misfits.items():
@@ -135,6 +140,20 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
         for rule in mapping.topics
         if (rule.mapping.file_name, rule.mapping.line) not in used
     ]
+
+
+def _print_shared(one: dict[str, Any]) -> None:
+    """Say of a table that several topics hold what happens, and ask where nothing compares them."""
+    if one["compared"]:
+        what = "a row lives while one of them holds it, and the newer position speaks for it"
+        asked = "If one takes the place of the others, say so by `order:` in the mapping's entry."
+    else:
+        what = "their positions cannot be compared"
+        asked = "Which one is right where two hold a row? Say it by `order:` in the mapping's entry."
+    topics = ", ".join(one["topics"])
+    stdout.print(
+        Text.assemble((f"\n{len(one['topics'])} topics hold {one['table']}: ", "yellow"), f"{topics}: {what}. {asked}")
+    )
 
 
 def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -> None:
