@@ -173,6 +173,10 @@ class FakeDataverse(Fake):
         """See Fake."""
         return self.rows["contacts"].pop(key, None) is not None
 
+    def make_anew_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.delete_by_hand(key) and self._put("contacts", key, {}) is None
+
     def merge_by_hand(self, key: str, into: str) -> bool:
         """See Fake. The row that goes stays readable: deactivated, with its key."""
         ids = [self.rows["contacts"].get(one, {}).get("contactid") for one in (into, key)]

@@ -178,6 +178,13 @@ class FakeHubspot(Fake):
         self._drop_links(id_)
         return True
 
+    def make_anew_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        was_there = self.delete_by_hand(key)
+        if was_there:
+            self.objects["contacts"][self._new()] = {"nurt_id": key}
+        return was_there
+
     def merge_by_hand(self, key: str, into: str) -> bool:
         """See Fake."""
         removed, stays = (self._find("contacts", "nurt_id", one) for one in (key, into))

@@ -137,6 +137,10 @@ class FakeSalesforce(Fake):
         stored = self.objects["Contact"].get(key)
         return stored is not None and bool(self._delete(stored["Id"])["success"])
 
+    def make_anew_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.delete_by_hand(key) and bool(self._put("Contact", key, {"LastName": "by hand"})["success"])
+
     def merge_by_hand(self, key: str, into: str) -> bool:
         """See Fake. The contact that stays keeps its external id; the other one is deleted."""
         return key != into and into in self.objects["Contact"] and self.delete_by_hand(key)

@@ -34,21 +34,10 @@ POLICIES = ["ask", "leave", "restore"]
 
 
 @contextmanager
-def _at(name: str, redis_url: str, policy: str | None = None, objects: str = "") -> Iterator[tuple[Scene, Any]]:
-    """Open a receiver of `families`.
-
-    Args:
-        policy: of its destination.
-        objects: replaces those of its mapping.
-    """
+def _at(name: str, redis_url: str, policy: str = "") -> Iterator[tuple[Scene, Any]]:
+    """Open a receiver of `families`."""
     with running(RECEIVERS[name].fake(3)) as fake:
-        yield _scene(name, fake, redis_url, policy), fake
-
-
-def _scene(name: str, fake: Fake, redis_url: str, policy: str | None) -> Scene:
-    receiver = RECEIVERS[name]
-    text = receiver.mapping.format(url=fake.url) + (f"\n        when_gone: {policy}" if policy else "")
-    return Scene(Redis.from_url(redis_url), mapping_of(text), receiver.open)
+        yield scene_at(name, fake, redis_url, when_gone=policy), fake
 
 
 def _held(name: str, fake: Any, number: int) -> tuple[str | None, ...] | None:
@@ -114,11 +103,11 @@ def test_a_question_says_what_to_do_and_each_answer_is_taken(name: str, redis_ur
         _ask_again(scene, 0, 1)
         scene.deliverer().retry_parked()
         assert _codes(scene) == [GONE, GONE], "another try alone is no answer"
-        scene.mapping = _scene(name, fake, redis_url, "leave").mapping
+        scene.mapping = scene_at(name, fake, redis_url, when_gone="leave").mapping
         _ask_again(scene, 0)
         scene.deliverer().retry_parked()
         assert [one.subject for one in scene.store().refusals()] == [key_of(1)] and _held(name, fake, 0) is None
-        scene.mapping = _scene(name, fake, redis_url, "restore").mapping
+        scene.mapping = scene_at(name, fake, redis_url, when_gone="restore").mapping
         _ask_again(scene, 1)
         scene.deliverer().retry_parked()
         assert not _codes(scene) and _held(name, fake, 1) == ("1@a.pl", "Ola", "Nowak")
@@ -165,20 +154,10 @@ def test_a_row_that_people_made_anew_under_its_key_gets_all_fields(name: str, re
         to = scene.deliverer()
         to.deliver([_say(scene, 1, "Anna")])
         to.deliver([_say(scene, 1, "Ola")])  # at Dataverse the first change tells the row's id
-        _make_anew(name, fake, key_of(1))
+        assert fake.make_anew_by_hand(key_of(1))
         to.deliver([_say(scene, 1, "Ewa")])
         assert _held(name, fake, 1) == ("1@a.pl", "Ewa", "Nowak")
         assert scene.store().counts()["made_anew"] == 1 and not scene.store().refusals()
-
-
-def _make_anew(name: str, fake: Any, key: str) -> None:
-    fake.delete_by_hand(key)
-    if name == "hubspot":
-        fake.objects["contacts"]["999"] = {"nurt_id": key}
-    elif name == "salesforce":
-        fake.objects["Contact"][key] = {"Id": "Con000000000999", "LastName": "by hand"}
-    else:
-        fake.rows["contacts"][key] = {"contactid": "00000000-0000-0000-0000-000000000999", "nurt_id": key}
 
 
 @pytest.mark.parametrize("policy", ["leave", "restore"])
@@ -486,7 +465,7 @@ def test_a_word_that_means_nothing_is_refused(preset: str, written: str, said: s
 def test_a_receiver_of_whole_rows_takes_no_such_word_and_never_holds_a_part(name: str, redis_url: str) -> None:
     with running(RECEIVERS[name].fake(0)) as fake:
         with pytest.raises(ConfigurationError, match="told whole rows"):
-            _scene(name, fake, redis_url, "restore").deliverer()
+            scene_at(name, fake, redis_url, when_gone="restore").deliverer()
         scene = scene_at(name, fake, redis_url)
         to = scene.deliverer()
         to.deliver([_say(scene, 1, "Anna")])

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.http import HttpClient, Reply, all_accepted, dumps, failure_of, fetch_token, refused, text_of
+from nurt.adapters.http import HttpClient, Reply, dumps, failure_of, fetch_token, refused, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.receivers.salesforce_login import jwt_assertion
 from nurt.adapters.secrets import secret
@@ -188,26 +188,40 @@ class Salesforce(Receiver):
         return {write.key: row_result for write, row_result in zip(writes, updated.row_results, strict=True)}
 
     def _delete(self, call: Call, one: ObjectMapping) -> CallResult:
-        found: list[str | None] = []
+        """Delete rows; where a known id does not work, the row that has the external id now."""
+        known = {write.key: write.receiver_id for write in call.writes if write.receiver_id is not None}
+        row_results = self._delete_by_id(known)
+        if isinstance(row_results, CallResult):
+            return row_results
+        found: dict[str, str] = {}
         for write in call.writes:
-            id_ = write.receiver_id or self._find(one, write)
+            if write.key in row_results and row_results[write.key].code not in GONE:
+                continue
+            id_ = self._find(one, write)
             if isinstance(id_, CallResult):
                 return id_
-            found.append(id_)
-        ids = list(dict.fromkeys(id_ for id_ in found if id_))
+            row_results[write.key] = RowResult(RowOutcome.ACCEPTED)
+            if id_ is not None and id_ != known.get(write.key):
+                found[write.key] = id_
+        again = self._delete_by_id(found)
+        if isinstance(again, CallResult):
+            return again
+        row_results |= {key: row_result for key, row_result in again.items() if row_result.code not in GONE}
+        return CallResult(tuple(row_results[write.key] for write in call.writes))
+
+    def _delete_by_id(self, ids: Mapping[str, str]) -> dict[str, RowResult] | CallResult:
         if not ids:
-            return all_accepted(call)
-        params = {"ids": ",".join(ids), "allOrNone": "false"}
+            return {}
+        params = {"ids": ",".join(ids.values()), "allOrNone": "false"}
         reply = self._http.send("DELETE", f"{self._base}/composite/sobjects", params=params)
         if isinstance(reply, CallResult):
             return reply
         if (call_result := _failure(reply)) is not None:
             return call_result
-        parsed = dict(zip(ids, map(_row_result, reply.json or ()), strict=False))
-        if len(parsed) != len(ids):
+        results = reply.json if isinstance(reply.json, list) else []
+        if len(results) != len(ids):
             return CallResult()
-        row_results = [parsed[id_] if id_ else RowResult(RowOutcome.ACCEPTED) for id_ in found]
-        return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) if each.code in GONE else each for each in row_results))
+        return dict(zip(ids, map(_row_result, results), strict=True))
 
     def _find(self, one: ObjectMapping, write: Write) -> str | CallResult | None:
         reply = self._http.send(
