@@ -42,9 +42,8 @@ def question(object_: str, destination: str, row_result: RowResult) -> str:
     """Write what a refusal says of a row that is gone: what was found, and what a person can do."""
     found = f"{row_result.code}: {row_result.words}" if row_result.words else row_result.code
     return (
-        f"it was deleted, merged or archived there by others ({found}); to leave it so, or to send it whole again, "
-        f"write `when_gone: leave` or `when_gone: restore` for {object_} in delivery.yaml, then "
-        f"`nurt deliver retry {destination}`"
+        f"others deleted, merged or archived it there; write `when_gone: leave` or `when_gone: restore` for {object_} "
+        f"in delivery.yaml, then `nurt deliver retry {destination}` ({found})"
     )
 
 
