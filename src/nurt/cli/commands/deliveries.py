@@ -98,10 +98,10 @@ def status(settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("destination", "state", "lag>", "accepted>", "refused>", "held>", "parked>", "throttled>")
+    columns = ("destination", "state", "lag>", "accepted>", "refused>", "gone>", "held>", "parked>", "throttled>")
     rows = []
     for one in found:
-        names = ("lag", "accepted", "refused", "in_quarantine", "parked", "throttled")
+        names = ("lag", "accepted", "refused", "gone", "in_quarantine", "parked", "throttled")
         rows.append((one["destination"], _state(one), *(one.get(name, 0) for name in names)))
     print_table("Deliveries", columns, rows)
     for one in found:
