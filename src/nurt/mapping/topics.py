@@ -101,7 +101,7 @@ def _read_topic(
     if pattern is None or system is None or name is None or key is None:
         return None
     mapping = TopicMapping(
-        pattern.pattern, line_of(node), _NOWHERE, kind, name, key, parents, where, fields, extras, optional
+        pattern.text, line_of(node), _NOWHERE, kind, name, key, parents, where, fields, extras, optional
     )
     if idle := optional - mapping.columns:
         complaints.add(
