@@ -28,13 +28,13 @@ from bytewax.run import cli_main
 
 from nurt.adapters.file_modes import keep_files_private
 from nurt.adapters.http_logs import silence_http_clients
-from nurt.adapters.visible_text import VisibleFormatter
+from nurt.adapters.visible_text import VisibleFormatter, tell_no_values
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.app.profiles import ProfileAssembly
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
-from nurt.errors import Fenced, NurtError
+from nurt.errors import Fenced, NurtError, frames_of
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
 from nurt.runtime.failures import failures
@@ -247,6 +247,7 @@ def _decode(text: str) -> Launched:
 def _child(config: Path, index: int) -> int:
     """Run one process of a cluster."""
     keep_files_private()
+    tell_no_values()
     level = int(os.environ["NURT_LOG_LEVEL"])
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter(f"%(asctime)s worker {index} %(levelname)s %(message)s"))
@@ -267,9 +268,12 @@ def _child(config: Path, index: int) -> int:
         except NurtError as failed:
             _logger.error("%s", failed)
             return failed.exit_code
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException as failed:
             if type(failed).__name__ != "PanicException":
-                raise
+                _logger.error("ending: a mistake in nurt\n%s", frames_of(failed))
+                return 1
             _logger.error("ending: another process of this cluster has ended; its log says why")
             return 1
     return 0

@@ -25,7 +25,7 @@ from nurt.adapters.kafka.topics import (
     share_of,
 )
 from nurt.debezium.payloads import int64s
-from nurt.errors import ConfigurationError, NurtError, OffsetLost
+from nurt.errors import ConfigurationError, NurtError, OffsetLost, frames_of
 from nurt.model.log import Committed, Offsets
 from nurt.model.raw import RawBatch
 
@@ -231,8 +231,8 @@ class KafkaLog:
             self._watch.end()
             self._tap.close()
             self._consumer.close()
-        except Exception:
-            _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
+        except Exception as failed:
+            _logger.error("closing the Kafka consumer of group %s: failed\n%s", self._group, frames_of(failed))
 
     def _ask(self, call: Callable[[], Result], seconds_max: float | None = None) -> Result:
         try:

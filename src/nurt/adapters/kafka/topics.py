@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
-from nurt.errors import ConfigurationError, NurtError
+from nurt.errors import ConfigurationError, NurtError, frames_of
 from nurt.mapping.patterns import BadPattern, TopicPattern
 
 Partition = tuple[str, int]
@@ -186,8 +186,12 @@ class PartitionWatch(threading.Thread):
                 found = list_partitions(self._admin, self._wanted)
             except KafkaException:
                 continue
-            except Exception:
-                _logger.exception("looking for new partitions: failed; nurt looks again in %.0f s", self._every_s)
+            except Exception as failed:
+                _logger.error(
+                    "looking for new partitions: failed; nurt looks again in %.0f s\n%s",
+                    self._every_s,
+                    frames_of(failed),
+                )
                 continue
             self._outage.end()
             with self._lock:
