@@ -8,10 +8,10 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup warm demo quick test services check lint format types imports dead layouts drawing lock up down clean
+.PHONY: help setup warm demo quick histories chaos test services check lint format types imports dead layouts drawing lock up down clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: warm ## Make .venv from requirements.lock, compile the kernels
 
@@ -28,6 +28,14 @@ demo: warm ## Two shops, an ERP and genuine change events become live profiles, 
 quick: warm ## Tests without any service, in about a minute: what to run before each commit
 	@NURT_HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n 2 --dist loadfile \
 		-m "not services and not chaos and not slow"
+
+histories: warm ## A thousand random histories with all mishaps, in process: minutes
+	@NURT_HISTORIES=1000 NURT_HYPOTHESIS_PROFILE=thousand $(BIN)/python -m pytest -n 2 \
+		tests/properties/test_wire_equals_batch.py tests/properties/test_engine_equals_batch.py \
+		tests/properties/test_stock_equals_batch.py
+
+chaos: warm services ## Thirty random histories through real processes that are killed: a quarter of an hour
+	@NURT_CHAOS_HISTORIES=30 $(BIN)/python -m pytest -n 2 tests/chaos/test_random_histories.py
 
 services: $(STAMP)
 	@./tools/services.sh

@@ -10,7 +10,10 @@ let in, does not open the door to a lone redelivery from before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from tests.oracle.final_row import Position
 
@@ -31,7 +34,7 @@ class Placed(Protocol):
 def compare(one: Placed, other: Placed) -> int | None:
     """Return -1, 0 or 1 as `one` stands before, with or after `other`; None when nothing can tell."""
     one_partition = one.partition == other.partition
-    if one_partition and one.source_epoch != other.source_epoch:  # epochs are counted by partition
+    if _epochs_tell(one, other):
         return _sign(one.source_epoch, other.source_epoch)
     for mine, theirs in zip(one.position, other.position, strict=True):
         if mine is None or theirs is None:
@@ -55,8 +58,7 @@ def is_old_news(event: Placed, held: Placed, highest: Position | None = None) ->
 
 def highest_after(event: Placed, held: Placed, highest: Position | None) -> Position | None:
     """Return the highest position known of a row when `event` has taken the place of `held`; None: its own."""
-    begins = event.partition == held.partition and event.source_epoch != held.source_epoch
-    if begins or None not in event.position:
+    if _epochs_tell(event, held) or None not in event.position:
         return None
     best = highest or held.position
     return best if best[0] is not None and _compare_positions(event.position, best) != 1 else None
@@ -64,11 +66,18 @@ def highest_after(event: Placed, held: Placed, highest: Position | None) -> Posi
 
 def _positions_tell(one: Placed, other: Placed) -> bool:
     """Say whether epochs or positions decide between two events, without their offsets."""
+    if _epochs_tell(one, other):
+        return True
     if one.partition != other.partition:
         return compare(one, other) is not None
-    if one.source_epoch != other.source_epoch:
-        return True
     return _compare_positions(one.position, other.position) != 0
+
+
+def _epochs_tell(one: Placed, other: Placed) -> bool:
+    """Say whether source epochs decide: a generation is counted by topic, epochs within it by partition."""
+    if one.source_epoch >> 20 != other.source_epoch >> 20:
+        return True
+    return one.partition == other.partition and one.source_epoch != other.source_epoch
 
 
 def _compare_positions(one: Position, other: Position) -> int:
@@ -81,8 +90,53 @@ def _compare_positions(one: Position, other: Position) -> int:
 
 
 def is_truncated(event: Placed, truncate: Placed) -> bool:
-    """Say whether an event stands at or before a truncate of its table."""
-    return compare(event, truncate) in (-1, 0)
+    """Say whether an event stands at or before a truncate of its table.
+
+    A full snapshot (its epochs are even) stands where the log ended, which is where the next change begins.
+    """
+    found = compare(event, truncate)
+    if found is None and event.source_epoch % 2 == 0:
+        pairs = zip(event.position[:2], truncate.position[:2], strict=True)
+        return any(mine is not None and mine == theirs for mine, theirs in pairs)
+    return found in (-1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What one topic last said of a row that several topics hold.
+
+    Attributes:
+        rank: place of the topic in the mapping's order, 0 for none.
+        highest: what `highest_after` says of the event.
+    """
+
+    topic: str
+    event: Placed
+    lives: bool
+    rank: int
+    highest: Position | None = None
+
+
+def speaking(instances: Sequence[Instance]) -> Instance:
+    """Return the instance that speaks for a row; all are of one server.
+
+    A later topic in the mapping's order before others, then one that lives, then the newer one by its position. When
+    nothing tells, the topic's name decides, so that the order of arrival does not.
+    """
+    best, *others = sorted(instances, key=lambda one: crc32(one.topic.encode()))
+    for one in others:
+        if (one.rank, one.lives) != (best.rank, best.lives):
+            best = max(best, one, key=lambda some: (some.rank, some.lives))
+        elif _is_newer(one.highest or one.event.position, best.highest or best.event.position):
+            best = one
+    return best
+
+
+def _is_newer(one: Position, other: Position) -> bool:
+    for mine, theirs in zip(one, other, strict=True):
+        if mine is not None and theirs is not None and mine != theirs:
+            return mine > theirs
+    return False
 
 
 def _sign(one: int, other: int) -> int:

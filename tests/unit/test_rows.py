@@ -139,6 +139,13 @@ def test_a_truncate_takes_what_stands_at_or_before_it(some: list[Place], truncat
     assert at_or_before(events.rows, floor).tolist() == [is_truncated(place, truncate) for place in some]
 
 
+def test_a_truncate_takes_a_snapshots_row_that_stands_where_it_begins() -> None:
+    begins_at = (None, 116_032_512, 0, 0)  # PostgreSQL: the snapshot's end of the log; no transaction came before
+    read, streamed = Place(0, begins_at, 0, 0), Place(1, begins_at, 0, 0)
+    events = events_of([(0, place, UPSERT, None, None, 0) for place in (read, streamed)])
+    assert at_or_before(events.rows, TruncateWatermark(1, begins_at, 2, 0)).tolist() == [True, False]
+
+
 UNKNOWN = (None, None, None, None)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
 from pathlib import Path
 
 EXPIRES_S = 900
 """How long a reservation holds when nobody says otherwise."""
 LEDGER_SCRIPT = Path(__file__).with_name("ledger.lua").read_bytes()
-LEDGER_SHA = sha1(LEDGER_SCRIPT, usedforsecurity=False).hexdigest()
-"""The name by which a server knows the script."""
 
 
 def read_held(value: bytes | None) -> dict[str, int]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from hashlib import sha1
 from typing import Any
 
 import orjson
@@ -21,9 +22,11 @@ from nurt_client.connecting import is_no_writes
 from nurt_client.errors import ConfigurationError, ConnectionFailed
 from nurt_client.ids import Ids, fingerprint, ledger_token, sku_id
 from nurt_client.keys import HELD, PLAN, PROMISE, config_key, realm_place, secret_of_config, stock_prefix
-from nurt_client.ledger import LEDGER_SCRIPT, LEDGER_SHA, read_held
+from nurt_client.ledger import LEDGER_SCRIPT, read_held
 from nurt_client.quantities import UNIT, Quantity, to_decimal, to_units
 
+LEDGER_SHA = sha1(LEDGER_SCRIPT, usedforsecurity=False).hexdigest()
+"""The name by which a server knows the ledger's script."""
 KITS_KNOWN_S = 2.0
 """For how long the parts of a kit are believed."""
 LINES_MAX = 500

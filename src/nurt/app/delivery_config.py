@@ -20,7 +20,7 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
-from nurt.app.exposure import plain_links_of, refuse_plain
+from nurt.app.guards.exposure import plain_links_of, refuse_plain
 from nurt.app.opening import open_registry
 from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message

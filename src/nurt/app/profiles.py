@@ -52,7 +52,7 @@ class ProfileAssembly(Assembly[Day]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = Worker(store, self.keys, self.context, load(PROFILE_VALUE), self.sweeps())
+                worker = Worker(store, self.keys, self.context, load(PROFILE_VALUE), self.sweeps(), self.logs())
                 self._steps[index] = ProfileSteps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 

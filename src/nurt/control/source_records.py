@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nurt.control.generations import generation_of
+from nurt.control.logs import known_logs
 from nurt.control.source_epochs import Begin, SourceEpochs
 from nurt.control.source_watch import Notice, NoticeKind, Sight, SourceWatch
 from nurt.errors import SourceHalted
@@ -84,9 +86,12 @@ def known_epochs(records: Records) -> SourceEpochs:
     sights: dict[tuple[str, int], Sight] = {}
     used: dict[tuple[str, int], int] = {}
     words: dict[str, int] = {}
+    logs = known_logs(records)
     for number, record in records:
         if record["kind"] == "source_epoch":
             place = record["topic"], record["partition"]
+            if generation_of(record["epoch"]) != logs.generation(record["topic"]):
+                continue  # of a log that is no longer there
             begins.append((*place, record["offset"], record["epoch"]))
             newest[place] = max(newest.get(place, 0), record["offset"])
             used[place] = max(used.get(place, 0), record.get("word", 0))
@@ -95,6 +100,10 @@ def known_epochs(records: Records) -> SourceEpochs:
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
         elif record["kind"] == "source_accepted":
             words[record["source"]] = number
+        elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
+            sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
+        elif record["kind"] == "rebuild":
+            sights, used = {}, {}  # what an operator accepted is accepted again
     # what was seen before an epoch began does not bound its order
     kept = [sight for place, sight in sights.items() if sight.offset >= newest.get(place, 0)]
-    return SourceEpochs(begins, SourceWatch(kept, words, used))
+    return SourceEpochs(begins, SourceWatch(kept, words, used), logs.generation)

@@ -11,6 +11,8 @@ import numba
 import numpy as np
 
 from nurt.columnar.types import Bits, Bools, Int64s
+from nurt.control.generations import NUMBER_BITS
+from nurt.model.entity_frame import TOPIC_BITS
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -23,6 +25,14 @@ class TruncateWatermark:
     position: tuple[int | None, int | None, int | None, int | None]
     partition: int
     offset: int
+    topic: int = 0  # code of the topic, where several topics hold the table
+
+
+def of_topic(codes: Int64s, topic: int) -> Bools:
+    """Return which rows or events are of a topic, by codes; 0 stands for any topic: it was not kept."""
+    mask = (1 << TOPIC_BITS) - 1
+    found: Bools = (codes & mask == topic & mask) | (codes == 0) | (topic == 0)
+    return found
 
 
 def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
@@ -30,7 +40,9 @@ def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
 
     A truncate has no key, so it may lie in any partition: rows are compared by the connector's order. Where a
     part is unknown (a snapshot's rows, a first transaction) the offset decides within a partition, else the next part.
-    Source epochs are counted by partition, so they do not compare events of two partitions.
+    Source epochs of one generation are counted by partition, so they do not compare events of two partitions. A row of
+    a full snapshot (its epoch is even) with the truncate's very position was there before: PostgreSQL's snapshot has
+    the log sequence number at which the next change begins.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
     limits = np.array([part or 0 for part in watermark.position], dtype=np.int64)
@@ -73,16 +85,25 @@ def _compare(bits: Bits, numbers: Int64s, h0: tuple[int, int], one: int, other: 
 
 @numba.njit(nogil=True, cache=True)
 def settle(
-    owner: Int64s, bits: Bits, numbers: Int64s, h0: tuple[int, int], winner: Int64s, accepted: Bools, highest: Int64s
+    owner: Int64s,
+    bits: Bits,
+    numbers: Int64s,
+    h0: tuple[int, int],
+    topic: int,
+    winner: Int64s,
+    accepted: Bools,
+    highest: Int64s,
 ) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
-    The later event wins unless its position is strictly older.
+    The later event wins unless its position is strictly older. An owner is a row, or its instance in one topic. An
+    instance that was stored without its topic is compared by positions, as an event of another partition.
 
     owner     (n,)    int64   index of the owner; events in order of arrival, stored ones first
     bits      (n,)    uint64  bit i: column i is not null
     numbers   (n, k)  int64   number columns of a stored row
     h0        (2,)    tuple   see `_part`
+    topic     scalar  int64   place of the column `topic`
     winner    (o,)    int64   written, -1 before: the newest event of each owner
     accepted  (n,)    bool    written, False before: the event was news
     highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
@@ -102,8 +123,13 @@ def settle(
                 highest[at] = events + row
             continue
         same = numbers[row, PARTITION] == numbers[winning, PARTITION]
-        begins = same and numbers[row, EPOCH] != numbers[winning, EPOCH]
-        older = begins and numbers[row, EPOCH] < numbers[winning, EPOCH]
+        epoch, epoch_won = numbers[row, EPOCH], numbers[winning, EPOCH]
+        begins = epoch != epoch_won and (same or epoch >> NUMBER_BITS != epoch_won >> NUMBER_BITS)
+        foreign = (numbers[row, topic] ^ numbers[winning, topic]) & ((1 << TOPIC_BITS) - 1) != 0
+        if foreign:
+            same = False
+            begins = epoch >> NUMBER_BITS > epoch_won >> NUMBER_BITS
+        older = begins and epoch < epoch_won
         decided = begins
         known = bits[row] & bits[winning]
         k = 0
@@ -120,6 +146,8 @@ def settle(
             decided = True
         if not decided and same:
             older = numbers[row, OFFSET] < numbers[winning, OFFSET]
+        if not decided and foreign and numbers[row, PARTITION] == numbers[winning, PARTITION]:
+            older = epoch < epoch_won or (epoch == epoch_won and numbers[row, OFFSET] < numbers[winning, OFFSET])
         if older:
             continue
         winner[at] = row
@@ -147,10 +175,11 @@ def _compare_watermark(
     """
     for row in range(len(bits)):
         same = numbers[row, PARTITION] == partition
-        if same and numbers[row, EPOCH] != epoch:
-            found[row] = numbers[row, EPOCH] < epoch
+        of_row = numbers[row, EPOCH]
+        if of_row != epoch and (same or of_row >> NUMBER_BITS != epoch >> NUMBER_BITS):
+            found[row] = of_row < epoch
             continue
-        decided = False
+        decided, equal = False, False
         for k in range(4):
             if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
                 if same:
@@ -159,5 +188,9 @@ def _compare_watermark(
                 found[row] = numbers[row, P0 + k] < limits[k]
                 decided = True
                 break
-        if not decided:
-            found[row] = same and numbers[row, OFFSET] <= offset
+            elif k < 2:
+                equal = True
+        if not decided and same:
+            found[row] = numbers[row, OFFSET] <= offset
+        elif not decided:  # a snapshot stands where the log ended, that is where the next change begins
+            found[row] = equal and of_row & 1 == 0

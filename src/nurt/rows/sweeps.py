@@ -9,21 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from nurt.columnar.types import Bools
-from nurt.rows.layouts import EPOCH, PARTITION
+from nurt.control.generations import first_epoch, generation_of
+from nurt.control.logs import known_logs
+from nurt.model.entity_frame import topic_code
+from nurt.rows.layouts import EPOCH, OFFSET, PARTITION, TOPIC_AT
+from nurt.rows.positions import of_topic
 from nurt.state.row_major import RowArrays
+
+NO_PARTITION = -1
+"""Partition of the fence of all rows from before a rebuild."""
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class SweptTable:
-    """The table of one topic."""
+    """The table of one topic; after a rebuild, all tables of a kind: their other names are empty."""
 
     kind: str
     system: str
@@ -38,18 +45,35 @@ class Sweep:
     Attributes:
         number: of the operator's word; 0: the operator has not given one.
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
+        places: partition -> offset of a snapshot from before a rebuild, which numbers source epochs anew.
+        since: the first source epoch of the last rebuild.
+        order: what the mapping says of the order of the table's topics.
     """
 
     table: SweptTable
     number: int
     fences: Mapping[int, int]
+    places: Mapping[int, int] = field(default_factory=dict)
+    since: int = 0
+    order: tuple[str, ...] = ()
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Return which rows or events of the table stand before its snapshot."""
+        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere.
+
+        Of a table that several topics hold, only the instances in this topic are taken.
+        """
         found = np.zeros(len(rows), dtype=np.bool_)
+        epochs = rows.numbers[:, EPOCH]
         for partition, epoch in self.fences.items():
-            found |= (rows.numbers[:, PARTITION] == partition) & (rows.numbers[:, EPOCH] < epoch)
-        return found
+            earlier = epochs < first_epoch(generation_of(epoch))
+            found |= earlier | (rows.numbers[:, PARTITION] == partition) & (epochs < epoch)
+        for partition, offset in self.places.items():
+            of_log = (rows.numbers[:, PARTITION] == partition) & (epochs >= self.since)
+            found |= of_log & (rows.numbers[:, OFFSET] < offset)
+        if not self.table.topic:
+            return found
+        codes = rows.numbers[:, TOPIC_AT[self.table.kind][1]]
+        return found & of_topic(codes, topic_code(self.table.topic))
 
 
 def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
@@ -68,17 +92,77 @@ def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
 
 
 def ordered_sweeps(records: Records) -> list[Sweep]:
-    """List the sweeps that the operator ordered; of several sweeps of one table, the latest fence of each partition."""
+    """List the sweeps that the operator ordered; of several sweeps of one table, the latest fence of each partition.
+
+    A rebuild numbers source epochs anew, so sweeps from before it are known by the offsets of their snapshots. When a
+    topic becomes another log, its sweeps are void.
+    """
     found: dict[SweptTable, Sweep] = {}
+    begun: dict[tuple[str, int, int], int] = {}  # topic, partition, epoch -> offset
+    logs: dict[str, int] = {}
+    of_all = 0
     for number, record in records:
-        for table_record in record["tables"] if record["kind"] == "sweep" else ():
+        kind = record["kind"]
+        if kind == "source_epoch":
+            begun[record["topic"], record["partition"], record["epoch"]] = record["offset"]
+        elif kind == "log":
+            if record["log"] > logs.get(record["topic"], of_all):
+                found = {table: one for table, one in found.items() if table.topic != record["topic"]}
+            logs[record["topic"]] = record["log"]
+        elif kind == "rebuild":
+            logs, of_all = {}, record["log"]
+            since = first_epoch(record["generation"])
+            found = {
+                table: Sweep(table, one.number, {}, _places(one, begun), since)
+                for table, one in found.items()
+                if table.topic
+            }
+        elif kind == "rebuilt" and record["erases"]:
+            for one in unread_sweeps(record):
+                found[one.table] = replace(one, number=number)
+        for table_record in record["tables"] if kind == "sweep" else ():
             table = SweptTable(
                 table_record["kind"], table_record["system"], table_record["entity"], table_record["topic"]
             )
-            before = found[table].fences if table in found else {}
-            fences = {partition: max(epoch, before.get(partition, 0)) for partition, epoch in table_record["fences"]}
-            found[table] = Sweep(table, number, {**before, **fences})
+            before = found.get(table, Sweep(table, 0, {}))
+            fences = {
+                partition: max(epoch, before.fences.get(partition, 0)) for partition, epoch in table_record["fences"]
+            }
+            found[table] = replace(before, number=number, fences={**before.fences, **fences})
     return list(found.values())
+
+
+def _places(sweep: Sweep, begun: Mapping[tuple[str, int, int], int]) -> dict[int, int]:
+    topic = sweep.table.topic
+    offsets = {partition: begun.get((topic, partition, epoch), 0) for partition, epoch in sweep.fences.items()}
+    return {one: max(offsets.get(one, 0), sweep.places.get(one, 0)) for one in offsets.keys() | sweep.places.keys()}
+
+
+def rebuilt_record(generation: int, kinds: Iterable[str], erases: bool) -> dict[str, Any]:
+    """Make the record that a rebuild has read everything that was there when it began.
+
+    Args:
+        kinds: those with rows that were not read again.
+        erases: rows that were not read again go.
+    """
+    return {"kind": "rebuilt", "generation": generation, "kinds": sorted(kinds), "erases": erases}
+
+
+def unread_sweeps(rebuilt: Mapping[str, Any]) -> list[Sweep]:
+    """List the sweeps of rows that a rebuild did not read again."""
+    fences = {NO_PARTITION: first_epoch(rebuilt["generation"])}
+    return [Sweep(SweptTable(kind, "", "", ""), 0, fences) for kind in rebuilt["kinds"]]
+
+
+def unfinished_rebuild(records: Records) -> Mapping[str, Any] | None:
+    """Return the record of the rebuild that has not read everything yet, if any."""
+    last = None
+    for _, record in records:
+        if record["kind"] == "rebuild":
+            last = record
+        elif record["kind"] == "rebuilt" or (record["kind"] == "register" and record["lost"]):
+            last = None
+    return last
 
 
 def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
@@ -88,15 +172,26 @@ def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | Non
     connector streams after its whole snapshot is written. Sweeps that were ordered already are left out.
     """
     begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    offsets: dict[tuple[str, int, int], int] = {}
+    logs = known_logs(records)
+    unread: list[Sweep] = []
+    for topic, log in logs.topics.items():
+        for partition in log.snapshot:
+            begun[topic, partition].append((first_epoch(log.generation), log.record))
     for number, record in records:
-        if record["kind"] == "source_epoch":
+        if record["kind"] == "source_epoch" and generation_of(record["epoch"]) == logs.generation(record["topic"]):
             begun[record["topic"], record["partition"]].append((record["epoch"], number))
+            offsets[record["topic"], record["partition"], record["epoch"]] = record["offset"]
+        elif record["kind"] == "rebuilt":
+            unread = [] if record["erases"] else unread_sweeps(record)
+        elif record["kind"] == "rebuild":
+            unread = []
     streams: dict[str, int] = {}
     for (topic, _), epochs in begun.items():
         epoch, number = max(epochs)
         if (table := table_of(topic)) is not None and epoch % 2 == 1:
             streams[table.system] = max(number, streams.get(table.system, 0))
-    ordered = {one.table: one.fences for one in ordered_sweeps(records)}
+    ordered = {one.table: one for one in ordered_sweeps(records)}
     fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
     for (topic, partition), epochs in sorted(begun.items()):
         table = table_of(topic)
@@ -109,6 +204,9 @@ def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | Non
             if epoch % 2 == 0 and (epoch < newest or number < streams.get(table.system, 0))
         ]
         epoch = max(complete, default=0)
-        if epoch > ordered.get(table, {}).get(partition, 0):
+        done = ordered.get(table, Sweep(table, 0, {}))
+        is_before = offsets.get((topic, partition, epoch), 0) <= done.places.get(partition, -1)
+        if epoch > done.fences.get(partition, 0) and not is_before:
             fences[table][partition] = epoch
-    return [Sweep(table, 0, some) for table, some in fences.items()]
+    found = [Sweep(table, 0, some) for table, some in fences.items()]
+    return found + [one for one in unread if one.table not in ordered]

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
 from rich.text import Text
 
 from nurt.cli.frame import (
@@ -195,6 +194,8 @@ def _messages(quarantine: Quarantine, wanted: RefusedFilter) -> list[Refused]:
 
 
 def _requeue(quarantine: Quarantine, wanted: Sequence[Refused], put: Callable[[Sequence[Refused]], None]) -> int:
+    from rich.progress import Progress
+
     requeued = 0
     rest = iter(wanted)
     with Progress(console=stderr, transient=True) as progress:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from nurt.adapters.kafka.topics import TopicFilter
 from nurt.errors import ConfigurationError
 from nurt.mapping.load import load_mapping
-from nurt.mapping.patterns import BadPattern, TopicPattern
 from nurt.mapping.sql.compile import BadExpression, compile_expression
+from nurt.mapping.topic_patterns import BadPattern, TopicPattern
 from nurt.mapping.yaml_lines import BadYaml, load_yaml
 
 REFUSED = {
