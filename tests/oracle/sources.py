@@ -9,12 +9,13 @@ Source: what the captured corpus teaches (tests/corpus/README.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 from zlib import crc32
 
+from nurt.control.generations import first_epoch
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import (
     DELETE,
@@ -89,6 +90,8 @@ class Event:
     moved_to: str | None = None
     branch: str = ""  # what the topic's name has behind the table's
     topics: str = "one"  # see Source
+    partitions: int = 0  # of the topic at the end; 0: nobody asks
+    moved_from: str | None = None
 
     @property
     def topic(self) -> str:
@@ -121,12 +124,15 @@ class Connector:
     _statement: tuple[int, int] = (0, 0)
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    _generation: int = 0
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, ...], Event] = field(default_factory=dict)
     _highest: dict[tuple[str, ...], Position | None] = field(default_factory=dict)
     _truncates: dict[str, Event] = field(default_factory=dict)
+    _unsaid: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _parts: dict[tuple[str, str], int] = field(default_factory=dict)
     _renames: int = 0
+    _partitions: int = 0  # after the topics got more
 
     # -- what the application does
 
@@ -172,11 +178,14 @@ class Connector:
     def rekey(self, kind: str, entity: str, key: str, new_key: str, cascade: bool) -> None:
         """Change a row's primary key, and maybe the foreign keys that point at it."""
         rows = self.tables.get((kind, entity), {})
-        if key not in rows or new_key in rows:
-            return
-        rows[new_key] = rows.pop(key)
+        if key not in rows or new_key in rows or self._unsaid.get((kind, entity, key)):
+            return  # a key that changes again before its large values were said: the chain breaks, and is counted
+        after = rows[new_key] = rows.pop(key)
+        names = list(ENTITIES[kind].fields)
+        held = self._held(after, after, names, Random(self._lsn))
         position = self._write(kind, entity, key, DELETE, moved_to=new_key)
-        self._write(kind, entity, new_key, UPSERT, rows[new_key], position=position)
+        without = _without_held(after, held, names)
+        self._write(kind, entity, new_key, UPSERT, without, position=position, held=held, moved_from=key)
         if cascade:
             for (child_kind, child_entity), children in self.tables.items():
                 for child_key, child in children.items():
@@ -186,11 +195,11 @@ class Connector:
 
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
-        partitions = range(self.source.partitions)
+        partitions = range(self.partitions)
         part = choose.randrange(PARTS) if self.source.topics == "parts" else None
         branches = self._branches(entity, "") if part is None else [f"_p{part}"]
         epochs = {
-            self._epochs.get((f"{self._topic(entity)}{branch}", partition), 0) // 2
+            self._epochs.get((f"{self._topic(entity)}{branch}", partition), first_epoch(self._generation)) // 2
             for partition in partitions
             for branch in branches
         }
@@ -239,11 +248,36 @@ class Connector:
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
 
+    def make_anew(self) -> None:
+        """Move the database to another server, and make all topics anew: lower positions, and offsets from 0 again."""
+        if self.source.topics != "one":  # positions of two servers do not decide between two topics of a table
+            return
+        self._generation += 1
+        self._offsets, self._epochs = {}, {}
+        self._lsn, self._last_commit, self._statement = 10, None, (0, 0)
+        self.snapshot()
+
     def rename(self) -> None:
         """Register the connector again under another prefix: it reads all tables and writes to other topics."""
         if self.source.topics == "renamed" and self._renames < RENAMES_MAX:
             self._renames += 1
             self.snapshot()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has now."""
+        return self._partitions or self.source.partitions
+
+    @property
+    def may_read_again(self) -> bool:
+        """Say whether a full snapshot's positions can be compared with those of a key's former partition."""
+        return not self._partitions or self.source.connector != "sqlserver"
+
+    def grow(self) -> None:
+        """Give the topics more partitions, once: keys that hash elsewhere now leave their older events behind."""
+        if not self._partitions:
+            self._partitions = self.source.partitions + 1 + self.source.partitions % 2
+            self._replayable.clear()
 
     def redeliver(self, events: int) -> None:
         """Kill the connector: after its restart it writes its last events again, at new offsets."""
@@ -337,18 +371,21 @@ class Connector:
         partition: int | None = None,
         held: int = 0,
         moved_to: str | None = None,
+        moved_from: str | None = None,
         branch: str | None = None,
     ) -> Position:
         if position is None:
             position = self._position(snapshot, op == TRUNCATE)
         if not self.capturing:
             return position
+        before = -1 if moved_from is not None else self._unsaid.get((kind, entity, key), 0)
+        self._unsaid[kind, entity, key] = held & before
         self.clock_ms += self._lsn % 2
         if partition is None:
-            partition = crc32(key.encode()) % self.source.partitions
+            partition = _hash(key) % self.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
-            stored, held, moved_to, "", self.source.topics,
+            stored, held, moved_to, "", self.source.topics, moved_from=moved_from,
         )  # fmt: skip
         for one in self._branches(entity, key) if branch is None else [branch]:
             self._append(replace(event, branch=one))
@@ -360,7 +397,7 @@ class Connector:
         place = (event.topic, event.partition)
         offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
         self._offsets[place] = offset
-        epoch = self._epochs.get(place, 0)  # even: a snapshot, odd: the stream behind it
+        epoch = self._epochs.get(place, first_epoch(self._generation))  # even: a snapshot, odd: the stream behind it
         if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
             epoch += 1
         self._epochs[place] = epoch
@@ -389,3 +426,47 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
     return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
+
+
+def _hash(key: str) -> int:
+    return crc32(key.encode()) >> 1
+
+
+def compacted(connectors: Sequence[Connector], choose: Random) -> None:
+    """Let topics that got more partitions be compacted; then nothing but a tombstone is left of a deleted key.
+
+    A tombstone has no position, and neither has any event of a connector without an order. They have the number of
+    partitions and their key's hash instead, as a reader finds them now.
+    """
+    grown = {connector.source.system.name: connector for connector in connectors if connector._partitions}
+    if not grown:
+        return
+    log, names = connectors[0].log, [connector.source.system.name for connector in connectors]
+    last: dict[tuple[str, ...], Event] = {}
+    for event in log:
+        last[event.topic, str(event.partition), *event.row] = event
+    ended = {
+        place
+        for place, event in last.items()
+        if event.op == DELETE
+        and choose.random() < 0.7
+        and (head := connectors[names.index(event.system)]._heads.get((event.topic, *event.row))) is not None
+        and (head.number == event.number or head.partition != event.partition)
+    }
+    kept = []
+    for event in log:
+        if event.system not in grown:
+            kept.append(event)
+            continue
+        partitions = grown[event.system].partitions
+        event = replace(event, partitions=partitions)
+        if event.op != TRUNCATE:
+            place = (event.topic, str(event.partition), *event.row)
+            if place in ended and event.number != last[place].number:
+                continue
+            if place in ended or event.position[:2] == (None, None):
+                event = replace(event, position=(None, None, partitions, _hash(event.key) + 1))
+            if place in ended:
+                event = replace(event, moved_to=None)
+        kept.append(event)
+    log[:] = kept

@@ -11,7 +11,7 @@ changes would be dropped as old news. There the operator's word begins a source 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -54,7 +54,8 @@ class SourceEpochs:
     """Source epochs of all partitions that a worker reads. Not for several threads at once.
 
     `persisted` are the begins in the control log, in any order; they are facts, and they alone number the rows before
-    the newest begin. `generation` returns that of a topic's epochs.
+    the newest begin. `generation` returns that of a topic's epochs. `accepted` lists the offsets (and words) at which
+    an operator's word began an epoch before a rebuild: there one begins again.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class SourceEpochs:
         persisted: Iterable[Begin] = (),
         watch: SourceWatch | None = None,
         generation: Callable[[str], int] = lambda _topic: 0,
+        accepted: Mapping[tuple[str, int], Sequence[tuple[int, int]]] | None = None,
     ) -> None:
         self._generation = generation
+        self._accepted = {place: sorted(some) for place, some in (accepted or {}).items()}
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._begun: list[Begin] = []
         self._words: dict[tuple[str, int, int], int] = {}
@@ -118,6 +121,8 @@ class SourceEpochs:
             if not len(mine):
                 continue
             place = (watched.topic, int(partition))
+            if place in self._accepted:
+                mine = self._begin_accepted(place, seen.offsets, mine)
             if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
                 self._watch.forget(place)
                 continue
@@ -126,6 +131,17 @@ class SourceEpochs:
             for offset, word in self._watch.watch(place, watched.family, watched.source, rows, excused):
                 self._words[(*place, offset)] = word
                 self._begin(*place, offset, self._of(place).epoch + 2)
+
+    def _begin_accepted(self, place: tuple[str, int], offsets: Int64s, mine: Int64s) -> Int64s:
+        """Begin the epochs that an operator accepted; return the rows from the last of them on."""
+        left = self._accepted[place]
+        while left and left[0][0] <= offsets[mine[-1]]:
+            offset, word = left.pop(0)
+            self._words[(*place, offset)] = word
+            self._begin(*place, offset, self._of(place).epoch + 2)
+            self._watch.forget(place)
+            mine = mine[offsets[mine] >= offset]
+        return mine
 
     def word_of(self, begin: Begin) -> int:
         """Return the operator's word that began an epoch; 0: a full snapshot or its end began it."""

@@ -86,15 +86,18 @@ def known_epochs(records: Records) -> SourceEpochs:
     sights: dict[tuple[str, int], Sight] = {}
     used: dict[tuple[str, int], int] = {}
     words: dict[str, int] = {}
+    accepted: dict[tuple[str, int], list[tuple[int, int]]] = {}
     logs = known_logs(records)
     for number, record in records:
         if record["kind"] == "source_epoch":
             place = record["topic"], record["partition"]
+            if record.get("word"):
+                accepted.setdefault(place, []).append((record["offset"], record["word"]))
+                used[place] = max(used.get(place, 0), record["word"])
             if generation_of(record["epoch"]) != logs.generation(record["topic"]):
                 continue  # of a log that is no longer there
             begins.append((*place, record["offset"], record["epoch"]))
             newest[place] = max(newest.get(place, 0), record["offset"])
-            used[place] = max(used.get(place, 0), record.get("word", 0))
         elif record["kind"] == "source_seen":
             for topic, partition, offset, highest, servers in record["seen"]:
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
@@ -102,8 +105,10 @@ def known_epochs(records: Records) -> SourceEpochs:
             words[record["source"]] = number
         elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
             sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
+            accepted = {place: some for place, some in accepted.items() if place[0] != record["topic"]}
         elif record["kind"] == "rebuild":
-            sights, used = {}, {}  # what an operator accepted is accepted again
+            sights = {}
     # what was seen before an epoch began does not bound its order
     kept = [sight for place, sight in sights.items() if sight.offset >= newest.get(place, 0)]
-    return SourceEpochs(begins, SourceWatch(kept, words, used), logs.generation)
+    again = {place: [one for one in some if one[0] > newest.get(place, -1)] for place, some in accepted.items()}
+    return SourceEpochs(begins, SourceWatch(kept, words, used), logs.generation, again)

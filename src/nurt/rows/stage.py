@@ -6,7 +6,7 @@ Hot path: per entity kind of a micro-batch one fold; per micro-batch one read an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -24,11 +24,12 @@ from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
+from nurt.rows.held_values import HeldValues
 from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_AT
 from nurt.rows.missing_values import report_missing
 from nurt.rows.positions import TruncateWatermark, at_or_before, of_topic
 from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
-from nurt.rows.silent_instances import report_instances
+from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
 from nurt.rows.topic_order import TopicOrder
@@ -72,6 +73,7 @@ class RowsStage(Generic[T]):
         self._order = TopicOrder()
         self._learn([sweep.order for sweep in sweeps], [])
         self._sweeping = Sweeping(self._sweeps, store, keys)
+        self._held = HeldValues(store, keys, self._counting)
 
     def fold(self, batches: Sequence[Translated]) -> T:
         """Fold translated batches, in order, and emit contributions; truncates apply where they stand."""
@@ -104,6 +106,10 @@ class RowsStage(Generic[T]):
             kind: read_frames(ROW_LAYOUTS[kind], [self._emitter.prepare(kind, one.frame) for one in some])
             for kind, some in sorted(parts.items())
         }
+        for kind, some in parts.items():
+            if any(one.partitions for one in some):
+                counts = np.repeat([one.partitions for one in some], [one.frame.height for one in some])
+                incoming[kind] = replace(incoming[kind], partitions=counts)
         return self._settle(incoming, change, parts)
 
     def _learn(self, orders: Sequence[tuple[str, ...]], topics: Sequence[str]) -> None:
@@ -148,13 +154,22 @@ class RowsStage(Generic[T]):
             folded = fold_rows(kind, events.of(owner), mine, self._order)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
+            missing = folded.missing
+            if parts is not None and self._held.concerns(kind, events):
+                topics = [part.topic for part in parts[kind] for _ in range(part.frame.height)]
+                mine_topics = [topic for topic, is_kept in zip(topics, kept.tolist(), strict=True) if is_kept]
+                waits = self._held.note(change, kind, events.of(owner), mine, folded, mine_topics)
+                missing = None if missing is None or not (missing & ~waits).any() else missing & ~waits
             if parts is not None:
                 news = kept.copy()
                 news[kept] = folded.accepted
                 news &= ~fallen
-                self._count(change, parts[kind], incoming[kind], news)
-                if folded.missing is not None:
-                    for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, kept):
+                doubt = np.zeros(len(kept), dtype=np.bool_)
+                if folded.doubt is not None:
+                    doubt[kept] = folded.doubt
+                self._count(change, parts[kind], incoming[kind], news, doubt)
+                if missing is not None:
+                    for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
                 if folded.speakers is not None:
                     for topic, reason, rows in report_instances(parts[kind], folded, owner, kept):
@@ -162,18 +177,25 @@ class RowsStage(Generic[T]):
         self._store.write(change)
         return self._emitter.join(contributions)
 
-    def _count(self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools) -> None:
+    def _count(
+        self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools, doubt: Bools
+    ) -> None:
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
             some: slice | Int64s = slice(at, at + part.frame.height)
             if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
                 some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
-            mine = self._counting.count_rows(
+            fresh = self._counting.count_rows(
                 change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
             )
             if events.left_out is not None:
-                self._counting.count_left_out(change, part.topic, events.left_out[some][mine], part.absent)
+                self._counting.count_left_out(
+                    change, part.topic, events.left_out[some][fresh & news[some]], part.absent
+                )
+            if doubt.any() and (messages := int(np.count_nonzero(doubt[some][fresh]))):
+                self._counting.count_untold(change, part.topic, messages)
+                tell_untold(part.topic)
             at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------
@@ -203,6 +225,8 @@ class RowsStage(Generic[T]):
     def sweep(self, epoch: int) -> T | None:
         """Sweep some rows more in this epoch, and emit what was deleted; None: nothing was swept.
 
+        Rows also get what the rows of their former keys knew, and emit it.
+
         Every start repeats a sweep that the state has not marked as done. The mark is written after the epochs of all
         deletes of the sweep are done, so a crash in between loses nothing.
         """
@@ -211,6 +235,11 @@ class RowsStage(Generic[T]):
             for kind, fallen in self._sweeping.some(epoch)
             if len(fallen)
         ]
+        for kind, found, change in self._held.due(epoch):
+            if found is None:
+                self._store.write(change)
+            else:
+                contributions.append(self._settle({kind: found}, change, None))
         return self._emitter.join(contributions) if contributions else None
 
     def _truncate(self, truncated: Truncated) -> T:
