@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup warm demo quick histories chaos test services check lint format types imports dead layouts drawing lock up down clean
+.PHONY: help setup warm demo quick histories chaos test services check lint format types imports dead audit layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ drawing: $(STAMP) ## Draw docs/flow.svg again, out of the flows
 dead: $(STAMP) # code that nothing calls; packages that are imported and not declared, or the other way round
 	@$(BIN)/vulture
 	@$(BIN)/deptry src client/src tools
+
+audit: $(STAMP) ## Ask which of the locked packages have known vulnerabilities; write build/sbom.cdx.json (needs a network)
+	@$(BIN)/python tools/audit.py
 
 layouts: $(STAMP) ## Add new columns of stored tables to schemas/state-v1.json
 	@$(BIN)/python tools/layouts.py

@@ -71,7 +71,7 @@ def check(
 def _open(settings: Settings) -> list[str]:
     """List links in plain text, and folders that others may read."""
     from nurt.app.delivery_config import read_destinations
-    from nurt.app.exposure import open_folders, plain_links, plain_links_of
+    from nurt.app.guards.exposure import open_folders, plain_links, plain_links_of
 
     mappings = read_destinations(settings).values() if settings.destinations.exists() else ()
     links = [*plain_links(settings), *(link for mapping in mappings for link in plain_links_of(mapping))]
