@@ -96,6 +96,7 @@ def _crashing(report: Report, first: int, end: int) -> int:
         last = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"next": low}
         if done.returncode == 0:
             report.outcomes.update(last["outcomes"])
+            report.findings += last["findings"]
             low = middle
         else:
             high = middle
