@@ -18,7 +18,7 @@ from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
-from nurt.debezium.message_keys import OLD_KEY, KeyReader
+from nurt.debezium.message_keys import OLD_KEY, KeyReader, as_type
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
 from nurt.debezium.payloads import int64s, with_header
 from nurt.debezium.positions import POSITION_COLUMNS, server_numbers
@@ -287,10 +287,7 @@ class TableTranslation:
         old = self._keys.read_moved([batch.raw.headers[row] for row in rows.tolist()], OLD_KEY) or {}
         nothing = pl.Series([None] * len(rows), dtype=pl.String)
         return pl.DataFrame(
-            {
-                name: old.get(name, nothing).cast(columns[name].dtype, strict=False).alias(name)
-                for name in self._keys.columns
-            }
+            {name: as_type(old.get(name, nothing), columns[name].dtype).alias(name) for name in self._keys.columns}
         )
 
     def _implied(
