@@ -50,10 +50,11 @@ class Shop:
         (self.home / "mapping.yaml").write_text(
             f"systems:\n  s: {{}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n" + entry(email="email")
         )
-        schemas = self.home / "data" / "schemas"
-        schemas.mkdir(parents=True, exist_ok=True)
-        held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
-        (schemas / "schemas.json").write_text(json.dumps(held))
+        schemas = self.home / "data" / "schemas" / "schemas.json"
+        if not schemas.exists():
+            schemas.parent.mkdir(parents=True)
+            held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
+            schemas.write_text(json.dumps(held))
         settings = Settings(
             mapping=self.home / "mapping.yaml",
             data=self.home / "data",
