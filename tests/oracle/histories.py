@@ -141,6 +141,7 @@ def _line(event: Event) -> str:
         held.append("parent")
     says += f" held={held}" if held else ""
     says += f" moved to {event.moved_to}" if event.moved_to is not None else ""
+    says += f" moved from {event.moved_from}" if event.moved_from is not None else ""
     return f"#{event.number} {event.topic} {event.kind}:{event.entity} {event.key!r} {op} {place}{says}"
 
 
@@ -271,7 +272,12 @@ def _may_be_late(event: Event, log: list[Event]) -> bool:
     A held column takes its value from the events before it. And where an event has no position, the order of its
     partition is all that there is, which Kafka keeps.
     """
-    return not any(other.held or None in other.position for other in log if other.row == event.row)
+    rows = {event.row}
+    for other in log:  # a row whose key changed takes from the row that it was
+        there = other.system, other.entity, str(other.moved_to)
+        if other.moved_to is not None and event.row in (other.row, there):
+            rows |= {other.row, there}
+    return not any(other.held or None in other.position for other in log if other.row in rows)
 
 
 # -- what is left

@@ -35,6 +35,8 @@ OF_HISTORIES = {
     "a guest's order becomes a customer's",
     "a customer loses what it shared with another",
     "a key changes",
+    "a key changes, and a column is not said",
+    "a row of a new key comes before its old row is gone",
     "an event is delivered twice",
     "a source's order starts again",
     "a topic is made anew",
@@ -71,6 +73,11 @@ def _troubles(history: History) -> Iterator[str]:
             continue
         if event.moved_to is not None:
             yield "a key changes"
+        if event.moved_from is not None and event.held:
+            yield "a key changes, and a column is not said"
+            old = rows.get((event.system, event.entity, event.moved_from))
+            if old is None or old.columns["op"] != DELETE:
+                yield "a row of a new key comes before its old row is gone"
         if before is not None:
             yield from _of_rows(event, before, after)
             if event.kind == "customer":
