@@ -166,7 +166,7 @@ def decide_logs(
     first = _first_checksums(look, unknown | other)
     for topic in other:
         if any(first.get(topic, {}).get(number) == one for number, one in known.of(topic).first.items()):
-            found[topic] = restored(found[topic], looks[topic])
+            found[topic] = restored(found[topic], looks[topic], _of_topic(at, topic))
     anew = {topic for topic, one in found.items() if one.finding is Finding.ANOTHER and topic not in words}
     begun = _begun_by_snapshot(settings, mapping, look, anew) if anew else {}
     decided = LogsDecided([], {})
