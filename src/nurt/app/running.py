@@ -287,7 +287,7 @@ def _encode(launched: Launched) -> str:
     offsets = launched.decision.offsets
     decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
     told = {"run": launched.run, "fence_workers": launched.fence_workers, "rebuilding": launched.rebuilding}
-    return json.dumps({**told, "decision": decision})
+    return json.dumps({**told, "normalisation": launched.normalisation, "decision": decision})
 
 
 def _decode(text: str) -> Launched:
@@ -297,7 +297,8 @@ def _decode(text: str) -> Launched:
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
-    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"], launched["rebuilding"])
+    facts = (launched[name] for name in ("fence_workers", "rebuilding", "normalisation"))
+    return Launched(launched["run"], LaunchDecision(**decision), *facts)
 
 
 def _child(config: Path, index: int) -> int:

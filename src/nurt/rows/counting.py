@@ -20,6 +20,9 @@ ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncat
 MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
 
+UNREAD = "unread"
+"""An additional outcome: rows folded in, with a text in a field that is no identifier; the reason names the field."""
+
 
 INSTANCES = "instances"
 """An additional outcome: rows that several topics hold where something has to be said; see `rows/instances.py`."""
@@ -89,6 +92,10 @@ class Counting:
     def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
+
+    def count_unread(self, change: StateWrite, topic: str, field: str, rows: int) -> None:
+        """Count rows with a text that is no identifier; they are also counted as folded."""
+        _add(change, topic, UNREAD, field, rows)
 
     def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
         """Count rows that several topics hold, with what has to be said of them."""
