@@ -87,31 +87,69 @@ def ordered_sweeps(records: Records) -> list[Sweep]:
 def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
     """List tables with a full snapshot: in each partition, the newest snapshot that is complete.
 
-    A snapshot is complete where streamed changes follow it, in that partition or in any other of its system: a
-    connector streams after its whole snapshot is written. Sweeps that were ordered already are left out.
+    A snapshot is complete where streamed changes follow it, in that partition or in any other of its system before
+    another snapshot: a connector streams after its whole snapshot is written. One that was interrupted is followed by
+    another. A partial one, asked for amid the stream, may have been filtered: it is never complete. Sweeps that were
+    ordered already are left out.
     """
-    begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+    begun: dict[SweptTable, list[_Begun]] = defaultdict(list)
+    of_system: dict[str, list[_Begun]] = defaultdict(list)
     for number, record in records:
-        if record["kind"] == "source_epoch":
-            begun[record["topic"], record["partition"]].append((record["epoch"], number))
-    streams: dict[str, int] = {}
-    for (topic, _), epochs in begun.items():
-        epoch, number = max(epochs)
-        if (table := table_of(topic)) is not None and epoch % 2 == 1:
-            streams[table.system] = max(number, streams.get(table.system, 0))
+        if record["kind"] == "source_epoch" and (table := table_of(record["topic"])) is not None:
+            one = _Begun(
+                record["partition"],
+                record["epoch"],
+                number,
+                record.get("written_ms", 0),
+                tuple(record.get("snapshot", ())),
+                record.get("partial", False),
+            )
+            begun[table].append(one)
+            of_system[table.system].append(one)
     ordered = {one.table: one.fences for one in ordered_sweeps(records)}
     fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
-    for (topic, partition), epochs in sorted(begun.items()):
-        table = table_of(topic)
-        if table is None:
-            continue
-        newest, _ = max(epochs)
-        complete = [
-            epoch
-            for epoch, number in epochs
-            if epoch % 2 == 0 and (epoch < newest or number < streams.get(table.system, 0))
-        ]
-        epoch = max(complete, default=0)
-        if epoch > ordered.get(table, {}).get(partition, 0):
-            fences[table][partition] = epoch
+    for table, some in sorted(begun.items(), key=lambda one: one[0].topic):
+        streamed = {(one.partition, one.epoch) for one in some if one.streams}
+        for one in sorted(some, key=lambda one: (one.partition, one.epoch)):
+            directly = (one.partition, one.epoch + 1) in streamed
+            complete = not one.streams and not one.partial and (directly or _is_followed(one, of_system[table.system]))
+            if complete and one.epoch > ordered.get(table, {}).get(one.partition, 0):
+                fences[table][one.partition] = one.epoch
     return [Sweep(table, 0, some) for table, some in fences.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Begin of a source epoch.
+
+    Attributes:
+        number: of its record.
+        written_ms: when the message that begins it was written; 0: a version wrote the record that did not say so.
+        snapshot: identity of the full snapshot that begins it; (): not known, or none does.
+    """
+
+    partition: int
+    epoch: int
+    number: int
+    written_ms: int
+    snapshot: tuple[int, ...]
+    partial: bool
+
+    @property
+    def streams(self) -> bool:
+        return self.epoch % 2 == 1
+
+    def is_before(self, other: _Begun) -> bool:
+        if self.written_ms and other.written_ms:
+            return (self.written_ms, self.number) < (other.written_ms, other.number)
+        return self.number < other.number
+
+
+def _is_followed(snapshot: _Begun, system: Sequence[_Begun]) -> bool:
+    """Say whether a system streamed behind a snapshot, and before another one."""
+    end: _Begun | None = None
+    for one in system:
+        is_other = not one.streams and one.snapshot != snapshot.snapshot and snapshot.is_before(one)
+        if is_other and (end is None or one.is_before(end)):
+            end = one
+    return any(one.streams and snapshot.is_before(one) and (end is None or one.is_before(end)) for one in system)
