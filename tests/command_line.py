@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -25,10 +26,13 @@ def run_nurt(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str
         monkeypatch.setattr(console, "width", 200)
     monkeypatch.setattr("sys.argv", ["nurt", *arguments])
     capture.readouterr()
+    umask = os.umask(0o022)
     try:
         nurt.cli.main()
         code = 0
     except SystemExit as ended:
         code = int(ended.code or 0)
+    finally:
+        os.umask(umask)  # a command closes its files to others; the tests behind it start servers of other users
     said = capture.readouterr()
     return Ran(code, said.out, said.err)

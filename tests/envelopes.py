@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fastavro
@@ -156,9 +156,12 @@ class Topic:
     def key_of(self, row: Mapping[str, Any]) -> bytes:
         return self.write(KEY_ID, {column: row[column] for column in self.key if column in row})
 
-    def translator(self, topics: str, zone: str = "UTC", epochs: SourceEpochs | None = None) -> Translator:
+    def translator(
+        self, topics: str, zone: str = "UTC", epochs: SourceEpochs | None = None, placeholders: Sequence[str] = ()
+    ) -> Translator:
         """A translator whose mapping has `topics` as the body of this topic's entry."""
-        text = f"systems:\n  s: {{timezone: {zone}}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n"
+        system = f"timezone: {zone}, unavailable_placeholder: {json.dumps(list(placeholders))}"
+        text = f"systems:\n  s: {{{system}}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n"
         return Translator(load_mapping(text + topics, "test.yaml"), Schemas(_raw(self.schemas)), IDS, epochs)
 
 

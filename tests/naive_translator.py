@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -24,7 +24,12 @@ from nurt.model.raw import RawBatch
 UNAVAILABLE = "__debezium_unavailable_value"
 EPOCH = datetime(1970, 1, 1)
 FULL = {"true", "first", "last", "first_in_data_collection", "last_in_data_collection"}
-ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d(:\d\d)?)?)?)?", re.ASCII)
+ISO = re.compile(
+    r"[\x00- ]*(?P<sign>[+-]?)(?P<year>\d{4,10})-(?P<month>\d\d)-(?P<day>\d\d)"
+    r"([Tt ](?P<time>\d\d:\d\d(:\d\d)?)([.,](?P<fraction>\d+))?)?"
+    r"((?P<offset>[Zz]|[+-]\d\d(:?\d\d(:\d\d)?)?)(\[.*\])?)?(?P<before>[\x00- ]*BC)?[\x00- ]*",
+    re.ASCII | re.DOTALL,
+)
 LSN = re.compile(r"[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,8}:[0-9a-fA-F]{1,4}")
 SEQUENCE = re.compile(r' *\[ *(?:null|(?P<a>"?)(\d{1,18})(?P=a)) *, *(?:null|(?P<b>"?)(\d{1,18})(?P=b)) *\]', re.ASCII)
 Row = Mapping[str, Any]
@@ -83,6 +88,7 @@ class Naive:
             "entity": table.entity if table else "",
             "partition": partition,
             "offset": offset,
+            "topic": None,  # one topic holds each table here
         }
         if value is None:
             if table is None or batch.keys[i] is None or (topic, partition, offset - 1, batch.keys[i]) in self.deleted:
@@ -131,7 +137,15 @@ class Naive:
             return "row", self._delete(batch, i, table, head, body)
         row = body["after"]
         types = _types(schema, "after")
+        head["moved_from"] = self._other_key(batch, i, table, "__debezium.oldkey")
         return "row", self._upsert(table, head, row, types)
+
+    def _other_key(self, batch: RawBatch, i: int, table: NaiveTable, header: str) -> bytes | None:
+        other = dict(batch.headers[i] or []).get(header)
+        if other is None:
+            return None
+        fields = json.loads(other)
+        return self._id(table, table.entity, "\x1f".join(str(fields[column]) for column in table.key))
 
     def _upsert(self, table: NaiveTable, head: dict[str, Any], row: Row, types: Mapping[str, Any]) -> dict[str, Any]:
         key = "\x1f".join(str(row[column]) for column in table.key)
@@ -161,12 +175,8 @@ class Naive:
         if any(native.get(column) is None for column in table.key):
             raise Refusal("row_without_key")
         text = "\x1f".join(str(native[column]) for column in table.key)
-        said = {**head, "key": text, "row": self._id(table, table.entity, text), "unavailable": 0, "moved_to": None}
-        new = dict(batch.headers[i] or []).get("__debezium.newkey")
-        if new is not None:
-            fields = json.loads(new)
-            target = "\x1f".join(str(fields[column]) for column in table.key)
-            said["moved_to"] = self._id(table, table.entity, target)
+        said = {**head, "key": text, "row": self._id(table, table.entity, text), "unavailable": 0}
+        said |= {"moved_to": self._other_key(batch, i, table, "__debezium.newkey"), "moved_from": None}
         said |= dict.fromkeys(("parent_kind", "parent", "parent_entity", "parent_key", *ENTITIES[table.kind].fields))
         return said
 
@@ -254,14 +264,37 @@ def meaning(value: Any, type_: Any, zone: str) -> Any:
             local = (EPOCH + timedelta(microseconds=micros)).replace(tzinfo=ZoneInfo(zone))
             return local.astimezone(UTC)
         if name == "ZonedTimestamp":
-            if not ISO.fullmatch(value):
-                return None
-            # datetime reads three or six digits of a second, Debezium writes up to nine
-            value = re.sub(r"\.(\d+)", lambda digits: f".{digits[1][:6]:0<6}", value, count=1)
-            return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(timezone.utc)  # noqa: UP017
+            return zoned(value, zone)
     except (OverflowError, ValueError):
         return None
     return value
+
+
+def zoned(text: str, zone: str) -> datetime | None:
+    """Read an instant; None: no calendar holds it."""
+    if not text.strip("".join(map(chr, range(33)))) or re.fullmatch(r"[\x00- ]*[+-]?infinity[\x00- ]*", text, re.I):
+        return None
+    found = ISO.fullmatch(text)
+    if found is None or int(found["month"]) > 12 or int(found["day"]) > 31:
+        raise Refusal("time_cannot_be_read")
+    clock = found["time"] or "00:00"
+    fraction = f".{found['fraction'][:6]:0<6}" if found["fraction"] else ""
+    offset = (found["offset"] or "").upper().replace("Z", "+00:00")
+    try:
+        time.fromisoformat(f"{clock}{fraction}{offset}")
+    except ValueError:
+        raise Refusal("time_cannot_be_read") from None
+    if int(offset[1:3] or 0) > 18:
+        raise Refusal("time_cannot_be_read")
+    if found["sign"] == "-" or found["before"] or len(found["year"].lstrip("0")) > 4:
+        return None
+    try:
+        moment = datetime.fromisoformat(
+            f"{int(found['year']):04}-{found['month']}-{found['day']}T{clock}{fraction}{offset}"
+        )
+        return (moment if offset else moment.replace(tzinfo=ZoneInfo(zone))).astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None
 
 
 def canonical(value: Any, field_type: FieldType) -> Any:

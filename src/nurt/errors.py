@@ -11,6 +11,8 @@ __all__ = [
     "ConfigurationError",
     "ConnectionFailed",
     "Fenced",
+    "LogChanged",
+    "LogHalted",
     "NurtError",
     "OffsetLost",
     "SourceHalted",
@@ -22,6 +24,12 @@ class OffsetLost(NurtError):
     """A position that nurt must resume from is no longer on the topic."""
 
     exit_code = 4
+
+
+class LogChanged(NurtError):
+    """A topic became another log while nurt read it; a start looks what begins the log, and goes on."""
+
+    exit_code = 9
 
 
 class Fenced(NurtError):
@@ -40,3 +48,7 @@ class SourceHalted(NurtError):
     """A source's order may have started again without a snapshot; an operator says whether it did."""
 
     exit_code = 8
+
+
+class LogHalted(SourceHalted):
+    """A topic is another log, or was cut, and no full snapshot begins it; an operator says which of both."""

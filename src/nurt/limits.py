@@ -6,6 +6,9 @@ SWEEP_ROWS_MAX = 5_000
 SWEEP_WRITES_MAX = 4
 """Such writes of an operator's sweep in one epoch; the others wait for the next."""
 
+REBUILD_UNREAD_MAX = 0.001
+"""Share of a kind's rows that a rebuild lets go without `--yes` when no log holds them any more."""
+
 DUE_PROFILES_MAX = 2_000
 """Profiles that one tick recomputes because of the clock; the others wait for the next tick."""
 

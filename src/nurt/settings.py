@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from nurt.adapters.file_modes import PRIVATE, Sharing, sharing
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError
@@ -22,6 +23,8 @@ from nurt_client.keys import stock_prefix
 SECRET_BYTES = 16
 SECRET_WAIT_S = 2.0
 ROWS_MAX = 8_000
+WARN, REFUSE = "warn", "refuse"
+"""What follows where a link to another machine is not encrypted."""
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 
@@ -67,6 +70,9 @@ class Settings:
         epoch_ms: how often what is done is committed.
         linger_ms: how long a profile waits for more changes before it is published; 0: not at all.
         destinations: the file of destinations; it need not exist.
+        shared: who may read the files that analysts read.
+        plain_links: WARN or REFUSE links that are not encrypted.
+        insecure: the sections (state, kafka, registry) whose plain link the operator has allowed.
     """
 
     mapping: Path
@@ -93,6 +99,9 @@ class Settings:
     destinations: Path = Path("delivery.yaml")
     stock: StockSettings = StockSettings()
     mappings: tuple[Path, ...] = ()
+    shared: Sharing = PRIVATE
+    plain_links: str = WARN
+    insecure: frozenset[str] = frozenset()
 
     @property
     def mapping_files(self) -> tuple[Path, ...]:
@@ -151,13 +160,16 @@ def _shared_secret(path: Path) -> str:
 
 
 _SECTIONS: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "": {"mapping": (str, list), "data": str, "workers": int, "secret": str, "destinations": str},
-    "state": {"url": str, "prefix": str, "shards": int},
-    "kafka": {"bootstrap": str, "options": dict},
+    "": {"mapping": (str, list), "data": str, "workers": int, "secret": str, "destinations": str, "plain_links": str},
+    "state": {"url": str, "prefix": str, "shards": int, "insecure": bool},
+    "kafka": {"bootstrap": str, "options": dict, "insecure": bool},
     "input": {"topics": list, "group": str, "archives": list, "follow": bool, "rows_max": int, "epoch_ms": int},
-    "registry": {"url": str, "options": dict},
+    "registry": {"url": str, "options": dict, "insecure": bool},
     "stock": {"topic": str, "orders_topic": str, "events_topic": str, "duckdb": str, "conflate_ms": int, "kept": bool},
-    "output": {"topic": str, "partitions": int, "duckdb": str, "parquet": str, "control_topic": str, "linger_ms": int},
+    "output": {
+        **{"topic": str, "partitions": int, "control_topic": str, "linger_ms": int},
+        **{"duckdb": str, "parquet": str, "group": (str, int), "mode": (str, int)},
+    },
 }
 
 
@@ -200,6 +212,10 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         raise ConfigurationError(f"reading settings {path}: `input` needs either `topics` or `archives`; name one")
     if (source.get("topics") or output.get("topic")) and "bootstrap" not in kafka:
         raise ConfigurationError(f"reading settings {path}: topics need `kafka: {{bootstrap: host:port}}`; add it")
+    if top.get("plain_links", WARN) not in (WARN, REFUSE):
+        raise ConfigurationError(
+            f"reading settings {path}: `plain_links` is {top['plain_links']!r} (expected {WARN}, {REFUSE}); correct it"
+        )
     home = path.parent
     return Settings(
         mapping=home / mappings[0],
@@ -226,6 +242,9 @@ def _settings(written: dict[str, Any], path: Path) -> Settings:
         secret=top.get("secret"),
         stock=_stock(parts["stock"], home),
         destinations=home / top.get("destinations", "delivery.yaml"),
+        shared=sharing(output.get("group"), output.get("mode")),
+        plain_links=top.get("plain_links", WARN),
+        insecure=frozenset(name for name in ("state", "kafka", "registry") if parts[name].get("insecure")),
     )
 
 

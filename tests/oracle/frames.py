@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from nurt.model.entity_frame import UPSERT, EntityFrame, Truncated, entity_columns
+from nurt.model.entity_frame import UPSERT, EntityFrame, Truncated, entity_columns, topic_code
 from tests.oracle.final_row import Named
 from tests.oracle.sources import TRUNCATE, Event
 
@@ -30,7 +30,10 @@ def frame_of(events: list[Event], ids: Named) -> EntityFrame:
     """Make a frame of events of one entity kind, in arrival order."""
     kind = events[0].kind
     return EntityFrame(
-        kind, pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)), events[0].topic
+        kind,
+        pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)),
+        events[0].topic,
+        order=events[0].order,
     )
 
 
@@ -49,6 +52,7 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
         "offset": event.offset,
         "ts_ms": event.ts_ms,
         "unavailable": event.held,
+        "topic": _code(event) or None,
     }
     if event.moved_to is not None:
         row["moved_to"] = ids.one(f"{event.system}\x1f{event.entity}\x1f{event.moved_to}")
@@ -78,4 +82,14 @@ def _truncated(event: Event) -> Truncated:
         event.topic,
         event.partition,
         event.offset,
+        _code(event),
+        event.order,
     )
+
+
+def _code(event: Event) -> int:
+    return 0 if event.topics == "one" else topic_code(event.topic, SERVER)
+
+
+SERVER = 1
+"""Number of the server of all events: only those of one row are compared."""

@@ -19,7 +19,7 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.final_row import FinalRow, Named, Position, System
 from tests.oracle.frames import Batch, batch_of
-from tests.oracle.places import highest_after, is_old_news, is_truncated
+from tests.oracle.places import Instance, highest_after, is_old_news, is_truncated, speaking
 from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored
 
 STEPS_MAX = 60
@@ -34,7 +34,10 @@ _PUT_KINDS = (
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
 )
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot")
+TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
+"""How many topics hold a table; see `tests.oracle.sources.Source`."""
+
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename")
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
     (*("put",) * 3, "delete", "rekey"),
@@ -125,7 +128,7 @@ def _line(event: Event) -> str:
         held.append("parent")
     says += f" held={held}" if held else ""
     says += f" moved to {event.moved_to}" if event.moved_to is not None else ""
-    return f"#{event.number} {event.system} {event.kind}:{event.entity} {event.key!r} {op} {place}{says}"
+    return f"#{event.number} {event.topic} {event.kind}:{event.entity} {event.key!r} {op} {place}{says}"
 
 
 # -- playing steps
@@ -154,6 +157,9 @@ def _play(step: Step, connectors: list[Connector]) -> None:
         connector.commit()
     if step.verb == "snapshot":
         connector.snapshot()
+        return
+    if step.verb == "rename":
+        connector.rename()
         return
     if step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)
@@ -255,27 +261,34 @@ def final_rows(history: History, ids: Named) -> dict[str, list[FinalRow]]:
 
     Asserts that the prevailing events say what the databases hold: the rules for places recover the truth.
     """
-    heads: dict[tuple[str, str, str], Event] = {}
-    highest: dict[tuple[str, str, str], Position | None] = {}
-    floors: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    heads: dict[tuple[str, ...], Event] = {}
+    highest: dict[tuple[str, ...], Position | None] = {}
+    floors: dict[str, list[Event]] = defaultdict(list)
     for event in history.arrivals:
+        place = (event.topic, *event.row)
         if event.op == TRUNCATE:
-            floors[event.system, event.entity].append(event)
-        elif event.row not in heads:
-            heads[event.row], highest[event.row] = event, None
-        elif not is_old_news(event, heads[event.row], highest[event.row]):
-            highest[event.row] = highest_after(event, heads[event.row], highest[event.row])
-            heads[event.row] = event
+            floors[event.topic].append(event)
+        elif place not in heads:
+            heads[place], highest[place] = event, None
+        elif not is_old_news(event, heads[place], highest[place]):
+            highest[place] = highest_after(event, heads[place], highest[place])
+            heads[place] = event
+    instances: dict[tuple[str, ...], list[Instance]] = defaultdict(list)
+    for place, event in heads.items():
+        lives = event.op != DELETE and not any(is_truncated(event, floor) for floor in floors[event.topic])
+        rank = event.order.index(event.topic) + 1 if event.order else 0
+        instances[event.row].append(Instance(event.topic, event, lives, rank, highest[place]))
+    speakers = {row: speaking(some) for row, some in instances.items()}
     result: dict[str, list[FinalRow]] = defaultdict(list)
     for (system, kind, entity), rows in _tables(history).items():
         for key, stored in rows.items():
-            event = heads.pop((system, entity, key))
+            speaker = speakers.pop((system, entity, key))
+            event = heads[speaker.topic, system, entity, key]
+            assert speaker.lives, f"lost: {_line(event)}"
             _agree(event, stored)
             result[kind].append(_final_row(event, stored, ids))
-            assert not any(is_truncated(event, floor) for floor in floors[system, entity]), f"lost: {_line(event)}"
-    for event in heads.values():
-        truncated = any(is_truncated(event, floor) for floor in floors[event.system, event.entity])
-        assert event.op == DELETE or truncated, f"undead: {_line(event)}"
+    for row, speaker in speakers.items():
+        assert not speaker.lives, f"undead: {_line(heads[speaker.topic, *row])}"
     return result
 
 
@@ -345,6 +358,7 @@ def _sources(draw: st.DrawFn) -> list[Source]:
                 customers=draw(st.sampled_from([("customer",), ("customer", "subscriber")])),
                 orders=draw(st.sampled_from([("order",), ("order",), ("order", "till")])),
                 incremental_without_p0=draw(st.booleans()),
+                topics=draw(st.sampled_from(TOPICS)),
             )
         )
     return result

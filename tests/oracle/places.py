@@ -10,7 +10,10 @@ let in, does not open the door to a lone redelivery from before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from tests.oracle.final_row import Position
 
@@ -96,6 +99,44 @@ def is_truncated(event: Placed, truncate: Placed) -> bool:
         pairs = zip(event.position[:2], truncate.position[:2], strict=True)
         return any(mine is not None and mine == theirs for mine, theirs in pairs)
     return found in (-1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What one topic last said of a row that several topics hold.
+
+    Attributes:
+        rank: place of the topic in the mapping's order, 0 for none.
+        highest: what `highest_after` says of the event.
+    """
+
+    topic: str
+    event: Placed
+    lives: bool
+    rank: int
+    highest: Position | None = None
+
+
+def speaking(instances: Sequence[Instance]) -> Instance:
+    """Return the instance that speaks for a row; all are of one server.
+
+    A later topic in the mapping's order before others, then one that lives, then the newer one by its position. When
+    nothing tells, the topic's name decides, so that the order of arrival does not.
+    """
+    best, *others = sorted(instances, key=lambda one: crc32(one.topic.encode()))
+    for one in others:
+        if (one.rank, one.lives) != (best.rank, best.lives):
+            best = max(best, one, key=lambda some: (some.rank, some.lives))
+        elif _is_newer(one.highest or one.event.position, best.highest or best.event.position):
+            best = one
+    return best
+
+
+def _is_newer(one: Position, other: Position) -> bool:
+    for mine, theirs in zip(one, other, strict=True):
+        if mine is not None and theirs is not None and mine != theirs:
+            return mine > theirs
+    return False
 
 
 def _sign(one: int, other: int) -> int:

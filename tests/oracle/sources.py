@@ -50,6 +50,13 @@ class Source:
     customers: tuple[str, ...]  # names of its customer tables
     orders: tuple[str, ...]  # names of its order tables
     incremental_without_p0: bool
+    topics: str = "one"
+    """How many topics hold a table: `one`; `parts`: a topic for each partition of a partitioned table, between which
+    rows move; `renamed`: the prefix may change, with a snapshot; `twice`: two connectors write the same."""
+
+
+PARTS = 3
+RENAMES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,19 @@ class Event:
     stored: Stored | None = None  # what the event says; held columns are null
     held: int = 0
     moved_to: str | None = None
+    branch: str = ""  # what the topic's name has behind the table's
+    topics: str = "one"  # see Source
 
     @property
     def topic(self) -> str:
-        return f"{self.system}.{self.entity}"
+        return f"{self.system}.{self.entity}{self.branch}"
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """What the mapping says of the order of the table's topics."""
+        if self.topics != "renamed":
+            return ()
+        return tuple(f"{self.system}.{self.entity}{branch}" for branch in ("", "@1", "@2", "@3"))
 
     @property
     def row(self) -> tuple[str, str, str]:
@@ -106,9 +122,11 @@ class Connector:
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
     _replayable: list[Event] = field(default_factory=list)
-    _heads: dict[tuple[str, str, str], Event] = field(default_factory=dict)
-    _highest: dict[tuple[str, str, str], Position | None] = field(default_factory=dict)
-    _truncates: dict[Table, Event] = field(default_factory=dict)
+    _heads: dict[tuple[str, ...], Event] = field(default_factory=dict)
+    _highest: dict[tuple[str, ...], Position | None] = field(default_factory=dict)
+    _truncates: dict[str, Event] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], int] = field(default_factory=dict)
+    _renames: int = 0
 
     # -- what the application does
 
@@ -132,6 +150,11 @@ class Connector:
             identifiers = some_identifiers(choose)
         after = Stored(values, identifiers, before.parent if choose.random() < 0.5 else parent)
         rows[key] = after
+        if self.source.topics == "parts" and choose.random() < 0.3:
+            self._write(kind, entity, key, DELETE)
+            self._parts[entity, key] = choose.randrange(PARTS)
+            self._write(kind, entity, key, UPSERT, after)
+            return
         held = self._held(before, after, list(names), choose)
         self._write(kind, entity, key, UPSERT, _without_held(after, held, list(names)), held=held)
 
@@ -164,18 +187,38 @@ class Connector:
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
         partitions = range(self.source.partitions)
-        epochs = {self._epochs.get((self._topic(entity), partition), 0) // 2 for partition in partitions}
+        part = choose.randrange(PARTS) if self.source.topics == "parts" else None
+        branches = self._branches(entity, "") if part is None else [f"_p{part}"]
+        epochs = {
+            self._epochs.get((f"{self._topic(entity)}{branch}", partition), 0) // 2
+            for partition in partitions
+            for branch in branches
+        }
         cannot = self.source.connector == "sqlserver" or len(epochs) > 1
         if cannot or (self.source.connector == "none" and len(partitions) > 1):
             return
-        self.truncate_in(kind, entity, choose.choice(partitions))
+        self.truncate_in(kind, entity, choose.choice(partitions), part)
 
-    def truncate_in(self, kind: str, entity: str, partition: int) -> None:
-        """Remove all rows of a table at once; the event has no key, so it may lie in any partition."""
-        self.tables.setdefault((kind, entity), {}).clear()
+    def truncate_in(self, kind: str, entity: str, partition: int, part: int | None = None) -> None:
+        """Remove all rows of a table, or of one part, at once; the event has no key, so it may lie in any partition."""
+        rows = self.tables.setdefault((kind, entity), {})
+        for key in list(rows):
+            if part is None or self._part_of(entity, key) == part:
+                del rows[key]
         self.commit()
-        self._write(kind, entity, "", TRUNCATE, partition=partition)
+        self._write(kind, entity, "", TRUNCATE, partition=partition, branch=None if part is None else f"_p{part}")
         self.commit()
+
+    def _part_of(self, entity: str, key: str) -> int:
+        return self._parts.get((entity, key), crc32(f"{entity} {key}".encode()) % PARTS)
+
+    def _branches(self, entity: str, key: str) -> list[str]:
+        """Name the topics that an event of a row goes to, by what their names have behind the table's."""
+        if self.source.topics == "parts":
+            return [f"_p{self._part_of(entity, key)}"]
+        if self.source.topics == "twice":
+            return ["", "_again"]
+        return [f"@{self._renames}" if self._renames else ""]
 
     # -- what the operator does
 
@@ -196,6 +239,12 @@ class Connector:
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
 
+    def rename(self) -> None:
+        """Register the connector again under another prefix: it reads all tables and writes to other topics."""
+        if self.source.topics == "renamed" and self._renames < RENAMES_MAX:
+            self._renames += 1
+            self.snapshot()
+
     def redeliver(self, events: int) -> None:
         """Kill the connector: after its restart it writes its last events again, at new offsets."""
         self.commit()
@@ -211,14 +260,16 @@ class Connector:
     def _is_surely_older(self, event: Event) -> bool:
         if event.op == TRUNCATE or None in event.position:
             return False
-        floor = self._truncates.get((event.kind, event.entity))
+        floor = self._truncates.get(event.topic)
         if floor is not None and None in floor.position:
             return False
-        head = self._heads.get(event.row)
+        head = self._heads.get((event.topic, *event.row))
         if head is None or None not in head.position:
             return True
         return is_old_news(
-            replace(event, offset=head.offset + 1, source_epoch=head.source_epoch), head, self._highest[event.row]
+            replace(event, offset=head.offset + 1, source_epoch=head.source_epoch),
+            head,
+            self._highest[event.topic, *event.row],
         )
 
     def commit(self) -> None:
@@ -286,6 +337,7 @@ class Connector:
         partition: int | None = None,
         held: int = 0,
         moved_to: str | None = None,
+        branch: str | None = None,
     ) -> Position:
         if position is None:
             position = self._position(snapshot, op == TRUNCATE)
@@ -296,11 +348,12 @@ class Connector:
             partition = crc32(key.encode()) % self.source.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
-            stored, held, moved_to,
+            stored, held, moved_to, "", self.source.topics,
         )  # fmt: skip
-        self._append(event)
-        if snapshot == STREAMED:
-            self._replayable.append(event)
+        for one in self._branches(entity, key) if branch is None else [branch]:
+            self._append(replace(event, branch=one))
+            if snapshot == STREAMED:
+                self._replayable.append(replace(event, branch=one))
         return position
 
     def _append(self, event: Event) -> None:
@@ -316,18 +369,19 @@ class Connector:
         self._keep_heads(event)
 
     def _keep_heads(self, event: Event) -> None:
-        table = (event.kind, event.entity)
+        topic = event.topic
         if event.op == TRUNCATE:
-            if table not in self._truncates or not is_old_news(event, self._truncates[table]):
-                self._truncates[table] = event
+            if topic not in self._truncates or not is_old_news(event, self._truncates[topic]):
+                self._truncates[topic] = event
             return
-        head = self._heads.get(event.row)
-        floor = self._truncates.get(table)
-        if head is not None and is_old_news(event, head, self._highest[event.row]):
+        place = (topic, *event.row)
+        head = self._heads.get(place)
+        floor = self._truncates.get(topic)
+        if head is not None and is_old_news(event, head, self._highest[place]):
             return
         if floor is None or not is_truncated(event, floor):
-            self._highest[event.row] = None if head is None else highest_after(event, head, self._highest[event.row])
-            self._heads[event.row] = event
+            self._highest[place] = None if head is None else highest_after(event, head, self._highest[place])
+            self._heads[place] = event
 
 
 def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:

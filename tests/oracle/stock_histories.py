@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from tests.oracle.final_row import System
-from tests.oracle.histories import arrange, final_rows, history_of
+from tests.oracle.histories import TOPICS, arrange, final_rows, history_of
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.sources import Connector, Event, Parent, Source
 from tests.oracle.stock_batch import StockRow
@@ -158,7 +158,7 @@ class Step:
     noise: int
 
 
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot")
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename")
 _MOODS = (
     ("put",),
     (*("put",) * 14, *_MISHAPS),
@@ -202,7 +202,9 @@ def closed(plan: StockPlan, connectors: list[Connector], arrivals: list[Event], 
 
 def _connector(draw: st.DrawFn, name: str, log: list[Event]) -> Connector:
     of = draw(st.sampled_from(["postgres", "mysql", "sqlserver", "none"]))
-    source = Source(SYSTEMS[name], of, draw(st.integers(1, 2)), (), ("order",), draw(st.booleans()))
+    source = Source(
+        SYSTEMS[name], of, draw(st.integers(1, 2)), (), ("order",), draw(st.booleans()), draw(st.sampled_from(TOPICS))
+    )
     return Connector(source, log, value_of=some_value)
 
 
@@ -212,6 +214,8 @@ def _play(step: Step, connector: Connector) -> None:
         connector.commit()
     if step.verb == "snapshot":
         connector.snapshot()
+    elif step.verb == "rename":
+        connector.rename()
     elif step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)
     elif step.verb == "echo":

@@ -15,7 +15,7 @@ from nurt.columnar.ids import Ids
 from nurt.mapping.load import TopicMapping, load_mapping
 from nurt.mapping.plan import faults
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import DELETE, LEFT_OUT, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
 from nurt.model.refusal import Reason
 from nurt.translate.general_path import METADATA, Problem, map_rows
 from tests.hypothesis_profiles import examples
@@ -131,7 +131,9 @@ def expected(row: Row) -> dict[str, Any] | Reason:
     key = f"{v['tenant']}\x1f{v['id']}"
     out: dict[str, Any] = {"key": key, "row": IDS.one(f"s\x1forder\x1f{key}"), "unavailable": 0, "op": DELETE}
     out |= dict.fromkeys([*ENTITIES["order"].fields, "parent", "parent_kind", "parent_entity", "parent_key"])
-    if row.op == DELETE or v["deleted_at"] is not None:
+    if row.op != DELETE and v["deleted_at"] is not None:
+        out["op"] = LEFT_OUT
+    if out["op"] == LEFT_OUT or row.op == DELETE:
         return out
     fields = list(ENTITIES["order"].fields)
     for column, names in {"email": ["email"], "points": ["phone", "first_name"]}.items():

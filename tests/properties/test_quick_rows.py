@@ -19,7 +19,7 @@ from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
 from tests.hypothesis_profiles import examples
 
-PLACEHOLDER = "__debezium_unavailable_value"
+PLACEHOLDER, OWN = "__debezium_unavailable_value", "\t_toasted_"
 
 
 def optional(type_: Any) -> list[Any]:
@@ -42,11 +42,14 @@ COLUMNS: dict[str, Any] = {
     "read": optional(connect("long", "io.debezium.time.MicroTimestamp")),
     "nanos": optional(connect("long", "io.debezium.time.NanoTimestamp")),
     "zoned": optional(connect("string", "io.debezium.time.ZonedTimestamp")),
+    "iso": optional(connect("string", "io.debezium.time.IsoTimestamp")),
+    "iso_day": optional(connect("string", "io.debezium.time.IsoDate")),
     "ratio": optional("double"),
 }
 texts = st.one_of(
     st.text(max_size=20),
     st.sampled_from(["", " ", "\t\n ", " x", "\x1f", "a\x1fb", PLACEHOLDER, PLACEHOLDER[:-1], "zażółć gęślą jaźń"]),
+    st.sampled_from([OWN, OWN[:-1], f'["{OWN}"]', f'{{"{OWN}":"{OWN}"}}', f'{{"{PLACEHOLDER}": "{PLACEHOLDER}"}}']),
 )
 longs = st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**63 - 1))
 numbers = st.one_of(st.integers(-(10**6), 10**6), st.integers(-(2**70), 2**70), st.sampled_from([2**63, -(2**63)]))
@@ -73,6 +76,14 @@ rows = st.fixed_dictionaries(
             st.datetimes().map(lambda at: at.isoformat()),
             st.sampled_from(["", "infinity", "2026-02-30T00:00:00Z", PLACEHOLDER]),
         ),
+        "iso": st.one_of(
+            st.none(),
+            st.datetimes().map(lambda at: at.isoformat() + "Z"),
+            st.sampled_from(["2026-09-01T00:30:00+05:00", "infinity", "+10000-01-01T00:00:00Z", "today", "", OWN]),
+        ),
+        "iso_day": st.one_of(
+            st.none(), st.dates().map(lambda day: f"{day}Z"), st.sampled_from(["0000-00-00", "17.5.1988", PLACEHOLDER])
+        ),
         "ratio": st.one_of(st.none(), st.floats(width=32)),
     }
 )
@@ -86,7 +97,7 @@ PARENTLESS = """
       phone_verified: yes
       first_name: UPPER(note)
       company: CASE WHEN flag = 1 THEN note END
-      birth_date: day
+      birth_date: iso_day
       created_at: zoned
       updated_at: read
 """
@@ -95,7 +106,7 @@ SWITCHED = """
     key: [id, line]
     parent: {customer: owner}
     where: flag = 1
-    fields: {number: line, gross: money, placed_at: nanos, status: "'open'", email: code}
+    fields: {number: line, gross: money, placed_at: iso, status: "'open'", email: code}
 """
 FLAGGED = """
     entity: order_line
@@ -115,10 +126,16 @@ STRANGE = """
     entity: shipment
     key: money
     parent: {order: ratio}
-    fields: {number: code, shipped_at: zoned, carrier: note}
+    fields: {number: code, shipped_at: zoned, delivered_at: nanos, carrier: note}
+"""
+INVOICED = """
+    entity: invoice
+    key: id
+    parent: {order: owner}
+    fields: {number: code, issued_on: day, due_on: iso_day}
 """
 SNAPSHOTS = ["false", "true", "last", "first_in_data_collection", "incremental", None]
-MAPPINGS = {name: globals()[name] for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE")}
+MAPPINGS = {name: globals()[name] for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED")}
 
 
 def assert_same(quick: Translated, slow: Translated) -> None:
@@ -148,7 +165,7 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
             topic.upsert(op, partition=partition, key=b"", row=row, snapshot=data.draw(st.sampled_from(SNAPSHOTS)))
     if data.draw(st.booleans()):
         topic.raw(b"", (topic.batch.values[0] or b"")[:-1])
-    quick, slow = topic.translator(mapping, zone), topic.translator(mapping, zone)
+    quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_translation, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]

@@ -322,6 +322,21 @@ def test_check_names_entries_that_no_topic_comes_to(own_demo: Path, nurt_command
     assert "shop_[a-z]+" in nurt_command("check", "--config", str(own_demo / "nurt.yaml")).out
 
 
+def test_check_and_stats_count_what_where_leaves_out(own_demo: Path, nurt_command: Callable[..., Ran]) -> None:
+    config = str(own_demo / "nurt.yaml")
+    counted = json.loads(nurt_command("stats", "--json", "--config", config).out)
+    assert counted["totals"]["left_out"] > 0
+    assert counted["totals"]["messages"] == _messages(own_demo)
+    assert "Left out by the mapping" in nurt_command("stats", "--config", config).out
+    mapping = own_demo / "mapping.yaml"
+    renamed = "optional: [renamed]\n    where: renamed = 1"  # of customers, the first entry
+    mapping.write_text(mapping.read_text().replace("where: is_active = 1", renamed, 1))
+    said = json.loads(nurt_command("check", "--json", "--config", config).out)
+    customers = [topic for topic in said["topics"] if re.fullmatch("shop_.*customer_entity", topic["topic"])]
+    assert customers and all(topic["absent"] == ["renamed"] and topic["left_out"] > 0 for topic in customers)
+    assert "`where` leaves out rows that lack column renamed" in nurt_command("check", "--config", config).out
+
+
 def test_the_embedded_server_is_shared_and_ends_with_the_last_who_began_it(tmp_path: Path) -> None:
     import redis
 

@@ -258,7 +258,7 @@ def test_a_row_with_a_new_field_is_refused_by_who_does_not_know_it(with_nickname
 @pytest.mark.parametrize(
     ("tables", "asked"),
     [
-        ([], 'add at the end of "row.customer" in nurt.state.layouts: ("nickname", 39, TEXT), and then run'),
+        ([], 'add at the end of "row.customer" in nurt.state.layouts: ("nickname", 40, TEXT), and then run'),
         (["row.customer"], 'add at the end of "account_slots" in nurt.state.layouts: ("nickname", 35, TEXT), and'),
     ],
 )

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 
+from nurt.debezium.conventions import Conventions
 from nurt.debezium.message_keys import KeyReader
 from nurt.debezium.text_keys import decimal_text, fields_of
 from tests.envelopes import Topic, connect, decimal, entry, unscaled
@@ -30,7 +31,7 @@ PL1 = b"\0\0\0\0\x01\x04pl\x02"  # tenant pl, id 1
 
 
 def reader(*columns: str) -> KeyReader:
-    return KeyReader(columns, "UTC", SCHEMAS.get)
+    return KeyReader(columns, Conventions(), SCHEMAS.get)
 
 
 def test_keys_of_several_schemas_keep_their_order() -> None:
@@ -107,7 +108,7 @@ def test_no_json_is_too_odd_for_a_header(type_: Any, value: Any) -> None:
     sample: Any = {"long": 1, "string": "a", "boolean": True, "double": 1.5}.get(str(type_), b"\1")
     topic.delete({"id": sample}, headers=[("__debezium.newkey", json.dumps({"id": value}).encode())])
     schemas = topic.schemas
-    keys = KeyReader(("id",), "UTC", lambda id_: schemas.get(id_))
+    keys = KeyReader(("id",), Conventions(), lambda id_: schemas.get(id_))
     keys.read(topic.batch.keys)
     moved = keys.read_moved(topic.batch.headers)
     assert moved is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,18 +13,20 @@ import pytest
 
 from nurt.avro import ColumnType, compile_reader, join
 from nurt.debezium.change_reader import ColumnReader
-from nurt.debezium.semantics import UNAVAILABLE, DecodedColumn, meaning_of
+from nurt.debezium.conventions import UNAVAILABLE, Conventions, Placeholders
+from nurt.debezium.semantics import DecodedColumn, meaning_of
 from nurt.debezium.timestamps import INSTANT
+from nurt.model.entities import ENTITIES
 from tests.envelopes import Topic, connect, decimal, entry, unscaled
 
 WARSAW = "Europe/Warsaw"
 
 
-def given(type_: Any, values: list[Any], zone: str = "UTC") -> DecodedColumn:
+def given(type_: Any, values: list[Any], zone: str = "UTC", placeholders: Sequence[str] = ()) -> DecodedColumn:
     """Write values with fastavro as a column of rows and read them back with their meaning."""
     topic = Topic({"id": "int", "x": ["null", type_]})
     messages = [topic.envelope("c", None, {"id": 1, "x": value}) for value in values]
-    reader = ColumnReader(topic.schemas[2], "after.", ["x"], zone)
+    reader = ColumnReader(topic.schemas[2], "after.", ["x"], Conventions(zone, Placeholders(placeholders)))
     return reader.decode(compile_reader(topic.schemas[2], reader.paths).read(messages).columns)["x"]
 
 
@@ -30,7 +34,7 @@ TIMES: list[tuple[Any, Any, pl.DataType, Any]] = [
     (connect("int", "io.debezium.time.Date"), 3711, pl.Date(), date(1980, 2, 29)),
     (connect("int", "org.apache.kafka.connect.data.Date"), 3711, pl.Date(), date(1980, 2, 29)),
     ({"type": "int", "logicalType": "date"}, 3711, pl.Date(), date(1980, 2, 29)),
-    (connect("string", "io.debezium.time.IsoDate"), "1980-02-29Z", pl.Date(), None),
+    (connect("string", "io.debezium.time.IsoDate"), "1980-02-29Z", pl.Date(), date(1980, 2, 29)),
     (connect("string", "io.debezium.time.IsoDate"), "1980-02-29", pl.Date(), date(1980, 2, 29)),
     (connect("long", "io.debezium.time.Timestamp"), 1714979289123, INSTANT, datetime(2024, 5, 6, 5, 8, 9, 123000)),
     (
@@ -193,6 +197,93 @@ def test_a_held_foreign_key_holds_the_parent() -> None:
     frame = topic.translator(mapping).translate(topic.batch).entities[0].frame
     assert frame["unavailable"].to_list() == [1 << 62]
     assert frame["parent"].to_list() == [None]
+
+
+OWN = {  # as Debezium 3.5.0 makes them: UnchangedToastedPlaceholder, and the JSON of an hstore
+    "__debezium_unavailable_value": (
+        b"__debezium_unavailable_value",
+        '{"__debezium_unavailable_value":"__debezium_unavailable_value"}',
+        '["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]',
+        "[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]",
+    ),
+    "__toasted__": (
+        b"__toasted__",
+        '{"__toasted__":"__toasted__"}',
+        '["c04e9c05-54d7-3edc-996a-1ce7bc7fc20c"]',
+        "[95, 95, 116, 111, 97, 115, 116, 101, 100, 95, 95]",
+    ),
+    "hex:00ff5f5f7a": (
+        b"\x00\xff__z",
+        '{"\\u0000\ufffd__z":"\\u0000\ufffd__z"}',
+        '["7fc3a57c-bb62-34c8-b6c2-590ff1058dc7"]',
+        "[0,-1,95,95,122]",
+    ),
+    'say "it" \\ \u017c': (
+        'say "it" \\ \u017c'.encode(),
+        '{"say \\"it\\" \\\\ \u017c":"say \\"it\\" \\\\ \u017c"}',
+        '["929673a7-831f-3953-9936-21390143c141"]',
+        "[115,97,121,32,34,105,116,34,32,92,32,-59,-68]",
+    ),
+}
+
+
+@pytest.mark.parametrize("setting", OWN)
+def test_a_placeholder_of_ones_own_is_known_in_every_form(setting: str) -> None:
+    blob, *texts = OWN[setting]
+    text = blob.decode(errors="replace")
+    texts += [text, json.dumps([text], ensure_ascii=False)]
+    found = given("string", [*texts, text + "x", UNAVAILABLE, None], placeholders=[setting])
+    assert found.unavailable is not None
+    assert found.unavailable.tolist() == [True] * len(texts) + [False, True, False]
+    found = given("bytes", [blob, blob + b"x", UNAVAILABLE.encode()], placeholders=[setting])
+    assert found.unavailable is not None
+    assert found.unavailable.tolist() == [True, False, True]
+
+
+def test_texts_like_a_placeholder_that_nobody_told_of_are_texts() -> None:
+    for text in ("__toasted__", '{"a":"a"}', '["__debezium_unavailable_value","b"]', "[]", "{}"):
+        assert given("string", [text], placeholders=["__x__"]).column.to_list() == [text]
+
+
+@pytest.mark.parametrize("flattened", [False, True])
+def test_a_placeholder_of_ones_own_holds_field_identifier_and_parent(flattened: bool) -> None:
+    topic = Topic({"id": "int", "email": "string", "card": "string"})
+    orders = Topic({"id": "int", "owner": "string"})
+    for one, row in (
+        (topic, {"id": 1, "email": "__toasted__", "card": "__toasted__"}),
+        (orders, {"id": 1, "owner": "?"}),
+    ):
+        one.flattened(row) if flattened else one.upsert(row=row)
+    mapping = entry(email="email") + "    identifiers: {card: card}\n"
+    told = ["__toasted__", "hex:3f"]
+    frame = topic.translator(mapping, placeholders=told).translate(topic.batch).entities[0].frame
+    assert frame["unavailable"].to_list() == [1 | 1 << len(ENTITIES["customer"].fields)]
+    frame = orders.translator(entry("order") + "    parent: {customer: owner}\n", placeholders=told)
+    assert frame.translate(orders.batch).entities[0].frame["unavailable"].to_list() == [1 << 62]
+
+
+SCALES: list[tuple[dict[str, Any], Any]] = [
+    ({"connect.parameters": {"scale": "2"}}, Decimal("12.34")),
+    ({"connect.parameters": {"scale": 2}}, Decimal("12.34")),
+    ({"connect.parameters": {"scale": "-2"}}, Decimal("123400")),
+    ({"connect.parameters": {"scale": "2"}, "logicalType": "decimal", "precision": 9}, Decimal("12.34")),
+    ({"connect.parameters": {"scale": "0"}}, Decimal("1234")),
+    ({"logicalType": "decimal", "precision": 9}, Decimal("1234")),
+    ({"logicalType": "decimal", "precision": 9, "scale": 2}, Decimal("12.34")),
+]
+
+
+@pytest.mark.parametrize(("schema", "expected"), SCALES)
+def test_a_decimals_scale_may_stand_among_connects_parameters_alone(schema: dict[str, Any], expected: Any) -> None:
+    type_ = connect("bytes", "org.apache.kafka.connect.data.Decimal", **schema)
+    assert given(type_, [unscaled(1234)]).column.to_list() == [expected]
+
+
+def test_a_decimal_whose_schema_says_no_scale_is_refused() -> None:
+    topic = Topic({"id": "int", "x": connect("bytes", "org.apache.kafka.connect.data.Decimal")})
+    topic.upsert(row={"id": 1, "x": unscaled(1234)})
+    (refused,) = topic.translator(entry("order", gross="x")).translate(topic.batch).refused
+    assert refused.detail == "column x: a decimal whose schema says no scale (org.apache.kafka.connect.data.Decimal)"
 
 
 @pytest.mark.parametrize("avro", ["array", "map", "record"])

@@ -11,6 +11,7 @@ import pytest
 
 from nurt.avro import compile_reader
 from nurt.debezium.change_reader import ColumnReader
+from nurt.debezium.conventions import Conventions
 from nurt.debezium.semantics import DecodedColumn
 from nurt.debezium.wire import split_wire
 from nurt.model.entities import ENTITIES
@@ -44,7 +45,7 @@ def columns(folder: str, topic: str, names: list[str]) -> dict[str, DecodedColum
     wire = split_wire([value for value in batch.values if value is not None])
     schema_id = int(wire.schema_ids[0])
     rows = next(rows for id_, rows in wire.by_schema() if id_ == schema_id)
-    reader = ColumnReader(schemas(folder)[schema_id], "after.", names, "Europe/Warsaw")
+    reader = ColumnReader(schemas(folder)[schema_id], "after.", names, Conventions("Europe/Warsaw"))
     return reader.decode(
         compile_reader(schemas(folder)[schema_id], reader.paths).read_joined(wire.joined, rows).columns
     )

@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from nurt.adapters.file_modes import PRIVATE, Sharing
+
 LOCK_PATIENCE_S = 5.0
 LOCK_PAUSE_S = 0.002
 _logger = logging.getLogger(__name__)
 
 
-def replace_file(path: Path, content: bytes, sync_name: bool = True) -> None:
+def replace_file(path: Path, content: bytes, sync_name: bool = True, shared: Sharing = PRIVATE) -> None:
     """Put `content` at `path` so that a reader, or a crash, sees the old file or the new one, never a part.
 
-    Without `sync_name` a power cut may bring the old file back until the caller has used `sync_folder`.
+    Without `sync_name` a power cut may bring the old file back until the caller has used `sync_folder`. Only the user
+    who runs nurt may read the file, unless it is `shared`.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
@@ -28,7 +31,8 @@ def replace_file(path: Path, content: bytes, sync_name: bool = True) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        if shared != PRIVATE:
+            shared.give_file(Path(name))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

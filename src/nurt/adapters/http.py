@@ -6,14 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2 as httpx
 import orjson
 
+from nurt.adapters.http_bounds import (
+    bound_time,
+    bounded_rest_s,
+    read_bounded,
+    retry_after_s,
+    text_of_answer,
+    within,
+)
 from nurt.adapters.http_logs import silence_http_clients
 from nurt.adapters.secrets import secret
 from nurt.model.delivery import Call, CallFailure, CallResult, RowOutcome, RowResult
@@ -21,9 +28,6 @@ from nurt.model.delivery import Call, CallFailure, CallResult, RowOutcome, RowRe
 TIMEOUT_S = 30.0
 WORDS_MAX = 2_000
 """Characters of a receiver's words that are kept with a refusal."""
-
-REST_S_MAX = 86_400.0
-"""Longest rest that a receiver gets, even if it asks for more: a day."""
 
 TOKEN_MARGIN_S = 60.0
 WHOLE = 4.0
@@ -78,6 +82,7 @@ class HttpClient:
             limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
             follow_redirects=False,
         )
+        bound_time(self._client)
 
     def send(
         self,
@@ -97,16 +102,21 @@ class HttpClient:
         if body is not None:
             content = dumps(body)
             sent.setdefault("Content-Type", "application/json")
+        if path and (not path.startswith("/") or path.startswith("//")):
+            return CallResult(failure=CallFailure.DOWN, code="answer_leads_elsewhere")  # with our token
         try:
-            if self._token_of is not None:
-                sent["Authorization"] = f"{self._scheme} {self._fresh_token(self._token_of)}"
-            with self._client.stream(method, path, content=content, headers=sent, params=params) as response:
-                whole = self._read(response)
+            with within(self._whole_s):
+                if self._token_of is not None:
+                    sent["Authorization"] = f"{self._scheme} {self._fresh_token(self._token_of)}"
+                with self._client.stream(method, path, content=content, headers=sent, params=params) as response:
+                    whole = read_bounded(response)
         except Unauthorised as refused:
             return refused.call_result
         except httpx.HTTPError as failed:
             return CallResult(failure=CallFailure.DOWN, code=type(failed).__name__)
-        self._rest.s = max(getattr(self._rest, "s", 0.0), self._quota(response.headers) or 0.0)
+        except httpx.InvalidURL:
+            return CallResult(failure=CallFailure.REFUSED, code="key_fits_no_address")
+        self._rest.s = max(getattr(self._rest, "s", 0.0), bounded_rest_s(self._quota(response.headers)))
         kind = response.headers.get("content-type", "")
         if whole and response.is_success and kind.startswith("text/html") and not self._any_result:
             return CallResult(failure=CallFailure.DOWN, code="answer_is_a_web_page")
@@ -115,18 +125,7 @@ class HttpClient:
             parsed = orjson.loads(whole) if whole and is_json else None
         except ValueError:
             return CallResult(failure=CallFailure.DOWN, code="answer_is_no_json")
-        text = whole.decode(response.encoding or "utf-8", "replace")
-        return Reply(response.status_code, response.headers, parsed, text)
-
-    def _read(self, response: httpx.Response) -> bytes:
-        """Read a whole reply; a reply that comes too slowly counts as none."""
-        until_s = time.monotonic() + self._whole_s
-        parts = []
-        for part in response.iter_bytes():
-            parts.append(part)
-            if time.monotonic() > until_s:
-                raise httpx.ReadTimeout("an answer that does not end")
-        return b"".join(parts)
+        return Reply(response.status_code, response.headers, parsed, text_of_answer(whole, response.charset_encoding))
 
     def rested(self, call_result: CallResult) -> CallResult:
         """End a call of this thread: add to its result how long its requests were asked to rest."""
@@ -160,14 +159,16 @@ class Unauthorised(Exception):
 def fetch_token(client: httpx.Client, url: str, form: Mapping[str, str], as_json: bool = False) -> dict[str, Any]:
     """Ask for an OAuth token. Raises Unauthorised."""
     try:
-        response = client.post(url, json=dict(form)) if as_json else client.post(url, data=dict(form))
-    except httpx.HTTPError as failed:
+        sent: dict[str, Any] = {"json": dict(form)} if as_json else {"data": dict(form)}
+        with client.stream("POST", url, **sent) as response:
+            content = read_bounded(response)
+    except (httpx.HTTPError, httpx.InvalidURL) as failed:
         raise Unauthorised(CallResult(failure=CallFailure.DOWN, code=type(failed).__name__)) from None
     if response.status_code >= 500 or response.status_code == 429:
         failure = CallFailure.THROTTLED if response.status_code == 429 else CallFailure.DOWN
         raise Unauthorised(CallResult(failure=failure, code=f"token_http_{response.status_code}"))
     try:
-        token = orjson.loads(response.content)
+        token = orjson.loads(content)
     except ValueError:
         token = {}
     if response.status_code != 200 or not isinstance(token, dict) or "access_token" not in token:
@@ -203,21 +204,6 @@ def refused(reply: Reply, code: str = "") -> CallResult:
 def all_accepted(call: Call) -> CallResult:
     """Make the result of a call whose rows were all accepted."""
     return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) for _ in call.writes))
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Read `Retry-After`: seconds, or a date; at most REST_S_MAX. Source: RFC 9110, 10.2.3."""
-    text = headers.get("retry-after")
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
-        except (TypeError, ValueError):
-            return None
-    return min(REST_S_MAX, max(0.0, seconds))
 
 
 def dumps(value: Any) -> bytes:

@@ -10,9 +10,9 @@ from nurt.model.refusal import Refused
 
 
 def marked(refused: Refused) -> Headers:
-    """Return the headers of a message that is put on the input again: they name its former place."""
+    """Return the headers of a message that is put on the input again: the first names its former place."""
     place = f"{refused.topic}:{refused.partition}:{refused.offset}".encode()
-    return [*(header for header in refused.headers or [] if header[0] != REQUEUED_HEADER), (REQUEUED_HEADER, place)]
+    return [(REQUEUED_HEADER, place), *(header for header in refused.headers or [] if header[0] != REQUEUED_HEADER)]
 
 
 def can_requeue(refused: Refused) -> bool:

@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, ClassVar, Generic
 
 from nurt.adapters.redis.client import open_redis
@@ -15,6 +16,7 @@ from nurt.app.launch import Launched
 from nurt.app.opening import fold_context, open_control_log, open_log, open_registry
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
+from nurt.control.logs import KnownLogs, known_logs, log_record
 from nurt.control.source_records import known_epochs, restarts_of
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
@@ -62,6 +64,7 @@ class Assembly(ABC, Generic[Now]):
         self.lock = threading.RLock()
         self._now: Callable[[], Now] = now
         self._register: ControlLog | None = None
+        self._logs: KnownLogs | None = None
         self._registry: SchemaRegistry | None = None
 
     @property
@@ -77,7 +80,7 @@ class Assembly(ABC, Generic[Now]):
                 launched.run,
                 settings.workers,
                 settings.rows_max,
-                lambda index: open_log(settings, index, settings.workers),
+                lambda index: open_log(settings, index, settings.workers, self.logs(), self._meet),
                 launched.decision.offsets,
                 launched.decision.horizon,
                 self.control_log(),
@@ -96,7 +99,8 @@ class Assembly(ABC, Generic[Now]):
         records = self.control_log().records()
         with closing(open_redis(self.settings.redis_url)) as client:
             counted = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
-        passed, heights = counted_of(NOT_OURS, counted), counted_of(HEIGHTS, counted)
+        logs = self.logs()
+        passed, heights = counted_of(NOT_OURS, counted, logs), counted_of(HEIGHTS, counted, logs)
 
         def step(item: Sequence[RawBatch] | Tick[Any]) -> list[Parcel]:
             me = threading.get_ident()
@@ -140,6 +144,20 @@ class Assembly(ABC, Generic[Now]):
         places = self.routes.places(index, realms, self.keys)
         return RedisStore(open_redis(self.settings.redis_url), self.keys, self.launched.run, places)
 
+    def logs(self) -> KnownLogs:
+        """Return what is known of the topics' logs; the same during the run."""
+        with self.lock:
+            if self._logs is None:
+                self._logs = known_logs(self.control_log().records())
+            return self._logs
+
+    def _meet(self, topic: str, id_: str) -> None:
+        """Write down the id of a topic that the run met first."""
+        self.control_log().append(log_record(topic, replace(self.logs().of(topic), id=id_)))
+
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""
-        return ordered_sweeps(self.control_log().records())
+        return [
+            sweep if (entry := self.mapping.for_topic(sweep.table.topic)) is None else replace(sweep, order=entry.order)
+            for sweep in ordered_sweeps(self.control_log().records())
+        ]

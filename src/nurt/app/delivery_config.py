@@ -20,6 +20,7 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
+from nurt.app.exposure import plain_links_of, refuse_plain
 from nurt.app.opening import open_registry
 from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message
@@ -177,13 +178,14 @@ def read_preset(name: str) -> Mapping[str, Any]:
 
 
 def destination_named(settings: Settings, name: str) -> DestinationMapping:
-    """Find one destination. Raises ConfigurationError with the nearest name."""
+    """Find one destination. Raises ConfigurationError with the nearest name, or when its link is refused."""
     known = read_destinations(settings)
     if name not in known:
         raise ConfigurationError(
             f"looking for destination {name}: {settings.destinations} has {', '.join(known) or 'none'}"
             f"{meant(name, known)}; name one of them"
         )
+    refuse_plain(settings, plain_links_of(known[name]))
     return known[name]
 
 

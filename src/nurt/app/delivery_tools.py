@@ -12,6 +12,7 @@ from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.read.families import FAMILIES
 from nurt.delivery.run.batch import RETRY, SWEEP
 from nurt.delivery.run.deliverer import Deliverer
+from nurt.delivery.run.sender import NOT_UNDERSTOOD
 from nurt.delivery.run.table_deliverer import TableDeliverer
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import DesiredState, Lifecycle, Op, Write
@@ -43,12 +44,16 @@ def preview(settings: Settings, mapping: DestinationMapping) -> tuple[list[Write
     generation = (store.get("generation") or {"number": 0})["number"]
     if mapping.kind in TABLE_KINDS:
         fresh, last_known = TableDeliverer({}, store, generation).fresh(list(messages.values()))
-        return [_whole(one, last_known[one.subject].revision) for one in fresh], read, 0
+        return (
+            [_whole(one, last_known[one.subject].revision) for one in fresh],
+            read,
+            sum(bool(one.flaw) for one in messages.values()),
+        )
     to = KINDS[mapping.kind](mapping)
     deliverer = Deliverer(to, rules_of(settings, mapping, to, generation), store, state_reader)
     try:
-        some = list(messages.values())
-        return deliverer.plan(some), read, len(state_reader.read(some).failed)
+        some = [one for one in messages.values() if not one.flaw]
+        return deliverer.plan(some), read, len(messages) - len(some) + len(state_reader.read(some).failed)
     finally:
         deliverer.close()
         to.close()
@@ -116,5 +121,7 @@ def verify(settings: Settings, mapping: DestinationMapping) -> list[str]:
     to = KINDS[mapping.kind](mapping)
     try:
         return to.verify()
+    except NOT_UNDERSTOOD as failed:
+        return [f"its description of itself was not understood ({type(failed).__name__}); is it such a receiver?"]
     finally:
         to.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import uuid
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nurt.adapters.analytics.duckdb_reading import published_in_duckdb
@@ -13,25 +15,45 @@ from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.outage import patiently
-from nurt.adapters.redis.store import claim, forget_counts, read_fences
+from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
+from nurt.app.logs import decide_logs, halted_by, new_halts
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
+from nurt.app.rebuild import tell_what_logs_hold
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (
     Deployment,
     LaunchDecision,
+    Records,
     begin_record,
     check_deployment,
     decide,
     earlier_workers,
+    is_lost,
+    latest_run,
+    owes_rebuild,
+    register_record,
     run_number,
+)
+from nurt.control.logs import (
+    KnownLogs,
+    decode_known,
+    encode_known,
+    joined_known,
+    known_logs,
+    log_record,
+    rebuild_record,
 )
 from nurt.control.reconcile import UNRECONCILED, DirtyKey, encode_unreconciled, find_unreconciled, is_behind
 from nurt.control.source_records import check_halts
+from nurt.errors import Fenced
 from nurt.mapping.load import read_mapping
+from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
+from nurt.model.log import Committed
 from nurt.model.published import PublishedHeads
 from nurt.model.stored_profile import KeptProfile
+from nurt.rows.sweeps import unfinished_rebuild
 from nurt.settings import Settings
 from nurt_client.ids import fingerprint
 from nurt_client.keys import config_text
@@ -47,52 +69,150 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs."""
+    """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs.
+
+    Attributes:
+        rebuilding: the run ends when it has read what was there at its start, and `finish_rebuild` follows.
+    """
 
     run: int
     decision: LaunchDecision
     fence_workers: int
+    rebuilding: bool = False
 
 
-def launch(settings: Settings, rebuild: bool = False) -> Launched:
+def launch(settings: Settings, rebuild: bool = False, confirmed: bool = False) -> Launched:
     """Begin a run, once for all its processes: take a number, decide where to begin, claim the state.
 
-    Waits while Redis is away for a moment. Raises Fenced when a later run holds the state, ConfigurationError when the
-    state was written under other settings, ConnectionFailed when Redis does not answer.
+    A start that is refused leaves no trace, however often it is repeated. Waits while Redis is away for a moment.
+
+    Args:
+        rebuild: read everything from the earliest message, and forget what is not read again.
+        confirmed: forget it, however much it is.
+
+    Raises Fenced when a later run holds the state, ConfigurationError when the state was written under other settings,
+    LogHalted when a topic is another log and nobody can tell what begins it, ConnectionFailed when Redis does not
+    answer.
     """
     with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
         patiently(client, client.ping, START_AWAY_MAX_S)
-        return _launch(settings, client, rebuild)
+        return _Launch(settings, client).run(rebuild, confirmed)
 
 
-def _launch(settings: Settings, client: Redis, rebuild: bool) -> Launched:
-    settings.data.mkdir(parents=True, exist_ok=True)
-    context = fold_context(read_mapping(settings.mapping_files), Ids(settings.ids_secret()))
-    realms = tuple(sorted(set(context.realm.values())))
-    secret = fingerprint(settings.ids_secret())
-    deployment = Deployment(settings.shards, secret, realms)
-    control_log = open_control_log(settings)
-    check_deployment(control_log.records(), deployment)
-    check_halts(control_log.records())
-    keys = Keys(settings.prefix, settings.shards)
-    agree(client, keys, config_text(settings.shards, secret))
-    number = control_log.append({"kind": "start"})
-    records = control_log.records()
-    run = run_number(records, number)
-    places = {f"{shard:02x}": keys.shard_place(shard) for shard in range(settings.shards)}
-    places |= {f"r:{realm}": keys.realm_place(realm) for realm in realms}
-    fences = read_fences(client, list(places.values()))
-    decision = decide(records, commits_of(settings), {name: fences[place] for name, place in places.items()}, rebuild)
-    control_log.append(begin_record(run, settings.workers, deployment, decision))
-    claim(client, run, list(places.values()))
-    if decision.offsets is None:
-        forget_counts(client, keys)
-    published = read_published(settings, TAIL_ROWS)
-    if decision.rewound or is_behind(published, fences, keys.place_of):
-        note_strays(settings, client, keys)
-    log = _logger.warning if decision.rewound else _logger.info
-    log("run %d of %s: %s", run, settings.prefix, decision.why)
-    return Launched(run, decision, earlier_workers(records))
+class _Launch:
+    """Begins one run. Whatever can refuse it comes before its number."""
+
+    def __init__(self, settings: Settings, client: Redis) -> None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        self._settings, self._client = settings, client
+        self._mapping = read_mapping(settings.mapping_files)
+        context = fold_context(self._mapping, Ids(settings.ids_secret()))
+        self._realms = tuple(sorted(set(context.realm.values())))
+        self._secret = fingerprint(settings.ids_secret())
+        self._deployment = Deployment(settings.shards, self._secret, self._realms)
+        self._keys = keys = Keys(settings.prefix, settings.shards)
+        self._places = {f"{shard:02x}": keys.shard_place(shard) for shard in range(settings.shards)}
+        self._places |= {f"r:{realm}": keys.realm_place(realm) for realm in self._realms}
+        self._control_log = open_control_log(settings)
+
+    def run(self, rebuild: bool, confirmed: bool) -> Launched:
+        settings, client, keys, control_log = self._settings, self._client, self._keys, self._control_log
+        places = list(self._places.values())
+        records = list(control_log.records())
+        check_deployment(records, self._deployment)
+        check_halts(records)
+        agree(client, keys, config_text(settings.shards, self._secret))
+        fences = read_fences(client, places)
+        named = {name: fences[place] for name, place in self._places.items()}
+        commits = commits_of(settings)
+        if rebuild:
+            tell_what_logs_hold(settings, self._mapping)
+        for record in (
+            *self._name_register(records, fences.values(), rebuild),
+            *(self._decide_logs(records, commits, named) if not rebuild else ()),
+        ):
+            control_log.append(record)
+        number = control_log.append({"kind": "start"})
+        run = run_number(control_log.records(), number)
+        if rebuild:
+            control_log.append(rebuild_record(run, self._known(control_log.records()), confirmed))
+        records = list(control_log.records())
+        rebuild = owes_rebuild(records)
+        decision = decide(records, commits, named, rebuild)
+        if rebuild:
+            claim(client, run, places)
+            forget_counts(client, keys)
+        control_log.append(begin_record(run, settings.workers, self._deployment, decision))
+        if not rebuild:
+            claim(client, run, places)
+        write_known_logs(client, keys, encode_known(known_logs(records)))
+        published = read_published(settings, TAIL_ROWS)
+        if decision.rewound or is_behind(published, fences, keys.place_of):
+            note_strays(settings, client, keys)
+        log = _logger.warning if decision.rewound else _logger.info
+        log("run %d of %s: %s", run, settings.prefix, decision.why)
+        return Launched(run, decision, earlier_workers(records), unfinished_rebuild(records) is not None)
+
+    def _known(self, records: Records) -> KnownLogs:
+        """Return what the control log and the state know: a state that came with another one may know more."""
+        return joined_known(known_logs(records), decode_known(read_known_logs(self._client, self._keys)))
+
+    def _name_register(
+        self, records: list[tuple[int, dict[str, Any]]], fences: Iterable[FencingToken | None], rebuild: bool
+    ) -> list[dict[str, Any]]:
+        """Name the control log when it has no name or lost records; add to `records` what must be appended."""
+        known, stored = known_logs(records), decode_known(read_known_logs(self._client, self._keys))
+        fences = list(fences)
+        try:
+            lost = is_lost(records, known, stored, fences)
+        except Fenced:
+            if not rebuild:
+                raise
+            lost = True
+        if known.register and not lost:
+            return []
+        base = max([latest_run(records), *(fence.run for fence in fences if fence is not None)])
+        generation = max(known.highest().generation, stored.highest().generation) + 1 if lost else 0
+        added = [register_record(uuid.uuid4().hex, base, generation, lost)]
+        if lost:
+            _logger.warning(
+                "the register of %s lost what earlier runs wrote (the state knows %d runs): all topics are read from "
+                "their beginning",
+                self._settings.prefix,
+                base,
+            )
+            added += [
+                log_record(topic, replace(one, generation=generation)) for topic, one in sorted(stored.topics.items())
+            ]
+        _add(records, added)
+        return added
+
+    def _decide_logs(
+        self,
+        records: list[tuple[int, dict[str, Any]]],
+        commits: list[Committed],
+        fences: Mapping[str, FencingToken | None],
+    ) -> list[dict[str, Any]]:
+        """Decide whether the topics' logs are those that were read.
+
+        Raises LogHalted when nobody can tell for one; it then waits for the operator's word.
+        """
+        if owes_rebuild(records):
+            return []
+        offsets = decide(records, commits, fences).offsets or {}
+        run = latest_run(records) + 1
+        decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, offsets, run)
+        for record in new_halts(records, decided.halted):
+            self._control_log.append(record)
+        for topic, why in decided.halted.items():
+            raise halted_by(topic, why)
+        _add(records, decided.records)
+        return decided.records
+
+
+def _add(records: list[tuple[int, dict[str, Any]]], added: Iterable[dict[str, Any]]) -> None:
+    for record in added:
+        records.append((records[-1][0] + 1 if records else 0, record))
 
 
 def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.files.control_log import FileControlLog
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.columnar.ids import Ids
+from nurt.control.logs import KnownLogs
 from nurt.mapping.load import Mapping
 from nurt.model.log import Committed
 from nurt.normalise.context import FoldContext
@@ -48,8 +51,19 @@ def open_registry(settings: Settings) -> SchemaRegistry:
     return FolderRegistry(settings.data / "schemas", settings.archives)
 
 
-def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
-    """Open one worker's part of the input."""
+def open_log(
+    settings: Settings,
+    index: int,
+    workers: int,
+    logs: KnownLogs | None = None,
+    on_id: Callable[[str, str], object] = lambda _topic, _id: None,
+) -> MessageLog:
+    """Open one worker's part of the input.
+
+    Args:
+        logs: what is known of the topics' logs; None: nothing is read.
+        on_id: is told the id of a topic that was met first.
+    """
     if settings.kafka_input is not None:
         assert settings.kafka is not None
         source = settings.kafka_input
@@ -61,6 +75,8 @@ def open_log(settings: Settings, index: int, workers: int) -> MessageLog:
             workers=workers,
             stop_at_end=source.stop_at_end,
             ahead=settings.rows_max,
+            ids=None if logs is None else {topic: one.id for topic, one in logs.topics.items() if one.id},
+            on_id=on_id,
         )
     return ArchiveLog(
         settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow

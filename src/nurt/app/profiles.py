@@ -52,7 +52,7 @@ class ProfileAssembly(Assembly[Day]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = Worker(store, self.keys, self.context, load(PROFILE_VALUE), self.sweeps())
+                worker = Worker(store, self.keys, self.context, load(PROFILE_VALUE), self.sweeps(), self.logs())
                 self._steps[index] = ProfileSteps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 
@@ -88,9 +88,11 @@ class ProfileAssembly(Assembly[Day]):
                 if settings.duckdb is not None:
                     from nurt.adapters.analytics.duckdb import DuckdbSink
 
-                    self._files.append(SharedSink(DuckdbSink(settings.duckdb, hold=alone), self.threads))
+                    self._files.append(
+                        SharedSink(DuckdbSink(settings.duckdb, hold=alone, shared=settings.shared), self.threads)
+                    )
                 if settings.parquet is not None:
                     from nurt.adapters.analytics.parquet import ParquetSink
 
-                    self._files.append(SharedSink(ParquetSink(settings.parquet), self.threads))
+                    self._files.append(SharedSink(ParquetSink(settings.parquet, shared=settings.shared), self.threads))
             return list(self._files)

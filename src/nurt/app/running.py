@@ -26,15 +26,19 @@ from typing import Any, NoReturn
 from bytewax.dataflow import Dataflow
 from bytewax.run import cli_main
 
+from nurt.adapters.file_modes import keep_files_private
 from nurt.adapters.http_logs import silence_http_clients
+from nurt.adapters.visible_text import VisibleFormatter
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
 from nurt.app.profiles import ProfileAssembly
+from nurt.app.rebuild import finish_rebuild, until_the_ends
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
 from nurt.errors import Fenced, NurtError
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
+from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 from nurt.runtime.failures import failures
 from nurt.runtime.process_memory import keep_memory_small
 from nurt.settings import Settings, load_settings, stock_settings
@@ -54,14 +58,24 @@ def run_here(
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
+    confirmed: bool = False,
 ) -> None:
     """Run a flow in this process, one thread a worker, until its input ends or `stop` is set.
+
+    Args:
+        rebuild, confirmed: see `launch`.
 
     Raises the NurtError that a stage, the source or a sink raised.
     """
     keep_memory_small()
-    assembly = ProfileAssembly(settings, launch(settings, rebuild), stop=stop, threads=settings.workers)
-    _run(layout, assembly, workers_per_process=settings.workers)
+    launched = launch(settings, rebuild, confirmed)
+    while True:
+        assembly = ProfileAssembly(_settings_of(settings, launched), launched, stop=stop, threads=settings.workers)
+        _run(layout, assembly, workers_per_process=settings.workers)
+        if not launched.rebuilding or (stop is not None and stop.is_set()):
+            return
+        finish_rebuild(settings, PROFILE_KINDS)
+        launched = launch(settings)
 
 
 def run_stock_here(
@@ -69,13 +83,25 @@ def run_stock_here(
     settings: Settings,
     rebuild: bool = False,
     stop: threading.Event | None = None,
+    confirmed: bool = False,
 ) -> None:
     """Run the flow of stock in this process; as `run_here`."""
     keep_memory_small()
     settings = stock_settings(settings)
-    assembly = StockAssembly(settings, launch_stock(settings, rebuild), stop=stop, threads=settings.workers)
-    with _closing_reservations(assembly):
-        _run(layout, assembly, workers_per_process=settings.workers)
+    launched = launch_stock(settings, rebuild, confirmed)
+    while True:
+        assembly = StockAssembly(_settings_of(settings, launched), launched, stop=stop, threads=settings.workers)
+        with _closing_reservations(assembly):
+            _run(layout, assembly, workers_per_process=settings.workers)
+        if not launched.rebuilding or (stop is not None and stop.is_set()):
+            return
+        finish_rebuild(settings, STOCK_KINDS)
+        launched = launch_stock(settings)
+
+
+def _settings_of(settings: Settings, launched: Launched) -> Settings:
+    """A rebuild reads what is there at its start; the next run goes on."""
+    return until_the_ends(settings) if launched.rebuilding else settings
 
 
 @contextmanager
@@ -145,16 +171,40 @@ def run_cluster(
     look_on: LookOn = lambda: None,
     flow: str = "profiles",
     level: int = logging.INFO,
+    confirmed: bool = False,
 ) -> int:
     """Run one process a worker; when one fails, end all. Return the exit code.
 
     Bytewax ends a whole cluster with any of its processes, so all processes are started again together or not at all.
 
     Args:
+        rebuild, confirmed: see `launch`.
         level: what the processes log, as `logging` numbers it.
     """
     settings = replace(load_settings(config), workers=workers)
-    launched = launch_stock(stock_settings(settings), rebuild) if flow == "stock" else launch(settings, rebuild)
+    if flow == "stock":
+        settings, kinds, begin = stock_settings(settings), STOCK_KINDS, launch_stock
+    else:
+        kinds, begin = PROFILE_KINDS, launch
+    with stopping_on_signals() as stop:
+        launched = begin(settings, rebuild, confirmed)
+        while True:
+            code = _run_processes(config, workers, launched, flow, level, stop, look_on)
+            if code or not launched.rebuilding or stop.is_set():
+                return code
+            finish_rebuild(settings, kinds)
+            launched = begin(settings)
+
+
+def _run_processes(
+    config: Path,
+    workers: int,
+    launched: Launched,
+    flow: str,
+    level: int,
+    stop: threading.Event,
+    look_on: LookOn,
+) -> int:
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
     environment = {
         **os.environ,
@@ -164,12 +214,10 @@ def run_cluster(
         "NURT_LOG_LEVEL": str(level),
     }
     command = [sys.executable, "-m", "nurt.app.running", str(config)]
-    with stopping_on_signals() as stop:
-        children = [
-            subprocess.Popen([*command, str(index)], env=environment, start_new_session=True)
-            for index in range(workers)
-        ]
-        return _supervise(children, stop, look_on)
+    children = [
+        subprocess.Popen([*command, str(index)], env=environment, start_new_session=True) for index in range(workers)
+    ]
+    return _supervise(children, stop, look_on)
 
 
 def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
@@ -229,7 +277,8 @@ def _encode(launched: Launched) -> str:
     decision = asdict(launched.decision)
     offsets = launched.decision.offsets
     decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
-    return json.dumps({"run": launched.run, "fence_workers": launched.fence_workers, "decision": decision})
+    told = {"run": launched.run, "fence_workers": launched.fence_workers, "rebuilding": launched.rebuilding}
+    return json.dumps({**told, "decision": decision})
 
 
 def _decode(text: str) -> Launched:
@@ -239,19 +288,23 @@ def _decode(text: str) -> Launched:
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
-    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"])
+    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"], launched["rebuilding"])
 
 
 def _child(config: Path, index: int) -> int:
     """Run one process of a cluster."""
+    keep_files_private()
     level = int(os.environ["NURT_LOG_LEVEL"])
-    logging.basicConfig(level=level, format=f"%(asctime)s worker {index} %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter(f"%(asctime)s worker {index} %(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     silence_http_clients()
     addresses = os.environ["NURT_ADDRESSES"].split(";")
     settings = replace(load_settings(config), workers=len(addresses))
     keep_memory_small()
     with stopping_on_signals() as stop:
         launched = _decode(os.environ["NURT_LAUNCHED"])
+        settings = _settings_of(settings, launched)
         try:
             if os.environ.get("NURT_FLOW") == "stock":
                 of_stock = StockAssembly(stock_settings(settings), launched, stop=stop)

@@ -50,13 +50,14 @@ def open_shop(settings: Settings, realm: str = "default") -> Stock:
     return Stock(open_redis(settings.redis_url), settings.ids_secret(), settings.prefix, realm)
 
 
-def launch_stock(settings: Settings, rebuild: bool = False) -> Launched:
+def launch_stock(settings: Settings, rebuild: bool = False, confirmed: bool = False) -> Launched:
     """Begin a run of stock; reservations wait until the replay is done.
 
     Args:
         settings: as `stock_settings` derives them.
+        rebuild, confirmed: see `launch`.
     """
-    launched = launch(settings, rebuild)
+    launched = launch(settings, rebuild, confirmed)
     if launched.decision.rewound or launched.decision.offsets is None:
         with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
             client.delete(*(place + b"o" for place in _realm_places(settings)))
@@ -126,7 +127,9 @@ class StockAssembly(Assembly[Millis]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = StockWorker(store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index))
+                worker = StockWorker(
+                    store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index), self.logs()
+                )
                 self._steps[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._steps[index]
 
@@ -162,5 +165,5 @@ class StockAssembly(Assembly[Millis]):
         if wanted.duckdb is not None:
             from nurt.adapters.analytics.duckdb_stock import DuckdbStockSink
 
-            sinks.append(DuckdbStockSink(wanted.duckdb, hold=self.threads == settings.workers))
+            sinks.append(DuckdbStockSink(wanted.duckdb, self.threads == settings.workers, shared=settings.shared))
         return sinks

@@ -329,7 +329,7 @@ def _describe(node: Node, nullable: bool) -> ColumnType:
         node.size_bytes if node.kind == "fixed" else None,
         node.symbols,
         attributes.get("connect.name"),
-        attributes.get("connect.parameters", {}),
+        parameters if isinstance(parameters := attributes.get("connect.parameters"), Mapping) else {},
     )
 
 

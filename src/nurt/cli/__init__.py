@@ -12,12 +12,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
+from typer import rich_utils
 
 import nurt
+from nurt.adapters.file_modes import keep_files_private
+from nurt.adapters.visible_text import visible
 from nurt.cli.commands import (
     check,
     deliver,
@@ -32,7 +35,7 @@ from nurt.cli.commands import (
     stats,
     stock,
 )
-from nurt.cli.frame import stderr
+from nurt.cli.frame import shown, stderr
 from nurt.errors import NurtError
 
 EXIT_CODES = (
@@ -93,20 +96,26 @@ app.command("drill", rich_help_panel="Try")(drill.drill)
 
 def main() -> None:
     """Run a command; an error is one line with the next step, and an exit code by kind of error."""
+    keep_files_private()
     arguments, debug = _without_debug(sys.argv[1:])
     try:
-        app(args=arguments, prog_name="nurt")
+        code = app(args=arguments, prog_name="nurt", standalone_mode=False)
     except NurtError as failed:
         if debug:
             traceback.print_exc()
-        stderr.print(Text.assemble(("nurt: ", "bold red"), str(failed)), soft_wrap=True)
+        stderr.print(Text.assemble(("nurt: ", "bold red"), shown(failed)), soft_wrap=True)
         sys.exit(failed.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except typer.Abort:
+        rich_utils.rich_abort_error()
+        sys.exit(1)
     except Exception as failed:
+        if hasattr(failed, "format_message"):  # Typer's own, of what was typed
+            sys.exit(_say_usage(failed))
         if debug:
             raise
         # the text may hold values of rows: only the error's kind is printed
@@ -119,6 +128,15 @@ def main() -> None:
             soft_wrap=True,
         )
         sys.exit(1)
+    if isinstance(code, int) and code:
+        sys.exit(code)
+
+
+def _say_usage(failed: Any) -> int:
+    """Say what is wrong with the arguments; it repeats what was typed, and a script may have pasted that."""
+    failed.message = visible(failed.message)
+    rich_utils.rich_format_error(failed)
+    return int(failed.exit_code)
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:

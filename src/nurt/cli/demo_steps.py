@@ -118,7 +118,8 @@ def show(state: OpenState, folder: Path, input_: DemoInput, seconds: float) -> N
     found = tables.summary()
     stdout.print(
         f"\n[bold]{messages:,} messages of {found.accounts:,} accounts became {found.live:,} customers[/bold] "
-        f"in {seconds:.1f} s; {found.redirects:,} more profiles were merged into them on the way.\n"
+        f"in {seconds:.1f} s; {found.redirects:,} more profiles were merged into them on the way.\n",
+        markup=True,
     )
     best = [(*row[:3], f"{row[3]:,.2f}", row[4]) for row in tables.best_customers(3)]
     columns = ("currency", "customer", "orders>", "gross>", "accounts>")
@@ -136,7 +137,9 @@ def sell(settings: Settings) -> int:
     began = time.monotonic()
     with stopping_on_signals() as stop:
         run_stock_here(stock, replace(settings, rows_max=ROWS_MAX), stop=stop)
-    stdout.print(f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n")
+    stdout.print(
+        f"\n[bold]What can be sold[/bold], from the same messages in {time.monotonic() - began:.1f} s:\n", markup=True
+    )
     with view_of(settings) as opened:
         show_stock(opened, SOLD)
         telling = (number for number in ORDERS for one in orders_of(opened, str(number)) if _is_telling(one))
@@ -168,7 +171,8 @@ def deliver_all(settings: Settings) -> None:
         f"\n[bold]Delivered[/bold] to a webhook on this machine, in {calls} calls and {seconds:.1f} s: "
         f"{counts['contact']:,} contacts, {counts['order']:,} orders ({linked:,} linked to their contact) with "
         f"{counts['line']:,} lines, and {counts['stock']:,} figures of what can be sold. "
-        "From here on only changes are sent."
+        "From here on only changes are sent.",
+        markup=True,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
 from nurt.adapters.redis.errors import naming_failures
+from nurt.app.exposure import plain_links, refuse_plain
 from nurt.app.opening import fold_context
 from nurt.cli.frame import FLOWS, refuse
 from nurt.columnar.ids import Ids
@@ -39,8 +40,12 @@ class OpenState:
 
 @contextmanager
 def deployment(config: Path) -> Iterator[Settings]:
-    """Read the settings; where the state is embedded, run its server meanwhile."""
+    """Read the settings; where the state is embedded, run its server meanwhile.
+
+    Raises ConfigurationError when the settings refuse plain links and have one.
+    """
     settings = load_settings(config)
+    refuse_plain(settings, plain_links(settings))
     if settings.redis_url != EMBEDDED:
         yield settings
         return

@@ -14,7 +14,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nurt.cli.frame import stdout
+from nurt.adapters.visible_text import visible
+from nurt.cli.frame import shown, stdout
 from nurt.inspect.profile_lookup import AccountView, ProfileView
 from nurt.profiles.golden_record.write import FIELDS
 
@@ -40,8 +41,8 @@ def print_profile(view: ProfileView) -> None:
 
 def _title(view: ProfileView) -> Text:
     content = view.content
-    names = [content[name]["value"] for name in ("first_name", "last_name") if content.get(name)]
-    firm = content["company"]["value"] if content.get("company") else ""
+    names = [visible(content[name]["value"]) for name in ("first_name", "last_name") if content.get(name)]
+    firm = visible(content["company"]["value"]) if content.get("company") else ""
     name = " ".join(names) or firm or "without a name"
     return Text.assemble((f" {name} ", "bold"), ("" if firm in ("", name) else f"· {firm} ", ""))
 
@@ -61,7 +62,7 @@ def _parts(view: ProfileView) -> list[RenderableType]:
     parts += _section("Agreed to", _consents(content["consents"]))
     parts += _section("Addresses", _addresses(content["addresses"]))
     if content["last_interaction_on"] is not None:
-        parts += ["", Text.assemble(("Last heard of ", "bold"), str(content["last_interaction_on"]))]
+        parts += ["", Text.assemble(("Last heard of ", "bold"), shown(content["last_interaction_on"]))]
     return parts
 
 
@@ -71,20 +72,18 @@ def _letters() -> Sequence[str]:
 
 
 def _head(view: ProfileView) -> RenderableType:
-    shown = Text.assemble(
-        (view.profile.hex(), "dim"), "  ", (view.state, "green" if view.state == "live" else "yellow")
-    )
+    head = Text.assemble((view.profile.hex(), "dim"), "  ", (view.state, "green" if view.state == "live" else "yellow"))
     content = view.content
     if view.state == "live":
-        shown.append(f" as of {content['as_of']}, realm {content['realm']}", "dim")
+        head.append(visible(f" as of {content['as_of']}, realm {content['realm']}"), "dim")
     if view.state == "redirect":
-        shown.append(f" to {content['redirect_to']}", "dim")
+        head.append(visible(f" to {content['redirect_to']}"), "dim")
     if view.due is not None:
-        shown.append(f"; changes by itself on {view.due}", "dim")
+        head.append(f"; changes by itself on {view.due}", "dim")
     for passed in view.trail:
-        shown.append(f"\n{passed.hex()}", "dim")
-        shown.append(" was merged into this one", "yellow")
-    return shown
+        head.append(f"\n{passed.hex()}", "dim")
+        head.append(" was merged into this one", "yellow")
+    return head
 
 
 def _section(title: str, body: Table | None) -> list[RenderableType]:
@@ -108,9 +107,9 @@ def _who(content: Mapping[str, Any]) -> Table | None:
             why = WHY.get(chosen["rule"], chosen["rule"])
             table.add_row(
                 Text(WORDS.get(name, name.replace("_", " ")), "dim"),
-                Text(chosen["value"]),
-                Text(chosen["system"], "cyan"),
-                Text(why, "dim"),
+                shown(chosen["value"]),
+                shown(chosen["system"], "cyan"),
+                shown(why, "dim"),
             )
     return table if table.row_count else None
 
@@ -121,7 +120,9 @@ def _why(view: ProfileView, letters: Mapping[bytes, str]) -> Table | None:
     joining = [link for link in view.links if len(link.accounts) > 1]
     for link in joining:
         holders = " ─ ".join(letters[account] for account in link.accounts)
-        table.add_row(Text(WORDS.get(link.kind, link.kind), "dim"), Text(link.value), Text(f"joins {holders}", "cyan"))
+        table.add_row(
+            shown(WORDS.get(link.kind, link.kind), "dim"), shown(link.value), Text(f"joins {holders}", "cyan")
+        )
     if len(view.accounts) == 1:
         table.add_row(Text("one account only; nothing else shares an identifier with it", "dim"), "", "")
     return table
@@ -134,9 +135,9 @@ def _accounts(accounts: Sequence[AccountView], letters: Mapping[bytes, str]) -> 
         parts = [" ".join((account.system, account.entity, "/".join(account.key)))]
         parts += [_count(sum(row["count"] for row in sold), "order")] if sold else []
         parts += [f"{_money(Decimal(row['gross']) / 10_000)} {row['currency']}" for row in sold]
-        links = ", ".join(value for _, value in account.links)
-        shown = Text.assemble(" · ".join(parts), (f"\n{links}" if links else "", "dim"))
-        table.add_row(Text(letters[account.account], "cyan"), shown)
+        links = visible(", ".join(value for _, value in account.links))
+        lines = Text.assemble(shown(" · ".join(parts)), (f"\n{links}" if links else "", "dim"))
+        table.add_row(Text(letters[account.account], "cyan"), lines)
     return table
 
 
@@ -156,7 +157,7 @@ def _orders(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         ]
         where = " ".join(part for part in (row["currency"], row["market"]) if part)
         lines = [" · ".join(parts + beside), " · ".join(late)]
-        table.add_row(where, Text.assemble(lines[0], (f"\n{lines[1]}" if late else "", "dim")))
+        table.add_row(shown(where), Text.assemble(shown(lines[0]), (f"\n{visible(lines[1])}" if late else "", "dim")))
     return table
 
 
@@ -172,7 +173,7 @@ def _bought(content: Mapping[str, Any]) -> Table | None:
     for word, rows, name in (("products", products, "sku"), ("categories", categories, "category")):
         if rows:
             listed = ", ".join(f"{row[name]} ×{_quantity(row['quantity'])}" for row in rows)
-            table.add_row(Text(word, "dim"), Text(listed))
+            table.add_row(Text(word, "dim"), shown(listed))
     return table
 
 
@@ -183,8 +184,8 @@ def _invoices(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     for row in rows:
         late = f"{row['overdue_count']:,} overdue: {_money(row['overdue_amount'])} {row['currency']}"
         table.add_row(
-            f"{row['open_count']:,} open: {_money(row['open_amount'])} {row['currency']}",
-            Text(late, "red") if row["overdue_count"] else "",
+            shown(f"{row['open_count']:,} open: {_money(row['open_amount'])} {row['currency']}"),
+            shown(late, "red") if row["overdue_count"] else "",
         )
     return table
 
@@ -197,9 +198,9 @@ def _consents(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     for row in rows:
         at = row["at"]
         table.add_row(
-            row["purpose"],
+            shown(row["purpose"]),
             answers[row["granted"]],
-            Text(row["system"], "cyan"),
+            shown(row["system"], "cyan"),
             Text(f"{at:%Y-%m-%d %H:%M} UTC" if isinstance(at, datetime) else "", "dim"),
         )
     return table
@@ -213,7 +214,7 @@ def _addresses(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         place = " ".join(part for part in (row["postcode"], row["city"]) if part)
         parts = [row["name"], row["company"], row["street"], place, row["region"], row["country"]]
         text = ", ".join(" ".join(part.split()) for part in parts if part)
-        table.add_row(Text(row["kind"] or "", "dim"), Text(text), Text(row["system"], "cyan"))
+        table.add_row(shown(row["kind"] or "", "dim"), shown(text), shown(row["system"], "cyan"))
     return table
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nurt.adapters.files.archive import ArchiveLog
@@ -13,7 +13,9 @@ from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
 from nurt.mapping.load import Mapping
+from nurt.model.entity_frame import IMPLIED, LEFT_OUT, LEFT_OUT_ABSENT, TOPIC_BITS, EntityFrame
 from nurt.model.raw import RawBatch
+from nurt.rows.topic_order import rank_of
 from nurt.settings import KafkaInput, Settings
 from nurt.translate.translator import Translator
 
@@ -32,6 +34,9 @@ class TopicSample:
     Attributes:
         becomes: the system and entity, or empty when no entry of the mapping matches.
         file_name, line: of the mapping's entry; 0: none.
+        servers: numbers of the servers that wrote it, where several topics may hold the table.
+        left_out: how many of the rows `where` leaves out.
+        absent: columns of `where` that some of these rows lack.
         why: the most frequent reason of refused messages, else of those that are not ours.
     """
 
@@ -44,6 +49,41 @@ class TopicSample:
     not_ours: int
     refused: int
     why: str
+    left_out: int = 0
+    absent: tuple[str, ...] = ()
+    servers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTable:
+    """Table that several topics hold, without an order of theirs in the mapping.
+
+    Attributes:
+        compared: whether positions can say which topic's row is newer, as all are of one server.
+    """
+
+    table: str
+    topics: tuple[str, ...]
+    compared: bool
+
+
+def shared_tables(mapping: Mapping, found: Sequence[TopicSample]) -> list[SharedTable]:
+    """List tables that several topics hold, unless the mapping says in which order."""
+    tables: dict[str, list[TopicSample]] = {}
+    for one in found:
+        entry = mapping.for_topic(one.topic)
+        if entry is not None:
+            tables.setdefault(f"{entry.system.name}/{entry.name}", []).append(one)
+    shared = []
+    for table, some in tables.items():
+        entry = mapping.for_topic(some[0].topic)
+        assert entry is not None, "only mapped topics are there"
+        ranks = {rank_of(one.topic, entry.order) for one in some}
+        if len(some) > 1 and (0 in ranks or len(ranks) < len(some)):
+            servers = {server for one in some for server in one.servers}
+            compared = len(servers) == 1 and all(one.servers for one in some)
+            shared.append(SharedTable(table, tuple(one.topic for one in some), compared))
+    return shared
 
 
 def samples(settings: Settings, rows_max: int) -> Iterator[tuple[str, list[RawBatch]]]:
@@ -121,8 +161,17 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
         "" if entry is None else entry.file_name,
         0 if entry is None else entry.line,
         sum(map(len, batches)),
-        sum(one.frame.height for each in done for one in each.entities) + sum(len(each.truncated) for each in done),
+        sum(int((one.frame["op"] != IMPLIED).sum()) for each in done for one in each.entities)
+        + sum(len(each.truncated) for each in done),
         sum(foreign.values()),
         sum(refused.values()),
         commonest[0][0] if commonest else "",
+        sum(int(one.frame["op"].is_in([LEFT_OUT, LEFT_OUT_ABSENT]).sum()) for each in done for one in each.entities),
+        tuple(sorted({name for each in done for one in each.entities for name in one.absent})),
+        tuple(sorted({server for each in done for one in each.entities for server in _servers(one)})),
     )
+
+
+def _servers(one: EntityFrame) -> list[int]:
+    codes = one.frame["topic"].drop_nulls().unique().to_list()
+    return [code >> TOPIC_BITS for code in codes if code >> TOPIC_BITS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,10 @@ from nurt.columnar.text_codes import codes_of
 from nurt.inspect.row_scan import stored_rows
 from nurt.mapping.load import read_mapping
 from nurt.model.entities import STOCK_KINDS
-from nurt.model.entity_frame import DELETE
+from nurt.model.entity_frame import DELETE, topic_code
 from nurt.model.keys import Keys
-from nurt.rows.layouts import OP, PART, ROW, ROW_LAYOUTS
+from nurt.rows.layouts import LEFT, OP, PART, ROW_LAYOUTS, TOPIC_AT
+from nurt.rows.positions import of_topic
 from nurt.rows.sweeps import Sweep, SweptTable, possible_sweeps
 from nurt.settings import Settings, stock_settings
 
@@ -31,7 +31,7 @@ def flows_of(settings: Settings) -> dict[str, Settings]:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Effect of a sweep on one table.
+    """Effect of a sweep on one table; where several topics hold it, on its rows in one topic.
 
     Attributes:
         go: rows that the snapshot did not see.
@@ -51,7 +51,7 @@ class Swept:
 def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
     """List the possible sweeps of one flow, of one source or of all sources.
 
-    Raises ConfigurationError when there is no such source, or several topics hold one table.
+    Raises ConfigurationError when there is no such source.
     """
     mapping = read_mapping(settings.mapping_files)
     if flow == "stock":
@@ -66,14 +66,7 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
         return None if entry is None else SweptTable(entry.kind, entry.system.name, entry.name, topic)
 
     records = open_control_log(settings).records()
-    topics = {record["topic"] for _, record in records if record["kind"] == "source_epoch"}
-    tables = Counter((one.kind, one.system, one.entity) for one in map(table_of, topics) if one is not None)
-    found = [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]
-    for one in found:
-        if (many := tables[one.table.kind, one.table.system, one.table.entity]) > 1:
-            name = f"{one.table.system}/{one.table.entity}"
-            raise refuse(f"sweeping {name}", f"{many} topics hold it", "give each a `name:` of its own in the mapping")
-    return found
+    return [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]
 
 
 def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
@@ -83,13 +76,16 @@ def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     go = stay = unreached = 0
     for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
         every = np.arange(len(rows))
-        alive = (rows.numbers[:, PART] == ROW) & (rows.numbers[:, OP] != DELETE)
-        for name, wanted in (("system", table.system), ("entity", table.entity)):
+        alive = (rows.numbers[:, PART] != LEFT) & (rows.numbers[:, OP] != DELETE)
+        if table.topic:
+            alive &= of_topic(rows.numbers[:, TOPIC_AT[table.kind][1]], topic_code(table.topic))
+        for name, wanted in (("system", table.system), ("entity", table.entity)) if table.system else ():
             alive &= codes_of(rows.text(layout.place(name), every), [wanted]) == 0
         taken = sweep.takes(rows)
-        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences))
+        reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences)) | taken
         go += int((alive & taken).sum())
         stay += int((alive & ~taken).sum())
         unreached += int((alive & ~reached).sum())
     client.close()
-    return Swept(flow, table.topic, f"{table.system}/{table.entity}", go, stay, unreached)
+    name = f"{table.system}/{table.entity}" if table.system else f"{table.kind}: not read by the rebuild"
+    return Swept(flow, table.topic, name, go, stay, unreached)

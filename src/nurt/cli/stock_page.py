@@ -14,7 +14,7 @@ from nurt.adapters.clock import SystemClock
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.app.opening import fold_context
-from nurt.cli.frame import print_json, print_table, refuse, stdout
+from nurt.cli.frame import print_json, print_table, refuse, shown, stdout
 from nurt.cli.opening import deployment
 from nurt.columnar.ids import Ids
 from nurt.columnar.values import Values
@@ -102,9 +102,12 @@ def show_stock(
         stdout.print(Text(f"\noversold by {rows[0]['oversold']}: more is held than there is", style="bold red"))
     if len(set(routes.bins[: routes.sold])) > 1:
         stdout.print(
-            "\n[dim]Channels and markets share locations: what is held for one may leave less for another than its "
-            "own line shows, so `available` can be below on hand + inbound - held - reserved - buffer, or above it "
-            "where others can be served elsewhere.[/dim]"
+            Text(
+                "\nChannels and markets share locations: what is held for one may leave less for another than its "
+                "own line shows, so `available` can be below on hand + inbound - held - reserved - buffer, or above it "
+                "where others can be served elsewhere.",
+                "dim",
+            )
         )
 
 
@@ -166,13 +169,15 @@ def orders_of(opened: Opened, number: str) -> list[dict[str, Any]]:
 
 def print_order(one: dict[str, Any]) -> None:
     """Print an order with its lines and sales documents."""
-    title = Text.assemble(("order ", "dim"), (one["number"] or one["reference"], "bold"), (f"  {one['stage']}", "bold"))
+    title = Text.assemble(
+        ("order ", "dim"), shown(one["number"] or one["reference"], "bold"), shown(f"  {one['stage']}", "bold")
+    )
     stdout.print(title)
     stdout.print(
-        Text(
+        shown(
             f"{one['system']}, channel {one['channel']}, market {one['market'] or '-'}, status {one['status'] or '-'}, "
             f"placed {time_text(one['placed_at'])}",
-            style="dim",
+            "dim",
         )
     )
     rows = [[line["sku"], line["location"] or "", *(line[name] for name in LINES)] for line in one["lines"]]
@@ -188,7 +193,7 @@ def print_order(one: dict[str, Any]) -> None:
     if steps:
         print_table("", ("", "system", "number", "status", "when", "tracking"), steps)
     else:
-        stdout.print("[dim]no document and no shipment of it yet[/dim]")
+        stdout.print(Text("no document and no shipment of it yet", "dim"))
     stdout.print()
 
 

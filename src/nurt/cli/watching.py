@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 from rich.status import Status
 
 from nurt.adapters.http_logs import silence_http_clients
+from nurt.adapters.visible_text import VisibleFormatter
 from nurt.cli.frame import stderr
 from nurt.cli.opening import OpenState, state_of
 from nurt.errors import ConnectionFailed
@@ -32,10 +33,12 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     """Log to stderr: beside the status line on a terminal, with time and level elsewhere."""
     silence_http_clients()
     if stderr.is_terminal:
-        handler = RichHandler(console=stderr, show_path=False, markup=False, highlighter=None)
+        handler: logging.Handler = RichHandler(console=stderr, show_path=False, markup=False, highlighter=None)
         logging.basicConfig(level=level, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])
     else:
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=level, handlers=[handler])
 
 
 @contextmanager

@@ -17,10 +17,14 @@ from nurt.errors import NurtError
 _SYNC = b"nurt-profiles-v1"
 
 
+class NotOfContract(NurtError):
+    """Failure to read bodies: one of them at least is not of the contract."""
+
+
 def decode_columns(bodies: Sequence[bytes], contract: str) -> pl.DataFrame:
     """Decode bodies of `contract` into one nested frame, a row each: a fifth of the time of one by one.
 
-    Raises NurtError when a body is not of the contract.
+    Raises NotOfContract when a body is not of the contract.
     """
     joined, head = b"".join(bodies), _head(contract)
     container = io.BytesIO(
@@ -29,7 +33,7 @@ def decode_columns(bodies: Sequence[bytes], contract: str) -> pl.DataFrame:
     try:
         return pl.read_avro(container)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as failed:
-        raise NurtError(
+        raise NotOfContract(
             f"decoding {len(bodies)} messages: {type(failed).__name__} (bodies of {contract}); "
             "check that the topic holds nurt's messages, of a version that this nurt knows"
         ) from None

@@ -163,7 +163,7 @@ def empty(name: str) -> pl.DataFrame:
 def decode(bodies: Sequence[bytes]) -> pl.DataFrame:
     """Decode Avro bodies of published profiles into one nested frame, a row each.
 
-    Raises NurtError when a body is not of the contract.
+    Raises NotOfContract when a body is not of the contract.
     """
     return decode_columns(bodies, schemas.PROFILE_VALUE).with_columns(pl.col("state").cast(pl.String))
 

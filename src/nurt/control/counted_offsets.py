@@ -29,6 +29,10 @@ class CountedOffsets:
         self._shards = shards
         self._counted: dict[str, Int64s] = {}  # topic -> by partition * shards + shard
 
+    def topics(self) -> list[str]:
+        """List the topics of which messages were counted."""
+        return list(self._counted)
+
     def load(self, shard: int, stored: Mapping[Place, int]) -> None:
         """Load the stored offsets of a shard."""
         for (topic, partition), offset in stored.items():

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nurt.errors import ConfigurationError
+from nurt.control.logs import KnownLogs, known_logs
+from nurt.errors import ConfigurationError, Fenced
 from nurt.limits import CHECKPOINTS_KEPT
 from nurt.model.fence import FencingToken, pending_score
 from nurt.model.log import Committed, Offsets
@@ -58,8 +59,67 @@ class LaunchDecision:
 
 
 def run_number(records: Records, mine: int) -> int:
-    """Count start records up to the one numbered `mine`: this is the run's unique number."""
-    return sum(1 for number, record in records if record["kind"] == "start" and number <= mine)
+    """Count start records up to the one numbered `mine`: this is the run's unique number.
+
+    A control log that is made anew does not begin at 1: its first record names the highest run that the state has seen.
+    """
+    base = count = 0
+    is_known = False
+    for number, record in records:
+        if number > mine:
+            break
+        if record["kind"] == "register" and (record["lost"] or not is_known):
+            base, count, is_known = record["base"], 0, True
+        count += record["kind"] == "start"
+    return base + count
+
+
+def latest_run(records: Records) -> int:
+    """Return the number of the last run that has one; 0: none has."""
+    return run_number(records, records[-1][0]) if records else 0
+
+
+def register_record(identity: str, base: int, generation: int, lost: bool) -> dict[str, Any]:
+    """Make the record that names a control log.
+
+    Args:
+        base: the run before its first one.
+        generation: of all topics' source epochs, when the begins of earlier ones are lost.
+        lost: records are lost, or this control log is another one than the state's.
+    """
+    return {"kind": "register", "id": identity, "base": base, "generation": generation, "lost": lost}
+
+
+def owes_rebuild(records: Records) -> bool:
+    """Say whether a rebuild was ordered that no run has begun yet."""
+    begun = max((record["run"] for _, record in records if record["kind"] == "begin"), default=0)
+    return known_logs(records).others.since > begun
+
+
+def is_lost(records: Records, known: KnownLogs, stored: KnownLogs, fences: Iterable[FencingToken | None]) -> bool:
+    """Say whether the control log has lost records that the state was written under.
+
+    Args:
+        known: what the control log knows.
+        stored: what is kept beside the state.
+        fences: of the state's places.
+
+    Raises Fenced when it is another deployment's control log.
+    """
+    highest = max((fence.run for fence in fences if fence is not None), default=0)
+    runs = latest_run(records)
+    is_other = bool(known.register and stored.register) and known.register != stored.register
+    if highest <= runs and not is_other:
+        return False
+    if not any(record["kind"] == "start" for _, record in records):
+        return highest > 0
+    if not is_other and known.register and known.register == stored.register:
+        return True
+    raise Fenced(
+        f"claiming state: run {highest} holds it (the register's last run is {runs}), of another register; another "
+        "cluster uses the same Redis: give one of them a prefix of its own; or, if this cluster is to take its place, "
+        "start `nurt run --rebuild` once"
+    )
 
 
 def check_deployment(records: Records, deployment: Deployment) -> None:
@@ -125,15 +185,16 @@ def decide(
         fences: of every place of the last run, by name.
         rebuild: begin at the earliest message, with any state.
     """
-    last, checkpoints = _replay(records)
-    if last is None or rebuild:
+    known = known_logs(records)
+    last, checkpoints = _replay(records, known)
+    if last is None or rebuild or known.others.since > last["run"]:
         why = "rebuilding from the earliest message" if last else "first start"
         return LaunchDecision(None, NEVER, last is not None, (), 0, why)
     moment = _after(last)
-    offsets = None if last["offsets"] is None else _offsets(last["offsets"])
+    offsets = None if last["offsets"] is None else known.valid(_offsets(last["offsets"]), last["run"])
     for committed in commits:
         if committed.run == last["run"]:
-            offsets = (offsets or {}) | committed.offsets
+            offsets = (offsets or {}) | known.valid(committed.offsets, committed.run)
             if committed.epoch > 0:
                 moment = max(moment, (committed.run, committed.epoch))
     state = min((_moment(fence) for name, fence in fences.items() if _known(name, last)), default=(0, 0))
@@ -150,23 +211,25 @@ def decide(
     return LaunchDecision(None, NEVER, True, (), 0, why)
 
 
-def _replay(records: Records) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
+def _replay(records: Records, known: KnownLogs) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
     """Follow the control log: return the last run that began, and the checkpoints valid after it, oldest first."""
     last: dict[str, Any] | None = None
     valid: dict[Moment, Offsets] = {}
     parts: dict[Moment, dict[int, Offsets]] = defaultdict(dict)
     for _, record in records:
-        if record["kind"] == "begin":
+        if record["kind"] == "register" and record["lost"]:
+            last, valid = None, {}
+        elif record["kind"] == "begin":
             last = record
             if record["rewound"]:
                 kept = {(run, epoch) for run, epoch in record["kept"]}
                 valid = {moment: offsets for moment, offsets in valid.items() if moment in kept}
             if record["offsets"] is not None:
                 # the same moment however often a run begins there, lest crashes at start push checkpoints out
-                valid[_after(record)] = _offsets(record["offsets"])
+                valid[_after(record)] = known.valid(_offsets(record["offsets"]), record["run"])
         elif record["kind"] == "checkpoint" and last is not None and record["run"] == last["run"]:
             moment = (record["run"], record["epoch"])
-            parts[moment][record["part"]] = _offsets(record["offsets"])
+            parts[moment][record["part"]] = known.valid(_offsets(record["offsets"]), record["run"])
             if len(parts[moment]) == record["parts"]:
                 valid[moment] = {place: at for share in parts[moment].values() for place, at in share.items()}
     return last, valid

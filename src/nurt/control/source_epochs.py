@@ -13,12 +13,13 @@ word. There a source epoch of the same phase begins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from nurt.columnar.types import Int64s
+from nurt.control.generations import first_epoch
 from nurt.control.source_survey import Heights, Order, Seen, Survey, survey
 from nurt.control.source_watch import Identity, NewOrder, Place, Restart, Sight, SourceWatch
 from nurt.debezium.positions import Family
@@ -51,12 +52,13 @@ class Cause:
 class _Partition:
     """Known epochs of one partition; `offsets[i]` begins `epochs[i]`, both ascending."""
 
+    first: int  # the epoch of rows before every begin
     offsets: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
-        return self.epochs[-1] if self.epochs else 0
+        return self.epochs[-1] if self.epochs else self.first
 
     @property
     def newest(self) -> int:
@@ -67,10 +69,16 @@ class SourceEpochs:
     """Source epochs of all partitions that a worker reads. Not for several threads at once.
 
     `persisted` are the begins in the control log, in any order; they are facts, and they alone number the rows before
-    the newest begin.
+    the newest begin. `generation` returns that of a topic's epochs.
     """
 
-    def __init__(self, persisted: Iterable[Begin] = (), watch: SourceWatch | None = None) -> None:
+    def __init__(
+        self,
+        persisted: Iterable[Begin] = (),
+        watch: SourceWatch | None = None,
+        generation: Callable[[str], int] = lambda _topic: 0,
+    ) -> None:
+        self._generation = generation
         self._partitions: dict[Place, _Partition] = {}
         self._begun: list[Begin] = []
         self._causes: dict[tuple[str, int, int], Cause] = {}
@@ -83,9 +91,9 @@ class SourceEpochs:
         """Return the epoch of every offset of one partition, as far as known."""
         known = self._partitions.get((topic, partition))
         if known is None or not known.offsets:
-            return np.zeros(len(offsets), dtype=np.int64)
+            return np.full(len(offsets), first_epoch(self._generation(topic)), dtype=np.int64)
         at = np.searchsorted(np.array(known.offsets, dtype=np.int64), offsets, side="right")
-        return np.array([0, *known.epochs], dtype=np.int64)[at]
+        return np.array([known.first, *known.epochs], dtype=np.int64)[at]
 
     def observe(self, topic: str, seen: Seen) -> Int64s:
         """Return the epoch of every row of a batch of one topic, and keep the epochs that the batch begins.
@@ -215,7 +223,9 @@ class SourceEpochs:
         self._begin(place, seen, row, self._of(place).epoch + 2, cause)
 
     def _of(self, place: Place) -> _Partition:
-        return self._partitions.setdefault(place, _Partition())
+        if place not in self._partitions:
+            self._partitions[place] = _Partition(first_epoch(self._generation(place[0])))
+        return self._partitions[place]
 
     def _begin(self, place: Place, seen: Seen, row: int, epoch: int, cause: Cause) -> None:
         begin = (*place, int(seen.offsets[row]), epoch)

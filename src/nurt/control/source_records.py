@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from nurt.control.generations import generation_of
+from nurt.control.logs import known_logs
 from nurt.control.source_epochs import Begin, Cause, SourceEpochs
 from nurt.control.source_watch import (
     Facts,
@@ -111,10 +113,13 @@ def known_epochs(
     begins: list[Begin] = []
     newest: dict[Place, int] = {}
     sights: dict[Place, Sight] = {}
+    logs = known_logs(records)
     facts = Facts(restarts=restarts_of(records))
     for number, record in records:
         if record["kind"] == "source_epoch":
             place = record["topic"], record["partition"]
+            if generation_of(record["epoch"]) != logs.generation(record["topic"]):
+                continue  # of a log that is no longer there
             begins.append((*place, record["offset"], record["epoch"]))
             facts.used[place] = max(facts.used.get(place, 0), record.get("word", 0))
             if record["offset"] >= newest.get(place, 0):
@@ -129,13 +134,18 @@ def known_epochs(
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
         elif record["kind"] == "source_accepted":
             facts.words[record["source"]] = number
+        elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
+            sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
+        elif record["kind"] == "rebuild":
+            sights, facts.used = {}, {}  # what an operator accepted is accepted again
     # what was seen before an epoch began does not bound its order; the servers are known for ever
     for place, sight in sights.items():
         facts.sights.append(sight if sight.offset >= newest.get(place, 0) else replace(sight, highest=-1))
     facts.heights = {
         place: height for place, height in (heights or {}).items() if offset_of(height) >= newest.get(place, 0)
     }
-    return SourceEpochs(begins, SourceWatch(facts, learn))
+    facts.cut = {(topic, partition) for topic, log in logs.topics.items() for partition in log.cut}
+    return SourceEpochs(begins, SourceWatch(facts, learn), logs.generation)
 
 
 def restarts_of(records: Records) -> list[Restart]:

@@ -88,7 +88,8 @@ class Facts:
         used: place -> the word that was used there last.
         begun_ms: place -> when the message that began its newest epoch was written.
         snapshots: place -> identity of its last full snapshot.
-        heights: place -> how far its order went, as `SourceWatch.heights` gave it.
+        heights: place -> how far its order went, as `SourceWatch.packed` gave it.
+        cut: places whose log was cut: their offsets come again, with other rows.
     """
 
     sights: list[Sight] = field(default_factory=list)
@@ -98,6 +99,7 @@ class Facts:
     begun_ms: dict[Place, int] = field(default_factory=dict)
     snapshots: dict[Place, Identity] = field(default_factory=dict)
     heights: Mapping[Place, int] = field(default_factory=dict)
+    cut: set[Place] = field(default_factory=set)
 
 
 class SourceWatch:
@@ -133,6 +135,9 @@ class SourceWatch:
         for (topic, partition), packed in facts.heights.items():
             heights, at = self._at(topic, partition)
             _unpack(packed, heights, at)
+        for topic, partition in facts.cut:
+            heights, at = self._at(topic, partition)
+            heights.until[at] = -1
 
     def heights(self, topic: str) -> Heights:
         """Return how far the partitions of a topic go; the caller changes them."""

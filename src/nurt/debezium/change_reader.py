@@ -11,6 +11,7 @@ import polars as pl
 from nurt.avro import ColumnType, JoinedMessages, Reader, compile_reader
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.types import Bytes, Int8s, Int64s
+from nurt.debezium.conventions import Conventions
 from nurt.debezium.envelope import EnvelopeLayout, Form
 from nurt.debezium.operations import Times, read_operations, read_snapshots, read_times
 from nurt.debezium.positions import Family, Positions, read_positions
@@ -68,10 +69,10 @@ class ColumnReader:
         paths: the paths that must be read for these columns.
     """
 
-    __slots__ = ("_meanings", "_prefix", "_zone", "paths", "types", "unholdable")
+    __slots__ = ("_meanings", "_prefix", "_told", "paths", "types", "unholdable")
 
-    def __init__(self, schema: Any, prefix: str, columns: Sequence[str], zone: str) -> None:
-        self._prefix, self._zone = prefix, zone
+    def __init__(self, schema: Any, prefix: str, columns: Sequence[str], told: Conventions) -> None:
+        self._prefix, self._told = prefix, told
         reader = compile_reader(schema, [prefix + name for name in columns])
         self.types: dict[str, ColumnType] = {}
         self.unholdable: dict[str, str] = {}
@@ -92,7 +93,7 @@ class ColumnReader:
         """Take one column."""
         meaning, path = self._meanings[name], self._prefix + name
         raw = tuple(columns[f"{path}.{part}"].series("") for part in meaning.parts) or (columns[path].series(name),)
-        return meaning.convert(raw, self.types[name], self._zone)
+        return meaning.convert(raw, self.types[name], self._told)
 
     def meaning(self, name: str) -> Meaning:
         """Return how a column that is there is read."""
@@ -114,7 +115,8 @@ class ColumnReader:
     def _add(self, name: str, path: str, type_: ColumnType) -> None:
         meaning = meaning_of(type_)
         if meaning is None:
-            self.unholdable[name] = f"a record ({type_.connect_name or type_.avro})"
+            what = "a record" if type_.avro == "record" else "a decimal whose schema says no scale"
+            self.unholdable[name] = f"{what} ({type_.connect_name or type_.avro})"
             return
         self.types[name] = type_
         self._meanings[name] = meaning
@@ -132,16 +134,16 @@ class ChangeReader:
     __slots__ = ("_old", "_old_reader", "_reader", "layout", "wanted")
 
     def __init__(
-        self, schema: Any, layout: EnvelopeLayout, columns: Sequence[str], key: Sequence[str], zone: str
+        self, schema: Any, layout: EnvelopeLayout, columns: Sequence[str], key: Sequence[str], told: Conventions
     ) -> None:
-        """Compile for `columns`, `key` among them; `zone` is where readings without offset were made."""
+        """Compile for `columns`, `key` among them."""
         self.layout = layout
         prefix = f"{layout.row}." if layout.row else ""
-        self.wanted = ColumnReader(schema, prefix, columns, zone)
+        self.wanted = ColumnReader(schema, prefix, columns, told)
         head = [layout.op, layout.deleted, layout.snapshot, layout.row, *layout.times, layout.server]
         paths = [path for path in [*head, *layout.position.values()] if path]
         self._reader: Reader = compile_reader(schema, [*paths, *self.wanted.paths])
-        self._old = ColumnReader(schema, "before.", key, zone) if layout.before else None
+        self._old = ColumnReader(schema, "before.", key, told) if layout.before else None
         self._old_reader = compile_reader(schema, self._old.paths) if self._old is not None else None
 
     @property

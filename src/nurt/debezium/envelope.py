@@ -89,6 +89,11 @@ class EnvelopeLayout:
         return f"{self.row}.{column}" if self.row else column
 
     @property
+    def tells_no_deletes(self) -> bool:
+        """Say whether a transformation may have dropped deletes: flattened rows without a deletion mark."""
+        return self.form is Form.FLATTENED and not self.deleted
+
+    @property
     def is_row(self) -> bool:
         """Say whether messages of this schema are changes of rows."""
         return self.form in (Form.ENVELOPE, Form.FLATTENED)

@@ -16,7 +16,8 @@ from nurt.avro import ColumnType, Reader, compile_reader
 from nurt.avro.raw_column import RawColumn
 from nurt.columnar.types import Bools, Int64s
 from nurt.debezium.change_reader import ColumnReader
-from nurt.debezium.semantics import meaning_of
+from nurt.debezium.conventions import Conventions
+from nurt.debezium.semantics import meaning_of, scale_of
 from nurt.debezium.text_keys import boolean, decimal_text, fields_of, from_base64, integer, plain_text, real
 from nurt.debezium.wire import NOT_CONFLUENT, split_wire
 from nurt.model.raw import Headers
@@ -24,8 +25,8 @@ from nurt.model.raw import Headers
 Schemas = Callable[[int], Any]
 """Schema id -> parsed JSON of the schema, or None when there is none."""
 
-NEW_KEY = "__debezium.newkey"
-"""Header of a delete that is half of a re-key: the row's new key.
+NEW_KEY, OLD_KEY = "__debezium.newkey", "__debezium.oldkey"
+"""Headers of the two halves of a re-key: the delete has the row's new key, the insert its old one.
 
 Source: Debezium connector documentation, "Primary key updates".
 """
@@ -61,9 +62,9 @@ class MessageKeys:
 class KeyReader:
     """Reader of one table's key columns from the keys of its messages, which may be of many schemas."""
 
-    def __init__(self, columns: Sequence[str], zone: str, schemas: Schemas) -> None:
+    def __init__(self, columns: Sequence[str], told: Conventions, schemas: Schemas) -> None:
         self.columns = tuple(columns)
-        self._zone, self._schemas = zone, schemas
+        self._told, self._schemas = told, schemas
         self._known: dict[int, tuple[ColumnReader, Reader]] = {}
         self.types: dict[str, ColumnType] = {}  # of the last schema seen
 
@@ -85,22 +86,22 @@ class KeyReader:
             {name: column for name in self.columns if (column := _put(name, parts, len(keys))) is not None}, there
         )
 
-    def read_moved(self, headers: Sequence[Headers | None]) -> dict[str, pl.Series] | None:
-        """Read the keys that rows were renamed to; null for rows that were not renamed, None when no row was.
+    def read_moved(self, headers: Sequence[Headers | None], name: str = NEW_KEY) -> dict[str, pl.Series] | None:
+        """Read the keys that rows were renamed to, or from; null for rows that were not renamed, None when no row was.
 
         A header is JSON (of the key alone, or with its schema), Connect's text of a struct, or a key in Confluent's
         format, as the worker's `header.converter` writes it.
         """
-        named = [_header(of_one, NEW_KEY) for of_one in headers]
+        named = [_header(of_one, name) for of_one in headers]
         if not any(named):
             return None
         binary = [text if text is not None and text[:1] == b"\0" else None for text in named]
         texts = [None if text is None or text[:1] == b"\0" else text for text in named]
         columns = dict(self.read(binary).columns) if any(binary) else {}
         if any(texts):
-            for name, column in self._read_texts(texts).items():
-                earlier = columns.get(name)
-                columns[name] = column if earlier is None else _coalesce(earlier, column)
+            for part, column in self._read_texts(texts).items():
+                earlier = columns.get(part)
+                columns[part] = column if earlier is None else _coalesce(earlier, column)
         return columns
 
     def _reader(self, schema_id: int) -> tuple[ColumnReader, Reader] | None:
@@ -108,9 +109,9 @@ class KeyReader:
             schema = self._schemas(schema_id)
             if schema is None:
                 return None
-            columns = ColumnReader(schema, "", self.columns, self._zone)
+            columns = ColumnReader(schema, "", self.columns, self._told)
             if not columns.paths and len(self.columns) == 1:  # a key of one value, without a record
-                columns = _RootReader(schema, self.columns[0], self._zone)
+                columns = _RootReader(schema, self.columns[0], self._told)
             self._known[schema_id] = columns, compile_reader(schema, columns.paths)
         self.types = self._known[schema_id][0].types or self.types
         return self._known[schema_id]
@@ -130,11 +131,11 @@ class KeyReader:
         if type_ is None or meaning is None:
             return pl.Series(name, [plain_text(value) for value in values], dtype=pl.String)
         if meaning.dtype.is_decimal():
-            texts = [decimal_text(value, type_.scale or 0) for value in values]
+            texts = [decimal_text(value, scale_of(type_) or 0) for value in values]
             return pl.Series(name, texts, dtype=pl.String).cast(meaning.dtype, strict=False)
         dtype, read = _RAW[type_.avro]
         column = pl.Series(name, [read(value) for value in values], dtype=dtype)
-        return meaning.convert((column,), type_, self._zone).column
+        return meaning.convert((column,), type_, self._told).column
 
 
 class _RootReader(ColumnReader):
@@ -142,8 +143,8 @@ class _RootReader(ColumnReader):
 
     __slots__ = ("_name",)
 
-    def __init__(self, schema: Any, name: str, zone: str) -> None:
-        super().__init__(schema, "", [""], zone)
+    def __init__(self, schema: Any, name: str, told: Conventions) -> None:
+        super().__init__(schema, "", [""], told)
         self._name = name
         if "" in self.types:
             self.types[name] = self.types[""]

@@ -91,6 +91,10 @@ class SparseHeaders(Sequence[Headers | None]):
     def __len__(self) -> int:
         return self._rows
 
+    def present(self) -> Iterator[tuple[int, Headers]]:
+        """Yield the rows that have headers, with them."""
+        yield from self._headers.items()
+
     @overload
     def __getitem__(self, at: int) -> Headers | None: ...
     @overload
@@ -100,6 +104,13 @@ class SparseHeaders(Sequence[Headers | None]):
             rows = range(self._rows)[at]
             return SparseHeaders(len(rows), {rows.index(row): one for row, one in self._headers.items() if row in rows})
         return self._headers.get(range(self._rows)[at])
+
+
+def with_header(headers: Sequence[Headers | None], name: str) -> Int64s | None:
+    """Return the rows that have a header of this name; None: no row has."""
+    present = headers.present() if isinstance(headers, SparseHeaders) else enumerate(headers)
+    found = [row for row, of_one in present if of_one and any(key == name for key, _ in of_one)]
+    return np.array(found, dtype=np.int64) if found else None
 
 
 def int64s(numbers: Sequence[int] | Int64s) -> Int64s:

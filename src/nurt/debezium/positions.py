@@ -57,6 +57,20 @@ def family_of(source_fields: Collection[str]) -> Family:
     return Family.UNKNOWN
 
 
+def server_numbers(family: Family, servers: Int64s | None, rows: int) -> Int64s:
+    """Number the servers within whose positions events can be compared: family and MySQL's `server_id`; 0: unknown."""
+    number = _FAMILY_NUMBERS.get(family, 0)
+    if family is Family.MYSQL:
+        if servers is None:
+            return np.zeros(rows, dtype=np.int64)
+        return np.where(servers > 0, number + ((servers & _SERVER_IDS) << 2), 0)
+    return np.full(rows, number, dtype=np.int64)
+
+
+_FAMILY_NUMBERS = {Family.POSTGRESQL: 1, Family.MYSQL: 2, Family.SQLSERVER: 3}
+_SERVER_IDS = (1 << 28) - 1
+
+
 class Field(Protocol):
     """Position field of a batch, as it was read."""
 

@@ -2,12 +2,14 @@
 
 The declared meaning is the schema's `connect.name`, else its Avro logical type. The result is what mapping expressions
 read: Int64, String, Boolean, Float64, Decimal(38, s), Datetime("us", UTC), Date, and Int64 microseconds for a time of
-day. A value without meaning in its type (infinity, a year that no datetime holds, NaN) is null. An unsigned 64-bit
-integer above 2^63 - 1 has already wrapped to a negative number in the connector's default mode.
+day. A value without meaning in its type (infinity, a year that no datetime holds, NaN) is null. A text that cannot be
+read as the time that its writer declared is null, and marked: its message is refused. An unsigned 64-bit integer above
+2^63 - 1 has already wrapped to a negative number in the connector's default mode.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,16 +19,9 @@ import polars as pl
 
 from nurt.avro import ColumnType
 from nurt.columnar.types import Bools
+from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.decimals import decimals_of, variable_decimals_of
-from nurt.debezium.timestamps import INSTANT, dates_of, instants_of, parse_dates, parse_instants
-
-UNAVAILABLE = "__debezium_unavailable_value"
-"""Placeholder for a column that did not change, so the source did not send it.
-
-Source: Debezium `unavailable.value.placeholder`, its default; PostgreSQL's TOAST, Oracle's LOBs.
-"""
-
-_UNAVAILABLE_BYTES = pl.Series([UNAVAILABLE.encode()], dtype=pl.Binary)  # polars takes plain bytes for a sequence
+from nurt.debezium.timestamps import INSTANT, SAID, WALL, dates_of, instants_of, parse_dates, parse_instants
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +32,18 @@ class DecodedColumn:
         column: typed, in the same order.
         unavailable: where the source did not send the value; null in `column`.
         unfit: where the type cannot hold the value; null in `column`.
+        unread: where the value cannot be read as what the writer declared; null in `column`.
     """
 
     column: pl.Series
     unavailable: Bools | None = None
     unfit: Bools | None = None
+    unread: Bools | None = None
 
 
 Raw = tuple[pl.Series, ...]
-Converter = Callable[[Raw, ColumnType, str], DecodedColumn]
-"""(columns as read, the writer's type, time zone) -> meaning."""
+Converter = Callable[[Raw, ColumnType, Conventions], DecodedColumn]
+"""(columns as read, the writer's type, the system's conventions) -> meaning."""
 
 
 class Form(StrEnum):
@@ -72,7 +69,7 @@ class Meaning:
         dtype: type of the result.
         convert: makes the result from the column or its parts.
         form: the column's form, for loops over the raw column.
-        unit: a READING's or INSTANT's units per second, a DECIMAL's scale.
+        unit: a READING's or INSTANT's units per second, a DECIMAL's scale, what an offset means in a ZONED text.
     """
 
     parts: tuple[str, ...]
@@ -95,72 +92,103 @@ def meaning_of(type_: ColumnType) -> Meaning | None:
 
 
 def _plain(dtype: pl.DataType, form: Form = Form.OTHER) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, _zone: DecodedColumn(raw[0].cast(dtype)), form)
+    meaning = Meaning((), dtype, lambda raw, _type, _told: DecodedColumn(raw[0].cast(dtype)), form)
     return lambda _type: meaning
 
 
 def _converted(
     dtype: pl.DataType, convert: Callable[[pl.Series, str], pl.Series], form: Form = Form.OTHER, unit: int = 0
 ) -> Callable[[ColumnType], Meaning]:
-    meaning = Meaning((), dtype, lambda raw, _type, zone: DecodedColumn(convert(raw[0], zone)), form, unit)
+    meaning = Meaning((), dtype, lambda raw, _type, told: DecodedColumn(convert(raw[0], told.zone)), form, unit)
     return lambda _type: meaning
 
 
-def _text(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
+def _parsed(
+    dtype: pl.DataType,
+    parse: Callable[[pl.Series, str], tuple[pl.Series, Bools | None]],
+    form: Form = Form.OTHER,
+    unit: int = 0,
+) -> Callable[[ColumnType], Meaning]:
+    """Make the meaning of texts that say a time; a text that cannot be read may be a placeholder."""
+
+    def convert(raw: Raw, _type: ColumnType, told: Conventions) -> DecodedColumn:
+        column, unread = parse(raw[0], told.zone)
+        if unread is None or (unavailable := told.placeholders.marked(raw[0])) is None:
+            return DecodedColumn(column, unread=unread)
+        hidden = unavailable.to_numpy()
+        return DecodedColumn(column, hidden, unread=unread & ~hidden)
+
+    meaning = Meaning((), dtype, convert, form, unit)
+    return lambda _type: meaning
+
+
+def _text(raw: Raw, _type: ColumnType, told: Conventions) -> DecodedColumn:
     column = raw[0]
-    unavailable = column == UNAVAILABLE
-    if not unavailable.any():
+    unavailable = told.placeholders.marked(column)
+    if unavailable is None:
         return DecodedColumn(column)
-    unavailable = unavailable.fill_null(False)
     return DecodedColumn(column.set(unavailable, None), unavailable.to_numpy())
 
 
-def _bytes(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
-    column, unavailable = _unavailable_bytes(raw[0])
+def _bytes(raw: Raw, _type: ColumnType, told: Conventions) -> DecodedColumn:
+    column, unavailable = _unavailable_bytes(raw[0], told.placeholders)
     return DecodedColumn(column, unavailable)
 
 
-def _unavailable_bytes(column: pl.Series) -> tuple[pl.Series, Bools | None]:
-    unavailable = (column == _UNAVAILABLE_BYTES).fill_null(False)
-    if not unavailable.any():
+def _unavailable_bytes(column: pl.Series, placeholders: Placeholders) -> tuple[pl.Series, Bools | None]:
+    unavailable = placeholders.marked(column)
+    if unavailable is None:
         return column, None
     return column.to_frame().select(pl.when(~unavailable).then(pl.first())).to_series(), unavailable.to_numpy()
 
 
-def _floats(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
+def _floats(raw: Raw, _type: ColumnType, _told: Conventions) -> DecodedColumn:
     column = raw[0].cast(pl.Float64)
     strange = column.is_not_nan() & column.is_finite()
     return DecodedColumn(column if strange.all() else column.set(~strange, None))
 
 
-def _decimal(raw: Raw, type_: ColumnType, _zone: str) -> DecodedColumn:
-    column, unfit = decimals_of(raw[0], type_.scale or 0)
-    return _without_unavailable(raw[0], column, unfit)
+def _decimal(raw: Raw, type_: ColumnType, told: Conventions) -> DecodedColumn:
+    column, unfit = decimals_of(raw[0], scale_of(type_) or 0)
+    return _without_unavailable(raw[0], column, unfit, told)
 
 
-def _variable_decimal(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
+def _variable_decimal(raw: Raw, _type: ColumnType, told: Conventions) -> DecodedColumn:
     column, unfit = variable_decimals_of(raw[0], raw[1])
-    return _without_unavailable(raw[1], column, unfit)
+    return _without_unavailable(raw[1], column, unfit, told)
 
 
-def _without_unavailable(raw: pl.Series, column: pl.Series, unfit: Bools) -> DecodedColumn:
+def _without_unavailable(raw: pl.Series, column: pl.Series, unfit: Bools, told: Conventions) -> DecodedColumn:
+    """Look for placeholders among numbers that do not fit: a short one may be a number, and is taken for one."""
     if not unfit.any():
         return DecodedColumn(column)
-    _, unavailable = _unavailable_bytes(raw)  # the placeholder is a number of 28 bytes: it is always among the unfit
+    _, unavailable = _unavailable_bytes(raw, told.placeholders)
+    unavailable = None if unavailable is None else unavailable & unfit
     return DecodedColumn(column, unavailable, unfit if unavailable is None else unfit & ~unavailable)
 
 
-def _bits(raw: Raw, _type: ColumnType, _zone: str) -> DecodedColumn:
+def _bits(raw: Raw, _type: ColumnType, told: Conventions) -> DecodedColumn:
     """Read little-endian bits as an integer; columns of more than 63 bits do not fit where a higher one is set."""
-    column, unavailable = _unavailable_bytes(raw[0])
+    column, unavailable = _unavailable_bytes(raw[0], told.placeholders)
     numbers = [None if bits is None else int.from_bytes(bits, "little") for bits in column]
     fits = [number if number is None or number < 1 << 63 else None for number in numbers]
     unfit = np.array([a is not b for a, b in zip(numbers, fits, strict=True)], dtype=np.bool_)
     return DecodedColumn(pl.Series(column.name, fits, dtype=pl.Int64), unavailable, unfit if unfit.any() else None)
 
 
-def _decimal_meaning(type_: ColumnType) -> Meaning:
-    scale = type_.scale or 0
+def scale_of(type_: ColumnType) -> int | None:
+    """Return a decimal's scale: Avro's own, else the one among Connect's parameters; None: nobody says it.
+
+    Source: Avro "Decimal": a scale that is not there is 0; org.apache.kafka.connect.data.Decimal, parameter `scale`.
+    """
+    said = str(type_.connect_parameters.get("scale", ""))
+    return type_.scale or (int(said) if _SCALE.fullmatch(said) else type_.scale)
+
+
+def _decimal_meaning(type_: ColumnType) -> Meaning | None:
+    scale = scale_of(type_)
+    if scale is None:
+        return None
     return Meaning((), pl.Decimal(38, scale if 0 <= scale <= 38 else 18), _decimal, Form.DECIMAL, scale)
 
 
@@ -185,9 +213,12 @@ _times_of_ms = _converted(_INT64, lambda column, _zone: column * 1_000)
 _times_of_us = _plain(_INT64, Form.INTEGER)
 _times_of_ns = _converted(_INT64, lambda column, _zone: column // 1_000)
 _texts = lambda _type: Meaning((), _STRING, _text, Form.TEXT)  # noqa: E731
-_zoned = _converted(INSTANT, lambda column, zone: parse_instants(column, zone), Form.ZONED)
+_zoned = _parsed(INSTANT, lambda column, zone: parse_instants(column, zone, SAID), Form.ZONED, SAID)
+_walled = _parsed(INSTANT, lambda column, zone: parse_instants(column, zone, WALL), Form.ZONED, WALL)
+_dated = _parsed(pl.Date(), lambda column, _zone: parse_dates(column))
+_SCALE = re.compile(r"-?[0-9]{1,9}")
 
-_Table = dict[str, tuple[frozenset[str], Callable[[ColumnType], Meaning]]]
+_Table = dict[str, tuple[frozenset[str], Callable[[ColumnType], Meaning | None]]]
 
 _BY_CONNECT_NAME: _Table = {
     "io.debezium.time.Date": (_INTS, _days),
@@ -198,8 +229,8 @@ _BY_CONNECT_NAME: _Table = {
     "io.debezium.time.MicroTime": (_INTS, _times_of_us),
     "io.debezium.time.NanoTime": (_INTS, _times_of_ns),
     "io.debezium.time.ZonedTimestamp": (_TEXTS, _zoned),
-    "io.debezium.time.IsoTimestamp": (_TEXTS, _zoned),
-    "io.debezium.time.IsoDate": (_TEXTS, _converted(pl.Date(), lambda column, _zone: parse_dates(column))),
+    "io.debezium.time.IsoTimestamp": (_TEXTS, _walled),
+    "io.debezium.time.IsoDate": (_TEXTS, _dated),
     "org.apache.kafka.connect.data.Date": (_INTS, _days),
     "org.apache.kafka.connect.data.Timestamp": (_INTS, _naive(_MS)),
     "org.apache.kafka.connect.data.Time": (_INTS, _times_of_ms),
@@ -226,7 +257,7 @@ _BY_LOGICAL: _Table = {
     "time-micros": (_INTS, _times_of_us),
 }
 
-_PLAIN: dict[str, Callable[[ColumnType], Meaning]] = {
+_PLAIN: dict[str, Callable[[ColumnType], Meaning | None]] = {
     "boolean": _plain(pl.Boolean(), Form.BOOLEAN),
     "int": _plain(_INT64, Form.INTEGER),
     "long": _plain(_INT64, Form.INTEGER),

@@ -42,6 +42,7 @@ class TranslationBatch:
     counts: Counts = field(default_factory=dict)
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
     fresh: Bools | None = None  # messages that count; None: all
+    rekeyed: Int64s | None = None  # messages whose header has their row's old key; None: none has
 
     def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
         """Put messages into quarantine."""

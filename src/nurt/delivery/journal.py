@@ -13,7 +13,8 @@ from nurt.model.delivery import PROFILES, DesiredState, Refusal
 class Message:
     """Published profile, order or figure: id in hex, its place on the topic, and its body; None: a tombstone.
 
-    `revision` is set where a tombstone has one.
+    `revision` is set where a tombstone has one. `flaw` says why a message is none of nurt's own (anybody may write to a
+    topic): such a message is refused, whatever else it says, and its subject is its place.
     """
 
     subject: str
@@ -21,6 +22,7 @@ class Message:
     revision: int | None
     body: bytes | None
     of: str = PROFILES
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
 
 MISSING = "lacking"
 """Outcome of rows with a missing value: their source did not send it again. These rows count as folded, too."""
+INSTANCES = "instances"
+"""Outcome of rows that several topics hold where nothing says which is right. These rows count as folded, too."""
+LEFT_OUT = "left_out"
+"""Outcome of rows that the mapping's `where` left out. These rows count as folded, too."""
 REQUEUED = "requeued"
 """An outcome beside the others: taken out of quarantine and read again, as a separate message."""
 

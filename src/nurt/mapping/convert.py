@@ -7,6 +7,7 @@ everything else stays in columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -31,6 +32,8 @@ _TRUE, _FALSE = ("t", "true", "yes", "y", "1"), ("f", "false", "no", "n", "0")
 _AMOUNT_TEXT = r"^\s*([+-]?)([0-9]{1,14})(?:\.([0-9]{1,4})0*)?\s*$"
 _DIGITS_PER_PART = 14
 _BLANK = r"^[\x00-\x20]*$"
+_DATE_WITH_OFFSET = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(Z|[+-][0-9]{2}:?[0-9]{2})")
+"""Source: java.time.format.DateTimeFormatter.ISO_OFFSET_DATE, which `time.precision.mode=isostring` writes."""
 _FIRST_VISIBLE = "!"  # U+0021
 
 
@@ -160,8 +163,9 @@ def _from_texts(parse: Callable[[str], int | None], detail: str) -> Conversion:
 
 
 def _ts_of_text(text: str, zone: str) -> int | None:
+    text = text.strip()
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(_with_a_time(text))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=ZoneInfo(zone))
         return (moment - _EPOCH) // timedelta(microseconds=1)
@@ -169,9 +173,17 @@ def _ts_of_text(text: str, zone: str) -> int | None:
         return None
 
 
+def _with_a_time(text: str) -> str:
+    """Put midnight into a date with an offset, which `fromisoformat` does not read."""
+    return f"{text[:10]}T00:00:00{text[10:]}" if _DATE_WITH_OFFSET.fullmatch(text) else text
+
+
 def _day_of_text(text: str, zone: str) -> int | None:
+    text = text.strip()
+    if _DATE_WITH_OFFSET.fullmatch(text):
+        text = text[:10]  # the date that is written
     try:
-        moment = datetime.fromisoformat(text.strip())
+        moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             moment = moment.astimezone(ZoneInfo(zone))
         return moment.date().toordinal() - _EPOCH_DAY

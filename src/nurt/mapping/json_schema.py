@@ -60,7 +60,13 @@ def mapping_json_schema() -> Schema:
         "patternProperties": {"^x-": {"description": "Not read: a place for YAML anchors."}},
         "$defs": {
             "reference": {"anyOf": [_PART, {"type": "array", "items": _PART, "minItems": 1, "maxItems": PARTS_MAX}]},
-            "system": _section(SYSTEM_WORDS, {"priority": {"type": "integer", "minimum": 0}}),
+            "system": _section(
+                SYSTEM_WORDS,
+                {
+                    "priority": {"type": "integer", "minimum": 0},
+                    "unavailable_placeholder": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
+                },
+            ),
             "topic": _topic(),
         },
     }
@@ -111,6 +117,7 @@ def _topic() -> Schema:
                 "additionalProperties": {"anyOf": [_SQL, {"type": "array", "items": _SQL}]},
             },
             "optional": {"anyOf": [columns, {"type": "array", "items": columns}]},
+            "order": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
         },
     )
     return {**section, "allOf": [_of_kind(entity) for entity in ENTITIES.values()]}

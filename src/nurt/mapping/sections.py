@@ -48,6 +48,9 @@ def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
                 number = number_of(inner, f"{what}: priority", complaints)
                 system = system if number is None else replace(system, priority=number)
                 continue
+            if word == "unavailable_placeholder":
+                system = replace(system, placeholders=_placeholders(inner, f"{what}: {word}", complaints))
+                continue
             text = text_of(inner, f"{what}: {word}", complaints, SYSTEM_WORDS[word])
             if text is not None and word == "timezone" and text not in zoneinfo.available_timezones():
                 close = nearest(text, zoneinfo.available_timezones()).partition(";")[2]
@@ -57,9 +60,18 @@ def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
                 )
                 text = None
             if text is not None:
-                system = replace(system, **{word: text})  # type: ignore[arg-type] # `priority` was taken above
+                system = replace(system, **{word: text})  # type: ignore[arg-type] # other types were taken above
         systems[key.value] = system
     return systems
+
+
+def _placeholders(node: Node, what: str, complaints: Complaints) -> tuple[str, ...]:
+    texts = [text for item in items_of(node, what, complaints) if (text := text_of(item, what, complaints)) is not None]
+    for text in texts:
+        if text.startswith("hex:") and not re.fullmatch("hex:([0-9a-fA-F]{2})+", text):
+            complaints.add(node, f"{what}: {text!r} (expected an even number of hexadecimal digits behind `hex:`)")
+            return ()
+    return tuple(texts)
 
 
 def read_rules(node: Node | None, complaints: Complaints) -> dict[str, tuple[str, ...]]:

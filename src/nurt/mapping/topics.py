@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from nurt.mapping.patterns import meets_several
 from nurt.mapping.sections import (
     DEFAULT_PRIORITY,
     DEFAULT_REALM,
@@ -92,6 +93,7 @@ def _read_topic(
     optional = (
         read_columns(values["optional"], f"{what}: optional", complaints) if "optional" in values else frozenset()
     )
+    order = _read_order(values.get("order"), what, complaints)
     if kind is None:
         return None
     entity = ENTITIES[kind]
@@ -101,8 +103,24 @@ def _read_topic(
     if pattern is None or system is None or name is None or key is None:
         return None
     mapping = TopicMapping(
-        pattern.pattern, line_of(node), _NOWHERE, kind, name, key, parents, where, fields, extras, optional
+        pattern.pattern,
+        line_of(node),
+        _NOWHERE,
+        kind,
+        name,
+        key,
+        parents,
+        where,
+        fields,
+        extras,
+        optional,
+        shared=meets_several(pattern.pattern, system),
+        order=order,
     )
+    if order and not mapping.shared:
+        complaints.add(
+            values["order"], f"{what}: order: `match` meets one topic (expected several topics of one table); remove it"
+        )
     if idle := optional - mapping.columns:
         complaints.add(
             values["optional"],
@@ -113,6 +131,13 @@ def _read_topic(
             values["optional"], f"{what}: optional: {', '.join(sorted(blind))} is in the key (expected in every row)"
         )
     return TopicRule(pattern, system, mapping)
+
+
+def _read_order(node: Node | None, what: str, complaints: Complaints) -> tuple[str, ...]:
+    """Read names of topics, oldest first."""
+    items = items_of(node, f"{what}: order", complaints) if node is not None else []
+    names = [text_of(item, f"{what}: order", complaints) for item in items]
+    return tuple(name for name in names if name)
 
 
 def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference | None:

@@ -22,6 +22,7 @@ class System:
     currency: str | None  # ISO 4217, for orders and invoices that name none
     priority: int  # smaller wins
     timezone: str  # IANA; how date-times without an offset are read
+    placeholders: tuple[str, ...] = ()  # the connector's own `unavailable.value.placeholder`, beside Debezium's default
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +72,8 @@ class TopicMapping:
     identifiers: tuple[tuple[str, Expression], ...]
     optional: frozenset[str]  # columns that some versions of the table lack; null there
     file_name: str = ""
+    shared: bool = False  # several topics may hold the table: its rows note theirs
+    order: tuple[str, ...] = ()  # names of such topics, or `*` patterns: a later one takes the place of earlier ones
 
     @property
     def key_columns(self) -> tuple[str, ...]:

@@ -70,6 +70,11 @@ SYSTEM_WORDS: dict[str, Word] = {
         Shape.NUMBER, "Who is believed first under the rule `source_priority`: the smaller. Default: 100."
     ),
     "timezone": Word(Shape.TEXT, "IANA name; how the system's date-times without an offset are read. Default: `UTC`."),
+    "unavailable_placeholder": Word(
+        Shape.LIST,
+        "The connector's `unavailable.value.placeholder`, if it has its own; a list when it had several. "
+        "Debezium's default is always known.",
+    ),
 }
 
 TOPIC_WORDS: dict[str, Word] = {
@@ -92,6 +97,11 @@ TOPIC_WORDS: dict[str, Word] = {
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
     "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
     "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
+    "order": Word(
+        Shape.LIST,
+        "Only where `match` meets several topics of one table: their names, oldest first; `*` stands for any text. "
+        "A later topic takes the place of earlier ones.",
+    ),
 }
 
 STOCK_WORDS: dict[str, Word] = {

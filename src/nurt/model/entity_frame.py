@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import polars as pl
 
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.refusal import Refused
 
-UPSERT, DELETE = 0, 1
-"""Values of the column `op`: Debezium's c, r and u are upserts, d is a delete."""
+UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED = 0, 1, 2, 3, 4
+"""Values of the column `op`: Debezium's c, r and u are upserts, d is a delete.
+
+A row that the mapping's `where` leaves out is a delete, too, with a value of its own, so that it is counted as such;
+LEFT_OUT_ABSENT: `where` names an optional column that this version of the table lacks. IMPLIED: the delete of a row's
+old key, which only the message of its new key tells of; it is no message of its own, and not counted.
+"""
 
 STREAMED, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT = 0, 1, 2
 """Values of the column `snapshot`."""
@@ -28,7 +34,7 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "system": pl.String(),  # as the mapping names it
     "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping has `name:`
     "key": pl.String(),  # native key as text, parts joined by U+001F
-    "op": pl.Int8(),  # UPSERT | DELETE
+    "op": pl.Int8(),  # UPSERT | DELETE | LEFT_OUT | LEFT_OUT_ABSENT | IMPLIED
     "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
     "source_epoch": pl.Int64(),
     # The connector's own order within a source epoch, compared part by part; null: unknown, unused: 0.
@@ -46,10 +52,20 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "parent_entity": pl.String(),  # the parent entity's name in that system
     "parent_key": pl.String(),  # the parent's native key as text
     "moved_to": pl.Binary(),  # on a delete that is half of a re-key: id of the new row
+    "moved_from": pl.Binary(),  # on an upsert that is half of a re-key: id of the old row
     "unavailable": pl.Int64(),  # bit i: field i of the entity keeps its stored value; bit 62: the parent does
+    "topic": pl.Int64(),  # `topic_code`, where several topics may hold the table; else null
 }
 
 UNAVAILABLE_PARENT_BIT = 62
+
+TOPIC_BITS = 32
+"""Low bits of a topic's code: which topic. Above them stands the server, 0 for unknown."""
+
+
+def topic_code(topic: str, server: int = 0) -> int:
+    """Name a topic, and the server whose positions its events have, in one number; never 0."""
+    return server << TOPIC_BITS | (crc32(topic.encode()) or 1)
 
 
 def entity_columns(kind: str) -> dict[str, pl.DataType]:
@@ -65,11 +81,18 @@ def entity_columns(kind: str) -> dict[str, pl.DataType]:
 
 @dataclass(frozen=True, slots=True)
 class EntityFrame:
-    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`; all of one topic."""
+    """Changes of rows of one entity kind, in arrival order; columns are `entity_columns(kind)`; all of one topic.
+
+    Attributes:
+        absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
+        order: what the mapping says of the order of the table's topics.
+    """
 
     kind: str
     frame: pl.DataFrame
     topic: str = ""
+    absent: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +107,8 @@ class Truncated:
     topic: str
     partition: int
     offset: int
+    code: int = 0  # `topic_code`, where several topics may hold the table
+    order: tuple[str, ...] = ()  # what the mapping says of the order of the table's topics
 
 
 Counts = dict[tuple[str, str, str], int]

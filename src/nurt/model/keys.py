@@ -20,7 +20,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `w` | every place | zset: pending dirty profiles, by run << 32 or epoch | identity, profiles |
 | `u` | the shard | zset: profiles by the day on which the clock changes them | profiles |
 | `t` | the shard | hash: table -> its truncate watermarks | rows |
-| `n` | the shard | hash: topic and partition -> highest counted offset; finished sweeps | rows |
+| `n` | the shard | hash: topic and partition -> and log -> highest counted offset; finished sweeps | rows |
 | `x` | the shard | profiles to publish again after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) for which its worker computed profiles | the place's worker |
 
@@ -51,7 +51,8 @@ place of a realm, so that one checkout's values lie together:
 
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
-`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here).
+`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:logs`
+(JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
 profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     NO_PARENT = "child_without_parent"
     WRONG_TYPE = "column_cannot_become_field"
     OUT_OF_RANGE = "value_out_of_range"
+    UNREAD = "time_cannot_be_read"
     MAPPING_FAILED = "mapping_expression_failed"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.control.reconcile import UNRECONCILED, decode_unreconciled
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.fence import pending_score
@@ -34,8 +35,9 @@ class Worker(RowsWorker[ContributionSet, Day]):
         context: FoldContext,
         schema: Mapping[str, Any],
         sweeps: Sequence[Sweep] = (),
+        logs: KnownLogs = NO_LOGS,
     ) -> None:
-        super().__init__(store, keys, ProfileEmitter(context), sweeps, Day)
+        super().__init__(store, keys, ProfileEmitter(context), sweeps, Day, logs)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)

@@ -8,7 +8,8 @@ import numpy as np
 
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.control.counted_offsets import CountedOffsets, Place
-from nurt.model.entity_frame import Translated, Truncated
+from nurt.control.logs import NO_LOGS, KnownLogs
+from nurt.model.entity_frame import LEFT_OUT, LEFT_OUT_ABSENT, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -23,19 +24,27 @@ MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
 
 
+INSTANCES = "instances"
+"""An additional outcome: rows that several topics hold where something has to be said; see `rows/instances.py`."""
+LEFT_OUT_OUTCOME = "left_out"
+"""An additional outcome: rows that the mapping's `where` left out. They are counted as folded, too: as deletes."""
+LEFT_OUT_REASON = "where"
+
+
 class Counting:
     """A counter that adds counts to a worker's writes, with counted offsets so that a replay adds nothing twice."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(self, store: Store, keys: Keys, logs: KnownLogs = NO_LOGS) -> None:
         self._store = store
         self._keys = keys
+        self._logs = logs
         self._counted: dict[str, CountedOffsets] | None = None
         self._places = [keys.shard_place(shard) for shard in range(keys.shards)]
 
     def count_rows(
         self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
-    ) -> None:
-        """Count rows of one topic as folded in or as old news.
+    ) -> Bools:
+        """Count rows of one topic as folded in or as old news; return which of those folded in count.
 
         Args:
             ids: of the rows.
@@ -43,17 +52,25 @@ class Counting:
             news: which of them were folded in.
         """
         if not len(ids):
-            return
+            return news
         shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
         fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
         names = {
-            partition: name_of_count(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}
+            partition: self._name(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}
         }
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
-        folded = int(np.count_nonzero(fresh & news))
+        mine = fresh & news
+        folded = int(np.count_nonzero(mine))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
+        return mine
+
+    def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
+        """Count rows that `where` left out; `absent` names columns of `where` that the table lacks."""
+        lacking = int(np.count_nonzero(ops == LEFT_OUT_ABSENT))
+        _add(change, topic, LEFT_OUT_OUTCOME, LEFT_OUT_REASON, int(np.count_nonzero(ops == LEFT_OUT)))
+        _add(change, topic, LEFT_OUT_OUTCOME, f"{LEFT_OUT_REASON}, without column {', '.join(absent)}", lacking)
 
     def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
         """Count refused messages, and those that the translator found foreign, unless a run has counted them."""
@@ -75,6 +92,14 @@ class Counting:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
 
+    def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
+        """Count rows that several topics hold, with what has to be said of them."""
+        _add(change, topic, INSTANCES, reason, rows)
+
+    def topics(self) -> list[str]:
+        """List the topics whose rows were counted, by this run and earlier ones."""
+        return self._known(ROWS).topics()
+
     def count_truncate(self, change: StateWrite, truncated: Truncated) -> None:
         """Count a truncate: every worker sweeps, one counts."""
         if self._keys.shard_place(0) not in self._store.places:
@@ -93,19 +118,22 @@ class Counting:
             for place, stored in self._store.counted().items():
                 for of, counted in self._counted.items():
                     if place in shards and (of == ROWS or shards[place] == 0):
-                        counted.load(shards[place], counted_of(of, stored))
+                        counted.load(shards[place], counted_of(of, stored, self._logs))
         return self._counted[what]
 
     def _note(self, change: StateWrite, what: str, topic: str, partition: int, offset: int, shard: int = 0) -> None:
-        change.counted.setdefault(self._keys.shard_place(shard), {})[name_of_count(what, topic, partition)] = offset
+        change.counted.setdefault(self._keys.shard_place(shard), {})[self._name(what, topic, partition)] = offset
+
+    def _name(self, what: str, topic: str, partition: int) -> str:
+        return name_of_count(what, topic, partition, self._logs.number(topic))
 
 
-def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
-    """Select a shard's counted offsets of one kind."""
+def counted_of(what: str, stored: Mapping[str, int], logs: KnownLogs = NO_LOGS) -> dict[Place, int]:
+    """Select a shard's counted offsets of one kind; those of a topic's former logs do not count."""
     found = {}
     for name, offset in stored.items():
-        of, topic, partition = name.split(_BETWEEN)
-        if of == what:
+        of, topic, partition, *log = name.split(_BETWEEN)
+        if of == what and int(log[0] if log else 0) == logs.number(topic):
             found[topic, int(partition)] = offset
     return found
 
@@ -113,9 +141,9 @@ def counted_of(what: str, stored: Mapping[str, int]) -> dict[Place, int]:
 _BETWEEN = "\x1f"
 
 
-def name_of_count(what: str, topic: str, partition: int) -> str:
-    """Name one counted offset of a shard."""
-    return _BETWEEN.join((what, topic, str(partition)))
+def name_of_count(what: str, topic: str, partition: int, log: int = 0) -> str:
+    """Name one counted offset of a shard; the topic's first log is not named, as in state of earlier versions."""
+    return _BETWEEN.join((what, topic, str(partition), *([str(log)] if log else [])))
 
 
 def _add(change: StateWrite, topic: str, outcome: str, reason: str, messages: int) -> None:

@@ -8,7 +8,7 @@ parents it left, because a replay must emit again what a crash lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -16,16 +16,18 @@ import polars as pl
 
 from nurt.columnar.distinct import distinct
 from nurt.columnar.memory import copy_bytes, trailing_zeros
-from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
+from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int8s, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
+from nurt.rows.instances import Instances, RankOf, Speakers, as_rows, choose, find_instances
 from nurt.rows.layouts import (
     HIGHEST,
     HIGHEST_AT,
     LEFT,
     LEFT_BITS,
     OP,
+    OTHER,
     PARENT,
     PARENT_BIT,
     PARENT_COLUMNS,
@@ -33,8 +35,8 @@ from nurt.rows.layouts import (
     PART,
     POSITION,
     ROOTS,
-    ROW,
     ROW_LAYOUTS,
+    TOPIC_AT,
     field_names,
 )
 from nurt.rows.positions import settle
@@ -56,6 +58,8 @@ class RowsFolded:
         accepted: for each incoming event, whether the event was news.
         changed: by owner: whether there is something new to store.
         missing: by owner: bits of the missing columns of its newest event; None: nothing is missing.
+        others: which of `rows` are instances that do not speak, and their owners; None: there are none.
+        speakers: what was found where several topics hold rows; None: no row has two instances.
     """
 
     layout: Layout
@@ -66,6 +70,8 @@ class RowsFolded:
     accepted: Bools
     changed: Bools
     missing: Int64s | None = None
+    others: tuple[Int64s, Int64s] | None = None
+    speakers: Speakers | None = None
 
     def values(self) -> Values:
         """Pack the values to store, by owner; absent where nothing changed."""
@@ -77,37 +83,49 @@ class RowsFolded:
         return self.layout.table.unpack(whole.plain(), columns)
 
     def _packed(self, owners: Bools) -> Values:
-        chosen = owners[self.owner]
-        at, owner, left = self.at, self.owner, self.left
+        at, owner, part = self.at, self.owner, self.left.view(np.int8)
+        if self.others is not None:
+            silent, of = self.others
+            at, owner = np.concatenate((at, silent)), np.concatenate((owner, of))
+            part = np.concatenate((part, np.full(len(silent), OTHER, dtype=np.int8)))
+            order = np.argsort(owner, kind="stable")
+            at, owner, part = at[order], owner[order], part[order]
+        chosen = owners[owner]
         if not chosen.all():
-            at, owner, left = at[chosen], owner[chosen], left[chosen]
+            at, owner, part = at[chosen], owner[chosen], part[chosen]
         rows, layout = self.rows, self.layout
         row_bytes_max = 1 + VARINT_BYTES_MAX * (1 + len(layout.is_text))
         room_bytes = len(at) * row_bytes_max + text_bytes_of(at, rows.starts, rows.stops)
         out = np.empty(room_bytes + PADDING_BYTES, dtype=np.uint8)
         ends = np.zeros(len(owners) + 1, dtype=np.int64)
         _pack(
-            at, owner, left, LEFT_BITS, layout.is_text, layout.slot, VERSION, rows.as_tuple(), out, ends,
+            at, owner, part, LEFT_BITS, layout.is_text, layout.slot, VERSION, rows.as_tuple(), out, ends,
         )  # fmt: skip
         return Values(out, ends)
 
 
-def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
+def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = lambda _code: 0) -> RowsFolded:
     """Apply events to rows in arrival order; an event strictly older than its row is old news.
+
+    Where several topics hold a table, each row has an instance for each of them, which the topic's events change.
 
     Args:
         kind: the entity kind.
         incoming: events, each with its owner.
         values: by owner, as read.
+        rank_of: place of a topic, by its code, in the mapping's order of the table's topics.
     Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
         the Kafka offset within one partition, which has a row's events in order.
     """
     stored, owners = read_values(ROW_LAYOUTS[kind], values), len(values)
     rows = join_rows(stored, incoming.rows)
+    instances = find_instances(kind, rows, len(stored), owners)
+    if instances is not None:
+        rows, owners = as_rows(rows, instances), len(instances.owner)
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
     accepted = np.zeros(len(rows), dtype=np.bool_)
-    settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], winner, accepted, highest)
+    settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], TOPIC_AT[kind][1], winner, accepted, highest)
     changed, news = winner >= len(stored), accepted[len(stored) :]
     missing: Int64s | None = None
     again = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
@@ -121,6 +139,15 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
         winner = np.arange(owners) + len(rows)
         rows = join_rows(rows, state)
         accepted = np.concatenate((accepted, np.zeros(owners, dtype=np.bool_)))
+    others = speakers = None
+    if instances is not None:
+        owners = len(values)
+        speakers = choose(kind, instances, rows.take(winner), owners, rank_of)
+        silent = np.ones(len(winner), dtype=np.bool_)
+        silent[speakers.instance] = False
+        others = winner[silent], instances.owner[silent]
+        rows, winner = replace(rows, owner=instances.owner[rows.owner]), winner[speakers.instance]
+        changed, missing = _by_owner(instances, speakers, changed, missing)
     at, owner = winner, np.arange(owners)
     left = np.zeros(owners, dtype=np.bool_)
     if kind not in ROOTS:
@@ -130,7 +157,20 @@ def fold_rows(kind: str, incoming: Incoming, values: Values) -> RowsFolded:
             left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
             order = np.argsort(owner, kind="stable")
             at, owner, left = at[order], owner[order], left[order]
-    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing)
+    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing, others, speakers)
+
+
+def _by_owner(
+    instances: Instances, speakers: Speakers, changed: Bools, missing: Int64s | None
+) -> tuple[Bools, Int64s | None]:
+    """Say by owner what is known by instance: what changed, and which columns are missing."""
+    by_owner = (speakers.instance != instances.spoke) & (instances.spoke >= 0)
+    np.logical_or.at(by_owner, instances.owner, changed)
+    if missing is None:
+        return by_owner, None
+    bits = np.zeros(len(by_owner), dtype=np.int64)
+    np.bitwise_or.at(bits, instances.owner, missing)
+    return by_owner, bits
 
 
 def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: Int64s) -> Int64s | None:
@@ -253,7 +293,7 @@ def _find_left(
 def _pack(
     rows: Int64s,
     owner: Int64s,
-    left: Bools,
+    part: Int8s,
     left_bits: int,
     is_text: Bools,
     slot: Int64s,
@@ -266,7 +306,7 @@ def _pack(
 
     rows       (n,)    int64     which rows of `unavailable`
     owner      (n,)    int64     index of the owner, ascending
-    left       (n,)    bool      the row is a former parent: only `left_bits` are written
+    part       (n,)    int8      ROW, LEFT or OTHER; of a former parent only `left_bits` are written
     left_bits  scalar  int64     bits of columns
     is_text    (c,)    bool      by column
     slot       (c,)    int64     by column: its place among texts or numbers
@@ -287,7 +327,7 @@ def _pack(
             at += 1
         row = rows[one]
         shown = bits[row]
-        if left[one]:
+        if part[one] == LEFT:
             shown &= np.uint64(left_bits)
         at = put_unsigned(out, at, shown)
         while shown:
@@ -298,7 +338,7 @@ def _pack(
                 start = starts[row, place]
                 at = put_text(out, at, to_address, address, start, stops[row, place] - start)
             else:
-                number = numbers[row, place] if column else np.int64(LEFT if left[one] else ROW)
+                number = numbers[row, place] if column else np.int64(part[one])
                 at = put_zigzag(out, at, number)
     for rest in range(value + 1, len(ends)):
         ends[rest] = at

@@ -12,8 +12,8 @@ from nurt.state.table import Table
 ROOTS = frozenset({"customer", "order", "product", "document"})
 """Kinds whose row is its own parent: the parent's id is the row's id, so the row never leaves it."""
 
-ROW, LEFT = 0, 1
-"""Values of the column `part`: the row itself, and a parent that it left."""
+ROW, LEFT, OTHER = 0, 1, 2
+"""Values of the column `part`: the row itself, a parent that it left, an instance in a topic that does not speak."""
 
 POSITION = ("p0", "p1", "p2", "p3")
 HIGHEST = ("h0", "h1", "h2", "h3")
@@ -33,7 +33,7 @@ def row_table(kind: str) -> Table:
     needs: dict[str, pl.DataType] = {"part": pl.Int64()}
     for name in (*_STORED, *field_names(kind)):
         needs[name] = pl.Int64() if columns[name].is_integer() else columns[name]
-    return Table.stored(f"row.{kind}", needs | dict.fromkeys(HIGHEST, pl.Int64()))
+    return Table.stored(f"row.{kind}", needs | dict.fromkeys((*HIGHEST, "topic"), pl.Int64()))
 
 
 def field_names(kind: str) -> list[str]:
@@ -53,5 +53,7 @@ P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
 PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
 HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}
 """By kind, the bit and the place of h0; h1 to h3 follow it."""
+TOPIC_AT = {kind: (layout.column("topic"), layout.place("topic")) for kind, layout in ROW_LAYOUTS.items()}
+"""By kind, the bit and the place of the column `topic`."""
 LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
 """The bits of the columns that are stored of a parent that the row left."""

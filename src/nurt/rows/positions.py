@@ -12,6 +12,7 @@ import numpy as np
 
 from nurt.columnar.types import Bits, Bools, Int64s
 from nurt.control.generations import NUMBER_BITS
+from nurt.model.entity_frame import TOPIC_BITS
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -24,6 +25,14 @@ class TruncateWatermark:
     position: tuple[int | None, int | None, int | None, int | None]
     partition: int
     offset: int
+    topic: int = 0  # code of the topic, where several topics hold the table
+
+
+def of_topic(codes: Int64s, topic: int) -> Bools:
+    """Return which rows or events are of a topic, by codes; 0 stands for any topic: it was not kept."""
+    mask = (1 << TOPIC_BITS) - 1
+    found: Bools = (codes & mask == topic & mask) | (codes == 0) | (topic == 0)
+    return found
 
 
 def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
@@ -76,16 +85,25 @@ def _compare(bits: Bits, numbers: Int64s, h0: tuple[int, int], one: int, other: 
 
 @numba.njit(nogil=True, cache=True)
 def settle(
-    owner: Int64s, bits: Bits, numbers: Int64s, h0: tuple[int, int], winner: Int64s, accepted: Bools, highest: Int64s
+    owner: Int64s,
+    bits: Bits,
+    numbers: Int64s,
+    h0: tuple[int, int],
+    topic: int,
+    winner: Int64s,
+    accepted: Bools,
+    highest: Int64s,
 ) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
-    The later event wins unless its position is strictly older.
+    The later event wins unless its position is strictly older. An owner is a row, or its instance in one topic. An
+    instance that was stored without its topic is compared by positions, as an event of another partition.
 
     owner     (n,)    int64   index of the owner; events in order of arrival, stored ones first
     bits      (n,)    uint64  bit i: column i is not null
     numbers   (n, k)  int64   number columns of a stored row
     h0        (2,)    tuple   see `_part`
+    topic     scalar  int64   place of the column `topic`
     winner    (o,)    int64   written, -1 before: the newest event of each owner
     accepted  (n,)    bool    written, False before: the event was news
     highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
@@ -107,6 +125,10 @@ def settle(
         same = numbers[row, PARTITION] == numbers[winning, PARTITION]
         epoch, epoch_won = numbers[row, EPOCH], numbers[winning, EPOCH]
         begins = epoch != epoch_won and (same or epoch >> NUMBER_BITS != epoch_won >> NUMBER_BITS)
+        foreign = (numbers[row, topic] ^ numbers[winning, topic]) & ((1 << TOPIC_BITS) - 1) != 0
+        if foreign:
+            same = False
+            begins = epoch >> NUMBER_BITS > epoch_won >> NUMBER_BITS
         older = begins and epoch < epoch_won
         decided = begins
         known = bits[row] & bits[winning]
@@ -124,6 +146,8 @@ def settle(
             decided = True
         if not decided and same:
             older = numbers[row, OFFSET] < numbers[winning, OFFSET]
+        if not decided and foreign and numbers[row, PARTITION] == numbers[winning, PARTITION]:
+            older = epoch < epoch_won or (epoch == epoch_won and numbers[row, OFFSET] < numbers[winning, OFFSET])
         if older:
             continue
         winner[at] = row

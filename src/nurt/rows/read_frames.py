@@ -19,7 +19,8 @@ import pyarrow as pa
 
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools, Bytes, Int64s, Words
-from nurt.model.entity_frame import DELETE
+from nurt.model.entity_frame import DELETE, LEFT_OUT
+from nurt.rows.layouts import OP, ROW
 from nurt.state.row_major import Layout, RowArrays, room
 
 _LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
@@ -37,11 +38,13 @@ class Incoming:
         rows: their values, by columns of the stored row; `part` is present and 0.
         ids: ids of their rows, two words each.
         unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
+        left_out: by event, its `op` where the mapping's `where` made it a delete; None: no event was left out.
     """
 
     rows: RowArrays
     ids: Words
     unavailable: Int64s | None
+    left_out: Int64s | None = None
 
     def __len__(self) -> int:
         """Return how many events there are."""
@@ -50,7 +53,10 @@ class Incoming:
     def take(self, chosen: Bools) -> Incoming:
         """Choose events."""
         return Incoming(
-            self.rows.take(chosen), self.ids[chosen], None if self.unavailable is None else self.unavailable[chosen]
+            self.rows.take(chosen),
+            self.ids[chosen],
+            None if self.unavailable is None else self.unavailable[chosen],
+            None if self.left_out is None else self.left_out[chosen],
         )
 
     def of(self, owner: Int64s) -> Incoming:
@@ -70,7 +76,11 @@ def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
     unavailable = np.zeros(height, dtype=np.int64)
     rows = _filled(layout, frames, height, ids, unavailable)
     rows.bits[:] |= np.uint64(1 << layout.column("part"))
-    return Incoming(rows, ids, unavailable if unavailable.any() else None)
+    left_out = None
+    if height and rows.numbers[:, OP].max() >= LEFT_OUT:
+        left_out = rows.numbers[:, OP].copy()
+        np.minimum(rows.numbers[:, OP], DELETE, out=rows.numbers[:, OP])
+    return Incoming(rows, ids, unavailable if unavailable.any() else None, left_out)
 
 
 def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:
@@ -105,12 +115,30 @@ def deletes_of(layout: Layout, rows: RowArrays, ids: Words) -> Incoming:
         else:
             numbers[:, place] = rows.numbers[:, place]
     numbers[:, layout.place("op")] = DELETE
+    numbers[:, layout.place("part")] = ROW
     return Incoming(replace(rows, bits=bits, numbers=numbers, stops=stops), ids, None)
+
+
+def as_deletes(layout: Layout, events: Incoming, chosen: Bools) -> Incoming:
+    """Make deletes of some events, at their own positions."""
+    if not chosen.any():
+        return events
+    gone, rows = deletes_of(layout, events.rows, events.ids).rows, events.rows
+    return replace(
+        events,
+        rows=replace(
+            rows,
+            bits=np.where(chosen, gone.bits, rows.bits),
+            numbers=np.where(chosen[:, None], gone.numbers, rows.numbers),
+            stops=np.where(chosen[:, None], gone.stops, rows.stops),
+        ),
+        unavailable=None if events.unavailable is None else np.where(chosen, 0, events.unavailable),
+    )
 
 
 _KEPT = (
     *("part", "system", "entity", "key", "op", "source_epoch", "p0", "p1", "p2", "p3"),
-    *("partition", "offset", "ts_ms"),
+    *("partition", "offset", "ts_ms", "topic"),
 )
 
 

@@ -14,25 +14,28 @@ import orjson
 import polars as pl
 
 from nurt.columnar.distinct import distinct
-from nurt.columnar.types import Bools, Words
+from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
-from nurt.model.entity_frame import EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
-from nurt.rows.layouts import OFFSET, PART, PARTITION, ROW, ROW_LAYOUTS
+from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_AT
 from nurt.rows.missing_values import report_missing
-from nurt.rows.positions import TruncateWatermark, at_or_before
-from nurt.rows.read_frames import Incoming, deletes_of, read_frames
+from nurt.rows.positions import TruncateWatermark, at_or_before, of_topic
+from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
+from nurt.rows.silent_instances import report_instances
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
+from nurt.rows.topic_order import TopicOrder
 from nurt.state.row_major import read_values
 
 WATERMARKS_MAX = 16
-"""How many truncates of one table and source epoch are kept; an event before a forgotten one may come back."""
+"""How many truncates of one table, topic and source epoch are kept; an event before a forgotten one may come back."""
 
 
 T = TypeVar("T")
@@ -57,13 +60,17 @@ class RowEmitter(Protocol[T]):
 class RowsStage(Generic[T]):
     """The stage that owns the rows of a worker's shards."""
 
-    def __init__(self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = ()) -> None:
+    def __init__(
+        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = (), logs: KnownLogs = NO_LOGS
+    ) -> None:
         self._store = store
         self._keys = keys
         self._emitter = emitter
-        self._counting = Counting(store, keys)
+        self._counting = Counting(store, keys, logs)
         self._watermarks: dict[bytes, list[TruncateWatermark]] | None = None
         self._sweeps = list(sweeps)
+        self._order = TopicOrder()
+        self._learn([sweep.order for sweep in sweeps], [])
         self._sweeping = Sweeping(self._sweeps, store, keys)
 
     def fold(self, batches: Sequence[Translated]) -> T:
@@ -87,14 +94,21 @@ class RowsStage(Generic[T]):
             change.refused += batch.refused
         self._counting.count_rest(change, batches)
         parts: dict[str, list[EntityFrame]] = {}
-        for batch in batches:
-            for one in batch.entities:
-                parts.setdefault(one.kind, []).append(one)
+        frames = [one for batch in batches for one in batch.entities]
+        truncated = [one for batch in batches for one in batch.truncated]
+        for one in frames:
+            parts.setdefault(one.kind, []).append(one)
+        orders = [*(one.order for one in frames), *(one.order for one in truncated)]
+        self._learn(orders, [one.topic for one in frames])
         incoming = {
             kind: read_frames(ROW_LAYOUTS[kind], [self._emitter.prepare(kind, one.frame) for one in some])
             for kind, some in sorted(parts.items())
         }
         return self._settle(incoming, change, parts)
+
+    def _learn(self, orders: Sequence[tuple[str, ...]], topics: Sequence[str]) -> None:
+        if any(orders):
+            self._order.learn(orders, (*self._counting.topics(), *topics))
 
     def _settle(
         self,
@@ -117,8 +131,13 @@ class RowsStage(Generic[T]):
             owner = coded[kind][0]
             # (deletes of a sweep or truncate stand below the watermark that it raises)
             fallen = self._below_watermark(kind, events) if parts is not None else np.zeros(len(events), dtype=np.bool_)
+            kept = ~fallen
             if fallen.any():
-                events, owner = events.take(~fallen), owner[~fallen]
+                # of a table that several topics hold: its instance in this topic is gone, whatever others say
+                ended = fallen & events.rows.has(TOPIC_AT[kind][0], np.arange(len(events)))
+                kept |= ended
+                events = as_deletes(ROW_LAYOUTS[kind], events, ended).take(kept)
+                owner = owner[kept]
                 # a row that is no longer stored emits nothing; a stored row emits what is stored
                 there = mine.there
                 there[owner] = True
@@ -126,16 +145,20 @@ class RowsStage(Generic[T]):
                 owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
                 known_values = mine.plain()
                 mine = Values.of([known_values[one] for one in known.tolist()])
-            folded = fold_rows(kind, events.of(owner), mine)
+            folded = fold_rows(kind, events.of(owner), mine, self._order)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             if parts is not None:
-                news = ~fallen
-                news[news] = folded.accepted
+                news = kept.copy()
+                news[kept] = folded.accepted
+                news &= ~fallen
                 self._count(change, parts[kind], incoming[kind], news)
                 if folded.missing is not None:
-                    for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, ~fallen):
+                    for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, kept):
                         self._counting.count_missing(change, topic)
+                if folded.speakers is not None:
+                    for topic, reason, rows in report_instances(parts[kind], folded, owner, kept):
+                        self._counting.count_instances(change, topic, reason, rows)
         self._store.write(change)
         return self._emitter.join(contributions)
 
@@ -143,8 +166,14 @@ class RowsStage(Generic[T]):
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
-            some = slice(at, at + part.frame.height)
-            self._counting.count_rows(change, part.topic, events.ids[some], partitions[some], offsets[some], news[some])
+            some: slice | Int64s = slice(at, at + part.frame.height)
+            if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
+                some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
+            mine = self._counting.count_rows(
+                change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
+            )
+            if events.left_out is not None:
+                self._counting.count_left_out(change, part.topic, events.left_out[some][mine], part.absent)
             at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------
@@ -162,8 +191,10 @@ class RowsStage(Generic[T]):
                 continue
             of_table = np.flatnonzero(is_of(kind, events, system, entity))
             if len(of_table):
-                rows = events.rows.take(of_table)
-                fallen[of_table] = np.any([at_or_before(rows, watermark) for watermark in watermarks], axis=0)
+                rows, codes = events.rows.take(of_table), events.rows.numbers[of_table, TOPIC_AT[kind][1]]
+                fallen[of_table] = np.any(
+                    [of_topic(codes, one.topic) & at_or_before(rows, one) for one in watermarks], axis=0
+                )
         for sweep in self._sweeps:
             if sweep.table.kind == kind and (taken := sweep.takes(events.rows)).any():
                 fallen |= taken & is_of(kind, events, sweep.table.system, sweep.table.entity)
@@ -187,7 +218,9 @@ class RowsStage(Generic[T]):
 
         The sweep runs to its end here, a bounded write at a time; after a crash, the truncate's replay repeats it.
         """
-        watermark = TruncateWatermark(truncated.source_epoch, truncated.position, truncated.partition, truncated.offset)
+        watermark = TruncateWatermark(
+            truncated.source_epoch, truncated.position, truncated.partition, truncated.offset, truncated.code
+        )
         table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
         contributions = []
         for ids in self._store.scan(row_kind(truncated.kind)):
@@ -212,8 +245,9 @@ class RowsStage(Generic[T]):
         stored = read_values(layout, values)
         rows = deletes_of(layout, stored, words[stored.owner])
         return rows.take(
-            (stored.numbers[:, PART] == ROW)
+            (stored.numbers[:, PART] != LEFT)
             & is_of(truncated.kind, rows, truncated.system, truncated.entity)
+            & of_topic(stored.numbers[:, TOPIC_AT[truncated.kind][1]], watermark.topic)
             & at_or_before(stored, watermark)
         )
 
@@ -229,6 +263,7 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
             tuple(known_values["position"]),
             known_values["partition"],
             known_values["offset"],
+            known_values.get("topic", 0),
         )
         for known_values in orjson.loads(value)
     ]
@@ -237,7 +272,9 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
 def _raised(watermarks: list[TruncateWatermark], watermark: TruncateWatermark) -> list[TruncateWatermark]:
     """Add a truncate to those of its table: a row below one need not be below a later one, because parts may be null.
 
-    Truncates of earlier source epochs are dropped: the new one covers them.
+    Truncates of earlier source epochs of the topic are dropped: the new one covers them.
     """
-    kept = [other for other in watermarks if other.source_epoch >= watermark.source_epoch and other != watermark]
-    return [*kept, watermark][-WATERMARKS_MAX:]
+    others = [other for other in watermarks if other.topic != watermark.topic]
+    mine = [other for other in watermarks if other.topic == watermark.topic and other != watermark]
+    kept = [other for other in mine if other.source_epoch >= watermark.source_epoch]
+    return [*others, *[*kept, watermark][-WATERMARKS_MAX:]]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from nurt.columnar.text_codes import codes_of
 from nurt.columnar.types import Bools
+from nurt.control.counted_offsets import Place
 from nurt.limits import SWEEP_ROWS_MAX, SWEEP_WRITES_MAX
 from nurt.model.entities import ENTITIES
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.counting import counted_of, name_of_count
-from nurt.rows.layouts import PART, ROW, ROW_LAYOUTS
+from nurt.rows.layouts import LEFT, PART, ROW_LAYOUTS
 from nurt.rows.read_frames import Incoming, deletes_of
 from nurt.rows.sweeps import Sweep, SweptTable
 from nurt.state.row_major import read_values
@@ -53,7 +54,7 @@ class Sweeping:
     def _still_pending(self) -> list[Sweep]:
         shards = {self._keys.shard_place(shard) for shard in range(self._keys.shards)}
         known = [counted_of(SWEPT, counted) for place, counted in self._store.counted().items() if place in shards]
-        return [one for one in self._sweeps if any(counted.get(_place(one.table), 0) < one.number for counted in known)]
+        return [one for one in self._sweeps if any(_done(counted, one.table) < one.number for counted in known)]
 
     def _note(self) -> None:
         counted = {name_of_count(SWEPT, *_place(one.table)): one.number for one in self._pending}
@@ -77,11 +78,13 @@ class Sweeping:
         stored = read_values(layout, values)
         rows = deletes_of(layout, stored, words[stored.owner])
         mine = is_of(kind, rows, sweep.table.system, sweep.table.entity)
-        return rows.take((stored.numbers[:, PART] == ROW) & mine & sweep.takes(stored))
+        return rows.take((stored.numbers[:, PART] != LEFT) & mine & sweep.takes(stored))
 
 
 def is_of(kind: str, events: Incoming, system: str, entity: str) -> Bools:
-    """Return which events belong to one table."""
+    """Return which events belong to one table; without a system: to any."""
+    if not system:
+        return np.ones(len(events), dtype=np.bool_)
     layout, every = ROW_LAYOUTS[kind], np.arange(len(events))
     texts = (events.rows.text(layout.place(name), every) for name in ("system", "entity"))
     found: Bools = np.all([codes_of(*one) == 0 for one in zip(texts, ([system], [entity]), strict=True)], axis=0)
@@ -94,4 +97,10 @@ def row_kind(kind: str) -> bytes:
 
 
 def _place(table: SweptTable) -> tuple[str, int]:
-    return f"{table.kind} {table.system} {table.entity}", 0
+    return f"{table.kind} {table.system} {table.entity} {table.topic}", 0
+
+
+def _done(counted: Mapping[Place, int], table: SweptTable) -> int:
+    """Return the number of the table's last finished sweep; earlier versions noted it without the topic."""
+    earlier = f"{table.kind} {table.system} {table.entity}", 0
+    return max(counted.get(_place(table), 0), counted.get(earlier, 0))

@@ -9,22 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from nurt.columnar.types import Bools
 from nurt.control.generations import first_epoch, generation_of
-from nurt.rows.layouts import EPOCH, PARTITION
+from nurt.control.logs import known_logs
+from nurt.model.entity_frame import topic_code
+from nurt.rows.layouts import EPOCH, OFFSET, PARTITION, TOPIC_AT
+from nurt.rows.positions import of_topic
 from nurt.state.row_major import RowArrays
+
+NO_PARTITION = -1
+"""Partition of the fence of all rows from before a rebuild."""
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class SweptTable:
-    """The table of one topic."""
+    """The table of one topic; after a rebuild, all tables of a kind: their other names are empty."""
 
     kind: str
     system: str
@@ -39,20 +45,35 @@ class Sweep:
     Attributes:
         number: of the operator's word; 0: the operator has not given one.
         fences: partition -> source epoch of its snapshot: rows of earlier ones go.
+        places: partition -> offset of a snapshot from before a rebuild, which numbers source epochs anew.
+        since: the first source epoch of the last rebuild.
+        order: what the mapping says of the order of the table's topics.
     """
 
     table: SweptTable
     number: int
     fences: Mapping[int, int]
+    places: Mapping[int, int] = field(default_factory=dict)
+    since: int = 0
+    order: tuple[str, ...] = ()
 
     def takes(self, rows: RowArrays) -> Bools:
-        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere."""
+        """Return which rows or events of the table stand before its snapshot; an earlier generation does, anywhere.
+
+        Of a table that several topics hold, only the instances in this topic are taken.
+        """
         found = np.zeros(len(rows), dtype=np.bool_)
         epochs = rows.numbers[:, EPOCH]
         for partition, epoch in self.fences.items():
             earlier = epochs < first_epoch(generation_of(epoch))
             found |= earlier | (rows.numbers[:, PARTITION] == partition) & (epochs < epoch)
-        return found
+        for partition, offset in self.places.items():
+            of_log = (rows.numbers[:, PARTITION] == partition) & (epochs >= self.since)
+            found |= of_log & (rows.numbers[:, OFFSET] < offset)
+        if not self.table.topic:
+            return found
+        codes = rows.numbers[:, TOPIC_AT[self.table.kind][1]]
+        return found & of_topic(codes, topic_code(self.table.topic))
 
 
 def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
@@ -71,17 +92,77 @@ def sweep_record(sweeps: Iterable[Sweep]) -> dict[str, Any]:
 
 
 def ordered_sweeps(records: Records) -> list[Sweep]:
-    """List the sweeps that the operator ordered; of several sweeps of one table, the latest fence of each partition."""
+    """List the sweeps that the operator ordered; of several sweeps of one table, the latest fence of each partition.
+
+    A rebuild numbers source epochs anew, so sweeps from before it are known by the offsets of their snapshots. When a
+    topic becomes another log, its sweeps are void.
+    """
     found: dict[SweptTable, Sweep] = {}
+    begun: dict[tuple[str, int, int], int] = {}  # topic, partition, epoch -> offset
+    logs: dict[str, int] = {}
+    of_all = 0
     for number, record in records:
-        for table_record in record["tables"] if record["kind"] == "sweep" else ():
+        kind = record["kind"]
+        if kind == "source_epoch":
+            begun[record["topic"], record["partition"], record["epoch"]] = record["offset"]
+        elif kind == "log":
+            if record["log"] > logs.get(record["topic"], of_all):
+                found = {table: one for table, one in found.items() if table.topic != record["topic"]}
+            logs[record["topic"]] = record["log"]
+        elif kind == "rebuild":
+            logs, of_all = {}, record["log"]
+            since = first_epoch(record["generation"])
+            found = {
+                table: Sweep(table, one.number, {}, _places(one, begun), since)
+                for table, one in found.items()
+                if table.topic
+            }
+        elif kind == "rebuilt" and record["erases"]:
+            for one in unread_sweeps(record):
+                found[one.table] = replace(one, number=number)
+        for table_record in record["tables"] if kind == "sweep" else ():
             table = SweptTable(
                 table_record["kind"], table_record["system"], table_record["entity"], table_record["topic"]
             )
-            before = found[table].fences if table in found else {}
-            fences = {partition: max(epoch, before.get(partition, 0)) for partition, epoch in table_record["fences"]}
-            found[table] = Sweep(table, number, {**before, **fences})
+            before = found.get(table, Sweep(table, 0, {}))
+            fences = {
+                partition: max(epoch, before.fences.get(partition, 0)) for partition, epoch in table_record["fences"]
+            }
+            found[table] = replace(before, number=number, fences={**before.fences, **fences})
     return list(found.values())
+
+
+def _places(sweep: Sweep, begun: Mapping[tuple[str, int, int], int]) -> dict[int, int]:
+    topic = sweep.table.topic
+    offsets = {partition: begun.get((topic, partition, epoch), 0) for partition, epoch in sweep.fences.items()}
+    return {one: max(offsets.get(one, 0), sweep.places.get(one, 0)) for one in offsets.keys() | sweep.places.keys()}
+
+
+def rebuilt_record(generation: int, kinds: Iterable[str], erases: bool) -> dict[str, Any]:
+    """Make the record that a rebuild has read everything that was there when it began.
+
+    Args:
+        kinds: those with rows that were not read again.
+        erases: rows that were not read again go.
+    """
+    return {"kind": "rebuilt", "generation": generation, "kinds": sorted(kinds), "erases": erases}
+
+
+def unread_sweeps(rebuilt: Mapping[str, Any]) -> list[Sweep]:
+    """List the sweeps of rows that a rebuild did not read again."""
+    fences = {NO_PARTITION: first_epoch(rebuilt["generation"])}
+    return [Sweep(SweptTable(kind, "", "", ""), 0, fences) for kind in rebuilt["kinds"]]
+
+
+def unfinished_rebuild(records: Records) -> Mapping[str, Any] | None:
+    """Return the record of the rebuild that has not read everything yet, if any."""
+    last = None
+    for _, record in records:
+        if record["kind"] == "rebuild":
+            last = record
+        elif record["kind"] == "rebuilt" or (record["kind"] == "register" and record["lost"]):
+            last = None
+    return last
 
 
 def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
@@ -94,28 +175,34 @@ def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | Non
     """
     begun: dict[SweptTable, list[_Begun]] = defaultdict(list)
     of_system: dict[str, list[_Begun]] = defaultdict(list)
+    logs = known_logs(records)
+    unread: list[Sweep] = []
+    every = [
+        (topic, _Begun(partition, first_epoch(log.generation), log.record))
+        for topic, log in logs.topics.items()
+        for partition in log.snapshot
+    ]
     for number, record in records:
-        if record["kind"] == "source_epoch" and (table := table_of(record["topic"])) is not None:
-            one = _Begun(
-                record["partition"],
-                record["epoch"],
-                number,
-                record.get("written_ms", 0),
-                tuple(record.get("snapshot", ())),
-                record.get("partial", False),
-            )
+        if record["kind"] == "source_epoch" and generation_of(record["epoch"]) == logs.generation(record["topic"]):
+            every.append((record["topic"], _begun_of(record, number)))
+        elif record["kind"] == "rebuilt":
+            unread = [] if record["erases"] else unread_sweeps(record)
+        elif record["kind"] == "rebuild":
+            unread = []
+    for topic, one in every:
+        if (table := table_of(topic)) is not None:
             begun[table].append(one)
             of_system[table.system].append(one)
-    ordered = {one.table: one.fences for one in ordered_sweeps(records)}
+    ordered = {one.table: one for one in ordered_sweeps(records)}
     fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
     for table, some in sorted(begun.items(), key=lambda one: one[0].topic):
-        streamed = {(one.partition, one.epoch) for one in some if one.streams}
-        for one in sorted(some, key=lambda one: (one.partition, one.epoch)):
-            directly = (one.partition, one.epoch + 1) in streamed
-            complete = not one.streams and not one.partial and (directly or _is_followed(one, of_system[table.system]))
-            if complete and one.epoch > ordered.get(table, {}).get(one.partition, 0):
+        done = ordered.get(table, Sweep(table, 0, {}))
+        for one in _newest_complete(some, of_system[table.system]):
+            is_before = one.offset <= done.places.get(one.partition, -1)
+            if one.epoch > done.fences.get(one.partition, 0) and not is_before:
                 fences[table][one.partition] = one.epoch
-    return [Sweep(table, 0, some) for table, some in fences.items()]
+    found = [Sweep(table, 0, some) for table, some in fences.items()]
+    return found + [one for one in unread if one.table not in ordered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +211,7 @@ class _Begun:
 
     Attributes:
         number: of its record.
+        offset: of the message that begins it.
         written_ms: when the message that begins it was written; 0: a version wrote the record that did not say so.
         snapshot: identity of the full snapshot that begins it; (): not known, or none does.
     """
@@ -131,9 +219,10 @@ class _Begun:
     partition: int
     epoch: int
     number: int
-    written_ms: int
-    snapshot: tuple[int, ...]
-    partial: bool
+    offset: int = 0
+    written_ms: int = 0
+    snapshot: tuple[int, ...] = ()
+    partial: bool = False
 
     @property
     def streams(self) -> bool:
@@ -143,6 +232,30 @@ class _Begun:
         if self.written_ms and other.written_ms:
             return (self.written_ms, self.number) < (other.written_ms, other.number)
         return self.number < other.number
+
+
+def _begun_of(record: Mapping[str, Any], number: int) -> _Begun:
+    return _Begun(
+        record["partition"],
+        record["epoch"],
+        number,
+        record["offset"],
+        record.get("written_ms", 0),
+        tuple(record.get("snapshot", ())),
+        record.get("partial", False),
+    )
+
+
+def _newest_complete(some: Iterable[_Begun], system: Sequence[_Begun]) -> list[_Begun]:
+    """Choose the newest complete snapshot of each partition of a table."""
+    some = list(some)
+    streamed = {(one.partition, one.epoch) for one in some if one.streams}
+    newest: dict[int, _Begun] = {}
+    for one in sorted(some, key=lambda one: (one.partition, one.epoch)):
+        directly = (one.partition, one.epoch + 1) in streamed
+        if not one.streams and not one.partial and (directly or _is_followed(one, system)):
+            newest[one.partition] = one
+    return list(newest.values())
 
 
 def _is_followed(snapshot: _Begun, system: Sequence[_Begun]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.model.fence import pending_score
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
@@ -28,12 +29,18 @@ class RowsWorker(Generic[T, Now]):
     """
 
     def __init__(
-        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep], unit: Callable[[int], Now]
+        self,
+        store: Store,
+        keys: Keys,
+        emitter: RowEmitter[T],
+        sweeps: Sequence[Sweep],
+        unit: Callable[[int], Now],
+        logs: KnownLogs = NO_LOGS,
     ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
         self.as_of: Now = unit(0)
-        self.rows = RowsStage[T](store, keys, emitter, sweeps)
+        self.rows = RowsStage[T](store, keys, emitter, sweeps, logs)
         self._unit: Callable[[int], Now] = unit
         self._resumed = False
         self._knows_clock = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
 from nurt.columnar.distinct import words
 from nurt.columnar.types import Int64s, Words
-from nurt.model.entity_frame import EntityFrame, Translated
+from nurt.model.entity_frame import Translated
 from nurt.model.keys import Keys, realm_worker
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.rows.children.contributions import Contributions, ContributionSet
@@ -47,11 +49,11 @@ class WorkerRoutes:
         """Send rows to their owners, a truncate to all workers, and messages without a row to `home`."""
         if self.workers == 1:
             return [(0, translated)]
-        parts = [(one.kind, one.topic, self._parts(one.frame, "row")) for one in translated.entities]
+        parts = [(one, self._parts(one.frame, "row")) for one in translated.entities]
         split = []
         for worker in range(self.workers):
             mine = Translated(
-                [EntityFrame(kind, frames[worker], topic) for kind, topic, frames in parts if frames[worker].height],
+                [replace(one, frame=frames[worker]) for one, frames in parts if frames[worker].height],
                 translated.truncated,
                 translated.refused if worker == home else [],
                 translated.not_ours if worker == home else {},

@@ -42,7 +42,7 @@ _ROW: tuple[Column, ...] = (
 
 LAYOUTS: dict[str, tuple[Column, ...]] = {
     # The stored row of each entity kind: its newest event and the parents that it left. h0 to h3 are the highest
-    # known position of the row.
+    # known position of the row; topic is the code of its topic, where several topics hold the table.
     "row.customer": (
         *_ROW,
         ("email", 18, TEXT),
@@ -66,6 +66,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 36, INTEGER),
         ("h2", 37, INTEGER),
         ("h3", 38, INTEGER),
+        ("topic", 39, INTEGER),
     ),
     "row.address": (
         *_ROW,
@@ -82,6 +83,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 28, INTEGER),
         ("h2", 29, INTEGER),
         ("h3", 30, INTEGER),
+        ("topic", 31, INTEGER),
     ),
     "row.order": (
         *_ROW,
@@ -103,6 +105,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 33, INTEGER),
         ("h2", 34, INTEGER),
         ("h3", 35, INTEGER),
+        ("topic", 36, INTEGER),
     ),
     "row.order_line": (
         *_ROW,
@@ -119,6 +122,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 28, INTEGER),
         ("h2", 29, INTEGER),
         ("h3", 30, INTEGER),
+        ("topic", 31, INTEGER),
     ),
     "row.payment": (
         *_ROW,
@@ -129,6 +133,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 22, INTEGER),
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
+        ("topic", 25, INTEGER),
     ),
     "row.invoice": (
         *_ROW,
@@ -143,6 +148,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 26, INTEGER),
         ("h2", 27, INTEGER),
         ("h3", 28, INTEGER),
+        ("topic", 29, INTEGER),
     ),
     "row.shipment": (
         *_ROW,
@@ -160,6 +166,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 29, INTEGER),
         ("h2", 30, INTEGER),
         ("h3", 31, INTEGER),
+        ("topic", 32, INTEGER),
     ),
     "row.product": (
         *_ROW,
@@ -170,6 +177,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 22, INTEGER),
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
+        ("topic", 25, INTEGER),
     ),
     "row.stock_level": (
         *_ROW,
@@ -182,6 +190,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 24, INTEGER),
         ("h2", 25, INTEGER),
         ("h3", 26, INTEGER),
+        ("topic", 27, INTEGER),
     ),
     "row.consent": (
         *_ROW,
@@ -193,6 +202,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 23, INTEGER),
         ("h2", 24, INTEGER),
         ("h3", 25, INTEGER),
+        ("topic", 26, INTEGER),
     ),
     "row.interaction": (
         *_ROW,
@@ -203,6 +213,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 22, INTEGER),
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
+        ("topic", 25, INTEGER),
     ),
     "row.document": (
         *_ROW,
@@ -217,6 +228,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 26, INTEGER),
         ("h2", 27, INTEGER),
         ("h3", 28, INTEGER),
+        ("topic", 29, INTEGER),
     ),
     "row.document_line": (
         *_ROW,
@@ -229,6 +241,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 24, INTEGER),
         ("h2", 25, INTEGER),
         ("h3", 26, INTEGER),
+        ("topic", 27, INTEGER),
     ),
     "row.shipment_line": (
         *_ROW,
@@ -239,6 +252,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 22, INTEGER),
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
+        ("topic", 25, INTEGER),
     ),
     "row.supply": (
         *_ROW,
@@ -253,6 +267,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 26, INTEGER),
         ("h2", 27, INTEGER),
         ("h3", 28, INTEGER),
+        ("topic", 29, INTEGER),
     ),
     "row.kit_part": (
         *_ROW,
@@ -263,6 +278,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h1", 22, INTEGER),
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
+        ("topic", 25, INTEGER),
     ),
     # An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left.
     "order_slots": (

@@ -18,7 +18,8 @@ from nurt.avro.raw_column import RawColumn, unpack_bits
 from nurt.columnar.digits import DECIMAL_BYTES_MAX, decimal_size, poke_decimal
 from nurt.columnar.memory import load_byte, peek_byte, poke_byte, poke_half
 from nurt.columnar.types import INLINE_BYTES, Bools, Bytes, Int64s, Words
-from nurt.debezium.semantics import UNAVAILABLE, Form, Meaning
+from nurt.debezium.conventions import Conventions, Placeholders
+from nurt.debezium.semantics import Form, Meaning
 from nurt.debezium.timestamps import FIRST_DAY, LAST_DAY, micros_of, parse_micros
 from nurt.mapping.convert import AMOUNT_DECIMALS, AMOUNT_UNIT, INT64_MAX
 from nurt.model.entities import FieldType
@@ -26,10 +27,8 @@ from nurt.model.entities import FieldType
 Array = Any
 """A pyarrow array."""
 
-Maker = Callable[[RawColumn, Meaning, str, Bools], Array]
-"""(column, its meaning, time zone of readings, odd rows, updated) -> the field."""
-
-_PLACEHOLDER = np.frombuffer(UNAVAILABLE.encode(), dtype=np.uint8)
+Maker = Callable[[RawColumn, Meaning, Conventions, Bools], Array]
+"""(column, its meaning, the system's conventions, odd rows, updated) -> the field."""
 
 
 def maker_of(meaning: Meaning, field_type: FieldType) -> Maker | None:
@@ -39,12 +38,13 @@ def maker_of(meaning: Meaning, field_type: FieldType) -> Maker | None:
     return _MAKERS.get((meaning.form, field_type))
 
 
-def mark_odd_texts(column: RawColumn, odd: Bools) -> Bools | None:
+def mark_odd_texts(column: RawColumn, placeholders: Placeholders, odd: Bools) -> Bools | None:
     """Mark rows whose value the connector did not send; return where text is blank, None: nowhere."""
     assert column.views is not None and column.text is not None, "only texts are looked at"
     blank = np.zeros(column.rows, dtype=np.bool_)
     bitmap = _EMPTY if column.bitmap is None else column.bitmap
-    found = _survey(column.views, column.text.address, bitmap, _PLACEHOLDER, blank, odd)
+    known = placeholders.body, placeholders.cuts, placeholders.sizes
+    found = _survey(column.views, column.text.address, bitmap, *known, blank, odd)
     return blank if found else None
 
 
@@ -73,8 +73,8 @@ def bitmap_of(known: Bools | None) -> Bytes | None:
     return None if known is None or known.all() else np.packbits(known, bitorder="little")
 
 
-def _text(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
-    blank = mark_odd_texts(column, odd)
+def _text(column: RawColumn, _meaning: Meaning, told: Conventions, odd: Bools) -> Array:
+    blank = mark_odd_texts(column, told.placeholders, odd)
     if blank is None:
         return column.array()
     known = column.known()
@@ -82,15 +82,15 @@ def _text(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array
     return text_array(column.views, column.text, bitmap_of(~blank if known is None else known & ~blank))
 
 
-def _text_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+def _text_of_integer(column: RawColumn, _meaning: Meaning, _told: Conventions, _odd: Bools) -> Array:
     return text_array(*number_views(column.numbers()), column.bitmap)
 
 
-def _boolean(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+def _boolean(column: RawColumn, _meaning: Meaning, _told: Conventions, _odd: Bools) -> Array:
     return column.array()
 
 
-def _boolean_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
+def _boolean_of_integer(column: RawColumn, _meaning: Meaning, _told: Conventions, odd: Bools) -> Array:
     numbers, known = column.numbers(), column.known()
     other = (numbers != 0) & (numbers != 1)
     odd |= other if known is None else other & known
@@ -99,30 +99,32 @@ def _boolean_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, odd: B
     return pa.Array.from_buffers(pa.bool_(), column.rows, buffers)
 
 
-def _instant(column: RawColumn, meaning: Meaning, zone: str, _odd: Bools) -> Array:
-    micros, outside = micros_of(column.numbers(), meaning.unit, zone if meaning.form is Form.READING else None)
+def _instant(column: RawColumn, meaning: Meaning, told: Conventions, _odd: Bools) -> Array:
+    micros, outside = micros_of(column.numbers(), meaning.unit, told.zone if meaning.form is Form.READING else None)
     return number_array(micros, _without(column, outside))
 
 
-def _zoned(column: RawColumn, _meaning: Meaning, zone: str, _odd: Bools) -> Array:
-    micros, unread = parse_micros(*column.texts(), zone)
-    return number_array(micros, _without(column, unread))
+def _zoned(column: RawColumn, meaning: Meaning, told: Conventions, odd: Bools) -> Array:
+    micros, missing, unread = parse_micros(*column.texts(), told.zone, meaning.unit)
+    if unread is not None:
+        odd |= unread if (known := column.known()) is None else unread & known
+    return number_array(micros, _without(column, missing))
 
 
-def _day(column: RawColumn, _meaning: Meaning, _zone: str, _odd: Bools) -> Array:
+def _day(column: RawColumn, _meaning: Meaning, _told: Conventions, _odd: Bools) -> Array:
     days = column.numbers()
     outside = (days < FIRST_DAY) | (days > LAST_DAY)
     return number_array(days, _without(column, outside if outside.any() else None))
 
 
-def _amount(column: RawColumn, meaning: Meaning, _zone: str, odd: Bools) -> Array:
+def _amount(column: RawColumn, meaning: Meaning, _told: Conventions, odd: Bools) -> Array:
     offsets, body = column.texts()
     amounts = np.zeros(column.rows, dtype=np.int64)
     _read_decimals(offsets, body, 10 ** (AMOUNT_DECIMALS - meaning.unit), amounts, odd)
     return number_array(amounts, column.bitmap)
 
 
-def _amount_of_integer(column: RawColumn, _meaning: Meaning, _zone: str, odd: Bools) -> Array:
+def _amount_of_integer(column: RawColumn, _meaning: Meaning, _told: Conventions, odd: Bools) -> Array:
     numbers, known, units_max = column.numbers(), column.known(), INT64_MAX // AMOUNT_UNIT
     beyond = (numbers < -units_max) | (numbers > units_max)
     odd |= beyond if known is None else beyond & known
@@ -152,15 +154,17 @@ def _without(column: RawColumn, gone: Bools | None) -> Bytes | None:
 
 
 @numba.njit(nogil=True, cache=True)
-def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-untyped-def]
+def _survey(views, text, bitmap, body, cuts, sizes, blank, odd):  # type: ignore[no-untyped-def]
     """Find blank texts (none, or nothing but bytes up to 32) and placeholders.
 
-    views        (n, 2)  uint64  Arrow views of the texts
-    text         scalar  int64   address of the buffer of texts of more than INLINE_BYTES
-    bitmap       (n/8,)  uint8   where a text is there, rounded up; (0,): everywhere
-    placeholder  (p,)    uint8   what the connector writes for a value that it did not send
-    blank        (n,)    bool    written True where a text is blank; else as before
-    odd          (n,)    bool    written True where a text is the placeholder; else as before
+    views   (n, 2)  uint64  Arrow views of the texts
+    text    scalar  int64   address of the buffer of texts of more than INLINE_BYTES
+    bitmap  (n/8,)  uint8   where a text is there, rounded up; (0,): everywhere
+    body    (b,)    uint8   what the connector writes for a value that it did not send
+    cuts    (p+1,)  int64   placeholder i is body[cuts[i]:cuts[i+1]]
+    sizes   (s,)    bool    by length in bytes: a placeholder is so long
+    blank   (n,)    bool    written True where a text is blank; else as before
+    odd     (n,)    bool    written True where a text is a placeholder; else as before
     Returns how many are blank.
     """
     here = views.ctypes.data
@@ -180,12 +184,17 @@ def _survey(views, text, bitmap, placeholder, blank, odd):  # type: ignore[no-un
             if at == size:
                 blank[row] = True
                 blanks += 1
-        elif size == len(placeholder) and first == np.int64(placeholder[0]):
-            at = 1
-            while at < size and peek_byte(source + at) == np.int64(placeholder[at]):
-                at += 1
-            if at == size:
-                odd[row] = True
+                continue
+        if size < len(sizes) and sizes[size]:
+            for which in range(len(cuts) - 1):
+                start = cuts[which]
+                if cuts[which + 1] - start != size or first != np.int64(body[start]):
+                    continue
+                at = 1
+                while at < size and peek_byte(source + at) == np.int64(body[start + at]):
+                    at += 1
+                if at == size:
+                    odd[row] = True
     return blanks
 
 

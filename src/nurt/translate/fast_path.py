@@ -18,6 +18,7 @@ from nurt.avro.raw_column import RawColumn
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import INLINE_BYTES, Bools, Int8s, Int64s
 from nurt.debezium.change_reader import Changes, ColumnReader
+from nurt.debezium.conventions import Conventions
 from nurt.debezium.positions import POSITION_COLUMNS, Positions
 from nurt.debezium.semantics import Form
 from nurt.mapping.convert import blank_to_null, refused
@@ -50,6 +51,7 @@ class EventMetadata:
     partition: Int64s
     offset: Int64s
     ts_ms: Int64s
+    topic: Int64s | None = None  # codes; None: one topic holds the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,10 @@ class _Key:
 class FastRows:
     """A mapper of whole upserts of one table and one writer schema."""
 
-    def __init__(self, topic: TopicMapping, reader: ColumnReader, ids: Ids, plan: Plan) -> None:
+    def __init__(self, topic: TopicMapping, reader: ColumnReader, ids: Ids, plan: Plan, told: Conventions) -> None:
         assert plan.key is not None, "`quick_rows` has asked"
         self._topic, self._reader, self._ids, self._plan = topic, reader, ids, plan
-        self._zone = topic.system.timezone
+        self._told = told
         self._key = self._how(plan.key)
         self._parent = self._how(plan.parents[0]) if plan.parents else None
         types = ENTITIES[topic.kind].fields
@@ -94,7 +96,7 @@ class FastRows:
             odd |= changes.op != UPSERT
         rows = len(odd)
         arrays = {
-            name: make(self._raw(column, changes), self._reader.meaning(column), self._zone, odd)
+            name: make(self._raw(column, changes), self._reader.meaning(column), self._told, odd)
             for name, (column, make) in self._direct.items()
         }
         values: dict[str, pl.Series] = {}
@@ -147,11 +149,11 @@ class FastRows:
                 series.append(nothing.new_from_index(0, rows))
             elif self._reader.meaning(name).form is Form.TEXT:
                 raw = self._raw(name, changes)
-                mark_odd_texts(raw, odd)
+                mark_odd_texts(raw, self._told.placeholders, odd)
                 series.append(raw.series(name))
             else:
                 decoded = self._reader.decode_one(name, changes.raw)
-                for strange in (decoded.unavailable, decoded.unfit):
+                for strange in (decoded.unavailable, decoded.unfit, decoded.unread):
                     if strange is not None:
                         odd |= strange
                 series.append(decoded.column.alias(name))
@@ -176,7 +178,7 @@ class FastRows:
             columns = [self._raw(name, changes) for name in key.columns]
             for column in columns:
                 if column.views is not None:
-                    mark_odd_texts(column, odd)
+                    mark_odd_texts(column, self._told.placeholders, odd)
             parts = [texts_of_column(column) for column in columns]
             return parts[0] if len(parts) == 1 else joined_texts(parts, odd)
         wanted = [part.name for part in key.text.parts]
@@ -197,7 +199,9 @@ class FastRows:
 
     def _metadata(self, metadata: EventMetadata, rows: int) -> dict[str, Any]:
         position = metadata.position
+        codes = {} if metadata.topic is None else {"topic": number_array(metadata.topic, None)}
         return {
+            **codes,
             "system": _constant(self._topic.system.name, rows, None),
             "entity": _constant(self._topic.name, rows, None),
             "op": pa.array(np.full(rows, UPSERT, dtype=np.int8)),
@@ -224,14 +228,14 @@ class FastRows:
         return frame[np.flatnonzero(~odd)] if odd.any() else frame
 
 
-def fast_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids) -> FastRows | None:
+def fast_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids, told: Conventions) -> FastRows | None:
     """Prepare the fast path for rows of one schema; None where only `general_path` can map them."""
     if reader.unholdable or topic.identifiers or len(topic.parents) > 1:
         return None
     plan = plan_for(topic, tuple(reader.dtypes.items()))
     if plan.key is None or plan.broken_key is not None or plan.broken:
         return None
-    return FastRows(topic, reader, ids, plan)
+    return FastRows(topic, reader, ids, plan, told)
 
 
 def _constant(text: str, rows: int, bitmap: Any) -> Any:

@@ -15,7 +15,14 @@ from nurt.mapping.plan import IDENTIFIER, KEY_SEPARATOR, KeyText, Plan, Step, de
 from nurt.mapping.sql.evaluate import evaluate
 from nurt.mapping.types import TopicMapping
 from nurt.model.entities import ENTITIES
-from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
+from nurt.model.entity_frame import (
+    DELETE,
+    LEFT_OUT,
+    LEFT_OUT_ABSENT,
+    UNAVAILABLE_PARENT_BIT,
+    UPSERT,
+    entity_columns,
+)
 from nurt.model.refusal import Reason
 
 PAIR_SEPARATOR = "\x1e"
@@ -24,7 +31,7 @@ PAIR_SEPARATOR = "\x1e"
 BROKEN_SHOWN_MAX = 3
 """How many faults of a schema one detail names."""
 
-METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms")
+METADATA = ("snapshot", "source_epoch", "p0", "p1", "p2", "p3", "partition", "offset", "ts_ms", "topic")
 """Metadata columns that pass through unchanged; the column `op` may change."""
 
 
@@ -44,18 +51,20 @@ def map_rows(
     ids: Ids,
     unavailable: Mapping[str, pl.Series] | None = None,
     moved: pl.DataFrame | None = None,
+    moved_from: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, list[Problem]]:
     """Map changes of one table, in arrival order; return the entity's frame and the refused rows.
 
     `metadata` has `op` and the columns of `METADATA`. `columns` has the source's columns under their own names:
     key columns are set on every row, other columns hold anything where `op` is a delete. `unavailable` says by
     column (Boolean, no nulls) where the connector left out an existing value. `moved` has the key columns of the
-    row that a delete became, in the types of `columns`, and null elsewhere. All have one height.
+    row that a delete became, in the types of `columns`, and null elsewhere; `moved_from` has those of the row that an
+    upsert was. All have one height.
 
     The frame has `entity_columns(topic.kind)` and one row for each row that is not refused. Where `where` is not true,
-    the row is a delete. A delete has no parent and no fields.
+    the row is a delete, LEFT_OUT. A delete has no parent and no fields.
     """
-    return _Batch(topic, metadata, columns, ids, unavailable or {}).mapped(moved)
+    return _Batch(topic, metadata, columns, ids, unavailable or {}).mapped(moved, moved_from)
 
 
 class _Batch:
@@ -79,9 +88,14 @@ class _Batch:
         self.unavailable = {name: flags.to_numpy() for name, flags in unavailable.items() if flags.any()}
         self.height = metadata.height
         self.problems: dict[int, Problem] = {}
+        self._moved: pl.DataFrame | None = None
+        self._moved_from: pl.DataFrame | None = None
 
-    def mapped(self, moved: pl.DataFrame | None) -> tuple[pl.DataFrame, list[Problem]]:
+    def mapped(
+        self, moved: pl.DataFrame | None, moved_from: pl.DataFrame | None = None
+    ) -> tuple[pl.DataFrame, list[Problem]]:
         plan, topic = self.plan, self.topic
+        self._moved, self._moved_from = moved, moved_from
         everyone = np.arange(self.height)
         if plan.key is None or plan.broken_key is not None:
             self._refuse_all(everyone, Reason.MAPPING_FAILED, plan.broken_key or "key")
@@ -91,7 +105,7 @@ class _Batch:
         self._refuse_all(np.flatnonzero(key.is_null().to_numpy()), Reason.NO_KEY, f"key: {', '.join(plan.key.columns)}")
         if plan.broken:
             self._refuse_all(np.flatnonzero(~deleted), Reason.MAPPING_FAILED, "; ".join(plan.broken[:BROKEN_SHOWN_MAX]))
-            return self._finish(key, np.ones(self.height, dtype=np.bool_), moved, deleted, [], {})
+            return self._finish(key, np.ones(self.height, dtype=np.bool_), deleted, [], {})
         sent_as_delete = deleted.copy()
         self._apply_where(deleted)
         live = np.flatnonzero(~deleted & self._fine())
@@ -102,13 +116,12 @@ class _Batch:
         values = self._values(plan.steps, rows, live)
         gone = np.ones(self.height, dtype=np.bool_)
         gone[live] = False
-        return self._finish(key, gone, moved, sent_as_delete, parents, values)
+        return self._finish(key, gone, sent_as_delete, parents, values)
 
     def _finish(
         self,
         key: pl.Series,
         gone: Bools,
-        moved: pl.DataFrame | None,
         sent_as_delete: Bools,
         parents: list[pl.Series],
         values: dict[str, pl.Series],
@@ -119,12 +132,15 @@ class _Batch:
         made: dict[str, pl.Series] = {
             "row": self._ids(self.plan.key, key),
             "key": key,
-            "op": pl.Series(np.where(gone, DELETE, UPSERT).astype(np.int8)),
+            "op": pl.Series(np.where(gone, np.where(sent_as_delete, DELETE, self._left_out()), UPSERT).astype(np.int8)),
             "unavailable": pl.Series(self._unavailable_bits(live)),
         }
-        if moved is not None:
-            target = self._key("key", self.plan.key, moved, np.arange(0))
+        if self._moved is not None:
+            target = self._key("key", self.plan.key, self._moved, np.arange(0))
             made["moved_to"] = self._ids(self.plan.key, target.set(pl.Series(~sent_as_delete), None))
+        if self._moved_from is not None:
+            source = self._key("key", self.plan.key, self._moved_from, np.arange(0))
+            made["moved_from"] = self._ids(self.plan.key, source.set(pl.Series(sent_as_delete), None))
         spread = None
         if len(live) < self.height:
             place = np.cumsum(~gone) - 1
@@ -145,6 +161,11 @@ class _Batch:
             self._refuse_all(hidden, Reason.MAPPING_FAILED, f"where: column {name} came without its value")
         holds = self._values((where,), self._rows(upserts), upserts)[where.name]
         deleted[upserts] = ~holds.fill_null(False).to_numpy()
+
+    def _left_out(self) -> int:
+        """Return the `op` of rows that `where` leaves out."""
+        where = self.plan.where
+        return LEFT_OUT if where is None or where.columns.isdisjoint(self.plan.stand_ins) else LEFT_OUT_ABSENT
 
     def _values(self, steps: tuple[Step, ...], rows: pl.DataFrame, at: Int64s) -> dict[str, pl.Series]:
         """Evaluate and convert `steps` over `rows`, at the places `at` of the batch."""

@@ -15,16 +15,27 @@ from nurt.control.source_epochs import SourceEpochs
 from nurt.control.source_survey import Order, Seen, without_order
 from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
+from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
-from nurt.debezium.message_keys import KeyReader
+from nurt.debezium.message_keys import OLD_KEY, KeyReader
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
-from nurt.debezium.payloads import int64s
-from nurt.debezium.positions import POSITION_COLUMNS, Family
+from nurt.debezium.payloads import int64s, with_header
+from nurt.debezium.positions import POSITION_COLUMNS, Family, server_numbers
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import DELETE, UPSERT, EntityFrame, Translated, Truncated
+from nurt.model.entity_frame import (
+    DELETE,
+    IMPLIED,
+    LEFT_OUT_ABSENT,
+    TOPIC_BITS,
+    UPSERT,
+    EntityFrame,
+    Translated,
+    Truncated,
+    topic_code,
+)
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
@@ -40,7 +51,8 @@ class TableTranslation:
     def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
-        self._keys = KeyReader(topic.key_columns, topic.system.timezone, self._schema)
+        self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
+        self._keys = KeyReader(topic.key_columns, self._told, self._schema)
         self._readers: dict[int, ChangeReader] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
@@ -52,6 +64,7 @@ class TableTranslation:
             fresh: which messages count; None: all.
         """
         batch = TranslationBatch(raw, wire, int64s(raw.partitions), int64s(raw.offsets), fresh=fresh)
+        batch.rekeyed = with_header(raw.headers, OLD_KEY)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
         epochs = self._number(batch)
@@ -62,12 +75,25 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [EntityFrame(self._topic.kind, _in_order(frames, places), raw.topic)] if frames else [],
+            [self._frame(batch, frames, places)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
             self._epochs.heights(),
+        )
+
+    def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
+        whole, topic = _in_order(frames, places), self._topic
+        return EntityFrame(topic.kind, whole, batch.raw.topic, self._absent(batch, frames), topic.order)
+
+    def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
+        """Name the columns of `where` that rows lack which are left out."""
+        if self._topic.where is None or not any((frame["op"] == LEFT_OUT_ABSENT).any() for frame in frames):
+            return ()
+        readers = [group.reader for group in batch.groups if group.reader is not None]
+        return tuple(
+            sorted(self._topic.where.columns - frozenset.intersection(*(frozenset(one.types) for one in readers)))
         )
 
     def _read(self, batch: TranslationBatch) -> Int64s:
@@ -169,34 +195,55 @@ class TableTranslation:
     def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map the kept messages of a group, whole upserts first; return rows and their places in the batch."""
         keep, fast = group.keep, self._fast.get(group.reader)
+        slow = np.isin(group.rows, batch.rekeyed) & keep if batch.rekeyed is not None else None
+        if slow is not None:
+            keep = keep & ~slow
         if fast is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
             rows, changes = group.rows, group.changes
             times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
             partitions, offsets = batch.partitions[rows], batch.offsets[rows]
-            metadata = EventMetadata(changes.snapshot, epochs[rows], changes.position, partitions, offsets, times)
+            metadata = EventMetadata(
+                changes.snapshot, epochs[rows], changes.position, partitions, offsets, times, self._codes(batch, group)
+            )
             mapped = fast.map(changes, keep, metadata)
             if mapped is not None:
                 frame, whole = mapped
                 yield frame, rows if whole.all() else rows[whole]
                 keep = keep & ~whole
+        if slow is not None:
+            keep = keep | slow
         if keep.any():
-            yield self._map_by_the_book(batch, group, keep, epochs)
+            yield from self._map_by_the_book(batch, group, keep, epochs)
+
+    def _codes(self, batch: TranslationBatch, group: Group) -> Int64s | None:
+        """Name the topic and the server of each message of a group; None where one topic holds the table."""
+        if not self._topic.shared:
+            return None
+        codes = np.full(len(group.rows), topic_code(batch.raw.topic), dtype=np.int64)
+        if group.reader is not None:
+            codes |= server_numbers(group.reader.layout.family, group.changes.servers, len(codes)) << TOPIC_BITS
+        return codes
 
     def _map_by_the_book(
         self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
-    ) -> tuple[pl.DataFrame, Int64s]:
+    ) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
         at = np.flatnonzero(keep)
-        changes = group.changes
+        changes, codes = group.changes, self._codes(batch, group)
         for name, decoded in changes.decoded.items():
-            if decoded.unfit is not None:
-                wrong = keep & (changes.op == UPSERT) & decoded.unfit
-                detail = f"column {name}: more digits than {decoded.column.dtype}"
-                batch.refuse(group.rows[wrong], Reason.OUT_OF_RANGE, detail)
-                at = at[~wrong[at]]
+            more = f"more digits than {decoded.column.dtype}"
+            for strange, reason, detail in (
+                (decoded.unfit, Reason.OUT_OF_RANGE, more),
+                (decoded.unread, Reason.UNREAD, "text that cannot be read as the time that its schema declares"),
+            ):
+                if strange is not None:
+                    wrong = np.zeros_like(keep)
+                    wrong[at] = ((changes.op == UPSERT) & strange)[at]
+                    batch.refuse(group.rows[wrong], reason, f"column {name}: {detail}")
+                    at = at[~wrong[at]]
         rows = group.rows[at]
         if not len(rows):
-            return pl.DataFrame(), rows
+            return
         everything = len(at) == len(group.rows)
         op = changes.op[at]
         columns = {
@@ -215,8 +262,10 @@ class TableTranslation:
             "partition": pl.Series(batch.partitions[rows]),
             "offset": pl.Series(batch.offsets[rows]),
             "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
+            "topic": pl.Series([None] * len(rows), dtype=pl.Int64) if codes is None else pl.Series(codes[at]),
         }
         unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
+        moved_from = self._moved_from(batch, rows, columns)
         frame, problems = map_rows(
             self._topic,
             pl.DataFrame(metadata),
@@ -224,12 +273,45 @@ class TableTranslation:
             self._ids,
             {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in unavailable.items() if flags is not None},
             moved,
+            moved_from,
         )
         for problem in problems:
             batch.refuse([int(rows[problem.row])], problem.reason, problem.detail)
-        if problems:
-            rows = np.delete(rows, [problem.row for problem in problems])
-        return frame, rows
+        fine = np.delete(np.arange(len(rows)), [problem.row for problem in problems])
+        if moved_from is not None and group.reader is not None and group.reader.layout.tells_no_deletes:
+            yield self._implied(pl.DataFrame(metadata)[fine], pl.DataFrame(columns)[fine], moved_from[fine], rows[fine])
+        yield frame, rows[fine]
+
+    def _moved_from(self, batch: TranslationBatch, rows: Int64s, columns: dict[str, pl.Series]) -> pl.DataFrame | None:
+        """Read the old keys of rows whose key changed, in the types of `columns`; None: no key changed."""
+        if batch.rekeyed is None or not np.isin(rows, batch.rekeyed).any():
+            return None
+        old = self._keys.read_moved([batch.raw.headers[row] for row in rows.tolist()], OLD_KEY) or {}
+        nothing = pl.Series([None] * len(rows), dtype=pl.String)
+        return pl.DataFrame(
+            {
+                name: old.get(name, nothing).cast(columns[name].dtype, strict=False).alias(name)
+                for name in self._keys.columns
+            }
+        )
+
+    def _implied(
+        self, metadata: pl.DataFrame, columns: pl.DataFrame, moved_from: pl.DataFrame, rows: Int64s
+    ) -> tuple[pl.DataFrame, Int64s]:
+        """Make the deletes of old keys, which a transformation has dropped: only the insert's header tells of them.
+
+        Source: ExtractNewRecordState, `delete.tombstone.handling.mode=drop`.
+        """
+        keys = list(self._keys.columns)
+        known, differs = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
+        for name in keys:
+            known |= moved_from[name].is_not_null().to_numpy()
+            differs |= moved_from[name].ne_missing(columns[name]).to_numpy()
+        at = np.flatnonzero(known & differs & (metadata["op"] == UPSERT).to_numpy())
+        deletes = metadata[at].with_columns(pl.lit(DELETE, pl.Int8).alias("op"))
+        frame, problems = map_rows(self._topic, deletes, moved_from[at], self._ids, None, columns[at].select(keys))
+        at = np.delete(at, [problem.row for problem in problems])
+        return frame.with_columns(pl.lit(IMPLIED, pl.Int8).alias("op")), rows[at]
 
     def _truncates(self, batch: TranslationBatch, epochs: Int64s) -> list[Truncated]:
         topic, truncated = self._topic, []
@@ -248,16 +330,17 @@ class TableTranslation:
                         batch.raw.topic,
                         int(batch.partitions[row]),
                         int(batch.offsets[row]),
+                        topic_code(batch.raw.topic) if topic.shared else 0,
+                        topic.order,
                     )
                 )
         return truncated
 
     def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
         if schema_id not in self._readers:
-            zone = self._topic.system.timezone
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, zone)
+            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
             self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids)
+            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids, self._told)
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:

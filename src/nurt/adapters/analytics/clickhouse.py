@@ -7,6 +7,7 @@ A profile is one row with its lists as arrays, so an insert shows the whole prof
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 
 import polars as pl
@@ -31,6 +32,7 @@ REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
 ERASED_MAX = 4_000
 """Ids of one statement; a statement may have 256 KB."""
 
+_ID = re.compile(r"[0-9a-f]{32}")
 CODE_HEADER = "x-clickhouse-exception-code"
 
 
@@ -71,6 +73,8 @@ class ClickhouseSink:
 
         Source: ClickHouse, ReplacingMergeTree: of rows of one version, the last inserted row stays.
         """
+        if not all(map(_ID.fullmatch, ids)):  # the statement is text
+            return CallResult(failure=CallFailure.REFUSED, code="id_is_no_id")
         table, listed = self._stored, ", ".join(f"'{id_}'" for id_ in ids)
         query = (
             f"INSERT INTO {table} (id, revision, is_deleted) "

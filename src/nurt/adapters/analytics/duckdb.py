@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from nurt.adapters.analytics.duckdb_tables import SQL_TYPES, prepare_tables
+from nurt.adapters.analytics.duckdb_tables import SQL_TYPES, prepare_file, prepare_tables, share_file
+from nurt.adapters.file_modes import PRIVATE, Sharing
 from nurt.contracts.profile_tables import TABLES, newest, tables_of
 from nurt.errors import ConnectionFailed
 from nurt.model.published import PublishedBatch
@@ -69,17 +70,18 @@ class DuckdbSink:
     `close`; without `hold`, the file is opened for each batch only, and a reader in between makes the sink wait.
     """
 
-    def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0) -> None:
+    def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0, shared: Sharing = PRIVATE) -> None:
         """Open or create the file.
 
         Raises ConnectionFailed when another process keeps the file open for longer than `wait_s`.
         Raises StateTooNew when a later nurt laid out the tables.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._hold, self._wait_s = path, hold, wait_s
         self._connection: duckdb.DuckDBPyConnection | None = None
+        is_new = prepare_file(path, shared)
         with self._opened() as connection:
             prepare_tables(connection, path, sql_tables(), VIEWS, LAYOUT)
+        share_file(path, shared, is_new)
 
     def write(self, batch: PublishedBatch) -> None:
         """Store the batch durably before returning; an older or equal revision of an id changes nothing.

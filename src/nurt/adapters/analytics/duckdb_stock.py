@@ -12,7 +12,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from nurt.adapters.analytics.duckdb_tables import prepare_tables
+from nurt.adapters.analytics.duckdb_tables import prepare_file, prepare_tables, share_file
+from nurt.adapters.file_modes import PRIVATE, Sharing
 from nurt.contracts.stock_messages import EVENT_COLUMNS
 from nurt.errors import ConnectionFailed
 from nurt.model.stock.published import StockBatch
@@ -56,17 +57,18 @@ class DuckdbStockSink:
 
     _lock = threading.Lock()  # threads of one process take turns
 
-    def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0) -> None:
+    def __init__(self, path: Path, hold: bool = True, wait_s: float = 60.0, shared: Sharing = PRIVATE) -> None:
         """Open or create the file.
 
         Raises ConnectionFailed when another process keeps the file open for longer than `wait_s`.
         Raises StateTooNew when a later nurt laid out the tables.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._hold, self._wait_s = path, hold, wait_s
         self._connection: duckdb.DuckDBPyConnection | None = None
+        is_new = prepare_file(path, shared)
         with self._opened() as connection:
             prepare_tables(connection, path, TABLES, _VIEWS, LAYOUT, LAYOUT_TABLE)
+        share_file(path, shared, is_new)
 
     def write(self, batch: StockBatch) -> None:
         """See ports.sinks.StockSink."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from nurt.adapters.file_modes import PRIVATE, Sharing
 from nurt.errors import StateTooNew
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -22,6 +23,23 @@ SQL_TYPES: dict[pl.DataType, str] = {
     pl.Datetime("us"): "TIMESTAMP",
     pl.Decimal(18, 4): "DECIMAL(18,4)",
 }
+
+
+def prepare_file(path: Path, shared: Sharing) -> bool:
+    """Make the folder of a DuckDB file; return whether the file is new."""
+    if not path.parent.exists():
+        shared.make_folder(path.parent)
+    return not path.exists()
+
+
+def share_file(path: Path, shared: Sharing, is_new: bool) -> None:
+    """Set who may read a DuckDB file and the log of its last changes.
+
+    A file that was there before stays as it is unless the settings share it.
+    """
+    if is_new or shared != PRIVATE:
+        for each in (path, path.with_name(f"{path.name}.wal")):
+            shared.give_file(each)
 
 
 def prepare_tables(

@@ -30,6 +30,7 @@ import orjson
 import polars as pl
 
 from nurt.adapters.durable import replace_file, sync_folder
+from nurt.adapters.file_modes import PRIVATE, Sharing, make_private_folder
 from nurt.contracts import schemas
 from nurt.contracts.profile_reader import current_body
 from nurt.contracts.profile_tables import TABLES, empty, newest, newest_of, tables_of
@@ -59,18 +60,23 @@ class ParquetSink:
         rows_max: int = 50_000,
         bytes_max: int = 64 << 20,
         seconds_max: float = 30.0,
+        shared: Sharing = PRIVATE,
     ) -> None:
         """Open or create the folder, and fold in the journal that a crash left.
 
         Args:
             buckets: files a table, 1 to 256; fixed when the folder is created, later values are ignored.
+            shared: who may read the tables; the folder `_nurt` stays private.
 
         Raises ConfigurationError when another sink has the folder; StateTooNew when a later nurt laid it out.
         """
         assert 1 <= buckets <= BUCKETS_MAX
         self._folder, self._nurt_folder = folder, folder / "_nurt"
         self._rows_max, self._bytes_max, self._seconds_max = rows_max, bytes_max, seconds_max
-        (self._nurt_folder / "erased").mkdir(parents=True, exist_ok=True)
+        self._shared = shared
+        shared.make_folder(folder)
+        make_private_folder(self._nurt_folder)
+        (self._nurt_folder / "erased").mkdir(exist_ok=True)
         self._lock = self._locked()
         self._buckets = self._layout(buckets)
         self._journal = (self._nurt_folder / "journal").open("a+b")
@@ -141,9 +147,9 @@ class ParquetSink:
         tables = tables_of(fresh.filter(pl.col("value").is_not_null()))
         dead = fresh.filter(pl.col("value").is_null()).select("id", "revision")
         for table in (name for name in TABLES if name != "profiles"):
-            _replace(self._folder / table / name, empty(table), fresh, tables[table])
-        _replace(self._nurt_folder / "erased" / name, pl.DataFrame(schema=_ERASED), fresh, dead)
-        _replace(self._folder / "profiles" / name, empty("profiles"), fresh, tables["profiles"])
+            _replace(self._folder / table / name, empty(table), fresh, tables[table], self._shared)
+        _replace(self._nurt_folder / "erased" / name, pl.DataFrame(schema=_ERASED), fresh, dead, PRIVATE)
+        _replace(self._folder / "profiles" / name, empty("profiles"), fresh, tables["profiles"], self._shared)
 
     def _layout(self, buckets: int) -> int:
         path = self._nurt_folder / "layout.json"
@@ -155,16 +161,25 @@ class ParquetSink:
                     "run the nurt that wrote it, or choose a new folder and rebuild"
                 )
             buckets = int(layout["buckets"])
+            self._share_again()
             if layout["version"] == LAYOUT and all((self._folder / table).is_dir() for table in TABLES):
                 return buckets
         for table in TABLES:  # readers find every table, with its columns, from the start
-            (self._folder / table).mkdir(exist_ok=True)
+            self._shared.make_folder(self._folder / table)
             first = self._folder / table / "bucket-00.parquet"
             if not first.exists():
-                replace_file(first, _parquet(empty(table)))
+                replace_file(first, _parquet(empty(table)), shared=self._shared)
         sync_folder(self._folder)
         replace_file(path, orjson.dumps({"version": LAYOUT, "buckets": buckets}))
         return buckets
+
+    def _share_again(self) -> None:
+        """Give what is there the group and mode of today's settings."""
+        for table in TABLES if self._shared != PRIVATE else ():
+            if (self._folder / table).is_dir():
+                self._shared.make_folder(self._folder / table)
+                for path in (self._folder / table).glob("*.parquet"):
+                    self._shared.give_file(path)
 
     def _locked(self) -> BinaryIO:
         lock = (self._nurt_folder / "lock").open("ab")
@@ -179,13 +194,13 @@ class ParquetSink:
         return lock
 
 
-def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.DataFrame) -> None:
+def _replace(path: Path, schema: pl.DataFrame, fresh: pl.DataFrame, rows: pl.DataFrame, shared: Sharing) -> None:
     """Replace all rows of the ids in `fresh` by `rows`; a file that would not change is left alone."""
     stored = _read(path, schema)
     kept = stored.join(fresh.select("id"), on="id", how="anti", maintain_order="left")
     if len(rows) or len(kept) < len(stored):
         united = pl.concat([kept, rows], how="diagonal").sort("id", maintain_order=True)
-        replace_file(path, _parquet(united), sync_name=False)
+        replace_file(path, _parquet(united), sync_name=False, shared=shared)
 
 
 def _read(path: Path, otherwise: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -15,7 +15,7 @@ from nurt.adapters.durable import locked, replace_file
 from nurt.adapters.files.archive_lines import ArchiveWriter, Entry, LinesFile, repeated
 from nurt.adapters.files.avro_container import ContainerFile, containers_in, schema_of
 from nurt.errors import ConfigurationError, OffsetLost
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Offsets, Witness, WitnessNotes, checksum_of
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch, RawRows
 
 __all__ = ["ArchiveLog", "ArchiveWriter"]
@@ -66,6 +66,9 @@ class ArchiveLog:
         self._tracks: dict[tuple[str, int], _Track] = {}
         self._streams: list[_Stream] = []
         self._turn = 0
+        self._first: dict[tuple[str, int], Witness] = {}
+        self._newest: dict[tuple[str, int], Entry] = {}  # read since `offsets` was asked last
+        self._notes = WitnessNotes()
 
     def committed(self) -> Committed | None:
         """Return the last commits of this part's partitions, by any worker.
@@ -77,8 +80,11 @@ class ArchiveLog:
         if not ours:
             return None
         run, epoch = max((run, epoch) for _, _, _, run, epoch in ours)
-        believed = [entry for entry in ours if entry[3] == run]
-        return Committed({(topic, partition): offset for topic, partition, offset, _, _ in believed}, run, epoch)
+        offsets = {(topic, partition): offset for topic, partition, offset, of, _ in ours if of == run}
+        seen = self._kept("witnesses")
+        last = {(topic, part): Witness(*last) for topic, part, last, _ in seen if last and (topic, part) in offsets}
+        first = {(topic, part): Witness(*first) for topic, part, _, first in seen if first and (topic, part) in offsets}
+        return Committed(offsets, run, epoch, last, first)
 
     def start(self, offsets: Offsets | None) -> None:
         """Begin to read at `offsets`; partitions that `offsets` does not name begin at their earliest message.
@@ -88,6 +94,12 @@ class ArchiveLog:
         self.close()
         self._begin = {place: offset for place, offset in (offsets or {}).items() if self._owns(*place)}
         self._tracks, self._turn = {}, 0
+        self._first, self._newest, self._notes = {}, {}, WitnessNotes()
+        if (known := self.committed()) is not None:
+            for place, witness in known.last.items():
+                if witness.offset < self._begin.get(place, 0):
+                    self._notes.set(place, witness)
+            self._first |= {place: one for place, one in known.first.items() if self._begin.get(place)}
         self._streams = [
             _Stream(folder, kind, self._follow) for folder in self._folders for kind in ("messages*.jsonl", "*.avro")
         ]
@@ -112,6 +124,9 @@ class ArchiveLog:
 
     def offsets(self) -> Offsets:
         """Return the next offset of every partition of this part that was met or named, as of the last poll."""
+        for place, entry in self._newest.items():
+            self._notes.note(place, self._tracks[place].following - 1, *entry[3:6])
+        self._newest = {}
         met = {place: track.following for place, track in self._tracks.items() if track.ours}
         return {place: max(self._begin.get(place, 0), met.get(place, 0)) for place in self._begin | met}
 
@@ -128,11 +143,20 @@ class ArchiveLog:
             return
         with locked(self._state.with_suffix(".lock")):
             stored = {(entry[0], entry[1]): entry for entry in self._commits()}
+            seen = {(entry[0], entry[1]): entry for entry in self._kept("witnesses")}
             for (topic, partition), offset in committed.offsets.items():
                 if (topic, partition) in stored and stored[topic, partition][3] > committed.run:
                     continue
                 stored[topic, partition] = (topic, partition, offset, committed.run, committed.epoch)
-            replace_file(self._state, orjson.dumps({"version": 1, "partitions": sorted(stored.values())}))
+                seen[topic, partition] = [topic, partition, *self._seen((topic, partition), offset)]
+            witnesses = [seen[place] for place in sorted(seen)]
+            content = {"version": 1, "partitions": sorted(stored.values()), "witnesses": witnesses}
+            replace_file(self._state, orjson.dumps(content))
+
+    def _seen(self, place: tuple[str, int], offset: int) -> list[list[int] | None]:
+        """Say which messages the partition holds: the newest before an offset, and the first."""
+        found = self._notes.before(place, offset), self._first.get(place)
+        return [None if one is None else [one.offset, one.checksum] for one in found]
 
     def lag(self) -> int:
         """Estimate how many messages wait: bytes left over bytes a message took so far, among all workers."""
@@ -161,6 +185,8 @@ class ArchiveLog:
             if offset < track.following:
                 topic, partition, offset, headers = repeated(self._streams[turn].path(), entry)
                 track = tracks.get((topic, partition)) or self._met(topic, partition, turn)
+            if not track.following and track.ours:
+                self._first[topic, partition] = Witness(offset, checksum_of(timestamp_ms, key, value))
             track.following = offset + 1
             if not track.ours or offset < track.begin:
                 continue
@@ -168,6 +194,7 @@ class ArchiveLog:
             if batch is None:
                 batch = batches[topic, schemas] = RawRows(topic, schemas)
             batch.add(partition, offset, timestamp_ms, key, value, headers)
+            self._newest[topic, partition] = entry
             taken += 1
         return taken
 
@@ -199,16 +226,21 @@ class ArchiveLog:
             if track.ours and track.following < track.begin and place[0] != DAMAGED_TOPIC:
                 raise OffsetLost(
                     f"resuming archive topic {place[0]} partition {place[1]} at offset {track.begin}: the archive ends "
-                    f"at {track.following} (an archive only grows); restore it, or rebuild with `nurt run --rebuild`"
+                    f"at {track.following} (an archive only grows); restore it, or "
+                    "start again: nurt then looks whether it is another one"
                 )
 
     def _commits(self) -> list[tuple[str, int, int, int, int]]:
         """Read (topic, partition, offset, run, epoch) of every partition committed by any worker."""
+        return [(topic, part, offset, run, epoch) for topic, part, offset, run, epoch in self._kept("partitions")]
+
+    def _kept(self, what: str) -> list[Any]:
+        """Read one list of the file of commits; a file of an earlier version has no witnesses."""
         if self._state is None or not self._state.exists():
             return []
         try:
-            partitions = orjson.loads(self._state.read_bytes())["partitions"]
-            return [(topic, part, offset, run, epoch) for topic, part, offset, run, epoch in partitions]
+            kept = orjson.loads(self._state.read_bytes())
+            return [list(one) for one in (kept["partitions"] if what == "partitions" else kept.get(what, []))]
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"reading commits {self._state}: {type(error).__name__} (the file that nurt wrote); "

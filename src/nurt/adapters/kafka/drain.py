@@ -28,7 +28,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nurt.adapters.kafka.messages import ErrorCarrier, LibraryMessages
+from nurt.adapters.kafka.messages import HEADERS_MAX, LEFT_OUT, ErrorCarrier, LibraryMessages, name_of
 from nurt.avro.reader import JoinedMessages
 from nurt.columnar.memory import copy_bytes, peek_half, peek_word
 from nurt.columnar.types import Bytes, Int64s
@@ -171,8 +171,11 @@ class Drain:
         found: Headers = []
         get = self._library.rd_kafka_header_get_all
         while not get(headers_handle, len(found), ctypes.byref(name), ctypes.byref(value), ctypes.byref(size)):
+            if len(found) == HEADERS_MAX:
+                count = int(self._library.rd_kafka_header_cnt(headers_handle))
+                return [*found, (LEFT_OUT, b"%d" % (count - HEADERS_MAX))]
             content = None if value.value is None else ctypes.string_at(value.value, size.value)
-            found.append(((name.value or b"").decode(), content))
+            found.append((name_of(name.value or b""), content))
         return found
 
     def _topic(self, handle: int) -> str:
@@ -229,6 +232,7 @@ _FUNCTIONS: Sequence[tuple[str, Any, list[Any]]] = (
     ("rd_kafka_queue_get_partition", _POINTER, [_POINTER, ctypes.c_char_p, ctypes.c_int32]),
     ("rd_kafka_consume_batch_queue", ctypes.c_ssize_t, [_POINTER, _NUMBER, _POINTER, ctypes.c_size_t]),
     ("rd_kafka_topic_name", ctypes.c_char_p, [_POINTER]),
+    ("rd_kafka_header_cnt", ctypes.c_size_t, [_POINTER]),
     ("rd_kafka_header_get_all", _NUMBER, [_POINTER, ctypes.c_size_t, _POINTER, _POINTER, _POINTER]),
     ("rd_kafka_message_timestamp", ctypes.c_int64, [_POINTER, _POINTER]),
     ("rd_kafka_message_headers", _NUMBER, [_POINTER, _POINTER]),

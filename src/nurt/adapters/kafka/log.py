@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,10 +25,11 @@ from nurt.adapters.kafka.topics import (
     offset_range,
     open_admin,
     share_of,
+    topic_ids,
 )
 from nurt.debezium.payloads import int64s
-from nurt.errors import ConfigurationError, NurtError, OffsetLost
-from nurt.model.log import Committed, Offsets
+from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost
+from nurt.model.log import Committed, Offsets, Witness, WitnessNotes
 from nurt.model.raw import RawBatch
 
 Result = TypeVar("Result")
@@ -42,7 +45,7 @@ MESSAGE_BYTES = 400
 AHEAD_KBYTES_MIN = 4_096
 """A micro-batch is fetched ahead, and the queue is polled every 5 ms; more would only take memory, three times over."""
 
-LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 FOREIGN_MEMBERS = frozenset(
     {
         KafkaError.UNKNOWN_MEMBER_ID,
@@ -71,6 +74,8 @@ class KafkaLog:
         ahead: about how many messages to fetch in advance: a micro-batch.
         drained: take messages from librdkafka's queue in one call where possible (see `drain.py`).
         answer_max_s: how long brokers may be silent at start before ConnectionFailed; afterwards nurt waits for ever.
+        ids: the topics' ids that are known; None: it does not matter whether a topic is another one.
+        on_id: is told the id of a topic that was met first.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class KafkaLog:
         answer_max_s: float = 60.0,
         ahead: int = AHEAD,
         drained: bool = True,
+        ids: Mapping[str, str] | None = None,
+        on_id: Callable[[str, str], object] = lambda _topic, _id: None,
     ) -> None:
         assert 0 <= worker < workers, "a worker's index lies below the number of workers"
         self._settings = settings
@@ -115,7 +122,13 @@ class KafkaLog:
         for missing in sorted(set(wanted.names) - {topic for topic, _ in known}):
             _logger.warning("reading topic %s: it does not exist yet; nurt takes it in when it appears", missing)
         self._share = share_of(known, worker, workers)
-        self._watch = PartitionWatch(settings, self._outage, wanted, known, metadata_s)
+        self._watch = PartitionWatch(settings, self._outage, wanted, known, metadata_s, ids)
+        self._metadata_s = metadata_s
+        self._ids = None if ids is None else dict(ids)
+        self._on_id = on_id
+        self._notes = WitnessNotes()
+        self._proven: Offsets = {}  # messages before these offsets are of the topics with the known ids
+        self._proven_s = -metadata_s
         self._next: Offsets = {}
         self._ends: Offsets = {}
         self._committed: Offsets = {}
@@ -134,13 +147,14 @@ class KafkaLog:
         if not asked:
             return None
         answered = self._ask(lambda: _each_answered(self._consumer.committed(asked, timeout=REQUEST_TIMEOUT_S)))
-        found = [at for at in answered if at.offset >= 0]
+        found = [(at, read_metadata(at.metadata)) for at in answered if at.offset >= 0]
         if not found:
             return None
-        run, epoch = max(_read_metadata(at.metadata) for at in found)
-        self._committed = {(at.topic, at.partition): at.offset for at in found}
-        believed = [at for at in found if _read_metadata(at.metadata)[0] in (0, run)]
-        return Committed({(at.topic, at.partition): at.offset for at in believed}, run, epoch)
+        run, epoch = max((run, epoch) for _, (run, epoch, _) in found)
+        self._committed = {(at.topic, at.partition): at.offset for at, _ in found}
+        believed = {(at.topic, at.partition): (at.offset, last) for at, (of, _, last) in found if of in (0, run)}
+        offsets = {partition: at for partition, (at, _) in believed.items()}
+        return Committed(offsets, run, epoch, {one: last for one, (_, last) in believed.items() if last is not None})
 
     def start(self, offsets: Offsets | None) -> None:
         """Begin to read; a partition that `offsets` does not name begins at its earliest message.
@@ -150,6 +164,12 @@ class KafkaLog:
         ranges = self._ask(lambda: offset_range(self._admin, self._share))
         wanted = offsets or {}
         self._next, self._untouched = {}, set()
+        self._notes, known = WitnessNotes(), self.committed()
+        self._committed = {}
+        for partition, witness in (known.last if known is not None else {}).items():
+            if witness.offset < wanted.get(partition, 0):
+                self._notes.set(partition, witness)
+                self._proven[partition] = wanted[partition]
         for partition in self._share:
             first, end = ranges[partition]
             at = wanted.get(partition)
@@ -166,15 +186,29 @@ class KafkaLog:
                 for (topic, number), at in self._next.items()
             ]
         )
+        self._meet({topic for topic, _ in self._share})
         if not self._watch.is_alive():
             self._watch.start()
+
+    def _meet(self, topics: set[str]) -> None:
+        """Learn the ids of topics that are met first."""
+        if self._ids is None or not (new := topics - self._ids.keys()):
+            return
+        found = self._ask(lambda: topic_ids(self._admin, new))
+        for topic, id_ in found.items():
+            self._on_id(topic, id_)
+        self._ids |= found
+        self._watch.expect(found)
 
     def poll(self, rows_max: int) -> list[RawBatch]:
         """Return arrived messages, one batch a topic; wait a few ms only when there were none before.
 
-        Raises OffsetLost when messages were deleted before they were read, PartitionsChanged when partitions appeared
-        and there are several workers (a single worker takes new partitions at once).
+        Raises OffsetLost when messages were deleted before they were read, LogChanged when a topic was made anew or
+        cut, PartitionsChanged when partitions appeared and there are several workers (a single worker takes new
+        partitions at once).
         """
+        if changed := self._watch.changed:
+            raise _changed(*changed)
         if new := self._watch.take_new():
             self._take_in(new)
         batches, failed = self._tap.take(rows_max, self._idle_wait_ms if self._idle else 0)
@@ -204,12 +238,36 @@ class KafkaLog:
         """
         mine = {partition: at for partition, at in committed.offsets.items() if partition in self._next}
         moved = [partition for partition, at in mine.items() if self._committed.get(partition) != at]
-        metadata = f"{committed.run}:{committed.epoch}"
-        stored = [TopicPartition(*partition, mine[partition], metadata) for partition in moved or list(mine)[:1]]
+        self._prove(moved)
+        stored = [
+            TopicPartition(*partition, mine[partition], self._metadata(committed, partition))
+            for partition in moved or list(mine)[:1]
+        ]
         if not stored:
             return
         self._ask(lambda: _each_answered(self._consumer.commit(offsets=stored, asynchronous=False)))
         self._committed.update(mine)
+
+    def _prove(self, moved: Sequence[Partition]) -> None:
+        """Look whether topics are those that nurt knows, every few seconds: then their messages are witnesses."""
+        now_s = time.monotonic()
+        if self._ids is None or not moved or (now_s - self._proven_s < self._metadata_s and not self.exhausted()):
+            return
+        read = dict(self._next)
+        found = self._ask(lambda: topic_ids(self._admin, {topic for topic, _ in self._share}))
+        for topic, known in self._ids.items():
+            if topic in found and found[topic] != known:
+                raise _changed(topic, f"its id is {found[topic]} (it was {known})")
+        untold = self._ids.keys() - found.keys()  # deleted, or the broker does not tell
+        self._proven |= {partition: at for partition, at in read.items() if partition[0] not in untold}
+        self._proven_s = now_s
+
+    def _metadata(self, committed: Committed, partition: Partition) -> str:
+        """Write what a commit says beside its offset: run, epoch, and the newest message before it that is proven."""
+        offset = committed.offsets[partition]
+        last = None if self._ids is None else self._notes.before(partition, min(offset, self._proven.get(partition, 0)))
+        text = f"{committed.run}:{committed.epoch}"
+        return text if last is None else f"{text}:{last.offset}:{last.checksum:08x}"
 
     def lag(self) -> int:
         """Return how many offsets lie between polled messages and the last ends that brokers reported.
@@ -253,7 +311,12 @@ class KafkaLog:
         partitions, offsets = int64s(batch.partitions), int64s(batch.offsets)
         for number in np.flatnonzero(np.bincount(partitions)).tolist():
             partition = batch.topic, number
-            self._next[partition] = int(offsets[partitions == number][-1]) + 1
+            last = int(np.flatnonzero(partitions == number)[-1])
+            offset = int(offsets[last])
+            self._next[partition] = offset + 1
+            if self._ids is not None:
+                timestamp_ms = int(batch.timestamps_ms[last])
+                self._notes.note(partition, offset, timestamp_ms, batch.keys[last], batch.values[last])
             self._untouched.discard(partition)
 
     def _take_error(self, message: Any) -> None:
@@ -262,7 +325,7 @@ class KafkaLog:
         if error.code() == KafkaError._PARTITION_EOF:
             self._next[partition] = max(self._next[partition], message.offset())
         elif error.code() in LOST:
-            self._go_on_or_raise(partition)
+            self._go_on_or_raise(partition, error)
         elif error.fatal():
             raise NurtError(f"reading topic {message.topic()}: librdkafka cannot go on ({error.name()}); restart nurt")
         else:
@@ -273,7 +336,9 @@ class KafkaLog:
                 self._reported.add((*partition, error.code()))
                 _logger.warning("reading topic %s, partition %s: %s; nurt tries again", *partition, error.name())
 
-    def _go_on_or_raise(self, partition: Partition) -> None:
+    def _go_on_or_raise(self, partition: Partition, error: Any) -> None:
+        if error.code() == KafkaError._LOG_TRUNCATION:
+            raise _changed(partition[0], f"partition {partition[1]} was cut below offset {self._next[partition]}")
         first, end = self._ask(lambda: offset_range(self._admin, [partition]))[partition]
         if partition not in self._untouched:
             raise _lost(partition, self._next[partition], first, end)
@@ -284,6 +349,7 @@ class KafkaLog:
 
     def _take_in(self, new: list[Partition]) -> None:
         names = ", ".join(f"{topic}/{number}" for topic, number in new)
+        self._meet({topic for topic, _ in new})
         if self._workers > 1:
             raise PartitionsChanged(
                 f"reading topics: partitions {names} appeared (they must be shared out among "
@@ -305,16 +371,29 @@ def _each_answered(positions: list[Any]) -> list[Any]:
     return positions
 
 
-def _read_metadata(metadata: str | None) -> tuple[int, int]:
-    run, _, epoch = (metadata or "").partition(":")
-    return (int(run), int(epoch)) if run.isdigit() and epoch.isdigit() else (0, 0)
+_METADATA = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+):([0-9a-f]{8}))?")
 
 
-def _lost(partition: Partition, at: int, first: int, end: int) -> OffsetLost:
+def read_metadata(metadata: str | None) -> tuple[int, int, Witness | None]:
+    """Read run, epoch and witness of a commit; run 0, epoch 0 when nurt has not written it."""
+    found = _METADATA.fullmatch(metadata or "")
+    if found is None:
+        return 0, 0, None
+    run, epoch, offset, checksum = found.groups()
+    return int(run), int(epoch), None if offset is None else Witness(int(offset), int(checksum, 16))
+
+
+def _changed(topic: str, found: str) -> LogChanged:
+    return LogChanged(
+        f"reading topic {topic}: it is another log now ({found}); start nurt again: it then looks what begins the log"
+    )
+
+
+def _lost(partition: Partition, at: int, first: int, end: int) -> NurtError:
     topic, number = partition
-    found = f"offset {at} is gone, messages from {first} to {end} are there"
     if at > end:
-        found = f"offset {at} is behind the end {end}, so the topic was made anew or cut"
+        return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
+    found = f"offset {at} is gone, messages from {first} to {end} are there"
     return OffsetLost(
         f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start "
         "`nurt run --rebuild`, and keep the topic's messages longer than nurt may be down (retention.ms)"

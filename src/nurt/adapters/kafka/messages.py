@@ -10,10 +10,14 @@ import numpy as np
 from confluent_kafka import KafkaError, Message
 
 from nurt.debezium.payloads import Payloads, SparseHeaders
-from nurt.model.raw import RawBatch
+from nurt.model.raw import Headers, RawBatch
 
 CONSUME_MAX = 1_000_000
 """The client library refuses more messages in one call."""
+HEADERS_MAX = 1_000
+"""Headers of one message that are kept: a megabyte holds 300,000 headers, which take 50 MB as objects."""
+LEFT_OUT, UNREADABLE = "nurt-headers-left-out", "nurt-headers-unreadable"
+"""Headers that nurt puts in place of those that it does not keep, or cannot read."""
 
 
 class ErrorCarrier(Protocol):
@@ -84,8 +88,27 @@ class LibraryMessages:
         """See MessageSource."""
 
 
+def name_of(raw: bytes) -> str:
+    """Return a header's name, which any producer chooses; bytes that are no UTF-8 are written as `\\xff`."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _headers(message: Any) -> Headers | None:
+    """Read headers; a name that the library cannot decode costs all of them, but not the message.
+
+    A second look at such headers would meet holes in the library's list, so there is none.
+    """
+    try:
+        headers: Headers | None = message.headers()
+    except (SystemError, UnicodeDecodeError):
+        return [(UNREADABLE, None)]
+    if headers is None or len(headers) <= HEADERS_MAX:
+        return headers
+    return [*headers[:HEADERS_MAX], (LEFT_OUT, b"%d" % (len(headers) - HEADERS_MAX))]
+
+
 def _batch(topic: str, messages: list[Any]) -> RawBatch:
-    headers = {row: found for row, found in enumerate(map(Message.headers, messages)) if found is not None}
+    headers = {row: found for row, found in enumerate(map(_headers, messages)) if found is not None}
     return RawBatch(
         topic,
         np.array([message.partition() for message in messages], dtype=np.int64),

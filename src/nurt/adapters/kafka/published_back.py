@@ -5,6 +5,7 @@ Needed only when state was restored from an older copy: then state does not know
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from nurt.ports.registry import SchemaRegistry
 READ_ROWS = 10_000
 _WIRE_BYTES = 5
 _KEY_HEADER_BYTES = 6  # wire header and the length of 32 hex digits
+
+_ID = re.compile(rb".{6}[0-9a-f]{32}", re.DOTALL)
 
 
 def published_on_topic(
@@ -43,6 +46,7 @@ def published_on_topic(
         published: PublishedHeads = {}
         while any(at.offset < ranges[at.partition][1] for at in _positions(consumer, parts, ranges)):
             messages = [message for message in consumer.consume(READ_ROWS, 1.0) if message.error() is None]
+            messages = [message for message in messages if _ID.fullmatch(message.key() or b"")]  # others are not ours
             keys = [bytes.fromhex(message.key()[_KEY_HEADER_BYTES:].decode()) for message in messages]
             published.update(zip(keys, heads.of([message.value() for message in messages]), strict=True))
         return published
@@ -67,7 +71,7 @@ class _Heads:
         for schema_id, some in rows.items():
             frame = self._reader(schema_id).read([values[row] or b"" for row in some], skip=_WIRE_BYTES).frame
             for row, *head in zip(some, frame["revision"], frame["realm"], strict=True):
-                found[row] = (head[0], head[1])
+                found[row] = (head[0], head[1]) if None not in head else None
         return found
 
     def _reader(self, schema_id: int) -> Reader:

@@ -17,6 +17,7 @@ import orjson
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
+from nurt.adapters.http_bounds import bound_size, bound_time, within
 from nurt.adapters.secrets import Option, fill_in
 from nurt.avro.compatibility import incompatible
 from nurt.errors import ConfigurationError, ConnectionFailed
@@ -24,6 +25,8 @@ from nurt.errors import ConfigurationError, ConnectionFailed
 Result = TypeVar("Result")
 
 TIMEOUT_S = 10.0
+WHOLE_S = 40.0
+"""How long a whole answer may take."""
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0
 UNKNOWN_KEPT_S = 10.0
 """How long an unknown id is not asked for again: damaged bytes must not cause a flood of requests."""
@@ -57,6 +60,9 @@ class ConfluentRegistry:
                 f"opening schema registry {self._shown}: {type(refused).__name__} in its options "
                 f"({', '.join(sorted(set(settings) - {'url'}))}); correct them under `registry.options`"
             ) from None
+        session = self._client._rest_client.session
+        bound_time(session)
+        bound_size(session)
         self._seconds_max = seconds_max
         self._schemas: dict[int, dict[str, Any]] = {}
         self._unknown: dict[int, float] = {}
@@ -146,7 +152,8 @@ class ConfluentRegistry:
         began, pause, has_reported = time.monotonic(), PAUSE_MIN_S, False
         while True:
             try:
-                answer = call()
+                with within(WHOLE_S):
+                    answer = call()
             except SchemaRegistryError as refused:
                 status = refused.http_status_code
                 if status not in _PASSING and status < 500:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from nurt.adapters.kafka.outage import Outage
@@ -88,6 +88,41 @@ def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Pa
     return {partition: (offset, last[partition]) for partition, offset in first.items()}
 
 
+def topic_ids(admin: AdminClient, topics: Iterable[str]) -> dict[str, str]:
+    """Return the ids of topics that exist; those that a broker does not tell are left out.
+
+    Raises KafkaException when nothing answers.
+    """
+    asked = sorted(topics)
+    if not asked:
+        return {}
+    answered = admin.describe_topics(TopicCollection(asked), request_timeout=REQUEST_TIMEOUT_S)
+    found = {}
+    for topic, answer in answered.items():
+        try:
+            id_ = str(answer.result().topic_id)
+        except KafkaException as failed:
+            if failed.args[0].code() in UNTOLD:
+                continue
+            raise
+        if id_ not in NO_ID:
+            found[topic] = id_
+    return found
+
+
+UNTOLD = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE}
+)
+"""Errors of a broker that does not tell a topic's id."""
+NO_ID = frozenset({"", "AAAAAAAAAAAAAAAAAAAAAA"})
+"""Ids of topics that have none: their broker is older than Kafka 2.8."""
+
+
+def cluster_id(admin: AdminClient) -> str:
+    """Return the cluster's id; empty: it has none. Raises KafkaException when nothing answers."""
+    return admin.list_topics(timeout=REQUEST_TIMEOUT_S).cluster_id or ""
+
+
 def open_admin(settings: KafkaSettings, outage: Outage) -> AdminClient:
     """Make an admin client that reports outages through `outage`."""
     return settings.open(AdminClient, "admin client", settings.client_options({"error_cb": outage.on_error}))
@@ -157,7 +192,13 @@ class PartitionWatch(threading.Thread):
     """
 
     def __init__(
-        self, settings: KafkaSettings, outage: Outage, wanted: TopicFilter, known: Iterable[Partition], every_s: float
+        self,
+        settings: KafkaSettings,
+        outage: Outage,
+        wanted: TopicFilter,
+        known: Iterable[Partition],
+        every_s: float,
+        ids: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name="nurt-kafka-partitions", daemon=True)
         self._admin = open_admin(settings, outage)
@@ -165,6 +206,9 @@ class PartitionWatch(threading.Thread):
         self._wanted = wanted
         self._known = set(known)
         self._every_s = every_s
+        self._ids = dict(ids or {})
+        self.changed: tuple[str, str] | None = None
+        """A topic that is another one now, and what shows it."""
         self._new: list[Partition] = []
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -174,6 +218,7 @@ class PartitionWatch(threading.Thread):
         while not self._ended.wait(self._every_s):
             try:
                 found = list_partitions(self._admin, self._wanted)
+                self._compare({topic for topic, _ in found})
             except KafkaException:
                 continue
             except Exception:
@@ -184,6 +229,18 @@ class PartitionWatch(threading.Thread):
                 new = [one for one in found if one not in self._known]
                 self._known.update(new)
                 self._new += new
+
+    def expect(self, ids: Mapping[str, str]) -> None:
+        """Take in the ids of topics that were met first."""
+        self._ids = self._ids | dict(ids)
+
+    def _compare(self, there: Iterable[str]) -> None:
+        known = self._ids
+        if not known:
+            return
+        for topic, id_ in topic_ids(self._admin, known.keys() & set(there)).items():
+            if id_ != known[topic]:
+                self.changed = topic, f"its id is {id_} (it was {known[topic]})"
 
     def take_new(self) -> list[Partition]:
         """Return the partitions that appeared since the last call, in order; usually []."""

@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import orjson
@@ -204,9 +205,7 @@ def _set(one: ObjectMapping) -> str:
 
 def _at(one: ObjectMapping, key: str) -> str:
     """Name a row by its alternate key, in an address."""
-    text = key.replace("'", "''")
-    for raw, safe in (("%", "%25"), ("#", "%23"), ("?", "%3F"), ("&", "%26"), ("/", "%2F"), ("+", "%2B"), (" ", "%20")):
-        text = text.replace(raw, safe)
+    text = quote(key.replace("'", "''"), safe="")
     return f"{_set(one)}({one.key_field}='{text}')"
 
 

@@ -135,8 +135,11 @@ class Mailchimp(Receiver):
                         return reply
                     if (call_result := _failure(reply)) is not None:
                         return call_result
-                    found |= {str(one["email_address"]).lower() for one in reply.json["members"]}
+                    members = reply.json["members"]
+                    found |= {str(one["email_address"]).lower() for one in members}
                     total, offset = int(reply.json["total_items"]), offset + PAGE_ROWS
+                    if offset < total and not members:  # else it would never end
+                        return CallResult(failure=CallFailure.DOWN, code="page_without_members")
             self._listed, self._listed_until_s = frozenset(found), time.monotonic() + LISTED_S
             return self._listed
 

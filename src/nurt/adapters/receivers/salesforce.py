@@ -49,6 +49,8 @@ USAGE_WAIT_S = 30.0
 TOKEN_GOOD_S = 1800.0
 BULK_POLL_S = 2.0
 BULK_S_MAX = 1800.0
+PAGES_MAX = 1_000
+"""Pages of a list; Salesforce's own has 2,000 jobs a page."""
 _USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 
 
@@ -248,7 +250,7 @@ class Salesforce(Receiver):
         with self._lock:
             ours = {(one.type, one.key_field) for one in self._mapping.objects}
             path = "" if self._is_alone else f"{self._base}/jobs/ingest?jobType=V2Ingest"
-            while path:
+            for _ in range(PAGES_MAX if path else 0):
                 reply = self._http.send("GET", path)
                 call_result = reply if isinstance(reply, CallResult) else failure_of(reply)
                 if isinstance(reply, CallResult) or call_result is not None:
@@ -264,7 +266,8 @@ class Salesforce(Receiver):
                             and (job["object"], job_info.json.get("externalIdFieldName")) in ours
                         ):
                             self._abort(where)
-                path = str(parsed.get("nextRecordsUrl") or "")
+                if not (path := str(parsed.get("nextRecordsUrl") or "")):
+                    break
             self._is_alone = True
         return None
 

@@ -56,13 +56,15 @@ class PackedCommands:
             flat[1::2] = pairs.values()
             self._frame(name, flat, 2 * pairs_a_command)
 
-    def add_key_rows(self, name: bytes, keys: KeyRows) -> int:
-        """Add as many commands `name key ...` as these keys need, none for no keys; return how many."""
+    def add_key_rows(self, name: bytes, keys: KeyRows) -> Int64s:
+        """Add as many commands `name key ...` as these keys need, none for no keys; return how many keys each has."""
         count, size = keys.shape
-        if not count:
-            return 0
-        sizes = np.full(count, size, dtype=np.int64)
-        return self._frame_body(name, np.ascontiguousarray(keys).reshape(-1), sizes, KEYS_A_COMMAND)
+        asked = np.full(-(-count // KEYS_A_COMMAND), KEYS_A_COMMAND, dtype=np.int64)
+        if count:
+            asked[-1] = count - KEYS_A_COMMAND * (len(asked) - 1)
+            sizes = np.full(count, size, dtype=np.int64)
+            self._frame_body(name, np.ascontiguousarray(keys).reshape(-1), sizes, KEYS_A_COMMAND)
+        return asked
 
     def add_block(self, name: bytes, block: Block) -> None:
         """Add as many commands `name key value ...` as the chosen rows of a block need."""
@@ -80,7 +82,7 @@ class PackedCommands:
         sizes = np.fromiter(map(len, arguments), dtype=np.int64, count=len(arguments))
         self._frame_body(name, np.frombuffer(bytearray().join(arguments), dtype=np.uint8), sizes, arguments_a_command)
 
-    def _frame_body(self, name: bytes, body: Bytes, sizes: Int64s, arguments_a_command: int) -> int:
+    def _frame_body(self, name: bytes, body: Bytes, sizes: Int64s, arguments_a_command: int) -> None:
         commands = max(1, -(-len(sizes) // arguments_a_command))
         head = _head(name)
         room_bytes = len(body) + _FRAME_BYTES * (len(sizes) + commands) + len(head) * commands
@@ -88,7 +90,6 @@ class PackedCommands:
         used = _frame_each(body, sizes, head, arguments_a_command, commands, out)
         self.chunks.append(out[:used].data)
         self.replies += commands
-        return commands
 
 
 def _head(name: bytes) -> Bytes:

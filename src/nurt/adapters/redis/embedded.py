@@ -7,9 +7,11 @@ next time; a power loss may lose a second of it, and the next run detects and re
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import signal
+import socket
+import stat
+import struct
 import subprocess
 import tempfile
 import time
@@ -20,6 +22,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from nurt.adapters.file_modes import PRIVATE_UMASK, make_private_folder
 from nurt.errors import ConfigurationError, ConnectionFailed
 
 EMBEDDED = "embedded"
@@ -27,6 +30,7 @@ EMBEDDED = "embedded"
 
 START_SECONDS_MAX = 120.0  # the server reads its file first: about a million keys a second
 STOP_SECONDS_MAX = 30.0
+SOCKET = "valkey.sock"
 SOCKET_PATH_BYTES_MAX = 100  # the system's bound is 104 on macOS, 108 on Linux
 
 
@@ -34,18 +38,19 @@ SOCKET_PATH_BYTES_MAX = 100  # the system's bound is 104 on macOS, 108 on Linux
 def embedded_state(folder: Path) -> Iterator[str]:
     """Yield the URL of the server over `folder`: another process's server, or our own until the block ends.
 
-    Raises ConfigurationError where the wheel has no server for this machine, ConnectionFailed when the server does not
-    start.
+    Raises ConfigurationError where the wheel has no server for this machine, or another user's server answers;
+    ConnectionFailed when the server does not start.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = _socket(folder)
+    make_private_folder(folder)
     server: int | None = None
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _answers(path):
+        path = _socket(folder)
+        there = _server_at(path, folder)
+        if there is None:
             server = _started(folder, path).pid
         elif not _is_alive(folder / "owner"):
-            server = _server_pid(path)  # the process that started it was killed: this one must end it
+            server = there or None  # the process that started it was killed: this one must end it
         if server is not None:
             (folder / "owner").write_text(str(os.getpid()))
     try:
@@ -63,7 +68,12 @@ def _started(folder: Path, path: Path) -> subprocess.Popen[bytes]:
     ]
     # its own session: Ctrl-C is for nurt, which first finishes what was read
     server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        umask=PRIVATE_UMASK,
     )
     deadline = time.monotonic() + START_SECONDS_MAX
     while not _answers(path):
@@ -106,9 +116,40 @@ def _is_alive(owner: Path) -> bool:
         return False
 
 
-def _server_pid(path: Path) -> int:
-    with Redis(unix_socket_path=str(path)) as client:
-        return int(client.info("server")["process_id"])
+def _server_at(path: Path, folder: Path) -> int | None:
+    """Return the process of the server at a socket, as the kernel knows it; 0: unknown here; None: nobody answers.
+
+    Raises ConfigurationError when the server is another user's: it would get the state, and its word for a process
+    that is to be ended.
+    """
+    ours = {os.getuid()} | ({folder.stat().st_uid} if os.getuid() == 0 else set())
+    if path.exists() and (stranger := path.lstat().st_uid) not in ours:
+        raise _foreign(path, stranger)
+    process, user = _peer(path)
+    if user is not None and user not in ours:
+        raise _foreign(path, user)
+    return process if _answers(path) else None
+
+
+def _peer(path: Path) -> tuple[int, int | None]:
+    """Ask the kernel who listens at a socket: process and user; (0, None) where nobody does, or it does not know."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(2.0)
+        try:
+            peer.connect(str(path))
+        except OSError:
+            return 0, None
+        if not hasattr(socket, "SO_PEERCRED"):
+            return 0, None
+        process, user, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(process), int(user)
+
+
+def _foreign(path: Path, user: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"opening the embedded Valkey at {path}: it is of user {user} (expected: of the user who runs nurt); "
+        "end it, or choose another `data` folder"
+    )
 
 
 def _stop(server: int) -> None:
@@ -135,9 +176,30 @@ def _runs(process: int) -> bool:
 
 
 def _socket(folder: Path) -> Path:
-    """Name the socket: in the folder, unless that path is too long for one."""
-    path = folder.resolve() / "valkey.sock"
+    """Name the socket: in the folder, unless that path is too long for one; then in a private folder, noted here."""
+    path = folder.resolve() / SOCKET
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
         return path
-    short = hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-    return Path(tempfile.gettempdir()) / f"nurt-{os.getuid()}-{short}.sock"
+    note = folder / "socket-folder"
+    if note.exists() and _is_private(noted := Path(note.read_text())):
+        return noted / SOCKET
+    made = Path(tempfile.mkdtemp(prefix="nurt-", dir=_runtime_folder()))
+    note.write_text(str(made))
+    return made / SOCKET
+
+
+def _runtime_folder() -> Path:
+    """Choose where a private folder for a socket is made: short enough for its path."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    found = [Path(own)] if own and _is_private(Path(own)) else []
+    found.append(Path(tempfile.gettempdir()))
+    return next((one for one in found if len(os.fsencode(one)) <= SOCKET_PATH_BYTES_MAX - 32), Path("/tmp"))
+
+
+def _is_private(folder: Path) -> bool:
+    """Say whether a folder is there, and ours alone."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077

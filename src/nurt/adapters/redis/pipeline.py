@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 
 from nurt.adapters.redis.commands import PackedCommands
 from nurt.adapters.redis.outage import AWAY, AWAY_MAX_S, Patience
-from nurt.adapters.redis.replies import ReplyParser
+from nurt.adapters.redis.replies import ReplyParser, StrangeReply, strange
+from nurt.columnar.types import Int64s
 from nurt.columnar.values import Values
 
 Reply = TypeVar("Reply")
@@ -59,17 +60,20 @@ class RedisConnection:
             raise RedisConnectionError("the connection that these replies were to come on is gone")
         return self._read(lambda: self._parser.read_replies(replies))
 
-    def receive_values(self, replies: Sequence[int], keys: Sequence[int]) -> list[Values]:
+    def receive_values(self, asked: Sequence[Int64s]) -> list[Values]:
         """Wait for replies of MGET; see `ReplyParser.read_values`."""
         if self._connection is None:
             raise RedisConnectionError("the connection that these replies were to come on is gone")
-        return self._read(lambda: self._parser.read_values(replies, keys))
+        return self._read(lambda: self._parser.read_values(asked))
 
     def _read(self, read: Callable[[], Reply]) -> Reply:
         try:
             received = read()
         except AWAY as error:
             self._break(error)
+            raise
+        except StrangeReply:
+            self.drop()
             raise
         self._patience.answered()
         return received
@@ -117,6 +121,13 @@ class RedisConnection:
                 self._give_back(connection)
             except (RedisError, OSError):
                 _logger.debug("letting go of a broken connection failed")
+
+
+def values_of(reply: Any, count: int) -> list[bytes | None]:
+    """Return the values of one reply of MGET. Raises StrangeReply when there are not as many as keys."""
+    if not isinstance(reply, list) or len(reply) != count or not all(isinstance(one, bytes | None) for one in reply):
+        raise strange(f"something else than {count} values")
+    return reply
 
 
 def raise_errors(replies: Sequence[Any]) -> None:

@@ -13,9 +13,9 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError, WatchError
 
-from nurt.adapters.redis.commands import PackedCommands
+from nurt.adapters.redis.commands import KEYS_A_COMMAND, PackedCommands
 from nurt.adapters.redis.outage import AWAY, patiently, walk
-from nurt.adapters.redis.pipeline import RedisConnection, raise_errors
+from nurt.adapters.redis.pipeline import RedisConnection, raise_errors, values_of
 from nurt.columnar.types import KeyRows
 from nurt.columnar.values import Values
 from nurt.errors import Fenced
@@ -80,7 +80,13 @@ class RedisStore:
         """See ports.store.Store."""
         asked = PackedCommands()
         asked.add_keys(b"MGET", keys)
-        return [value for reply in self._ask(asked, lambda: self._receive(asked.replies)) for value in reply]
+        replies = self._ask(asked, lambda: self._receive(asked.replies))
+        left = range(len(keys), 0, -KEYS_A_COMMAND)
+        return [
+            value
+            for reply, count in zip(replies, left, strict=True)
+            for value in values_of(reply, min(count, KEYS_A_COMMAND))
+        ]
 
     def _receive(self, count: int) -> list[Any]:
         replies = self._wire.receive(count)
@@ -90,9 +96,8 @@ class RedisStore:
     def load(self, keys: Sequence[KeyRows]) -> list[Values]:
         """See ports.store.Store."""
         asked = PackedCommands()
-        replies = [asked.add_key_rows(b"MGET", block) for block in keys]
-        sizes = [len(block) for block in keys]
-        return self._ask(asked, lambda: self._wire.receive_values(replies, sizes))
+        sizes = [asked.add_key_rows(b"MGET", block) for block in keys]
+        return self._ask(asked, lambda: self._wire.receive_values(sizes))
 
     def _ask(self, asked: PackedCommands, receive: Callable[[], Result]) -> Result:
         """Send reads after a read of the fences, and receive their replies."""
@@ -116,8 +121,8 @@ class RedisStore:
             self._check(fences[-1], self._fence)
             return answer
 
-    def _check(self, values: Sequence[bytes | None], expected: FencingToken) -> None:
-        for place, value in zip(self.places, values, strict=True):
+    def _check(self, reply: Any, expected: FencingToken) -> None:
+        for place, value in zip(self.places, values_of(reply, len(self.places)), strict=True):
             fence = FencingToken.decode(value)
             if fence != expected:
                 raise _lost(place, fence, self.run)
@@ -214,7 +219,7 @@ class RedisStore:
                 replies = self._wire.exchange(packed)
                 raise_errors(replies)
                 self._watching = True
-                return list(replies[-1])
+                return values_of(replies[-1], len(self.places))
 
     def pending(self) -> dict[bytes, list[bytes]]:
         """See ports.store.Store."""
@@ -305,6 +310,17 @@ def read_fences(client: Any, places: Sequence[bytes]) -> dict[bytes, FencingToke
 def read_counted(client: Any, place: bytes) -> dict[str, int]:
     """Read the counted offsets of one shard; see `control/counted_offsets.py`."""
     return {name.decode(): int(offset) for name, offset in client.hgetall(place + b"n").items()}
+
+
+def read_known_logs(client: Any, keys: Keys) -> bytes | None:
+    """Read what was known of the topics' logs; see `control/logs.py`."""
+    value: bytes | None = client.get(keys.named("logs"))
+    return value
+
+
+def write_known_logs(client: Any, keys: Keys, value: bytes) -> None:
+    """Write what is known of the topics' logs, after the state was claimed."""
+    client.set(keys.named("logs"), value)
 
 
 def forget_counts(client: Any, keys: Keys) -> None:

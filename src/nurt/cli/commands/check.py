@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, stderr, stdout
+from nurt.cli.frame import DEFAULT_CONFIG, AsJson, Config, print_json, print_table, shown, stderr, stdout
 from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
@@ -40,6 +40,7 @@ def check(
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
     from nurt.cli.opening import opened_state
+    from nurt.cli.sampling import shared_tables
     from nurt.mapping.load import read_mapping
 
     with opened_state(config) as state:
@@ -47,17 +48,34 @@ def check(
         facts = _facts(state, mapping)
         found = _sampled(state.settings, mapping, rows_max)
         misfits = _misfits(state.settings)
+        open_ = _open(state.settings)
     unused = _unused(mapping, found)
+    shared = [asdict(one) for one in shared_tables(mapping, found)]
     if as_json:
         topics = [asdict(one) for one in found]
-        print_json({**facts, "topics": topics, "entries_without_topic": unused, "destinations": misfits})
+        notes = {"entries_without_topic": unused, "tables_of_several_topics": shared}
+        print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        for one in shared:
+            _print_shared(one)
+        for text in open_:
+            stdout.print(Text.assemble(("\nopen ", "yellow"), shown(text)))
         for name, complaints in misfits.items():
             fits = "fits the receiver's own description"
-            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}", markup=False)
+            stdout.print(f"\ndestination {name}: {'; '.join(complaints) if complaints else fits}")
     if any(one.refused for one in found) or any(misfits.values()):
         raise typer.Exit(1)
+
+
+def _open(settings: Settings) -> list[str]:
+    """List links in plain text, and folders that others may read."""
+    from nurt.app.delivery_config import read_destinations
+    from nurt.app.exposure import open_folders, plain_links, plain_links_of
+
+    mappings = read_destinations(settings).values() if settings.destinations.exists() else ()
+    links = [*plain_links(settings), *(link for mapping in mappings for link in plain_links_of(mapping))]
+    return [*map(str, links), *open_folders(settings)]
 
 
 def _misfits(settings: Settings) -> dict[str, list[str]]:
@@ -101,7 +119,7 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicS
     found = []
     with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):
-            status.update(f"trying {topic}")
+            status.update(shown(f"trying {topic}"))
             found.append(tried(mapping, translator, topic, batches))
     if not found:
         raise ConfigurationError(
@@ -124,18 +142,40 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
     ]
 
 
+def _print_shared(one: dict[str, Any]) -> None:
+    """Say of a table that several topics hold what happens, and ask where nothing compares them."""
+    if one["compared"]:
+        what = "a row lives while one of them holds it, and the newer position speaks for it"
+        asked = "If one takes the place of the others, say so by `order:` in the mapping's entry."
+    else:
+        what = "their positions cannot be compared"
+        asked = "Which one is right where two hold a row? Say it by `order:` in the mapping's entry."
+    topics = ", ".join(one["topics"])
+    stdout.print(
+        Text.assemble((f"\n{len(one['topics'])} topics hold {one['table']}: ", "yellow"), f"{topics}: {what}. {asked}")
+    )
+
+
 def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -> None:
     print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
     stdout.print()
     rows = [
-        (one.topic, one.becomes, one.messages, one.rows or "", one.not_ours or "", one.refused or "", one.why)
+        (
+            *(one.topic, one.becomes, one.messages, one.rows or "", one.left_out or ""),
+            *(one.not_ours or "", one.refused or "", one.why),
+        )
         for one in found
     ]
-    print_table("What messages would become", ("topic", "", "tried>", "rows>", "not ours>", "refused>", ""), rows)
+    titles = ("topic", "", "tried>", "rows>", "left out>", "not ours>", "refused>", "")
+    print_table("What messages would become", titles, rows)
+    for one in found:
+        if one.absent:
+            what = f"\n{one.topic}: `where` leaves out rows that lack column {', '.join(one.absent)}; "
+            stdout.print(Text.assemble((what, "yellow"), "read the table again, or let `where` keep rows without it"))
     for entry in unused:
-        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), entry))
+        stdout.print(Text.assemble(("\nno topic matches ", "yellow"), shown(entry)))
     refused = sum(one.refused for one in found)
     if refused:
-        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]")
+        stdout.print(f"\n[red]{refused:,} of the messages tried would go to quarantine[/red]", markup=True)
     else:
-        stdout.print("\n[green]Everything that was tried is understood.[/green]")
+        stdout.print("\n[green]Everything that was tried is understood.[/green]", markup=True)

@@ -15,6 +15,7 @@ from nurt.app import delivery_tools
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
 from nurt.app.delivery_tools import retry_refusals, verify
+from nurt.app.exposure import warn_of_exposure
 from nurt.app.running import stopping_on_signals
 from nurt.cli.frame import print_json, print_table, refuse, stderr, stdout
 from nurt.model.delivery import Write
@@ -28,6 +29,7 @@ def run(settings: Settings, name: str, until_end: bool, from_scratch: bool) -> N
     from nurt.flows.deliver import deliver as layout
 
     mapping = destination_named(settings, name)
+    warn_of_exposure(settings, mapping)
     with stopping_on_signals() as stop:
         delivery = Delivery(settings, mapping, stop, until_end=until_end, from_scratch=from_scratch)
         if delivery.start.backfilling and stderr.is_terminal:
@@ -105,7 +107,7 @@ def status(settings: Settings, as_json: bool) -> None:
     for one in found:
         if one.get("last_error"):
             at = datetime.fromtimestamp(int(one["last_error_at"]), UTC).strftime("%Y-%m-%d %H:%M:%S")
-            stdout.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC", markup=False)
+            stdout.print(f"{one['destination']}: last error {one['last_error']} at {at} UTC")
         if one.get("in_quarantine"):
             stdout.print(f"{one['destination']}: `nurt deliver refused {one['destination']}` shows what was refused")
 
@@ -144,7 +146,7 @@ def check(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         print_json(complaints)
     for one in () if as_json else complaints:
-        stdout.print(one, markup=False)
+        stdout.print(one)
     if complaints:
         raise refuse(f"checking {name}", f"{len(complaints)} things do not fit the receiver", "correct delivery.yaml")
     if not as_json:

@@ -85,7 +85,7 @@ def demo(
             demo_steps.show(state, folder, input_, seconds)
         order = demo_steps.sell(settings)
         demo_steps.deliver_all(settings)
-    stdout.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]")
+    stdout.print(f"\n[dim]{time.monotonic() - began:.0f} s in all. Go on with:[/dim]", markup=True)
     demo_steps.go_on(folder, order)
 
 

@@ -127,7 +127,7 @@ def show(
         ("place", place),
         ("time", time),
         ("reason", reason),
-        ("detail", Text(detail)),
+        ("detail", detail),
         ("what to do", REMEDIES[refused.reason]),
         ("key", _size(refused.key)),
         ("value", _size(refused.value)),
@@ -136,7 +136,7 @@ def show(
     print_table("", ("", ""), rows)
     if whole:
         for title, content in (("key", refused.key), ("value", refused.value)):
-            stdout.print(f"\n[dim]{title}[/dim]")
+            stdout.print(Text(f"\n{title}", "dim"))
             stdout.print(Text(_dump(content or b"")))
 
 

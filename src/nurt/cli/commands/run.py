@@ -23,7 +23,10 @@ def run(
         bool, typer.Option("--until-end", help="End when everything that was there at the start is done.")
     ] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Read all topics from the beginning and say everything again.")
+        bool, typer.Option("--rebuild", help="Read all topics from the beginning; let go what no topic holds any more.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --rebuild: let it go even if it is more than 0.1 % of the rows.")
     ] = False,
     flow: Annotated[
         str, typer.Option("--flow", help="profiles: customers; stock: what can be sold. Run both, each by itself.")
@@ -49,6 +52,7 @@ def run(
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
     from nurt.adapters.redis.embedded import EMBEDDED
+    from nurt.app.exposure import warn_of_exposure
     from nurt.app.running import run_cluster
     from nurt.cli.opening import deployment
     from nurt.cli.watching import log_to_stderr, watching
@@ -64,16 +68,17 @@ def run(
     read_mapping(loaded.mapping_files)  # so that a mistake is reported at once, not after half a minute of compiling
     ensure_compiled()
     with deployment(config) as settings:
+        warn_of_exposure(settings)
         many = workers or settings.workers
         if many == 1 or loaded.redis_url == EMBEDDED or until_end:
-            _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow)
+            _run_here(replace(_ending(settings, until_end), workers=many), rebuild, flow, yes)
             return
         with watching(settings):
-            code = run_cluster(config, many, rebuild, flow=flow, level=level)
+            code = run_cluster(config, many, rebuild, flow=flow, level=level, confirmed=yes)
     raise typer.Exit(code)
 
 
-def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None:
+def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles", confirmed: bool = False) -> None:
     from nurt.app.running import run_here, run_stock_here, stopping_on_signals
     from nurt.cli.watching import watching
     from nurt.flows.profiles import profiles
@@ -81,9 +86,9 @@ def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles") -> None
 
     with stopping_on_signals() as stop, watching(settings):
         if flow == "stock":
-            run_stock_here(stock, settings, rebuild, stop)
+            run_stock_here(stock, settings, rebuild, stop, confirmed)
         else:
-            run_here(profiles, settings, rebuild, stop)
+            run_here(profiles, settings, rebuild, stop, confirmed)
 
 
 def _ending(settings: Settings, until_end: bool) -> Settings:

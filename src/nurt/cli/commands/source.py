@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
-    """List the sources that are halted, and why.
+    """List the sources and topics that wait for a word, and why.
 
     [bold]Examples[/bold]
 
@@ -26,16 +27,24 @@ def list_(as_json: AsJson = False, config: Config = DEFAULT_CONFIG) -> None:
     """
     from nurt.app.opening import open_control_log
     from nurt.cli.source_sweeps import flows_of
+    from nurt.control.logs import halted_logs
     from nurt.control.source_records import halts
     from nurt.settings import load_settings
 
     flows = flows_of(load_settings(config))
-    waiting = [(flow, one) for flow, own in flows.items() for one in halts(open_control_log(own).records()).values()]
+    records = {flow: open_control_log(own).records() for flow, own in flows.items()}
+    waiting = [(flow, one) for flow, some in records.items() for one in halts(some).values()]
+    logs = [(flow, topic, why) for flow, some in records.items() for topic, why in halted_logs(some).items()]
     if as_json:
-        print_json([{"flow": flow, **asdict(notice)} for flow, notice in waiting])
+        of_logs = [{"flow": flow, "topic": topic, "kind": "other_log", "detail": why} for flow, topic, why in logs]
+        print_json([{"flow": flow, **asdict(notice)} for flow, notice in waiting] + of_logs)
         return
-    if not waiting:
+    if not waiting and not logs:
         stdout.print("No source is halted.")
+        return
+    if logs:
+        print_table("Halted until `nurt source same-log` or `another-log`", ("topic", "flow", ""), _by_topic(logs))
+    if not waiting:
         return
     rows = [
         (f"{one.topic}:{one.partition}:{one.offset}", one.source, flow, str(one.kind), one.detail)
@@ -77,6 +86,66 @@ def accept(
     was = "was halted and goes on" if halted else "was not halted; its next fall-back is accepted"
     which = f" (flow: {', '.join(halted)})" if halted else ""
     stdout.print(f"{source} {was} with the next start of `nurt run`{which}.")
+
+
+def _by_topic(logs: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    return [(topic, flow, why) for flow, topic, why in logs]
+
+
+Topic = Annotated[str, typer.Argument(help="The topic that waits.")]
+
+
+@app.command("same-log")
+def same_log(topic: Topic, config: Config = DEFAULT_CONFIG) -> None:
+    """Say that a topic's log is the one that nurt has read: it was cut, or restored from an older copy.
+
+    What nurt has read stays. Partitions that lost messages are read again from their beginning, and positions decide
+    which of their events are newer. Start `nurt run` again afterwards.
+
+    [bold]Examples[/bold]
+
+    nurt source same-log shop.public.customers && nurt run
+    """
+    from nurt.control.logs import SAME
+
+    _say(topic, SAME, config)
+    stdout.print(f"{topic} is the log that nurt has read; it goes on with the next start of `nurt run`.")
+
+
+@app.command("another-log")
+def another_log(topic: Topic, config: Config = DEFAULT_CONFIG) -> None:
+    """Say that a topic's log is another one: the topic was made anew.
+
+    It is read from its beginning, and its events are newer than all that nurt has read under the topic's name. Rows
+    that it does not name stay; after a full snapshot `nurt source sweep` counts them. Then start `nurt run` again.
+
+    [bold]Examples[/bold]
+
+    nurt source another-log shop.public.customers && nurt run
+    """
+    from nurt.control.logs import ANOTHER
+
+    _say(topic, ANOTHER, config)
+    stdout.print(f"{topic} is another log; it is read from its beginning with the next start of `nurt run`.")
+
+
+def _say(topic: str, word: str, config: Path) -> None:
+    """Write down a word on a topic's log, for every flow: each reads it, though it may not wait yet."""
+    from nurt.app.opening import open_control_log
+    from nurt.cli.source_sweeps import flows_of
+    from nurt.control.logs import halted_logs, log_word_record
+    from nurt.settings import load_settings
+
+    control_logs = [open_control_log(own) for own in flows_of(load_settings(config)).values()]
+    waiting = {one for control_log in control_logs for one in halted_logs(control_log.records())}
+    if topic not in waiting:
+        raise refuse(
+            f"taking your word on {topic}",
+            "its log does not wait for one",
+            f"name one of {', '.join(sorted(waiting))}" if waiting else "no topic waits",
+        )
+    for control_log in control_logs:
+        control_log.append(log_word_record(topic, word))
 
 
 @app.command("sweep")

@@ -39,7 +39,8 @@ def stats(
 
     Every message that was read ends in exactly one place: folded in, old news (a repeat, or late), not ours (a
     heartbeat, a tombstone, a table without mapping), or in quarantine. The columns add up to the messages read:
-    what is read again after a crash does not count again; a rebuild begins to count anew.
+    what is read again after a crash does not count again; a rebuild begins to count anew. Rows that the mapping's
+    `where` leaves out are folded, as deletes, and counted once more below.
 
     [bold]Examples[/bold]
 
@@ -74,9 +75,16 @@ def _plain(counts: Sequence[Count], figures: StoreFigures, kinds: dict[str, int]
     return plain if kinds is None else {**plain, "stored": kinds}
 
 
+_INSTANCES = {
+    "undecided": "a row lived in two topics of its table, and no position compares them: say `order:` in the mapping",
+    "outlived": "a row was deleted in one topic of its table, and an older event of another still holds it: say "
+    "`order:` in the mapping if one topic takes the place of the other",
+}
+
+
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
-    from nurt.inspect.counters import MISSING, OUTCOMES, REQUEUED, totals
+    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, totals
 
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
@@ -90,7 +98,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason and count.outcome != MISSING:
+        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES):
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
         stdout.print()
@@ -98,11 +106,19 @@ def print_counts(counts: Sequence[Count]) -> None:
             (outcome.replace("_", " "), reason, messages) for (outcome, reason), messages in sorted(reasons.items())
         ]
         print_table("Why not folded", ("", "reason", "messages>"), listed)
+    left_out = [(count.topic, count.reason, count.messages) for count in counts if count.outcome == LEFT_OUT]
+    if left_out:
+        stdout.print()
+        print_table("Left out by the mapping (they are folded, as deletes)", ("topic", "", "messages>"), left_out)
     if summed.get(MISSING):
         stdout.print(
             f"\n{summed[MISSING]:,} times a row came without a large value that nobody knows (the log names the rows): "
             "set REPLICA IDENTITY FULL on these tables, then update the rows."
         )
+    for topic, reason, messages in [
+        (one.topic, one.reason, one.messages) for one in counts if one.outcome == INSTANCES
+    ]:
+        stdout.print(f"\n{messages:,} times {_INSTANCES[reason]} ({topic}).", markup=False)
     if summed.get(REQUEUED):
         stdout.print(f"\n{summed[REQUEUED]:,} messages of the quarantined were requeued; they count again above.")
 

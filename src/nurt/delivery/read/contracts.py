@@ -15,12 +15,13 @@ import fastavro
 import polars as pl
 
 from nurt.contracts import schemas
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.contracts.stock_messages import value_contract
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, Schemas, map_rows
 from nurt.delivery.order_links import linked_kinds
 from nurt.delivery.ports import DesiredStateReader
-from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter, WriterSchemas
+from nurt.delivery.read.bodies import NO_KEY, WIRE_BYTES, BodyConverter, WriterSchemas, foreign, id_of
 from nurt.model.delivery import DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 
@@ -83,13 +84,17 @@ class ContractMessageReader:
         """Read a batch; a figure without id is named by the hash of its key."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(self._subject(key[WIRE_BYTES:]), (int(partition), int(offset)), None, value or None, self._of)
+            self._message((int(partition), int(offset)), key, value or None)
             for partition, offset, key, value in rows
             if key is not None
         ]
 
-    def _subject(self, key: bytes) -> str:
-        return key[1:].decode() if self._of == "orders" else blake2b(key, digest_size=16).hexdigest()
+    def _message(self, place: tuple[int, int], key: bytes, value: bytes | None) -> Message:
+        is_order = self._of == ORDERS
+        subject = id_of(key) if is_order else blake2b(key[WIRE_BYTES:], digest_size=16).hexdigest()
+        if subject is None:
+            return foreign(self._of, place, NO_KEY)
+        return Message(subject, place, None, value, self._of)
 
 
 class BundledSchemas:
@@ -149,7 +154,13 @@ class ContractStateReader:
         )
 
     def _read(self, value: bytes) -> dict[str, Any]:
-        record: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(self._bodies.body(value)), self._schema)
+        body = self._bodies.body(value)
+        try:
+            record: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(body), self._schema)
+        except Exception as failed:  # fastavro raises anything for damaged bytes
+            raise NotOfContract(
+                f"reading a message: {type(failed).__name__} (a body of {CONTRACTS[self._of]}); look who writes it"
+            ) from None
         return record
 
 

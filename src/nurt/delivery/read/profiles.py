@@ -9,11 +9,12 @@ from typing import Any
 import polars as pl
 
 from nurt.contracts import schemas
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.contracts.profile_tables import TABLES, decode, tables_from
 from nurt.delivery.journal import MappedBatch, Message
 from nurt.delivery.mapping import DestinationMapping, map_rows
 from nurt.delivery.order_links import linked_kinds
-from nurt.delivery.read.bodies import WIRE_BYTES, BodyConverter
+from nurt.delivery.read.bodies import NO_BODY, NO_KEY, OTHER_BODY, BodyConverter, foreign, id_of, is_body_of, is_id
 from nurt.model.delivery import PROFILES, DesiredState, Lifecycle
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
@@ -39,15 +40,22 @@ class ProfileMessageReader:
         """Read a batch; keys and values are in Confluent's wire format."""
         rows = zip(batch.partitions, batch.offsets, batch.keys, batch.values, strict=True)
         return [
-            Message(
-                key[WIRE_BYTES + 1 :].decode(),
-                (int(partition), int(offset)),
-                None,
-                None if not value else self._converter.body(value),
-            )
+            self._message((int(partition), int(offset)), key, value)
             for partition, offset, key, value in rows
             if key is not None
         ]
+
+    def _message(self, place: tuple[int, int], key: bytes, value: bytes | None) -> Message:
+        subject = id_of(key)
+        if subject is None:
+            return foreign(PROFILES, place, NO_KEY)
+        try:
+            body = None if not value else self._converter.body(value)
+        except NotOfContract:
+            return foreign(PROFILES, place, NO_BODY)
+        if body is not None and not is_body_of(body, subject):
+            return foreign(PROFILES, place, OTHER_BODY)
+        return Message(subject, place, None, body)
 
 
 class ProfileStateReader:
@@ -89,6 +97,7 @@ class ProfileStateReader:
                     DesiredState(message.subject, revision, message.place, Lifecycle.LIVE, tuple(rows[at]))
                 )
             else:
+                survivor = survivor if is_id(survivor) else None
                 desired_states.append(
                     DesiredState(
                         message.subject, revision, message.place, Lifecycle.REDIRECT, tuple(archived[at]), survivor

@@ -7,15 +7,18 @@ Only then may the offsets of its messages be committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import JournalEntry, MappedBatch, Message, Parked
 from nurt.delivery.mapping import FAILED
 from nurt.delivery.order_links import PARENT_MISSING
 from nurt.delivery.ports import DeliveryMemory, DesiredStateReader, Destination
+from nurt.delivery.read.bodies import NO_BODY
 from nurt.delivery.run.batch import PROFILE_CHANGED, RETRY, DeliveryBatch
 from nurt.delivery.run.clock import DeliveryClock
-from nurt.delivery.run.context import DeliveryContext
+from nurt.delivery.run.context import DeliveryContext, refused_messages
 from nurt.delivery.run.key_locks import KeyLocks
 from nurt.delivery.run.sender import Sender
 from nurt.model.delivery import PROFILES, DesiredState, Write
@@ -54,11 +57,29 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Deliver what messages ask for, profiles first. Raises Stopping, Fenced, or what the store raises."""
-        for some in _by_kind(messages):
-            mapped = self._state_reader.read(some)
+        for some in _by_kind(self._refuse_foreign(messages)):
+            mapped = self._read(some)
             newest = {message.subject: message for message in some}
             self._refuse_unmapped(mapped, newest)
             self.deliver_states(mapped.desired_states, bulk, newest)
+
+    def _refuse_foreign(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Put what nurt did not write into quarantine; return the others."""
+        if wrong := [one for one in messages if one.flaw]:
+            self._store.write(refused_messages(self._store.destination, wrong))
+        return [one for one in messages if not one.flaw] if wrong else messages
+
+    def _read(self, messages: Sequence[Message]) -> MappedBatch:
+        """Map messages; a batch that cannot be read is halved until the bad message is found, which is refused."""
+        try:
+            return self._state_reader.read(messages)
+        except NotOfContract:
+            if len(messages) == 1:
+                self._refuse_foreign([replace(one, flaw=NO_BODY) for one in messages])
+                return MappedBatch([], [])
+        middle = len(messages) // 2
+        first, second = self._read(messages[:middle]), self._read(messages[middle:])
+        return MappedBatch([*first.desired_states, *second.desired_states], [*first.failed, *second.failed])
 
     def retry_parked(self, rows_max: int = 500) -> int:
         """Try parked desired states that are due; return how many there were."""
@@ -92,7 +113,7 @@ class Deliverer:
         """Map kept messages again; what cannot be mapped is refused again, an unknown subject is forgotten."""
         old = [subject for subject, one in parked.items() if one.code in MAPPED_AGAIN]
         kept = self._store.kept(old)
-        mapped = self._state_reader.read(list(kept.values()))
+        mapped = self._read(list(kept.values()))
         self._refuse_unmapped(mapped, kept)
         desired_states = {desired.subject: desired for desired in mapped.desired_states}
         lost = {subject for subject in old if subject not in desired_states and parked[subject].code != PARENT_MISSING}
@@ -125,7 +146,7 @@ class Deliverer:
 
     def plan(self, messages: Sequence[Message]) -> list[Write]:
         """Say what would be written, without writing anything: neither there nor here."""
-        desired_states = self._state_reader.read(messages).desired_states
+        desired_states = self._state_reader.read([one for one in messages if not one.flaw]).desired_states
         return DeliveryBatch(self._context, desired_states, False, {}, {}, lambda _subjects: None).plan()
 
     def _refuse_unmapped(self, mapped: MappedBatch, messages: Mapping[str, Message]) -> None:

@@ -29,6 +29,8 @@ AUTH_PAUSE_S = 30.0
 LOOK_S = 0.1
 LONG_WAIT_S = 5.0
 LAST_CALLS_S = 5.0
+NOT_UNDERSTOOD = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+"""What an adapter raises over an answer outside of its protocol."""
 BUDGET_MAX, BUDGET_SHARE, BUDGET_WAIT_S = 20.0, 0.2, 5.0
 """Retries are paid from a budget; every successful call adds a share. Without budget, retries wait longer."""
 
@@ -143,7 +145,7 @@ class Sender:
         """Make a call; an answer outside the protocol counts as no answer, and does not end the run."""
         try:
             return self._to.send(call)
-        except (LookupError, TypeError, AttributeError, ValueError) as failed:
+        except NOT_UNDERSTOOD as failed:
             _logger.warning(
                 "delivering to %s: an answer to %s %s was not understood (%s)",
                 self._store.destination,

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import random
 
+from nurt.contracts.avro_columns import NotOfContract
 from nurt.delivery.diff import is_old
 from nurt.delivery.journal import JournalEntry, Message
 from nurt.delivery.last_known import LastKnown
 from nurt.delivery.ports import DeliveryMemory, TableSink
+from nurt.delivery.read.bodies import NO_BODY
 from nurt.delivery.retry import backoff_s
+from nurt.delivery.run.context import refused_messages
 from nurt.delivery.run.key_locks import Stopping
-from nurt.delivery.run.sender import LOOK_S
+from nurt.delivery.run.sender import LOOK_S, NOT_UNDERSTOOD
 from nurt.delivery.table_family import TableBatch, TableFamily
 from nurt.model.delivery import CallFailure, CallResult, DesiredState, Lifecycle, Refusal
 from nurt.model.units import Millis
@@ -63,6 +66,8 @@ class TableDeliverer:
 
     def deliver(self, messages: Sequence[Message], bulk: bool = False) -> None:
         """Store the newest message of each subject. Raises Stopping, Fenced, or what the store raises."""
+        if wrong := [one for one in messages if one.flaw]:
+            self._store.write(refused_messages(self._store.destination, wrong))
         fresh, last_known = self.fresh(messages)
         entry = JournalEntry()
         entry.count("old_news", len(last_known) - len(fresh))
@@ -71,7 +76,7 @@ class TableDeliverer:
 
     def fresh(self, messages: Sequence[Message]) -> tuple[list[Message], dict[str, LastKnown]]:
         """Keep each subject's newest message unless it was delivered; return the last known states of all subjects."""
-        newest = {message.subject: message for message in messages}
+        newest = {message.subject: message for message in messages if not message.flaw}
         last_known = self._store.load(list(newest))
         fresh = []
         for subject, message in newest.items():
@@ -95,12 +100,18 @@ class TableDeliverer:
         if not messages:
             return
         erased = [(one.subject, last_known[one.subject].revision) for one in messages if one.body is None]
-        batch = target.tables_of([one for one in messages if one.body is not None], erased)
+        try:
+            batch = target.tables_of([one for one in messages if one.body is not None], erased)
+        except NotOfContract:
+            if len(messages) > 1:
+                self._write_halves(target, messages, last_known)
+            else:
+                wrong = [replace(one, flaw=NO_BODY) for one in messages]
+                self._store.write(refused_messages(self._store.destination, wrong))
+            return
         result = self._write_until_answered(target.sink, batch)
         if result.failure is CallFailure.REFUSED and len(messages) > 1:
-            middle = len(messages) // 2
-            self._write(target, messages[:middle], last_known)
-            self._write(target, messages[middle:], last_known)
+            self._write_halves(target, messages, last_known)
             return
         self._fault("answered")
         revisions = dict(batch.nested.select("id", "revision").rows()) | dict(batch.erased)
@@ -128,6 +139,11 @@ class TableDeliverer:
         self._store.write(entry)
         self._fault("answer noted")
 
+    def _write_halves(self, target: TableTarget, messages: Sequence[Message], last_known: dict[str, LastKnown]) -> None:
+        middle = len(messages) // 2
+        self._write(target, messages[:middle], last_known)
+        self._write(target, messages[middle:], last_known)
+
     def _write_until_answered(self, sink: TableSink, batch: TableBatch) -> CallResult:
         """Repeat the write until the store answers."""
         tries = 0
@@ -135,7 +151,7 @@ class TableDeliverer:
             entry = JournalEntry()
             entry.count("calls")
             self._store.write(entry)
-            result = sink.write(batch)
+            result = self._answer(sink, batch)
             if result.failure in (None, CallFailure.REFUSED):
                 if self._reported_down:
                     self._store.set_status(state="running")
@@ -152,6 +168,15 @@ class TableDeliverer:
                 if self._stopping():
                     raise Stopping(f"delivering to {self._store.destination}: ended while it waited; start it again")
                 time.sleep(min(LOOK_S, max(0.0, until_s - time.monotonic())))
+
+    def _answer(self, sink: TableSink, batch: TableBatch) -> CallResult:
+        """Write once; an answer outside the protocol counts as no answer, and does not end the run."""
+        try:
+            return sink.write(batch)
+        except NOT_UNDERSTOOD as failed:
+            name, kind = self._store.destination, type(failed).__name__
+            _logger.warning("delivering to %s: its answer was not understood (%s)", name, kind)
+            return CallResult(failure=CallFailure.DOWN, code="answer_not_understood")
 
     def retry_parked(self, rows_max: int = 500) -> int:
         """Write again what an operator retries, and remove what a sweep parked; nothing else is ever parked here."""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from nurt.columnar.types import ID_BYTES
+from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import DUE_PROFILES_MAX
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
@@ -39,8 +40,9 @@ class StockWorker(RowsWorker[StockContributions, Millis]):
         routes: SalesRoutes,
         sweeps: Sequence[Sweep] = (),
         keeper: Keeper | None = None,
+        logs: KnownLogs = NO_LOGS,
     ) -> None:
-        super().__init__(store, keys, StockEmitter(context), sweeps, Millis)
+        super().__init__(store, keys, StockEmitter(context), sweeps, Millis, logs)
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )

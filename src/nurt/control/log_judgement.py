@@ -1,0 +1,119 @@
+"""Judge whether the log that has a topic's name now is the one that nurt has read.
+
+Three things tell: the ids of cluster and topic, the messages that nurt has read (`model.log.Witness`), and the end of
+the log. Messages count more than ids: a mirrored or restored log has other ids and the same messages. A restart, a
+leader that moves, a log start that moved by retention, a witness that compaction took: none of these is evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nurt.control.logs import TopicLog
+
+
+class Finding(StrEnum):
+    """Finding about a topic's log."""
+
+    SAME = "same"
+    ANOTHER = "another"
+    CUT = "cut"  # or restored: the name and the beginning are the same, and messages that nurt has read are not there
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is there under a topic's name.
+
+    Attributes:
+        cluster, id: as the broker names them; empty: unknown.
+        ends: partition -> the offset after its last message.
+        last_held: partition -> whether the message that nurt read last is there; absent: nothing can tell.
+        first_held: the same of its first message, of archives.
+    """
+
+    cluster: str = ""
+    id: str = ""
+    ends: Mapping[int, int] = field(default_factory=dict)
+    last_held: Mapping[int, bool] = field(default_factory=dict)
+    first_held: Mapping[int, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Judgement of a topic's log.
+
+    Attributes:
+        partitions: those that show it.
+        why: for people.
+    """
+
+    finding: Finding
+    partitions: tuple[int, ...] = ()
+    why: str = ""
+
+
+def judge(known: TopicLog, look: Look, offsets: Mapping[int, int]) -> Judgement:
+    """Judge a topic's log.
+
+    Args:
+        known: what is known of the log that nurt has read.
+        look: what is there now.
+        offsets: partition -> the offset at which nurt would go on.
+    """
+    behind = [one for one, at in offsets.items() if one in look.ends and at > look.ends[one]]
+    differ = [one for one, held in look.last_held.items() if not held]
+    gone = sorted({*behind, *differ})
+    why = _shown(behind, differ, offsets, look)
+    same_name = _same_name(known, look)
+    if same_name is False:
+        if not gone and any(look.last_held.values()):
+            return Judgement(Finding.SAME)
+        ids = f"its id is {look.id} (it was {known.id})" if look.id and known.id else "it begins with another message"
+        return Judgement(Finding.ANOTHER, tuple(gone), f"{ids}; {why}" if why else ids)
+    return Judgement(Finding.CUT, tuple(gone), why) if gone else Judgement(Finding.SAME)
+
+
+def _same_name(known: TopicLog, look: Look) -> bool | None:
+    if known.id and look.id:
+        return known.id == look.id
+    if look.first_held:
+        return all(look.first_held.values())
+    return None
+
+
+def _shown(behind: Iterable[int], differ: Iterable[int], offsets: Mapping[int, int], look: Look) -> str:
+    shown = [f"partition {one} ends at {look.ends[one]}, nurt has read up to {offsets[one]}" for one in behind]
+    shown += [f"partition {one} has another message where nurt read last" for one in differ if one not in set(behind)]
+    return shown[0] + (f", and {len(shown) - 1} more" if len(shown) > 1 else "") if shown else ""
+
+
+# --- by rule --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FirstChange:
+    """First change event of one partition.
+
+    Attributes:
+        is_full: it is a row of a full snapshot.
+    """
+
+    partition: int
+    timestamp_ms: int
+    is_full: bool
+
+
+def begins_with_snapshot(changes: Iterable[FirstChange], snapshot_since: int | None = None) -> bool:
+    """Say whether a full snapshot begins a log.
+
+    Every partition begins with rows of the snapshot, or with a change that was written after the snapshot began.
+
+    Args:
+        snapshot_since: when the snapshot began, as other new logs of the same system show it.
+    """
+    every = list(changes)
+    began = [one.timestamp_ms for one in every if one.is_full]
+    began += [] if snapshot_since is None else [snapshot_since]
+    return not every or (bool(began) and all(one.is_full or one.timestamp_ms >= min(began) for one in every))
