@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numba
 import numpy as np
@@ -186,12 +187,22 @@ def survey(seen: Seen, heights: Heights) -> Survey:
     after = heights.copy()
     counts = np.zeros((partitions, 4), dtype=np.int64)
     order = seen.order
-    _survey(
+    rows = (
         seen.partitions, seen.offsets, seen.snapshot, order.numbers, order.known, order.source_ms, order.written_ms,
-        order.servers, order.fall_back_max, after.highest, after.parts, after.source_ms, after.server, after.until,
-        after.written_ms, after.snapshot, after.has_snapshot, heights.servers, counts,
+        order.servers,
+    )  # fmt: skip
+    _survey(
+        *map(_unwritable, rows), order.fall_back_max, after.highest, after.parts, after.source_ms, after.server,
+        after.until, after.written_ms, after.snapshot, after.has_snapshot, heights.servers, counts,
     )  # fmt: skip
     return Survey(counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3] > 0, after)
+
+
+def _unwritable(array: Any) -> Any:
+    """View an array as one that nobody writes, so that the kernel is compiled once, whoever made the array."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 @numba.njit(nogil=True, cache=True)

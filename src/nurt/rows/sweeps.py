@@ -177,22 +177,20 @@ def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | Non
     of_system: dict[str, list[_Begun]] = defaultdict(list)
     logs = known_logs(records)
     unread: list[Sweep] = []
-    every = [
-        (topic, _Begun(partition, first_epoch(log.generation), log.record))
-        for topic, log in logs.topics.items()
-        for partition in log.snapshot
-    ]
+    for topic, log in logs.topics.items():
+        if (table := table_of(topic)) is not None:
+            begun[table] = [_Begun(partition, first_epoch(log.generation), log.record) for partition in log.snapshot]
     for number, record in records:
         if record["kind"] == "source_epoch" and generation_of(record["epoch"]) == logs.generation(record["topic"]):
-            every.append((record["topic"], _begun_of(record, number)))
+            if (table := table_of(record["topic"])) is not None:
+                one = _begun_of(record, number)
+                of_system[table.system].append(one)
+                if one.epoch > first_epoch(generation_of(one.epoch)):  # there is nothing before a first snapshot
+                    begun[table].append(one)
         elif record["kind"] == "rebuilt":
             unread = [] if record["erases"] else unread_sweeps(record)
         elif record["kind"] == "rebuild":
             unread = []
-    for topic, one in every:
-        if (table := table_of(topic)) is not None:
-            begun[table].append(one)
-            of_system[table.system].append(one)
     ordered = {one.table: one for one in ordered_sweeps(records)}
     fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
     for table, some in sorted(begun.items(), key=lambda one: one[0].topic):
@@ -261,8 +259,9 @@ def _newest_complete(some: Iterable[_Begun], system: Sequence[_Begun]) -> list[_
 def _is_followed(snapshot: _Begun, system: Sequence[_Begun]) -> bool:
     """Say whether a system streamed behind a snapshot, and before another one."""
     end: _Begun | None = None
+    first = first_epoch(generation_of(snapshot.epoch))
     for one in system:
-        is_other = not one.streams and one.snapshot != snapshot.snapshot and snapshot.is_before(one)
-        if is_other and (end is None or one.is_before(end)):
+        is_other = not one.streams and one.snapshot != snapshot.snapshot and not first == one.epoch == snapshot.epoch
+        if is_other and snapshot.is_before(one) and (end is None or one.is_before(end)):
             end = one
     return any(one.streams and snapshot.is_before(one) and (end is None or one.is_before(end)) for one in system)
