@@ -16,6 +16,7 @@ __all__ = [
     "NurtError",
     "OffsetLost",
     "SourceHalted",
+    "StateDamaged",
     "StateTooNew",
 ]
 
@@ -42,6 +43,12 @@ class StateTooNew(NurtError):
     """A stored value was written by a later version of nurt."""
 
     exit_code = 6
+
+
+class StateDamaged(NurtError):
+    """A stored value is not what nurt wrote."""
+
+    exit_code = 10
 
 
 class SourceHalted(NurtError):

@@ -246,3 +246,14 @@ def test_one_topic_under_a_pattern_needs_no_instances(tmp_path: Path, redis_url:
     config = deploy(tmp_path, redis_url, r"shop(2026)?\.customers")
     write(tmp_path, [old])
     assert run(config) == {"old1", "old2", "mid3-8"}
+
+
+def test_a_large_value_that_the_new_topic_did_not_send_is_that_of_the_old_one(tmp_path: Path, redis_url: str) -> None:
+    old, new = topic_of("shop.customers"), topic_of("shop2026.customers")
+    old.upsert(row=row(1, "large"), **at(1000))
+    new.upsert(
+        op="u", row={"id": 1, "email": "__debezium_unavailable_value"}, **at(2000)
+    )  # it began without a snapshot
+    config = deploy(tmp_path, redis_url, r"shop(2026)?\.customers")
+    write(tmp_path, [old, new])
+    assert run(config) == {"large"}

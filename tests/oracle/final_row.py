@@ -67,7 +67,10 @@ class FinalRow:
 
     def position_text(self) -> str:
         """Write the position as provenance shows it: `p0:p1:p2:p3@offset`, empty where a part is null."""
-        return ":".join("" if part is None else str(part) for part in self.position) + f"@{self.offset}"
+        position = self.position
+        if position[:2] == (None, None) and position[3]:  # the place of a key is no position
+            position = (None, None, None, None)
+        return ":".join("" if part is None else str(part) for part in position) + f"@{self.offset}"
 
 
 def normalise_plainly(kind: str, value: str, country: str | None) -> str | None:

@@ -34,6 +34,7 @@ def frame_of(events: list[Event], ids: Named) -> EntityFrame:
         pl.DataFrame([_columns(event, ids) for event in events], schema=entity_columns(kind)),
         events[0].topic,
         order=events[0].order,
+        partitions=events[0].partitions,
     )
 
 

@@ -20,7 +20,7 @@ from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.final_row import FinalRow, Named, Position, System
 from tests.oracle.frames import Batch, batch_of
 from tests.oracle.places import Instance, highest_after, is_old_news, is_truncated, speaking
-from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored
+from tests.oracle.sources import TRUNCATE, Connector, Event, Parent, Source, Stored, compacted
 
 STEPS_MAX = 60
 
@@ -37,7 +37,7 @@ _PUT_KINDS = (
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""
 
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename")
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename", "grow")
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
     (*("put",) * 3, "delete", "rekey"),
@@ -147,6 +147,7 @@ def play(sources: list[Source], initial: list[Step], steps: list[Step]) -> tuple
             connector.snapshot()
     for step in steps:
         _play(step, connectors)
+    compacted(connectors, Random(len(log)))
     return log, connectors
 
 
@@ -156,10 +157,14 @@ def _play(step: Step, connectors: list[Connector]) -> None:
     if step.noise % 3 == 0:
         connector.commit()
     if step.verb == "snapshot":
-        connector.snapshot()
+        if connector.may_read_again:
+            connector.snapshot()
         return
     if step.verb == "rename":
         connector.rename()
+        return
+    if step.verb == "grow":
+        connector.grow()
         return
     if step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)

@@ -46,11 +46,52 @@ def compare(one: Placed, other: Placed) -> int | None:
     return _sign(one.offset, other.offset) if one_partition else None
 
 
+def key_place(event: Placed) -> tuple[int, int] | None:
+    """Return the number of partitions and the key's hash (-1: unknown) of an event that has only the place of its key.
+
+    None: it has a position, or nothing at all.
+    """
+    first, second, partitions, hashed = event.position
+    if (first, second) != (None, None) or partitions is None or not hashed:
+        return None
+    return partitions, hashed - 1 if hashed > 0 else -1
+
+
+def is_older_by_key(event: Placed, held: Placed) -> bool | None:
+    """Say whether a later event of another partition is older, as far as a key's place tells; None: both have more.
+
+    Where the key hashes now nothing is older than elsewhere; an event from a former place, or from a place that nobody
+    knows, is older than one that has a position. Else the later arrival is the newer one.
+    """
+    places = [key_place(one) for one in (event, held)]
+    if places == [None, None]:
+        return None
+    partitions = max(event.partition + 1, held.partition + 1, *(place[0] for place in places if place))
+    home = [_is_home(one, partitions) for one in (event, held)]
+    if None not in places:
+        return home == [False, True]
+    bare, other = (event, held) if places[0] is not None else (held, event)
+    if other.position[:2] == (None, None):
+        return False
+    hashed = (places[0] or places[1] or (0, -1))[1]
+    lay = any(hashed % count == other.partition for count in range(other.partition + 1, partitions))
+    return (_is_home(bare, partitions) and lay) == (bare is held)
+
+
+def _is_home(event: Placed, partitions: int) -> bool:
+    place = key_place(event)
+    return place is not None and place[1] >= 0 and place[1] % partitions == event.partition
+
+
 def is_old_news(event: Placed, held: Placed, highest: Position | None = None) -> bool:
     """Say whether an event stands strictly before what a row already holds.
 
     `highest` is what `highest_after` said of the held event.
     """
+    if event.partition != held.partition and not _epochs_tell(event, held):
+        older = is_older_by_key(event, held)
+        if older is not None:
+            return older or (highest is not None and _compare_positions(event.position, highest) == -1)
     if highest is not None and not _positions_tell(event, held):
         return _compare_positions(event.position, highest) == -1 or compare(event, held) == -1
     return compare(event, held) == -1
@@ -94,6 +135,8 @@ def is_truncated(event: Placed, truncate: Placed) -> bool:
 
     A full snapshot (its epochs are even) stands where the log ended, which is where the next change begins.
     """
+    if key_place(event) is not None:
+        event = _Bare(event.source_epoch, (None, None, None, None), event.partition, event.offset)
     found = compare(event, truncate)
     if found is None and event.source_epoch % 2 == 0:
         pairs = zip(event.position[:2], truncate.position[:2], strict=True)
@@ -137,6 +180,16 @@ def _is_newer(one: Position, other: Position) -> bool:
         if mine is not None and theirs is not None and mine != theirs:
             return mine > theirs
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Bare:
+    """Event without position."""
+
+    source_epoch: int
+    position: Position
+    partition: int
+    offset: int
 
 
 def _sign(one: int, other: int) -> int:

@@ -9,7 +9,7 @@ Source: what the captured corpus teaches (tests/corpus/README.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -89,6 +89,7 @@ class Event:
     moved_to: str | None = None
     branch: str = ""  # what the topic's name has behind the table's
     topics: str = "one"  # see Source
+    partitions: int = 0  # of the topic at the end; 0: nobody asks
 
     @property
     def topic(self) -> str:
@@ -127,6 +128,7 @@ class Connector:
     _truncates: dict[str, Event] = field(default_factory=dict)
     _parts: dict[tuple[str, str], int] = field(default_factory=dict)
     _renames: int = 0
+    _partitions: int = 0  # after the topics got more
 
     # -- what the application does
 
@@ -186,7 +188,7 @@ class Connector:
 
     def truncate(self, kind: str, entity: str, choose: Random) -> None:
         """Remove all rows of a table at once, where the connector can say so across its partitions."""
-        partitions = range(self.source.partitions)
+        partitions = range(self.partitions)
         part = choose.randrange(PARTS) if self.source.topics == "parts" else None
         branches = self._branches(entity, "") if part is None else [f"_p{part}"]
         epochs = {
@@ -244,6 +246,22 @@ class Connector:
         if self.source.topics == "renamed" and self._renames < RENAMES_MAX:
             self._renames += 1
             self.snapshot()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has now."""
+        return self._partitions or self.source.partitions
+
+    @property
+    def may_read_again(self) -> bool:
+        """Say whether a full snapshot's positions can be compared with those of a key's former partition."""
+        return not self._partitions or self.source.connector != "sqlserver"
+
+    def grow(self) -> None:
+        """Give the topics more partitions, once: keys that hash elsewhere now leave their older events behind."""
+        if not self._partitions:
+            self._partitions = self.source.partitions + 1 + self.source.partitions % 2
+            self._replayable.clear()
 
     def redeliver(self, events: int) -> None:
         """Kill the connector: after its restart it writes its last events again, at new offsets."""
@@ -345,7 +363,7 @@ class Connector:
             return position
         self.clock_ms += self._lsn % 2
         if partition is None:
-            partition = crc32(key.encode()) % self.source.partitions
+            partition = _hash(key) % self.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
             stored, held, moved_to, "", self.source.topics,
@@ -389,3 +407,47 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
     return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
+
+
+def _hash(key: str) -> int:
+    return crc32(key.encode()) >> 1
+
+
+def compacted(connectors: Sequence[Connector], choose: Random) -> None:
+    """Let topics that got more partitions be compacted; then nothing but a tombstone is left of a deleted key.
+
+    A tombstone has no position, and neither has any event of a connector without an order. They have the number of
+    partitions and their key's hash instead, as a reader finds them now.
+    """
+    grown = {connector.source.system.name: connector for connector in connectors if connector._partitions}
+    if not grown:
+        return
+    log, names = connectors[0].log, [connector.source.system.name for connector in connectors]
+    last: dict[tuple[str, ...], Event] = {}
+    for event in log:
+        last[event.topic, str(event.partition), *event.row] = event
+    ended = {
+        place
+        for place, event in last.items()
+        if event.op == DELETE
+        and choose.random() < 0.7
+        and (head := connectors[names.index(event.system)]._heads.get((event.topic, *event.row))) is not None
+        and (head.number == event.number or head.partition != event.partition)
+    }
+    kept = []
+    for event in log:
+        if event.system not in grown:
+            kept.append(event)
+            continue
+        partitions = grown[event.system].partitions
+        event = replace(event, partitions=partitions)
+        if event.op != TRUNCATE:
+            place = (event.topic, str(event.partition), *event.row)
+            if place in ended and event.number != last[place].number:
+                continue
+            if place in ended or event.position[:2] == (None, None):
+                event = replace(event, position=(None, None, partitions, _hash(event.key) + 1))
+            if place in ended:
+                event = replace(event, moved_to=None)
+        kept.append(event)
+    log[:] = kept

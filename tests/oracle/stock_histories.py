@@ -13,7 +13,7 @@ from nurt.model.stock.plan import UNIT, Channel, Location, Market, StockPlan
 from tests.oracle.final_row import System
 from tests.oracle.histories import TOPICS, arrange, final_rows, history_of
 from tests.oracle.naming import DEPLOYMENT_IDS
-from tests.oracle.sources import Connector, Event, Parent, Source
+from tests.oracle.sources import Connector, Event, Parent, Source, compacted
 from tests.oracle.stock_batch import StockRow
 from tests.oracle.values import TODAY
 
@@ -158,7 +158,7 @@ class Step:
     noise: int
 
 
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename")
+_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename", "grow")
 _MOODS = (
     ("put",),
     (*("put",) * 14, *_MISHAPS),
@@ -185,6 +185,7 @@ def stock_histories(draw: st.DrawFn, steps_max: int = 40) -> StockHistory:
     for number, one in enumerate(steps):
         connectors[one.system].clock_ms = BASE_MS - 60_000 + number * 2_000
         _play(one, connectors[one.system])
+    compacted(list(connectors.values()), Random(len(log)))
     arrivals = arrange(log, order, draw(noise), late)
     return closed(draw(st.sampled_from(PLANS)), list(connectors.values()), arrivals, sizes)
 
@@ -213,9 +214,12 @@ def _play(step: Step, connector: Connector) -> None:
     if step.noise % 3 == 0:
         connector.commit()
     if step.verb == "snapshot":
-        connector.snapshot()
+        if connector.may_read_again:
+            connector.snapshot()
     elif step.verb == "rename":
         connector.rename()
+    elif step.verb == "grow":
+        connector.grow()
     elif step.verb == "redeliver":
         connector.redeliver(step.key + step.noise % 12)
     elif step.verb == "echo":

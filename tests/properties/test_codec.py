@@ -47,11 +47,12 @@ def read_all_ways(body):  # type: ignore[no-untyped-def]
     unsigned, after = varint.get_unsigned(body, 0)
     signed, after_signed = varint.get_zigzag(body, 0)
     peeked, after_peeked = varint.peek_unsigned(address)
+    within, after_within = varint.peek_within(address, address + len(body) - 8)
     checked, after_checked = varint.read_unsigned_checked(body, 0, len(body) - 8)
     return (
-        (unsigned, peeked, checked, signed),
-        (after, after_signed, after_peeked - address, after_checked, varint.skip_at(address) - address,
-         varint.skip_checked(body, 0, len(body) - 8)),
+        (unsigned, peeked, within, checked, signed),
+        (after, after_signed, after_peeked - address, after_within - address, after_checked,
+         varint.skip_within(address, address + len(body) - 8) - address, varint.skip_checked(body, 0, len(body) - 8)),
     )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_a_signed_number_is_written_as_avro_writes_it(number: int) -> None:
     assert out.tobytes() == wanted.ljust(len(out), bytes([BEHIND]))
     assert other.tobytes() == out.tobytes()
     assert varint.zigzag_bytes(number) == wanted
-    assert read_all_ways(np.frombuffer(wanted + bytes(8), dtype=np.uint8))[0][3] == number
+    assert read_all_ways(np.frombuffer(wanted + bytes(8), dtype=np.uint8))[0][4] == number
 
 
 @given(UINT64)
@@ -92,7 +93,7 @@ def test_an_unsigned_number_is_read_as_it_was_written(number: int) -> None:
     end = write_unsigned(np.uint64(number), out)
     assert (out[end:] == BEHIND).all()
     numbers, ends = read_all_ways(np.append(out[:end], np.zeros(8, dtype=np.uint8)))
-    assert [int(one) for one in numbers[:3]] == [number] * 3
+    assert [int(one) for one in numbers[:4]] == [number] * 4
     assert set(ends) == {end}
 
 
@@ -118,6 +119,20 @@ def test_unchecked_bytes_that_are_no_number_are_a_flaw(body: bytes, flaw: int) -
     padded = np.frombuffer(body + b"\x01" * 8, dtype=np.uint8)
     assert varint.read_unsigned_checked(padded, 0, len(body)) == (0, -flaw)
     assert varint.skip_checked(padded, 0, len(body)) == -flaw
+
+
+@pytest.mark.parametrize("body", [b"", b"\x80", b"\xff" * 9, b"\xff" * 12])
+def test_a_stored_number_that_does_not_end_in_time_ends_one_behind_the_end(body: bytes) -> None:
+    padded = np.frombuffer(body + b"\x01" * 8, dtype=np.uint8)
+    address = padded.ctypes.data
+    end = address + len(body)
+    assert varint.peek_within(address, end) == (0, end + 1)
+    assert varint.peek_within(end + 1, end) == (0, end + 1)
+    assert varint.skip_within(address, end) == end + 1
+    assert varint.pass_text(np.uint64(len(body) + 1), address, end) == end + 1
+    assert varint.pass_text(np.uint64(2**63), address, end) == end + 1
+    assert varint.pass_text(np.uint64(0), end + 1, end) == end + 1
+    assert varint.pass_text(np.uint64(len(body)), address, end) == end
 
 
 @edges

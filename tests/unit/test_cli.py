@@ -24,6 +24,7 @@ from tests.command_line import Ran, run_nurt
 COMMANDS = ["demo", "init", "check", "run", "profile", "stats", "simulate"]
 QUARANTINE = [["quarantine", name] for name in ("list", "show", "requeue")]
 SOURCE = [["source", name] for name in ("list", "accept", "sweep")]
+STATE = [["state", "check"]]
 DELIVER = [["deliver", name] for name in ("run", "status", "preview", "check", "refused", "retry", "sweep")]
 
 
@@ -32,7 +33,9 @@ def nurt_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     return lambda *arguments: run_nurt(monkeypatch, capfd, *arguments)
 
 
-@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), *QUARANTINE, *SOURCE, *DELIVER], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [*([name] for name in COMMANDS), *QUARANTINE, *SOURCE, *STATE, *DELIVER], ids=" ".join
+)
 def test_the_help_of_every_command_teaches_by_example(nurt_command: Callable[..., Ran], command: list[str]) -> None:
     ran = nurt_command(*command, "--help")
     assert ran.code == 0

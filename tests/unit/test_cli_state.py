@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import orjson
 import pytest
+from redis import Redis
 
 from nurt.adapters.files.archive_lines import ArchiveWriter
 from nurt.adapters.redis.embedded import embedded_state
@@ -251,6 +252,27 @@ def _teach_schema(folder: Path) -> None:
     subjects = json.loads((folder / "archive" / "subjects.json").read_text())
     (newest,) = subjects["shop_pl.magento.sales_order-value"][-1:]
     path.write_text(json.dumps({**schemas, str(STRANGE_ID): schemas[str(newest)]}))
+
+
+def test_sound_state_is_not_called_damaged_and_damage_is_named(
+    own_demo: Path, nurt_command: Callable[..., Ran], asked: Callable[..., Any]
+) -> None:
+    config = str(own_demo / "nurt.yaml")
+    sound = nurt_command("state", "check", "--config", config)
+    assert (sound.code, sound.out.split(" keys: ")[1].strip()) == (0, "no stored value is damaged.")
+    with embedded_state(own_demo / "data" / "valkey") as url:
+        server = Redis.from_url(url)
+        keys = sorted(key for key in server.scan_iter(match=b"*}a*", count=1_000) if len(key.split(b"}a")[1]) == 16)
+        server.set(keys[0], (server.get(keys[0]) or b"")[:-1])
+        server.delete(keys[1])
+        server.rpush(keys[1], b"no text")
+        found = nurt_command("state", "check", "--json", "--config", config)
+    named = {(one["kind"], one["id"]): one["why"] for one in json.loads(found.out)["damaged"]}
+    ids = [key.split(b"}a")[1].hex() for key in keys[:2]]
+    assert found.code == 10
+    assert named == {("a", ids[0]): "a stored value is damaged", ("a", ids[1]): "a list (expected a string)"}
+    shown = nurt_command("state", "check", "--config", config)
+    assert shown.code == 10 and ids[0] in shown.out
 
 
 def test_what_is_in_quarantine_can_be_seen_mended_and_requeued(

@@ -13,6 +13,7 @@ import pytest
 
 from nurt.adapters.kafka import schema_registry as module
 from nurt.adapters.kafka.schema_registry import ConfluentRegistry
+from nurt.avro.schema import parse_schema
 from nurt.errors import ConfigurationError, ConnectionFailed
 from tests.contracts.registry_stub import Stub, running_stub
 
@@ -163,6 +164,34 @@ def test_a_schema_that_refers_to_another_subject_is_made_whole(stub: Stub) -> No
 def test_a_schema_that_is_not_avro_is_unknown(stub: Stub) -> None:
     stub.schemas[3] = {"schema": 'syntax = "proto3";', "schemaType": "PROTOBUF"}
     assert ConfluentRegistry(stub.url).schema(3) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00", '{"a": ' * 3_000, "[" * 100_000])
+def test_a_text_that_is_no_json_is_no_avro(stub: Stub, text: str) -> None:
+    stub.schemas[3] = {"schema": text}
+    schema = ConfluentRegistry(stub.url).schema(3)
+    with pytest.raises(ConfigurationError, match="reading Avro schema"):
+        parse_schema(schema or {})
+
+
+def test_a_schema_that_refers_to_itself_is_asked_for_once(stub: Stub) -> None:
+    circle = {"name": "shared.Block", "subject": "shared", "version": 1}
+    stub.schemas[3] = {"schema": json.dumps(ROW), "references": [circle]}
+    block = {"subject": "shared", "version": 1, "id": 4, "schema": '"int"', "references": [circle]}
+    for answer in (stub.schemas[3], block, block):
+        stub.answers.append((200, json.dumps(answer).encode()))
+    assert ConfluentRegistry(stub.url).schema(3) == ROW
+    assert len(stub.requests) == 2
+
+
+def test_a_schema_that_refers_to_what_is_not_there_is_no_avro(stub: Stub) -> None:
+    there_is_none = {"name": "gone.Block", "subject": "gone", "version": 7}
+    stub.answers += [
+        (200, json.dumps({"schema": json.dumps(ROW), "references": [there_is_none]}).encode()),
+        (404, b'{"error_code": 40401, "message": "Subject not found"}'),
+    ]
+    with pytest.raises(ConfigurationError, match="reading Avro schema"):
+        parse_schema(ConfluentRegistry(stub.url).schema(3) or {})
 
 
 def test_a_bare_schema_comes_as_a_mapping(stub: Stub) -> None:

@@ -26,7 +26,10 @@ parts = st.sampled_from([None, 0, 1, 2])
 places = st.builds(
     Place,
     st.sampled_from([0, 0, 1]),
-    st.tuples(parts, parts, st.just(0), parts),
+    st.one_of(
+        st.tuples(parts, parts, st.just(0), parts),
+        st.tuples(st.none(), st.none(), st.integers(2, 4), st.sampled_from([-1, 1, 2, 3, 4, 5, 6])),  # a key's place
+    ),
     st.sampled_from([0, 1]),
     st.integers(0, 9),
 )

@@ -13,7 +13,7 @@ from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import RedisStore, read_counted
 from nurt.app.launch import Launched
-from nurt.app.opening import fold_context, open_control_log, open_log, open_registry
+from nurt.app.opening import fold_context, open_control_log, open_log, open_partitioning, open_registry
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.logs import KnownLogs, known_logs, log_record
@@ -106,7 +106,14 @@ class Assembly(ABC, Generic[Now]):
             me = threading.get_ident()
             if me not in translates:
                 epochs = known_epochs(records, heights, lambda: restarts_of(self.control_log().records()))
-                translator = Translator(self.mapping, self.registry(), self.ids, epochs, Passed(passed))
+                translator = Translator(
+                    self.mapping,
+                    self.registry(),
+                    self.ids,
+                    epochs,
+                    Passed(passed),
+                    open_partitioning(self.settings),
+                )
                 translates[me] = Translate(translator, self.routes, 0, self.control_log())
             return translates[me](item)
 

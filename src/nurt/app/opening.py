@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.files.control_log import FileControlLog
+from nurt.adapters.files.partitioning import ArchivePartitioning
 from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.log import KafkaLog
+from nurt.adapters.kafka.partitioning import KafkaPartitioning
 from nurt.columnar.ids import Ids
 from nurt.control.logs import KnownLogs
 from nurt.mapping.load import Mapping
 from nurt.model.log import Committed
 from nurt.normalise.context import FoldContext
-from nurt.ports.log import ControlLog, MessageLog
+from nurt.ports.log import ControlLog, MessageLog, Partitioning
 from nurt.ports.registry import SchemaRegistry
 from nurt.settings import Settings
 
@@ -81,6 +83,14 @@ def open_log(
     return ArchiveLog(
         settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow
     )
+
+
+def open_partitioning(settings: Settings) -> Partitioning:
+    """Open what knows the partitions of the input's topics."""
+    if settings.kafka_input is not None:
+        assert settings.kafka is not None
+        return KafkaPartitioning(settings.kafka)
+    return ArchivePartitioning(settings.archives)
 
 
 def commits_of(settings: Settings) -> list[Committed]:

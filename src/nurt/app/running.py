@@ -1,7 +1,8 @@
 """Run a flow: in this process, or as a cluster of processes that live and die together.
 
 SIGINT and SIGTERM ask for an end: nothing more is read, what was read is finished and committed, then the run ends. A
-second signal ends the run at once; this loses nothing either: the next run repeats what was not committed.
+second signal ends the run at once, and so does a minute (`stopping.py`); this loses nothing either: the next run
+repeats what was not committed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +41,7 @@ from nurt.flows.stock import stock
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 from nurt.runtime.failures import failures
 from nurt.runtime.process_memory import keep_memory_small
+from nurt.runtime.stopping import ENDING_MAX_S, stopping_on_signals
 from nurt.settings import Settings, load_settings, stock_settings
 
 KILL_AFTER_S = 10.0
@@ -145,25 +146,6 @@ def cause_of(failed: BaseException) -> BaseException:
     return failed
 
 
-@contextmanager
-def stopping_on_signals() -> Iterator[threading.Event]:
-    """Set the event on the first SIGINT or SIGTERM; the second one ends the process."""
-    stop = threading.Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        _logger.warning("ending: finishing what was read; once more ends at once, and loses nothing")
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_cluster(
     config: Path,
     workers: int,
@@ -186,10 +168,11 @@ def run_cluster(
         settings, kinds, begin = stock_settings(settings), STOCK_KINDS, launch_stock
     else:
         kinds, begin = PROFILE_KINDS, launch
-    with stopping_on_signals() as stop:
+    children: list[subprocess.Popen[bytes]] = []
+    with stopping_on_signals(lambda: _kill(children), ENDING_MAX_S + 2 * KILL_AFTER_S) as stop:
         launched = begin(settings, rebuild, confirmed)
         while True:
-            code = _run_processes(config, workers, launched, flow, level, stop, look_on)
+            code = _run_processes(config, workers, launched, flow, level, stop, look_on, children)
             if code or not launched.rebuilding or stop.is_set():
                 return code
             finish_rebuild(settings, kinds)
@@ -204,6 +187,7 @@ def _run_processes(
     level: int,
     stop: threading.Event,
     look_on: LookOn,
+    children: list[subprocess.Popen[bytes]],
 ) -> int:
     addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
     environment = {
@@ -214,23 +198,25 @@ def _run_processes(
         "NURT_LOG_LEVEL": str(level),
     }
     command = [sys.executable, "-m", "nurt.app.running", str(config)]
-    children = [
+    children[:] = [
         subprocess.Popen([*command, str(index)], env=environment, start_new_session=True) for index in range(workers)
     ]
     return _supervise(children, stop, look_on)
 
 
 def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
-    is_logged = False
+    asked_s: float | None = None
     while True:
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code not in (None, 0)]
-        if failed or None not in codes:
-            _let_end(children)
+        is_late = asked_s is not None and time.monotonic() - asked_s > ENDING_MAX_S
+        if failed or is_late or None not in codes:
+            if not is_late:
+                _let_end(children)
             _end(children)
             return _telling([child.returncode for child in children])
-        if stop.is_set() and not is_logged:
-            is_logged = True
+        if stop.is_set() and asked_s is None:
+            asked_s = time.monotonic()
             for child in children:
                 child.terminate()
         look_on()
@@ -251,6 +237,7 @@ def _telling(codes: Sequence[int]) -> int:
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    """Ask processes to end, those that were asked before to end at once; kill what is left after KILL_AFTER_S."""
     for child in children:
         if child.poll() is None:
             child.terminate()
@@ -261,6 +248,12 @@ def _end(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _kill(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    for child in children:
+        if child.returncode is None:
+            child.kill()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 from nurt.avro import opcodes as op
 from nurt.avro.schema import Node
 from nurt.columnar.types import Int64s
+from nurt.errors import ConfigurationError
 
 READERS = {
     "boolean": op.READ_BOOLEAN,
@@ -66,6 +67,10 @@ class Projection:
     not_columnar: frozenset[str]
 
 
+PATHS_MAX = 100_000
+INSTRUCTIONS_MAX = 50_000
+"""Of one program: a table of 3,000 columns with images before and after takes a third of that."""
+
 Wanted = dict[str, Any]
 """Field name -> wanted below it; the key "" says that the value itself is wanted."""
 
@@ -84,7 +89,10 @@ def project(root: Node, paths: Sequence[str]) -> Projection:
 
 
 def columnar_paths(root: Node) -> list[str]:
-    """List every path that columns can hold, in schema order; a recursive record is followed once."""
+    """List every path that columns can hold, in schema order; a recursive record is followed once.
+
+    Raises ConfigurationError when there are more than PATHS_MAX: types that name each other twice double them.
+    """
     paths: list[str] = []
 
     def walk(node: Node, path: str, within: tuple[int, ...]) -> None:
@@ -93,6 +101,8 @@ def columnar_paths(root: Node) -> list[str]:
             return
         if path or inner.kind != "record":
             paths.append(path)
+        if len(paths) > PATHS_MAX:
+            raise _too_large(f"more than {PATHS_MAX} paths")
         if inner.kind == "record" and id(inner) not in within:
             for name, type_ in inner.fields:
                 walk(type_, f"{path}.{name}" if path else name, (*within, id(inner)))
@@ -114,12 +124,15 @@ class _Compiler:
         self.label = -1  # the last address that a jump leads to: instructions are not merged across it
         self.routines: dict[int, Node] = {}  # by id(node): records that a routine skips
         self.calls: list[tuple[int, int]] = []  # instruction, id(node)
+        self.empty: dict[int, bool] = {}  # by id(node): records that take no bytes
 
     # -- emitting
 
     def emit(self, code: int, a: int = 0, b: int = 0, optional: tuple[int, int] | None = None, spare: int = 0) -> int:
         null, present = optional or (0, 0)
         here = len(self.rows)
+        if here >= INSTRUCTIONS_MAX:
+            raise _too_large(f"a program of more than {INSTRUCTIONS_MAX} instructions")
         self.rows.append([code, int(optional is not None), null, present, a, b, here + 1, spare])
         return here
 
@@ -242,7 +255,7 @@ class _Compiler:
             self.label = len(self.rows)
 
     def skip_items(self, node: Node) -> None:
-        if node.kind == "array" and _takes_no_bytes(node.item, ()):
+        if node.kind == "array" and _takes_no_bytes(node.item, (), self.empty):
             self.emit(op.LOOP_EMPTY)
             self.label = len(self.rows)
             return
@@ -312,10 +325,20 @@ def _paths_into_union(node: Node, wanted: Wanted, path: str) -> set[str]:
     return found
 
 
-def _takes_no_bytes(node: Node, within: tuple[int, ...]) -> bool:
+def _takes_no_bytes(node: Node, within: tuple[int, ...], known: dict[int, bool]) -> bool:
+    """Say whether a type takes no bytes; `known` keeps the answer, for records that name each other twice."""
     if node.kind == "record":
-        return id(node) not in within and all(_takes_no_bytes(type_, (*within, id(node))) for _, type_ in node.fields)
+        if id(node) not in known:
+            inner = (*within, id(node))
+            known[id(node)] = id(node) not in within and all(
+                _takes_no_bytes(type_, inner, known) for _, type_ in node.fields
+            )
+        return known[id(node)]
     return node.kind == "null" or (node.kind == "fixed" and node.size_bytes == 0)
+
+
+def _too_large(found: str) -> ConfigurationError:
+    return ConfigurationError(f"compiling an Avro schema: {found} (a schema of a table); correct it in the registry")
 
 
 def _describe(node: Node, nullable: bool) -> ColumnType:

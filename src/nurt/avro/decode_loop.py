@@ -19,6 +19,7 @@ NO_SUCH_SYMBOL, NOT_UTF8, NOT_BOOLEAN = (
     int(DecodeErrorCode.NOT_BOOLEAN),
 )
 TOO_DEEP, WRONG_BLOCK_SIZE = int(DecodeErrorCode.TOO_DEEP), int(DecodeErrorCode.WRONG_BLOCK_SIZE)
+TOO_MUCH = int(DecodeErrorCode.TOO_MUCH)
 
 _ZERO, _ONE, _TWO = np.uint64(0), np.uint64(1), np.uint64(2)
 
@@ -58,6 +59,7 @@ def run(
         at, end = starts[i], ends[i]
         byte_of_bit, bit = i >> 3, np.uint8(1 << (i & 7))
         pc, depth = 0, 0
+        fuel = op.CALLS_A_BYTE * (end - at) + len(program)
         if at > end:
             at = -ENDS_EARLY
         while at >= 0:  # a negative place is an error code
@@ -210,8 +212,9 @@ def run(
                     at = -BYTES_LEFT_OVER
                 break
             elif code == op.CALL:
-                if depth == op.DEPTH_MAX:
-                    at = -TOO_DEEP
+                fuel -= 1
+                if depth == op.DEPTH_MAX or fuel < 0:
+                    at = -TOO_DEEP if fuel >= 0 else -TOO_MUCH
                     break
                 stack[depth, 0] = pc + 1
                 depth += 1

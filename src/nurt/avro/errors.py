@@ -21,6 +21,7 @@ class DecodeErrorCode(IntEnum):
     NOT_BOOLEAN = 8
     TOO_DEEP = 9
     WRONG_BLOCK_SIZE = 10
+    TOO_MUCH = 11
 
 
 MEANINGS: dict[int, str] = {
@@ -35,4 +36,5 @@ MEANINGS: dict[int, str] = {
     DecodeErrorCode.NOT_BOOLEAN: "a boolean is neither 0 nor 1",
     DecodeErrorCode.TOO_DEEP: "values are nested too deep",
     DecodeErrorCode.WRONG_BLOCK_SIZE: "a block's size disagrees with its items",
+    DecodeErrorCode.TOO_MUCH: "its schema makes far more work than the message has bytes",
 }

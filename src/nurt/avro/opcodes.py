@@ -36,3 +36,7 @@ SKIP_ENUM = 22  # A: how many symbols
 
 DEPTH_MAX = 512
 """How deep arrays, maps and records may nest in one message before it is refused; a guard, not a promise."""
+
+CALLS_A_BYTE = 16
+"""So many routines may be called for each byte of a message, besides one for each instruction of the program: records
+that name each other twice, n deep, take no bytes and 2^n calls."""

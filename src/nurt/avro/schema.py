@@ -1,12 +1,21 @@
-"""Read an Avro schema's JSON into nodes whose named types are resolved."""
+"""Read an Avro schema's JSON into nodes whose named types are resolved.
+
+Whoever may write to a registry chooses schemas, so they are bounded: in types, in how deep types lie in each other
+(in the JSON, and through names), and in every number. Everything else about them is a ConfigurationError, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nurt.errors import ConfigurationError
+
+NODES_MAX, DEPTH_MAX = 10_000, 64
+FIXED_BYTES_MAX = 1 << 24
+NUMBER_MAX = 1 << 31
+"""Of a decimal's precision and scale."""
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 
@@ -26,6 +35,7 @@ class Node:
     branches: list[Node] = field(default_factory=list)  # union; an array's or map's one item type
     symbols: tuple[str, ...] = ()  # enum
     size_bytes: int = 0  # fixed
+    height: int = 0  # how deep types lie in this one; a reference back to a type around it counts nothing
 
     @property
     def item(self) -> Node:
@@ -53,57 +63,106 @@ def parse_schema(schema: Mapping[str, Any] | Sequence[Any] | str) -> Node:
     Raises ConfigurationError when it is not an Avro schema; names only schema text.
     """
     try:
-        return _parse(schema, "", {})
-    except (KeyError, TypeError, ValueError, AttributeError) as failed:
+        return _Parser().parse(schema, "", 0)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as failed:
         raise _wrong("some field", type(failed).__name__, "an Avro schema") from failed
 
 
-def _parse(schema: Any, namespace: str, named: dict[str, Node]) -> Node:
-    if isinstance(schema, str):
-        if schema in PRIMITIVES:
-            return Node(schema)
-        known = named.get(_full_name(schema, namespace)) or named.get(schema)
+class _Parser:
+    """Parser of one schema, with the types that were named so far."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Node] = {}
+        self._count = 0
+
+    def parse(self, schema: Any, namespace: str, depth: int) -> Node:
+        self._count += 1
+        if self._count > NODES_MAX or depth > DEPTH_MAX:
+            found = f"more than {NODES_MAX} types" if depth <= DEPTH_MAX else f"types more than {DEPTH_MAX} deep"
+            raise _wrong("a type", found, "a schema of a table")
+        if isinstance(schema, str):
+            return self._by_name(schema, namespace)
+        if isinstance(schema, Mapping):
+            return self._parse_object(schema, namespace, depth)
+        if isinstance(schema, Sequence):
+            if not schema:
+                raise _wrong("union", "no branches", "one at least")
+            branches = [self.parse(branch, namespace, depth + 1) for branch in schema]
+            if any(branch.kind == "union" for branch in branches):
+                raise _wrong("union", "a union directly within", "any other type")
+            return _raised(Node("union", branches=branches))
+        raise _wrong(type(schema).__name__, "neither name, object nor list", "JSON of a schema")
+
+    def _by_name(self, name: str, namespace: str) -> Node:
+        if name in PRIMITIVES:
+            return Node(name)
+        known = self._named.get(_full_name(name, namespace)) or self._named.get(name)
         if known is None:
-            raise _wrong(schema, "an unknown type", "a primitive or a type defined before")
+            raise _wrong(name[:100], "an unknown type", "a primitive or a type defined before")
         return known
-    if isinstance(schema, Mapping):
-        return _parse_object(schema, namespace, named)
-    if isinstance(schema, Sequence):
-        if not schema:
-            raise _wrong("union", "no branches", "one at least")
-        branches = [_parse(branch, namespace, named) for branch in schema]
-        if any(branch.kind == "union" for branch in branches):
-            raise _wrong("union", "a union directly within", "any other type")
-        return Node("union", branches=branches)
-    raise _wrong(type(schema).__name__, "neither name, object nor list", "JSON of a schema")
+
+    def _parse_object(self, schema: Mapping[str, Any], namespace: str, depth: int) -> Node:
+        kind = schema.get("type")
+        if not isinstance(kind, str):
+            return self.parse(kind, namespace, depth + 1)  # {"type": {...}} is what it wraps
+        if kind in PRIMITIVES:
+            return Node(kind, logical=_text(schema, "logicalType"), attributes=_checked(schema))
+        if kind in ("array", "map"):
+            item = self.parse(schema.get("items" if kind == "array" else "values"), namespace, depth + 1)
+            return _raised(Node(kind, attributes=_checked(schema), branches=[item]))
+        if kind not in ("record", "error", "enum", "fixed"):
+            return self.parse(kind, namespace, depth + 1)
+        name = _full_name(_text(schema, "name") or "", _text(schema, "namespace", namespace) or "")
+        node = Node("record" if kind == "error" else kind, name, _text(schema, "logicalType"), _checked(schema))
+        self._named[name] = node
+        if kind == "enum":
+            node.symbols = tuple(_each_text(schema.get("symbols", ())))
+        elif kind == "fixed":
+            node.size_bytes = int(schema.get("size", -1))
+            if not 0 <= node.size_bytes <= FIXED_BYTES_MAX:
+                raise _wrong(name, "a fixed type without size, or of a huge one", "`size` in bytes")
+        else:
+            inner = name.rpartition(".")[0]
+            for entry in schema.get("fields", ()):
+                (field_name,) = _each_text([entry["name"]])
+                node.fields.append((field_name, self.parse(entry["type"], inner, depth + 1)))
+            _raised(node)
+        return node
 
 
-def _parse_object(schema: Mapping[str, Any], namespace: str, named: dict[str, Node]) -> Node:
-    kind = schema.get("type")
-    if not isinstance(kind, str):
-        return _parse(kind, namespace, named)  # {"type": {...}} is what it wraps
-    if kind in PRIMITIVES:
-        return Node(kind, logical=schema.get("logicalType"), attributes=schema)
-    if kind in ("array", "map"):
-        item = _parse(schema.get("items" if kind == "array" else "values"), namespace, named)
-        return Node(kind, attributes=schema, branches=[item])
-    if kind not in ("record", "error", "enum", "fixed"):
-        return _parse(kind, namespace, named)
-    own_namespace = schema.get("namespace", namespace)
-    name = _full_name(str(schema.get("name", "")), own_namespace)
-    node = Node("record" if kind == "error" else kind, name, schema.get("logicalType"), schema)
-    named[name] = node
-    if kind == "enum":
-        node.symbols = tuple(schema.get("symbols", ()))
-    elif kind == "fixed":
-        node.size_bytes = int(schema.get("size", -1))
-        if node.size_bytes < 0:
-            raise _wrong(name, "a fixed type without size", "`size` in bytes")
-    else:
-        inner = name.rpartition(".")[0]
-        for entry in schema.get("fields", ()):
-            node.fields.append((entry["name"], _parse(entry["type"], inner, named)))
+def _raised(node: Node) -> Node:
+    """Note how deep types lie in a type that is whole now."""
+    node.height = 1 + max((inner.height for inner in (*node.branches, *(type_ for _, type_ in node.fields))), default=0)
+    if node.height > DEPTH_MAX:
+        raise _wrong(node.name or node.kind, f"types more than {DEPTH_MAX} deep", "a schema of a table")
     return node
+
+
+def _text(schema: Mapping[str, Any], key: str, otherwise: str | None = None) -> str | None:
+    """Return an attribute that is a text; `otherwise` where there is none."""
+    found = schema.get(key, otherwise)
+    return found if found is None else next(_each_text([found]))
+
+
+def _each_text(names: Any) -> Iterator[str]:
+    for name in names:
+        if not isinstance(name, str):
+            raise _wrong(str(name)[:100], type(name).__name__, "a text")
+        name.encode()  # a lone surrogate is no text
+        yield name
+
+
+def _checked(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a type's attributes, when those that columns are made by are of their types."""
+    for key in ("precision", "scale"):
+        number = schema.get(key)
+        if isinstance(number, int) and abs(number) > NUMBER_MAX:
+            raise _wrong(f"`{key}`", "a number beyond 32 bits", "digits of a decimal")
+    parameters = schema.get("connect.parameters", {})
+    if not isinstance(parameters, Mapping):
+        raise _wrong("`connect.parameters`", type(parameters).__name__, "an object")
+    list(_each_text([schema.get("connect.name", ""), *parameters, *parameters.values()]))
+    return schema
 
 
 def _full_name(name: str, namespace: str) -> str:

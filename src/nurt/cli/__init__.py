@@ -32,6 +32,7 @@ from nurt.cli.commands import (
     run,
     simulate,
     source,
+    state,
     stats,
     stock,
 )
@@ -42,7 +43,7 @@ EXIT_CODES = (
     "[bold]Exit codes[/bold]: 0 done; 1 failed; 2 the command, the settings or the mapping cannot be used as written; "
     "3 a service does not answer; 4 a position to resume from is gone; 5 another run took over, or the state came back "
     "older; 6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 8 a source is "
-    "halted until `nurt source accept`; 130 interrupted."
+    "halted until `nurt source accept`; 10 a stored value is damaged; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -89,6 +90,7 @@ app.command("order", rich_help_panel="Look")(stock.order)
 app.command("reserve", rich_help_panel="Sell")(stock.reserve)
 app.command("release", rich_help_panel="Sell")(stock.release)
 app.command("stats", rich_help_panel="Look")(stats.stats)
+app.add_typer(state.app, name="state", rich_help_panel="Look")
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel="Look")
 app.command("simulate", rich_help_panel="Try")(simulate.simulate)
 app.command("drill", rich_help_panel="Try")(drill.drill)

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from nurt.adapters.analytics.duckdb_reading import ProfileTables
-from nurt.app.running import run_here, run_stock_here, stopping_on_signals
+from nurt.app.running import run_here, run_stock_here
 from nurt.cli.frame import print_table, stderr, stdout, table_of
 from nurt.cli.opening import OpenState
 from nurt.cli.profile_page import print_profile
@@ -25,6 +25,7 @@ from nurt.cli.stock_page import orders_of, show_stock, view_of
 from nurt.cli.tables import PlainTable
 from nurt.cli.watching import watching
 from nurt.inspect.counters import OUTCOMES, Count, totals
+from nurt.runtime.stopping import stopping_on_signals
 from nurt.settings import ROWS_MAX, Settings
 
 SOLD = "TEA-ASSAM"

@@ -7,10 +7,13 @@ short. Source: Protocol Buffers, "Encoding"; Avro, "Binary encoding".
 | writes or reads | unsigned | zigzag |
 |---|---|---|
 | an array, at an index | `put_unsigned`, `get_unsigned` | `put_zigzag`, `get_zigzag` |
-| memory, at an address | `peek_unsigned`, `skip_at` | `poke_zigzag` |
+| memory, at an address | `peek_unsigned` | `poke_zigzag` |
+| memory, up to an address | `peek_within`, `skip_within` | |
 | unchecked bytes | `read_unsigned_checked`, `skip_checked` | |
 
-The first two rows of the table trust the bytes, which this program wrote itself, and check no bounds.
+The first two rows of the table trust the bytes, which this program wrote itself, and check no bounds. The third reads
+stored values, which somebody may have damaged: what does not end in time ends one behind the end, and so does all that
+is read after it. So a caller looks once, behind a row, and not at every number.
 """
 
 from __future__ import annotations
@@ -150,11 +153,43 @@ def peek_unsigned(at):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def skip_at(at: int) -> int:
-    """Pass over a number of trusted bytes at an address (int64); returns the address behind it."""
-    while peek_byte(at) >= 128:
+def peek_within(at, end):  # type: ignore[no-untyped-def]
+    """Read an unsigned number (uint64) at an address (int64); returns it and the address behind it.
+
+    A number that does not end before the address `end`, or has more than 64 bits, is 0 and ends at `end` + 1.
+    """
+    if at < end:
+        value = np.uint64(peek_byte(at))
         at += 1
-    return at + 1
+        if value < np.uint64(128):
+            return value, at
+        value &= np.uint64(127)
+        shift = np.uint64(7)
+        while at < end and shift < np.uint64(64):
+            byte = np.uint64(peek_byte(at))
+            at += 1
+            value |= (byte & np.uint64(127)) << shift
+            if byte < np.uint64(128):
+                return value, at
+            shift += np.uint64(7)
+    return np.uint64(0), end + 1
+
+
+@njit(nogil=True, cache=True)
+def skip_within(at: int, end: int) -> int:
+    """Pass over a number at an address (int64); returns the address behind it, or `end` + 1: it ends too late."""
+    while at < end:
+        if peek_byte(at) < 128:
+            return at + 1
+        at += 1
+    return end + 1
+
+
+@njit(nogil=True, cache=True)
+def pass_text(size, at, end):  # type: ignore[no-untyped-def]
+    """Pass over `size` bytes (uint64) of text at an address; returns the address behind it, or `end` + 1: too late."""
+    size_bytes = np.int64(size)
+    return at + size_bytes if 0 <= size_bytes <= end - at else end + 1
 
 
 @njit(nogil=True, cache=True)

@@ -5,6 +5,7 @@ Off the hot path: a row's values hold its key, except for deletes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from nurt.debezium.semantics import meaning_of, scale_of
 from nurt.debezium.text_keys import boolean, decimal_text, fields_of, from_base64, integer, plain_text, real
 from nurt.debezium.wire import NOT_CONFLUENT, split_wire
 from nurt.model.raw import Headers
+
+_logger = logging.getLogger(__name__)
 
 Schemas = Callable[[int], Any]
 """Schema id -> parsed JSON of the schema, or None when there is none."""
@@ -65,7 +68,7 @@ class KeyReader:
     def __init__(self, columns: Sequence[str], told: Conventions, schemas: Schemas) -> None:
         self.columns = tuple(columns)
         self._told, self._schemas = told, schemas
-        self._known: dict[int, tuple[ColumnReader, Reader]] = {}
+        self._known: dict[int, tuple[ColumnReader, Reader] | None] = {}
         self.types: dict[str, ColumnType] = {}  # of the last schema seen
 
     def read(self, keys: Sequence[bytes | None]) -> MessageKeys:
@@ -109,12 +112,23 @@ class KeyReader:
             schema = self._schemas(schema_id)
             if schema is None:
                 return None
-            columns = ColumnReader(schema, "", self.columns, self._told)
-            if not columns.paths and len(self.columns) == 1:  # a key of one value, without a record
-                columns = _RootReader(schema, self.columns[0], self._told)
-            self._known[schema_id] = columns, compile_reader(schema, columns.paths)
-        self.types = self._known[schema_id][0].types or self.types
-        return self._known[schema_id]
+            try:
+                self._known[schema_id] = self._compiled(schema)
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning("compiling schema %s of keys: %s; none is read", schema_id, type(failed).__name__)
+                self._known[schema_id] = None
+        found = self._known[schema_id]
+        if found is not None:
+            self.types = found[0].types or self.types
+        return found
+
+    def _compiled(self, schema: Any) -> tuple[ColumnReader, Reader]:
+        columns = ColumnReader(schema, "", self.columns, self._told)
+        if not columns.paths and len(self.columns) == 1:  # a key of one value, without a record
+            columns = _RootReader(schema, self.columns[0], self._told)
+        reader = compile_reader(schema, columns.paths)
+        columns.decode(reader.read([]).columns)
+        return columns, reader
 
     def _read_texts(self, texts: Sequence[bytes | None]) -> dict[str, pl.Series]:
         rows = [{} if text is None else fields_of(text, self.columns) for text in texts]

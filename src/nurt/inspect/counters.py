@@ -25,6 +25,8 @@ INSTANCES = "instances"
 """Outcome of rows that several topics hold where nothing says which is right. These rows count as folded, too."""
 LEFT_OUT = "left_out"
 """Outcome of rows that the mapping's `where` left out. These rows count as folded, too."""
+UNTOLD = "untold"
+"""Outcome of messages without position that nothing compares with a row of another partition. They count above, too."""
 REQUEUED = "requeued"
 """An outcome beside the others: taken out of quarantine and read again, as a separate message."""
 

@@ -86,6 +86,7 @@ class EntityFrame:
     Attributes:
         absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
         order: what the mapping says of the order of the table's topics.
+        partitions: how many the topic has; 0: unknown.
     """
 
     kind: str
@@ -93,6 +94,7 @@ class EntityFrame:
     topic: str = ""
     absent: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+    partitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

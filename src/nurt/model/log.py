@@ -11,6 +11,19 @@ Offsets = dict[tuple[str, int], int]
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPlaces:
+    """Where a topic's keys lie.
+
+    Attributes:
+        partitions: how many there are; 0: unknown.
+        hashed: recent messages lie where Kafka's default partitioner puts their keys.
+    """
+
+    partitions: int = 0
+    hashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Witness:
     """Witness of one message: its offset and a checksum. In another log, another message has this offset."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, KeyPlaces, Offsets
 from nurt.model.raw import RawBatch
 
 
@@ -45,6 +45,18 @@ class MessageLog(Protocol):
 
     def close(self) -> None:
         """Close connections and files; never raises."""
+        ...
+
+
+class Partitioning(Protocol):
+    """What is known of the partitions of topics, by whoever reads them."""
+
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has now; 0: unknown, or it costs too much to ask."""
+        ...
+
+    def key_places(self, topic: str, partition: int) -> KeyPlaces:
+        """Say where keys lie in a topic that has this partition; may read some messages of it, once."""
         ...
 
 

@@ -36,6 +36,10 @@ class Store(Protocol):
         """Return the values of blocks of keys, by block; one round trip: `read` for the hot path."""
         ...
 
+    def last_read(self) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
+        """Return keys and values of the last `read` or `load`: after a failure, to name a damaged value."""
+        ...
+
     def write(self, change: StateWrite) -> None:
         """Apply a change atomically with new fences; the write may still be in flight when this method returns.
 

@@ -11,8 +11,18 @@ import numpy as np
 
 from nurt.columnar.memory import copy_bytes
 from nurt.columnar.types import Bytes, Int64s
-from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_unsigned, put_unsigned, put_zigzag, skip_at
+from nurt.columnar.varint import (
+    VARINT_BYTES_MAX,
+    from_zigzag,
+    pass_text,
+    peek_unsigned,
+    peek_within,
+    put_unsigned,
+    put_zigzag,
+    skip_within,
+)
 from nurt.rows.children.tables import AGGREGATE_COLUMNS, AGGREGATES
+from nurt.state.packing import DAMAGED, TOO_NEW
 
 NUMBERS = len(AGGREGATE_COLUMNS)
 KEY_COLUMNS = len(AGGREGATES.columns) - NUMBERS
@@ -103,38 +113,38 @@ def put_aggregates(out: Bytes, at: int, flags: int, key: int, size: int, aggrega
 
 
 @numba.njit(nogil=True, cache=True)
-def locate_row(at):  # type: ignore[no-untyped-def]
-    """Walk over the row at an address. Keys are equal where their bits and bytes are equal.
+def locate_row(at, stop):  # type: ignore[no-untyped-def]
+    """Walk over the row at an address, before the address `stop`. Keys are equal where their bits and bytes are equal.
 
-    Returns its bitmap, and the addresses of its key, of its aggregates and of the next row; the last is -1 when the
-    row has columns that this version does not know.
+    Returns its bitmap, and the addresses of its key, of its aggregates and of the next row; the last is TOO_NEW when
+    the row has columns that this version does not know, and DAMAGED when the row does not end before `stop`.
     """
-    word, at = peek_unsigned(at)
+    word, at = peek_within(at, stop)
     bitmap = np.int64(word)
     if bitmap >> (KEY_COLUMNS + NUMBERS):
-        return bitmap, at, at, np.int64(-1)
+        return bitmap, at, at, np.int64(TOO_NEW)
     key = at
     if bitmap & _METRIC:
-        at = skip_at(at)
+        at = skip_within(at, stop)
     if bitmap & _K1:
-        size, at = peek_unsigned(at)
-        at += np.int64(size)
+        size, at = peek_within(at, stop)
+        at = pass_text(size, at, stop)
     if bitmap & _K2:
-        size, at = peek_unsigned(at)
-        at += np.int64(size)
+        size, at = peek_within(at, stop)
+        at = pass_text(size, at, stop)
     if bitmap & _DAY:
-        at = skip_at(at)
+        at = skip_within(at, stop)
     numbers = at
     rest = bitmap >> KEY_COLUMNS
     while rest:
-        at = skip_at(at)
+        at = skip_within(at, stop)
         rest &= rest - 1
-    return bitmap, key, numbers, at
+    return bitmap, key, numbers, at if at <= stop else np.int64(DAMAGED)
 
 
 @numba.njit(nogil=True, cache=True)
 def read_aggregates(at: int, bitmap: int, aggregates: Int64s) -> None:
-    """Read the aggregates of a row.
+    """Read the aggregates of a row that `locate_row` has walked over.
 
     at          scalar  int64  address of the aggregates
     bitmap      scalar  int64  of the row

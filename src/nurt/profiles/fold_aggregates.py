@@ -17,7 +17,6 @@ from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, peek_word
 from nurt.columnar.texts import TextTuple
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
-from nurt.errors import StateTooNew
 from nurt.profiles.aggregate_rows import (
     KEY_BITS,
     NUMBERS,
@@ -29,6 +28,7 @@ from nurt.profiles.aggregate_rows import (
 )
 from nurt.rows.children.contributions import Contributions
 from nurt.rows.children.tables import STAMP
+from nurt.state.packing import DAMAGED, TOO_NEW, unreadable
 from nurt.state.table import VERSION
 
 _FEW = 8
@@ -69,8 +69,8 @@ def fold_aggregates(
     starts, stops = contributions.body.starts, contributions.body.stops
     accounts, pairs = len(aggregates), len(partials)
     new_bytes = int((stops - starts).sum())
-    rows = _count_rows(partials.body, partials.cuts[:-1], partials.cuts[1:], 1, 0)
-    rows = _count_rows(contributions.body.body, starts, stops, 0, rows)
+    rows = _count_rows(partials.body, partials.cuts[:-1], partials.cuts[1:], VERSION, 0)
+    rows = _count_rows(contributions.body.body, starts, stops, -1, rows)
     old_bytes = aggregates.size_bytes + partials.size_bytes
     aggregates_out = np.empty(
         old_bytes + new_bytes + max(rows, 0) * ROW_BYTES_MAX + accounts + PADDING_BYTES, dtype=np.uint8
@@ -78,24 +78,25 @@ def fold_aggregates(
     partials_out = np.empty(new_bytes + pairs * _PARTIAL_HEAD_BYTES + PADDING_BYTES, dtype=np.uint8)
     aggregates_ends, partials_ends = np.zeros(accounts + 1, dtype=np.int64), np.zeros(pairs + 1, dtype=np.int64)
     fresh, same = np.zeros(pairs, dtype=np.bool_), np.zeros(accounts, dtype=np.bool_)
-    known = rows >= 0 and _fold(
-        *(
-            aggregates.as_tuple(),
-            partials.as_tuple(),
-            contributions.body.as_tuple(),
-            owner,
-            contributions.stamp,
-            contributions.gone,
-            rows,
-            VERSION,
-        ),
-        SumsOut(aggregates_out, aggregates_ends, same, partials_out, partials_ends, fresh),
-    )
-    if not known:
-        raise StateTooNew(
-            "reading sums: a value has an encoding that this version does not know; run the version of nurt that wrote "
-            "it, or a later one"
+    code = (
+        rows
+        if rows < 0
+        else _fold(
+            *(
+                aggregates.as_tuple(),
+                partials.as_tuple(),
+                contributions.body.as_tuple(),
+                owner,
+                contributions.stamp,
+                contributions.gone,
+                rows,
+                VERSION,
+            ),
+            SumsOut(aggregates_out, aggregates_ends, same, partials_out, partials_ends, fresh),
         )
+    )
+    if code < 0:
+        raise unreadable(code, "sums")
     return AggregatesFolded(Values(aggregates_out, aggregates_ends), same, Values(partials_out, partials_ends), fresh)
 
 
@@ -127,14 +128,15 @@ _ENTRY_CELLS = 3
 
 
 @numba.njit(nogil=True, cache=True)
-def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, skip: int, rows: int) -> int:
+def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, version: int, rows: int) -> int:
     """Add the rows of some values to a count.
 
     body           (b,)    uint8  packed rows of AGGREGATES
     starts, stops  (n,)    int64  value i is body[starts[i]:stops[i]]; empty: absent
-    skip           scalar  int64  bytes before the first row of each
+    version        scalar  int64  the byte before the first row of each; -1: there is none
     rows           scalar  int64  the count so far; a negative count is returned as it is
-    Returns the count, or -1: a row has columns that this version does not know.
+    Returns the count; or a negative number: TOO_NEW: a row has columns that this version does not know; or DAMAGED: a
+    value ends within a row.
     """
     if rows < 0:
         return rows
@@ -142,11 +144,15 @@ def _count_rows(body: Bytes, starts: Int64s, stops: Int64s, skip: int, rows: int
     for one in range(len(starts)):
         if stops[one] == starts[one]:
             continue
-        at, stop = base + starts[one] + skip, base + stops[one]
+        at, stop = base + starts[one], base + stops[one]
+        if version >= 0:
+            if peek_byte(at) != version:
+                return TOO_NEW
+            at += 1
         while at < stop:
-            _, _, _, at = locate_row(at)
+            _, _, _, at = locate_row(at, stop)
             if at < 0:
-                return -1
+                return at
             rows += 1
     return rows
 
@@ -204,13 +210,13 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
     into.totals   (m, 5)  int64        written: differences, in the order of AGGREGATE_COLUMNS
     count         scalar  int64        how many entries there are
     aggregates    (5,)    int64        scratch
-    Returns how many entries there are afterwards, or -1: a row has columns that this version does not know.
+    Returns how many entries there are afterwards, or a negative number of `locate_row`.
     """
     table, owners, entries, totals = into
     while at < stop:
-        bitmap, key, numbers, end = locate_row(at)
+        bitmap, key, numbers, end = locate_row(at, stop)
         if end < 0:
-            return -1
+            return end
         flags, size = bitmap & KEY_BITS, numbers - key
         place = _find_entry(owner, flags, key, size, table, owners, entries)
         entry = table[place]
@@ -267,7 +273,7 @@ def _fold(
     rows: int,
     version: int,
     result: SumsOut,
-) -> bool:
+) -> int:
     """First find the differences, by account and key; then copy each account's aggregates, with the differences added.
 
     held           (a,)    ValueTuple  stored aggregates, by account
@@ -282,7 +288,7 @@ def _fold(
     result.partials  (k,)  uint8       written; room for `said_now` and a stamp a pair
     result.fresh   (n,)    bool        written: no later partial is stored
     result.aggregates_cuts, result.partials_cuts  (a+1,), (n+1,)  int64  written: where each value begins
-    Returns False where a value has an encoding that this version does not know.
+    Returns 0, or a negative number of `locate_row`; a value with two rows of one key is DAMAGED, too.
     """
     stored_body, stored_cuts = held
     old_body, old_cuts = old
@@ -303,10 +309,10 @@ def _fold(
         fresh[pair] = True
         if at < end:
             if peek_byte(at) != version:
-                return False
-            bitmap, _, numbers, at = locate_row(at + 1)
+                return TOO_NEW
+            bitmap, _, numbers, at = locate_row(at + 1, end)
             if at < 0:
-                return False
+                return at
             read_aggregates(numbers, bitmap, aggregates)
             fresh[pair] = stamp[pair] >= aggregates[0]
         if not fresh[pair]:
@@ -318,7 +324,7 @@ def _fold(
             if count >= 0:
                 count = _add_rows(owner[pair], 1, start, start + size_bytes, differences, count, aggregates)
             if count < 0:
-                return False
+                return count
         if not gone[pair]:
             to = _put_partial(stamp[pair], start, size_bytes, version, partials_out, to, aggregates)
     partials_ends[len(owner)] = to
@@ -350,14 +356,14 @@ def _fold(
         at, end = stored_base + stored_cuts[one], stored_base + stored_cuts[one + 1]
         if at < end:
             if peek_byte(at) != version:
-                return False
+                return TOO_NEW
             at += 1
         run = at
         while at < end:
             here = at
-            bitmap, key, numbers, at = locate_row(at)
+            bitmap, key, numbers, at = locate_row(at, end)
             if at < 0:
-                return False
+                return at
             flags, key_bytes = bitmap & KEY_BITS, numbers - key
             entry = -1
             if last - first > _FEW:
@@ -372,6 +378,8 @@ def _fold(
             copy_bytes(into + to, run, here - run)
             to += here - run
             run = at
+            if used[entry]:
+                return DAMAGED
             used[entry] = True
             read_aggregates(numbers, bitmap, aggregates)
             for k in range(NUMBERS):
@@ -388,4 +396,4 @@ def _fold(
         if to == start + 1:  # nothing is left
             to = start
     aggregates_ends[accounts] = to
-    return True
+    return 0

@@ -31,6 +31,10 @@ LEFT_OUT_OUTCOME = "left_out"
 LEFT_OUT_REASON = "where"
 
 
+UNTOLD = "untold"
+"""An additional outcome: messages without position that nothing compares with a row of another partition."""
+
+
 class Counting:
     """A counter that adds counts to a worker's writes, with counted offsets so that a replay adds nothing twice."""
 
@@ -44,7 +48,7 @@ class Counting:
     def count_rows(
         self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, news: Bools
     ) -> Bools:
-        """Count rows of one topic as folded in or as old news; return which of those folded in count.
+        """Count rows of one topic as folded in or as old news; return which were not counted before.
 
         Args:
             ids: of the rows.
@@ -60,11 +64,10 @@ class Counting:
         }
         for shard, partition, offset in risen:
             change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
-        mine = fresh & news
-        folded = int(np.count_nonzero(mine))
+        folded = int(np.count_nonzero(fresh & news))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
-        return mine
+        return fresh
 
     def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
         """Count rows that `where` left out; `absent` names columns of `where` that the table lacks."""
@@ -95,6 +98,10 @@ class Counting:
     def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
         """Count rows that several topics hold, with what has to be said of them."""
         _add(change, topic, INSTANCES, reason, rows)
+
+    def count_untold(self, change: StateWrite, topic: str, messages: int) -> None:
+        """Count messages that nothing compares with one of another partition; their events are also counted above."""
+        _add(change, topic, UNTOLD, "no_position", messages)
 
     def topics(self) -> list[str]:
         """List the topics whose rows were counted, by this run and earlier ones."""

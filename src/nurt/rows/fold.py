@@ -21,6 +21,7 @@ from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from nurt.rows.instances import Instances, RankOf, Speakers, as_rows, choose, find_instances
+from nurt.rows.key_places import placed
 from nurt.rows.layouts import (
     HIGHEST,
     HIGHEST_AT,
@@ -60,6 +61,7 @@ class RowsFolded:
         missing: by owner: bits of the missing columns of its newest event; None: nothing is missing.
         others: which of `rows` are instances that do not speak, and their owners; None: there are none.
         speakers: what was found where several topics hold rows; None: no row has two instances.
+        doubt: for each incoming event, whether it met one of another partition that nothing compares it to.
     """
 
     layout: Layout
@@ -72,6 +74,7 @@ class RowsFolded:
     missing: Int64s | None = None
     others: tuple[Int64s, Int64s] | None = None
     speakers: Speakers | None = None
+    doubt: Bools | None = None
 
     def values(self) -> Values:
         """Pack the values to store, by owner; absent where nothing changed."""
@@ -125,7 +128,12 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
     accepted = np.zeros(len(rows), dtype=np.bool_)
-    settle(rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], TOPIC_AT[kind][1], winner, accepted, highest)
+    doubt = np.zeros(len(rows), dtype=np.bool_)
+    partitions = _partitions(rows, len(stored), incoming)
+    settle(
+        rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], TOPIC_AT[kind][1], partitions,
+        winner, accepted, highest, doubt,
+    )  # fmt: skip
     changed, news = winner >= len(stored), accepted[len(stored) :]
     missing: Int64s | None = None
     again = (highest >= 0) & (highest != winner + len(rows))  # else the row has it stored
@@ -135,6 +143,8 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
             missing = _hold(
                 kind, state, rows, accepted, np.concatenate((np.zeros(len(stored), np.int64), incoming.unavailable))
             )
+            if missing is not None and instances is not None:
+                missing = _borrow(kind, state, instances, missing)
         _raise_highest(kind, state, rows, np.flatnonzero(again), highest[again])
         winner = np.arange(owners) + len(rows)
         rows = join_rows(rows, state)
@@ -157,7 +167,22 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
             left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
             order = np.argsort(owner, kind="stable")
             at, owner, left = at[order], owner[order], left[order]
-    return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing, others, speakers)
+    return RowsFolded(
+        ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing, others, speakers, doubt[len(stored) :]
+    )
+
+
+def _partitions(rows: RowArrays, stored: int, incoming: Incoming) -> Int64s:
+    """Say of each row how many partitions its topic has; empty where no row has only the place of its key."""
+    if not placed(rows).any():
+        return _NOBODY_ASKS
+    partitions = np.zeros(len(rows), dtype=np.int64)
+    if incoming.partitions is not None:
+        partitions[stored:] = incoming.partitions
+    return partitions
+
+
+_NOBODY_ASKS = np.zeros(0, dtype=np.int64)
 
 
 def _by_owner(
@@ -180,12 +205,9 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
 
     Source: Debezium `__debezium_unavailable_value`.
     """
-    layout = ROW_LAYOUTS[kind]
-    groups: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
-    groups.append((UNAVAILABLE_PARENT_BIT, PARENT_COLUMNS))
     missing = np.zeros(len(state), dtype=np.int64)
     alive = state.numbers[:, OP] != DELETE
-    for bit, names in groups:
+    for bit, names in _held_columns(kind):
         is_unavailable = (masks >> bit) & 1 == 1
         if not (is_unavailable & accepted).any():
             continue
@@ -198,16 +220,45 @@ def _hold(kind: str, state: RowArrays, rows: RowArrays, accepted: Bools, masks: 
         asked[rows.owner[is_unavailable & accepted]] = True
         gone = known & (rows.numbers[source, OP] == DELETE)
         missing[asked & alive & (~known | gone)] |= np.int64(1 << bit)
-        for name in names:
-            column, place = layout.column(name), layout.place(name)
-            bit_mask = np.uint64(1 << column)
-            there = known & rows.has(column, source)
-            state.bits[:] = np.where(there, state.bits | bit_mask, state.bits & ~bit_mask)
-            if layout.is_text[column]:
-                state.starts[:, place] = np.where(there, rows.starts[source, place], 0)
-                state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
-            else:
-                state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
+        _copy_columns(kind, names, state, rows, source, known)
+    return missing if missing.any() else None
+
+
+def _held_columns(kind: str) -> list[tuple[int, Sequence[str]]]:
+    """List the bits of columns that may come without their value, with the columns of each."""
+    fields: list[tuple[int, Sequence[str]]] = [(bit, [name]) for bit, name in enumerate(field_names(kind))]
+    return [*fields, (UNAVAILABLE_PARENT_BIT, PARENT_COLUMNS)]
+
+
+def _copy_columns(
+    kind: str, names: Sequence[str], state: RowArrays, rows: RowArrays, source: Int64s, known: Bools
+) -> None:
+    """Set columns of every row of `state` from the rows `source`; null where that is not known."""
+    layout = ROW_LAYOUTS[kind]
+    for name in names:
+        column, place = layout.column(name), layout.place(name)
+        bit_mask = np.uint64(1 << column)
+        there = known & rows.has(column, source)
+        state.bits[:] = np.where(there, state.bits | bit_mask, state.bits & ~bit_mask)
+        if layout.is_text[column]:
+            state.starts[:, place] = np.where(there, rows.starts[source, place], 0)
+            state.stops[:, place] = np.where(there, rows.stops[source, place], 0)
+        else:
+            state.numbers[:, place] = np.where(there, rows.numbers[source, place], 0)
+
+
+def _borrow(kind: str, state: RowArrays, instances: Instances, missing: Int64s) -> Int64s | None:
+    """Take missing columns from the instance that spoke before, or came first: what did not change is equal there."""
+    every = np.arange(len(state))
+    first = np.full(len(instances.spoke), -1, dtype=np.int64)
+    first[instances.owner[::-1]] = every[::-1]
+    source = np.where(instances.spoke >= 0, instances.spoke, first)[instances.owner]
+    able = (source >= 0) & (source != every) & (state.numbers[source, OP] != DELETE)
+    for bit, names in _held_columns(kind):
+        takes = able & (missing >> bit & 1 == 1) & (missing[source] >> bit & 1 == 0)
+        if takes.any():
+            _copy_columns(kind, names, state, state, np.where(takes, source, every), np.ones_like(takes))
+            missing[takes] &= ~np.int64(1 << bit)
     return missing if missing.any() else None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from nurt.columnar.types import Bits, Bools, Int64s
 from nurt.control.generations import NUMBER_BITS
 from nurt.model.entity_frame import TOPIC_BITS
+from nurt.rows.key_places import NEWER_IN_DOUBT, OLDER, OLDER_IN_DOUBT, UNPLACED, compare_places
 from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
 from nurt.state.row_major import RowArrays
 
@@ -90,9 +91,11 @@ def settle(
     numbers: Int64s,
     h0: tuple[int, int],
     topic: int,
+    partitions: Int64s,
     winner: Int64s,
     accepted: Bools,
     highest: Int64s,
+    doubt: Bools,
 ) -> None:
     """Find each owner's newest event, which events were news, and whose position is the row's highest.
 
@@ -104,10 +107,13 @@ def settle(
     numbers   (n, k)  int64   number columns of a stored row
     h0        (2,)    tuple   see `_part`
     topic     scalar  int64   place of the column `topic`
+    partitions (n,)   int64   how many partitions the event's topic has, 0 for unknown; empty: no event has only the
+                              place of its key (see `key_places`)
     winner    (o,)    int64   written, -1 before: the newest event of each owner
     accepted  (n,)    bool    written, False before: the event was news
     highest   (o,)    int64   written, -1 before: the event with the highest position; from n on: the highest one stored
                               with event highest - n; -1: that of the newest event itself
+    doubt     (n,)    bool    written, False before: the event met one of another partition that nothing compares it to
     """
     events = len(owner)
     whole = np.uint64(15) << np.uint64(P0_BIT)
@@ -133,7 +139,10 @@ def settle(
         decided = begins
         known = bits[row] & bits[winning]
         k = 0
-        while not decided and k < 4:
+        where = UNPLACED
+        if len(partitions) and not decided and not same:
+            where = compare_places(bits, numbers, row, winning, max(partitions[row], partitions[winning]))
+        while where == UNPLACED and not decided and k < 4:
             if not known >> np.uint64(P0_BIT + k) & np.uint64(1):
                 if same:
                     break
@@ -143,6 +152,10 @@ def settle(
             k += 1
         if not decided and highest[at] >= 0 and _compare(bits, numbers, h0, row, highest[at]) < 0:
             older = True  # it is older than an event that one without position has replaced
+            decided = True
+        if not decided and where != UNPLACED:
+            older = where in (OLDER, OLDER_IN_DOUBT)
+            doubt[row] = where in (OLDER_IN_DOUBT, NEWER_IN_DOUBT)
             decided = True
         if not decided and same:
             older = numbers[row, OFFSET] < numbers[winning, OFFSET]
@@ -180,7 +193,9 @@ def _compare_watermark(
             found[row] = of_row < epoch
             continue
         decided, equal = False, False
-        for k in range(4):
+        has_place = bits[row] >> np.uint64(P0_BIT) & np.uint64(15) == 12 and numbers[row, P0 + 3] != 0
+        parts = 2 if has_place else 4  # the place of a key is no position
+        for k in range(parts):
             if not (known[k] and bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1)):
                 if same:
                     break

@@ -39,12 +39,14 @@ class Incoming:
         ids: ids of their rows, two words each.
         unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
         left_out: by event, its `op` where the mapping's `where` made it a delete; None: no event was left out.
+        partitions: by event, how many its topic has, 0 for unknown; None: nobody knows.
     """
 
     rows: RowArrays
     ids: Words
     unavailable: Int64s | None
     left_out: Int64s | None = None
+    partitions: Int64s | None = None
 
     def __len__(self) -> int:
         """Return how many events there are."""
@@ -57,6 +59,7 @@ class Incoming:
             self.ids[chosen],
             None if self.unavailable is None else self.unavailable[chosen],
             None if self.left_out is None else self.left_out[chosen],
+            None if self.partitions is None else self.partitions[chosen],
         )
 
     def of(self, owner: Int64s) -> Incoming:

@@ -26,6 +26,18 @@ _told: set[tuple[str, str]] = set()
 _logger = logging.getLogger(__name__)
 
 
+def tell_untold(topic: str) -> None:
+    """Name a topic in the log once, of which messages without position meet rows of other partitions."""
+    if (topic, "untold") not in _told:
+        _told.add((topic, "untold"))
+        _logger.warning(
+            "folding %s: a message without position (a lone tombstone, a row of a connector whose order is unknown) "
+            "met a row of another partition, and its key does not tell which is newer; such deletes are not believed. "
+            "Read the table again by a snapshot, or keep deletes on the topic longer (delete.retention.ms)",
+            topic,
+        )
+
+
 def report_instances(
     parts: Sequence[EntityFrame], folded: RowsFolded, owner: Int64s, kept: Bools
 ) -> Iterator[tuple[str, str, int]]:

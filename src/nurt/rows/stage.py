@@ -6,7 +6,7 @@ Hot path: per entity kind of a micro-batch one fold; per micro-batch one read an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_
 from nurt.rows.missing_values import report_missing
 from nurt.rows.positions import TruncateWatermark, at_or_before, of_topic
 from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
-from nurt.rows.silent_instances import report_instances
+from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
 from nurt.rows.topic_order import TopicOrder
@@ -104,6 +104,10 @@ class RowsStage(Generic[T]):
             kind: read_frames(ROW_LAYOUTS[kind], [self._emitter.prepare(kind, one.frame) for one in some])
             for kind, some in sorted(parts.items())
         }
+        for kind, some in parts.items():
+            if any(one.partitions for one in some):
+                counts = np.repeat([one.partitions for one in some], [one.frame.height for one in some])
+                incoming[kind] = replace(incoming[kind], partitions=counts)
         return self._settle(incoming, change, parts)
 
     def _learn(self, orders: Sequence[tuple[str, ...]], topics: Sequence[str]) -> None:
@@ -152,7 +156,10 @@ class RowsStage(Generic[T]):
                 news = kept.copy()
                 news[kept] = folded.accepted
                 news &= ~fallen
-                self._count(change, parts[kind], incoming[kind], news)
+                doubt = np.zeros(len(kept), dtype=np.bool_)
+                if folded.doubt is not None:
+                    doubt[kept] = folded.doubt
+                self._count(change, parts[kind], incoming[kind], news, doubt)
                 if folded.missing is not None:
                     for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, kept):
                         self._counting.count_missing(change, topic)
@@ -162,18 +169,25 @@ class RowsStage(Generic[T]):
         self._store.write(change)
         return self._emitter.join(contributions)
 
-    def _count(self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools) -> None:
+    def _count(
+        self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools, doubt: Bools
+    ) -> None:
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
         for part in parts:
             some: slice | Int64s = slice(at, at + part.frame.height)
             if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
                 some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
-            mine = self._counting.count_rows(
+            fresh = self._counting.count_rows(
                 change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
             )
             if events.left_out is not None:
-                self._counting.count_left_out(change, part.topic, events.left_out[some][mine], part.absent)
+                self._counting.count_left_out(
+                    change, part.topic, events.left_out[some][fresh & news[some]], part.absent
+                )
+            if doubt.any() and (messages := int(np.count_nonzero(doubt[some][fresh]))):
+                self._counting.count_untold(change, part.topic, messages)
+                tell_untold(part.topic)
             at += part.frame.height
 
     # --- truncates: off the hot path -------------------------------------------------------------

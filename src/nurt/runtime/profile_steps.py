@@ -17,6 +17,7 @@ from nurt.profiles.worker import Worker
 from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
+from nurt.state.damage import PROFILES
 
 
 class ProfileSteps:
@@ -24,6 +25,7 @@ class ProfileSteps:
 
     def __init__(self, worker: Worker, routes: WorkerRoutes, index: int, linger_ms: int = 0) -> None:
         self._worker = worker
+        self.store, self.forms = worker.store, PROFILES
         self._routes = routes
         self._me = index
         self._linger_s = linger_ms / 1000

@@ -6,7 +6,7 @@ A step takes all items that wait for its worker at once, so these items share a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from bytewax.operators import StatefulBatchLogic
@@ -14,7 +14,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from nurt.model.tick import Tick
 from nurt.runtime import pickling as _crossing  # noqa: F401 - how frames are pickled
-from nurt.runtime.failures import failures
+from nurt.runtime.failures import Reader, failures, naming_damage
 
 Parcel = tuple[int, Any]
 """(worker that it is for, item)."""
@@ -24,6 +24,16 @@ _logger = logging.getLogger(__name__)
 
 class Steps(Protocol):
     """Steps of one worker's stages, over the parcels of a moment: one method a stage, by its name."""
+
+    @property
+    def store(self) -> Reader:
+        """Return the worker's store."""
+        ...
+
+    @property
+    def forms(self) -> Mapping[bytes, str]:
+        """Return the forms of the store's values, by kind of key: see `state.damage`."""
+        ...
 
     def flush(self) -> Iterable[Any]:
         """Publish what still waits, when the input has ended."""
@@ -52,7 +62,8 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
             with failures.noting():
                 self._mine = self._steps_of(values[0][0])
                 step = getattr(self._mine, self._name)
-                return list(step([item for _, item in values])), False
+                with naming_damage(self._mine.store, self._mine.forms):
+                    return list(step([item for _, item in values])), False
         except Exception:
             _logger.exception("running stage %s%s: failed; this run stops", self._name, self._of)
             raise

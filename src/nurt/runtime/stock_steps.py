@@ -14,6 +14,7 @@ from nurt.model.tick import Tick
 from nurt.model.units import Millis
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import is_tick
+from nurt.state.damage import STOCK
 from nurt.stock.from_rows import StockContributions, join_stock_contributions, nothing
 from nurt.stock.stages.stage import DirtyKeys
 from nurt.stock.stages.worker import StockWorker
@@ -40,6 +41,7 @@ class StockSteps:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker, self._routes, self._me = worker, routes, index
+        self.store, self.forms = worker.store, STOCK
         self._conflate_s, self._now_s = conflate_ms / 1000, now_s
         self._server_clock = server_clock
         self._waiting: dict[str, DirtyKeys] = {}

@@ -8,7 +8,27 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.columnar.varint import from_zigzag, get_unsigned, put_unsigned, put_zigzag
+from nurt.columnar.memory import peek_byte
+from nurt.columnar.types import ID_BYTES
+from nurt.columnar.varint import from_zigzag, get_unsigned, pass_text, peek_within, put_unsigned, put_zigzag
+from nurt.errors import NurtError, StateDamaged, StateTooNew
+
+TOO_NEW, DAMAGED = -1, -3
+"""What readers of stored values return instead of a count: a later version wrote one, or nurt did not write it so."""
+_ID, _NONE = np.uint64(ID_BYTES), np.uint64(0)
+
+
+def unreadable(code: int, what: str) -> NurtError:
+    """Make the error for a value that cannot be read: `code` is TOO_NEW or DAMAGED."""
+    if code == DAMAGED:
+        return StateDamaged(
+            f"reading {what}: a stored value is damaged (rows that end where the value ends); "
+            "`nurt state check` names it"
+        )
+    return StateTooNew(
+        f"reading {what}: a value has an encoding that this version does not know; run the version of nurt that wrote "
+        "it, or a later one"
+    )
 
 
 @numba.njit(nogil=True, cache=True)
@@ -63,39 +83,48 @@ def pack(owner, is_text, slot, numbers, present, starts, stops, body, version, o
 
 
 @numba.njit(nogil=True, cache=True)
-def measure(body, cuts, is_text, slot, version, sizes):  # type: ignore[no-untyped-def]
-    """Count the rows of values, and the bytes of the wanted columns of texts.
+def measure(body, cuts, is_text, is_id, slot, version, sizes):  # type: ignore[no-untyped-def]
+    """Count the rows of values, and the bytes of the wanted columns of texts; `locate` and `unpack` trust what passed.
 
     body     (b,)               uint8  values
     cuts     (n+1,)             int64  value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
     is_text  (c,)               bool   by column
+    is_id    (c,)               bool   by column: a text of ID_BYTES, or of none
     slot     (c,)               int64  by column: its row in the arrays of numbers or texts; -1: not wanted
     version  scalar             int64  the first byte that a value must have
     sizes    (text columns+1,)  int64  added to: bytes, by wanted column of texts; the last one is not touched
-    Returns how many rows there are, or -1: another version, or columns that this version does not know.
+    Returns how many rows there are; or a negative number: TOO_NEW: another version, or columns that this version does
+    not know; or DAMAGED: a value ends within a row.
     """
+    base = np.int64(body.ctypes.data)
     rows = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):
-        at = cuts[value]
-        end = cuts[value + 1]
+        at = base + cuts[value]
+        end = base + cuts[value + 1]
         if at == end:
             continue
-        if body[at] != version:
-            return -1
+        if peek_byte(at) != version:
+            return TOO_NEW
         at += 1
         while at < end:
-            bitmap, at = get_unsigned(body, at)
+            bitmap, at = peek_within(at, end)
             if bitmap >> np.uint64(columns):
-                return -1
-            for column in range(columns):
-                if not (bitmap >> np.uint64(column)) & np.uint64(1):
-                    continue
-                number, at = get_unsigned(body, at)
-                if is_text[column]:
-                    if slot[column] >= 0:
-                        sizes[slot[column]] += np.int64(number)
-                    at += np.int64(number)
+                return TOO_NEW
+            column = 0
+            while bitmap:
+                if bitmap & np.uint64(1):
+                    number, at = peek_within(at, end)
+                    if is_text[column]:
+                        if slot[column] >= 0:
+                            sizes[slot[column]] += np.int64(number)
+                        if is_id[column] and number != _ID and number != _NONE:
+                            return DAMAGED
+                        at = pass_text(number, at, end)
+                bitmap >>= np.uint64(1)
+                column += 1
+            if at > end:
+                return DAMAGED
             rows += 1
     return rows
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from nurt.state.column_major import Rows
+from nurt.state.packing import DAMAGED, unreadable
 from nurt.state.table import Raw, Table
 
 Row = tuple[Any, ...]
@@ -34,7 +35,10 @@ def _column(rows: Rows, name: str, dtype: pl.DataType, never_null: bool) -> list
     if dtype == pl.Binary:
         values: list[Any] = rows.texts(name).plain()
     elif dtype == pl.String:
-        values = [text.decode() for text in rows.texts(name).plain()]
+        try:
+            values = [text.decode() for text in rows.texts(name).plain()]
+        except UnicodeDecodeError:
+            raise unreadable(DAMAGED, "rows") from None
     else:
         values = (rows.number(name) != 0 if dtype == pl.Boolean else rows.number(name)).tolist()
     if never_null or present.all():

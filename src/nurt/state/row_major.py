@@ -13,12 +13,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nurt.columnar.memory import copy_bytes, trailing_zeros
+from nurt.columnar.memory import copy_bytes, peek_byte, trailing_zeros
 from nurt.columnar.texts import Texts
 from nurt.columnar.types import ID_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import Values
-from nurt.columnar.varint import from_zigzag, get_unsigned, put_unsigned
-from nurt.errors import StateTooNew
+from nurt.columnar.varint import from_zigzag, pass_text, peek_within, put_unsigned
+from nurt.state.packing import DAMAGED, TOO_NEW, unreadable
 from nurt.state.table import VERSION, Table
 
 _SPARE_ROWS = 64
@@ -145,6 +145,7 @@ def read_values(layout: Layout, values: Values) -> RowArrays:
 
     Raises:
         StateTooNew: a value was written by a version of nurt with more columns or another encoding.
+        StateDamaged: a value is not what nurt wrote.
     """
     body, cuts = values.body, values.cuts
     rows = int(values.there.sum()) + _SPARE_ROWS if values.size_bytes else 0
@@ -153,23 +154,21 @@ def read_values(layout: Layout, values: Values) -> RowArrays:
         found = 0
         if rows:
             found = _read(
-                body, cuts, VERSION, layout.is_text, layout.slot, into.owner, into.bits, into.numbers, into.starts,
-                into.stops,
+                body, cuts, VERSION, layout.is_text, layout.table.is_id, layout.slot, into.owner, into.bits,
+                into.numbers, into.starts, into.stops,
             )  # fmt: skip
         if found != _FULL:
             break
         rows *= 2
     if found < 0:
-        raise StateTooNew(
-            "reading rows: a value has an encoding that this version does not know (version 1 and at most "
-            f"{len(layout.is_text)} columns); run the version of nurt that wrote it, or a later one"
-        )
+        raise unreadable(found, "rows")
     return RowArrays(
         into.owner[:found], into.bits[:found], into.numbers[:found], into.starts[:found], into.stops[:found], body
     )
 
 
-_UNKNOWN, _FULL = -1, -2
+_FULL = -2
+_ID, _NONE = np.uint64(ID_BYTES), np.uint64(0)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -178,6 +177,7 @@ def _read(
     cuts: Int64s,
     version: int,
     is_text: Bools,
+    is_id: Bools,
     slot: Int64s,
     owner: Int64s,
     bits: Bits,
@@ -191,27 +191,29 @@ def _read(
     cuts           (n+1,)               int64   value i is body[cuts[i]:cuts[i+1]]; an empty one has no rows
     version        scalar               int64   the first byte that a value must have
     is_text        (c,)                 bool    by column
+    is_id          (c,)                 bool    by column: a text of ID_BYTES, or of none
     slot           (c,)                 int64   by column: its place among the numbers or among the texts
     owner          (m,)                 int64   written: the index of the row's value
     bits           (m,)                 uint64  written: bit i: column i is not null
     numbers        (m, number columns)  int64   written; zeros before, and where absent
     starts, stops  (m, text columns)    int64   written: a text is body[start:stop]; zeros before, and where absent
-    Returns how many rows there are; or a negative number: _UNKNOWN: a value has an encoding that this version does not
-    know; or _FULL: there are more rows than m.
+    Returns how many rows there are; or a negative number: TOO_NEW: a value has an encoding that this version does not
+    know; DAMAGED: it ends within a row; or _FULL: there are more rows than m.
     """
+    base = np.int64(body.ctypes.data)
     row = 0
     for value in range(len(cuts) - 1):
-        at = cuts[value]
-        end = cuts[value + 1]
+        at = base + cuts[value]
+        end = base + cuts[value + 1]
         if at == end:
             continue
-        if body[at] != version:
-            return _UNKNOWN
+        if peek_byte(at) != version:
+            return TOO_NEW
         at += 1
         while at < end:
-            bitmap, at = get_unsigned(body, at)
+            bitmap, at = peek_within(at, end)
             if bitmap >> np.uint64(len(is_text)):
-                return _UNKNOWN
+                return TOO_NEW
             if row == len(owner):
                 return _FULL
             owner[row] = value
@@ -219,13 +221,17 @@ def _read(
             while bitmap:
                 column = trailing_zeros(bitmap)
                 bitmap &= bitmap - np.uint64(1)
-                number, at = get_unsigned(body, at)
+                number, at = peek_within(at, end)
                 if is_text[column]:
-                    starts[row, slot[column]] = at
-                    at += np.int64(number)
-                    stops[row, slot[column]] = at
+                    if is_id[column] and number != _ID and number != _NONE:
+                        return DAMAGED
+                    starts[row, slot[column]] = at - base
+                    at = pass_text(number, at, end)
+                    stops[row, slot[column]] = at - base
                 else:
                     numbers[row, slot[column]] = from_zigzag(number)
+            if at > end:
+                return DAMAGED
             row += 1
     return row
 

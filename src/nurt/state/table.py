@@ -18,10 +18,9 @@ import polars as pl
 from nurt.columnar.series import text_buffers, text_series
 from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
-from nurt.errors import StateTooNew
 from nurt.limits import TABLE_COLUMNS_MAX
 from nurt.state import layouts
-from nurt.state.packing import locate, measure, pack, unpack
+from nurt.state.packing import locate, measure, pack, unpack, unreadable
 
 VERSION = 1
 _TYPES: Mapping[str, pl.DataType] = {
@@ -73,6 +72,7 @@ class Table:
         self.zero = frozenset(zero)
         names = list(self.columns)
         self.is_text = np.array([dtype in (pl.String, pl.Binary) for dtype in self.columns.values()], dtype=np.bool_)
+        self.is_id = np.array([dtype == pl.Binary for dtype in self.columns.values()], dtype=np.bool_)
         self.index = {name: index for index, name in enumerate(names)}
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._all = self._plan(tuple(names))
@@ -205,6 +205,7 @@ class Table:
 
         Raises:
             StateTooNew: a value was written by a version of nurt with more columns or another encoding.
+            StateDamaged: a value is not what nurt wrote.
         """
         plan = self._all if columns is None else self._plan(tuple(columns))
         raw = self._unpacked(values, plan)
@@ -251,12 +252,9 @@ class Table:
 
     def _measured(self, body: Bytes, cuts: Int64s, plan: _Plan, sizes: Int64s) -> int:
         """Count rows, and the bytes of wanted texts into `sizes`."""
-        rows: int = measure(body, cuts, self.is_text, plan.slot, VERSION, sizes)
+        rows: int = measure(body, cuts, self.is_text, self.is_id, plan.slot, VERSION, sizes)
         if rows < 0:
-            raise StateTooNew(
-                "reading state: a value has an encoding that this version does not know (version 1 and at most "
-                f"{len(self.columns)} columns); run the version of nurt that wrote it, or a later one"
-            )
+            raise unreadable(rows, "state")
         return rows
 
     def _unpacked(self, values: Sequence[bytes | None], plan: _Plan) -> Raw:

@@ -79,6 +79,7 @@ class MemoryStore:
         self.run = run
         self.round_trips = 0
         self._memory = memory
+        self._last: list[bytes] = []
         self.places: Sequence[bytes] = list(places)
         self._before_write = before_write
         self._after_write = after_write
@@ -100,6 +101,7 @@ class MemoryStore:
         """See ports.store.Store."""
         self.round_trips += 1
         self._check()
+        self._last = list(keys)
         return [self._memory.values.get(key) for key in keys]
 
     def load(self, keys: Sequence[KeyRows]) -> list[Values]:
@@ -107,7 +109,13 @@ class MemoryStore:
         self.round_trips += 1
         self._check()
         fence = self._memory.values
-        return [Values.of([fence.get(key) for key in cut_keys(block)]) for block in keys]
+        cut = [cut_keys(block) for block in keys]
+        self._last = [key for block in cut for key in block]
+        return [Values.of([fence.get(key) for key in block]) for block in cut]
+
+    def last_read(self) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
+        """See ports.store.Store."""
+        return self._last, [self._memory.values.get(key) for key in self._last]
 
     def write(self, change: StateWrite) -> None:
         """See ports.store.Store."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from nurt.avro import MEANINGS
+from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import SourceEpochs
@@ -38,8 +40,12 @@ from nurt.model.entity_frame import (
 )
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
+from nurt.ports.log import Partitioning
 from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
 from nurt.translate.general_path import map_rows
+from nurt.translate.key_places import note_places, without_position
+
+_logger = logging.getLogger(__name__)
 
 Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 """Schema id -> the schema as parsed JSON and the layout of its messages; None when there is no such schema."""
@@ -48,12 +54,20 @@ Known = Callable[[int], tuple[Any, EnvelopeLayout] | None]
 class TableTranslation:
     """A translator of the batches of one topic, in the order of its log."""
 
-    def __init__(self, topic: TopicMapping, ids: Ids, known: Known, epochs: SourceEpochs) -> None:
+    def __init__(
+        self,
+        topic: TopicMapping,
+        ids: Ids,
+        known: Known,
+        epochs: SourceEpochs,
+        partitioning: Partitioning | None = None,
+    ) -> None:
+        self._partitioning = partitioning
         self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
         self._columns = sorted(topic.columns | set(topic.key_columns))
         self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
         self._keys = KeyReader(topic.key_columns, self._told, self._schema)
-        self._readers: dict[int, ChangeReader] = {}
+        self._readers: dict[int, ChangeReader | None] = {}
         self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
@@ -67,6 +81,7 @@ class TableTranslation:
         batch.rekeyed = with_header(raw.headers, OLD_KEY)
         tombstones = self._read(batch)
         self._tombstones.sort(batch, tombstones)
+        partitions = self._note_places(batch)
         epochs = self._number(batch)
         frames, places = [], []
         for group in batch.groups:
@@ -75,13 +90,24 @@ class TableTranslation:
                     frames.append(frame)
                     places.append(rows)
         return Translated(
-            [self._frame(batch, frames, places)] if frames else [],
+            [replace(self._frame(batch, frames, places), partitions=partitions)] if frames else [],
             self._truncates(batch, epochs),
             batch.refused,
             batch.counts,
             batch.passed,
             self._epochs.heights(),
         )
+
+    def _note_places(self, batch: TranslationBatch) -> int:
+        """Note where keys of events without a position lie; return the topic's number of partitions, 0 for unknown."""
+        if self._partitioning is None or not batch.groups:
+            return 0
+        topic = batch.raw.topic
+        if any(not one.changes.position.known[0].all() and without_position(one).any() for one in batch.groups):
+            places = self._partitioning.key_places(topic, int(batch.partitions.max()))
+            note_places(batch.groups, batch.raw.keys, places)
+            return places.partitions
+        return self._partitioning.partitions(topic)
 
     def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
         whole, topic = _in_order(frames, places), self._topic
@@ -110,8 +136,10 @@ class TableTranslation:
                 batch.count(rows, known[1].form.value)
             elif not known[1].is_row or known[1].columns.keys().isdisjoint(self._columns):
                 batch.refuse(rows, Reason.NO_ENVELOPE, f"schema id {schema_id}: {_outline(known[1])}")
+            elif (reader := self._reader(schema_id, *known)) is None:
+                batch.refuse(rows, Reason.UNKNOWN_SCHEMA, f"schema id {schema_id} of the value: no Avro of a table")
             else:
-                self._read_group(batch, rows, self._reader(schema_id, *known))
+                self._read_group(batch, rows, reader)
         return tombstones
 
     def _read_group(self, batch: TranslationBatch, rows: Int64s, reader: ChangeReader) -> None:
@@ -336,11 +364,21 @@ class TableTranslation:
                 )
         return truncated
 
-    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader:
+    def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
+        """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
         if schema_id not in self._readers:
-            reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
-            self._readers[schema_id] = reader
-            self._fast[reader] = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            try:
+                reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
+                assert reader.read(join([]), np.empty(0, dtype=np.int64)).decoded is not None
+                fast = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning(
+                    "compiling schema %s of topic %s: %s; its messages go to quarantine",
+                    schema_id, self._topic.name, type(failed).__name__,
+                )  # fmt: skip
+                self._readers[schema_id] = None
+            else:
+                self._readers[schema_id], self._fast[reader] = reader, fast
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:

@@ -6,6 +6,7 @@ not ours with the reason.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -20,13 +21,15 @@ from nurt.debezium.envelope import TOMBSTONE, EnvelopeLayout, foreign_reason, la
 from nurt.debezium.payloads import int64s
 from nurt.debezium.translation_batch import TranslationBatch, refuse
 from nurt.debezium.wire import NULL, Wire, split_wire
-from nurt.errors import ConfigurationError
 from nurt.mapping.load import Mapping, TopicMapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 from nurt.model.refusal import Reason
+from nurt.ports.log import Partitioning
 from nurt.ports.registry import SchemaRegistry
 from nurt.translate.topic import TableTranslation
+
+_logger = logging.getLogger(__name__)
 
 
 class Translator:
@@ -43,7 +46,9 @@ class Translator:
         ids: Ids,
         source_epochs: SourceEpochs | None = None,
         passed: Passed | None = None,
+        partitioning: Partitioning | None = None,
     ) -> None:
+        self._partitioning = partitioning
         self._passed = passed if passed is not None else Passed()
         self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
         self._mapping, self._ids = mapping, ids
@@ -80,7 +85,7 @@ class Translator:
         name = batch.topic, batch.schemas
         if name not in self._tables:
             known = partial(self._schemas.known, archive=batch.schemas)
-            self._tables[name] = TableTranslation(topic, self._ids, known, self.epochs)
+            self._tables[name] = TableTranslation(topic, self._ids, known, self.epochs, self._partitioning)
         return self._tables[name]
 
     def _foreign(self, raw: RawBatch, wire: Wire, fresh: Bools | None) -> Translated:
@@ -101,10 +106,13 @@ class Schemas:
 
     def __init__(self, registry: SchemaRegistry) -> None:
         self._registry = registry
-        self._known: dict[tuple[str, int], tuple[dict[str, Any], EnvelopeLayout]] = {}
+        self._known: dict[tuple[str, int], tuple[dict[str, Any], EnvelopeLayout] | None] = {}
 
     def known(self, schema_id: int, archive: str = "") -> tuple[dict[str, Any], EnvelopeLayout] | None:
-        """Return a schema and its layout; None when the registry has no such id, or no Avro schema under the id."""
+        """Return a schema and its layout; None when the registry has no such id, or no Avro schema under the id.
+
+        What stands under an id never changes, so a schema that is none is not read again.
+        """
         name = archive, schema_id
         if name not in self._known:
             schema = self._registry.schema(schema_id, archive)
@@ -112,8 +120,11 @@ class Schemas:
                 return None
             try:
                 self._known[name] = schema, layout_of(parse_schema(schema))
-            except ConfigurationError:
-                return None
+            except Exception as failed:  # whatever somebody registered, only its messages suffer
+                _logger.warning(
+                    "reading schema %s: no Avro (%s); its messages go to quarantine", schema_id, type(failed).__name__
+                )
+                self._known[name] = None
         return self._known[name]
 
 

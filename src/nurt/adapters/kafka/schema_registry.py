@@ -32,6 +32,9 @@ UNKNOWN_KEPT_S = 10.0
 """How long an unknown id is not asked for again: damaged bytes must not cause a flood of requests."""
 UNKNOWN_KEPT_MAX = 10_000
 
+REFERENCES_MAX = 1_000
+"""Other schemas that one may take types from."""
+
 _PASSING = frozenset({408, 425, 429})  # and everything from 500
 _logger = logging.getLogger(__name__)
 
@@ -84,12 +87,19 @@ class ConfluentRegistry:
                 self._unknown.clear()
             self._unknown[schema_id] = time.monotonic() + UNKNOWN_KEPT_S
             return None
-        schema = orjson.loads(found.schema_str)
-        if found.references:
-            schema = _with_definitions(schema, self._definitions(found))
+        schema = self._parsed(schema_id, found)
         if not isinstance(schema, dict):
             schema = {"type": schema}  # a bare "string" or a union
         return self._schemas.setdefault(schema_id, schema)
+
+    def _parsed(self, schema_id: int, found: Schema) -> Any:
+        """Read the text of a schema; what is none is JSON's null, under which there is no Avro."""
+        try:
+            schema = orjson.loads(found.schema_str)
+            return _with_definitions(schema, self._definitions(found)) if found.references else schema
+        except (ValueError, TypeError, AttributeError, RecursionError, _Hostile, _Absent) as failed:
+            _logger.warning("reading schema %s: its text is none of Avro (%s)", schema_id, type(failed).__name__)
+            return None
 
     def register(self, subject: str, schema: Mapping[str, Any]) -> int:
         """Return the id of `schema` under `subject`, registering it when new, at level BACKWARD unless one is set.
@@ -130,14 +140,24 @@ class ConfluentRegistry:
             return True
 
     def _definitions(self, found: Schema) -> dict[str, Any]:
-        """Fetch the types that a schema takes from other subjects, by full name."""
+        """Fetch the types that a schema takes from other subjects, by full name; each of them once.
+
+        Raises _Hostile when there are more than REFERENCES_MAX.
+        """
         definitions: dict[str, Any] = {}
-        for reference in found.references or ():
-            subject, version = reference.subject, reference.version
-            doing = f"reading schema {subject} version {version}"
-            referenced = self._ask(doing, lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
-            definitions |= self._definitions(referenced.schema)
-            definitions[str(reference.name)] = orjson.loads(referenced.schema.schema_str)
+        waiting = [*(found.references or ())]
+        seen: set[tuple[str, int]] = set()
+        while waiting:
+            reference = waiting.pop(0)
+            place = subject, version = str(reference.subject), int(reference.version or 0)
+            if place not in seen:
+                seen.add(place)
+                if len(seen) > REFERENCES_MAX:
+                    raise _Hostile
+                doing = f"reading schema {subject} version {version}"
+                referenced = self._ask(doing, lambda s=subject, v=version: self._client.get_version(s, v))  # type: ignore[misc]
+                definitions[str(reference.name)] = orjson.loads(referenced.schema.schema_str)
+                waiting += referenced.schema.references or ()
         return definitions
 
     def _asked_for(self, doing: str, call: Callable[[], Result]) -> Result | None:
@@ -193,6 +213,10 @@ class ConfluentRegistry:
         return ConfigurationError(
             f"{doing} at {self._shown}: HTTP {status} ({_reason_of(refused)}); correct `registry.url`, or the schema"
         )
+
+
+class _Hostile(Exception):
+    """Schema that takes more from others than any has."""
 
 
 class _Absent(ConfigurationError):

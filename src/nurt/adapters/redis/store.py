@@ -22,7 +22,7 @@ from nurt.errors import Fenced
 from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
 from nurt.model.refusal import Refused
-from nurt.model.state_write import StateWrite
+from nurt.model.state_write import StateWrite, cut_keys
 from nurt.model.units import Day, Millis
 from nurt_client.ledger import LEDGER_SCRIPT
 
@@ -66,6 +66,7 @@ class RedisStore:
         self._fence_keys = [place + b"h" for place in self.places]
         self._watching = False
         self._unconfirmed: _UnconfirmedWrite | None = None
+        self._last: Callable[[], tuple[Sequence[bytes], Sequence[bytes | None]]] = lambda: ([], [])
 
     @property
     def round_trips(self) -> int:
@@ -82,11 +83,13 @@ class RedisStore:
         asked.add_keys(b"MGET", keys)
         replies = self._ask(asked, lambda: self._receive(asked.replies))
         left = range(len(keys), 0, -KEYS_A_COMMAND)
-        return [
+        found = [
             value
             for reply, count in zip(replies, left, strict=True)
             for value in values_of(reply, min(count, KEYS_A_COMMAND))
         ]
+        self._last = lambda: (keys, found)
+        return found
 
     def _receive(self, count: int) -> list[Any]:
         replies = self._wire.receive(count)
@@ -97,7 +100,16 @@ class RedisStore:
         """See ports.store.Store."""
         asked = PackedCommands()
         sizes = [asked.add_key_rows(b"MGET", block) for block in keys]
-        return self._ask(asked, lambda: self._wire.receive_values(sizes))
+        found = self._ask(asked, lambda: self._wire.receive_values(sizes))
+        self._last = lambda: (
+            [key for block in keys for key in cut_keys(block)],
+            [value for values in found for value in values.plain()],
+        )
+        return found
+
+    def last_read(self) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
+        """See ports.store.Store."""
+        return self._last()
 
     def _ask(self, asked: PackedCommands, receive: Callable[[], Result]) -> Result:
         """Send reads after a read of the fences, and receive their replies."""

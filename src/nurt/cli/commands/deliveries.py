@@ -16,9 +16,9 @@ from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
 from nurt.app.delivery_tools import retry_refusals, verify
 from nurt.app.exposure import warn_of_exposure
-from nurt.app.running import stopping_on_signals
 from nurt.cli.frame import print_json, print_table, refuse, stderr, stdout
 from nurt.model.delivery import Write
+from nurt.runtime.stopping import stopping_on_signals
 from nurt.settings import Settings
 
 STALE_S = 10

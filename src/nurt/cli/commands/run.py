@@ -79,10 +79,11 @@ def run(
 
 
 def _run_here(settings: Settings, rebuild: bool, flow: str = "profiles", confirmed: bool = False) -> None:
-    from nurt.app.running import run_here, run_stock_here, stopping_on_signals
+    from nurt.app.running import run_here, run_stock_here
     from nurt.cli.watching import watching
     from nurt.flows.profiles import profiles
     from nurt.flows.stock import stock
+    from nurt.runtime.stopping import stopping_on_signals
 
     with stopping_on_signals() as stop, watching(settings):
         if flow == "stock":

@@ -84,7 +84,7 @@ _INSTANCES = {
 
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
-    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, totals
+    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, UNTOLD, totals
 
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
@@ -98,7 +98,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES):
+        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES, UNTOLD):
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
         stdout.print()
@@ -114,6 +114,12 @@ def print_counts(counts: Sequence[Count]) -> None:
         stdout.print(
             f"\n{summed[MISSING]:,} times a row came without a large value that nobody knows (the log names the rows): "
             "set REPLICA IDENTITY FULL on these tables, then update the rows."
+        )
+    if summed.get(UNTOLD):
+        topics = ", ".join(sorted({one.topic for one in counts if one.outcome == UNTOLD}))
+        stdout.print(
+            f"\n{summed[UNTOLD]:,} messages without position met a row of another partition, and nothing tells which "
+            f"is newer ({topics}): read these tables again by a snapshot, or keep deletes on the topic longer."
         )
     for topic, reason, messages in [
         (one.topic, one.reason, one.messages) for one in counts if one.outcome == INSTANCES

@@ -33,7 +33,8 @@ from nurt.columnar.types import Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.model.units import Day
 from nurt.rows.children.tables import AGGREGATES, CATEGORY, INTERACTION, INVOICE, ORDERS, PRODUCT
-from nurt.state.cells import cells_of, has, read_rows, text_mask, too_new
+from nurt.state.cells import cells_of, has, read_rows, text_mask
+from nurt.state.packing import unreadable
 from nurt.state.table import VERSION
 
 WINDOWS_DAYS = (30, 90, 365)
@@ -264,7 +265,7 @@ def order_figures(values: Sequence[bytes | None], as_of: Day) -> list[list[dict[
         base = body.ctypes.data
         count = _sum_account(body, cuts[1], len(AGGREGATES.columns), AGGREGATE_TEXTS, as_of, cells, lines)
         if count < 0:
-            raise too_new("sums")
+            raise unreadable(count, "sums")
         found.append([_shown(body, base, line) for line in lines[:count].tolist()])
     return found
 
@@ -282,7 +283,7 @@ def _sum_account(body: Bytes, size: int, columns: int, texts: int, as_of: int, c
     Returns how many lines there are, or a negative number of `read_rows`.
     """
     base = np.int64(body.ctypes.data)
-    rows = read_rows(base, base + size, VERSION, columns, texts, cells, 0)
+    rows = read_rows(base, base + size, VERSION, columns, texts, 0, cells, 0)
     if rows < 0:
         return rows
     entries = entries_of(rows)

@@ -16,9 +16,9 @@ import pyarrow as pa
 from nurt.columnar.memory import are_equal, copy_bytes, peek_byte, poke_byte
 from nurt.columnar.types import ID_TEXT_BYTES, Bools, Bytes, Int64s
 from nurt.columnar.values import PADDING_BYTES, Values
-from nurt.columnar.varint import poke_zigzag, skip_at
+from nurt.columnar.varint import poke_zigzag, skip_within
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, LIVE, REDIRECT, state_byte
-from nurt.state.cells import too_new
+from nurt.state.packing import DAMAGED, TOO_NEW, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,9 @@ def compare_kept(bodies: ProfileBodies, kept: Values, revision: int, again: bool
     due = np.full(rows, -1, dtype=np.int64)
     newest = state_byte(REDIRECT, version)
     new = _state_bytes(bodies.state, version), bodies.due, bodies.starts, bodies.stops, bodies.joined
-    if not _compare(*new, kept.body, kept.cuts, newest, revision, again, out, ends, changed, revisions, due):
-        raise too_new("profiles")
+    code = _compare(*new, kept.body, kept.cuts, newest, revision, again, out, ends, changed, revisions, due)
+    if code < 0:
+        raise unreadable(code, "profiles")
     return Compared(revisions, changed, kept.there, due, Values(out, ends))
 
 
@@ -120,10 +121,10 @@ def _is_same(start: int, stop: int, at: int, end: int) -> bool:
     """
     if start == stop or at == end:
         return start == stop and at == end
-    if not are_equal(start, at, ID_TEXT_BYTES):
+    if end - at <= ID_TEXT_BYTES or not are_equal(start, at, ID_TEXT_BYTES):
         return False
     at += ID_TEXT_BYTES
-    at = skip_at(at)
+    at = skip_within(at, end)
     start += ID_TEXT_BYTES + 1
     return stop - start == end - at and are_equal(start, at, stop - start)
 
@@ -133,7 +134,7 @@ def _compare(
     state: Int64s, due: Int64s, starts: Int64s, stops: Int64s, body: Bytes, kept: Bytes, cuts: Int64s,
     newest: int, revision: int, again: bool,
     out: Bytes, ends: Int64s, changed: Bools, revisions: Int64s, before_due: Int64s,
-) -> bool:  # fmt: skip
+) -> int:  # fmt: skip
     """Compare profiles with the stored ones, and write those that differ.
 
     state          (n,)    int64   state byte of each
@@ -148,8 +149,8 @@ def _compare(
     changed        (n,)    bool    written; False before
     revisions      (n,)    int64   written where a value is stored and unchanged: its revision
     before_due     (n,)    int64   written where a value is stored: its due day
-    Returns False where a state byte is of an unknown version. (No tuples: with them a call
-    took a fifth longer.)
+    Returns 0; or a negative number: TOO_NEW: a state byte is of an unknown version; or DAMAGED: a value is too short.
+    (No tuples: with them a call took a fifth longer.)
     """
     new, old, begin = np.int64(body.ctypes.data), np.int64(kept.ctypes.data), np.int64(out.ctypes.data)
     to = begin
@@ -159,8 +160,10 @@ def _compare(
         known = at < end
         same = False
         if known:
+            if end - at < HEAD_BYTES:
+                return DAMAGED
             if peek_byte(at + 16) > max(newest, ERASED):
-                return False
+                return TOO_NEW
             revisions[row] = _get_word(at)
             before_due[row] = _get_word(at + 8)
             same = before_due[row] == due[row] and peek_byte(at + 16) == state[row]
@@ -179,4 +182,4 @@ def _compare(
                 copy_bytes(to, start, stop - start)
                 to += stop - start
         ends[row + 1] = to - begin
-    return True
+    return 0

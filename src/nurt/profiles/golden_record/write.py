@@ -47,15 +47,16 @@ from nurt.profiles.golden_record.write_fields import (
     put_identifiers,
 )
 from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATES, CATEGORY, INVOICE, ORDERS, PRODUCT
-from nurt.state.cells import NO_ROOM, cells_of, read_rows, text_mask, too_new
+from nurt.state.cells import NO_ROOM, cells_of, id_mask, read_rows, text_mask
+from nurt.state.packing import unreadable
 from nurt.state.table import VERSION
 
 __all__ = ["FIELDS", "IDENTIFIERS", "Live", "Profiles"]
 
 _DAY_MAX = 2**31 - 1
 _ORDERS, _PRODUCT, _CATEGORY, _INVOICE = (np.int64(metric) for metric in (ORDERS, PRODUCT, CATEGORY, INVOICE))
-_RECORDS = len(ACCOUNT_RECORDS.columns), text_mask(ACCOUNT_RECORDS)
-_AGGREGATES = len(AGGREGATES.columns), AGGREGATE_TEXTS
+_RECORDS = len(ACCOUNT_RECORDS.columns), text_mask(ACCOUNT_RECORDS), id_mask(ACCOUNT_RECORDS)
+_AGGREGATES = len(AGGREGATES.columns), AGGREGATE_TEXTS, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Profiles:
             records.as_tuple(), aggregates.as_tuple(), who, as_of, _RECORDS, _AGGREGATES, addressed, out, places, due
         )
         if code < 0:
-            raise too_new("accounts")
+            raise unreadable(code, "accounts")
         return Live(joined[: places[-1]], places, due)
 
 
@@ -214,7 +215,7 @@ def _write_redirects(ids: Bytes, survivors: Bytes, realms: Int64s, out: Bytes, p
 
 @numba.njit(nogil=True, cache=True)
 def _read_accounts(
-    base: int, cuts: Int64s, first: int, end: int, columns: int, texts: int, cells: Int64s
+    base: int, cuts: Int64s, first: int, end: int, columns: int, texts: int, ids: int, cells: Int64s
 ) -> tuple[int, Int64s]:
     """Read the rows of some accounts' values into cells.
 
@@ -222,14 +223,14 @@ def _read_accounts(
     cuts        (a+1,)  int64  value i lies from base + cuts[i] to base + cuts[i+1]
     first, end  scalar  int64  which values
     columns     scalar  int64  how many columns the table has
-    texts       scalar  int64  bits of its text columns
+    texts, ids  scalar  int64  bits of its text columns, and of its ids
     cells       (r, .)  int64  written, see `read_rows`
     Returns how many rows there are, and the cells, more if needed. A negative count is an error of `read_rows`.
     """
     row = 0
     value = first
     while value < end:
-        read = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, cells, row)
+        read = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, ids, cells, row)
         if read == NO_ROOM:
             wider = cells_of(2 * len(cells), columns)
             wider[:row] = cells[:row]
@@ -293,8 +294,8 @@ def _write_live(
     held_sums: ValueTuple,
     who: Who,
     as_of: int,
-    records: tuple[int, int],
-    sold: tuple[int, int],
+    records: tuple[int, int, int],
+    sold: tuple[int, int, int],
     rules: AddressedRules,
     out: Bytes,
     places: Int64s,
@@ -308,13 +309,13 @@ def _write_live(
     who.ids          (16n,)  uint8   ids of the profiles, end to end
     who.realms       (n, 2)  int64   address and bytes of each realm's name
     as_of            scalar  int64   the last day of windows: days since 1970-01-01
-    records, sold    (2,)    tuple   of ACCOUNT_RECORDS and of AGGREGATES: how many columns, bits of the text columns
+    records, sold    (3,)    tuple   of ACCOUNT_RECORDS and of AGGREGATES: how many columns, bits of texts and of ids
     rules.kinds      (k, 2)  int64   address and bytes of each kind of identifier
     rules.steps, names, columns, systems  int64  see AddressedRules
     out              (m,)    uint8   written
     places           (n+1,)  int64   written: body i begins at places[i]
     due              (n,)    int64   written: the next day on which the clock alone changes profile i; -1: none
-    Returns 0 and `out`, or a larger array in its place; or -1: a value has an unknown encoding.
+    Returns 0 and `out`, or a larger array in its place; or a negative number of `read_rows`.
     """
     body, cuts = listed
     aggregates_body, aggregates_cuts = held_sums
@@ -325,19 +326,19 @@ def _write_live(
         np.int64(aggregates_body.ctypes.data),
         np.int64(out.ctypes.data),
     )
-    (columns, texts), (aggregates_columns, aggregates_texts) = records, sold
+    (columns, texts, id_bits), (aggregates_columns, aggregates_texts, no_ids) = records, sold
     cells, aggregates = cells_of(_CELLS_ROWS, columns), cells_of(_CELLS_ROWS, aggregates_columns)
     entries = entries_of(4 * _CELLS_ROWS)
     lines = np.empty((_CELLS_ROWS, LINE_WIDTH), np.int64)
     to = begin
     for profile in range(len(due)):
         first, end = firsts[profile], firsts[profile + 1]
-        rows, cells = _read_accounts(base, cuts, first, end, columns, texts, cells)
+        rows, cells = _read_accounts(base, cuts, first, end, columns, texts, id_bits, cells)
         count, aggregates = _read_accounts(
-            aggregates_base, aggregates_cuts, first, end, aggregates_columns, aggregates_texts, aggregates
+            aggregates_base, aggregates_cuts, first, end, aggregates_columns, aggregates_texts, no_ids, aggregates
         )
         if rows < 0 or count < 0:
-            return -1, out
+            return min(rows, count), out
         if count > len(lines):
             lines = np.empty((len(aggregates), LINE_WIDTH), np.int64)
         if max(rows, count) > len(entries):

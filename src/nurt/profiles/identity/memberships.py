@@ -12,15 +12,16 @@ import numpy as np
 
 from nurt.columnar.distinct import distinct, id_list
 from nurt.columnar.memory import compare_texts, peek_word
-from nurt.columnar.types import Bools, Bytes, Int64s, Words
+from nurt.columnar.types import ID_BYTES, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.profiles.identity.links import JoinedLinks
 from nurt.profiles.identity.resolve import MEMBER, MEMBER_PART, MEMBERS, MEMBERSHIPS
-from nurt.state.cells import NO_ROOM, cells_of, has, read_rows, text_mask, too_new
+from nurt.state.cells import NO_ROOM, cells_of, has, id_mask, read_rows, text_mask
+from nurt.state.packing import DAMAGED, unreadable
 from nurt.state.table import VERSION
 
-_MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS)
-_MEMBERSHIPS = len(MEMBERSHIPS.columns), text_mask(MEMBERSHIPS)
+_MEMBERS = len(MEMBERS.columns), text_mask(MEMBERS), id_mask(MEMBERS)
+_MEMBERSHIPS = len(MEMBERSHIPS.columns), text_mask(MEMBERSHIPS), id_mask(MEMBERSHIPS)
 _ROW_BYTES_MIN = 19
 """A member's row has a bitmap, a part and an id with its length."""
 
@@ -56,7 +57,7 @@ def read_members(values: Values) -> Members:
     accounts, survivors = np.empty((rows_max, 2), dtype=np.uint64), np.empty((len(values), 2), np.uint64)
     lived, went = _read_members(body, cuts, *_MEMBERS, live, firsts, accounts, gone, survivors)
     if lived < 0:
-        raise too_new("members of profiles")
+        raise unreadable(lived, "members of profiles")
     firsts = firsts[: lived + 1]
     return Members(live[:lived], firsts, accounts[: firsts[-1]], gone[:went], id_list(survivors[:went]))
 
@@ -73,6 +74,7 @@ def _read_members(
     cuts: Int64s,
     columns: int,
     texts: int,
+    ids: int,
     live: Int64s,
     firsts: Int64s,
     accounts: Words,
@@ -83,25 +85,29 @@ def _read_members(
 
     body      (b,)    uint8   values of MEMBERS
     cuts      (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
-    columns, texts    int64   how many columns MEMBERS has, bits of its text columns
+    columns, texts, ids  int64  how many columns MEMBERS has, bits of its text columns and of its ids
     live      (n,)    int64   written: profiles that hold accounts
     firsts    (n+1,)  int64   written: where those of each live profile begin in `accounts`; 0 before
     accounts  (r, 2)  uint64  written: ids; room for every row
     gone      (n,)    int64   written: merged profiles
     survivors (n, 2)  uint64  written: ids of their survivors
-    Returns how many are live and how many are gone; the first is -1 when a value has an unknown encoding.
+    Returns how many are live and how many are gone; the first is a negative number of `read_rows`, or DAMAGED, when a
+    value cannot be read.
     """
     base = np.int64(body.ctypes.data)
     cells = cells_of(len(accounts), columns)
     lived, went, count = 0, 0, 0
     for value in range(len(cuts) - 1):
-        rows = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, cells, 0)
+        rows = read_rows(base + cuts[value], base + cuts[value + 1], VERSION, columns, texts, ids, cells, 0)
         if rows < 0:
-            return -1, 0
+            return (DAMAGED if rows == NO_ROOM else rows), 0
         before = count
         for row in range(rows):
             at = cells[row, 1]
-            if cells[row, 0] == MEMBER_PART:
+            is_member = cells[row, 0] == MEMBER_PART
+            if cells[row, columns + 1] != ID_BYTES or (is_member and count == len(accounts)):
+                return DAMAGED, 0
+            if is_member:
                 copy_id(accounts, count, at)
                 count += 1
             else:
@@ -146,7 +152,7 @@ def read_memberships(values: Values, links: JoinedLinks) -> Memberships:
     profiles = np.empty((len(values), 2), dtype=np.uint64)
     found = _read_memberships(body, cuts, *_MEMBERSHIPS, links.body, links.cuts, links.known, profiles, changed)
     if found < 0:
-        raise too_new("memberships")
+        raise unreadable(found, "memberships")
     profiles = profiles[distinct(profiles[:found])[1]]
     return Memberships(profiles, changed, ~values.there & links.known)
 
@@ -160,6 +166,7 @@ def _read_memberships(
     cuts: Int64s,
     columns: int,
     texts: int,
+    ids: int,
     links_body: Bytes,
     links_cuts: Int64s,
     known: Bools,
@@ -170,28 +177,30 @@ def _read_memberships(
 
     body       (b,)    uint8   values of MEMBERSHIPS
     cuts       (n+1,)  int64   value i is body[cuts[i]:cuts[i+1]]
-    columns, texts     int64   how many columns MEMBERSHIPS has, bits of its text columns
+    columns, texts, ids  int64  how many columns MEMBERSHIPS has, bits of its text columns and of its ids
     links_body (s,)    uint8   texts of links
     links_cuts (n+1,)  int64   links of account i are links_body[links_cuts[i]:links_cuts[i+1]]
     known      (n,)    bool    False: the account is gone
     profiles   (n, 2)  uint64  written: ids of profiles
     changed    (n,)    bool    written where something is stored: the links differ from the stored ones
-    Returns how many profiles there are, or -1: a value has an unknown encoding.
+    Returns how many profiles there are, or a negative number of `read_rows`, or DAMAGED.
     """
     base, links = np.int64(body.ctypes.data), np.int64(links_body.ctypes.data)
     cells = cells_of(8, columns)
     found = 0
     for value in range(len(cuts) - 1):
         start, stop = base + cuts[value], base + cuts[value + 1]
-        rows = read_rows(start, stop, VERSION, columns, texts, cells, 0)
+        rows = read_rows(start, stop, VERSION, columns, texts, ids, cells, 0)
         if rows == NO_ROOM:
             cells = cells_of(stop - start, columns)
-            rows = read_rows(start, stop, VERSION, columns, texts, cells, 0)
+            rows = read_rows(start, stop, VERSION, columns, texts, ids, cells, 0)
         if rows < 0:
-            return -1
+            return rows
         for row in range(rows):
             if cells[row, _PART] != MEMBER:
                 continue
+            if found > value:  # an account has one profile
+                return DAMAGED
             copy_id(profiles, found, cells[row, _PROFILE])
             found += 1
             at, size = links_cuts[value], links_cuts[value + 1] - links_cuts[value]

@@ -12,12 +12,12 @@ import numba
 import numpy as np
 
 from nurt.columnar.hash_table import mask_of, next_place, table_for
-from nurt.columnar.memory import are_equal, copy_bytes
+from nurt.columnar.memory import are_equal, copy_bytes, peek_byte
 from nurt.columnar.types import ID_BYTES, Bools, Bytes, Int64s, Words
 from nurt.columnar.values import PADDING_BYTES, Values
-from nurt.columnar.varint import get_unsigned
-from nurt.errors import StateTooNew
+from nurt.columnar.varint import pass_text, peek_within
 from nurt.rows.children.contributions import Contributions
+from nurt.state.packing import DAMAGED, TOO_NEW, unreadable
 from nurt.state.table import VERSION, Table
 
 RECORD_COLUMNS = ("part", "child", "stamp")
@@ -83,13 +83,11 @@ def _find(table: Table, values: Values, drop: int) -> SlotIndex:
     found = owner, part, ids, stamp, starts, stops, body
     rows = _find_rows(cuts, table.is_text, VERSION, drop, child, found)
     if rows < 0:
-        raise StateTooNew(
-            "reading slots: a value has an encoding that this version does not know; run the version of nurt that "
-            "wrote it, or a later one"
-        )
+        raise unreadable(rows, "slots")
     return owner[:rows], part[:rows], ids[:rows], stamp[:rows], starts[:rows], stops[:rows], body
 
 
+_FIRST, _ID = np.uint64(0b111), np.uint64(ID_BYTES)
 _ROW_BYTES_MIN = 20
 """A row has a bitmap, a part, a child of 16 bytes with its length, and a stamp."""
 
@@ -103,41 +101,51 @@ def _find_rows(cuts: Int64s, is_text: Bools, version: int, drop: int, child: Byt
     drop     scalar   int64      the part that is left out; -1: none
     child    (m, 16)  uint8      written: the same memory as found.child
     found    (m,)     SlotIndex  written; only its body (b,) is read; in the order of values, then rows
-    Returns how many records there are, or -1: a value has an encoding that this version does not know.
+    Returns how many records there are; or a negative number: TOO_NEW: a value has an encoding that this version does
+    not know; or DAMAGED: it ends within a record, or a record lacks one of its first columns.
     """
     owner, part, _, stamp, starts, ends, body = found
+    base, children = np.int64(body.ctypes.data), np.int64(child.ctypes.data)
     row = 0
     columns = len(is_text)
     for value in range(len(cuts) - 1):
-        at = cuts[value]
-        end = cuts[value + 1]
+        at = base + cuts[value]
+        end = base + cuts[value + 1]
         if at == end:
             continue
-        if body[at] != version:
-            return -1
+        if peek_byte(at) != version:
+            return TOO_NEW
         at += 1
         while at < end:
             start = at
-            bitmap, at = get_unsigned(body, at)
+            bitmap, at = peek_within(at, end)
             if bitmap >> np.uint64(columns):
-                return -1
-            for column in range(columns):
-                if not (bitmap >> np.uint64(column)) & np.uint64(1):
-                    continue
-                number, at = get_unsigned(body, at)
-                if column == 0:
-                    part[row] = np.int64(number >> np.uint64(1))
-                elif column == 1:
-                    for i in range(ID_BYTES):
-                        child[row, i] = body[at + i]
-                elif column == 2:
-                    stamp[row] = np.int64(number >> np.uint64(1))
-                if is_text[column]:
-                    at += np.int64(number)
+                return TOO_NEW
+            if bitmap & _FIRST != _FIRST or end - at < _ROW_BYTES_MIN - 1:
+                return DAMAGED
+            number, at = peek_within(at, end)
+            part[row] = np.int64(number >> np.uint64(1))
+            number, at = peek_within(at, end)
+            if number != _ID:
+                return DAMAGED
+            copy_bytes(children + ID_BYTES * row, at, ID_BYTES)
+            number, at = peek_within(at + ID_BYTES, end)
+            stamp[row] = np.int64(number >> np.uint64(1))
+            bitmap >>= np.uint64(3)
+            column = 3
+            while bitmap:
+                if bitmap & np.uint64(1):
+                    number, at = peek_within(at, end)
+                    if is_text[column]:
+                        at = pass_text(number, at, end)
+                bitmap >>= np.uint64(1)
+                column += 1
+            if at > end:
+                return DAMAGED
             if part[row] != drop:
                 owner[row] = value
-                starts[row] = start
-                ends[row] = at
+                starts[row] = start - base
+                ends[row] = at - base
                 row += 1
     return row
 

@@ -319,11 +319,14 @@ def _put_positions(rows: Int64s, bits: Bits, numbers: Int64s, out: Bytes, ends: 
     at = 0
     for one in range(len(rows)):
         row = rows[one]
+        shown = bits[row] >> np.uint64(P0_BIT) & np.uint64(15)
+        if shown == 12 and numbers[row, P0 + 3] != 0:
+            shown = np.uint64(0)  # what it has is the place of its key, no position
         for k in range(_PARTS):
             if k:
                 out[at] = 58
                 at += 1
-            if bits[row] >> np.uint64(P0_BIT + k) & np.uint64(1):
+            if shown >> np.uint64(k) & np.uint64(1):
                 at = put_decimal(out, at, numbers[row, P0 + k])
         out[at] = 64
         at = put_decimal(out, at + 1, numbers[row, OFFSET])

@@ -1,0 +1,67 @@
+"""The partitions of an archive's topics: read ahead once, where the place of a key has to tell what is newer."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nurt.adapters.files.archive_lines import Entry, LinesFile
+from nurt.adapters.files.avro_container import ContainerFile, containers_in
+from nurt.model.log import KeyPlaces
+from nurt.translate.key_places import are_hashed
+
+ENTRIES_AT_A_TIME = 10_000
+KEYS_KEPT = 100
+"""Keys of the last messages of each partition that are looked at."""
+
+
+class ArchivePartitioning:
+    """The partitions of the topics of some folders; implements `ports.log.Partitioning`.
+
+    An archive does not say how many partitions a topic has: as many as have messages. Only `key_places` reads it.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = list(folders)
+        self._places: dict[str, KeyPlaces] = {}
+
+    def partitions(self, topic: str) -> int:
+        """See ports.log.Partitioning; 0 until `key_places` was asked."""
+        known = self._places.get(topic)
+        return 0 if known is None else known.partitions
+
+    def key_places(self, topic: str, partition: int) -> KeyPlaces:
+        """See ports.log.Partitioning; reads the whole archive at the first call, and when it has grown."""
+        if self.partitions(topic) <= partition:
+            self._read()
+        return self._places.get(topic, KeyPlaces())
+
+    def _read(self) -> None:
+        keys: dict[str, dict[int, deque[bytes]]] = defaultdict(dict)
+        for topic, partition, _, _, key, _, _, _ in self._entries():
+            kept = keys[topic].get(partition)
+            if kept is None:
+                kept = keys[topic][partition] = deque(maxlen=KEYS_KEPT)
+            if key is not None:
+                kept.append(key)
+        for topic, by_partition in keys.items():
+            count = max(by_partition) + 1
+            self._places[topic] = KeyPlaces(
+                count, are_hashed({partition: list(some) for partition, some in by_partition.items()}, count)
+            )
+
+    def _entries(self) -> Iterator[Entry]:
+        for folder in self._folders:
+            for path in sorted(folder.glob("messages*.jsonl")):
+                yield from _entries_of(LinesFile(path, follow=False))
+            for path in containers_in(folder):
+                yield from _entries_of(ContainerFile(path))
+
+
+def _entries_of(file: LinesFile | ContainerFile) -> Iterator[Entry]:
+    try:
+        while entries := file.read(ENTRIES_AT_A_TIME):
+            yield from entries
+    finally:
+        file.close()
