@@ -10,6 +10,9 @@ import os
 
 import pytest
 
+from nurt.control import source_epochs
+from nurt.control.source_epochs import SourceEpochs
+from nurt.control.source_watch import SourceWatch
 from nurt.simulate.connector.messages import batches_of
 from nurt.simulate.connector.schemas import SchemaBook
 from nurt.testing.histories.history import arrivals, messages
@@ -63,3 +66,28 @@ def test_what_is_harmless_asks_nobody(first: int) -> None:
         deployment = Operated(book, seed, 1)
         deployment.published(batches_of(sent, 1 + seed % 90))
         assert not deployment.stops, f"seed {seed}"
+
+
+def _nothing(*_: object) -> None:
+    return None
+
+
+RULES_OFF = {
+    "a snapshot has an identity": (source_epochs, "_identity"),
+    "a snapshot is known to partitions that it wrote nothing to": (SourceWatch, "restart"),
+    "a row behind the highest is evidence": (SourceWatch, "_evidence"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES_OFF)
+def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*RULES_OFF[rule], _nothing)
+    missed = (wrong or stops > moves for wrong, stops, moves in map(moved, range(100)))
+    assert any(missed)
+
+
+@pytest.mark.slow
+def test_heights_that_a_restart_forgets_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SourceEpochs, "heights", lambda _: {})
+    assert any(wrong or stops > moves for wrong, stops, moves in map(moved, range(100)))
