@@ -197,6 +197,11 @@ def test_a_stream_from_before_a_snapshot_that_is_read_late_does_not_complete_it(
     assert fences(begins(*late, ("s.b", 0, 3, 60, None, False))) == {"s.a": {0: 2}}
 
 
+def test_snapshots_that_are_mixed_with_each_other_are_never_complete() -> None:
+    mixed = ("s.a", 0, 2, 50, SECOND, False), ("s.a", 0, 2, 51, FIRST, True), ("s.a", 0, 3, 60, None, False)
+    assert fences(begins(("s.a", 0, 1, 10, None, False), *mixed)) == {}
+
+
 def test_a_snapshot_that_may_have_been_filtered_is_never_complete() -> None:
     blocking = ("s.a", 0, 2, 50, SECOND, True), ("s.a", 0, 3, 60, None, False)
     assert fences(begins(("s.a", 0, 1, 10, None, False), *blocking)) == {}

@@ -177,6 +177,15 @@ def test_which_snapshot_a_partition_is_in_survives_a_restart() -> None:
         assert found + observed(known_epochs(log), part_of(whole, cut, 6)) == [0, 0, 2, 2, 3, 3], cut
 
 
+def test_snapshots_of_two_connectors_that_take_turns_begin_one_epoch_each() -> None:
+    one, other = (-1, 100, 0, 0), (-1, 7000, 0, 0)
+    rows = seen("F" * 9 + "s", parts=[one, other] * 4 + [one, (9000, 9000, 0, 0)], family=Family.POSTGRESQL)
+    epochs = SourceEpochs()
+    assert observed(epochs, rows) == [0, *[2] * 8, 3]
+    causes = [(begin[3], epochs.cause_of(begin).is_partial) for begin in epochs.begun()]
+    assert causes == [(0, False), (2, False), (2, True), (3, False)], "and none of them can be swept"
+
+
 def test_a_register_without_identities_takes_the_first_one_for_the_one_that_it_knows() -> None:
     log = [(0, {"kind": "source_epoch", "topic": "t", "partition": 0, "offset": 5, "epoch": 2})]
     epochs = known_epochs(log)

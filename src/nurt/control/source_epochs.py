@@ -37,7 +37,8 @@ class Cause:
         source: the operator's name of the source; "" for unknown.
         written_ms: when the message that begins it was written; 0 for unknown.
         identity: of the full snapshot that begins it; None: none does, or it has no position.
-        is_partial: the snapshot was asked for amid the stream (a blocking one), so it may have been filtered.
+        is_partial: the snapshot was asked for amid the stream (a blocking one), so it may have been filtered; or it is
+            mixed with another one.
         word: the operator's that begins it; 0: none does.
     """
 
@@ -83,6 +84,7 @@ class SourceEpochs:
         self._begun: list[Begin] = []
         self._causes: dict[tuple[str, int, int], Cause] = {}
         self._heights: dict[Place, int] = {}
+        self._mixed: set[tuple[Place, int]] = set()
         self._watch = watch if watch is not None else SourceWatch()
         for topic, partition, offset, epoch in sorted(persisted, key=lambda begin: (begin[2], begin[3])):
             self._add(topic, partition, offset, epoch)
@@ -196,25 +198,33 @@ class SourceEpochs:
                 self._watch.pass_by(place, order, row)
 
     def _walk_snapshot(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
-        """Take in a row of a full snapshot: it begins an epoch behind streamed rows, and behind another snapshot."""
-        order, at, state = seen.order, place[1], self._of(place)
+        """Take in a row of a full snapshot: it begins an epoch behind streamed rows, and behind another snapshot.
+
+        Where identities take turns, several connectors read at once: none of their snapshots is told from the others.
+        """
+        order, at, state, known = seen.order, place[1], self._of(place), self._watch.snapshots(place)
         identity = _identity(order, row)
-        known: Identity | None = None
-        if heights.has_snapshot[at]:
-            known = int(heights.snapshot[at, 0]), int(heights.snapshot[at, 1])
         heights.forget(at)
-        epoch = state.epoch
+        epoch, is_mixed = state.epoch, False
         if epoch % 2 == 1:
             epoch += 1
-        elif identity is not None and known is not None and identity != known:
-            epoch += 2
-        elif identity is None or known is not None:
+            known.clear()
+        elif identity is None or (heights.has_snapshot[at] and identity == tuple(heights.snapshot[at].tolist())):
             return
+        elif identity in known:
+            is_mixed = True
+        elif known:
+            epoch += 2
         if identity is not None:
             heights.snapshot[at], heights.has_snapshot[at] = identity, True
-        cause = Cause(order.source, int(order.written_ms[row]), identity, _is_partial(order, row))
+            known.add(identity)
+        if is_mixed and (place, epoch) in self._mixed:
+            return
+        cause = Cause(order.source, int(order.written_ms[row]), identity, is_mixed or _is_partial(order, row))
         self._begin(place, seen, row, epoch, cause)
-        if identity is not None and not cause.is_partial:
+        if is_mixed:
+            self._mixed.add((place, epoch))
+        elif identity is not None and not cause.is_partial:
             self._watch.add(Restart(order.source, cause.written_ms, identity=identity))
 
     def _begin_again(self, place: Place, seen: Seen, row: int, word: int) -> None:

@@ -125,10 +125,11 @@ def known_epochs(
             if record["offset"] >= newest.get(place, 0):
                 newest[place] = record["offset"]
                 facts.begun_ms[place] = record.get("written_ms", -1)
-                if snapshot := record.get("snapshot"):
-                    facts.snapshots[place] = snapshot[0], snapshot[1]
-                elif record["epoch"] % 2 == 0:
-                    facts.snapshots.pop(place, None)  # a version without identities wrote it
+                snapshot = record.get("snapshot")
+                if record["epoch"] % 2 == 1 or not snapshot:  # a version without identities leaves it open
+                    facts.snapshots.pop(place, None)
+                else:
+                    facts.snapshots.setdefault(place, []).append((snapshot[0], snapshot[1]))
         elif record["kind"] == "source_seen":
             for topic, partition, offset, highest, servers in record["seen"]:
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))

@@ -87,7 +87,7 @@ class Facts:
         words: source -> number of the operator's last word on it.
         used: place -> the word that was used there last.
         begun_ms: place -> when the message that began its newest epoch was written.
-        snapshots: place -> identity of its last full snapshot.
+        snapshots: place -> identities of the full snapshots since it streamed last, the newest one last.
         heights: place -> how far its order went, as `SourceWatch.packed` gave it.
         cut: places whose log was cut: their offsets come again, with other rows.
     """
@@ -97,7 +97,7 @@ class Facts:
     words: dict[str, int] = field(default_factory=dict)
     used: dict[Place, int] = field(default_factory=dict)
     begun_ms: dict[Place, int] = field(default_factory=dict)
-    snapshots: dict[Place, Identity] = field(default_factory=dict)
+    snapshots: dict[Place, list[Identity]] = field(default_factory=dict)
     heights: Mapping[Place, int] = field(default_factory=dict)
     cut: set[Place] = field(default_factory=set)
 
@@ -117,6 +117,7 @@ class SourceWatch:
         self._restarts: dict[str, dict[Identity | int | None, Restart]] = {}
         self._latest_ms: dict[str, int] = {}
         self._topics: dict[str, Heights] = {}
+        self._read: dict[Place, set[Identity]] = {}
         self._many_servers: dict[Place, set[int]] = {}
         self._noted: dict[Place, int] = {}
         self._sights: dict[Place, Sight] = {}
@@ -129,9 +130,10 @@ class SourceWatch:
             if sight.highest >= 0:
                 heights.highest[at, 0], heights.parts[at], heights.until[at] = sight.highest, 1, sight.offset
                 self._noted[sight.topic, at] = sight.highest
-        for (topic, partition), identity in facts.snapshots.items():
+        for (topic, partition), identities in facts.snapshots.items():
             heights, at = self._at(topic, partition)
-            heights.snapshot[at], heights.has_snapshot[at] = identity, True
+            heights.snapshot[at], heights.has_snapshot[at] = identities[-1], True
+            self._read[topic, partition] = set(identities)
         for (topic, partition), packed in facts.heights.items():
             heights, at = self._at(topic, partition)
             _unpack(packed, heights, at)
@@ -142,6 +144,10 @@ class SourceWatch:
     def heights(self, topic: str) -> Heights:
         """Return how far the partitions of a topic go; the caller changes them."""
         return self._topics.setdefault(topic, Heights())
+
+    def snapshots(self, place: Place) -> set[Identity]:
+        """Return the identities of full snapshots since a partition streamed last; the caller changes them."""
+        return self._read.setdefault(place, set())
 
     def replace(self, topic: str, heights: Heights) -> None:
         """Put heights in the place of those of a topic."""

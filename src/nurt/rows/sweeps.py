@@ -248,10 +248,12 @@ def _newest_complete(some: Iterable[_Begun], system: Sequence[_Begun]) -> list[_
     """Choose the newest complete snapshot of each partition of a table."""
     some = list(some)
     streamed = {(one.partition, one.epoch) for one in some if one.streams}
+    partial = {(one.partition, one.epoch) for one in some if one.partial}
     newest: dict[int, _Begun] = {}
     for one in sorted(some, key=lambda one: (one.partition, one.epoch)):
         directly = (one.partition, one.epoch + 1) in streamed
-        if not one.streams and not one.partial and (directly or _is_followed(one, system)):
+        is_whole = not one.streams and (one.partition, one.epoch) not in partial
+        if is_whole and (directly or _is_followed(one, system)):
             newest[one.partition] = one
     return list(newest.values())
 
