@@ -31,8 +31,8 @@ from nurt.adapters.http_logs import silence_http_clients
 from nurt.adapters.visible_text import VisibleFormatter
 from nurt.app.assembly import Assembly
 from nurt.app.launch import Launched, launch
+from nurt.app.launching.rebuild import finish_rebuild, until_the_ends
 from nurt.app.profiles import ProfileAssembly
-from nurt.app.rebuild import finish_rebuild, until_the_ends
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
 from nurt.errors import Fenced, NurtError

@@ -42,8 +42,9 @@ from nurt.errors import NurtError
 EXIT_CODES = (
     "[bold]Exit codes[/bold]: 0 done; 1 failed; 2 the command, the settings or the mapping cannot be used as written; "
     "3 a service does not answer; 4 a position to resume from is gone; 5 another run took over, or the state came back "
-    "older; 6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 8 a source is "
-    "halted until `nurt source accept`; 10 a stored value is damaged; 130 interrupted."
+    "older; 6 the state was written by a later nurt; 7 the topics' partitions changed: start again; 8 a source or "
+    "topic waits for your word: `nurt source list`; 9 a topic was made anew while nurt read it: start again; 10 a "
+    "stored value is damaged; 130 interrupted."
 )
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ word. There a source epoch of the same phase begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +70,8 @@ class SourceEpochs:
     """Source epochs of all partitions that a worker reads. Not for several threads at once.
 
     `persisted` are the begins in the control log, in any order; they are facts, and they alone number the rows before
-    the newest begin. `generation` returns that of a topic's epochs.
+    the newest begin. `generation` returns that of a topic's epochs. `accepted` lists the offsets (and words) at which
+    an operator's word began an epoch before a rebuild: there one begins again.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class SourceEpochs:
         persisted: Iterable[Begin] = (),
         watch: SourceWatch | None = None,
         generation: Callable[[str], int] = lambda _topic: 0,
+        accepted: Mapping[tuple[str, int], Sequence[tuple[int, int]]] | None = None,
     ) -> None:
         self._generation = generation
+        self._accepted = {place: sorted(some) for place, some in (accepted or {}).items() if some}
         self._partitions: dict[Place, _Partition] = {}
         self._begun: list[Begin] = []
         self._causes: dict[tuple[str, int, int], Cause] = {}
@@ -116,7 +119,8 @@ class SourceEpochs:
                 continue
             state = self._of((topic, partition))
             same_phase = full == 0 if state.epoch % 2 == 1 else full == rows
-            if same_phase and not is_odd and first >= state.newest and not self._may_restart(topic, partition, seen):
+            goes_on = same_phase and not is_odd and first >= state.newest
+            if goes_on and not self._may_restart(topic, partition, seen):
                 settled[partition] = state.epoch
                 usual.append(partition)
             else:
@@ -157,6 +161,10 @@ class SourceEpochs:
         return self._watch.sights()
 
     def _may_restart(self, topic: str, partition: int, seen: Seen) -> bool:
+        if (left := self._accepted.get((topic, partition))) is not None and bool(
+            ((seen.partitions == partition) & (seen.offsets >= left[0][0])).any()
+        ):
+            return True
         since_ms = self._watch.waits_from((topic, partition), seen.order.source)
         if since_ms is None:
             return False
@@ -187,15 +195,28 @@ class SourceEpochs:
                 self._walk_snapshot(place, heights, seen, row)
                 continue
             streamed = seen.snapshot[row] == STREAMED
+            word = self._accepted_at(place, offset)
             if state.epoch % 2 == 0:
-                self._begin(place, seen, row, state.epoch + 1, Cause(order.source, int(order.written_ms[row])))
+                cause = Cause(order.source, int(order.written_ms[row]), word=word)
+                self._begin(place, seen, row, state.epoch + 1, cause)
+            elif word:
+                self._begin_again(place, seen, row, word)
             elif streamed and (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
                 self._begin_again(place, seen, row, restart.word)
-            if streamed and (word := self._watch.look(place, order, row, offset)) is not None:
-                self._begin_again(place, seen, row, word)
+            if streamed and (found := self._watch.look(place, order, row, offset)) is not None:
+                self._begin_again(place, seen, row, found)
                 self._watch.look(place, order, row, offset)
             if streamed:
                 self._watch.pass_by(place, order, row)
+
+    def _accepted_at(self, place: Place, offset: int) -> int:
+        """Return the word that an operator gave at or before an offset, before a rebuild; 0: none. It is asked once."""
+        word, left = 0, self._accepted.get(place, [])
+        while left and left[0][0] <= offset:
+            _, word = left.pop(0)
+        if not left:
+            self._accepted.pop(place, None)
+        return word
 
     def _walk_snapshot(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
         """Take in a row of a full snapshot: it begins an epoch behind streamed rows, and behind another snapshot.

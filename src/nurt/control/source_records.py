@@ -113,15 +113,18 @@ def known_epochs(
     begins: list[Begin] = []
     newest: dict[Place, int] = {}
     sights: dict[Place, Sight] = {}
+    accepted: dict[Place, list[tuple[int, int]]] = {}
     logs = known_logs(records)
     facts = Facts(restarts=restarts_of(records))
     for number, record in records:
         if record["kind"] == "source_epoch":
             place = record["topic"], record["partition"]
+            if record.get("word"):
+                accepted.setdefault(place, []).append((record["offset"], record["word"]))
+                facts.used[place] = max(facts.used.get(place, 0), record["word"])
             if generation_of(record["epoch"]) != logs.generation(record["topic"]):
                 continue  # of a log that is no longer there
             begins.append((*place, record["offset"], record["epoch"]))
-            facts.used[place] = max(facts.used.get(place, 0), record.get("word", 0))
             if record["offset"] >= newest.get(place, 0):
                 newest[place] = record["offset"]
                 facts.begun_ms[place] = record.get("written_ms", -1)
@@ -137,8 +140,9 @@ def known_epochs(
             facts.words[record["source"]] = number
         elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
             sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
+            accepted = {place: some for place, some in accepted.items() if place[0] != record["topic"]}
         elif record["kind"] == "rebuild":
-            sights, facts.used = {}, {}  # what an operator accepted is accepted again
+            sights = {}
     # what was seen before an epoch began does not bound its order; the servers are known for ever
     for place, sight in sights.items():
         facts.sights.append(sight if sight.offset >= newest.get(place, 0) else replace(sight, highest=-1))
@@ -146,7 +150,8 @@ def known_epochs(
         place: height for place, height in (heights or {}).items() if offset_of(height) >= newest.get(place, 0)
     }
     facts.cut = {(topic, partition) for topic, log in logs.topics.items() for partition in log.cut}
-    return SourceEpochs(begins, SourceWatch(facts, learn), logs.generation)
+    again = {place: [one for one in some if one[0] > newest.get(place, -1)] for place, some in accepted.items()}
+    return SourceEpochs(begins, SourceWatch(facts, learn), logs.generation, again)
 
 
 def restarts_of(records: Records) -> list[Restart]:

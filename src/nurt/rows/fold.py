@@ -21,7 +21,6 @@ from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.columnar.varint import VARINT_BYTES_MAX, put_unsigned, put_zigzag
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from nurt.rows.instances import Instances, RankOf, Speakers, as_rows, choose, find_instances
-from nurt.rows.key_places import placed
 from nurt.rows.layouts import (
     HIGHEST,
     HIGHEST_AT,
@@ -29,6 +28,7 @@ from nurt.rows.layouts import (
     LEFT_BITS,
     OP,
     OTHER,
+    P0_BIT,
     PARENT,
     PARENT_BIT,
     PARENT_COLUMNS,
@@ -122,14 +122,15 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
     """
     stored, owners = read_values(ROW_LAYOUTS[kind], values), len(values)
     rows = join_rows(stored, incoming.rows)
-    instances = find_instances(kind, rows, len(stored), owners)
+    marks = _marks(rows.bits, TOPIC_AT[kind][0])
+    instances = find_instances(kind, rows, len(stored), owners) if marks & _TOPIC else None
     if instances is not None:
         rows, owners = as_rows(rows, instances), len(instances.owner)
     winner = np.full(owners, -1, dtype=np.int64)
     highest = np.full(owners, -1, dtype=np.int64)
     accepted = np.zeros(len(rows), dtype=np.bool_)
     doubt = np.zeros(len(rows), dtype=np.bool_)
-    partitions = _partitions(rows, len(stored), incoming)
+    partitions = _partitions(rows, len(stored), incoming) if marks & _PLACED else _NOBODY_ASKS
     settle(
         rows.owner, rows.bits, rows.numbers, HIGHEST_AT[kind], TOPIC_AT[kind][1], partitions,
         winner, accepted, highest, doubt,
@@ -173,9 +174,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
 
 
 def _partitions(rows: RowArrays, stored: int, incoming: Incoming) -> Int64s:
-    """Say of each row how many partitions its topic has; empty where no row has only the place of its key."""
-    if not placed(rows).any():
-        return _NOBODY_ASKS
+    """Say of each row how many partitions its topic has."""
     partitions = np.zeros(len(rows), dtype=np.int64)
     if incoming.partitions is not None:
         partitions[stored:] = incoming.partitions
@@ -183,6 +182,23 @@ def _partitions(rows: RowArrays, stored: int, incoming: Incoming) -> Int64s:
 
 
 _NOBODY_ASKS = np.zeros(0, dtype=np.int64)
+_TOPIC, _PLACED = 1, 2
+
+
+@numba.njit(nogil=True, cache=True)
+def _marks(bits: Bits, topic: int) -> int:
+    """Ask whether a batch has rows that need more than a comparison of positions.
+
+    bits   (n,)    uint64  bit i: column i is not null
+    topic  scalar  int64   bit of the column `topic`
+    Returns _TOPIC: some row notes its topic; _PLACED: some may have only the place of its key (see `key_places`).
+    """
+    topics = np.uint64(0)
+    places = False
+    for row in range(len(bits)):
+        topics |= bits[row] >> np.uint64(topic)
+        places |= bits[row] >> np.uint64(P0_BIT) & np.uint64(15) == 12
+    return (_TOPIC if topics & np.uint64(1) else 0) | (_PLACED if places else 0)
 
 
 def _by_owner(

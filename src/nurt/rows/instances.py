@@ -50,9 +50,7 @@ def find_instances(kind: str, rows: RowArrays, stored: int, owners: int) -> Inst
         stored: how many rows are stored.
         owners: how many rows of the source there are.
     """
-    bit, place = TOPIC_AT[kind]
-    if not (rows.bits >> np.uint64(bit) & np.uint64(1)).any():
-        return None
+    place = TOPIC_AT[kind][1]
     if not _meet(rows.owner, rows.numbers, place, np.full(owners, -1, dtype=np.int64)):
         return None
     of_row = np.zeros(len(rows), dtype=np.int64)

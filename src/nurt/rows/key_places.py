@@ -10,21 +10,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.columnar.types import Bits, Bools, Int64s
+from nurt.columnar.types import Bits, Int64s
 from nurt.rows.layouts import P0, P0_BIT, PARTITION
-from nurt.state.row_major import RowArrays
 
 UNPLACED, OLDER, NEWER, OLDER_IN_DOUBT, NEWER_IN_DOUBT = range(5)
 """How an event stands to another one of its row. In doubt: nothing tells; an event with a position then wins."""
 
 _HOME, _FORMER, _UNTOLD = 1, 2, 3
 """Where the key of an event lies that has no position: where it hashes now, elsewhere, or nobody can tell."""
-
-
-def placed(rows: RowArrays) -> Bools:
-    """Return which rows may have only the place of their key: the first two parts are unknown, the others known."""
-    found: Bools = (rows.bits >> np.uint64(P0_BIT)) & np.uint64(15) == 12
-    return found
 
 
 @numba.njit(nogil=True, cache=True)

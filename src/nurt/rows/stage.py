@@ -24,6 +24,7 @@ from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
+from nurt.rows.held_values import HeldValues
 from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_AT
 from nurt.rows.missing_values import report_missing
 from nurt.rows.positions import TruncateWatermark, at_or_before, of_topic
@@ -72,6 +73,7 @@ class RowsStage(Generic[T]):
         self._order = TopicOrder()
         self._learn([sweep.order for sweep in sweeps], [])
         self._sweeping = Sweeping(self._sweeps, store, keys)
+        self._held = HeldValues(store, keys, self._counting)
 
     def fold(self, batches: Sequence[Translated]) -> T:
         """Fold translated batches, in order, and emit contributions; truncates apply where they stand."""
@@ -152,6 +154,12 @@ class RowsStage(Generic[T]):
             folded = fold_rows(kind, events.of(owner), mine, self._order)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
+            missing = folded.missing
+            if parts is not None and self._held.concerns(kind, events):
+                topics = [part.topic for part in parts[kind] for _ in range(part.frame.height)]
+                mine_topics = [topic for topic, is_kept in zip(topics, kept.tolist(), strict=True) if is_kept]
+                waits = self._held.note(change, kind, events.of(owner), mine, folded, mine_topics)
+                missing = None if missing is None or not (missing & ~waits).any() else missing & ~waits
             if parts is not None:
                 news = kept.copy()
                 news[kept] = folded.accepted
@@ -160,8 +168,8 @@ class RowsStage(Generic[T]):
                 if folded.doubt is not None:
                     doubt[kept] = folded.doubt
                 self._count(change, parts[kind], incoming[kind], news, doubt)
-                if folded.missing is not None:
-                    for topic in report_missing(kind, parts[kind], incoming[kind], folded.missing, owner, kept):
+                if missing is not None:
+                    for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
                 if folded.speakers is not None:
                     for topic, reason, rows in report_instances(parts[kind], folded, owner, kept):
@@ -217,6 +225,8 @@ class RowsStage(Generic[T]):
     def sweep(self, epoch: int) -> T | None:
         """Sweep some rows more in this epoch, and emit what was deleted; None: nothing was swept.
 
+        Rows also get what the rows of their former keys knew, and emit it.
+
         Every start repeats a sweep that the state has not marked as done. The mark is written after the epochs of all
         deletes of the sweep are done, so a crash in between loses nothing.
         """
@@ -225,6 +235,11 @@ class RowsStage(Generic[T]):
             for kind, fallen in self._sweeping.some(epoch)
             if len(fallen)
         ]
+        for kind, found, change in self._held.due(epoch):
+            if found is None:
+                self._store.write(change)
+            else:
+                contributions.append(self._settle({kind: found}, change, None))
         return self._emitter.join(contributions) if contributions else None
 
     def _truncate(self, truncated: Truncated) -> T:

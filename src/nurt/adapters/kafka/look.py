@@ -143,3 +143,14 @@ class TopicLook:
 
 def _witness(message: Any) -> Witness:
     return Witness(message.offset(), checksum_of(message.timestamp()[1], message.key(), message.value()))
+
+
+def output_ids(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, str]:
+    """Return the ids of topics that nurt writes; of one whose id the broker does not tell, an empty one."""
+    outage = Outage("looking at topics", settings.bootstrap)
+    admin = open_admin(settings, outage)
+    there = outage.until_answered(
+        lambda: {topic for topic, _ in list_partitions(admin, TopicFilter(topics))}, ANSWER_MAX_S
+    )
+    found = outage.until_answered(lambda: topic_ids(admin, there), ANSWER_MAX_S)
+    return {topic: found.get(topic, "") for topic in there}

@@ -99,12 +99,25 @@ def _facts(state: OpenState, mapping: Mapping) -> dict[str, Any]:
     settings = state.settings
     newest = max(figures.heads.values(), default=None)
     was = f"run {newest.run} was here" if newest else "empty"
+    waiting = _waiting(settings) if newest else []
     return {
+        **({"waits for a word": "; ".join(waiting)} if waiting else {}),
         "mapping": f"{len(mapping.systems)} systems, {len(mapping.topics)} entries for topics",
         "state": f"answers; {was}, prefix {settings.prefix}, {settings.shards} shards",
         "input": f"Kafka at {settings.kafka.bootstrap}" if settings.kafka_input and settings.kafka else "archives",
         "registry": "Confluent's protocol" if settings.registry_url else "folders",
     }
+
+
+def _waiting(settings: Settings) -> list[str]:
+    """List what is halted until an operator's word."""
+    from nurt.app.opening import open_control_log
+    from nurt.control.logs import halted_logs
+    from nurt.control.source_records import halts
+
+    records = open_control_log(settings).records()
+    sources = [f"source {one} (`nurt source accept`)" for one in halts(records)]
+    return sources + [f"topic {one} (`nurt source list`)" for one in halted_logs(records)]
 
 
 def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicSample]:
