@@ -17,6 +17,9 @@ from nurt.ports.store import Store
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted separately; everything except rows is counted in the first shard only."""
 
+HEIGHTS = "heights"
+"""Beside the counts: how far the order of each partition goes (`control/source_watch.py`), packed as one number."""
+
 MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
 
@@ -88,6 +91,8 @@ class Counting:
                 _add(change, topic, outcome, reason, messages)
             for (topic, partition), offset in batch.passed.items():
                 self._note(change, NOT_OURS, topic, partition, offset)
+            for (topic, partition), height in batch.heights.items():
+                self._note(change, HEIGHTS, topic, partition, height)
 
     def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row with a missing value; the row's event is also counted as folded."""
