@@ -18,7 +18,8 @@ from nurt.profiles.identity.resolve import MEMBERS, MEMBERSHIPS
 from nurt.rows.children.records import fold_records
 from nurt.rows.children.tables import ACCOUNT_RECORDS, ORDER_RECORDS
 from nurt.rows.layouts import ROW_LAYOUTS
-from nurt.state.damage import PROFILES, STOCK, what_is_wrong
+from nurt.model.value_forms import PROFILES, STOCK
+from nurt.state.damage import what_is_wrong
 from nurt.state.row_major import read_values
 from nurt.state.table import Table
 from nurt.state.write_rows import pack_value

@@ -83,7 +83,3 @@ def _domain(text: str) -> str | None:
             return None
         labels.append(encoded)
     return ".".join(labels) if len(labels) > 1 and _LAST_LABEL.fullmatch(labels[-1]) else None
-
-
-def _is_of_label(sign: str) -> bool:
-    return sign in "-_" or unicodedata.category(sign)[0] in "LNM"

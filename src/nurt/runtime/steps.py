@@ -33,7 +33,7 @@ class Steps(Protocol):
 
     @property
     def forms(self) -> Mapping[bytes, str]:
-        """Return the forms of the store's values, by kind of key: see `state.damage`."""
+        """Return the forms of the store's values, by kind of key: see `model.value_forms`."""
         ...
 
     def flush(self) -> Iterable[Any]:
