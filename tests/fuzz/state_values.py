@@ -11,6 +11,7 @@ import numpy as np
 from nurt.columnar.values import PADDING_BYTES, Values
 from nurt.errors import StateDamaged, StateTooNew
 from nurt.model.stored_profile import LIVE, KeptProfile
+from nurt.model.value_forms import PROFILES, STOCK
 from nurt.profiles.golden_record.compare import ProfileBodies, compare_kept
 from nurt.profiles.identity.links import join_links
 from nurt.profiles.identity.memberships import read_members, read_memberships
@@ -18,7 +19,6 @@ from nurt.profiles.identity.resolve import MEMBERS, MEMBERSHIPS
 from nurt.rows.children.records import fold_records
 from nurt.rows.children.tables import ACCOUNT_RECORDS, ORDER_RECORDS
 from nurt.rows.layouts import ROW_LAYOUTS
-from nurt.model.value_forms import PROFILES, STOCK
 from nurt.state.damage import what_is_wrong
 from nurt.state.row_major import read_values
 from nurt.state.table import Table
