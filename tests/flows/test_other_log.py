@@ -121,6 +121,9 @@ def test_a_log_without_a_snapshot_waits_for_a_word_that_no_restart_wears_out(
     listed = json.loads(nurt_command("source", "list", "--json", "--config", str(shop.config)).out)
     assert [(one["topic"], one["kind"]) for one in listed] == [(old_log().name, "other_log")]
 
+    checked = json.loads(nurt_command("check", "--json", "--config", str(shop.config)).out)
+    assert checked["waits for a word"] == f"topic {old_log().name} (`nurt source list`)"
+
     topic = old_log().name
     assert nurt_command("source", "another-log", "nobody", "--config", str(shop.config)).code == 2
     assert nurt_command("source", "another-log", topic, "--config", str(shop.config)).code == 0
@@ -219,7 +222,7 @@ def test_a_rebuild_erases_nothing_that_is_much_until_the_operators_word(
     shrunk: Shop, nurt_command: Callable[..., Ran], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert shrunk.run(rebuild=True) == NEWEST | {"c3-c"}
-    assert "1 of 4 rows of kind customer was not read again" in caplog.text
+    assert "1 of 4 rows of kind customer were not read again" in caplog.text
     assert shrunk.run() == NEWEST | {"c3-c"}
     config = ("--json", "--config", str(shrunk.config))
     (table,) = json.loads(nurt_command("source", "sweep", "--yes", *config).out)["tables"]
@@ -232,6 +235,13 @@ def test_a_confirmed_rebuild_lets_go_what_no_log_holds(shrunk: Shop, counted: Ca
     assert shrunk.run(rebuild=True, confirmed=True) == NEWEST
     assert counted() == len(SHRUNK)
     assert shrunk.run() == NEWEST
+
+
+def test_a_cluster_of_processes_rebuilds_too(shrunk: Shop, nurt_command: Callable[..., Ran]) -> None:
+    config = ("--config", str(shrunk.config))
+    assert nurt_command("run", "--workers", "2", "--rebuild", "--yes", *config).code == 0
+    assert shrunk.run() == NEWEST
+    assert [one["erases"] for one in shrunk.records("rebuilt")] == [True]
 
 
 @pytest.mark.parametrize("dies_at", ["claim", "forget_counts", "begin_record", "encode_known"])

@@ -164,7 +164,7 @@ def test_a_row_that_lacks_a_large_value_is_counted_and_named_once(caplog: pytest
     stored = events[moved].stored
     assert stored is not None
     without = replace(stored, fields={**stored.fields, "first_name": None})
-    events[moved] = replace(events[moved], stored=without, held=1 << bit)
+    events[moved] = replace(events[moved], stored=without, held=1 << bit, moved_from=None)  # nobody names the old key
     history = book.history(arrivals=events)
     engine = play(history, new_engine(history))
     engine.kill()

@@ -13,6 +13,7 @@ from nurt.model.stock.published import StockBatch
 from nurt.normalise.context import FoldContext
 from nurt.ports.store import Store
 from nurt.stock.routes import compile_routes
+from nurt.stock.stages.backlog import AGAIN, MARK
 from nurt.stock.stages.worker import StockWorker
 from tests.flows.test_stock_rules import LastPublished, plan
 from tests.oracle.deployment import Killed
@@ -114,6 +115,26 @@ def test_a_new_keeper_is_told_everything_once() -> None:
     engine.again(kept)
     engine.again(kept)
     assert kept.cleared == 1
+
+
+def test_a_topic_that_was_made_anew_is_told_everything_once_without_a_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engine = told_some()
+    engine.again(None)
+    engine.forget_owed()
+    name = engine.keys.realm_place("default") + MARK
+    engine.memory.values[name] = AGAIN  # as the launch writes it
+    told: list[StockBatch] = []
+    monkeypatch.setattr(engine, "_take", told.append)
+    engine.again(None)
+    heard = Kept()
+    for batch in told:
+        heard.take(batch)
+    assert (set(heard.skus), alive(heard.orders)) == ({"A", "B"}, ["1"])
+    assert name not in engine.memory.values
+    told.clear()
+    engine.forget_owed()
+    engine.again(None)
+    assert not any(batch.figures.height or batch.orders for batch in told)
 
 
 def test_keeping_in_another_form_or_after_a_pause_begins_anew() -> None:

@@ -57,6 +57,8 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
     }
     if event.moved_to is not None:
         row["moved_to"] = ids.one(f"{event.system}\x1f{event.entity}\x1f{event.moved_to}")
+    if event.moved_from is not None:
+        row["moved_from"] = ids.one(f"{event.system}\x1f{event.entity}\x1f{event.moved_from}")
     if event.op == UPSERT:
         assert event.stored is not None
         row |= event.stored.fields

@@ -37,11 +37,24 @@ _PUT_KINDS = (
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""
 
-_MISHAPS = ("delete", "delete", "rekey", "read_again", "redeliver", "echo", "truncate", "snapshot", "rename", "grow")
+_MISHAPS = (
+    "delete",
+    "delete",
+    "rekey",
+    "read_again",
+    "redeliver",
+    "echo",
+    "truncate",
+    "snapshot",
+    "rename",
+    "make_anew",
+    "grow",
+)
 _MOODS = (
     (*("put",) * 14, *_MISHAPS),
     (*("put",) * 3, "delete", "rekey"),
     (*("put",) * 3, "truncate", "echo", "redeliver"),
+    (*("put",) * 3, "delete", "truncate", "make_anew"),
     (*("put",) * 3, "delete", "read_again", "redeliver", "echo"),
     (*("put",) * 3, *_MISHAPS),
 )
@@ -128,6 +141,7 @@ def _line(event: Event) -> str:
         held.append("parent")
     says += f" held={held}" if held else ""
     says += f" moved to {event.moved_to}" if event.moved_to is not None else ""
+    says += f" moved from {event.moved_from}" if event.moved_from is not None else ""
     return f"#{event.number} {event.topic} {event.kind}:{event.entity} {event.key!r} {op} {place}{says}"
 
 
@@ -159,6 +173,9 @@ def _play(step: Step, connectors: list[Connector]) -> None:
     if step.verb == "snapshot":
         if connector.may_read_again:
             connector.snapshot()
+        return
+    if step.verb == "make_anew":
+        connector.make_anew()
         return
     if step.verb == "rename":
         connector.rename()
@@ -255,7 +272,12 @@ def _may_be_late(event: Event, log: list[Event]) -> bool:
     A held column takes its value from the events before it. And where an event has no position, the order of its
     partition is all that there is, which Kafka keeps.
     """
-    return not any(other.held or None in other.position for other in log if other.row == event.row)
+    rows = {event.row}
+    for other in log:  # a row whose key changed takes from the row that it was
+        there = other.system, other.entity, str(other.moved_to)
+        if other.moved_to is not None and event.row in (other.row, there):
+            rows |= {other.row, there}
+    return not any(other.held or None in other.position for other in log if other.row in rows)
 
 
 # -- what is left

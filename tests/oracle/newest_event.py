@@ -46,5 +46,5 @@ def newest(
         if is_old_news(place, before.place, before.highest):
             return None
         highest = highest_after(place, before.place, before.highest)
-    kept = {name: None if before is None else before.columns[name] for name in held}
+    kept = {name: None if before is None else before.columns.get(name) for name in held}
     return Newest(place, {**columns, **kept}, highest)

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from nurt.control.generations import first_epoch
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import (
     DELETE,
@@ -90,6 +91,7 @@ class Event:
     branch: str = ""  # what the topic's name has behind the table's
     topics: str = "one"  # see Source
     partitions: int = 0  # of the topic at the end; 0: nobody asks
+    moved_from: str | None = None
 
     @property
     def topic(self) -> str:
@@ -122,10 +124,12 @@ class Connector:
     _statement: tuple[int, int] = (0, 0)
     _offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     _epochs: dict[tuple[str, int], int] = field(default_factory=dict)
+    _generation: int = 0
     _replayable: list[Event] = field(default_factory=list)
     _heads: dict[tuple[str, ...], Event] = field(default_factory=dict)
     _highest: dict[tuple[str, ...], Position | None] = field(default_factory=dict)
     _truncates: dict[str, Event] = field(default_factory=dict)
+    _unsaid: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _parts: dict[tuple[str, str], int] = field(default_factory=dict)
     _renames: int = 0
     _partitions: int = 0  # after the topics got more
@@ -174,11 +178,14 @@ class Connector:
     def rekey(self, kind: str, entity: str, key: str, new_key: str, cascade: bool) -> None:
         """Change a row's primary key, and maybe the foreign keys that point at it."""
         rows = self.tables.get((kind, entity), {})
-        if key not in rows or new_key in rows:
-            return
-        rows[new_key] = rows.pop(key)
+        if key not in rows or new_key in rows or self._unsaid.get((kind, entity, key)):
+            return  # a key that changes again before its large values were said: the chain breaks, and is counted
+        after = rows[new_key] = rows.pop(key)
+        names = list(ENTITIES[kind].fields)
+        held = self._held(after, after, names, Random(self._lsn))
         position = self._write(kind, entity, key, DELETE, moved_to=new_key)
-        self._write(kind, entity, new_key, UPSERT, rows[new_key], position=position)
+        without = _without_held(after, held, names)
+        self._write(kind, entity, new_key, UPSERT, without, position=position, held=held, moved_from=key)
         if cascade:
             for (child_kind, child_entity), children in self.tables.items():
                 for child_key, child in children.items():
@@ -192,7 +199,7 @@ class Connector:
         part = choose.randrange(PARTS) if self.source.topics == "parts" else None
         branches = self._branches(entity, "") if part is None else [f"_p{part}"]
         epochs = {
-            self._epochs.get((f"{self._topic(entity)}{branch}", partition), 0) // 2
+            self._epochs.get((f"{self._topic(entity)}{branch}", partition), first_epoch(self._generation)) // 2
             for partition in partitions
             for branch in branches
         }
@@ -240,6 +247,15 @@ class Connector:
             for key, stored in rows.items():
                 self._write(kind, entity, key, UPSERT, stored, snapshot=FULL_SNAPSHOT, position=position)
         self.commit()
+
+    def make_anew(self) -> None:
+        """Move the database to another server, and make all topics anew: lower positions, and offsets from 0 again."""
+        if self.source.topics != "one":  # positions of two servers do not decide between two topics of a table
+            return
+        self._generation += 1
+        self._offsets, self._epochs = {}, {}
+        self._lsn, self._last_commit, self._statement = 10, None, (0, 0)
+        self.snapshot()
 
     def rename(self) -> None:
         """Register the connector again under another prefix: it reads all tables and writes to other topics."""
@@ -357,18 +373,21 @@ class Connector:
         partition: int | None = None,
         held: int = 0,
         moved_to: str | None = None,
+        moved_from: str | None = None,
         branch: str | None = None,
     ) -> Position:
         if position is None:
             position = self._position(snapshot, op == TRUNCATE)
         if not self.capturing:
             return position
+        before = -1 if moved_from is not None else self._unsaid.get((kind, entity, key), 0)
+        self._unsaid[kind, entity, key] = held & before
         self.clock_ms += self._lsn % 2
         if partition is None:
             partition = _hash(key) % self.partitions
         event = Event(
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
-            stored, held, moved_to, "", self.source.topics,
+            stored, held, moved_to, "", self.source.topics, moved_from=moved_from,
         )  # fmt: skip
         for one in self._branches(entity, key) if branch is None else [branch]:
             self._append(replace(event, branch=one))
@@ -380,7 +399,7 @@ class Connector:
         place = (event.topic, event.partition)
         offset = self._offsets.get(place, -1) + 1 + (len(self.log) % 5 == 4)  # a gap: a transaction's marker
         self._offsets[place] = offset
-        epoch = self._epochs.get(place, 0)  # even: a snapshot, odd: the stream behind it
+        epoch = self._epochs.get(place, first_epoch(self._generation))  # even: a snapshot, odd: the stream behind it
         if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
             epoch += 1
         self._epochs[place] = epoch

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from nurt.control.generations import generation_of
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from tests.oracle.histories import History, histories
 from tests.oracle.mishaps import Crash, Days, Feed, Plan, Restart, Restore, Save, plans
@@ -34,8 +35,11 @@ OF_HISTORIES = {
     "a guest's order becomes a customer's",
     "a customer loses what it shared with another",
     "a key changes",
+    "a key changes, and a column is not said",
+    "a row of a new key comes before its old row is gone",
     "an event is delivered twice",
     "a source's order starts again",
+    "a topic is made anew",
 }
 OF_PLANS = {
     "a crash amid writing",
@@ -69,6 +73,11 @@ def _troubles(history: History) -> Iterator[str]:
             continue
         if event.moved_to is not None:
             yield "a key changes"
+        if event.moved_from is not None and event.held:
+            yield "a key changes, and a column is not said"
+            old = rows.get((event.system, event.entity, event.moved_from))
+            if old is None or old.columns["op"] != DELETE:
+                yield "a row of a new key comes before its old row is gone"
         if before is not None:
             yield from _of_rows(event, before, after)
             if event.kind == "customer":
@@ -96,6 +105,8 @@ def _of_places(before: Place, place: Place, is_old: bool) -> Iterator[str]:
         yield "an event without a position follows one with a position"
     if place.partition == before.partition and place.source_epoch > before.source_epoch:
         yield "a source's order starts again"
+    if generation_of(place.source_epoch) > generation_of(before.source_epoch):
+        yield "a topic is made anew"
     smallest = [
         (one.source_epoch, *(-1 if part is None else part for part in one.position), one.offset)
         for one in (place, before)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,22 +15,24 @@ from typing import Any
 
 import duckdb
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from redis import Redis
 
 from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.app.running import run_here
-from nurt.control.logs import ANOTHER, log_word_record
+from nurt.control.logs import ANOTHER, SAME, log_word_record
 from nurt.errors import LogChanged, LogHalted
 from nurt.flows.profiles import profiles
+from nurt.model.raw import RawBatch
 from nurt.settings import KafkaInput, Settings
 from tests.envelopes import Topic, _raw, entry
 from tests.flows.new_logs import NEW, NEWEST, old_log, topic_of
 from tests.services.stack.fixtures import create_topic
 from tests.services.stack.kafka import KafkaServer
 
+COLUMNS = ("partitions", "offsets", "timestamps_ms", "keys", "values", "headers")
 OLDEST = {"c1-d38", "c2-c", "c3-c"}
 
 
@@ -47,10 +50,11 @@ class Shop:
         (self.home / "mapping.yaml").write_text(
             f"systems:\n  s: {{}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n" + entry(email="email")
         )
-        schemas = self.home / "data" / "schemas"
-        schemas.mkdir(parents=True, exist_ok=True)
-        held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
-        (schemas / "schemas.json").write_text(json.dumps(held))
+        schemas = self.home / "data" / "schemas" / "schemas.json"
+        if not schemas.exists():
+            schemas.parent.mkdir(parents=True)
+            held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
+            schemas.write_text(json.dumps(held))
         settings = Settings(
             mapping=self.home / "mapping.yaml",
             data=self.home / "data",
@@ -194,8 +198,6 @@ def test_a_copy_on_another_cluster_is_the_same_log(shop: Shop, kafka_server: Kaf
 
 def _mirror_commits(one: Shop, other: Shop) -> None:
     """Copy the register and the group's commits, as cluster linking does."""
-    from confluent_kafka import Consumer
-
     copy = other.control_log()
     for _, record in one.control_log().records():
         copy.append(record)
@@ -208,6 +210,21 @@ def _mirror_commits(one: Shop, other: Shop) -> None:
     writer.close()
 
 
+def test_a_topic_that_was_restored_from_an_older_copy_waits_for_a_word_and_loses_nothing(shop: Shop) -> None:
+    shop.produce(old_log(shop.name))
+    assert shop.run() == OLDEST
+    shop.make_anew()
+    whole = old_log(shop.name).batch
+    copy = old_log(shop.name)
+    copy.batch = RawBatch(shop.name, *(getattr(whole, name)[:8] for name in COLUMNS))
+    shop.produce(copy)
+    shop.produce(log_of(shop, ("u", 2, "c2-more", 3000)))
+    with pytest.raises(LogHalted, match="as an older copy would"):
+        shop.run()
+    shop.control_log().append(log_word_record(shop.name, SAME))
+    assert shop.run() == {"c1-d38", "c2-more", "c3-c"}, "what nurt has read stays, what was written on is newer"
+
+
 def test_more_partitions_retention_and_an_empty_batch_are_the_same_log(shop: Shop) -> None:
     shop.produce(old_log(shop.name))
     assert shop.run() == OLDEST
@@ -218,6 +235,17 @@ def test_more_partitions_retention_and_an_empty_batch_are_the_same_log(shop: Sho
     assert shop.run() == {"c1-more", "c2-c", "c3-c"}
     assert {one["generation"] for one in shop.logs()} == {0}
     assert shop.counted() == 47
+
+
+def test_commits_of_a_former_deployment_under_the_group_halt_no_first_start(shop: Shop) -> None:
+    shop.produce(old_log(shop.name))
+    shop.run()
+    shop.make_anew()
+    shop.produce(log_of(shop, ("u", 1, "c1-new", 900)))
+    anew = {"prefix": f"{shop.name}-anew", "control_topic": f"control-{shop.name}-anew"}
+    assert shop.run(**anew, duckdb=shop.home / "anew.duckdb") == {"c1-d38", "c2-c", "c3-c"}, "the former tables"
+    with duckdb.connect(str(shop.home / "anew.duckdb"), read_only=True) as tables:
+        assert tables.execute("SELECT email FROM profiles").fetchall() == [("c1-new@example.com",)]
 
 
 def test_a_broker_that_restarts_has_the_same_log(tmp_path: Path, redis_url: str, kafka_server: KafkaServer) -> None:
@@ -244,6 +272,52 @@ def test_a_register_made_anew_does_not_begin_at_run_one_nor_count_twice(shop: Sh
     runs = [record["run"] for _, record in shop.control_log().records() if record["kind"] == "begin"]
     assert runs == [3]
     assert shop.counted() == 46
+
+
+def test_a_rebuild_of_a_topic_that_lost_its_beginning_says_so_and_erases_nothing_unless_confirmed(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.produce(old_log(shop.name))
+    assert shop.run() == OLDEST
+    admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+    admin.delete_records([TopicPartition(shop.name, 0, 40)])[TopicPartition(shop.name, 0)].result(20)
+    run_here(profiles, shop.settings(), rebuild=True)
+    assert shop.emails() == OLDEST
+    assert (
+        "begins neither with offset 0 nor with a full snapshot (partition: offset 0: 40); 2 stored rows" in caplog.text
+    )
+    assert "2 of 3 rows of kind customer were not read again" in caplog.text
+    assert shop.counted() == 6
+    run_here(profiles, shop.settings(), rebuild=True, confirmed=True)
+    assert shop.emails() == {"c1-d38"}
+    assert shop.run() == {"c1-d38"}
+
+
+def test_a_topic_of_ours_that_was_made_anew_is_told_everything_again_what_ended_as_well(shop: Shop) -> None:
+    ours = f"profiles-{shop.name}"
+    shop.produce(old_log(shop.name))
+    shop.run(topic=ours, partitions=1)
+    shop.produce(log_of(shop, ("d", 3, "c3-c", 5000)))
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+    admin = AdminClient({"bootstrap.servers": shop.bootstrap})
+    admin.delete_topics([ours])[ours].result(20)
+    until(lambda: ours not in admin.list_topics(timeout=10).topics)
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+    shop.run(topic=ours, partitions=1)
+    assert told(shop, ours) == {True: 2, False: 1}
+
+
+def told(shop: Shop, topic: str) -> dict[bool, int]:
+    """Count the keys of a topic whose newest message has a value, and those that end."""
+    consumer = Consumer({"bootstrap.servers": shop.bootstrap, "group.id": uuid.uuid4().hex})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    newest: dict[bytes, bool] = {}
+    while messages := consumer.consume(1000, 3.0):
+        newest |= {message.key(): message.value() is not None for message in messages if message.error() is None}
+    consumer.close()
+    return dict(Counter(newest.values()))
 
 
 def until(is_done: Callable[[], bool], seconds: float = 60) -> None:

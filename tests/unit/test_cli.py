@@ -23,7 +23,7 @@ from tests.command_line import Ran, run_nurt
 
 COMMANDS = ["demo", "init", "check", "run", "profile", "stats", "simulate"]
 QUARANTINE = [["quarantine", name] for name in ("list", "show", "requeue")]
-SOURCE = [["source", name] for name in ("list", "accept", "sweep")]
+SOURCE = [["source", name] for name in ("list", "accept", "same-log", "another-log", "sweep")]
 STATE = [["state", "check"]]
 DELIVER = [["deliver", name] for name in ("run", "status", "preview", "check", "refused", "retry", "sweep")]
 

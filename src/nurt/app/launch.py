@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from nurt.adapters.analytics.duckdb_reading import published_in_duckdb
+from nurt.adapters.kafka.look import output_ids
 from nurt.adapters.kafka.published_back import published_on_topic
 from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
+from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
-from nurt.app.logs import decide_logs, halted_by, new_halts
+from nurt.app.launching.logs import decide_logs, halted_by, new_halts
+from nurt.app.launching.rebuild import tell_what_logs_hold
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
-from nurt.app.rebuild import tell_what_logs_hold
 from nurt.columnar.ids import Ids
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import (
@@ -29,6 +32,7 @@ from nurt.control.launch import (
     check_deployment,
     decide,
     earlier_workers,
+    has_begun,
     is_lost,
     latest_run,
     owes_rebuild,
@@ -37,6 +41,7 @@ from nurt.control.launch import (
 )
 from nurt.control.logs import (
     KnownLogs,
+    TopicLog,
     decode_known,
     encode_known,
     joined_known,
@@ -44,15 +49,24 @@ from nurt.control.logs import (
     log_record,
     rebuild_record,
 )
-from nurt.control.reconcile import UNRECONCILED, DirtyKey, encode_unreconciled, find_unreconciled, is_behind
+from nurt.control.reconcile import (
+    UNRECONCILED,
+    DirtyKey,
+    decode_unreconciled,
+    encode_unreconciled,
+    find_unreconciled,
+    is_behind,
+)
 from nurt.control.source_records import check_halts
 from nurt.errors import Fenced
+from nurt.inspect.row_scan import literal
 from nurt.mapping.load import read_mapping
 from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.published import PublishedHeads
-from nurt.model.stored_profile import KeptProfile
+from nurt.model.stored_profile import ERASED, KeptProfile
+from nurt.normalise.version import rules_digest
 from nurt.rows.sweeps import unfinished_rebuild
 from nurt.settings import Settings
 from nurt_client.ids import fingerprint
@@ -60,6 +74,8 @@ from nurt_client.keys import config_text
 
 START_AWAY_MAX_S = 30.0
 """How long a start waits for Redis: a supervisor may restart nurt faster than Redis restarts or fails over."""
+
+READ_ROWS = 5_000
 
 TAIL_ROWS = 10_000
 """How many messages at the end of each partition of the profile topic a start reads."""
@@ -72,6 +88,7 @@ class Launched:
     """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs.
 
     Attributes:
+        normalisation: number of the rules by which identifiers are normalised.
         rebuilding: the run ends when it has read what was there at its start, and `finish_rebuild` follows.
     """
 
@@ -79,9 +96,20 @@ class Launched:
     decision: LaunchDecision
     fence_workers: int
     rebuilding: bool = False
+    normalisation: int = 0
 
 
-def launch(settings: Settings, rebuild: bool = False, confirmed: bool = False) -> Launched:
+TellAgain = Callable[[Settings, Redis], None]
+"""Notes that everything published must be told again."""
+
+
+def launch(
+    settings: Settings,
+    rebuild: bool = False,
+    confirmed: bool = False,
+    outputs: Sequence[str] | None = None,
+    tell_again: TellAgain | None = None,
+) -> Launched:
     """Begin a run, once for all its processes: take a number, decide where to begin, claim the state.
 
     A start that is refused leaves no trace, however often it is repeated. Waits while Redis is away for a moment.
@@ -89,6 +117,8 @@ def launch(settings: Settings, rebuild: bool = False, confirmed: bool = False) -
     Args:
         rebuild: read everything from the earliest message, and forget what is not read again.
         confirmed: forget it, however much it is.
+        outputs: the topics that the flow writes; None: that of profiles.
+        tell_again: notes what must be told again when such a topic was made anew.
 
     Raises Fenced when a later run holds the state, ConfigurationError when the state was written under other settings,
     LogHalted when a topic is another log and nobody can tell what begins it, ConnectionFailed when Redis does not
@@ -96,7 +126,11 @@ def launch(settings: Settings, rebuild: bool = False, confirmed: bool = False) -
     """
     with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
         patiently(client, client.ping, START_AWAY_MAX_S)
-        return _Launch(settings, client).run(rebuild, confirmed)
+        if outputs is None:
+            outputs = [settings.topic] if settings.topic is not None else []
+        launched = _Launch(settings, client).run(rebuild, confirmed)
+        look_at_outputs(settings, client, outputs, tell_again or tell_profiles_again)
+        return launched
 
 
 class _Launch:
@@ -107,6 +141,7 @@ class _Launch:
         self._settings, self._client = settings, client
         self._mapping = read_mapping(settings.mapping_files)
         context = fold_context(self._mapping, Ids(settings.ids_secret()))
+        self._rules = rules_digest(context)
         self._realms = tuple(sorted(set(context.realm.values())))
         self._secret = fingerprint(settings.ids_secret())
         self._deployment = Deployment(settings.shards, self._secret, self._realms)
@@ -139,6 +174,8 @@ class _Launch:
         records = list(control_log.records())
         rebuild = owes_rebuild(records)
         decision = decide(records, commits, named, rebuild)
+        latest = max((fence.run for fence in fences.values() if fence is not None), default=0)
+        normalisation = agree_on_rules(client, keys, self._rules, run, latest)
         if rebuild:
             claim(client, run, places)
             forget_counts(client, keys)
@@ -151,7 +188,8 @@ class _Launch:
             note_strays(settings, client, keys)
         log = _logger.warning if decision.rewound else _logger.info
         log("run %d of %s: %s", run, settings.prefix, decision.why)
-        return Launched(run, decision, earlier_workers(records), unfinished_rebuild(records) is not None)
+        rebuilding = unfinished_rebuild(records) is not None
+        return Launched(run, decision, earlier_workers(records), rebuilding, normalisation)
 
     def _known(self, records: Records) -> KnownLogs:
         """Return what the control log and the state know: a state that came with another one may know more."""
@@ -199,6 +237,7 @@ class _Launch:
         """
         if owes_rebuild(records):
             return []
+        commits = commits if has_begun(records) else []
         offsets = decide(records, commits, fences).offsets or {}
         run = latest_run(records) + 1
         decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, offsets, run)
@@ -213,6 +252,46 @@ class _Launch:
 def _add(records: list[tuple[int, dict[str, Any]]], added: Iterable[dict[str, Any]]) -> None:
     for record in added:
         records.append((records[-1][0] + 1 if records else 0, record))
+
+
+def look_at_outputs(settings: Settings, client: Redis, outputs: Sequence[str], tell_again: TellAgain) -> None:
+    """Notice that a topic of ours was made anew: what it was told is gone from it, erasures as well.
+
+    The topic's id is written down last, so a crash before that tells everything again.
+    """
+    if not outputs:
+        return
+    assert settings.kafka is not None
+    control_log = open_control_log(settings)
+    known = known_logs(control_log.records()).topics
+    found = output_ids(settings.kafka, outputs)
+    anew = [topic for topic in outputs if topic in known and known[topic].id and found.get(topic) != known[topic].id]
+    if anew:
+        _logger.warning("topics %s were made anew: everything is told again, what ended as well", ", ".join(anew))
+        tell_again(settings, client)
+    for topic in outputs:
+        id_ = found.get(topic, "" if topic in anew else None)
+        if id_ is not None and (topic not in known or known[topic].id != id_):
+            control_log.append(log_record(topic, TopicLog(id=id_)))
+    keys = Keys(settings.prefix, settings.shards)
+    write_known_logs(client, keys, encode_known(known_logs(control_log.records())))
+
+
+def tell_profiles_again(settings: Settings, client: Redis) -> None:
+    """Note all profiles, those that ended as well, for publication when all input is read."""
+    keys = Keys(settings.prefix, settings.shards)
+    for place in map(keys.shard_place, range(settings.shards)):
+        noted: Any = client.get(place + UNRECONCILED)
+        dirty = dict.fromkeys(decode_unreconciled(noted))
+        found = client.scan_iter(match=literal(place + b"f") + b"*", count=READ_ROWS)
+        while names := list(islice(found, READ_ROWS)):
+            values: Any = client.mget(names)
+            for name, kept in zip(names, map(KeptProfile.decode, values), strict=True):
+                if kept is not None:
+                    realm = "" if kept.state == ERASED else _realm_of(kept)
+                    dirty[realm, name[len(place) + 1 :]] = None
+        if dirty:
+            client.set(place + UNRECONCILED, encode_unreconciled(list(dirty)))
 
 
 def note_strays(settings: Settings, client: Redis, keys: Keys) -> None:

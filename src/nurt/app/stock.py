@@ -9,7 +9,7 @@ from contextlib import closing
 
 from nurt.adapters.clock import SystemClock
 from nurt.adapters.kafka.stock_sink import KafkaStockSink
-from nurt.adapters.redis.client import open_redis
+from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.delivery.stock_sink import RedisStockSink
 from nurt.adapters.redis.errors import RedisError, naming_failures
 from nurt.adapters.redis.store import read_fences
@@ -27,6 +27,7 @@ from nurt.runtime.steps import Outputs, Stage
 from nurt.runtime.stock_steps import StockSteps
 from nurt.settings import Settings
 from nurt.stock.routes import compile_routes
+from nurt.stock.stages.backlog import AGAIN, MARK
 from nurt.stock.stages.worker import StockWorker
 from nurt_client import Stock
 
@@ -57,11 +58,19 @@ def launch_stock(settings: Settings, rebuild: bool = False, confirmed: bool = Fa
         settings: as `stock_settings` derives them.
         rebuild, confirmed: see `launch`.
     """
-    launched = launch(settings, rebuild, confirmed)
+    wanted = settings.stock
+    outputs = [topic for topic in (wanted.topic, wanted.orders_topic, wanted.events_topic) if topic is not None]
+    launched = launch(settings, rebuild, confirmed, outputs, tell_stock_again)
     if launched.decision.rewound or launched.decision.offsets is None:
         with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
             client.delete(*(place + b"o" for place in _realm_places(settings)))
     return launched
+
+
+def tell_stock_again(settings: Settings, client: Redis) -> None:
+    """Let all figures and orders be published again."""
+    for place in _realm_places(settings):
+        client.set(place + MARK, AGAIN)
 
 
 def close_reservations(settings: Settings, run: int) -> None:

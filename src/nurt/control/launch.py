@@ -90,6 +90,11 @@ def register_record(identity: str, base: int, generation: int, lost: bool) -> di
     return {"kind": "register", "id": identity, "base": base, "generation": generation, "lost": lost}
 
 
+def has_begun(records: Records) -> bool:
+    """Say whether a run has begun that this control log knows; before, commits are another deployment's."""
+    return _replay(records, known_logs(records))[0] is not None
+
+
 def owes_rebuild(records: Records) -> bool:
     """Say whether a rebuild was ordered that no run has begun yet."""
     begun = max((record["run"] for _, record in records if record["kind"] == "begin"), default=0)

@@ -30,6 +30,7 @@ class TopicLog:
         since: the run that began to read it; what earlier runs said of its offsets is void.
         cut: partition -> the run that began to read it again, because its log was cut.
         snapshot: partitions that begin with a full snapshot, as far as it was looked.
+        first: partition -> checksum of its first message when nurt began to read it; a restored copy has it, too.
         record: number of the record that said so.
     """
 
@@ -40,6 +41,7 @@ class TopicLog:
     since: int = 0
     cut: Mapping[int, int] = field(default_factory=dict)
     snapshot: tuple[int, ...] = ()
+    first: Mapping[int, int] = field(default_factory=dict)
     record: int = 0
 
 
@@ -102,7 +104,9 @@ def known_logs(records: Records) -> KnownLogs:
         elif kind == "rebuild":
             since = record["run"]
             others = TopicLog(record["log"], record["generation"], since=since, record=number)
-            topics = {topic: replace(others, cluster=one.cluster, id=one.id) for topic, one in topics.items()}
+            topics = {
+                topic: replace(others, cluster=one.cluster, id=one.id, first=one.first) for topic, one in topics.items()
+            }
     return KnownLogs(topics, others, register)
 
 
@@ -118,6 +122,7 @@ def log_record(topic: str, log: TopicLog) -> dict[str, Any]:
         "since": log.since,
         "cut": sorted(log.cut.items()),
         "snapshot": list(log.snapshot),
+        "first": sorted(log.first.items()),
     }
 
 
@@ -131,18 +136,22 @@ def _log_of(record: Mapping[str, Any], before: TopicLog, number: int) -> TopicLo
         record["since"],
         dict(record["cut"]),
         tuple(record["snapshot"]),
+        dict(record["first"]),
         number if is_other else before.record,
     )
 
 
-def next_log(log: TopicLog, run: int, snapshot: tuple[int, ...]) -> TopicLog:
+def next_log(log: TopicLog, run: int, snapshot: tuple[int, ...], first: Mapping[int, int] | None = None) -> TopicLog:
     """Return another log under a topic's name.
 
     Args:
         run: the run that begins to read it.
         snapshot: partitions that begin with a full snapshot.
+        first: partition -> checksum of its first message.
     """
-    return TopicLog(log.number + 1, log.generation + 1, log.cluster, log.id, run, snapshot=snapshot)
+    return TopicLog(
+        log.number + 1, log.generation + 1, log.cluster, log.id, run, snapshot=snapshot, first=dict(first or {})
+    )
 
 
 def rebuild_record(run: int, known: KnownLogs, confirmed: bool) -> dict[str, Any]:
@@ -166,7 +175,10 @@ def rebuild_record(run: int, known: KnownLogs, confirmed: bool) -> dict[str, Any
 
 def encode_known(known: KnownLogs) -> bytes:
     """Write what is known as one value."""
-    topics = {topic: [one.number, one.generation, one.cluster, one.id] for topic, one in sorted(known.topics.items())}
+    topics = {
+        topic: [one.number, one.generation, one.cluster, one.id, sorted(one.first.items())]
+        for topic, one in sorted(known.topics.items())
+    }
     others = [known.others.number, known.others.generation]
     return orjson.dumps({"register": known.register, "topics": topics, "others": others})
 
@@ -176,7 +188,10 @@ def decode_known(value: bytes | None) -> KnownLogs:
     if value is None:
         return NO_LOGS
     found = orjson.loads(value)
-    topics = {topic: TopicLog(*one) for topic, one in found["topics"].items()}
+    topics = {
+        topic: TopicLog(number, generation, cluster, id_, first=dict(first))
+        for topic, (number, generation, cluster, id_, first) in found["topics"].items()
+    }
     return KnownLogs(topics, TopicLog(*found["others"]), found["register"])
 
 

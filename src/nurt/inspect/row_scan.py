@@ -22,7 +22,7 @@ def stored_rows(client: Redis, keys: Keys, kind: str) -> Iterator[RowArrays]:
     with naming_failures(client):
         for shard in range(keys.shards):
             found: list[bytes] = []
-            for key in client.scan_iter(match=_literal(keys.shard_place(shard) + code) + b"*", count=ROWS_AT_A_TIME):
+            for key in client.scan_iter(match=literal(keys.shard_place(shard) + code) + b"*", count=ROWS_AT_A_TIME):
                 found.append(key)
                 if len(found) == ROWS_AT_A_TIME:
                     yield _read(client, kind, found)
@@ -36,5 +36,6 @@ def _read(client: Redis, kind: str, keys: list[bytes]) -> RowArrays:
     return read_values(ROW_LAYOUTS[kind], Values.of(values))
 
 
-def _literal(text: bytes) -> bytes:
+def literal(text: bytes) -> bytes:
+    """Write a text as a pattern of SCAN that matches just this text."""
     return b"".join(b"\\%c" % byte if byte in b"*?[]\\" else b"%c" % byte for byte in text)

@@ -44,11 +44,12 @@ def report_missing(
             int(events.rows.numbers[place, PARTITION]),
             int(events.rows.numbers[place, OFFSET]),
             events.ids[place].tobytes().hex(),
-            ", ".join(_names(kind, int(missing[one]))),
+            ", ".join(names_of(kind, int(missing[one]))),
         )
         yield topic
 
 
-def _names(kind: str, bits: int) -> list[str]:
+def names_of(kind: str, bits: int) -> list[str]:
+    """Name the columns of bits as in `unavailable`."""
     names = [name for bit, name in enumerate(field_names(kind)) if bits >> bit & 1]
     return [*names, "parent"] if bits >> UNAVAILABLE_PARENT_BIT & 1 else names

@@ -14,6 +14,7 @@ from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from nurt.model.entity_frame import DELETE, LEFT_OUT
 from nurt.rows.layouts import OP, ROW
 from nurt.state.row_major import Layout, RowArrays, room
 
+Objects = npt.NDArray[np.object_]
 _LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
 """What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts, ids of rows, unavailable bits."""
 
@@ -39,6 +41,7 @@ class Incoming:
         ids: ids of their rows, two words each.
         unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
         left_out: by event, its `op` where the mapping's `where` made it a delete; None: no event was left out.
+        moved_from: by event, id of the row whose key became this one's, or None; None: no key changed.
         partitions: by event, how many its topic has, 0 for unknown; None: nobody knows.
     """
 
@@ -46,6 +49,7 @@ class Incoming:
     ids: Words
     unavailable: Int64s | None
     left_out: Int64s | None = None
+    moved_from: Objects | None = None
     partitions: Int64s | None = None
 
     def __len__(self) -> int:
@@ -59,6 +63,7 @@ class Incoming:
             self.ids[chosen],
             None if self.unavailable is None else self.unavailable[chosen],
             None if self.left_out is None else self.left_out[chosen],
+            None if self.moved_from is None else self.moved_from[chosen],
             None if self.partitions is None else self.partitions[chosen],
         )
 
@@ -83,7 +88,10 @@ def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
     if height and rows.numbers[:, OP].max() >= LEFT_OUT:
         left_out = rows.numbers[:, OP].copy()
         np.minimum(rows.numbers[:, OP], DELETE, out=rows.numbers[:, OP])
-    return Incoming(rows, ids, unavailable if unavailable.any() else None, left_out)
+    moved_from: Objects | None = None
+    if any(frame["moved_from"].null_count() < frame.height for frame in frames):
+        moved_from = np.array([one for frame in frames for one in frame["moved_from"].to_list()], dtype=object)
+    return Incoming(rows, ids, unavailable if unavailable.any() else None, left_out, moved_from)
 
 
 def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:

@@ -11,6 +11,7 @@ from nurt.model.units import Day
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker, merged
+from nurt.rows.children.contributions import ContributionSet
 
 
 class Chain:
@@ -21,8 +22,10 @@ class Chain:
 
     def feed(self, batches: Sequence[Translated]) -> PublishedBatch:
         """Carry a micro-batch from translated messages to profiles."""
+        return self._said(self.worker.rows.fold(batches))
+
+    def _said(self, contributions: ContributionSet) -> PublishedBatch:
         worker = self.worker
-        contributions = worker.rows.fold(batches)
         dirty_keys = self._touch(
             worker.accounts.fold(merged(contributions, worker.orders.fold(contributions.to_orders)))
         )
@@ -32,7 +35,9 @@ class Chain:
         """Begin an epoch: advance fences, publish what is pending, recompute due profiles until none is due."""
         worker = self.worker
         worker.begin_epoch(tick)
-        out = list(worker.profiles.materialise_pending(dict.fromkeys(worker.pending_dirty_keys())))
+        swept = worker.rows.sweep(tick.epoch)
+        out = [] if swept is None else [self._said(swept)]
+        out += list(worker.profiles.materialise_pending(dict.fromkeys(worker.pending_dirty_keys())))
         while len(batch := worker.due_profiles()):
             out.append(batch)
         return out

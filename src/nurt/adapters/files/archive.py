@@ -67,7 +67,6 @@ class ArchiveLog:
         self._streams: list[_Stream] = []
         self._turn = 0
         self._first: dict[tuple[str, int], Witness] = {}
-        self._newest: dict[tuple[str, int], Entry] = {}  # read since `offsets` was asked last
         self._notes = WitnessNotes()
 
     def committed(self) -> Committed | None:
@@ -94,7 +93,7 @@ class ArchiveLog:
         self.close()
         self._begin = {place: offset for place, offset in (offsets or {}).items() if self._owns(*place)}
         self._tracks, self._turn = {}, 0
-        self._first, self._newest, self._notes = {}, {}, WitnessNotes()
+        self._first, self._notes = {}, WitnessNotes()
         if (known := self.committed()) is not None:
             for place, witness in known.last.items():
                 if witness.offset < self._begin.get(place, 0):
@@ -124,9 +123,10 @@ class ArchiveLog:
 
     def offsets(self) -> Offsets:
         """Return the next offset of every partition of this part that was met or named, as of the last poll."""
-        for place, entry in self._newest.items():
-            self._notes.note(place, self._tracks[place].following - 1, *entry[3:6])
-        self._newest = {}
+        for place, track in self._tracks.items():
+            if track.newest is not None:
+                self._notes.note(place, track.following - 1, *track.newest[3:6])
+                track.newest = None
         met = {place: track.following for place, track in self._tracks.items() if track.ours}
         return {place: max(self._begin.get(place, 0), met.get(place, 0)) for place in self._begin | met}
 
@@ -194,7 +194,7 @@ class ArchiveLog:
             if batch is None:
                 batch = batches[topic, schemas] = RawRows(topic, schemas)
             batch.add(partition, offset, timestamp_ms, key, value, headers)
-            self._newest[topic, partition] = entry
+            track.newest = entry
             taken += 1
         return taken
 
@@ -257,6 +257,7 @@ class _Track:
     ours: bool
     begin: int
     following: int = 0  # the offset after the largest one met
+    newest: Entry | None = None  # read since `offsets` was asked last
 
 
 class _File(Protocol):

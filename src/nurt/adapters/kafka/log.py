@@ -28,7 +28,7 @@ from nurt.adapters.kafka.topics import (
     topic_ids,
 )
 from nurt.debezium.payloads import int64s
-from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost
+from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost, frames_of
 from nurt.model.log import Committed, Offsets, Witness, WitnessNotes
 from nurt.model.raw import RawBatch
 
@@ -174,7 +174,7 @@ class KafkaLog:
             first, end = ranges[partition]
             at = wanted.get(partition)
             if at is not None and not first <= at <= end:
-                raise _lost(partition, at, first, end)
+                raise self._lost(partition, at, first, end)
             if at is None:
                 self._untouched.add(partition)
             self._next[partition] = first if at is None else at
@@ -289,8 +289,8 @@ class KafkaLog:
             self._watch.end()
             self._tap.close()
             self._consumer.close()
-        except Exception:
-            _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
+        except Exception as failed:
+            _logger.error("closing the Kafka consumer of group %s: failed\n%s", self._group, frames_of(failed))
 
     def _ask(self, call: Callable[[], Result], seconds_max: float | None = None) -> Result:
         try:
@@ -341,11 +341,25 @@ class KafkaLog:
             raise _changed(partition[0], f"partition {partition[1]} was cut below offset {self._next[partition]}")
         first, end = self._ask(lambda: offset_range(self._admin, [partition]))[partition]
         if partition not in self._untouched:
-            raise _lost(partition, self._next[partition], first, end)
+            raise self._lost(partition, self._next[partition], first, end)
         self._next[partition] = first
         self._consumer.incremental_unassign([TopicPartition(*partition)])
         self._tap.forward([partition])
         self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING)])
+
+    def _lost(self, partition: Partition, at: int, first: int, end: int) -> NurtError:
+        topic, number = partition
+        if at > end and self._ids is not None:
+            return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
+        found = f"offset {at} is gone, messages from {first} to {end} are there"
+        remedy = "`nurt run --rebuild`"
+        if self._ids is None:  # a delivery
+            found = f"offset {at} is behind the end {end}, so the topic was made anew or cut" if at > end else found
+            remedy = "`nurt deliver run NAME --from-scratch`"
+        return OffsetLost(
+            f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start {remedy}, and keep "
+            "the topic's messages longer than nurt may be down (retention.ms)"
+        )
 
     def _take_in(self, new: list[Partition]) -> None:
         names = ", ".join(f"{topic}/{number}" for topic, number in new)
@@ -386,15 +400,4 @@ def read_metadata(metadata: str | None) -> tuple[int, int, Witness | None]:
 def _changed(topic: str, found: str) -> LogChanged:
     return LogChanged(
         f"reading topic {topic}: it is another log now ({found}); start nurt again: it then looks what begins the log"
-    )
-
-
-def _lost(partition: Partition, at: int, first: int, end: int) -> NurtError:
-    topic, number = partition
-    if at > end:
-        return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
-    found = f"offset {at} is gone, messages from {first} to {end} are there"
-    return OffsetLost(
-        f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start "
-        "`nurt run --rebuild`, and keep the topic's messages longer than nurt may be down (retention.ms)"
     )

@@ -28,6 +28,8 @@ from nurt.model.raw import RawBatch, RawRows
 POLL_S = 0.2
 ANSWER_MAX_S = 60.0
 FETCHED_AHEAD = 100
+FETCHED_BYTES = 1 << 16
+"""Of each partition at a time: only its first few messages are looked at."""
 
 
 class TopicLook:
@@ -138,8 +140,20 @@ class TopicLook:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "queued.min.messages": FETCHED_AHEAD,
+            "max.partition.fetch.bytes": FETCHED_BYTES,
         }
 
 
 def _witness(message: Any) -> Witness:
     return Witness(message.offset(), checksum_of(message.timestamp()[1], message.key(), message.value()))
+
+
+def output_ids(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, str]:
+    """Return the ids of topics that nurt writes; of one whose id the broker does not tell, an empty one."""
+    outage = Outage("looking at topics", settings.bootstrap)
+    admin = open_admin(settings, outage)
+    there = outage.until_answered(
+        lambda: {topic for topic, _ in list_partitions(admin, TopicFilter(topics))}, ANSWER_MAX_S
+    )
+    found = outage.until_answered(lambda: topic_ids(admin, there), ANSWER_MAX_S)
+    return {topic: found.get(topic, "") for topic in there}

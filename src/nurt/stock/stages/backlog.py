@@ -2,7 +2,7 @@
 
 A mark says that the keeper is complete. Without the mark, the keeper is cleared and all positions and documents are
 published, some at a time; each part is marked as pending before its publication, and the mark comes last. So a crash
-starts over, or loses nothing.
+starts over, or loses nothing. A launch sets the mark to `AGAIN` when a topic of ours was made anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from nurt.stock.stages.stage import DirtyKeys, StockStage
 from nurt.stock.stages.view import POSITION, SALES_DOCUMENT
 
 MARK = b"i"
+AGAIN = b"again"
+"""Value of the mark when a topic was made anew: everything is published once more."""
 
 
 class Keeper(Protocol):
@@ -47,6 +49,9 @@ class Backlog:
         """Read which realms are complete, before any publication."""
         names = [self._keys.realm_place(realm) + MARK for realm in self._realms]
         for realm, name, stored in zip(self._realms, names, self._store.read(names), strict=True):
+            if stored == AGAIN and self._keeper is None:
+                self._left[realm] = self._everything(realm)
+                continue
             if stored is not None and (self._keeper is None or stored != self._keeper.mark):
                 self._store.write(StateWrite(drop=[name]))
                 self._store.settle()
@@ -64,8 +69,9 @@ class Backlog:
                 found[realm] = dirty
                 continue
             del self._left[realm]
-            assert self._keeper is not None
-            self._store.write(StateWrite(put={self._keys.realm_place(realm) + MARK: self._keeper.mark}))
+            name = self._keys.realm_place(realm) + MARK
+            done = StateWrite(drop=[name]) if self._keeper is None else StateWrite(put={name: self._keeper.mark})
+            self._store.write(done)
         return found
 
     def _everything(self, realm: str) -> Iterator[DirtyKeys]:

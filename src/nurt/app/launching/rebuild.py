@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from nurt.adapters.redis.client import Redis, open_redis
-from nurt.app.logs import first_changes, open_look
+from nurt.app.launching.logs import first_changes, open_look
 from nurt.app.opening import commits_of, open_control_log
 from nurt.columnar.text_codes import codes_of
 from nurt.control.generations import first_epoch
@@ -104,10 +104,10 @@ def finish_rebuild(settings: Settings, kinds: frozenset[str]) -> None:
     erases = bool(rebuild["confirmed"]) or all(share <= REBUILD_UNREAD_MAX for share in shares.values())
     shown = ", ".join(f"{unread[kind]} of {every[kind]} rows of kind {kind}" for kind in sorted(shares)) or "no row"
     if erases:
-        _logger.warning("rebuilt: %s was not read again and ends", shown)
+        _logger.warning("rebuilt: %s were not read again and end", shown)
     else:
         _logger.warning(
-            "rebuilt: %s was not read again; this is more than %.1f %%, so nothing is erased; `nurt source sweep` "
+            "rebuilt: %s were not read again; this is more than %.1f %%, so nothing is erased; `nurt source sweep` "
             "counts these rows, and `nurt source sweep --yes` lets them go",
             shown,
             REBUILD_UNREAD_MAX * 100,
