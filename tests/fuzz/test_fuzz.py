@@ -9,7 +9,15 @@ import pytest
 
 from tests.fuzz.harness import run
 
-TARGETS = ["avro_bytes", "resp", "state_values", "registry_schemas", "archive_files"]
+TARGETS = [
+    "avro_bytes",
+    "resp",
+    "state_values",
+    "registry_schemas",
+    "archive_files",
+    "mapping_files",
+    "receiver_answers",
+]
 SHORT = {"avro_bytes": 1_500, "resp": 4_000, "state_values": 1_500, "registry_schemas": 120, "archive_files": 400}
 """Inputs of a short run: some seconds each, when the kernels are compiled."""
 SHORT_MIN = 300
