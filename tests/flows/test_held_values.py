@@ -10,9 +10,9 @@ import pytest
 
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import UNAVAILABLE_PARENT_BIT
-from nurt.rows import held_values
 from nurt.rows.counting import MISSING
-from nurt.rows.held_values import HeldValues
+from nurt.rows.unsaid import held_values
+from nurt.rows.unsaid.held_values import HeldValues
 from tests.flows.book import Book, kind_of, new_engine, play, wrong, wrong_crashes
 from tests.oracle.engine import Engine
 from tests.oracle.histories import History

@@ -144,3 +144,38 @@ def test_the_supervisor_goes_on_where_nobody_is_a_stranger(cluster: Callable[[in
     ended.start()
     assert running._supervise(one.children, threading.Event(), lambda: None, one.check) == 0
     ended.join()
+
+
+BYTEWAX = """
+import sys, time
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.run import cli_main
+from bytewax.testing import TestingSink, TestingSource
+index, *addresses = sys.argv[1:]
+def numbers():
+    while True:
+        time.sleep(0.05)
+        yield 1
+flow = Dataflow("peers")
+op.output("out", op.input("in", flow, TestingSource(numbers())), TestingSink([]))
+cli_main(flow, process_id=int(index), addresses=addresses)
+"""
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_bytewax_makes_the_connections_that_are_waited_for(count: int) -> None:
+    """Else the check would never be done, or would be done too early."""
+    ports = running._free_ports(count)
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    children = [subprocess.Popen([sys.executable, "-c", BYTEWAX, str(index), *addresses]) for index in range(count)]
+    check = PeerCheck(ports, [child.pid for child in children])
+    try:
+        while not check.is_done:
+            assert check.stranger() is None
+            assert all(child.poll() is None for child in children)
+            time.sleep(0.01)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()

@@ -25,15 +25,15 @@ from nurt.ports.store import Store
 from nurt.rows.children.renormalising import Renormaliser, Renormalising, stored_rows
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
-from nurt.rows.held_values import HeldValues
 from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_AT
-from nurt.rows.missing_values import report_missing
 from nurt.rows.positions import TruncateWatermark, at_or_before, of_topic
 from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
 from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
 from nurt.rows.topic_order import TopicOrder
+from nurt.rows.unsaid.held_values import HeldValues
+from nurt.rows.unsaid.missing_values import report_missing
 from nurt.state.row_major import read_values
 
 WATERMARKS_MAX = 16

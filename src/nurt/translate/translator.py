@@ -16,7 +16,7 @@ from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools
 from nurt.control.counted_offsets import Passed
 from nurt.control.source_epochs import SourceEpochs
-from nurt.control.source_watch import NewOrder
+from nurt.control.source_watch import NewOrder, NoWatch
 from nurt.debezium.envelope import TOMBSTONE, EnvelopeLayout, foreign_reason, layout_of
 from nurt.debezium.payloads import int64s
 from nurt.debezium.translation_batch import TranslationBatch, refuse
@@ -35,8 +35,8 @@ _logger = logging.getLogger(__name__)
 class Translator:
     """A translator of all topics that a worker reads. Not for several threads at once.
 
-    It keeps schemas, compiled readers and source epochs. The caller stores the starts of source epochs durably
-    (`epochs.begun()`) before it uses the result of `translate`.
+    It keeps schemas, compiled readers and source epochs (given none, it halts nothing). The caller stores the starts of
+    source epochs durably (`epochs.begun()`) before it uses the result of `translate`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Translator:
     ) -> None:
         self._partitioning = partitioning
         self._passed = passed if passed is not None else Passed()
-        self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
+        self.epochs = source_epochs if source_epochs is not None else SourceEpochs(watch=NoWatch())
         self._mapping, self._ids = mapping, ids
         self._schemas = Schemas(registry)
         self._tables: dict[tuple[str, str], TableTranslation] = {}

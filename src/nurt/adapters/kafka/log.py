@@ -353,9 +353,9 @@ class KafkaLog:
             return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
         found = f"offset {at} is gone, messages from {first} to {end} are there"
         remedy = "`nurt run --rebuild`"
-        if self._ids is None:  # a delivery
+        if self._ids is None:
             found = f"offset {at} is behind the end {end}, so the topic was made anew or cut" if at > end else found
-            remedy = "`nurt deliver run NAME --from-scratch`"
+            remedy += ", for a delivery `nurt deliver run NAME --from-scratch`"
         return OffsetLost(
             f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start {remedy}, and keep "
             "the topic's messages longer than nurt may be down (retention.ms)"

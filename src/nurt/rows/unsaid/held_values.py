@@ -28,9 +28,9 @@ from nurt.ports.store import Store
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
 from nurt.rows.layouts import OP, PARENT_COLUMNS, PART, POSITION, ROW, ROW_LAYOUTS, field_names
-from nurt.rows.missing_values import names_of
 from nurt.rows.read_frames import Incoming
 from nurt.rows.sweeping import row_kind
+from nurt.rows.unsaid.missing_values import names_of
 from nurt.state.row_major import RowArrays, join_rows, read_values
 
 KIND = b"v"
