@@ -7,7 +7,7 @@ A target is a module here with
     attempt(random, shared) -> str
               makes one input from `random` alone, tries it, and returns how it ended, in a word that is counted
               ("read", "refused", ...). What it raises is a finding, and so is a crash, or an input that takes
-              SECONDS_MAX (`harness.py`).
+              SECONDS_MAX of the processor (`harness.py`).
 
 and a line in `TARGETS` (`test_fuzz.py`). An input has a number, and its generator is seeded with that number and the
 target's name: `python -m tests.fuzz.harness resp 4711 1` tries input 4711 again, in this process.
