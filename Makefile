@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help setup warm demo quick histories chaos test services check lint format types imports dead layouts drawing lock up down clean
+.PHONY: help setup warm demo quick histories chaos fuzz test services check lint format types imports dead audit layouts drawing lock up down clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,10 @@ histories: warm ## A thousand random histories with all mishaps, in process: min
 
 chaos: warm services ## Thirty random histories through real processes that are killed: a quarter of an hour
 	@NURT_CHAOS_HISTORIES=30 $(BIN)/python -m pytest -n 2 tests/chaos/test_random_histories.py
+
+FUZZ ?= 1
+fuzz: warm ## Damaged bytes by the million, in child processes: an hour; `make fuzz FUZZ=0.1` tries a tenth
+	@NURT_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 0 -q tests/fuzz
 
 services: $(STAMP)
 	@./tools/services.sh
@@ -65,6 +69,9 @@ drawing: $(STAMP) ## Draw docs/flow.svg again, out of the flows
 dead: $(STAMP) # code that nothing calls; packages that are imported and not declared, or the other way round
 	@$(BIN)/vulture
 	@$(BIN)/deptry src client/src tools
+
+audit: $(STAMP) ## Ask which of the locked packages have known vulnerabilities; write build/sbom.cdx.json (needs a network)
+	@$(BIN)/python tools/audit.py
 
 layouts: $(STAMP) ## Add new columns of stored tables to schemas/state-v1.json
 	@$(BIN)/python tools/layouts.py

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +29,9 @@ def run_nurt(monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str
     monkeypatch.setattr("sys.argv", ["nurt", *arguments])
     capture.readouterr()
     umask = os.umask(0o022)
+    monkeypatch.setenv("RUST_BACKTRACE", "0")
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
     try:
         nurt.cli.main()
         code = 0

@@ -5,6 +5,9 @@ The shop's client can raise the first three, too.
 
 from __future__ import annotations
 
+import traceback
+from pathlib import PurePath
+
 from nurt_client.errors import ConfigurationError, ConnectionFailed, NurtError
 
 __all__ = [
@@ -18,7 +21,31 @@ __all__ = [
     "SourceHalted",
     "StateDamaged",
     "StateTooNew",
+    "frames_of",
 ]
+
+FRAMES_MAX = 30
+
+
+def frames_of(failed: BaseException) -> str:
+    """Say what failed and where, without a word that a row may have brought: kinds and frames, one a line.
+
+    The text of an error of nurt's own is written here and holds nothing personal; any other library's may quote a
+    value. Nor are lines of source shown, or values of variables.
+    """
+    lines: list[str] = []
+    cause: BaseException | None = failed
+    while cause is not None and len(lines) < FRAMES_MAX:
+        said = f": {cause}" if isinstance(cause, NurtError) else ""
+        lines.append(f"{type(cause).__name__}{said}")
+        frames = traceback.extract_tb(cause.__traceback__)[-FRAMES_MAX:]
+        lines += [f"  {_place(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\n".join(lines)
+
+
+def _place(file_name: str) -> str:
+    return "/".join(PurePath(file_name).parts[-3:])
 
 
 class OffsetLost(NurtError):

@@ -6,6 +6,9 @@ SWEEP_ROWS_MAX = 5_000
 SWEEP_WRITES_MAX = 4
 """Such writes of an operator's sweep in one epoch; the others wait for the next."""
 
+NORMALISE_ROWS_MAX = 2_000
+"""Stored rows that are read by new rules of normalisation in one epoch; the others wait for the next."""
+
 REBUILD_UNREAD_MAX = 0.001
 """Share of a kind's rows that a rebuild lets go without `--yes` when no log holds them any more."""
 

@@ -12,12 +12,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nurt.adapters.file_modes import PRIVATE, Sharing, sharing
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.secrets import Option, fill_in
 from nurt.errors import ConfigurationError
+from nurt.mapping.yaml_lines import BadYaml, load_yaml
 from nurt_client.keys import stock_prefix
 
 SECRET_BYTES = 16
@@ -184,9 +183,11 @@ def load_settings(path: Path) -> Settings:
         raise ConfigurationError(
             f"reading settings {path}: {failed.strerror}; name the file with --config, or start with `nurt init`"
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"reading settings {path}: it is no UTF-8; write it as UTF-8") from None
     try:
-        written = yaml.safe_load(text) or {}
-    except yaml.YAMLError as failed:
+        written = load_yaml(text) or {}
+    except BadYaml as failed:
         raise ConfigurationError(f"reading settings {path}: it is no YAML ({failed}); correct it") from None
     if not isinstance(written, dict):
         raise ConfigurationError(f"reading settings {path}: it is no mapping of keys (expected `mapping: ...`)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from nurt.delivery.journal import Message
 from nurt.delivery.run.clock import DeliveryClock
 from nurt.delivery.run.deliverer import Deliverer
 from nurt.fake.server import Fake
-from tests.delivery.scene import Scene
+from tests.delivery.scene import Scene, key_of
 
 STEPS = ("intent noted", "answered", "answer noted", "batch noted")
 
@@ -57,6 +58,52 @@ def history(scene: Scene, random: Random, people: int, changes: int, bad_share: 
                 "loyalty_card": "bad" if random.random() < bad_share else None,
             }
             messages.append(scene.say(number, **{name: value for name, value in fields.items() if value}))
+    return messages
+
+
+@dataclass
+class Hands:
+    """People at the receiver: they delete, archive and merge rows at random moments, and make some anew.
+
+    Attributes:
+        gone: keys of rows that they took away.
+        filled: keys of rows whose fields are theirs: another row was merged into it, or nurt cannot see that it is new.
+        shows_ids: the receiver tells the id of each row when it is made, so nurt sees that one is new.
+    """
+
+    random: Random
+    people: int
+    share: float = 0.5
+    shows_ids: bool = True
+    gone: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
+
+    def __call__(self, fake: Fake, _at: int) -> None:
+        if self.random.random() > self.share:
+            return
+        key, other = (key_of(self.random.randrange(self.people)) for _ in range(2))
+        with fake.lock:
+            match self.random.randrange(4):
+                case 0:
+                    done = fake.merge_by_hand(key, other)
+                    self.filled |= {other} if done else set()
+                case 1:
+                    done = fake.make_anew_by_hand(key)
+                    self.filled |= {key} if done and not self.shows_ids else set()
+                case _:
+                    done = fake.delete_by_hand(key)
+        if done:
+            self.gone.add(key)
+
+
+def say_all(scene: Scene, people: int) -> list[Message]:
+    """Change every live profile once more, in one field."""
+    live = [number for number in range(people) if scene.profiles.get(number, {}).get("state") == "live"]
+    messages = []
+    for number in live:
+        told = scene.profiles[number]
+        fields = {name: told[name]["value"] for name in ("email", "last_name", "loyalty_card") if told[name]}
+        messages.append(scene.say(number, **fields, first_name="Ewa"))
     return messages
 
 

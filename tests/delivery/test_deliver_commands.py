@@ -74,6 +74,15 @@ def test_refusals_are_shown_with_the_receivers_words_and_tried_again(nurt: Nurt,
     assert (status["accepted"], status["in_quarantine"]) == (2, 0) and len(fake.rows) == 2
 
 
+def test_rows_that_people_took_away_are_in_the_status(nurt: Nurt, tmp_path: Path) -> None:
+    store = open_store(load_settings(tmp_path / "nurt.yaml"), "hook")
+    store.begin()
+    store.write(JournalEntry(counts={"gone": 4_711}))
+    shown = nurt("deliver", "status").out
+    assert "gone" in shown and "4,711" in shown
+    assert json.loads(nurt("deliver", "status", "--json").out)[0]["gone"] == 4_711
+
+
 def test_a_sweep_shows_first_and_then_deletes(nurt: Nurt, fake: FakeWebhook, tmp_path: Path, redis_url: str) -> None:
     fake._refuse_field = ""
     assert nurt("deliver", "run", "hook", "--until-end").code == 0 and len(fake.rows) == 2

@@ -10,7 +10,9 @@ from redis import Redis
 
 from nurt.adapters.redis.delivery.store import DeliveryStore
 from nurt.delivery.breaker import FAILURES_MAX, Breaker, Circuit
-from nurt.delivery.calls import calls_of
+from nurt.delivery.calls import calls_of, merge_writes
+from nurt.delivery.gone import GonePolicy, is_believed
+from nurt.delivery.last_known import Fingerprinter, LastKnown, Presence, RemoteRow
 from nurt.delivery.rate_limit import Bucket, Concurrency, bucket_for, take
 from nurt.delivery.retry import TRIES_MAX, Attempt, backoff_s, decide
 from nurt.model.delivery import Call, CallFailure, CallResult, Limits, Op, RateLimit, RowOutcome, RowResult, Write
@@ -116,3 +118,70 @@ def test_calls_are_cut_by_count_and_by_bytes() -> None:
     assert len(alone) == 25, "a row that is larger than a call may be goes alone, and is the receiver's to refuse"
     bulk = list(calls_of(writes, Limits(rows_max=10, bulk_rows_max=1_000, bulk_from=20), bulk=True))
     assert [(len(call.writes), call.bulk) for call in bulk] == [(25, True)]
+
+
+def _fields_known(known: LastKnown) -> dict[str, str]:
+    (remote,) = known.remote_rows
+    return dict(remote.fingerprints)
+
+
+def test_a_record_keeps_whether_a_row_is_there_and_an_earlier_record_is_read() -> None:
+    rows = (
+        RemoteRow("o", "1", {"a": "ff"}, "id", None, Presence.THERE),
+        RemoteRow("o", "2", {}, None, None, Presence.THERE),
+        RemoteRow("o", "3", {}, None, "ee", Presence.GONE),
+        RemoteRow("o", "4", {}, None, "ee"),
+    )
+    read = LastKnown.decode(LastKnown(revision=3, remote_rows=rows).encode())
+    assert [one.is_there for one in read.remote_rows] == [True, True, False, False]
+    assert [one.presence is Presence.GONE for one in read.remote_rows] == [False, False, True, False]
+    earlier = b'[1,3,[0,7],0,"live",[["o","1",{"a":"ff"},"id",null],["o","2",{},null,"ee"]]]'
+    assert [one.is_there for one in LastKnown.decode(earlier).remote_rows] == [True, False]
+
+
+def test_a_row_stays_there_while_all_its_fields_are_under_way_but_not_while_it_is_removed() -> None:
+    fingerprinter = Fingerprinter(b"0123456789abcdef")
+    write = Write("s", 1, "o", Op.UPSERT, "1", {"a": 1, "b": 2}, is_new=True)
+    begun = LastKnown().begin(write)
+    assert not begun.remote_rows[0].is_there, "nobody knows yet whether the first write arrived"
+    there = begun.settle(write, RowResult(RowOutcome.ACCEPTED), fingerprinter)
+    again = LastKnown.decode(there.begin(write).encode())
+    assert again.remote_rows[0].is_there and not _fields_known(again)
+    removed = there.begin(Write("s", 2, "o", Op.DELETE, "1"))
+    assert not removed.remote_rows[0].is_there, "its removal may have arrived: what comes back is sent whole"
+
+
+def test_a_row_that_is_another_one_now_keeps_only_what_was_sent() -> None:
+    fingerprinter = Fingerprinter(b"0123456789abcdef")
+    whole = Write("s", 1, "o", Op.UPSERT, "1", {"a": 1, "b": 2}, is_new=True)
+    known = LastKnown().settle(whole, RowResult(RowOutcome.ACCEPTED, receiver_id="7"), fingerprinter)
+    change = Write("s", 2, "o", Op.UPSERT, "1", {"a": 3}, "7", whole=False, believed=True)
+    same = known.settle(change, RowResult(RowOutcome.ACCEPTED, receiver_id="7"), fingerprinter)
+    assert {*_fields_known(same)} == {"a", "b"}
+    other = known.settle(change, RowResult(RowOutcome.ACCEPTED, receiver_id="8"), fingerprinter)
+    made = known.settle(change, RowResult(RowOutcome.ACCEPTED, made=True), fingerprinter)
+    assert {*_fields_known(other)} == {*_fields_known(made)} == {"a"}
+
+
+def test_only_restoring_makes_a_row_that_is_gone() -> None:
+    gone, there = RemoteRow("o", "1", presence=Presence.GONE), RemoteRow("o", "1", {"a": "ff"})
+    assert [is_believed(gone, policy) for policy in GonePolicy] == [True, True, False]
+    assert all(is_believed(there, policy) for policy in GonePolicy)
+    assert not any(is_believed(RemoteRow("o", "1"), policy) for policy in GonePolicy)
+
+
+def test_changes_of_known_rows_have_calls_of_their_own_and_are_never_bulk() -> None:
+    writes = [Write(f"{n}", 1, "o", Op.UPSERT, f"{n}", {"a": n}, believed=n % 2 == 0) for n in range(50)]
+    calls = list(calls_of(writes, Limits(rows_max=100, bulk_rows_max=1_000, bulk_from=20), bulk=True))
+    assert sorted((call.believed, call.bulk, len(call.writes)) for call in calls) == [
+        (False, True, 25),
+        (True, False, 25),
+    ]
+
+
+def test_a_shared_row_may_be_made_when_one_profile_has_it_whole() -> None:
+    known = Write("a", 2, "o", Op.UPSERT, "1", {"a": 2}, "7", whole=False, believed=True)
+    new = Write("b", 1, "o", Op.UPSERT, "1", {"a": 1, "b": 1}, is_new=True)
+    merged = merge_writes([known, new])
+    assert not merged.believed and merged.fields == {"a": 2, "b": 1}
+    assert merge_writes([known, Write("c", 1, "o", Op.UPSERT, "1", {"b": 3}, None, False, believed=True)]).believed

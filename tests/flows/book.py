@@ -22,13 +22,14 @@ from nurt.rows.sweeps import Sweep, SweptTable
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
 from tests.oracle.deployment import Killed
-from tests.oracle.engine import Engine, normalise_really
+from tests.oracle.engine import Engine
 from tests.oracle.final_row import System
 from tests.oracle.frames import batch_of
 from tests.oracle.histories import History, final_rows
 from tests.oracle.naming import DEPLOYMENT_IDS as IDS
 from tests.oracle.sources import Connector, Event, Parent, Source, Stored
 from tests.oracle.values import DAY_US, TODAY
+from tests.oracle.writings import normalise_as_meant
 
 SHOP = System("shop", realm="eu", currency="PLN", priority=10)
 BOOKS = System("books", realm="eu", currency="EUR", priority=20)
@@ -192,7 +193,7 @@ def sweeps_of(log: Sequence[Event]) -> list[Sweep]:
 def wrong(history: History, engine: Engine, as_of: int = TODAY) -> list[str]:
     """Say where the end differs from the batch oracle."""
     rows = final_rows(history, IDS)
-    expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_really)
+    expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_as_meant)
     try:
         published = engine.drain(as_of)
     except Killed:  # the crash that was ordered comes only now

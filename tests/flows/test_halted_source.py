@@ -104,8 +104,8 @@ def test_a_log_that_starts_again_halts_until_the_operator_accepts_it(
     assert emails(tmp_path) == {"c0@example.com", "new@example.com", "newer@example.com"}
 
 
-def test_another_server_halts_the_source_too(shop: Topic, tmp_path: Path, redis_url: str) -> None:
-    shop.upsert(op="u", row={"id": 1, "email": "new@example.com"}, server_id=2, file=FIRST_LOG, pos=200)
+def test_another_server_halts_the_source_when_it_falls_back(shop: Topic, tmp_path: Path, redis_url: str) -> None:
+    shop.upsert(op="u", row={"id": 1, "email": "new@example.com"}, server_id=2, file=FIRST_LOG, pos=101)
     config = deploy(tmp_path, shop, redis_url)
     with pytest.raises(SourceHalted, match="another database server wrote it"):
         run_here(profiles, load_settings(config))
@@ -121,7 +121,7 @@ def test_a_snapshot_says_itself_that_the_order_starts_again(shop: Topic, tmp_pat
 def test_a_cluster_of_processes_ends_with_the_code_of_whoever_halted(
     shop: Topic, tmp_path: Path, redis_url: str, nurt_command: Callable[..., Ran]
 ) -> None:
-    shop.upsert(op="u", row={"id": 1, "email": "new@example.com"}, server_id=2, file=FIRST_LOG, pos=200)
+    shop.upsert(op="u", row={"id": 1, "email": "new@example.com"}, server_id=2, file=OTHER_LOG, pos=200)
     config = deploy(tmp_path, shop, redis_url)
     assert nurt_command("run", "--workers", "2", "--config", str(config)).code == SourceHalted.exit_code
 

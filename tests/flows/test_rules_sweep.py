@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 
 from nurt.app.running import run_here
 from nurt.contracts import schemas
+from nurt.control.source_epochs import Cause
+from nurt.control.source_records import epoch_record
 from nurt.flows.profiles import profiles
 from nurt.model.keys import Keys
 from nurt.normalise.context import FoldContext
@@ -165,6 +167,46 @@ def test_a_table_can_be_swept_when_its_snapshot_is_complete() -> None:
     assert [one.number for one in ordered_sweeps(ordered)] == [99, 99]
 
 
+def begins(*some: tuple[str, int, int, int, tuple[int, int] | None, bool]) -> list[tuple[int, dict[str, object]]]:
+    """Records of (topic, partition, epoch, written_ms, snapshot, partial), in the order in which they were read."""
+    return [
+        (at, epoch_record((topic, partition, at, epoch), Cause("s", written_ms, snapshot, partial)))
+        for at, (topic, partition, epoch, written_ms, snapshot, partial) in enumerate(some)
+    ]
+
+
+FIRST, SECOND = (900, 4), (3, 4)
+
+
+def fences(records: list[tuple[int, dict[str, object]]]) -> dict[str, Mapping[int, int]]:
+    return {one.table.topic: one.fences for one in possible_sweeps(records, table_of)}
+
+
+def test_a_snapshot_that_was_interrupted_and_began_again_is_not_complete() -> None:
+    interrupted = [("s.a", 0, 1, 10, None, False), ("s.a", 0, 2, 20, FIRST, False)]
+    again = [*interrupted, ("s.a", 0, 4, 30, SECOND, False)]
+    assert fences(begins(*interrupted)) == fences(begins(*again)) == {}
+    assert fences(begins(*again, ("s.b", 0, 1, 40, None, False))) == {"s.a": {0: 4}}, "the second one is"
+    at_first = begins(("s.a", 0, 0, 20, FIRST, False), ("s.a", 0, 2, 30, SECOND, False), ("s.a", 0, 3, 40, None, False))
+    assert fences(at_first) == {"s.a": {0: 2}}, "rows of the first attempt are swept too"
+
+
+def test_a_stream_from_before_a_snapshot_that_is_read_late_does_not_complete_it() -> None:
+    late = [("s.a", 0, 2, 50, SECOND, False), ("s.b", 0, 1, 40, None, False)]
+    assert fences(begins(*late)) == {}
+    assert fences(begins(*late, ("s.b", 0, 3, 60, None, False))) == {"s.a": {0: 2}}
+
+
+def test_snapshots_that_are_mixed_with_each_other_are_never_complete() -> None:
+    mixed = ("s.a", 0, 2, 50, SECOND, False), ("s.a", 0, 2, 51, FIRST, True), ("s.a", 0, 3, 60, None, False)
+    assert fences(begins(("s.a", 0, 1, 10, None, False), *mixed)) == {}
+
+
+def test_a_snapshot_that_may_have_been_filtered_is_never_complete() -> None:
+    blocking = ("s.a", 0, 2, 50, SECOND, True), ("s.a", 0, 3, 60, None, False)
+    assert fences(begins(("s.a", 0, 1, 10, None, False), *blocking)) == {}
+
+
 @pytest.fixture
 def nurt_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     return lambda *arguments: run_nurt(monkeypatch, capfd, *arguments)
@@ -179,7 +221,9 @@ def test_the_command_counts_first_and_sweeps_on_the_operators_word(
     config = deploy(tmp_path, topic, redis_url)
     run_here(profiles, load_settings(config))
     for number in (0, 2):  # 1 and 3 were deleted while the connector was down
-        topic.upsert(op="r", row={"id": number, "email": f"c{number}@example.com"}, pos=900, snapshot="true")
+        topic.upsert(
+            op="r", row={"id": number, "email": f"c{number}@example.com"}, pos=900, snapshot="true", server_id=0
+        )
     topic.upsert(row={"id": 7, "email": "c7@example.com"}, pos=950)
     archive(tmp_path, topic)
     run_here(profiles, load_settings(config))

@@ -209,7 +209,7 @@ class LooseCluster:
                 for worker in range(self._routes.workers):
                     self._queues["rows", worker][0].append(item)
                 continue
-            for translated in _translated(item):  # type: ignore[arg-type]
+            for translated in (one for batch in item for one in _translated(batch)):  # type: ignore[arg-type]
                 for worker, mine in self._routes.split_translated(translated, 0):
                     self._queues["rows", worker][0].append(mine)
 

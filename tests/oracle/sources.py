@@ -350,7 +350,9 @@ class Connector:
         self._statement = (pos, row + 1)
         if self.source.connector == "postgres":
             # rows of a long transaction have lsns from before their neighbours' commits; a truncate holds a lock
-            lag = 0 if truncate or self._last_commit is None else self._last_commit % 3 * 50
+            # (no transaction is so long that its topic grew meanwhile, and its row was read by a snapshot before)
+            prompt = truncate or self._last_commit is None or self._partitions
+            lag = 0 if prompt or self._last_commit is None else self._last_commit % 3 * 50
             return (self._last_commit, max(1, self._lsn - lag), 0, 0)
         if self.source.connector == "mysql":
             return (1 + pos // 400, pos, row, 0)

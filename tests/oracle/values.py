@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from nurt.model.entities import ENTITIES
+from tests.oracle.writings import EMAILS, PHONES, TAX_IDS
 
 TODAY = 20_000
 """The day that histories are about, days since 1970-01-01."""
@@ -18,9 +19,9 @@ _QUANTITIES = [0, 10_000, 10_000, 20_000, 5_000, -10_000]
 _UPDATED_US = [TODAY * DAY_US, TODAY * DAY_US + 1_000, TODAY * DAY_US + 2_000, (TODAY - 9) * DAY_US]
 
 _POOLS: dict[str, list[Any]] = {
-    "email": ["ann@example.com", " Ann@Example.com", "bob@example.com", "cyd@example.com", "nobody", ""],
-    "phone": ["+48601000001", "+48601000002", "+4915100000001", "12"],
-    "tax_id": ["PL5260250274", "DE136695976", "0"],
+    "email": ["ann@example.com", " Ann@Example.com", "bob@example.com", "cyd@example.com", "nobody", "", *EMAILS],
+    "phone": ["+48601000001", "+48601000002", "+4915100000001", "12", *PHONES],
+    "tax_id": ["PL5260250274", "DE136695976", "0", *TAX_IDS],
     "loyalty_card": ["CARD1", "CARD2"],
     "first_name": ["Ann", "Łucja", "Bob", ""],
     "last_name": ["Nowak", "Ångström", "Nowak-Bąk"],

@@ -10,13 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from random import Random
 from typing import Any
 
 from nurt.columnar.ids import Ids
+from nurt.control.source_records import accepted_record, halts, known_epochs, restarts_of
+from nurt.errors import SourceHalted
 from nurt.mapping.load import Mapping, load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
+from nurt.rows.counting import HEIGHTS, counted_of
+from nurt.runtime.translating import Translate
 from nurt.simulate.company.tables import demo_connectors
 from nurt.simulate.connector.columns import Key, Row
 from nurt.simulate.connector.messages import MemoryWriter, Message
@@ -33,6 +38,7 @@ from nurt.testing.histories.history import (
 from nurt.translate.translator import Translator
 from tests.oracle.deployment import Published
 from tests.oracle.engine import Engine
+from tests.oracle.loose_cluster import RememberedRegister
 from tests.oracle.values import TODAY
 
 IDS = Ids(bytes(16))
@@ -68,6 +74,46 @@ def published(
         assert not translated.refused, [(one.reason, one.detail) for one in translated.refused]
         engine.take(translated)
     return engine.drain(as_of)
+
+
+class Operated:
+    """A deployment that is stopped, restarted, and told by its operator what only an operator knows.
+
+    Attributes:
+        stops: how often a source was halted.
+    """
+
+    def __init__(self, registry: SchemaRegistry, seed: int, workers: int, as_of: int = TODAY + 1) -> None:
+        self.stops = 0
+        self._registry, self._choose, self._as_of = registry, Random(seed), as_of
+        self._mapping, self._log = demo_mapping(), RememberedRegister()
+        self._engine = WireEngine(self._mapping.systems, self._mapping.rules, IDS, as_of - 1, seed=seed)
+        self._engine.start(workers)
+
+    def published(self, batches: Sequence[RawBatch]) -> Published:
+        """Read batches, some a poll, some of them again behind a restart; return the profiles at the end."""
+        at, step = 0, self._start()
+        while at < len(batches):
+            if self._choose.random() < 0.1:
+                at, step = max(0, at - self._choose.randint(0, 3)), self._start()
+            poll = batches[at : at + self._choose.randint(1, 3)]
+            try:
+                parcels = step(poll)
+            except SourceHalted:
+                self.stops += 1
+                (source,) = halts(self._log.records())
+                self._log.append(accepted_record(source))
+                step = self._start()
+                continue
+            self._engine._carry(parcels)
+            at += len(poll)
+        return self._engine.drain(self._as_of)
+
+    def _start(self) -> Translate:
+        shard = self._engine.keys.shard_place(0)
+        heights = counted_of(HEIGHTS, self._engine.memory.counted.get(shard, {}))
+        epochs = known_epochs(self._log.records(), heights, lambda: restarts_of(self._log.records()))
+        return Translate(Translator(self._mapping, self._registry, IDS, epochs), self._engine.routes, 0, self._log)
 
 
 def batch_messages(history: History, registry: SchemaRegistry, partitions: int = 2) -> list[Message]:
@@ -110,9 +156,11 @@ class _Follower:
     def happen(self, step: Step) -> None:
         if step.kind == "begin":
             self._open[step.system, step.transaction] = step.operations
-        elif step.kind in ("load", "commit"):
+        elif step.kind in ("load", "commit", "move"):
             for operation in self._open.pop((step.system, step.transaction), ()) + step.operations:
                 self._operate(step.system, operation, step.at_us)
+            if step.kind == "move":
+                self._read(step)
         elif step.kind in ("snapshot", "incremental"):
             for inner in step.during:
                 self.happen(inner)

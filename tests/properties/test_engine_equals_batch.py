@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
 from tests.oracle.deployment import Published
-from tests.oracle.engine import Engine, normalise_really
+from tests.oracle.engine import Engine
 from tests.oracle.histories import History, final_rows, histories
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.values import TODAY
+from tests.oracle.writings import normalise_as_meant
 
 IDS = DEPLOYMENT_IDS
 days = st.integers(TODAY, TODAY + 3)
@@ -26,7 +27,7 @@ def engine(history: History, seed: int = 0) -> Engine:
 def judge(history: History, published: Published, as_of: int) -> list[str]:
     """Compare with the oracle, and leave the history's transcript for a failing test's reader."""
     rows = final_rows(history, IDS)
-    expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_really)
+    expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_as_meant)
     found = differences(expected, published)
     if found:
         note("\n".join([history.transcript(), *found]))

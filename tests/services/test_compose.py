@@ -168,3 +168,17 @@ def _wait_for_rows(nurt: Callable[..., Ran]) -> None:
             if wanted.items() <= found.items():
                 return
     raise AssertionError(f"the connectors wrote {found} (expected {wanted})")
+
+
+def test_redis_asks_for_a_password_and_connect_has_no_port() -> None:
+    services = COMPOSE["services"]
+    assert "--requirepass" in services["redis"]["command"]
+    assert "ports" not in services["connect"], "its REST interface runs code"
+
+
+def test_no_container_gains_rights_and_ours_has_none() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert "no-new-privileges:true" in service["security_opt"], name
+    for name in ("nurt", "connectors", "collector"):
+        assert COMPOSE["services"][name]["cap_drop"] == ["ALL"]
+        assert COMPOSE["services"][name]["read_only"] is True

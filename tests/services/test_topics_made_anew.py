@@ -50,10 +50,11 @@ class Shop:
         (self.home / "mapping.yaml").write_text(
             f"systems:\n  s: {{}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n" + entry(email="email")
         )
-        schemas = self.home / "data" / "schemas"
-        schemas.mkdir(parents=True, exist_ok=True)
-        held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
-        (schemas / "schemas.json").write_text(json.dumps(held))
+        schemas = self.home / "data" / "schemas" / "schemas.json"
+        if not schemas.exists():
+            schemas.parent.mkdir(parents=True)
+            held = {str(one): _raw(schema) for one, schema in topic.schemas.items()}
+            schemas.write_text(json.dumps(held))
         settings = Settings(
             mapping=self.home / "mapping.yaml",
             data=self.home / "data",
@@ -295,8 +296,8 @@ def test_a_rebuild_of_a_topic_that_lost_its_beginning_says_so_and_erases_nothing
 def test_a_topic_of_ours_that_was_made_anew_is_told_everything_again_what_ended_as_well(shop: Shop) -> None:
     ours = f"profiles-{shop.name}"
     shop.produce(old_log(shop.name))
-    shop.produce(log_of(shop, ("d", 3, "c3-c", 5000)))
     shop.run(topic=ours, partitions=1)
+    shop.produce(log_of(shop, ("d", 3, "c3-c", 5000)))
     shop.run(topic=ours, partitions=1)
     assert told(shop, ours) == {True: 2, False: 1}
     admin = AdminClient({"bootstrap.servers": shop.bootstrap})

@@ -155,7 +155,18 @@ def test_offsets_name_every_partition_that_was_met(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_messages_are_handed_on_and_harm_no_neighbour(tmp_path: Path) -> None:
     folder = archive(tmp_path / "a", line("t", 0), "{torn\n", "\n", line("t", 1), '{"topic": 7}\n', line("t", 2))
-    odd = ['{"topic": "t", "offset": 3, "value_b64": "!"}\n', '{"topic": "t", "offset": -1, "value_b64": null}\n', "[]"]
+    odd = [
+        '{"topic": "t", "offset": 3, "value_b64": "!"}\n',
+        '{"topic": "t", "offset": -1, "value_b64": null}\n',
+        '{"topic": "t", "offset": 9223372036854775807, "value_b64": null}\n',
+        '{"topic": "t", "offset": 18446744073709551616, "value_b64": null}\n',
+        '{"topic": "t", "partition": 2147483648, "value_b64": null}\n',
+        '{"topic": "t", "timestamp": -9223372036854775809, "value_b64": null}\n',
+        '{"topic": "\\ud800", "value_b64": null}\n',
+        '{"topic": "t", "value_b64": null, "headers_b64": [["\\udfff", null]]}\n',
+        '{"topic": "t", "value_b64": "\\ud800"}\n',
+        "[]",
+    ]
     with (folder / "messages.jsonl").open("a") as file:
         file.writelines(odd)
     read = all_of([folder])

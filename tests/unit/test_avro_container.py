@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import bz2
 import io
 import json
+import lzma
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,15 @@ import pyarrow
 import pytest
 
 from nurt.adapters.files.archive import ArchiveLog
-from nurt.adapters.files.avro_container import containers_in, place_of, schema_id_of, schema_of
+from nurt.adapters.files.avro_container import (
+    BLOCK_BYTES_MAX,
+    DAMAGED_BYTES_MAX,
+    containers_in,
+    place_of,
+    schema_id_of,
+    schema_of,
+)
+from nurt.columnar.varint import zigzag_bytes
 from nurt.errors import ConfigurationError
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch
 
@@ -154,3 +164,117 @@ def test_a_file_that_is_no_container_is_refused_before_anything_is_read(tmp_path
     (tmp_path / "t.avro").write_bytes(b"PAR1 not avro")
     with pytest.raises(ConfigurationError, match="header"):
         ArchiveLog([tmp_path])
+
+
+# -- what somebody else wrote
+
+
+SYNC = b"between 2 blocks"
+
+
+def headed(path: Path, schema: bytes, rest: bytes = b"", **metadata: bytes) -> Path:
+    """Write a header of our own, and what follows."""
+    pairs = {"avro.schema": schema, **metadata}
+    parts = [zigzag_bytes(len(pairs))]
+    for name, value in pairs.items():
+        parts += [zigzag_bytes(len(name)), name.encode(), zigzag_bytes(len(value)), value]
+    path.write_bytes(b"Obj\x01" + b"".join(parts) + b"\0" + SYNC + rest)
+    return path
+
+
+ROW = {"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}]}
+
+
+def doubled(times: int) -> dict[str, Any]:
+    types: list[Any] = [{"type": "record", "name": "r0", "fields": []}]
+    for at in range(1, times):
+        fields = [{"name": name, "type": f"r{at - 1}"} for name in "ab"]
+        types.append({"type": "record", "name": f"r{at}", "fields": fields})
+    return {"type": "record", "name": "r", "fields": [{"name": f"f{at}", "type": one} for at, one in enumerate(types)]}
+
+
+HEADERS = {
+    "no JSON": b"{",
+    "no schema": b"{}",
+    "an unknown type": b'{"type": "record", "name": "r", "fields": [{"name": "a", "type": "b"}]}',
+    "no name": b'{"type": "record", "fields": []}',
+    "a list": b"[]",
+    "no text": b"\xff\xfe",
+    "deep": b'{"type": "record", "name": "r", "fields": [{"name": "a", "type": ' + b"[" * 3_000,
+    "doubled": json.dumps(doubled(40)).encode(),
+    "an array of nothing": json.dumps(
+        {"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}
+    ).encode(),
+    "within itself": json.dumps(
+        {"type": "record", "name": "r", "fields": [{"name": "a", "type": ["null", "r"]}]}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("schema", HEADERS.values(), ids=HEADERS.keys())
+def test_a_header_that_cannot_be_read_is_refused_with_the_files_name(tmp_path: Path, schema: bytes) -> None:
+    headed(tmp_path / "t.avro", schema)
+    with pytest.raises(ConfigurationError, match=r"reading archive .*t\.avro"):
+        ArchiveLog([tmp_path])
+
+
+@pytest.mark.parametrize("codec", [b"\xff\xfe", b"lz4"])
+def test_a_codec_that_is_none_is_refused(tmp_path: Path, codec: bytes) -> None:
+    headed(tmp_path / "t.avro", json.dumps(ROW).encode(), **{"avro.codec": codec})
+    with pytest.raises(ConfigurationError, match="reading archive"):
+        ArchiveLog([tmp_path])
+
+
+def test_metadata_that_never_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.avro").write_bytes(b"Obj\x01" + zigzag_bytes(2**60) + b"\x02a" + zigzag_bytes(2**60))
+    with pytest.raises(ConfigurationError, match="reading archive"):
+        ArchiveLog([tmp_path])
+
+
+def bombs() -> dict[str, bytes]:
+    zeros = bytes(1 << 16)
+    flate, bz2_, xz = zlib.compressobj(9, wbits=-15), bz2.BZ2Compressor(), lzma.LZMACompressor()
+    times = (BLOCK_BYTES_MAX >> 16) + 1
+    return {
+        "deflate": b"".join(flate.compress(zeros) for _ in range(times)) + flate.flush(),
+        "bzip2": b"".join(bz2_.compress(zeros) for _ in range(times)) + bz2_.flush(),
+        "xz": b"".join(xz.compress(zeros) for _ in range(times)) + xz.flush(),
+        "snappy": zigzag_bytes(1 << 40) + bytes(40),
+        "zstandard": bytes(pyarrow.compress(bytes(BLOCK_BYTES_MAX + 1), codec="zstd")),
+    }
+
+
+def block(count: int, content: bytes) -> bytes:
+    return zigzag_bytes(count) + zigzag_bytes(len(content)) + content + SYNC
+
+
+def test_a_bomb_is_a_damaged_block_and_the_next_block_is_read(tmp_path: Path) -> None:
+    for codec, packed in bombs().items():
+        folder = tmp_path / codec
+        folder.mkdir()
+        rest = block(5, packed) + block(2, b"")
+        headed(folder / "t.avro", json.dumps(ROW).encode(), rest, **{"avro.codec": codec.encode()})
+        batches = drain(folder)
+        assert {batch.topic for batch in batches} == {DAMAGED_TOPIC}
+        kept = [value for batch in batches for value in batch.values]
+        assert len(kept) == 2 and all(value is not None and len(value) <= DAMAGED_BYTES_MAX for value in kept)
+
+
+@pytest.mark.parametrize(("count", "damaged"), [(5_000_000, True), (2**62, True), (3, False)])
+def test_records_without_bytes_are_read_while_they_are_few(tmp_path: Path, count: int, damaged: bool) -> None:
+    empty = b'{"type": "record", "name": "r", "fields": []}'
+    headed(tmp_path / "t.avro", empty, block(count, b""))
+    topics = [batch.topic for batch in drain(tmp_path) for _ in batch.values]
+    assert topics == ([DAMAGED_TOPIC] if damaged else ["t"] * count)
+
+
+def test_a_large_damaged_block_is_passed_over_and_kept_in_part(tmp_path: Path) -> None:
+    rest = block(1, b"\x02") + b"\xff" * (3 * DAMAGED_BYTES_MAX) + SYNC + block(1, b"\x04")
+    headed(tmp_path / "t.avro", json.dumps(ROW).encode(), rest)
+    found = [(batch.topic, len(value or b"")) for batch in drain(tmp_path) for value in batch.values]
+    assert sorted(found) == sorted([("t", 6), (DAMAGED_TOPIC, DAMAGED_BYTES_MAX), ("t", 6)])
+
+
+def test_a_name_with_numbers_that_kafka_does_not_have_is_a_topic(tmp_path: Path) -> None:
+    assert place_of(Path("t+99999999999+0.avro")) == ("t+99999999999+0", 0, 0)
+    assert place_of(Path("t+0+9999999999999999999.avro")) == ("t+0+9999999999999999999", 0, 0)

@@ -21,11 +21,16 @@ from redis import Redis
 
 from nurt.adapters.files.archive_lines import ArchiveWriter
 from nurt.adapters.redis.embedded import embedded_state
+from nurt.app.running import run_here
 from nurt.cli.commands.profile import as_plain
 from nurt.cli.opening import opened_state
 from nurt.errors import NurtError
+from nurt.flows.profiles import profiles
 from nurt.inspect.profile_lookup import ProfileView
+from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
+from tests.envelopes import Topic
+from tests.flows.test_halted_source import deploy
 
 NURT = Path(sys.executable).with_name("nurt")
 STRANGE_ID = 9_999
@@ -357,6 +362,25 @@ def test_check_and_stats_count_what_where_leaves_out(own_demo: Path, nurt_comman
     customers = [topic for topic in said["topics"] if re.fullmatch("shop_.*customer_entity", topic["topic"])]
     assert customers and all(topic["absent"] == ["renamed"] and topic["left_out"] > 0 for topic in customers)
     assert "`where` leaves out rows that lack column renamed" in nurt_command("check", "--config", config).out
+
+
+def test_check_and_stats_name_fields_whose_texts_are_no_identifier(
+    tmp_path: Path, redis_url: str, nurt_command: Callable[..., Ran]
+) -> None:
+    topic = Topic({"id": "int", "email": "string"}, kind="mysql")
+    for number, email in enumerate(("a@example.com", "a@example.com; b@example.com", "unbekannt", " ")):
+        topic.upsert(row={"id": number, "email": email}, pos=100 + number)
+    config = str(deploy(tmp_path, topic, redis_url))
+    checked = json.loads(nurt_command("check", "--json", "--config", config).out)
+    assert [one["unread"] for one in checked["topics"]] == [{"customer.email": 2}]
+    assert "unbekannt" not in nurt_command("check", "--config", config).out
+    for _ in range(2):  # the second run has read nothing more
+        run_here(profiles, load_settings(Path(config)))
+        counts = json.loads(nurt_command("stats", "--json", "--config", config).out)["counts"]
+        unread = [(one["topic"], one["reason"], one["messages"]) for one in counts if one["outcome"] == "unread"]
+        assert unread == [("s.t", "customer.email", 2)]
+    said = nurt_command("stats", "--config", config).out
+    assert "customer.email" in said and "unbekannt" not in said
 
 
 def test_the_embedded_server_is_shared_and_ends_with_the_last_who_began_it(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ import pytest
 from nurt.columnar.values import Values
 from nurt.errors import NurtError, StateDamaged, StateTooNew
 from nurt.model.stored_profile import ERASED, LIVE, KeptProfile
+from nurt.model.value_forms import PROFILES, STOCK
 from nurt.profiles.golden_record.compare import ProfileBodies, compare_kept
 from nurt.rows.children.tables import AGGREGATES
 from nurt.rows.layouts import ROW_LAYOUTS
 from nurt.runtime.failures import naming_damage
-from nurt.state.damage import PROFILES, STOCK, Damage, find_damage, what_is_wrong
+from nurt.state.damage import Damage, find_damage, what_is_wrong
 from nurt.state.row_major import read_values
 from nurt.state.table import VERSION, Table
 from nurt.state.write_rows import pack_value

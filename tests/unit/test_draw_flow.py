@@ -50,7 +50,7 @@ def test_the_drawing_is_what_the_flows_say_today(tool: dict[str, Any]) -> None:
 def test_every_stage_of_profiles_is_drawn_with_the_keys_that_it_owns(tool: dict[str, Any]) -> None:
     profiles = tool["drawn_flows"]()[0]
     assert {step.name: step.state for step in profiles.steps if step.is_stateful} == {
-        "rows": ("r t n",),
+        "rows": ("r t v n i",),
         "orders": ("o",),
         "accounts": ("a s c",),
         "identity": ("m d g p w",),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nurt.app.exposure import is_here, open_folders, plain_links, plain_links_of, refuse_plain, warn_of_exposure
+from nurt.app.guards.exposure import is_here, open_folders, plain_links, plain_links_of, refuse_plain, warn_of_exposure
 from nurt.cli.commands.init import template
 from nurt.errors import ConfigurationError
 from nurt.settings import Settings, load_settings

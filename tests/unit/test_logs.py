@@ -19,7 +19,7 @@ from nurt.control.launch import (
     register_record,
     run_number,
 )
-from nurt.control.log_judgement import Finding, FirstChange, Look, begins_with_snapshot, judge
+from nurt.control.log_judgement import Finding, FirstChange, Look, begins_with_snapshot, judge, restored
 from nurt.control.logs import (
     ANOTHER,
     NO_LOGS,
@@ -87,6 +87,16 @@ class Register:
 )
 def test_messages_count_more_than_ids_and_no_evidence_is_none(look: Look, finding: Finding) -> None:
     assert judge(KNOWN, look, {0: 5, 1: 2}).finding is finding
+
+
+def test_a_copy_is_an_older_one_unless_it_goes_as_far_as_nurt_has_read() -> None:
+    for look, offsets, finding in (
+        (Look("c", "two", {0: 10}), {0: 5}, Finding.SAME),
+        (Look("c", "two", {0: 3}), {0: 5}, Finding.CUT),
+        (Look("c", "two", {0: 10}, {0: False}), {0: 5}, Finding.CUT),
+        (Look("c", "two", {0: 10}), {}, Finding.CUT),  # the group's commits went with the topic
+    ):
+        assert restored(judge(KNOWN, look, offsets), look, offsets).finding is finding
 
 
 def test_a_full_snapshot_begins_a_log_where_what_is_not_of_it_came_after_it_began() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
 
 from nurt.columnar.texts import Texts
 from nurt.normalise.already_normal import plain_emails, plain_phones
-from nurt.normalise.identifiers import _PLAIN_EMAIL, LOCAL_PART_LENGTH_MAX
-from nurt.normalise.phone import plain_numbers, plain_pattern
+from nurt.normalise.email import LOCAL_PART_LENGTH_MAX, to_email
+from nurt.normalise.identifiers import _PLAIN_EMAIL
+from nurt.normalise.phone import to_e164
 
 _EMAIL = re.compile(_PLAIN_EMAIL.removesuffix("$") + r"\Z")
 
@@ -32,7 +33,10 @@ emails = st.one_of(
 )
 phones = st.one_of(
     st.builds(
-        "+{}{}{}".format, st.sampled_from(sorted(plain_numbers())), st.text("0189", max_size=3), st.text("0123456789")
+        "+{}{}{}".format,
+        st.sampled_from(sorted(COUNTRY_CODE_TO_REGION_CODE)),
+        st.text("0189", max_size=3),
+        st.text("0123456789"),
     ),
     st.text(alphabet="+48 0a", max_size=14),
 )
@@ -42,11 +46,13 @@ phones = st.one_of(
 def test_plain_emails_are_those_of_the_pattern(some: list[str]) -> None:
     expected = [bool(_EMAIL.match(one)) and len(one) <= LOCAL_PART_LENGTH_MAX for one in some]
     assert plain_emails(texts_of(some)).tolist() == expected
+    assert all(to_email(one) == one for one, plain in zip(some, expected, strict=True) if plain)
 
 
-@given(st.lists(phones, min_size=1, max_size=8))
-def test_plain_phones_are_those_of_the_pattern(some: list[str]) -> None:
-    assert plain_phones(texts_of(some)).tolist() == pl.Series(some).str.contains(plain_pattern()).to_list()
+@given(st.lists(phones, min_size=1, max_size=8), st.sampled_from([None, "PL", "DE", "US"]))
+def test_plain_phones_are_left_as_they_are(some: list[str], country: str | None) -> None:
+    plain = plain_phones(texts_of(some)).tolist()
+    assert all(to_e164(one, country) == one for one, found in zip(some, plain, strict=True) if found)
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", "a.b+c_d-e@x9.a-b.pl", "1@2.co"])
@@ -59,5 +65,5 @@ def test_usual_phones_are_plain() -> None:
 
 
 def test_no_countrys_code_is_the_beginning_of_anothers() -> None:
-    codes = [str(code) for code in plain_numbers()]
+    codes = [str(code) for code in COUNTRY_CODE_TO_REGION_CODE]
     assert not [(one, other) for one in codes for other in codes if one != other and other.startswith(one)]

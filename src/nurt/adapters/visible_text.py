@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+from typing import Any
+
+from nurt.errors import frames_of
 
 _STEERING = (
     "\x00-\x1f\x7f-\x9f"  # control characters: C0, DELETE, C1
@@ -46,8 +50,24 @@ def _sign(found: re.Match[str]) -> str:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Format of log lines in which no value steers a terminal; a traceback keeps its lines."""
+    """Format of log lines in which no value steers a terminal, and of an exception only kinds and frames are told."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
         return visible_lines(super().format(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """See logging.Formatter."""
+        return frames_of(ei[1]) if ei[1] is not None else ""
+
+
+def tell_no_values() -> None:
+    """Let neither a thread that fails, nor a log line that cannot be written, print what values were at hand."""
+    threading.excepthook = _thread_failed
+    logging.raiseExceptions = False
+
+
+def _thread_failed(found: threading.ExceptHookArgs) -> None:
+    if found.exc_value is not None:
+        name = found.thread.name if found.thread is not None else "a thread"
+        logging.getLogger("nurt").error("%s has ended\n%s", name, frames_of(found.exc_value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar, Generic
@@ -17,7 +17,7 @@ from nurt.app.opening import fold_context, open_control_log, open_log, open_part
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.logs import KnownLogs, known_logs, log_record
-from nurt.control.source_records import known_epochs
+from nurt.control.source_records import known_epochs, restarts_of
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.model.raw import RawBatch
@@ -25,7 +25,7 @@ from nurt.model.tick import Tick
 from nurt.model.units import Now
 from nurt.ports.log import ControlLog
 from nurt.ports.registry import SchemaRegistry
-from nurt.rows.counting import NOT_OURS, counted_of
+from nurt.rows.counting import HEIGHTS, NOT_OURS, counted_of
 from nurt.rows.sweeps import Sweep, ordered_sweeps
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.source import Reading, TopicSource
@@ -89,7 +89,7 @@ class Assembly(ABC, Generic[Now]):
             )
         )
 
-    def translate(self) -> Callable[[RawBatch | Tick[Any]], list[Parcel]]:
+    def translate(self) -> Callable[[Sequence[RawBatch] | Tick[Any]], list[Parcel]]:
         """Make the translating step; every worker thread gets a translator of its own.
 
         Threads have numbers: `threading.local` loses the values of a thread of Bytewax as soon as the thread leaves
@@ -99,16 +99,18 @@ class Assembly(ABC, Generic[Now]):
         records = self.control_log().records()
         with closing(open_redis(self.settings.redis_url)) as client:
             counted = patiently(client, lambda: read_counted(client, self.keys.shard_place(0)))
-        passed = counted_of(NOT_OURS, counted, self.logs())
+        logs = self.logs()
+        passed, heights = counted_of(NOT_OURS, counted, logs), counted_of(HEIGHTS, counted, logs)
 
-        def step(item: RawBatch | Tick[Any]) -> list[Parcel]:
+        def step(item: Sequence[RawBatch] | Tick[Any]) -> list[Parcel]:
             me = threading.get_ident()
             if me not in translates:
+                epochs = known_epochs(records, heights, lambda: restarts_of(self.control_log().records()))
                 translator = Translator(
                     self.mapping,
                     self.registry(),
                     self.ids,
-                    known_epochs(records),
+                    epochs,
                     Passed(passed),
                     open_partitioning(self.settings),
                 )

@@ -20,7 +20,7 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
-from nurt.app.exposure import plain_links_of, refuse_plain
+from nurt.app.guards.exposure import plain_links_of, refuse_plain
 from nurt.app.opening import open_registry
 from nurt.delivery.diff import DeliveryRules
 from nurt.delivery.journal import Message
@@ -41,7 +41,7 @@ from nurt.delivery.read.profiles import PREFIXES, SCHEMAS, ProfileMessageReader,
 from nurt.delivery.run.table_deliverer import TableTarget
 from nurt.delivery.table_family import OF, TableFamily
 from nurt.errors import ConfigurationError
-from nurt.mapping.yaml_lines import meant
+from nurt.mapping.yaml_lines import BadYaml, load_yaml, meant
 from nurt.model.delivery import PROFILES
 from nurt.model.raw import RawBatch
 from nurt.settings import Settings
@@ -89,17 +89,18 @@ def read_destinations(settings: Settings) -> dict[str, DestinationMapping]:
     """Read the destinations. Raises ConfigurationError."""
     path = settings.destinations
     try:
-        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        written = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as failed:
         raise ConfigurationError(
             f"reading destinations {path}: {failed.strerror}; write one (docs/delivery.md shows how), or name it under "
             "`destinations` in the settings"
         ) from None
-    except yaml.YAMLError as failed:
-        mark = getattr(failed, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"reading destinations {path}: it is no UTF-8; write it as UTF-8") from None
+    except BadYaml as failed:
         raise ConfigurationError(
-            f"reading destinations {path}{line}: it is no YAML; look at quotes and indentation"
+            f"reading destinations {path}, line {failed.line}: it is no YAML ({failed.what}); "
+            "look at quotes and indentation"
         ) from None
     sections = written.get("destinations") if isinstance(written, dict) else None
     if not isinstance(sections, dict):

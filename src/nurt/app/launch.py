@@ -16,6 +16,7 @@ from nurt.adapters.kafka.published_back import published_on_topic
 from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
+from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
 from nurt.app.launching.logs import decide_logs, halted_by, new_halts
@@ -65,6 +66,7 @@ from nurt.model.keys import Keys
 from nurt.model.log import Committed
 from nurt.model.published import PublishedHeads
 from nurt.model.stored_profile import ERASED, KeptProfile
+from nurt.normalise.version import rules_digest
 from nurt.rows.sweeps import unfinished_rebuild
 from nurt.settings import Settings
 from nurt_client.ids import fingerprint
@@ -86,6 +88,7 @@ class Launched:
     """Run that may begin: its number, where it begins, and the largest number of workers of earlier runs.
 
     Attributes:
+        normalisation: number of the rules by which identifiers are normalised.
         rebuilding: the run ends when it has read what was there at its start, and `finish_rebuild` follows.
     """
 
@@ -93,6 +96,7 @@ class Launched:
     decision: LaunchDecision
     fence_workers: int
     rebuilding: bool = False
+    normalisation: int = 0
 
 
 TellAgain = Callable[[Settings, Redis], None]
@@ -137,6 +141,7 @@ class _Launch:
         self._settings, self._client = settings, client
         self._mapping = read_mapping(settings.mapping_files)
         context = fold_context(self._mapping, Ids(settings.ids_secret()))
+        self._rules = rules_digest(context)
         self._realms = tuple(sorted(set(context.realm.values())))
         self._secret = fingerprint(settings.ids_secret())
         self._deployment = Deployment(settings.shards, self._secret, self._realms)
@@ -169,6 +174,8 @@ class _Launch:
         records = list(control_log.records())
         rebuild = owes_rebuild(records)
         decision = decide(records, commits, named, rebuild)
+        latest = max((fence.run for fence in fences.values() if fence is not None), default=0)
+        normalisation = agree_on_rules(client, keys, self._rules, run, latest)
         if rebuild:
             claim(client, run, places)
             forget_counts(client, keys)
@@ -181,7 +188,8 @@ class _Launch:
             note_strays(settings, client, keys)
         log = _logger.warning if decision.rewound else _logger.info
         log("run %d of %s: %s", run, settings.prefix, decision.why)
-        return Launched(run, decision, earlier_workers(records), unfinished_rebuild(records) is not None)
+        rebuilding = unfinished_rebuild(records) is not None
+        return Launched(run, decision, earlier_workers(records), rebuilding, normalisation)
 
     def _known(self, records: Records) -> KnownLogs:
         """Return what the control log and the state know: a state that came with another one may know more."""

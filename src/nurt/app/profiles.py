@@ -52,7 +52,8 @@ class ProfileAssembly(Assembly[Day]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = Worker(store, self.keys, self.context, load(PROFILE_VALUE), self.sweeps(), self.logs())
+                schema, rules = load(PROFILE_VALUE), self.launched.normalisation
+                worker = Worker(store, self.keys, self.context, schema, self.sweeps(), self.logs(), rules)
                 self._steps[index] = ProfileSteps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 

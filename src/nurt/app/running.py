@@ -28,14 +28,15 @@ from bytewax.run import cli_main
 
 from nurt.adapters.file_modes import keep_files_private
 from nurt.adapters.http_logs import silence_http_clients
-from nurt.adapters.visible_text import VisibleFormatter
+from nurt.adapters.visible_text import VisibleFormatter, tell_no_values
 from nurt.app.assembly import Assembly
+from nurt.app.guards.peers import PeerCheck
 from nurt.app.launch import Launched, launch
 from nurt.app.launching.rebuild import finish_rebuild, until_the_ends
 from nurt.app.profiles import ProfileAssembly
 from nurt.app.stock import StockAssembly, close_reservations, launch_stock
 from nurt.control.launch import LaunchDecision
-from nurt.errors import Fenced, NurtError
+from nurt.errors import Fenced, NurtError, frames_of
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
@@ -46,6 +47,8 @@ from nurt.settings import Settings, load_settings, stock_settings
 
 KILL_AFTER_S = 10.0
 LAST_WORDS_S = 3.0
+PEERS_LOOK_S = 0.01
+"""Between two looks at a cluster's connections, until all are made."""
 NEW_OBJECTS = 200_000
 """New objects after which the garbage collector runs."""
 LookOn = Callable[[], None]
@@ -189,7 +192,8 @@ def _run_processes(
     look_on: LookOn,
     children: list[subprocess.Popen[bytes]],
 ) -> int:
-    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(workers))
+    ports = _free_ports(workers)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in ports)
     environment = {
         **os.environ,
         "NURT_LAUNCHED": _encode(launched),
@@ -201,12 +205,24 @@ def _run_processes(
     children[:] = [
         subprocess.Popen([*command, str(index)], env=environment, start_new_session=True) for index in range(workers)
     ]
-    return _supervise(children, stop, look_on)
+    return _supervise(children, stop, look_on, PeerCheck(ports, [child.pid for child in children]))
 
 
-def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn) -> int:
+def _supervise(
+    children: list[subprocess.Popen[bytes]], stop: threading.Event, look_on: LookOn, peers: PeerCheck
+) -> int:
     asked_s: float | None = None
     while True:
+        if (stranger := peers.stranger()) is not None:
+            for child in children:
+                child.kill()  # at once: what a stranger sends is run
+            _end(children)
+            _logger.error(
+                "ending: a process that is not of this run is connected to it (%s); look who is on this machine, "
+                "or run nurt in a container of its own",
+                stranger,
+            )
+            return 1
         codes = [child.poll() for child in children]
         failed = [code for code in codes if code not in (None, 0)]
         is_late = asked_s is not None and time.monotonic() - asked_s > ENDING_MAX_S
@@ -220,7 +236,7 @@ def _supervise(children: list[subprocess.Popen[bytes]], stop: threading.Event, l
             for child in children:
                 child.terminate()
         look_on()
-        time.sleep(0.1)
+        time.sleep(0.1 if peers.is_done else PEERS_LOOK_S)
 
 
 def _let_end(children: list[subprocess.Popen[bytes]]) -> None:
@@ -271,7 +287,7 @@ def _encode(launched: Launched) -> str:
     offsets = launched.decision.offsets
     decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
     told = {"run": launched.run, "fence_workers": launched.fence_workers, "rebuilding": launched.rebuilding}
-    return json.dumps({**told, "decision": decision})
+    return json.dumps({**told, "normalisation": launched.normalisation, "decision": decision})
 
 
 def _decode(text: str) -> Launched:
@@ -281,12 +297,14 @@ def _decode(text: str) -> Launched:
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
-    return Launched(launched["run"], LaunchDecision(**decision), launched["fence_workers"], launched["rebuilding"])
+    facts = (launched[name] for name in ("fence_workers", "rebuilding", "normalisation"))
+    return Launched(launched["run"], LaunchDecision(**decision), *facts)
 
 
 def _child(config: Path, index: int) -> int:
     """Run one process of a cluster."""
     keep_files_private()
+    tell_no_values()
     level = int(os.environ["NURT_LOG_LEVEL"])
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter(f"%(asctime)s worker {index} %(levelname)s %(message)s"))
@@ -308,9 +326,12 @@ def _child(config: Path, index: int) -> int:
         except NurtError as failed:
             _logger.error("%s", failed)
             return failed.exit_code
+        except (KeyboardInterrupt, SystemExit):
+            raise
         except BaseException as failed:
             if type(failed).__name__ != "PanicException":
-                raise
+                _logger.error("ending: a mistake in nurt\n%s", frames_of(failed))
+                return 1
             _logger.error("ending: another process of this cluster has ended; its log says why")
             return 1
     return 0

@@ -36,6 +36,9 @@ class Node:
     symbols: tuple[str, ...] = ()  # enum
     size_bytes: int = 0  # fixed
     height: int = 0  # how deep types lie in this one; a reference back to a type around it counts nothing
+    work: int = 1  # the most values that lie in one value, items of arrays and maps left out
+    may_be_empty: bool = False  # whether a value may take no bytes
+    is_recursive: bool = False  # whether a record names itself within itself
 
     @property
     def item(self) -> Node:
@@ -95,10 +98,11 @@ class _Parser:
 
     def _by_name(self, name: str, namespace: str) -> Node:
         if name in PRIMITIVES:
-            return Node(name)
+            return Node(name, may_be_empty=name == "null")
         known = self._named.get(_full_name(name, namespace)) or self._named.get(name)
         if known is None:
             raise _wrong(name[:100], "an unknown type", "a primitive or a type defined before")
+        known.is_recursive |= known.kind == "record" and not known.height
         return known
 
     def _parse_object(self, schema: Mapping[str, Any], namespace: str, depth: int) -> Node:
@@ -106,7 +110,8 @@ class _Parser:
         if not isinstance(kind, str):
             return self.parse(kind, namespace, depth + 1)  # {"type": {...}} is what it wraps
         if kind in PRIMITIVES:
-            return Node(kind, logical=_text(schema, "logicalType"), attributes=_checked(schema))
+            logical = _text(schema, "logicalType")
+            return Node(kind, logical=logical, attributes=_checked(schema), may_be_empty=kind == "null")
         if kind in ("array", "map"):
             item = self.parse(schema.get("items" if kind == "array" else "values"), namespace, depth + 1)
             return _raised(Node(kind, attributes=_checked(schema), branches=[item]))
@@ -121,6 +126,7 @@ class _Parser:
             node.size_bytes = int(schema.get("size", -1))
             if not 0 <= node.size_bytes <= FIXED_BYTES_MAX:
                 raise _wrong(name, "a fixed type without size, or of a huge one", "`size` in bytes")
+            node.may_be_empty = not node.size_bytes
         else:
             inner = name.rpartition(".")[0]
             for entry in schema.get("fields", ()):
@@ -131,10 +137,16 @@ class _Parser:
 
 
 def _raised(node: Node) -> Node:
-    """Note how deep types lie in a type that is whole now."""
-    node.height = 1 + max((inner.height for inner in (*node.branches, *(type_ for _, type_ in node.fields))), default=0)
+    """Note of a type that is whole now how deep types lie in it, and how much a reader has to do for one value."""
+    inner = [*node.branches, *(type_ for _, type_ in node.fields)]
+    node.height = 1 + max((one.height for one in inner), default=0)
     if node.height > DEPTH_MAX:
         raise _wrong(node.name or node.kind, f"types more than {DEPTH_MAX} deep", "a schema of a table")
+    if node.kind == "record":
+        node.work = 1 + sum(one.work for one in inner)
+        node.may_be_empty = all(one.may_be_empty for one in inner)
+    elif node.kind == "union":
+        node.work = 1 + max(one.work for one in inner)
     return node
 
 

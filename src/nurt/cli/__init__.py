@@ -20,7 +20,7 @@ from typer import rich_utils
 
 import nurt
 from nurt.adapters.file_modes import keep_files_private
-from nurt.adapters.visible_text import visible
+from nurt.adapters.visible_text import tell_no_values, visible
 from nurt.cli.commands import (
     check,
     deliver,
@@ -73,7 +73,12 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which nurt.")
     ] = False,
     _debug: Annotated[
-        bool, typer.Option("--debug", envvar="NURT_DEBUG", help="Show tracebacks; may stand after the command, too.")
+        bool,
+        typer.Option(
+            "--debug",
+            envvar="NURT_DEBUG",
+            help="Show tracebacks, which may quote values; may stand after the command, too.",
+        ),
     ] = False,
 ) -> None:
     pass
@@ -101,6 +106,9 @@ def main() -> None:
     """Run a command; an error is one line with the next step, and an exit code by kind of error."""
     keep_files_private()
     arguments, debug = _without_debug(sys.argv[1:])
+    if not debug:
+        tell_no_values()
+        os.environ["RUST_BACKTRACE"] = "0"  # Bytewax's stack says nothing to an operator
     try:
         code = app(args=arguments, prog_name="nurt", standalone_mode=False)
     except NurtError as failed:

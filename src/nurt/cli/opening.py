@@ -10,7 +10,7 @@ from pathlib import Path
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
 from nurt.adapters.redis.errors import naming_failures
-from nurt.app.exposure import plain_links, refuse_plain
+from nurt.app.guards.exposure import plain_links, refuse_plain
 from nurt.app.opening import fold_context
 from nurt.cli.frame import FLOWS, refuse
 from nurt.columnar.ids import Ids

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import polars as pl
 
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.kafka.log import KafkaLog
@@ -13,8 +15,17 @@ from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
 from nurt.mapping.load import Mapping
-from nurt.model.entity_frame import IMPLIED, LEFT_OUT, LEFT_OUT_ABSENT, TOPIC_BITS, EntityFrame
+from nurt.model.entity_frame import (
+    IMPLIED,
+    LEFT_OUT,
+    LEFT_OUT_ABSENT,
+    TOPIC_BITS,
+    UPSERT,
+    EntityFrame,
+    Translated,
+)
 from nurt.model.raw import RawBatch
+from nurt.normalise.context import FoldContext, unread
 from nurt.rows.topic_order import rank_of
 from nurt.settings import KafkaInput, Settings
 from nurt.translate.translator import Translator
@@ -38,6 +49,7 @@ class TopicSample:
         left_out: how many of the rows `where` leaves out.
         absent: columns of `where` that some of these rows lack.
         why: the most frequent reason of refused messages, else of those that are not ours.
+        unread: field -> rows with a text there that is no identifier.
     """
 
     topic: str
@@ -52,6 +64,7 @@ class TopicSample:
     left_out: int = 0
     absent: tuple[str, ...] = ()
     servers: tuple[int, ...] = ()
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,9 @@ def _first(batch: RawBatch, rows: int) -> RawBatch:
     )
 
 
-def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[RawBatch]) -> TopicSample:
+def tried(
+    mapping: Mapping, translator: Translator, context: FoldContext, topic: str, batches: list[RawBatch]
+) -> TopicSample:
     """Translate some messages of a topic and say what they would become."""
     entry = mapping.for_topic(topic)
     done = [translator.translate(batch) for batch in batches]
@@ -169,7 +184,27 @@ def tried(mapping: Mapping, translator: Translator, topic: str, batches: list[Ra
         sum(int(one.frame["op"].is_in([LEFT_OUT, LEFT_OUT_ABSENT]).sum()) for each in done for one in each.entities),
         tuple(sorted({name for each in done for one in each.entities for name in one.absent})),
         tuple(sorted({server for each in done for one in each.entities for server in _servers(one)})),
+        _unread(done, context),
     )
+
+
+_IDENTIFIERS = {"customer": ("email", "phone", "tax_id", "loyalty_card", "identifiers"), "order": ("email", "phone")}
+
+
+def _unread(done: Sequence[Translated], context: FoldContext) -> dict[str, int]:
+    """Count texts that are no identifier, by field; those of orders count where a guest ordered."""
+    found: Counter[str] = Counter()
+    for kind, frame in ((one.kind, one.frame) for each in done for one in each.entities):
+        if kind not in _IDENTIFIERS or not frame.height:
+            continue
+        rows = frame.filter(pl.col("op") == UPSERT)
+        if kind == "order":
+            rows = rows.filter(pl.col("parent").is_null())
+        names = _IDENTIFIERS[kind]
+        read = context.normalised(rows, [name for name in names if name != "identifiers"])
+        for name in names:
+            found[f"{kind}.{name}"] += int(unread(rows[name], read[name]).sum())
+    return {field: rows for field, rows in sorted(found.items()) if rows}
 
 
 def _servers(one: EntityFrame) -> list[int]:

@@ -34,7 +34,8 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     silence_http_clients()
     if stderr.is_terminal:
         handler: logging.Handler = RichHandler(console=stderr, show_path=False, markup=False, highlighter=None)
-        logging.basicConfig(level=level, format="%(message)s", datefmt="%H:%M:%S", handlers=[handler])
+        handler.setFormatter(VisibleFormatter("%(message)s", "%H:%M:%S"))
+        logging.basicConfig(level=level, handlers=[handler])
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -86,6 +86,15 @@ class Passed:
         for (topic, partition), offset in (stored or {}).items():
             self._left.setdefault(topic, {})[partition] = offset
 
+    def of(self, topic: str) -> dict[int, int]:
+        """Return what is left of a topic."""
+        return dict(self._left.get(topic, {}))
+
+    def put_back(self, topic: str, left: dict[int, int]) -> None:
+        """Take back what `fresh` has passed since `of`: the messages are read once more."""
+        if left:
+            self._left[topic] = left
+
     def fresh(self, topic: str, partitions: Sequence[int] | Int64s, offsets: Sequence[int] | Int64s) -> Bools | None:
         """Say which messages are not counted yet; None: all of them; always so after the replay."""
         left = self._left.get(topic)

@@ -75,8 +75,13 @@ def judge(known: TopicLog, look: Look, offsets: Mapping[int, int]) -> Judgement:
     return Judgement(Finding.CUT, tuple(gone), why) if gone else Judgement(Finding.SAME)
 
 
-def restored(found: Judgement, look: Look) -> Judgement:
-    """Return the judgement of another log that begins with the message that nurt has read first: an older copy."""
+def restored(found: Judgement, look: Look, offsets: Mapping[int, int]) -> Judgement:
+    """Return the judgement of another log that begins with the message that nurt has read first.
+
+    It is a copy: an older one, unless it goes as far as nurt has read and nothing speaks against it.
+    """
+    if offsets and not found.partitions:
+        return Judgement(Finding.SAME)
     unproven = tuple(sorted(one for one in look.ends if not look.last_held.get(one, False)))
     return Judgement(Finding.CUT, unproven, f"{found.why}; it begins as the former one did, as an older copy would")
 

@@ -2,39 +2,51 @@
 
 After a failover, a restore or a new snapshot a source's order starts again. A full snapshot shows this by itself: each
 partition of a topic goes through snapshot, stream, snapshot, stream, ... and every change of phase begins a new source
-epoch: even epochs are snapshots, odd ones streams. The beginning of an epoch is stored in the control log before its
-batch is used. So a replay numbers epochs in the same way, although it cannot see the messages before its first one.
+epoch: even epochs are snapshots, odd ones streams. The rows of one full snapshot share a position, its identity: rows
+with another one are of another snapshot, even if nothing was streamed between. The beginning of an epoch is stored in
+the control log before its batch is used. So a replay numbers epochs in the same way, although it cannot see the
+messages before its first one.
 
-`source_watch` reports what a source does not announce, a changed server or a log that falls back far: otherwise new
-changes would be dropped as old news. There the operator's word begins a source epoch of the same phase.
+`source_watch` knows what a partition's own rows do not show: a snapshot that wrote nothing to it, and the operator's
+word. There a source epoch of the same phase begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
-import numba
 import numpy as np
 
-from nurt.columnar.types import Bools, Int8s, Int64s
+from nurt.columnar.types import Int64s
 from nurt.control.generations import first_epoch
-from nurt.control.source_watch import Notice, PositionedRows, Sight, SourceWatch
+from nurt.control.source_survey import Heights, Order, Seen, Survey, survey
+from nurt.control.source_watch import Identity, NewOrder, Place, Restart, Sight, SourceWatch
 from nurt.debezium.positions import Family
-from nurt.model.entity_frame import FULL_SNAPSHOT
+from nurt.model.entity_frame import FULL_SNAPSHOT, STREAMED
 
 Begin = tuple[str, int, int, int]
 """(topic, partition, offset, epoch): the epoch holds from this offset on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Rows of one topic in the order they were read; arrays have one length."""
+class Cause:
+    """Cause of an epoch, for the control log.
 
-    partitions: Int64s
-    offsets: Int64s  # ascending within a partition
-    snapshot: Int8s  # STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
+    Attributes:
+        source: the operator's name of the source; "" for unknown.
+        written_ms: when the message that begins it was written; 0 for unknown.
+        identity: of the full snapshot that begins it; None: none does, or it has no position.
+        is_partial: the snapshot was asked for amid the stream (a blocking one), so it may have been filtered; or it is
+            mixed with another one.
+        word: the operator's that begins it; 0: none does.
+    """
+
+    source: str = ""
+    written_ms: int = 0
+    identity: Identity | None = None
+    is_partial: bool = False
+    word: int = 0
 
 
 @dataclass(slots=True)
@@ -48,6 +60,10 @@ class _Partition:
     @property
     def epoch(self) -> int:
         return self.epochs[-1] if self.epochs else self.first
+
+    @property
+    def newest(self) -> int:
+        return self.offsets[-1] if self.offsets else 0
 
 
 class SourceEpochs:
@@ -66,10 +82,12 @@ class SourceEpochs:
         accepted: Mapping[tuple[str, int], Sequence[tuple[int, int]]] | None = None,
     ) -> None:
         self._generation = generation
-        self._accepted = {place: sorted(some) for place, some in (accepted or {}).items()}
-        self._partitions: dict[tuple[str, int], _Partition] = {}
+        self._accepted = {place: sorted(some) for place, some in (accepted or {}).items() if some}
+        self._partitions: dict[Place, _Partition] = {}
         self._begun: list[Begin] = []
-        self._words: dict[tuple[str, int, int], int] = {}
+        self._causes: dict[tuple[str, int, int], Cause] = {}
+        self._heights: dict[Place, int] = {}
+        self._mixed: set[tuple[Place, int]] = set()
         self._watch = watch if watch is not None else SourceWatch()
         for topic, partition, offset, epoch in sorted(persisted, key=lambda begin: (begin[2], begin[3])):
             self._add(topic, partition, offset, epoch)
@@ -83,104 +101,169 @@ class SourceEpochs:
         return np.array([known.first, *known.epochs], dtype=np.int64)[at]
 
     def observe(self, topic: str, seen: Seen) -> Int64s:
-        """Return the epoch of every row of a batch of one topic, and keep the epochs that the batch begins."""
+        """Return the epoch of every row of a batch of one topic, and keep the epochs that the batch begins.
+
+        Raises NewOrder on evidence of a new order that nothing explains. What was begun until then is a fact, and the
+        batch may be observed again when other topics have been.
+        """
         if not len(seen.partitions):
             return np.zeros(0, dtype=np.int64)
-        survey = np.zeros((int(seen.partitions.max()) + 1, 3), dtype=np.int64)
-        _survey_phases(seen.partitions, seen.offsets, seen.snapshot, survey)
-        settled = np.zeros(len(survey), dtype=np.int64)  # the epoch of a partition whose rows all have one
-        others = []
-        for partition, (count, first, full) in enumerate(survey.tolist()):
-            if not count:
+        heights = self._watch.heights(topic)
+        found = survey(seen, heights)
+        settled = np.zeros(len(found.rows), dtype=np.int64)  # the epoch of a partition whose rows all have one
+        usual, others = [], []
+        for partition, (rows, first, full, is_odd) in enumerate(
+            zip(found.rows.tolist(), found.first.tolist(), found.full.tolist(), found.is_odd.tolist(), strict=True)
+        ):
+            if not rows:
                 continue
             state = self._of((topic, partition))
-            same_phase = full == 0 if state.epoch % 2 == 1 else full == count
-            if same_phase and first >= (state.offsets[-1] if state.offsets else 0):
+            same_phase = full == 0 if state.epoch % 2 == 1 else full == rows
+            goes_on = same_phase and not is_odd and first >= state.newest
+            if goes_on and not self._may_restart(topic, partition, seen):
                 settled[partition] = state.epoch
+                usual.append(partition)
             else:
                 others.append(partition)
         epochs = settled[seen.partitions]
-        for partition in others:
-            rows = np.flatnonzero(seen.partitions == partition)
-            epochs[rows] = self._observe_one(topic, partition, seen.offsets[rows], seen.snapshot[rows] == FULL_SNAPSHOT)
+        if others:
+            for partition in usual:
+                heights.take(found.heights, partition)
+            self._walk_all(topic, seen, others, found)
+            for partition in others:
+                rows_of = np.flatnonzero(seen.partitions == partition)
+                epochs[rows_of] = self.epoch_of(topic, partition, seen.offsets[rows_of])
+        else:
+            self._watch.replace(topic, found.heights)
+        for partition in (*usual, *others):
+            self._heights[topic, partition] = self._watch.packed((topic, partition))
         return epochs
 
-    def watch(
-        self, seen: Seen, watched: WatchedRows, first_parts: Int64s, known: Bools, servers: Int64s | None
-    ) -> None:
-        """Report a server that was never seen before, and a first position part far behind its partition's highest.
-
-        Args:
-            seen: rows of one topic, as for `observe`.
-            first_parts: p0 of each row.
-            known: whether the row has a p0.
-            servers: `source.server_id`, 0 for unknown; None when the source has none.
-        """
-        for partition in np.flatnonzero(np.bincount(seen.partitions)) if len(seen.partitions) else ():
-            mine = np.flatnonzero((seen.partitions == partition) & known)
-            if not len(mine):
-                continue
-            place = (watched.topic, int(partition))
-            if place in self._accepted:
-                mine = self._begin_accepted(place, seen.offsets, mine)
-            if (seen.snapshot[mine] == FULL_SNAPSHOT).any():
-                self._watch.forget(place)
-                continue
-            rows = PositionedRows(seen.offsets[mine], first_parts[mine], None if servers is None else servers[mine])
-            excused = partial(_ask, watched.is_excused, mine)
-            for offset, word in self._watch.watch(place, watched.family, watched.source, rows, excused):
-                self._words[(*place, offset)] = word
-                self._begin(*place, offset, self._of(place).epoch + 2)
-
-    def _begin_accepted(self, place: tuple[str, int], offsets: Int64s, mine: Int64s) -> Int64s:
-        """Begin the epochs that an operator accepted; return the rows from the last of them on."""
-        left = self._accepted[place]
-        while left and left[0][0] <= offsets[mine[-1]]:
-            offset, word = left.pop(0)
-            self._words[(*place, offset)] = word
-            self._begin(*place, offset, self._of(place).epoch + 2)
-            self._watch.forget(place)
-            mine = mine[offsets[mine] >= offset]
-        return mine
-
-    def word_of(self, begin: Begin) -> int:
-        """Return the operator's word that began an epoch; 0: a full snapshot or its end began it."""
-        return self._words.get(begin[:3], 0)
+    def cause_of(self, begin: Begin) -> Cause:
+        """Return what began an epoch."""
+        return self._causes.get(begin[:3], Cause())
 
     def begun(self) -> list[Begin]:
-        """Return the begins since the last call; the caller makes them durable before it uses the batch."""
+        """Return the begins since the last call; the caller makes them durable before it uses the batch.
+
+        A begin of the epoch that holds already says only which snapshot it is of.
+        """
         begun, self._begun = self._begun, []
         return begun
 
-    def notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        return self._watch.notices()
+    def heights(self) -> dict[Place, int]:
+        """Return how far partitions go, packed, since the last call; the state keeps it with what was folded."""
+        heights, self._heights = self._heights, {}
+        return heights
 
     def sights(self) -> list[Sight]:
         """Return how far partitions were watched, where the control log does not know it yet."""
         return self._watch.sights()
 
-    def _of(self, place: tuple[str, int]) -> _Partition:
+    def _may_restart(self, topic: str, partition: int, seen: Seen) -> bool:
+        if (left := self._accepted.get((topic, partition))) is not None and bool(
+            ((seen.partitions == partition) & (seen.offsets >= left[0][0])).any()
+        ):
+            return True
+        since_ms = self._watch.waits_from((topic, partition), seen.order.source)
+        if since_ms is None:
+            return False
+        rows = (seen.partitions == partition) & (seen.snapshot == STREAMED) & (seen.order.written_ms >= since_ms)
+        return bool(rows.any())
+
+    def _walk_all(self, topic: str, seen: Seen, partitions: list[int], found: Survey) -> None:
+        """Go through partitions row by row; those with a snapshot first, for they may explain what others show."""
+        left = sorted(partitions, key=lambda partition: not found.full[partition])
+        for last in (False, True):
+            unexplained = []
+            for partition in left:
+                try:
+                    self._walk((topic, partition), seen)
+                except NewOrder:
+                    if last:
+                        raise
+                    unexplained.append(partition)
+            left = unexplained
+
+    def _walk(self, place: Place, seen: Seen) -> None:
+        """Go through the rows of a partition behind its newest begin; what the control log knows is not concluded."""
+        order, state, heights = seen.order, self._of(place), self._watch.heights(place[0])
+        rows = np.flatnonzero((seen.partitions == place[1]) & (seen.offsets >= state.newest))
+        for row in rows.tolist():
+            offset = int(seen.offsets[row])
+            if seen.snapshot[row] == FULL_SNAPSHOT:
+                self._walk_snapshot(place, heights, seen, row)
+                continue
+            streamed = seen.snapshot[row] == STREAMED
+            word = self._accepted_at(place, offset)
+            if state.epoch % 2 == 0:
+                cause = Cause(order.source, int(order.written_ms[row]), word=word)
+                self._begin(place, seen, row, state.epoch + 1, cause)
+            elif word:
+                self._begin_again(place, seen, row, word)
+            elif streamed and (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
+                self._begin_again(place, seen, row, restart.word)
+            if streamed and (found := self._watch.look(place, order, row, offset)) is not None:
+                self._begin_again(place, seen, row, found)
+                self._watch.look(place, order, row, offset)
+            if streamed:
+                self._watch.pass_by(place, order, row)
+
+    def _accepted_at(self, place: Place, offset: int) -> int:
+        """Return the word that an operator gave at or before an offset, before a rebuild; 0: none. It is asked once."""
+        word, left = 0, self._accepted.get(place, [])
+        while left and left[0][0] <= offset:
+            _, word = left.pop(0)
+        if not left:
+            self._accepted.pop(place, None)
+        return word
+
+    def _walk_snapshot(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
+        """Take in a row of a full snapshot: it begins an epoch behind streamed rows, and behind another snapshot.
+
+        Where identities take turns, several connectors read at once: none of their snapshots is told from the others.
+        """
+        order, at, state, known = seen.order, place[1], self._of(place), self._watch.snapshots(place)
+        identity = _identity(order, row)
+        heights.forget(at)
+        epoch, is_mixed = state.epoch, False
+        if epoch % 2 == 1:
+            epoch += 1
+            known.clear()
+        elif identity is None or (heights.has_snapshot[at] and identity == tuple(heights.snapshot[at].tolist())):
+            return
+        elif identity in known:
+            is_mixed = True
+        elif known:
+            epoch += 2
+        if identity is not None:
+            heights.snapshot[at], heights.has_snapshot[at] = identity, True
+            known.add(identity)
+        if is_mixed and (place, epoch) in self._mixed:
+            return
+        cause = Cause(order.source, int(order.written_ms[row]), identity, is_mixed or _is_partial(order, row))
+        self._begin(place, seen, row, epoch, cause)
+        if is_mixed:
+            self._mixed.add((place, epoch))
+        elif identity is not None and not cause.is_partial:
+            self._watch.add(Restart(order.source, cause.written_ms, identity=identity))
+
+    def _begin_again(self, place: Place, seen: Seen, row: int, word: int) -> None:
+        order = seen.order
+        cause = Cause(order.source, int(order.written_ms[row]), word=word)
+        self._begin(place, seen, row, self._of(place).epoch + 2, cause)
+
+    def _of(self, place: Place) -> _Partition:
         if place not in self._partitions:
             self._partitions[place] = _Partition(first_epoch(self._generation(place[0])))
         return self._partitions[place]
 
-    def _observe_one(self, topic: str, partition: int, offsets: Int64s, full: Bools) -> Int64s:
-        state = self._of((topic, partition))
-        streams = state.epoch % 2 == 1
-        if offsets[0] >= (state.offsets[-1] if state.offsets else 0):
-            beyond = 0
-        else:  # a replay: what the control log knows is not concluded again
-            beyond = int(np.searchsorted(offsets, state.offsets[-1]))
-        if beyond == 0 and not (full.any() if streams else not full.all()):
-            return np.full(len(offsets), state.epoch, dtype=np.int64)
-        for row in _changes(full[beyond:], snapshot_now=not streams):
-            self._begin(topic, partition, int(offsets[beyond + row]), state.epoch + 1)
-        return self.epoch_of(topic, partition, offsets)
-
-    def _begin(self, topic: str, partition: int, offset: int, epoch: int) -> None:
-        self._add(topic, partition, offset, epoch)
-        self._begun.append((topic, partition, offset, epoch))
+    def _begin(self, place: Place, seen: Seen, row: int, epoch: int, cause: Cause) -> None:
+        begin = (*place, int(seen.offsets[row]), epoch)
+        self._add(*begin)
+        self._begun.append(begin)
+        self._causes[begin[:3]] = cause
+        self._watch.begin(place, seen.order, row, cause.word)
 
     def _add(self, topic: str, partition: int, offset: int, epoch: int) -> None:
         state = self._of((topic, partition))
@@ -189,44 +272,25 @@ class SourceEpochs:
             state.epochs.append(epoch)
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedRows:
-    """Rows that are watched: their topic, connector family and source.
+def _identity(order: Order, row: int) -> Identity | None:
+    """Return what a row shares with the others of its snapshot.
 
-    Attributes:
-        source: the operator's name of the source.
-        is_excused: says of a row (its index) that nurt put it on the topic again, so the row may be old.
+    Source: Debezium reads a snapshot at one place of the log: PostgreSQL `lsn`, MySQL and MariaDB `file` and `pos`,
+    SQL Server `commit_lsn`.
     """
-
-    topic: str
-    family: Family
-    source: str
-    is_excused: Callable[[int], bool] = lambda _row: False
+    if not order.known[1, row]:
+        return None
+    return int(order.numbers[0, row]) if order.known[0, row] else -1, int(order.numbers[1, row])
 
 
-def _ask(is_excused: Callable[[int], bool], rows: Int64s, row: int) -> bool:
-    return is_excused(int(rows[row]))
+def _is_partial(order: Order, row: int) -> bool:
+    """Say whether a snapshot was asked for amid the stream: its rows say where the stream stood.
 
-
-def _changes(full: Bools, snapshot_now: bool) -> list[int]:
-    """List the rows at which the phase changes, between snapshot rows and streamed rows."""
-    if not len(full):
-        return []
-    return [int(row) for row in np.flatnonzero(np.diff(full.astype(np.int8), prepend=np.int8(snapshot_now)))]
-
-
-@numba.njit(nogil=True, cache=True)
-def _survey_phases(partitions: Int64s, offsets: Int64s, snapshot: Int8s, survey: Int64s) -> None:
-    """Count by partition: rows, the first one's offset, rows of full snapshots.
-
-    partitions  (n,)    int64  by row, below p
-    offsets     (n,)    int64  by row, ascending within a partition
-    snapshot    (n,)    int8   by row: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
-    survey      (p, 3)  int64  written: rows, offset of the first one, rows of FULL_SNAPSHOT; zeros before
+    Source: Debezium RelationalSnapshotChangeEventSource: a blocking snapshot keeps the stream's offsets; another one
+    begins with offsets without PostgreSQL's last commit, MySQL's server and SQL Server's change_lsn.
     """
-    for row in range(len(partitions)):
-        partition = partitions[row]
-        if survey[partition, 0] == 0:
-            survey[partition, 1] = offsets[row]
-        survey[partition, 0] += 1
-        survey[partition, 2] += snapshot[row] == FULL_SNAPSHOT
+    if order.family is Family.POSTGRESQL:
+        return bool(order.known[0, row])
+    if order.family is Family.SQLSERVER:
+        return bool(order.known[2, row])
+    return bool(order.servers[row])

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nurt.control.generations import generation_of
 from nurt.control.logs import known_logs
-from nurt.control.source_epochs import Begin, SourceEpochs
-from nurt.control.source_watch import Notice, NoticeKind, Sight, SourceWatch
+from nurt.control.source_epochs import Begin, Cause, SourceEpochs
+from nurt.control.source_watch import (
+    Facts,
+    Notice,
+    NoticeKind,
+    Place,
+    Restart,
+    Sight,
+    SourceWatch,
+    offset_of,
+)
 from nurt.errors import SourceHalted
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
 
 _SHOWN = {
     NoticeKind.SERVER_CHANGED: "another database server wrote it",
-    NoticeKind.FELL_BACK: "its log position fell back far",
+    NoticeKind.FELL_BACK: "its log position fell back",
 }
 
 
-def epoch_record(begin: Begin, word: int) -> dict[str, Any]:
-    """Make the record that a source epoch begins, and by which word of the operator (0: by none)."""
+def epoch_record(begin: Begin, cause: Cause) -> dict[str, Any]:
+    """Make the record that a source epoch begins, and why; what is not known is left out."""
     topic, partition, offset, epoch = begin
     record = {"kind": "source_epoch", "topic": topic, "partition": partition, "offset": offset, "epoch": epoch}
-    return {**record, "word": word} if word else record
+    said = {
+        "source": cause.source,
+        "written_ms": cause.written_ms,
+        "snapshot": None if cause.identity is None else list(cause.identity),
+        "partial": cause.is_partial,
+        "word": cause.word,
+    }
+    return record | {name: value for name, value in said.items() if value}
 
 
 def sights_record(sights: Sequence[Sight]) -> dict[str, Any]:
@@ -42,6 +59,7 @@ def halted_record(notice: Notice) -> dict[str, Any]:
         "offset": notice.offset,
         "why": str(notice.kind),
         "detail": notice.detail,
+        "written_ms": notice.written_ms,
     }
 
 
@@ -56,7 +74,8 @@ def halts(records: Records) -> dict[str, Notice]:
     for _, record in records:
         if record["kind"] == "source_halted":
             place = record["topic"], record["partition"], record["offset"]
-            notice = Notice(NoticeKind(record["why"]), record["source"], *place, record["detail"])
+            written_ms = record.get("written_ms", 0)
+            notice = Notice(NoticeKind(record["why"]), record["source"], *place, record["detail"], written_ms)
             waiting.setdefault(record["source"], notice)
         elif record["kind"] == "source_accepted":
             waiting.pop(record["source"], None)
@@ -79,36 +98,72 @@ def halted_by(notice: Notice) -> SourceHalted:
     )
 
 
-def known_epochs(records: Records) -> SourceEpochs:
-    """Continue numbers of epochs and the watch from what the control log knows."""
+def known_epochs(
+    records: Records,
+    heights: Mapping[Place, int] | None = None,
+    learn: Callable[[], Iterable[Restart]] = tuple,
+) -> SourceEpochs:
+    """Continue numbers of epochs and the watch.
+
+    Args:
+        records: of the control log.
+        heights: how far partitions went, as the state keeps it.
+        learn: see SourceWatch.
+    """
     begins: list[Begin] = []
-    newest: dict[tuple[str, int], int] = {}
-    sights: dict[tuple[str, int], Sight] = {}
-    used: dict[tuple[str, int], int] = {}
-    words: dict[str, int] = {}
-    accepted: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    newest: dict[Place, int] = {}
+    sights: dict[Place, Sight] = {}
+    accepted: dict[Place, list[tuple[int, int]]] = {}
     logs = known_logs(records)
+    facts = Facts(restarts=restarts_of(records))
     for number, record in records:
         if record["kind"] == "source_epoch":
             place = record["topic"], record["partition"]
             if record.get("word"):
                 accepted.setdefault(place, []).append((record["offset"], record["word"]))
-                used[place] = max(used.get(place, 0), record["word"])
+                facts.used[place] = max(facts.used.get(place, 0), record["word"])
             if generation_of(record["epoch"]) != logs.generation(record["topic"]):
                 continue  # of a log that is no longer there
             begins.append((*place, record["offset"], record["epoch"]))
-            newest[place] = max(newest.get(place, 0), record["offset"])
+            if record["offset"] >= newest.get(place, 0):
+                newest[place] = record["offset"]
+                facts.begun_ms[place] = record.get("written_ms", -1)
+                snapshot = record.get("snapshot")
+                if record["epoch"] % 2 == 1 or not snapshot:  # a version without identities leaves it open
+                    facts.snapshots.pop(place, None)
+                else:
+                    facts.snapshots.setdefault(place, []).append((snapshot[0], snapshot[1]))
         elif record["kind"] == "source_seen":
             for topic, partition, offset, highest, servers in record["seen"]:
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
         elif record["kind"] == "source_accepted":
-            words[record["source"]] = number
+            facts.words[record["source"]] = number
         elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
             sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
             accepted = {place: some for place, some in accepted.items() if place[0] != record["topic"]}
         elif record["kind"] == "rebuild":
             sights = {}
-    # what was seen before an epoch began does not bound its order
-    kept = [sight for place, sight in sights.items() if sight.offset >= newest.get(place, 0)]
+    # what was seen before an epoch began does not bound its order; the servers are known for ever
+    for place, sight in sights.items():
+        facts.sights.append(sight if sight.offset >= newest.get(place, 0) else replace(sight, highest=-1))
+    facts.heights = {
+        place: height for place, height in (heights or {}).items() if offset_of(height) >= newest.get(place, 0)
+    }
+    facts.cut = {(topic, partition) for topic, log in logs.topics.items() for partition in log.cut}
     again = {place: [one for one in some if one[0] > newest.get(place, -1)] for place, some in accepted.items()}
-    return SourceEpochs(begins, SourceWatch(kept, words, used), logs.generation, again)
+    return SourceEpochs(begins, SourceWatch(facts, learn), logs.generation, again)
+
+
+def restarts_of(records: Records) -> list[Restart]:
+    """List from when on the order of each source is a new one: by full snapshots, and by the operator's words."""
+    found: list[Restart] = []
+    halted: dict[str, int] = {}
+    for number, record in records:
+        if record["kind"] == "source_epoch" and "snapshot" in record and not record.get("partial"):
+            first, second = record["snapshot"]
+            found.append(Restart(record.get("source", ""), record.get("written_ms", 0), identity=(first, second)))
+        elif record["kind"] == "source_halted":
+            halted.setdefault(record["source"], record.get("written_ms", 0))
+        elif record["kind"] == "source_accepted" and (written_ms := halted.pop(record["source"], 0)):
+            found.append(Restart(record["source"], written_ms, word=number))
+    return found

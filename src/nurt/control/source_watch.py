@@ -1,7 +1,9 @@
-"""Watch for what a source does not announce: its server changed, or its log fell back far, without a snapshot.
+"""Watch for a source's order that starts again: by a full snapshot, by another server, by a log that falls back.
 
-Then the source's order starts again, and new changes would be dropped as old news. Only an operator can know this: the
-source is halted until the operator's word. One word begins one new source epoch in each partition of the source.
+A full snapshot of a source shows it in every partition that it writes to. To the others it must be told: their new
+order begins with the first streamed row that was written behind the snapshot's first row. Without a snapshot only an
+operator can know it: evidence halts the source until the operator's word. One word begins one new source epoch in each
+partition of the source.
 """
 
 from __future__ import annotations
@@ -12,15 +14,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from nurt.columnar.types import Int64s
-from nurt.debezium.positions import Family
+from nurt.control.source_survey import UNLIMITED, Heights, Order
 
-FALL_BACK_MAX: dict[Family, int] = {
-    Family.POSTGRESQL: 1 << 32,  # bytes of WAL: 4 GiB, far more than a connector repeats after a crash
-    Family.MYSQL: 2,  # log files
-    Family.SQLSERVER: 64 << 32,  # virtual log files << 32 | block
-}
-"""Distance that a partition's first position part may lie behind its highest without being a fall-back."""
+Place = tuple[str, int]
+"""(topic, partition)."""
+Identity = tuple[int, int]
+"""What the rows of one full snapshot share: two parts of their positions."""
 
 
 class NoticeKind(StrEnum):
@@ -40,6 +39,15 @@ class Notice:
     partition: int
     offset: int
     detail: str
+    written_ms: int = 0
+
+
+class NewOrder(Exception):
+    """Evidence of a new order that nothing explains; nothing of the batch may be used."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__(notice.detail)
+        self.notice = notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,160 +62,282 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class PositionedRows:
-    """Rows of one partition that have positions, in the order of their offsets.
+class Restart:
+    """Moment from which the order of a whole source is a new one.
 
     Attributes:
-        parts: the first part of each position.
-        servers: `source.server_id`, 0 for unknown; None when the source has none.
+        written_ms: when the first message of the new order that is known was written.
+        word: the operator's, by which it is known; 0: a full snapshot shows it.
+        identity: of that snapshot.
     """
 
-    offsets: Int64s
-    parts: Int64s
-    servers: Int64s | None
+    source: str
+    written_ms: int
+    word: int = 0
+    identity: Identity | None = None
 
 
 @dataclass(slots=True)
-class _Watched:
-    highest: int | None = None
-    servers: set[int] = field(default_factory=set)
-    until: int = -1  # up to this offset an earlier run has watched
-    noted: int | None = None  # the highest that the control log knows
-    used: int = 0  # the word that last began an epoch here
+class Facts:
+    """What the control log and the state know of orders.
+
+    Attributes:
+        sights: of earlier runs.
+        restarts: of all sources.
+        words: source -> number of the operator's last word on it.
+        used: place -> the word that was used there last.
+        begun_ms: place -> when the message that began its newest epoch was written.
+        snapshots: place -> identities of the full snapshots since it streamed last, the newest one last.
+        heights: place -> how far its order went, as `SourceWatch.packed` gave it.
+        cut: places whose log was cut: their offsets come again, with other rows.
+    """
+
+    sights: list[Sight] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
+    words: dict[str, int] = field(default_factory=dict)
+    used: dict[Place, int] = field(default_factory=dict)
+    begun_ms: dict[Place, int] = field(default_factory=dict)
+    snapshots: dict[Place, list[Identity]] = field(default_factory=dict)
+    heights: Mapping[Place, int] = field(default_factory=dict)
+    cut: set[Place] = field(default_factory=set)
 
 
 class SourceWatch:
     """Watch over the partitions that a worker reads.
 
     Args:
-        sights: of earlier runs.
-        words: source -> number of the operator's last word on it.
-        used: (topic, partition) -> the word that was used there last.
+        facts: of earlier runs.
+        learn: reads restarts again that other workers have written down; asked before a source is halted.
     """
 
-    def __init__(
-        self,
-        sights: Iterable[Sight] = (),
-        words: Mapping[str, int] | None = None,
-        used: Mapping[tuple[str, int], int] | None = None,
-    ) -> None:
-        self._partitions: dict[tuple[str, int], _Watched] = {}
-        self._words = dict(words or {})
-        self._notices: list[Notice] = []
-        self._sights: dict[tuple[str, int], Sight] = {}
-        for sight in sights:
-            state = self._of((sight.topic, sight.partition))
-            state.highest = state.noted = sight.highest
-            state.servers, state.until = set(sight.servers), sight.offset
-        for place, word in (used or {}).items():
-            self._of(place).used = word
+    def __init__(self, facts: Facts | None = None, learn: Callable[[], Iterable[Restart]] = tuple) -> None:
+        facts = facts or Facts()
+        self._learn = learn
+        self._words, self._used, self._begun_ms = dict(facts.words), dict(facts.used), dict(facts.begun_ms)
+        self._restarts: dict[str, dict[Identity | int | None, Restart]] = {}
+        self._latest_ms: dict[str, int] = {}
+        self._topics: dict[str, Heights] = {}
+        self._read: dict[Place, set[Identity]] = {}
+        self._many_servers: dict[Place, set[int]] = {}
+        self._noted: dict[Place, int] = {}
+        self._sights: dict[Place, Sight] = {}
+        for restart in facts.restarts:
+            self.add(restart)
+        for sight in facts.sights:
+            heights, at = self._at(sight.topic, sight.partition)
+            for server in sight.servers:
+                self._see(heights, (sight.topic, at), server)
+            if sight.highest >= 0:
+                heights.highest[at, 0], heights.parts[at], heights.until[at] = sight.highest, 1, sight.offset
+                self._noted[sight.topic, at] = sight.highest
+        for (topic, partition), identities in facts.snapshots.items():
+            heights, at = self._at(topic, partition)
+            heights.snapshot[at], heights.has_snapshot[at] = identities[-1], True
+            self._read[topic, partition] = set(identities)
+        for (topic, partition), packed in facts.heights.items():
+            heights, at = self._at(topic, partition)
+            _unpack(packed, heights, at)
+        for topic, partition in facts.cut:
+            heights, at = self._at(topic, partition)
+            heights.until[at] = -1
 
-    def forget(self, place: tuple[str, int]) -> None:
-        """Begin again: a full snapshot shows that the order starts again."""
-        state = self._of(place)
-        state.highest = state.noted = None
-        state.servers.clear()
+    def heights(self, topic: str) -> Heights:
+        """Return how far the partitions of a topic go; the caller changes them."""
+        return self._topics.setdefault(topic, Heights())
+
+    def snapshots(self, place: Place) -> set[Identity]:
+        """Return the identities of full snapshots since a partition streamed last; the caller changes them."""
+        return self._read.setdefault(place, set())
+
+    def replace(self, topic: str, heights: Heights) -> None:
+        """Put heights in the place of those of a topic."""
+        self._topics[topic] = heights
+
+    def add(self, restart: Restart) -> None:
+        """Take in a restart; of one snapshot the earliest message counts."""
+        if restart.written_ms <= 0:
+            return
+        known = self._restarts.setdefault(restart.source, {})
+        name = restart.word or restart.identity
+        if name not in known or restart.written_ms < known[name].written_ms:
+            known[name] = restart
+            self._latest_ms[restart.source] = max(one.written_ms for one in known.values())
+
+    def waits_from(self, place: Place, source: str) -> int | None:
+        """Return from when on a message of a partition is of a new order of its source; None: none waits for it."""
+        since_ms = self._since_ms(place)
+        if self._latest_ms.get(source, -1) <= since_ms:
+            return None
+        known = self._restarts[source].values()
+        return min((one.written_ms for one in known if self._waits(place, one, since_ms)), default=None)
+
+    def restart(self, place: Place, order: Order, row: int) -> Restart | None:
+        """Return a restart of the source that waits for this partition and that the row was written behind."""
+        since_ms, written_ms = self._since_ms(place), int(order.written_ms[row])
+        if min(self._latest_ms.get(order.source, -1), written_ms) <= since_ms:
+            return None
+        for one in self._restarts[order.source].values():
+            if written_ms >= one.written_ms and self._waits(place, one, since_ms):
+                return one
+        return None
+
+    def pass_by(self, place: Place, order: Order, row: int) -> None:
+        """Note when a streamed row was written, after it was looked at."""
+        heights, at = self._at(*place)
+        heights.written_ms[at] = max(heights.written_ms[at], order.written_ms[row])
+
+    def begin(self, place: Place, order: Order, row: int, word: int = 0) -> None:
+        """Begin a partition's order again at a row."""
+        heights, at = self._at(*place)
+        heights.forget(at)
+        self._noted.pop(place, None)
         self._sights.pop(place, None)
+        self._begun_ms[place] = int(order.written_ms[row])
+        if word:
+            self._used[place] = word
 
-    def watch(
-        self,
-        place: tuple[str, int],
-        family: Family,
-        source: str,
-        rows: PositionedRows,
-        is_excused: Callable[[int], bool],
-    ) -> list[tuple[int, int]]:
-        """Look at rows; return (offset, word) where an operator's word begins a source epoch.
+    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
+        """Look at the next streamed row of a partition; return the word by which a new order begins with it.
 
-        Args:
-            source: the operator's name of the rows' source.
-            is_excused: says of a row (its index) that nurt put it here again, so the row may be old.
+        None: the order goes on, or the row repeats an older one. 0: a snapshot that was learnt of just now explains it.
+        Raises NewOrder on evidence that nothing explains.
         """
-        state = self._of(place)
-        limit = FALL_BACK_MAX.get(family)
-        begins: list[tuple[int, int]] = []
-        at = int(np.searchsorted(rows.offsets, state.until, side="right"))
-        while at < len(rows.offsets):
-            word = self._words.get(source, 0)
-            pending = word > state.used
-            found = self._first(state, rows, at, None if limit is None else 0 if pending else limit, is_excused)
-            if found is None:
-                break
-            row, kind, detail = found
-            if not pending:
-                self._notices.append(Notice(kind, source, *place, int(rows.offsets[row]), detail))
-                state.highest = int(rows.parts[-1])  # reported once; what follows is measured from here
-                state.servers |= _servers(rows, at)
-                return begins
-            begins.append((int(rows.offsets[row]), word))
-            state.used, state.highest, state.noted, at = word, None, None, row
-            if rows.servers is not None and rows.servers[row]:
-                state.servers.add(int(rows.servers[row]))
-        self._look(place, state, rows, at, limit)
-        return begins
+        heights, at = self._at(*place)
+        if not order.known[0, row] or offset <= heights.until[at]:
+            return None
+        server = int(order.servers[row])
+        if heights.is_behind(at, order, row):
+            if (found := self._evidence(place, heights, at, order, row)) is None or order.is_excused(row):
+                return None
+            if (word := self._explanation(place, heights, at, order, row)) is None:
+                raise NewOrder(Notice(found[0], order.source, *place, offset, found[1], int(order.written_ms[row])))
+            return word
+        heights.rise(at, order, row)
+        heights.until[at] = offset
+        is_new = server != 0 and self._see(heights, place, server)
+        highest, noted = int(order.numbers[0, row]), self._noted.get(place)
+        limit = order.fall_back_max
+        if limit != UNLIMITED and (is_new or noted is None or highest - noted > limit):
+            self._noted[place] = highest
+            self._sights[place] = Sight(*place, offset, highest, self._servers(heights, place))
+        return None
 
     def sights(self) -> list[Sight]:
         """Return what the control log should know, since the last call."""
         sights, self._sights = list(self._sights.values()), {}
         return sights
 
-    def notices(self) -> list[Notice]:
-        """Return the notices since the last call."""
-        notices, self._notices = self._notices, []
-        return notices
+    def packed(self, place: Place) -> int:
+        """Return how far a partition goes, as one number; the state keeps it, so that the watch goes on exactly."""
+        heights, at = self._at(*place)
+        return _pack(heights, at)
 
-    def _of(self, place: tuple[str, int]) -> _Watched:
-        return self._partitions.setdefault(place, _Watched())
+    def _at(self, topic: str, partition: int) -> tuple[Heights, int]:
+        heights = self.heights(topic)
+        heights.grow(partition + 1)
+        return heights, partition
 
-    def _first(
-        self, state: _Watched, rows: PositionedRows, at: int, limit: int | None, is_excused: Callable[[int], bool]
-    ) -> tuple[int, NoticeKind, str] | None:
-        """Find the first row from `at` on that shows a new order."""
-        new = _new_server(state.servers, rows.servers, at)
-        if limit is not None:
-            parts = rows.parts[at:]
-            so_far = np.maximum.accumulate(parts if state.highest is None else np.maximum(parts, state.highest))
-            behind = so_far - parts
-            for row in np.flatnonzero(behind > limit).tolist():
-                if new is not None and new <= at + row:
-                    break
-                if not is_excused(at + row):
-                    detail = f"{int(behind[row])} behind the highest seen (at most {limit} is usual)"
-                    return at + row, NoticeKind.FELL_BACK, detail
-        if new is None or rows.servers is None:
-            return None
-        detail = f"server_id {int(rows.servers[new])} after {sorted(state.servers)}, without a snapshot"
-        return new, NoticeKind.SERVER_CHANGED, detail
+    def _since_ms(self, place: Place) -> int:
+        """Return up to when a partition's messages are known to be of orders that it has begun."""
+        heights, at = self._at(*place)
+        return max(self._begun_ms.get(place, -1), int(heights.written_ms[at]))
 
-    def _look(
-        self, place: tuple[str, int], state: _Watched, rows: PositionedRows, begin: int, limit: int | None
-    ) -> None:
-        """Keep the highest position and the servers of rows from `begin` on, and the sight for the control log."""
-        if begin == len(rows.offsets) or limit is None:
-            return
-        highest = int(rows.parts[begin:].max())
-        state.highest = highest if state.highest is None else max(state.highest, highest)
-        servers = _servers(rows, begin)
-        is_new = bool(servers - state.servers)
-        state.servers |= servers
-        if is_new or state.noted is None or state.highest - state.noted > limit:
-            state.noted = state.highest
-            last = int(rows.offsets[-1])
-            self._sights[place] = Sight(*place, last, state.highest, tuple(sorted(state.servers)))
+    def _waits(self, place: Place, restart: Restart, since_ms: int) -> bool:
+        """Say whether a partition has still to begin an order.
 
+        One that has passed its moment did so with positions that went on, so it needs no other epoch.
+        """
+        return restart.written_ms > since_ms and (not restart.word or restart.word > self._used.get(place, 0))
 
-def _servers(rows: PositionedRows, begin: int) -> set[int]:
-    return set() if rows.servers is None else set(np.unique(rows.servers[begin:]).tolist()) - {0}
+    def _evidence(
+        self, place: Place, heights: Heights, at: int, order: Order, row: int
+    ) -> tuple[NoticeKind, str] | None:
+        """Say what shows that a row behind the highest is no repeat of an older one.
 
-
-def _new_server(known: set[int], servers: Int64s | None, at: int) -> int | None:
-    """Find the first row from `at` on with an unknown server; the very first server counts as known."""
-    if servers is None:
+        Source: a connector that repeats writes the source's old times again (Debezium, `source.ts_ms`).
+        """
+        server = int(order.servers[row])
+        if server and not self._knows(heights, place, server) and self._servers(heights, place):
+            detail = f"server_id {server} after {list(self._servers(heights, place))}, behind the highest position seen"
+            return NoticeKind.SERVER_CHANGED, detail
+        limit = order.fall_back_max
+        behind = int(heights.highest[at, 0] - order.numbers[0, row])
+        if behind > limit:
+            return NoticeKind.FELL_BACK, f"{behind} behind the highest seen (at most {limit} is usual)"
+        if 0 < heights.source_ms[at] < order.source_ms[row]:
+            later_s = (order.source_ms[row] - heights.source_ms[at]) / 1000
+            return NoticeKind.FELL_BACK, f"behind the highest seen, though the source's clock is {later_s:g} s later"
         return None
-    mine = servers[at:]
-    some = np.flatnonzero(mine != 0)
-    if not len(some):
+
+    def _explanation(self, place: Place, heights: Heights, at: int, order: Order, row: int) -> int | None:
+        """Return by which word a new order begins here, 0: by a snapshot's; None: nothing explains it."""
+        used = self._used.get(place, 0)
+        if (word := self._words.get(order.source, 0)) > used:
+            return word
+        for restart in self._learn():
+            self.add(restart)
+        if self.restart(place, order, row) is not None or self._follows_snapshot(place, order, row):
+            return 0
+        server, last = int(order.servers[row]), int(heights.server[at])
+        if used and server and last and server != last and self._knows(heights, place, server):
+            return used  # servers that take turns: the operator has said that their orders differ
         return None
-    usual = known or {int(mine[some[0]])}
-    strange = some[~np.isin(mine[some], list(usual))]
-    return at + int(strange[0]) if len(strange) else None
+
+    def _follows_snapshot(self, place: Place, order: Order, row: int) -> bool:
+        """Say whether a row follows a snapshot whose messages have no better time than the partition's own."""
+        begun = self._begun_ms.get(place, -1)
+        first, second = int(order.numbers[0, row]), int(order.numbers[1, row])
+        return any(
+            (first if identity[0] >= 0 else -1, second) >= identity and one.written_ms == begun == order.written_ms[row]
+            for one in self._restarts.get(order.source, {}).values()
+            if (identity := one.identity) is not None
+        )
+
+    def _knows(self, heights: Heights, place: Place, server: int) -> bool:
+        return heights.knows(place[1], server) or server in self._many_servers.get(place, ())
+
+    def _see(self, heights: Heights, place: Place, server: int) -> bool:
+        """Keep a server; return whether it is a new one."""
+        if self._knows(heights, place, server):
+            return False
+        free = np.flatnonzero(heights.servers[place[1]] == 0)
+        if len(free):
+            heights.servers[place[1], free[0]] = server
+        else:
+            self._many_servers.setdefault(place, set()).add(server)
+        return True
+
+    def _servers(self, heights: Heights, place: Place) -> tuple[int, ...]:
+        few = {int(one) for one in heights.servers[place[1]] if one}
+        return tuple(sorted(few | self._many_servers.get(place, set())))
+
+
+class NoWatch(SourceWatch):
+    """Watch that halts nothing: for those who only try messages."""
+
+    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
+        """Say that the order goes on."""
+        return None
+
+
+_WORDS = 9
+"""Numbers in a packed height: offset, known parts, p0 to p3, time, server, time of writing."""
+
+
+def offset_of(packed: int) -> int:
+    """Return the offset up to which a packed height was watched."""
+    words = np.frombuffer(packed.to_bytes(8 * _WORDS, "big"), dtype=">i8")
+    return int(words[0])
+
+
+def _pack(heights: Heights, at: int) -> int:
+    words = np.empty(_WORDS, dtype=">i8")
+    words[0], words[1], words[2:6] = heights.until[at], heights.parts[at], heights.highest[at]
+    words[6], words[7], words[8] = heights.source_ms[at], heights.server[at], heights.written_ms[at]
+    return int.from_bytes(words.tobytes(), "big")
+
+
+def _unpack(packed: int, heights: Heights, at: int) -> None:
+    words = np.frombuffer(packed.to_bytes(8 * _WORDS, "big"), dtype=">i8").astype(np.int64)
+    heights.until[at], heights.parts[at], heights.highest[at] = words[0], words[1], words[2:6]
+    heights.source_ms[at], heights.server[at], heights.written_ms[at] = words[6], words[7], words[8]

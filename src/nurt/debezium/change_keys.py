@@ -10,7 +10,7 @@ import polars as pl
 from nurt.columnar.types import Bools, Int64s
 from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.envelope import Form
-from nurt.debezium.message_keys import KeyReader, take
+from nurt.debezium.message_keys import KeyReader, as_type, take
 from nurt.debezium.positions import Family
 from nurt.debezium.translation_batch import TranslationBatch
 
@@ -47,7 +47,7 @@ def put_keys(
             columns[name] = _replaced(columns[name], found, places)
         if moved is not None:
             target = moved.get(name, pl.Series(name, [None] * len(which), dtype=pl.String))
-            renamed[name] = take(target.cast(columns[name].dtype, strict=False), places)
+            renamed[name] = take(as_type(target, columns[name].dtype), places)
     return pl.DataFrame(renamed) if moved is not None else None
 
 
@@ -78,10 +78,10 @@ def _old_keys(
 
 def either(first: pl.Series, second: pl.Series) -> pl.Series:
     """Take the first column's values, and the second's where the first is null."""
-    return pl.select(pl.coalesce(first, second.cast(first.dtype, strict=False))).to_series().alias(first.name)
+    return pl.select(pl.coalesce(first, as_type(second, first.dtype))).to_series().alias(first.name)
 
 
 def _replaced(column: pl.Series, other: pl.Series, places: Int64s) -> pl.Series:
     """Take `other[places[i]]` where that is not negative, else the column's own value."""
-    both = pl.concat([column, other.cast(column.dtype, strict=False).alias(column.name)])
+    both = pl.concat([column, as_type(other, column.dtype).alias(column.name)])
     return both.gather(np.where(places < 0, np.arange(len(column)), len(column) + places))

@@ -27,11 +27,12 @@ class Changes:
         snapshot: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT.
         position: p0 to p3.
         times: the source's commit time, else the envelope's; None: no message has one.
+        source_ms: the source's own commit time, 0 for unknown; None: no message has one.
         servers: MySQL's `server_id`, 0 for unknown.
         raw: the row's columns as they were read, by path; empty where there is no row.
     """
 
-    __slots__ = ("_decode", "_decoded", "bad", "op", "position", "raw", "servers", "snapshot", "times")
+    __slots__ = ("_decode", "_decoded", "bad", "op", "position", "raw", "servers", "snapshot", "source_ms", "times")
 
     def __init__(
         self,
@@ -43,9 +44,11 @@ class Changes:
         servers: Int64s | None = None,
         raw: Mapping[str, RawColumn] | None = None,
         decode: Callable[[], dict[str, DecodedColumn]] = dict,
+        source_ms: Int64s | None = None,
     ) -> None:
         self.bad, self.op, self.snapshot, self.position = bad, op, snapshot, position
         self.times, self.servers, self.raw = times, servers, raw or {}
+        self.source_ms = source_ms
         self._decode = decode
         self._decoded: dict[str, DecodedColumn] | None = None
 
@@ -179,6 +182,7 @@ class ChangeReader:
             self._servers(columns),
             columns,
             lambda: self.wanted.decode(columns),
+            self._source_ms(columns),
         )
 
     def read_old_key(self, joined: JoinedMessages, rows: Int64s) -> dict[str, pl.Series]:
@@ -189,8 +193,15 @@ class ChangeReader:
         return {name: decoded.column for name, decoded in self._old.decode(read.columns).items()}
 
     def _servers(self, columns: Mapping[str, RawColumn]) -> Int64s | None:
-        column = columns.get(self.layout.server)
-        if column is None or not column.is_integer or self.layout.family is not Family.MYSQL:
-            return None
-        known = column.known()
-        return column.numbers() if known is None else np.where(known, column.numbers(), 0)
+        return _integers(columns.get(self.layout.server)) if self.layout.family is Family.MYSQL else None
+
+    def _source_ms(self, columns: Mapping[str, RawColumn]) -> Int64s | None:
+        return _integers(columns.get(self.layout.source_time))
+
+
+def _integers(column: RawColumn | None) -> Int64s | None:
+    """Return integers, 0 for unknown."""
+    if column is None or not column.is_integer:
+        return None
+    known = column.known()
+    return column.numbers() if known is None else np.where(known, column.numbers(), 0)

@@ -78,6 +78,12 @@ class EnvelopeLayout:
     position: Mapping[str, str] = field(default_factory=dict)
     server: str = ""
 
+    @property
+    def source_time(self) -> str:
+        """Return the path of the source's own commit time in ms."""
+        first = self.times[0] if self.times else ""
+        return first if first in ("source.ts_ms", "__source_ts_ms") else ""
+
     def path(self, column: str) -> str:
         """Return the path of one of the row's columns."""
         return f"{self.row}.{column}" if self.row else column

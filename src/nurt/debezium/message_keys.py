@@ -177,10 +177,18 @@ def _put(name: str, parts: Sequence[tuple[Int64s, Mapping[str, pl.Series]]], n: 
     if len(earlier) == 1 and len(earlier[0][0]) == n:
         return earlier[0][1].alias(name)
     dtype = earlier[0][1].dtype
-    joined = pl.concat([column.cast(dtype, strict=False).alias(name) for _, column in earlier])
+    joined = pl.concat([as_type(column, dtype).alias(name) for _, column in earlier])
     place = np.full(n, -1, dtype=np.int64)
     place[np.concatenate([rows for rows, _ in earlier])] = np.arange(len(joined))
     return take(joined, place)
+
+
+def as_type(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Give a column another type; null where a value has none, and everywhere when no value of its type has."""
+    try:
+        return column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:
+        return pl.Series(column.name, [None] * len(column), dtype=dtype)
 
 
 def take(column: pl.Series, places: Int64s) -> pl.Series:
@@ -195,7 +203,7 @@ def take(column: pl.Series, places: Int64s) -> pl.Series:
 
 
 def _coalesce(first: pl.Series, second: pl.Series) -> pl.Series:
-    return pl.select(pl.coalesce(first, second.cast(first.dtype, strict=False))).to_series()
+    return pl.select(pl.coalesce(first, as_type(second, first.dtype))).to_series()
 
 
 def _header(headers: Headers | None, name: str) -> bytes | None:

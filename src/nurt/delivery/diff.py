@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from nurt.delivery.last_known import Fingerprinter, LastKnown, RemoteRow
+from nurt.delivery.gone import GonePolicy, is_believed, stays_gone
+from nurt.delivery.last_known import Fingerprinter, LastKnown, Presence, RemoteRow
 from nurt.model.delivery import LINK_SIGN, PROFILES, DesiredState, Fields, Lifecycle, Op, Ref, Row, Write
 
 
@@ -32,6 +33,7 @@ class ObjectPlan:
         parents: (field, object): the field holds the external id of the object's row, of the order's profile.
         needs_parent: no row is written without its parents.
         far: of a link, the end that is a row of the order's profile.
+        gone_there: what follows when the receiver holds a row no more that it accepted.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ObjectPlan:
     parents: tuple[tuple[str, str], ...] = ()
     needs_parent: bool = False
     far: str | None = None
+    gone_there: GonePolicy = field(default=GonePolicy.ASK, repr=False)  # the text of a plan is hashed and stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,26 @@ class DeliveryRules:
 _OPS = {DeletePolicy.DELETE: Op.DELETE, DeletePolicy.MERGE: Op.MERGE, DeletePolicy.ERASE: Op.ERASE}
 
 
-def is_old(known: LastKnown, desired: DesiredState) -> bool:
-    """Say whether a message is older than that of the last known state. The same message again is not old."""
+def is_old(known: LastKnown, desired: DesiredState, generation: int = 0) -> bool:
+    """Say whether a message is older than that of the last known state. The same message again is not old.
+
+    After an erasure it is: a replay would bring back a person who was erased, if only until the erasure is read again.
+    """
     if desired.lifecycle is Lifecycle.SWEPT:
         return desired.place != known.place  # it was delivered meanwhile
-    if desired.revision is not None:
-        return desired.revision < known.revision
-    return desired.place[0] == known.place[0] and desired.place[1] < known.place[1]
+    is_before = desired.place[0] == known.place[0] and desired.place[1] < known.place[1]
+    if desired.revision is None:
+        return is_before
+    if known.lifecycle is Lifecycle.ERASED and desired.lifecycle is not Lifecycle.ERASED:
+        return desired.revision <= known.revision or (is_before and known.generation == generation)
+    return desired.revision < known.revision
 
 
 def renew(known: LastKnown, desired: DesiredState, rules: DeliveryRules) -> LastKnown:
     """Put a desired state's revision and place into its last known state; fields of earlier generations are unknown."""
     remote_rows = known.remote_rows
     if known.generation != rules.generation:
-        remote_rows = tuple(replace(one, fingerprints={}, refused=None) for one in remote_rows)
+        remote_rows = tuple(replace(one.forget(), refused=None) for one in remote_rows)
     revision = known.revision if desired.revision is None else desired.revision
     return replace(
         known,
@@ -145,13 +154,15 @@ def _upsert(
     changed: Fields = {
         name: value for name, value in row.fields.items() if remote.fingerprints.get(name) != fingerprint(value)
     }
-    if not changed or (plan.once and remote.fingerprints):
+    is_done = plan.once and (remote.is_there or remote.presence is Presence.GONE)
+    if not changed or is_done or stays_gone(remote, plan.gone_there):
         return None
     whole = rules.whole_rows or len(changed) == len(row.fields)
     fields = row.fields if whole else changed
     if remote.refused is not None and remote.refused == rules.fingerprinter.of_row(op, fields):
         return None
-    return Write(subject, revision, row.object, op, row.key, fields, remote.receiver_id, whole)
+    believed = op is Op.UPSERT and is_believed(remote, plan.gone_there)
+    return Write(subject, revision, row.object, op, row.key, fields, remote.receiver_id, whole, believed=believed)
 
 
 def _apply_delete_policy(
@@ -169,8 +180,10 @@ def _apply_delete_policy(
         if archived is None:
             return []
         row = Row(remote.object, remote.key, archived.fields)
+        if remote.presence is Presence.GONE:
+            return []
         write = _upsert(remote, row, plan, known.revision, desired.subject, rules)
-        return [replace(write, whole=False)] if write else []
+        return [replace(write, whole=False, believed=True)] if write else []  # archived fields alone are no row
     write = Write(desired.subject, known.revision, remote.object, _OPS[policy], remote.key, {}, remote.receiver_id)
     return [] if remote.refused == rules.fingerprinter.of_write(write) else [write]
 

@@ -8,8 +8,9 @@ it must be erased.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +25,14 @@ FINGERPRINTS_KNOWN = 65_536
 """Values whose fingerprints are cached: those of a batch, and those that many profiles share."""
 
 
+class Presence(StrEnum):
+    """Whether a row is at the receiver, as far as nurt knows."""
+
+    UNKNOWN = ""  # its first write, or its removal, is under way
+    THERE = "there"  # it was accepted once
+    GONE = "gone"  # it was there, and the receiver said that it is no more; nurt did not remove it
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteRow:
     """Row at the receiver.
@@ -31,6 +40,7 @@ class RemoteRow:
     Attributes:
         fingerprints: of the fields that the row is known to hold.
         refused: fingerprint of the whole row that the receiver refused last; the same row is not sent again.
+        presence: where it is not said, a row with fingerprints is there.
     """
 
     object: str
@@ -38,6 +48,33 @@ class RemoteRow:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     receiver_id: str | None = None
     refused: str | None = None
+    presence: Presence = Presence.UNKNOWN
+
+    @property
+    def is_there(self) -> bool:
+        """Say whether the receiver accepted the row once, and nobody has found it gone."""
+        return self.presence is Presence.THERE or (self.presence is Presence.UNKNOWN and bool(self.fingerprints))
+
+    def forget(self, names: Collection[str] | None = None) -> RemoteRow:
+        """Forget what some fields hold (None: all of them), but not that the row is there."""
+        kept = {} if names is None else {name: one for name, one in self.fingerprints.items() if name not in names}
+        return replace(self, fingerprints=kept, presence=Presence.THERE if self.is_there else self.presence)
+
+    def is_another(self, write: Write, row_result: RowResult) -> bool:
+        """Say whether an accepted write met another row than the one that was known: it was made anew."""
+        ids = {self.receiver_id, row_result.receiver_id} - {None}
+        return (write.believed and row_result.made) or self.presence is Presence.GONE or len(ids) > 1
+
+    def encode(self) -> list[Any]:
+        """Pack the row; what its fingerprints say already is not said again."""
+        row = [self.object, self.key, dict(self.fingerprints), self.receiver_id, self.refused]
+        is_said = self.presence is Presence.UNKNOWN or (self.presence is Presence.THERE and bool(self.fingerprints))
+        return row if is_said else [*row, self.presence]
+
+    @staticmethod
+    def decode(row: list[Any]) -> RemoteRow:
+        """Read a packed row."""
+        return RemoteRow(*row[:5], *map(Presence, row[5:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +120,14 @@ class LastKnown:
         )
 
     def begin(self, write: Write) -> LastKnown:
-        """Mark a write as under way: its fields are unknown from now on; for a removal all fields of the row."""
+        """Mark a write as under way: its fields are unknown from now on.
+
+        For a removal all fields of the row are unknown, and whether the row is there.
+        """
         remote = self.find(write.object, write.key) or RemoteRow(write.object, write.key)
         if write.op not in (Op.UPSERT, Op.LINK):
-            return self.with_remote(replace(remote, fingerprints={}))
-        fingerprints = {
-            name: fingerprint for name, fingerprint in remote.fingerprints.items() if name not in write.fields
-        }
-        return self.with_remote(replace(remote, fingerprints=fingerprints))
+            return self.with_remote(replace(remote, fingerprints={}, presence=Presence.UNKNOWN))
+        return self.with_remote(remote.forget(write.fields))
 
     def settle(self, write: Write, row_result: RowResult, fingerprinter: Fingerprinter) -> LastKnown:
         """Keep the receiver's result of a write."""
@@ -100,12 +137,21 @@ class LastKnown:
         if write.op not in (Op.UPSERT, Op.LINK):
             return self.without(write.object, write.key)
         sent = {name: fingerprinter.of(value) for name, value in write.fields.items()}
-        known = {**({} if write.whole else remote.fingerprints), **sent}
-        return self.with_remote(RemoteRow(write.object, write.key, known, row_result.receiver_id or remote.receiver_id))
+        rest = {} if write.whole or remote.is_another(write, row_result) else remote.fingerprints
+        id_ = row_result.receiver_id or remote.receiver_id
+        return self.with_remote(RemoteRow(write.object, write.key, {**rest, **sent}, id_, presence=Presence.THERE))
+
+    def lose(self, write: Write, refused: str | None) -> LastKnown:
+        """Keep that the receiver holds a row no more.
+
+        Args:
+            refused: fingerprint of the whole row, where it is not to be sent again as it is.
+        """
+        return self.with_remote(RemoteRow(write.object, write.key, refused=refused, presence=Presence.GONE))
 
     def encode(self) -> bytes:
         """Pack the state as it is stored."""
-        rows = [[one.object, one.key, dict(one.fingerprints), one.receiver_id, one.refused] for one in self.remote_rows]
+        rows = [one.encode() for one in self.remote_rows]
         links = (
             [[self.of, self.accounts, dict(self.parent_keys), self.orders_pending]]
             if self.accounts or self.orders_pending or self.of != PROFILES
@@ -121,7 +167,7 @@ class LastKnown:
         layout, revision, place, generation, lifecycle, rows, *more = orjson.loads(value)
         assert layout == LAYOUT, "a record of a later nurt is refused when the delivery starts"
         of, accounts, parent_keys, orders_pending = more[0] if more else (PROFILES, (), {}, False)
-        remote_rows = tuple(RemoteRow(*row) for row in rows)
+        remote_rows = tuple(map(RemoteRow.decode, rows))
         return LastKnown(
             revision,
             tuple(place),

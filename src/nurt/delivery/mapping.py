@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from nurt.delivery.diff import DeletePolicy, ObjectPlan
+from nurt.delivery.gone import GonePolicy
 from nurt.errors import ConfigurationError
 from nurt.mapping.sql.compile import BadExpression, compile_expression
 from nurt.mapping.sql.evaluate import evaluate, result_type, spread, wanted
@@ -23,6 +24,9 @@ OBJECT_WORDS = (
     *("type", "of", "key", "when", "each", "fields", "archived", "link", "parent", "needs_parent", "once", "options"),
 )
 POLICIES = ("when_gone", "when_merged", "when_erased")
+GONE_THERE = "when_gone (there)"
+"""Name of the words in `when_gone` that are about the receiver, apart from those about the profile."""
+
 FAILED = "mapping_expression_failed"
 
 
@@ -119,12 +123,12 @@ class DestinationReader:
         kind = section.get("kind") or preset.get("kind")
         if not isinstance(kind, str):
             raise self._wrong(where, "`kind` is missing", "name the receiver, for example `kind: webhook`")
-        objects: dict[str, dict[str, Any]] = {key: dict(value) for key, value in preset.get("objects", {}).items()}
+        objects = {key: _split_gone(value) for key, value in preset.get("objects", {}).items()}
         for key, value in self._section(section.get("objects") or {}, f"{where}.objects").items():
             if value is None:
                 objects.pop(key, None)
                 continue
-            override = self._section(value, f"{where}.objects.{key}")
+            override = _split_gone(self._section(value, f"{where}.objects.{key}"))
             before = objects.get(key, {})
             merged = {**before, **override}
             for part in ("fields", "archived", "options"):
@@ -133,6 +137,10 @@ class DestinationReader:
             objects[key] = merged
         overrides = {key: value for key, value in section.items() if key not in ("kind", "preset", "objects")}
         options = {**{k: v for k, v in preset.items() if k not in ("kind", "objects")}, **overrides}
+        gone_there = self._gone_there(options.get("when_gone"), GonePolicy.ASK, f"{where}.when_gone")
+        for value in objects.values():
+            if value.get("link") is None:
+                value.setdefault(GONE_THERE, gone_there)
         kinds = {key: str(value.get("of", self._of)) for key, value in objects.items()}
         mapped = tuple(self._object(key, value, f"{where}.objects.{key}", kinds) for key, value in objects.items())
         return DestinationMapping(name, kind, mapped, options)
@@ -140,7 +148,7 @@ class DestinationReader:
     def _object(self, name: str, section: Mapping[str, Any], where: str, kinds: Mapping[str, str]) -> ObjectMapping:
         known = (*OBJECT_WORDS, *POLICIES)
         for word in section:
-            if word not in known:
+            if word not in (*known, GONE_THERE):
                 raise self._wrong(where, f"unknown key `{word}`", f"known are {', '.join(known)}{meant(word, known)}")
         of, names = kinds[name], list(kinds)
         if of not in self._kinds:
@@ -153,6 +161,10 @@ class DestinationReader:
         link = section.get("link")
         if link is not None and (not isinstance(link, list) or len(link) != 2 or not {*link} <= {*names}):
             raise self._wrong(where, "`link` joins no two objects", f"write `link: [a, b]` of {', '.join(names)}")
+        if link is not None and GONE_THERE in section:
+            raise self._wrong(
+                where, f"`when_gone: {section[GONE_THERE]}` at a link", "write it at the objects it joins"
+            )
         key = section.get("key")
         if isinstance(key, str):
             key = {"": key}
@@ -176,6 +188,7 @@ class DestinationReader:
             parents=parents,
             needs_parent=bool(section.get("needs_parent", False)),
             far=far,
+            gone_there=self._gone_there(section.get(GONE_THERE), GonePolicy.ASK, f"{where}.when_gone"),
         )
         scope = of, each
         mapped = ObjectMapping(
@@ -231,8 +244,18 @@ class DestinationReader:
         try:
             return DeletePolicy(word)
         except ValueError:
-            kinds = ", ".join(DeletePolicy)
-            raise self._wrong(where, f"`{policy}: {word}`", f"choose one of {kinds}{meant(str(word), kinds)}") from None
+            known = [*map(str, DeletePolicy), *(map(str, GonePolicy) if policy == "when_gone" else ())]
+            kinds = ", ".join(known)
+            raise self._wrong(where, f"`{policy}: {word}`", f"choose one of {kinds}{meant(str(word), known)}") from None
+
+    def _gone_there(self, word: Any, default: GonePolicy, where: str) -> GonePolicy:
+        try:
+            return default if word is None else GonePolicy(word)
+        except ValueError:
+            known = [*map(str, GonePolicy)]
+            raise self._wrong(
+                where, f"`{word}`", f"choose one of {', '.join(known)}{meant(str(word), known)}"
+            ) from None
 
     def _expressions(self, section: Any, scope: tuple[str, str | None], where: str) -> dict[str, Expression]:
         fields = self._section(section, where)
@@ -264,6 +287,19 @@ class DestinationReader:
 
     def _wrong(self, where: str, found: str, remedy: str) -> ConfigurationError:
         return ConfigurationError(f"reading {self._file}: {where}: {found}; {remedy}")
+
+
+def _split_gone(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Split `when_gone`: a word about the profile, and a word about the receiver; one of them, or a list of both."""
+    split = dict(section)
+    written = split.pop("when_gone", None)
+    for word in written if isinstance(written, list) else [written]:
+        name = GONE_THERE if word in list(GonePolicy) else "when_gone"
+        if name in split:
+            split["when_gone"] = written  # two words about one thing: the list as a whole is refused
+        elif word is not None:
+            split[name] = word
+    return split
 
 
 def _expressions(one: ObjectMapping) -> Iterable[Expression]:

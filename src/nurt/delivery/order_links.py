@@ -64,6 +64,17 @@ def _comes(known: LastKnown, object_: str, key: str) -> bool:
     return remote is None or not remote.fingerprints
 
 
+def forget_parent(known: LastKnown, plans: Sequence[ObjectPlan], object_: str) -> LastKnown:
+    """Forget that an order's rows name a row of its profile, for that row is made anew: they name it again."""
+    named = {plan.name: {field for field, parent in plan.parents if parent == object_} for plan in plans}
+    far = {plan.name for plan in plans if plan.far == object_}
+    remote_rows = tuple(
+        replace(one.forget(), receiver_id=None) if one.object in far else one.forget(named.get(one.object, ()))
+        for one in known.remote_rows
+    )
+    return replace(known, remote_rows=remote_rows)
+
+
 def resolve_parents(
     desired: DesiredState, rules: DeliveryRules, own: LastKnown, parent: LastKnown | None
 ) -> tuple[DesiredState, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -32,7 +33,8 @@ class FakeDataverse(Fake):
     """Fake of Dataverse: rows by entity set and alternate key.
 
     It refuses unknown columns, an e-mail without @, a missing parent, a key twice in one request, and a wrong token;
-    UpsertMultiple is all or nothing.
+    UpsertMultiple is all or nothing. With `If-Match: *` nothing is made; without it, an answer tells a new row from a
+    changed one only where `Prefer: return=representation` asks for that.
     """
 
     def __init__(self, client_secret: str = "secret", seed: int = 0) -> None:
@@ -85,18 +87,25 @@ class FakeDataverse(Fake):
             return self._multiple(found.group(1), request.json()["Targets"])
         if path == "/Merge":
             return self._merge(request.json())
-        return self._row(method, path, request.json())
+        return self._row(method, path, request.json(), request.headers)
 
-    def _row(self, method: str, path: str, body: Any) -> Response:
+    def _row(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Response:
         found = re.fullmatch(rf"/(\w+)\({KEY}='(.*)'\)", unquote(path))
         if found is None or found.group(1) not in self.rows:
             return _error(404, "0x80060888", "Resource not found")
         table, key = found.group(1), found.group(2).replace("''", "'")
         stored = self.rows[table].get(key)
-        if method == "PATCH":
-            return self._put(table, key, body) or Response(204)
-        if stored is None:
+        if stored is None and (method != "PATCH" or headers.get("if-match") == "*"):
             return _error(404, "0x80040217", "Does Not Exist")
+        if method == "PATCH":
+            if (problem := self._put(table, key, body)) is not None:
+                return problem
+            id_ = self.rows[table][key][f"{TABLES[table][0]}id"]
+            is_shown = headers.get("prefer") == "return=representation"
+            status = 204 if not is_shown else 201 if stored is None else 200
+            shown = self.rows[table][key] if is_shown else None
+            return Response(status, shown, {"OData-EntityId": f"{self.url}{BASE}/{table}({id_})"})
+        assert stored is not None
         if method == "DELETE":
             del self.rows[table][key]
             return Response(204)
@@ -146,16 +155,33 @@ class FakeDataverse(Fake):
         out = []
         for part in text.split(text.partition("\r\n")[0]):
             found = re.search(
-                rf"(PATCH|DELETE|GET) {re.escape(BASE)}(\S+) HTTP/1\.1\r\n.*?\r\n\r\n(.*)", part, re.DOTALL
+                rf"(PATCH|DELETE|GET) {re.escape(BASE)}(\S+) HTTP/1\.1\r\n(.*?)\r\n\r\n(.*)", part, re.DOTALL
             )
             if found is None:
                 continue
-            body = found.group(3).strip()
-            response = self._row(found.group(1), found.group(2), orjson.loads(body) if body else None)
+            pairs = (line.partition(":") for line in found.group(3).split("\r\n"))
+            headers = {name.lower(): value.strip() for name, _, value in pairs}
+            body = found.group(4).strip()
+            response = self._row(found.group(1), found.group(2), orjson.loads(body) if body else None, headers)
             content = orjson.dumps(response.body).decode() if response.body else ""
             head = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary"
-            out.append(f"--batchresponse_1\r\n{head}\r\n\r\nHTTP/1.1 {response.status} x\r\n\r\n{content}\r\n")
+            more = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+            out.append(f"--batchresponse_1\r\n{head}\r\n\r\nHTTP/1.1 {response.status} x\r\n{more}\r\n{content}\r\n")
         return Response(200, "".join(out) + "--batchresponse_1--\r\n")
+
+    def delete_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.rows["contacts"].pop(key, None) is not None
+
+    def make_anew_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.delete_by_hand(key) and self._put("contacts", key, {}) is None
+
+    def merge_by_hand(self, key: str, into: str) -> bool:
+        """See Fake. The row that goes stays readable: deactivated, with its key."""
+        ids = [self.rows["contacts"].get(one, {}).get("contactid") for one in (into, key)]
+        body = {"Target": {"contactid": ids[0]}, "Subordinate": {"contactid": ids[1]}}
+        return None not in ids and key != into and self._merge(body).status == 204
 
     def _merge(self, body: dict[str, Any]) -> Response:
         ids = [body[side]["contactid"] for side in ("Target", "Subordinate")]

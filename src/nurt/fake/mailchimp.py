@@ -17,7 +17,8 @@ class FakeMailchimp(Fake):
     """Fake of Mailchimp: members by the MD5 of their lower-cased address.
 
     It refuses bad addresses, unknown merge fields, addresses that were permanently deleted, subscribing someone who
-    unsubscribed themselves (compliance), more than 500 members a batch, and a wrong key.
+    unsubscribed themselves (compliance), more than 500 members a batch, and a wrong key. PUT and the batch call make
+    missing members and bring archived ones back; PATCH does neither.
     """
 
     def __init__(self, api_key: str = "key-us1", seed: int = 0) -> None:
@@ -36,6 +37,8 @@ class FakeMailchimp(Fake):
         if given.partition(":")[2] != self._key:
             return _problem(401, "API Key Invalid", "Your API key may be invalid.")
         path = request.path.removeprefix("/3.0/lists/aud")
+        if path == "" and request.method == "GET":
+            return Response(200, {"id": "aud"})
         if path == "":
             return self._batch(request.json())
         if path == "/merge-fields":
@@ -55,7 +58,13 @@ class FakeMailchimp(Fake):
             return _problem(404, "Resource Not Found", "no such member")
         member = self.members[hash_]
         if request.method == "GET":
-            return Response(200, {"status": member["status"]})
+            return Response(200, {"email_address": member["email_address"], "status": member["status"]})
+        if request.method == "PATCH":
+            body = {"email_address": member["email_address"], **request.json()}
+            if (problem := self._problem_of(hash_, body)) is not None:
+                return _problem(400, *problem)
+            body["status_if_new"] = member["status"]  # an archived one stays so, unless a status is given
+            return Response(200, self._keep(hash_, body))
         if what == "/tags":
             for tag in request.json()["tags"]:
                 (member["tags"].add if tag["status"] == "active" else member["tags"].discard)(tag["name"])
@@ -68,6 +77,18 @@ class FakeMailchimp(Fake):
             return _problem(405, "Method Not Allowed", "This list member cannot be removed.")
         member["status"] = "archived"
         return Response(204)
+
+    def delete_by_hand(self, key: str) -> bool:
+        """See Fake. A member is archived; one in four is deleted for ever, and its address forgotten."""
+        found = [hash_ for hash_, one in self.members.items() if one["email_address"].partition("@")[0] == key]
+        if not found or self.members[found[0]]["status"] == "archived":
+            return False
+        if self._random.random() < 0.25:
+            del self.members[found[0]]
+            self.forgotten.add(found[0])
+        else:
+            self.members[found[0]]["status"] = "archived"
+        return True
 
     def _problem_of(self, hash_: str, body: dict[str, Any]) -> tuple[str, str] | None:
         address = body["email_address"]

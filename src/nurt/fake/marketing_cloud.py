@@ -27,6 +27,10 @@ class FakeMarketingCloud(Fake):
         self._secret = client_secret
         self._tokens: dict[str, float] = {}
 
+    def delete_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.rows.pop(key, None) is not None
+
     def answer(self, request: Request) -> Response:
         """See Fake."""
         body: Any = request.json()

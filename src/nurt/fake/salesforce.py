@@ -30,12 +30,14 @@ class FakeSalesforce(Fake):
     """Fake of Salesforce: objects by type and external id.
 
     It refuses unknown fields, a missing required one, a missing parent, an e-mail without @, an external id
-    twice in one request, more than 200 records, and unknown or expired tokens.
+    twice in one request, more than 200 records, and unknown or expired tokens. What was deleted, or merged into
+    another, cannot be updated by its id; an upsert by its external id makes a new one, and says so.
     """
 
     def __init__(self, client_id: str = "id", client_secret: str = "secret", seed: int = 0) -> None:
         super().__init__(seed)
         self.objects: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in TYPES}
+        self.deleted: set[str] = set()
         self.jobs: dict[str, dict[str, Any]] = {}
         self.lock_rate = 0.0
         self.token_calls = 0
@@ -86,6 +88,8 @@ class FakeSalesforce(Fake):
     def _answer(self, request: Request, path: str) -> Response:
         if found := re.fullmatch(r"/composite/sobjects/(\w+)/(\w+)", path):
             return self._upsert(found.group(1), found.group(2), request.json())
+        if path == "/composite/sobjects" and request.method == "PATCH":
+            return Response(200, [self._update(record) for record in request.json()["records"]])
         if path == "/composite/sobjects":
             return Response(200, [self._delete(id_) for id_ in request.query["ids"].split(",")])
         if found := re.fullmatch(r"/sobjects/(\w+)/describe", path):
@@ -117,6 +121,30 @@ class FakeSalesforce(Fake):
             results.append(self._put(kind, record[KEY], fields, "DUPLICATE_VALUE" if twice else None))
         return Response(200, results)
 
+    def _update(self, record: dict[str, Any]) -> dict[str, Any]:
+        kind, id_ = record["attributes"]["type"], record["id"]
+        key = next((key for key, stored in self.objects[kind].items() if stored["Id"] == id_), None)
+        if key is None:
+            code = "ENTITY_IS_DELETED" if id_ in self.deleted else "INVALID_CROSS_REFERENCE_KEY"
+            return {"success": False, "errors": [{"statusCode": code, "message": "entity is deleted", "fields": []}]}
+        fields = {name: value for name, value in record.items() if name not in ("attributes", "id", KEY)}
+        result = self._put(kind, key, fields)
+        result.pop("created", None)
+        return result
+
+    def delete_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        stored = self.objects["Contact"].get(key)
+        return stored is not None and bool(self._delete(stored["Id"])["success"])
+
+    def make_anew_by_hand(self, key: str) -> bool:
+        """See Fake."""
+        return self.delete_by_hand(key) and bool(self._put("Contact", key, {"LastName": "by hand"})["success"])
+
+    def merge_by_hand(self, key: str, into: str) -> bool:
+        """See Fake. The contact that stays keeps its external id; the other one is deleted."""
+        return key != into and into in self.objects["Contact"] and self.delete_by_hand(key)
+
     def _put(self, kind: str, key: str, fields: dict[str, Any], code: str | None = None) -> dict[str, Any]:
         stored = self.objects[kind].get(key)
         named = {name: fields.pop(name) for name in RELATIONS if name in fields}
@@ -143,6 +171,7 @@ class FakeSalesforce(Fake):
         if code is not None:
             error = {"statusCode": code, "message": f"{code} for {fields.get('Email')}", "fields": []}
             return {"id": stored["Id"] if stored else None, "success": False, "errors": [error]}
+        is_new = stored is None
         if stored is None:
             self._next += 1
             stored = self.objects[kind][key] = {"Id": f"{kind[:3]}{self._next:012d}"}
@@ -151,16 +180,24 @@ class FakeSalesforce(Fake):
         stored.update(fields)
         for name in [name for name, value in stored.items() if value is None]:
             del stored[name]
-        return {"id": stored["Id"], "success": True, "errors": [], "created": True}
+        return {"id": stored["Id"], "success": True, "errors": [], "created": is_new}
 
     def _delete(self, id_: str) -> dict[str, Any]:
         for rows in self.objects.values():
             for key, stored in list(rows.items()):
                 if stored["Id"] == id_:
                     del rows[key]
+                    self.deleted.add(id_)
+                    self._clear_lookups(id_)
                     return {"id": id_, "success": True, "errors": []}
         error = {"statusCode": "ENTITY_IS_DELETED", "message": "entity is deleted", "fields": []}
         return {"id": id_, "success": False, "errors": [error]}
+
+    def _clear_lookups(self, id_: str) -> None:
+        for rows in self.objects.values():
+            for stored in rows.values():
+                for name in [name for name, value in stored.items() if value == id_ and name != "Id"]:
+                    del stored[name]
 
     def _job(self, request: Request, path: str) -> Response:
         if not path and request.method == "GET":
@@ -200,7 +237,9 @@ class FakeSalesforce(Fake):
                 continue
             done = self._put(job["object"], key, fields)
             if done["success"]:
-                job["results"]["successfulResults"].append({"sf__Id": done["id"], "sf__Created": "true", KEY: key})
+                job["results"]["successfulResults"].append(
+                    {"sf__Id": done["id"], "sf__Created": str(done["created"]).lower(), KEY: key}
+                )
             else:
                 error = done["errors"][0]
                 said = f"{error['statusCode']}:{error['message']}:--"

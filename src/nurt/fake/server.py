@@ -86,6 +86,18 @@ class Fake:
         """Answer one request."""
         raise NotImplementedError
 
+    def delete_by_hand(self, _key: str) -> bool:
+        """Take a row away as somebody at the receiver does; return whether there was one that can be."""
+        return False
+
+    def merge_by_hand(self, _key: str, _into: str) -> bool:
+        """Merge a row into another as somebody at the receiver does; return whether this was done."""
+        return False
+
+    def make_anew_by_hand(self, _key: str) -> bool:
+        """Delete a row and make another one under its key, with nothing else in it; return whether this was done."""
+        return False
+
     def too_many(self) -> Response:
         """Answer a call above the limits."""
         return Response(429, {"message": "too many requests"}, {"Retry-After": self.faults.retry_after})

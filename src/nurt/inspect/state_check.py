@@ -22,7 +22,7 @@ def check_state(
     Args:
         client: returns bytes.
         keys: of the flow.
-        forms: by kind of key: see `state.damage`.
+        forms: by kind of key: see `model.value_forms`.
         seen: called with how many keys there were since the last call.
     """
     server: Any = client

@@ -47,6 +47,8 @@ def _read_mapping(path: Path) -> Mapping:
         raise ConfigurationError(
             f"reading mapping {path}: {failed.strerror}; correct `mapping` in the settings"
         ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"reading mapping {path}: it is no UTF-8; write it as UTF-8") from None
     return load_mapping(text, str(path))
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from nurt.mapping.sql.compile import BadExpression, compile_expression
+from nurt.mapping.topic_patterns import BadPattern, TopicPattern
 from nurt.mapping.types import Expression, System
 from nurt.mapping.words import (
     BUILT_IN_IDENTIFIERS,
@@ -134,22 +135,20 @@ def read_expression(node: Node, what: str, complaints: Complaints) -> Expression
         return None
 
 
-def read_pattern(node: Node, what: str, complaints: Complaints) -> re.Pattern[str] | None:
+def read_pattern(node: Node, what: str, complaints: Complaints) -> TopicPattern | None:
     """Read a regular expression over topic names; None after a complaint."""
     text = text_of(node, what, complaints)
     if text is None:
         return None
     try:
-        return re.compile(text)
-    except re.error as error:
-        complaints.add(
-            node, f"{what}: not a regular expression: {text!r}: {error.msg} at character {(error.pos or 0) + 1}"
-        )
+        return TopicPattern(text)
+    except BadPattern as error:
+        complaints.add(node, f"{what}: {error}")
         return None
 
 
 def read_system_name(
-    node: Node, what: str, pattern: re.Pattern[str] | None, systems: dict[str, System], complaints: Complaints
+    node: Node, what: str, pattern: TopicPattern | None, systems: dict[str, System], complaints: Complaints
 ) -> str | None:
     """Read a system's name or its template; complain when it can give no declared system."""
     text = text_of(node, what, complaints)
@@ -166,8 +165,8 @@ def read_system_name(
         if group is None:
             continue
         shape += ".+"
-        if form or conversion or (pattern is not None and group not in pattern.groupindex):
-            groups = list(pattern.groupindex) if pattern is not None else []
+        if form or conversion or (pattern is not None and group not in pattern.groups):
+            groups = list(pattern.groups) if pattern is not None else []
             complaints.add(node, f"{what}: {{{group}}} names no group of `match` {nearest(group, groups)}")
             return None
     if not any(re.fullmatch(shape, name) for name in systems):

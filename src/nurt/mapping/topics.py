@@ -103,7 +103,7 @@ def _read_topic(
     if pattern is None or system is None or name is None or key is None:
         return None
     mapping = TopicMapping(
-        pattern.pattern,
+        pattern.text,
         line_of(node),
         _NOWHERE,
         kind,
@@ -114,7 +114,7 @@ def _read_topic(
         fields,
         extras,
         optional,
-        shared=meets_several(pattern.pattern, system),
+        shared=meets_several(pattern.text, system),
         order=order,
     )
     if order and not mapping.shared:

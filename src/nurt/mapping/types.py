@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from nurt.errors import ConfigurationError
+from nurt.mapping.topic_patterns import TopicPattern
 from nurt.model.stock.plan import StockPlan
 
 
@@ -95,7 +95,7 @@ class TopicMapping:
 class TopicRule:
     """Rule of one entry of `topics`: a pattern, and the mapping of matching topics, except for the system's name."""
 
-    pattern: re.Pattern[str]
+    pattern: TopicPattern
     system: str  # may name groups of the pattern: shop_{market}
     mapping: TopicMapping  # its `system` is a placeholder until a topic is known
 
@@ -128,10 +128,10 @@ class Mapping:
 
     def _find(self, topic: str) -> TopicMapping | None:
         for rule in self.topics:
-            match = rule.pattern.fullmatch(topic)
-            if match is None:
+            groups = rule.pattern.fullmatch(topic)
+            if groups is None:
                 continue
-            name = rule.system.format_map({group: text or "" for group, text in match.groupdict().items()})
+            name = rule.system.format_map(groups)
             if name not in self.systems:
                 raise ConfigurationError(
                     f"mapping topic {topic}: {rule.mapping.file_name}:{rule.mapping.line}: its system is {name!r}, "

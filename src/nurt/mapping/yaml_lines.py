@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -12,6 +13,11 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from nurt.errors import ConfigurationError
 from nurt.mapping.words import Shape, Word
 
+NAME_MAX = 100
+"""Letters of a name that are compared with known names."""
+DEPTH_MAX = 64
+MERGED_MAX = 10_000
+"""Keys that merges (`<<`) bring into one section."""
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -21,6 +27,7 @@ class Complaints:
 
     def __init__(self, file_name: str) -> None:
         self.file_name = file_name
+        self.merged = 0
         self._found: list[tuple[int, str]] = []
 
     def add(self, node: Node | int, text: str) -> None:
@@ -39,6 +46,69 @@ class Complaints:
         )
 
 
+class BadYaml(ValueError):
+    """Text that is no YAML, or more than a file of settings can be.
+
+    Attributes:
+        line: counted from 1.
+        what: was found.
+    """
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"line {line}: {what}")
+        self.line = line
+        self.what = what
+
+
+class BoundLoader(yaml.SafeLoader):
+    """Loader that refuses what no person writes: deep nesting, a node within itself, merges that double and double."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._open: list[str | None] = []
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """See yaml.composer.Composer."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+            raise _too_much(f"*{event.anchor} names what it stands in", event.start_mark)
+        if len(self._open) >= DEPTH_MAX:
+            raise _too_much(f"nested deeper than {DEPTH_MAX}", event.start_mark)
+        self._open.append(getattr(event, "anchor", None) if isinstance(event, yaml.NodeEvent) else None)
+        try:
+            node: Node | None = super().compose_node(parent, index)
+        finally:
+            self._open.pop()
+        return node
+
+    def flatten_mapping(self, node: MappingNode) -> None:
+        """See yaml.constructor.SafeConstructor."""
+        super().flatten_mapping(node)
+        if len(node.value) > MERGED_MAX:
+            raise _too_much(f"merges of more than {MERGED_MAX} keys", node.start_mark)
+
+
+def load_yaml(text: str) -> Any:
+    """Read the values of a YAML text. Raises BadYaml."""
+    try:
+        return yaml.load(text, Loader=BoundLoader)
+    except yaml.YAMLError as error:
+        raise _bad(error) from None
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        # PyYAML lets these out of a scalar that is not of its type: a date of the 99th month, `!!int x`
+        raise BadYaml(1, f"a value that is not of its type ({type(error).__name__})") from None
+
+
+def _too_much(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
+def _bad(error: yaml.YAMLError) -> BadYaml:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or "characters that YAML does not allow"
+    return BadYaml(mark.line + 1 if mark is not None else 1, what)
+
+
 def line_of(node: Node) -> int:
     """Return the line that a node begins at, counted from 1."""
     return int(node.start_mark.line) + 1
@@ -47,11 +117,10 @@ def line_of(node: Node) -> int:
 def compose(text: str, complaints: Complaints) -> Node | None:
     """Parse YAML into nodes; complain and return None when the text is not YAML, or empty."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=BoundLoader)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or "characters that YAML does not allow"
-        complaints.add(mark.line + 1 if mark is not None else 1, f"not YAML: {what}; look at quotes and indentation")
+        bad = _bad(error)
+        complaints.add(bad.line, f"not YAML: {bad.what}; look at quotes and indentation")
         return None
     if node is None:
         complaints.add(1, "the file is empty (expected `systems` and `topics`)")
@@ -67,7 +136,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def meant(name: str, known: Iterable[str]) -> str:
     """Ask whether the nearest known name was meant, when one is near enough."""
     folded = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower()[:NAME_MAX], list(folded), n=1, cutoff=0.6)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
@@ -81,6 +150,10 @@ def pairs(node: Node, what: str, complaints: Complaints) -> list[tuple[ScalarNod
     for key, value in node.value:
         if key.tag == _MERGE:
             for source in value.value if isinstance(value, SequenceNode) else [value]:
+                complaints.merged += 1
+                if complaints.merged > MERGED_MAX:
+                    complaints.add(key, f"{what}: merges of more than {MERGED_MAX} sections; write them out")
+                    break
                 for inner, inner_value in pairs(source, what, complaints) or []:
                     merged.setdefault(inner.value, (inner, inner_value))
         elif not isinstance(key, ScalarNode):

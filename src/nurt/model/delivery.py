@@ -87,6 +87,7 @@ class Write:
     Attributes:
         whole: `fields` has all fields of the row, not only changed ones.
         is_new: nothing was sent before under this key.
+        believed: the receiver is believed to hold the row; the write may change it, and must not make it.
         refs: of a link its two ends; of a merge the surviving row; else the rows in `parents` of the object.
     """
 
@@ -100,6 +101,7 @@ class Write:
     whole: bool = True
     is_new: bool = False
     refs: tuple[Ref, ...] = ()
+    believed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ class Call:
     writes: tuple[Write, ...]
     bulk: bool = False
 
+    @property
+    def believed(self) -> bool:
+        """Say whether all its rows are believed to be at the receiver: the call must make none."""
+        return self.op is Op.UPSERT and all(write.believed for write in self.writes)
+
 
 class RowOutcome(StrEnum):
     """Outcome of one row at the receiver."""
@@ -119,16 +126,22 @@ class RowOutcome(StrEnum):
     REFUSED = "refused"  # permanent: the same row would be refused again
     CONFLICT = "conflict"  # another row is in the way, and may soon be removed
     TRANSIENT = "transient"
+    GONE = "gone"  # a row that was believed to be there is not: deleted, merged or archived by others; nothing was made
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """Result of one row. `words` are the receiver's own and may be personal: they go to quarantine only."""
+    """Result of one row. `words` are the receiver's own and may be personal: they go to quarantine only.
+
+    Attributes:
+        made: the receiver says that this write made the row.
+    """
 
     outcome: RowOutcome
     code: str = ""
     words: str = ""
     receiver_id: str | None = None
+    made: bool = False
 
 
 ACCEPTED = RowResult(RowOutcome.ACCEPTED)

@@ -125,7 +125,7 @@ class Translated:
     """Translation of a batch of raw messages.
 
     Every message is a row of a frame, a truncate, refused, or counted as not ours; `passed` has the highest
-    offset of the last kind of messages in each (topic, partition).
+    offset of the last kind of messages in each (topic, partition), `heights` how far the order of each one goes.
     """
 
     entities: list[EntityFrame] = field(default_factory=list)
@@ -133,3 +133,4 @@ class Translated:
     refused: list[Refused] = field(default_factory=list)
     not_ours: Counts = field(default_factory=dict)
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
+    heights: dict[tuple[str, int], int] = field(default_factory=dict)

@@ -23,7 +23,8 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `v` | the shard | names of the notes below, each behind its length | rows |
 | `v` and `h`, code, old id, new id | the old row | what a row knew whose key changed, until the new row has it | rows |
 | `v` and `o`, code, new id | the new row | JSON: old id, bits of columns that are owed, position, topic | rows |
-| `n` | the shard | hash: topic and partition -> and log -> highest counted offset; finished sweeps | rows |
+| `n` | the shard | hash: topic and partition -> and log -> highest counted offset; finished sweeps, rules | rows |
+| `i` | the shard | rows that are said again by new rules, until their epoch is done | rows |
 | `x` | the shard | profiles to publish again after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) for which its worker computed profiles | the place's worker |
 
@@ -55,7 +56,8 @@ place of a realm, so that one checkout's values lie together:
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
 `<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:logs`
-(JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`).
+(JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`),
+`<prefix>:normalisation` (JSON: the rules by which identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
 profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by

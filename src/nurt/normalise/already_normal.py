@@ -1,20 +1,18 @@
 """Find identifiers that are normal already, so that a small micro-batch may avoid polars.
 
-Hot path. This module finds exactly the values that `identifiers` leaves unchanged by its patterns of plain emails and
-phones; `identifiers` decides on all others.
+Hot path. Every value that this module finds is one that `identifiers` leaves unchanged, whatever the country;
+`identifiers` decides on all others.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numba
 import numpy as np
 
 from nurt.columnar.texts import Texts
 from nurt.columnar.types import Bools, Bytes, Int64s
-from nurt.normalise.identifiers import LOCAL_PART_LENGTH_MAX
-from nurt.normalise.phone import plain_numbers
+from nurt.normalise.email import LOCAL_PART_LENGTH_MAX
+from nurt.normalise.numbering_plan import CODES, NONE, UNKNOWN, build_plans, plan_tables
 
 _CODE_DIGITS_MAX = 3  # of a country
 _LETTER, _DIGIT, _DASH, _DOT, _PLUS, _OTHER = range(6)
@@ -32,20 +30,15 @@ def plain_emails(texts: Texts) -> Bools:
 
 
 def plain_phones(texts: Texts) -> Bools:
-    """Return which texts are phones in E.164."""
+    """Return which texts are valid phones in E.164, without an extension."""
     plain = np.zeros(len(texts.starts), dtype=np.bool_)
-    _find_phones(texts.starts, texts.stops, texts.body, *_countries(), plain)
-    return plain
-
-
-@lru_cache(maxsize=1)
-def _countries() -> tuple[Int64s, Int64s]:
-    """Give, by country code, the possible sizes of a number, a bit each, and the digit that no number begins with."""
-    sizes, prefixes = np.zeros((2, 10**_CODE_DIGITS_MAX), dtype=np.int64)
-    for code, (prefix, lengths) in plain_numbers().items():
-        sizes[code] = sum(1 << size for size in lengths)
-        prefixes[code] = -1 if prefix is None else int(prefix)
-    return sizes, prefixes
+    while True:
+        tables = plan_tables()
+        wanted = np.zeros(CODES, dtype=np.bool_)
+        _find_phones(texts.starts, texts.stops, texts.body, tables.first, tables.follows, tables.accepts, plain, wanted)
+        if not wanted.any():
+            return plain
+        build_plans(np.flatnonzero(wanted).tolist())
 
 
 @numba.njit(nogil=True, cache=True)
@@ -92,30 +85,52 @@ def _find_emails(starts: Int64s, stops: Int64s, body: Bytes, classes: Int64s, pl
 
 
 @numba.njit(nogil=True, cache=True)
-def _find_phones(starts: Int64s, stops: Int64s, body: Bytes, sizes: Int64s, prefixes: Int64s, plain: Bools) -> None:
-    """Find texts that are phones in E.164.
+def _find_phones(
+    starts: Int64s,
+    stops: Int64s,
+    body: Bytes,
+    first: Int64s,
+    follows: Int64s,
+    accepts: Bools,
+    plain: Bools,
+    wanted: Bools,
+) -> None:
+    """Find texts that are valid phones in E.164.
 
     starts, stops  (n,)     int64  text i is body[starts[i]:stops[i]]
     body           (b,)     uint8  texts
-    sizes          (1000,)  int64  by country's code: bit s: a number may have s digits behind it; 0: no such code
-    prefixes       (1000,)  int64  by country's code: the digit that a number never begins with; -1: there is none
-    plain          (n,)     bool   written; False before
+    first          (1000,)  int64  by country's code: see PlanTables
+    follows        (s, 10)  int64  by state and digit: the next state; 0: no number goes on so
+    accepts        (s,)     bool   by state: a number may end here
+    plain          (n,)     bool   written
+    wanted         (1000,)  bool   written where a code's table is not built yet; False before
     """
     for row in range(len(starts)):
         start, stop = starts[row], stops[row]
+        plain[row] = False
         if stop == start or body[start] != 43:
             continue
         code = 0
         at = start + 1
         # no country code is a prefix of another one
-        while at < stop and at - start <= _CODE_DIGITS_MAX and 48 <= body[at] <= 57 and not (code and sizes[code]):
+        while at < stop and at - start <= _CODE_DIGITS_MAX and 48 <= body[at] <= 57:
             code = code * 10 + body[at] - 48
             at += 1
-        size = stop - at
-        if not code or size < 2 or size > 62 or not sizes[code] >> size & 1:
+            if first[code] != NONE:
+                break
+        if first[code] == NONE:
             continue
-        first = np.int64(body[at]) - 48
-        fits = first >= 1 and first != prefixes[code] and body[at] != body[at + 1]
+        if first[code] == UNKNOWN:
+            wanted[code] = True
+            continue
+        state = first[code]
+        varies = False
         for i in range(at, stop):
-            fits = fits and 48 <= body[i] <= 57
-        plain[row] = fits
+            if not 48 <= body[i] <= 57:
+                state = 0
+                break
+            varies = varies or body[i] != body[at]
+            state = follows[state, body[i] - 48]
+            if state == 0:
+                break
+        plain[row] = varies and accepts[state]

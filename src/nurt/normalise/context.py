@@ -74,5 +74,14 @@ class FoldContext:
         return rows.select("row").join(joined, on="row", how="left", maintain_order="left")["identifiers"]
 
 
+def unread(written: pl.Series, read: pl.Series) -> pl.Series:
+    """Return where a text was written and no identifier was read; of several in a text, where one was not."""
+    if written.name == "identifiers":
+        lost = written.str.count_matches(KIND_END).fill_null(0) > read.str.count_matches(KIND_END).fill_null(0)
+    else:
+        lost = read.is_null() & (written.str.strip_chars() != "").fill_null(False)
+    return lost
+
+
 def _by_system(known: Mapping[str, str]) -> pl.Expr:
     return pl.col("system").replace_strict(dict(known), default=None, return_dtype=pl.String)

@@ -10,26 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
+from nurt.normalise.email import LOCAL_PART_LENGTH_MAX, to_email
 from nurt.normalise.phone import phones_to_e164
 from nurt.normalise.tax_id import tax_ids_with_country
+from nurt.normalise.visible import INVISIBLE
 
-EMAIL_LENGTH_MAX = 254  # characters; RFC 5321, 4.5.3.1
-LOCAL_PART_LENGTH_MAX = 64  # characters
 IDENTIFIER_LENGTH_MAX = 256  # characters, of loyalty cards and extra kinds
 ROUNDS_MAX = 4
 """How often steps are repeated over non-ASCII text until the text no longer changes."""
 
 DEFAULT_STEPS = ("strip",)
 
-_EMAIL = (
-    rf"^[^\s@\x00-\x1f\x7f\"(),:;<>\[\]\\]{{1,{LOCAL_PART_LENGTH_MAX}}}"
-    r"@(?:[\p{L}\p{N}\p{M}](?:[\p{L}\p{N}\p{M}_\-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{M}][\p{L}\p{N}\p{M}\-]{0,61}[\p{L}\p{N}\p{M}]$"
-)
-_PLAIN_EMAIL = (
-    r"^[a-z0-9_+\-]+(?:\.[a-z0-9_+\-]+)*@(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)+[a-z][a-z]+$"  # fits _EMAIL, found fast
-)
+_PLAIN_EMAIL = r"^[a-z0-9_+\-]+(?:\.[a-z0-9_+\-]+)*@(?:[a-z0-9](?:[a-z0-9\-]*[a-z0-9])?\.)+[a-z][a-z]+$"
+"""What `to_email` leaves as it is, found fast."""
 _CONTROL = r"[\x00-\x1f\x7f]"
-_CARD_FILLER = r"[\s\-\u2010-\u2015\u2212]"
+_CARD_FILLER = r"[\s\-\u2010-\u2015\u2212]|" + INVISIBLE
 
 
 def normalise_column(
@@ -43,27 +38,19 @@ def normalise_column(
     known = _BUILT_IN.get(kind)
     if known is not None:
         return known(values, countries).alias(values.name)
-    return _stepped(values, rules.get(kind, DEFAULT_STEPS)).alias(values.name)
+    return _stepped(values.str.replace_all(INVISIBLE, ""), rules.get(kind, DEFAULT_STEPS)).alias(values.name)
 
 
 def _emails(values: pl.Series, countries: pl.Series) -> pl.Series:
-    """Trim, NFKC, lower case; then the text must look like an address: one @, a domain with a dot."""
-    ascii_only = pl.col("v").str.len_bytes() == pl.col("v").str.len_chars()
-    lowered = pl.col("v").str.strip_chars().str.to_lowercase()
-    frame = pl.DataFrame({"v": values}).select(lowered.alias("v"), ascii_only.alias("ascii"))
-    found = frame["v"]
-    if not frame["ascii"].all():
-        found = _settled(found, _fold_email)
-    plain = found.str.contains(_PLAIN_EMAIL) & (found.str.len_bytes() <= LOCAL_PART_LENGTH_MAX)
+    """Trim and lower; a text that then is no plain address is read one by one."""
+    lowered = values.str.strip_chars().str.to_lowercase()
+    plain = lowered.str.contains(_PLAIN_EMAIL) & (lowered.str.len_bytes() <= LOCAL_PART_LENGTH_MAX)
     if plain.all():
-        return found
-    rest = _where(found, ~plain)
-    fits = rest.str.contains(_EMAIL) & (rest.str.len_chars() <= EMAIL_LENGTH_MAX) & ~rest.str.contains(r"\.\.|^\.|\.@")
-    return _where(found, plain | fits.fill_null(False))
-
-
-def _fold_email(texts: pl.Series) -> pl.Series:
-    return texts.str.normalize("NFKC").str.to_lowercase().str.normalize("NFKC").str.strip_chars()
+        return lowered
+    rest = values.filter(~plain.fill_null(True)).unique()
+    known = {text: to_email(text) for text in rest.to_list()}
+    read = values.replace_strict(known, default=None, return_dtype=pl.String)
+    return pl.select(pl.when(plain).then(lowered).otherwise(read)).to_series()
 
 
 def _loyalty_cards(values: pl.Series, countries: pl.Series) -> pl.Series:

@@ -17,7 +17,7 @@ from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
-from nurt.normalise.context import FoldContext
+from nurt.normalise.context import FoldContext, unread
 from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
@@ -39,7 +39,12 @@ from nurt.state.table import Table
 
 
 def contributions_of_rows(
-    kind: str, folded: RowsFolded, ids: Words, stamp: int, context: FoldContext
+    kind: str,
+    folded: RowsFolded,
+    ids: Words,
+    stamp: int,
+    context: FoldContext,
+    not_read: dict[str, Int64s] | None = None,
 ) -> ContributionSet:
     """Emit every row's stored contribution to its parent, and "gone" to the parents that the row left.
 
@@ -49,6 +54,7 @@ def contributions_of_rows(
         ids: of each owner.
         stamp: of all contributions; larger than any before.
         context: the mapping's facts about systems and identifiers.
+        not_read: written, by field: owners of the rows whose text there is no identifier.
     """
     if kind not in _BY_KIND or not len(folded.at):
         return empty_contribution_set()
@@ -61,7 +67,8 @@ def contributions_of_rows(
             at, owner, gone = at[has_parent], owner[has_parent], gone[has_parent]
     child = ids[owner]
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
-    return _BY_KIND[kind](_FoldedRows(kind, rows, at, gone, child, to, stamp), context)
+    told = {} if not_read is None else not_read
+    return _BY_KIND[kind](_FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told), context)
 
 
 _OWN = frozenset({"customer", "order"})
@@ -75,23 +82,34 @@ class _FoldedRows:
     Attributes:
         rows, at: all rows, and which of them.
         gone: the row was deleted, or has left the parent.
+        owner: of each row.
         child, to: ids of each row and of its parent.
+        unread: written, by field: owners of the rows whose text there is no identifier.
     """
 
     kind: str
     rows: RowArrays
     at: Int64s
     gone: Bools
+    owner: Int64s
     child: Words
     to: Words
     stamp: int
+    unread: dict[str, Int64s]
 
     def __len__(self) -> int:
         return len(self.at)
 
     def take(self, chosen: Bools) -> _FoldedRows:
         """Choose rows."""
-        return replace(self, at=self.at[chosen], gone=self.gone[chosen], child=self.child[chosen], to=self.to[chosen])
+        return replace(
+            self,
+            at=self.at[chosen],
+            gone=self.gone[chosen],
+            owner=self.owner[chosen],
+            child=self.child[chosen],
+            to=self.to[chosen],
+        )
 
     def text(self, name: str) -> Texts:
         """Give a column of texts; empty where absent."""
@@ -294,8 +312,11 @@ def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext)
         return [ExtraColumn(text, there) for text, there in zip(texts, has, strict=True)]
     some = folded.take(rest)
     seen = [name for name, there in zip(names, has, strict=True) if there[rest].any()]
-    frame = pl.DataFrame([_column(some, name) for name in (*seen, "country", "system")])
-    frame = context.normalised(frame, [name for name in seen if name != "identifiers"])
+    written = pl.DataFrame([_column(some, name) for name in (*seen, "country", "system")])
+    frame = context.normalised(written, [name for name in seen if name != "identifiers"])
+    for name in seen:
+        if (lost := unread(written[name], frame[name]).to_numpy() & ~some.gone).any():
+            folded.unread[name] = some.owner[lost]
     rows = read_columns(_IDENTIFIERS, [frame.select(seen)])
     found = []
     for name, text, there in zip(names, texts, has, strict=True):
@@ -308,6 +329,30 @@ def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext)
             there[rest] = rows.has(_IDENTIFIERS.column(name), every)
         found.append(ExtraColumn(text, there))
     return found
+
+
+IDENTIFIERS_OF: Mapping[str, Sequence[str]] = {"customer": _CUSTOMER_IDENTIFIERS, "order": _GUEST_IDENTIFIERS}
+"""The fields of rows that are normalised; those of an order count when it is a guest's."""
+
+
+def normalised_identifiers(
+    kind: str, folded: RowsFolded, ids: Words, context: FoldContext
+) -> tuple[Int64s, list[list[bytes | None]]]:
+    """Read the identifiers of stored rows as a contribution would have them; not for the hot path.
+
+    Returns the owners of the rows that have identifiers, and by field of IDENTIFIERS_OF their values.
+    """
+    rows, at = folded.rows, folded.at
+    speaks = (rows.numbers[at, ROW_LAYOUTS[kind].place("op")] != DELETE) & ~folded.left
+    if kind == "order":
+        speaks &= ~rows.has(PARENT_BIT, at)
+    owner, none = folded.owner[speaks], np.zeros(int(speaks.sum()), dtype=np.bool_)
+    some = _FoldedRows(kind, rows, at[speaks], none, owner, ids[owner], ids[owner], 0, {})
+    columns = _normalised(some, IDENTIFIERS_OF[kind], context)
+    return owner, [
+        [text if there else None for text, there in zip(one.texts.plain(), one.valid.tolist(), strict=True)]
+        for one in columns
+    ]
 
 
 def _column(folded: _FoldedRows, name: str) -> pl.Series:
@@ -325,6 +370,7 @@ class ProfileEmitter:
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
+        self.unread: dict[str, Int64s] = {}
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
         """See rows.stage.RowEmitter."""
@@ -332,7 +378,8 @@ class ProfileEmitter:
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         """See rows.stage.RowEmitter."""
-        return contributions_of_rows(kind, folded, ids, stamp, self._context)
+        self.unread = {}
+        return contributions_of_rows(kind, folded, ids, stamp, self._context, self.unread)
 
     def join(self, many: list[ContributionSet]) -> ContributionSet:
         """See rows.stage.RowEmitter."""

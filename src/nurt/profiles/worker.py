@@ -20,6 +20,7 @@ from nurt.profiles.from_rows import ProfileEmitter
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import DirtyKey, ProfilesStage, decode_dirty_key, encode_dirty_key
+from nurt.profiles.renormalise import IdentifierRenormaliser
 from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.rows.sweeps import Sweep
 from nurt.rows.worker import RowsWorker
@@ -36,8 +37,10 @@ class Worker(RowsWorker[ContributionSet, Day]):
         schema: Mapping[str, Any],
         sweeps: Sequence[Sweep] = (),
         logs: KnownLogs = NO_LOGS,
+        normalisation: int = 0,
     ) -> None:
-        super().__init__(store, keys, ProfileEmitter(context), sweeps, Day, logs)
+        renormaliser = IdentifierRenormaliser(context)
+        super().__init__(store, keys, ProfileEmitter(context), sweeps, Day, logs, renormaliser, normalisation)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)

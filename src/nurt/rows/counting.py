@@ -17,8 +17,14 @@ from nurt.ports.store import Store
 ROWS, REFUSED, NOT_OURS, TRUNCATES = "rows", "quarantined", "not_ours", "truncates"
 """What is counted separately; everything except rows is counted in the first shard only."""
 
+HEIGHTS = "heights"
+"""Beside the counts: how far the order of each partition goes (`control/source_watch.py`), packed as one number."""
+
 MISSING = "lacking"
 """An additional outcome: rows with a missing value, which the source did not send again and the state does not know."""
+
+UNREAD = "unread"
+"""An additional outcome: rows folded in, with a text in a field that is no identifier; the reason names the field."""
 
 
 INSTANCES = "instances"
@@ -85,10 +91,16 @@ class Counting:
                 _add(change, topic, outcome, reason, messages)
             for (topic, partition), offset in batch.passed.items():
                 self._note(change, NOT_OURS, topic, partition, offset)
+            for (topic, partition), height in batch.heights.items():
+                self._note(change, HEIGHTS, topic, partition, height)
 
     def count_missing(self, change: StateWrite, topic: str) -> None:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
+
+    def count_unread(self, change: StateWrite, topic: str, field: str, rows: int) -> None:
+        """Count rows with a text that is no identifier; they are also counted as folded."""
+        _add(change, topic, UNREAD, field, rows)
 
     def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
         """Count rows that several topics hold, with what has to be said of them."""

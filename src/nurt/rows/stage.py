@@ -22,6 +22,7 @@ from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys, words_of
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
+from nurt.rows.children.renormalising import Renormaliser, Renormalising, stored_rows
 from nurt.rows.counting import Counting
 from nurt.rows.fold import RowsFolded, fold_rows
 from nurt.rows.layouts import LEFT, OFFSET, PART, PARTITION, ROW_LAYOUTS, TOPIC_AT
@@ -57,12 +58,24 @@ class RowEmitter(Protocol[T]):
         """Put contributions one after another."""
         ...
 
+    @property
+    def unread(self) -> Mapping[str, Int64s]:
+        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier."""
+        ...
+
 
 class RowsStage(Generic[T]):
     """The stage that owns the rows of a worker's shards."""
 
     def __init__(
-        self, store: Store, keys: Keys, emitter: RowEmitter[T], sweeps: Sequence[Sweep] = (), logs: KnownLogs = NO_LOGS
+        self,
+        store: Store,
+        keys: Keys,
+        emitter: RowEmitter[T],
+        sweeps: Sequence[Sweep] = (),
+        logs: KnownLogs = NO_LOGS,
+        renormaliser: Renormaliser | None = None,
+        normalisation: int = 0,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -73,6 +86,7 @@ class RowsStage(Generic[T]):
         self._order = TopicOrder()
         self._learn([sweep.order for sweep in sweeps], [])
         self._sweeping = Sweeping(self._sweeps, store, keys)
+        self._renormalising = Renormalising(normalisation, store, keys, renormaliser, self._order)
         self._held = HeldValues(store, keys, self._counting)
 
     def fold(self, batches: Sequence[Translated]) -> T:
@@ -167,7 +181,12 @@ class RowsStage(Generic[T]):
                 doubt = np.zeros(len(kept), dtype=np.bool_)
                 if folded.doubt is not None:
                     doubt[kept] = folded.doubt
-                self._count(change, parts[kind], incoming[kind], news, doubt)
+                counted = self._count(change, parts[kind], incoming[kind], news, doubt)
+                for name, owners in self._emitter.unread.items():
+                    last = np.full(len(folded.changed), -1)
+                    last[owner] = np.flatnonzero(kept)
+                    some = last[owners]
+                    self._count_unread(change, f"{kind}.{name}", parts[kind], some[(some >= 0) & counted[some]])
                 if missing is not None:
                     for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
@@ -179,9 +198,11 @@ class RowsStage(Generic[T]):
 
     def _count(
         self, change: StateWrite, parts: Sequence[EntityFrame], events: Incoming, news: Bools, doubt: Bools
-    ) -> None:
+    ) -> Bools:
+        """Count messages; return which were folded in for the first time."""
         partitions, offsets = (events.rows.numbers[:, place] for place in (PARTITION, OFFSET))
         at = 0
+        first = np.zeros(len(events), dtype=np.bool_)
         for part in parts:
             some: slice | Int64s = slice(at, at + part.frame.height)
             if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
@@ -189,6 +210,7 @@ class RowsStage(Generic[T]):
             fresh = self._counting.count_rows(
                 change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
             )
+            first[some] = fresh & news[some]
             if events.left_out is not None:
                 self._counting.count_left_out(
                     change, part.topic, events.left_out[some][fresh & news[some]], part.absent
@@ -197,6 +219,13 @@ class RowsStage(Generic[T]):
                 self._counting.count_untold(change, part.topic, messages)
                 tell_untold(part.topic)
             at += part.frame.height
+        return first
+
+    def _count_unread(self, change: StateWrite, field: str, parts: Sequence[EntityFrame], events: Int64s) -> None:
+        """Count events with a text that is no identifier, by topic."""
+        ends = np.cumsum([part.frame.height for part in parts])
+        for part, rows in zip(*np.unique(np.searchsorted(ends, events, side="right"), return_counts=True), strict=True):
+            self._counting.count_unread(change, parts[part].topic, field, int(rows))
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
@@ -223,24 +252,34 @@ class RowsStage(Generic[T]):
         return fallen
 
     def sweep(self, epoch: int) -> T | None:
-        """Sweep some rows more in this epoch, and emit what was deleted; None: nothing was swept.
+        """Sweep some rows more in this epoch, normalise some more, and emit what changed; None: nothing did.
 
         Rows also get what the rows of their former keys knew, and emit it.
 
         Every start repeats a sweep that the state has not marked as done. The mark is written after the epochs of all
-        deletes of the sweep are done, so a crash in between loses nothing.
+        deletes of the sweep are done, so a crash in between loses nothing. The same holds for rows that are normalised
+        again.
         """
         contributions = [
             self._settle({kind: fallen}, StateWrite(), None)
             for kind, fallen in self._sweeping.some(epoch)
             if len(fallen)
         ]
+        contributions += [self._say_again(kind, ids) for kind, ids in self._renormalising.some(epoch)]
         for kind, found, change in self._held.due(epoch):
             if found is None:
                 self._store.write(change)
             else:
                 contributions.append(self._settle({kind: found}, change, None))
         return self._emitter.join(contributions) if contributions else None
+
+    def _say_again(self, kind: str, ids: Words) -> T:
+        """Emit the contributions of stored rows, as if their messages came again."""
+        (values,) = self._store.load([self._keys.rows_of(row_kind(kind), ids)])
+        stamp = self._store.next_stamp()
+        said = self._emitter.emit(kind, stored_rows(kind, values, self._order), ids, stamp)
+        self._store.write(StateWrite())
+        return said
 
     def _truncate(self, truncated: Truncated) -> T:
         """Delete every row of a table that stands at or before the truncate.

@@ -168,45 +168,102 @@ def unfinished_rebuild(records: Records) -> Mapping[str, Any] | None:
 def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
     """List tables with a full snapshot: in each partition, the newest snapshot that is complete.
 
-    A snapshot is complete where streamed changes follow it, in that partition or in any other of its system: a
-    connector streams after its whole snapshot is written. Sweeps that were ordered already are left out.
+    A snapshot is complete where streamed changes follow it, in that partition or in any other of its system before
+    another snapshot: a connector streams after its whole snapshot is written. One that was interrupted is followed by
+    another. A partial one, asked for amid the stream, may have been filtered: it is never complete. Sweeps that were
+    ordered already are left out.
     """
-    begun: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
-    offsets: dict[tuple[str, int, int], int] = {}
+    begun: dict[SweptTable, list[_Begun]] = defaultdict(list)
+    of_system: dict[str, list[_Begun]] = defaultdict(list)
     logs = known_logs(records)
     unread: list[Sweep] = []
     for topic, log in logs.topics.items():
-        for partition in log.snapshot:
-            begun[topic, partition].append((first_epoch(log.generation), log.record))
+        if (table := table_of(topic)) is not None:
+            begun[table] = [_Begun(partition, first_epoch(log.generation), log.record) for partition in log.snapshot]
     for number, record in records:
         if record["kind"] == "source_epoch" and generation_of(record["epoch"]) == logs.generation(record["topic"]):
-            begun[record["topic"], record["partition"]].append((record["epoch"], number))
-            offsets[record["topic"], record["partition"], record["epoch"]] = record["offset"]
+            if (table := table_of(record["topic"])) is not None:
+                one = _begun_of(record, number)
+                of_system[table.system].append(one)
+                if one.epoch > first_epoch(generation_of(one.epoch)):  # there is nothing before a first snapshot
+                    begun[table].append(one)
         elif record["kind"] == "rebuilt":
             unread = [] if record["erases"] else unread_sweeps(record)
         elif record["kind"] == "rebuild":
             unread = []
-    streams: dict[str, int] = {}
-    for (topic, _), epochs in begun.items():
-        epoch, number = max(epochs)
-        if (table := table_of(topic)) is not None and epoch % 2 == 1:
-            streams[table.system] = max(number, streams.get(table.system, 0))
     ordered = {one.table: one for one in ordered_sweeps(records)}
     fences: dict[SweptTable, dict[int, int]] = defaultdict(dict)
-    for (topic, partition), epochs in sorted(begun.items()):
-        table = table_of(topic)
-        if table is None:
-            continue
-        newest, _ = max(epochs)
-        complete = [
-            epoch
-            for epoch, number in epochs
-            if epoch % 2 == 0 and (epoch < newest or number < streams.get(table.system, 0))
-        ]
-        epoch = max(complete, default=0)
+    for table, some in sorted(begun.items(), key=lambda one: one[0].topic):
         done = ordered.get(table, Sweep(table, 0, {}))
-        is_before = offsets.get((topic, partition, epoch), 0) <= done.places.get(partition, -1)
-        if epoch > done.fences.get(partition, 0) and not is_before:
-            fences[table][partition] = epoch
+        for one in _newest_complete(some, of_system[table.system]):
+            is_before = one.offset <= done.places.get(one.partition, -1)
+            if one.epoch > done.fences.get(one.partition, 0) and not is_before:
+                fences[table][one.partition] = one.epoch
     found = [Sweep(table, 0, some) for table, some in fences.items()]
     return found + [one for one in unread if one.table not in ordered]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Begin of a source epoch.
+
+    Attributes:
+        number: of its record.
+        offset: of the message that begins it.
+        written_ms: when the message that begins it was written; 0: a version wrote the record that did not say so.
+        snapshot: identity of the full snapshot that begins it; (): not known, or none does.
+    """
+
+    partition: int
+    epoch: int
+    number: int
+    offset: int = 0
+    written_ms: int = 0
+    snapshot: tuple[int, ...] = ()
+    partial: bool = False
+
+    @property
+    def streams(self) -> bool:
+        return self.epoch % 2 == 1
+
+    def is_before(self, other: _Begun) -> bool:
+        if self.written_ms and other.written_ms:
+            return (self.written_ms, self.number) < (other.written_ms, other.number)
+        return self.number < other.number
+
+
+def _begun_of(record: Mapping[str, Any], number: int) -> _Begun:
+    return _Begun(
+        record["partition"],
+        record["epoch"],
+        number,
+        record["offset"],
+        record.get("written_ms", 0),
+        tuple(record.get("snapshot", ())),
+        record.get("partial", False),
+    )
+
+
+def _newest_complete(some: Iterable[_Begun], system: Sequence[_Begun]) -> list[_Begun]:
+    """Choose the newest complete snapshot of each partition of a table."""
+    some = list(some)
+    streamed = {(one.partition, one.epoch) for one in some if one.streams}
+    partial = {(one.partition, one.epoch) for one in some if one.partial}
+    newest: dict[int, _Begun] = {}
+    for one in sorted(some, key=lambda one: (one.partition, one.epoch)):
+        directly = (one.partition, one.epoch + 1) in streamed
+        is_whole = not one.streams and (one.partition, one.epoch) not in partial
+        if is_whole and (directly or _is_followed(one, system)):
+            newest[one.partition] = one
+    return list(newest.values())
+
+
+def _is_followed(snapshot: _Begun, system: Sequence[_Begun]) -> bool:
+    """Say whether a system streamed behind a snapshot, and before another one."""
+    end: _Begun | None = None
+    first = first_epoch(generation_of(snapshot.epoch))
+    for one in system:
+        is_other = not one.streams and one.snapshot != snapshot.snapshot and not first == one.epoch == snapshot.epoch
+        if is_other and snapshot.is_before(one) and (end is None or one.is_before(end)):
+            end = one
+    return any(one.streams and snapshot.is_before(one) and (end is None or one.is_before(end)) for one in system)

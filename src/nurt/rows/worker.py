@@ -12,6 +12,7 @@ from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
 from nurt.model.units import Now
 from nurt.ports.store import Store
+from nurt.rows.children.renormalising import Renormaliser
 from nurt.rows.stage import RowEmitter, RowsStage
 from nurt.rows.sweeps import Sweep
 
@@ -26,6 +27,8 @@ class RowsWorker(Generic[T, Now]):
 
     Args:
         unit: of the flow's clock.
+        renormaliser: of the identifiers of rows; None: the flow has none.
+        normalisation: number of today's rules of normalisation; 0: stored rows are not read again.
     """
 
     def __init__(
@@ -36,11 +39,13 @@ class RowsWorker(Generic[T, Now]):
         sweeps: Sequence[Sweep],
         unit: Callable[[int], Now],
         logs: KnownLogs = NO_LOGS,
+        renormaliser: Renormaliser | None = None,
+        normalisation: int = 0,
     ) -> None:
         self.store, self.keys = store, keys
         self.epoch = 0
         self.as_of: Now = unit(0)
-        self.rows = RowsStage[T](store, keys, emitter, sweeps, logs)
+        self.rows = RowsStage[T](store, keys, emitter, sweeps, logs, renormaliser, normalisation)
         self._unit: Callable[[int], Now] = unit
         self._resumed = False
         self._knows_clock = False

@@ -10,6 +10,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
 from nurt.delivery.journal import Message
 from nurt.delivery.run.key_locks import Stopping
+from nurt.errors import frames_of
 from nurt.model.raw import RawBatch
 from nurt.runtime.deliver_source import Work
 
@@ -48,8 +49,8 @@ class DeliverySink(DynamicSink[Work]):
         """Open a worker's part."""
         try:
             return DeliverySinkPart(self._open(worker_index), self._read)
-        except Exception:
-            _logger.exception("opening the destination: failed; this run stops")
+        except Exception as failed:
+            _logger.error("opening the destination: failed; this run stops\n%s", frames_of(failed))
             raise
 
 
@@ -71,8 +72,8 @@ class DeliverySinkPart(StatelessSinkPartition[Work]):
             self._to.retry_parked()
         except Stopping:
             raise
-        except Exception:
-            _logger.exception("delivering: failed; this run stops")
+        except Exception as failed:
+            _logger.error("delivering: failed; this run stops\n%s", frames_of(failed))
             raise
 
     def close(self) -> None:

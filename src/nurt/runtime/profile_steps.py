@@ -11,13 +11,13 @@ from nurt.model.entity_frame import Translated
 from nurt.model.published import PublishedBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Day
+from nurt.model.value_forms import PROFILES
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker
 from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
-from nurt.state.damage import PROFILES
 
 
 class ProfileSteps:

@@ -58,8 +58,9 @@ class WorkerRoutes:
                 translated.refused if worker == home else [],
                 translated.not_ours if worker == home else {},
                 translated.passed if worker == home else {},
+                translated.heights if worker == home else {},
             )
-            if mine.entities or mine.truncated or mine.refused or mine.not_ours:
+            if mine.entities or mine.truncated or mine.refused or mine.not_ours or mine.heights:
                 split.append((worker, mine))
         return split
 

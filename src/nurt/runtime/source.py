@@ -55,7 +55,7 @@ class Reading(Generic[Now]):
     stopping: Callable[[], bool]
 
 
-class TopicSource(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[Now]):
+class TopicSource(FixedPartitionedSource[list[RawBatch] | Tick[Now], None], Generic[Now]):
     """Source with one part a worker; each part reads some partitions of all topics."""
 
     def __init__(self, reading: Reading[Now]) -> None:
@@ -71,7 +71,7 @@ class TopicSource(FixedPartitionedSource[RawBatch | Tick[Now], None], Generic[No
             return SourcePart(self._reading, int(for_part))
 
 
-class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[Now]):
+class SourcePart(StatefulSourcePartition[list[RawBatch] | Tick[Now], None], Generic[Now]):
     """Part that reads its partitions, and begins every epoch with a Tick for all workers.
 
     Every part sends ticks: a part may end before the others, and the fences must still prove the others' epochs.
@@ -92,13 +92,13 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
         self._empty_epochs = 0
         self._awake: datetime | None = None
 
-    def next_batch(self) -> list[RawBatch | Tick[Now]]:
+    def next_batch(self) -> list[list[RawBatch] | Tick[Now]]:
         """Commit what is done, then pass on what is there; end when everything is read and committed."""
         with failures.noting():
             return self._next_batch()
 
-    def _next_batch(self) -> list[RawBatch | Tick[Now]]:
-        items: list[RawBatch | Tick[Now]] = []
+    def _next_batch(self) -> list[list[RawBatch] | Tick[Now]]:
+        items: list[list[RawBatch] | Tick[Now]] = []
         if self._fresh:
             self._settle()
             self._fresh = False
@@ -111,7 +111,7 @@ class SourcePart(StatefulSourcePartition[RawBatch | Tick[Now], None], Generic[No
         batches = [] if ending else self._log.poll(self._reading.rows_max)
         if batches:
             self._empty_epochs = -1
-        items += batches
+            items.append(batches)
         self._awake = None if batches else datetime.now(UTC) + IDLE
         return items
 

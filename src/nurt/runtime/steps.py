@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
+from nurt.errors import frames_of
 from nurt.model.tick import Tick
 from nurt.runtime import pickling as _crossing  # noqa: F401 - how frames are pickled
 from nurt.runtime.failures import Reader, failures, naming_damage
@@ -32,7 +33,7 @@ class Steps(Protocol):
 
     @property
     def forms(self) -> Mapping[bytes, str]:
-        """Return the forms of the store's values, by kind of key: see `state.damage`."""
+        """Return the forms of the store's values, by kind of key: see `model.value_forms`."""
         ...
 
     def flush(self) -> Iterable[Any]:
@@ -64,8 +65,8 @@ class Stage(StatefulBatchLogic[Parcel, Any, None]):
                 step = getattr(self._mine, self._name)
                 with naming_damage(self._mine.store, self._mine.forms):
                     return list(step([item for _, item in values])), False
-        except Exception:
-            _logger.exception("running stage %s%s: failed; this run stops", self._name, self._of)
+        except Exception as failed:
+            _logger.error("running stage %s%s: failed; this run stops\n%s", self._name, self._of, frames_of(failed))
             raise
 
     def on_eof(self) -> tuple[list[Any], bool]:
@@ -125,8 +126,8 @@ class Outputs(DynamicSink[Batch], Generic[Batch]):
         try:
             with failures.noting():
                 return OutputsPart(self._open_sinks(worker_index), self._joined, self._what)
-        except Exception:
-            _logger.exception("opening the outputs%s: failed; this run stops", self._of)
+        except Exception as failed:
+            _logger.error("opening the outputs%s: failed; this run stops\n%s", self._of, frames_of(failed))
             raise
 
 
@@ -151,8 +152,8 @@ class OutputsPart(StatelessSinkPartition[Batch], Generic[Batch]):
                 with failures.noting():
                     for batch in batches:
                         sink.write(batch)
-            except Exception:
-                _logger.exception("publishing %s: failed; this run stops", self._what(batches))
+            except Exception as failed:
+                _logger.error("publishing %s: failed; this run stops\n%s", self._what(batches), frames_of(failed))
                 raise
 
     def close(self) -> None:

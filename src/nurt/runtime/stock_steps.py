@@ -12,9 +12,9 @@ from nurt.model.entity_frame import Translated
 from nurt.model.stock.published import StockBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
+from nurt.model.value_forms import STOCK
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import is_tick
-from nurt.state.damage import STOCK
 from nurt.stock.from_rows import StockContributions, join_stock_contributions, nothing
 from nurt.stock.stages.stage import DirtyKeys
 from nurt.stock.stages.worker import StockWorker

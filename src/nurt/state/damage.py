@@ -13,34 +13,10 @@ import numpy as np
 
 from nurt.columnar.types import ID_BYTES
 from nurt.errors import NurtError
-from nurt.model.entities import ENTITIES
 from nurt.model.stored_profile import ERASED, HEAD_BYTES, KeptProfile
 from nurt.state.table import Table
 
 FENCE_BYTES, IDENTIFIER_BYTES = 24, 32
-
-_ROWS = {b"r%c" % entity.code: f"row.{kind}" for kind, entity in ENTITIES.items()}
-PROFILES: Mapping[bytes, str] = _ROWS | {
-    b"o": "order_slots",
-    b"a": "account_slots",
-    b"s": "sums",
-    b"c": "sums",
-    b"m": "memberships",
-    b"g": "components",
-    b"p": "members",
-    b"h": "fence",
-    b"d": "identifier",
-    b"f": "profile",
-}
-"""By kind of key, see `model/keys.py`: the layout of its values, or another form that is checked here."""
-STOCK: Mapping[bytes, str] = _ROWS | {
-    b"g": "papers",
-    b"c": "share",
-    b"k": "shelves",
-    b"d": "holds",
-    b"b": "published",
-    b"h": "fence",
-}
 
 _FIXED = {"fence": FENCE_BYTES, "identifier": IDENTIFIER_BYTES}
 

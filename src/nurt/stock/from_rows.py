@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import polars as pl
@@ -94,6 +95,8 @@ def sku_ids(ids: Ids, skus: pl.Series) -> pl.Series:
 
 class StockEmitter:
     """A rows.stage.RowEmitter of contributions to sales documents and positions."""
+
+    unread: Mapping[str, Int64s] = MappingProxyType({})
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context

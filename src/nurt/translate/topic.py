@@ -13,15 +13,16 @@ import polars as pl
 from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
-from nurt.control.source_epochs import Seen, SourceEpochs, WatchedRows
+from nurt.control.source_epochs import SourceEpochs
+from nurt.control.source_survey import Order, Seen, without_order
 from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
-from nurt.debezium.message_keys import OLD_KEY, KeyReader
+from nurt.debezium.message_keys import OLD_KEY, KeyReader, as_type
 from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
 from nurt.debezium.payloads import int64s, with_header
-from nurt.debezium.positions import POSITION_COLUMNS, server_numbers
+from nurt.debezium.positions import POSITION_COLUMNS, Family, server_numbers
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
@@ -94,6 +95,7 @@ class TableTranslation:
             batch.refused,
             batch.counts,
             batch.passed,
+            self._epochs.heights(),
         )
 
     def _note_places(self, batch: TranslationBatch) -> int:
@@ -161,34 +163,62 @@ class TableTranslation:
         batch.groups.append(Group(rows, changes, reader, keep))
 
     def _number(self, batch: TranslationBatch) -> Int64s:
-        """Give every change its source epoch; other messages get a meaningless number."""
-        n = len(batch.offsets)
-        for group in batch.groups:
-            self._watch(batch, group)
-        if len(batch.groups) == 1 and len(batch.groups[0].rows) == n and batch.groups[0].keep.all():
-            seen = Seen(batch.partitions, batch.offsets, batch.groups[0].changes.snapshot)
+        """Give every change its source epoch; other messages get a meaningless number.
+
+        Raises NewOrder when the source's order may have started again.
+        """
+        n, groups = len(batch.offsets), batch.groups
+        if len(groups) == 1 and len(groups[0].rows) == n and groups[0].keep.all():
+            changes = groups[0].changes
+            seen = Seen(
+                batch.partitions, batch.offsets, changes.snapshot, self._order(batch, groups[0], groups[0].rows)
+            )
             return self._epochs.observe(batch.raw.topic, seen)
         snapshot = np.zeros(n, dtype=np.int8)
         is_change = np.zeros(n, dtype=np.bool_)
-        for group in batch.groups:
+        for group in groups:
             snapshot[group.rows] = group.changes.snapshot
             is_change[group.rows] = (group.changes.op <= TRUNCATE) & (group.changes.bad == 0)
+        rows = np.flatnonzero(is_change)
         epochs = np.zeros(n, dtype=np.int64)
-        seen = Seen(batch.partitions[is_change], batch.offsets[is_change], snapshot[is_change])
-        epochs[is_change] = self._epochs.observe(batch.raw.topic, seen)
+        seen = Seen(batch.partitions[rows], batch.offsets[rows], snapshot[rows], self._joined_order(batch, rows))
+        epochs[rows] = self._epochs.observe(batch.raw.topic, seen)
         return epochs
 
-    def _watch(self, batch: TranslationBatch, group: Group) -> None:
-        position = group.changes.position
-        if group.reader is None or not position.known[0].any():
-            return
-        rows = group.rows
-        seen = Seen(batch.partitions[rows], batch.offsets[rows], group.changes.snapshot)
-        family = group.reader.layout.family
-        watched = WatchedRows(
-            batch.raw.topic, family, self._topic.system.name, lambda row: is_requeued(batch.raw, rows[row])
+    def _order(self, batch: TranslationBatch, group: Group, rows: Int64s) -> Order:
+        """Say what tells the order of a group's rows, which stand at places `rows` of the batch."""
+        changes, zeros = group.changes, np.zeros(len(rows), dtype=np.int64)
+        return Order(
+            self._topic.system.name,
+            Family.UNKNOWN if group.reader is None else group.reader.layout.family,
+            changes.position.numbers,
+            changes.position.known,
+            zeros if changes.source_ms is None else changes.source_ms,
+            int64s(batch.raw.timestamps_ms)[rows],
+            zeros if changes.servers is None else changes.servers,
+            lambda row: is_requeued(batch.raw, int(rows[row])),
         )
-        self._epochs.watch(seen, watched, position.numbers[0], position.known[0], group.changes.servers)
+
+    def _joined_order(self, batch: TranslationBatch, rows: Int64s) -> Order:
+        """Say what tells the order of rows of several groups."""
+        n = len(batch.offsets)
+        joined = without_order(n)
+        family = Family.UNKNOWN
+        for group in batch.groups:
+            one = self._order(batch, group, group.rows)
+            family = family if one.family is Family.UNKNOWN else one.family
+            joined.numbers[:, group.rows], joined.known[:, group.rows] = one.numbers, one.known
+            joined.source_ms[group.rows], joined.servers[group.rows] = one.source_ms, one.servers
+        return Order(
+            self._topic.system.name,
+            family,
+            np.ascontiguousarray(joined.numbers[:, rows]),
+            np.ascontiguousarray(joined.known[:, rows]),
+            joined.source_ms[rows],
+            int64s(batch.raw.timestamps_ms)[rows],
+            joined.servers[rows],
+            lambda row: is_requeued(batch.raw, int(rows[row])),
+        )
 
     def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
         """Map the kept messages of a group, whole upserts first; return rows and their places in the batch."""
@@ -287,10 +317,7 @@ class TableTranslation:
         old = self._keys.read_moved([batch.raw.headers[row] for row in rows.tolist()], OLD_KEY) or {}
         nothing = pl.Series([None] * len(rows), dtype=pl.String)
         return pl.DataFrame(
-            {
-                name: old.get(name, nothing).cast(columns[name].dtype, strict=False).alias(name)
-                for name in self._keys.columns
-            }
+            {name: as_type(old.get(name, nothing), columns[name].dtype).alias(name) for name in self._keys.columns}
         )
 
     def _implied(

@@ -16,6 +16,7 @@ from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools
 from nurt.control.counted_offsets import Passed
 from nurt.control.source_epochs import SourceEpochs
+from nurt.control.source_watch import NewOrder, NoWatch
 from nurt.debezium.envelope import TOMBSTONE, EnvelopeLayout, foreign_reason, layout_of
 from nurt.debezium.payloads import int64s
 from nurt.debezium.translation_batch import TranslationBatch, refuse
@@ -34,8 +35,8 @@ _logger = logging.getLogger(__name__)
 class Translator:
     """A translator of all topics that a worker reads. Not for several threads at once.
 
-    It keeps schemas, compiled readers and source epochs. The caller stores the starts of source epochs durably
-    (`epochs.begun()`) before it uses the result of `translate`.
+    It keeps schemas, compiled readers and source epochs (given none, it halts nothing). The caller stores the starts of
+    source epochs durably (`epochs.begun()`) before it uses the result of `translate`.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Translator:
     ) -> None:
         self._partitioning = partitioning
         self._passed = passed if passed is not None else Passed()
-        self.epochs = source_epochs if source_epochs is not None else SourceEpochs()
+        self.epochs = source_epochs if source_epochs is not None else SourceEpochs(watch=NoWatch())
         self._mapping, self._ids = mapping, ids
         self._schemas = Schemas(registry)
         self._tables: dict[tuple[str, str], TableTranslation] = {}
@@ -57,7 +58,8 @@ class Translator:
     def translate(self, batch: RawBatch) -> Translated:
         """Translate a batch of one topic; batches of one topic come in the order of its log.
 
-        Raises ConfigurationError when the mapping leads a topic to a system that is not declared.
+        Raises NewOrder when its source's order may have started again; the batch may be translated again, when other
+        topics have been. Raises ConfigurationError when the mapping leads a topic to a system that is not declared.
         """
         if not len(batch):
             return Translated()
@@ -69,10 +71,15 @@ class Translator:
         if len(batch) > 1 and wire.joined.ends[-1] > JOINED_BYTES_MAX:
             half = len(batch) // 2
             return _joined(self.translate(_part(batch, 0, half)), self.translate(_part(batch, half, len(batch))))
+        before = self._passed.of(batch.topic)
         fresh = self._passed.fresh(batch.topic, batch.partitions, batch.offsets)
         if topic is None:
             return self._foreign(batch, wire, fresh)
-        return self._table(batch, topic).translate(batch, wire, fresh)
+        try:
+            return self._table(batch, topic).translate(batch, wire, fresh)
+        except NewOrder:
+            self._passed.put_back(batch.topic, before)
+            raise
 
     def _table(self, batch: RawBatch, topic: TopicMapping) -> TableTranslation:
         name = batch.topic, batch.schemas
@@ -144,4 +151,5 @@ def _joined(first: Translated, second: Translated) -> Translated:
         first.refused + second.refused,
         counts,
         first.passed | second.passed,
+        first.heights | second.heights,
     )

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from redis import Redis
@@ -16,6 +17,7 @@ from nurt.adapters.receivers.mailchimp import Mailchimp
 from nurt.adapters.receivers.marketing_cloud import MarketingCloud
 from nurt.adapters.receivers.salesforce import Salesforce
 from nurt.adapters.receivers.webhook import Webhook
+from nurt.delivery.gone import GONE
 from nurt.delivery.mapping import DestinationMapping
 from nurt.delivery.ports import Destination
 from nurt.fake.dataverse import FakeDataverse
@@ -25,6 +27,7 @@ from nurt.fake.marketing_cloud import FakeMarketingCloud
 from nurt.fake.salesforce import FakeSalesforce
 from nurt.fake.server import Fake
 from nurt.fake.webhook import FakeWebhook
+from tests.delivery.chaos import Hands
 from tests.delivery.scene import Scene, key_of, mapping_of
 
 Fields = dict[str, Any]
@@ -93,7 +96,7 @@ RECEIVERS = {
             fields: {{{{email: "{BAD}", firstname: first_name, lastname: last_name}}}}
         """,
         _hubspot,
-        lambda fake, profile: profile["email"]["value"] in fake.forgotten,
+        lambda fake, profile: profile["email"]["value"] in {*fake.forgotten, *fake.second},
     ),
     "salesforce": Receiver(
         lambda seed: FakeSalesforce(seed=seed),
@@ -188,29 +191,43 @@ RECEIVERS = {
 }
 
 
-def scene_at(name: str, fake: Fake, redis_url: str, limits: str = "") -> Scene:
+def scene_at(name: str, fake: Fake, redis_url: str, limits: str = "", when_gone: str = "") -> Scene:
     """Make a scene at one receiver.
 
     Args:
         limits: replaces those of its mapping.
+        when_gone: what follows where people took a row away.
     """
     receiver = RECEIVERS[name]
     text = receiver.mapping.format(url=fake.url)
+    if when_gone:
+        text += f"\n        when_gone: {when_gone}"
     if limits:
         text = re.sub(r"limits: .*", f"limits: {limits}", text)
     return Scene(Redis.from_url(redis_url), mapping_of(text), receiver.open)
 
 
-def expect(name: str, scene: Scene, fake: Fake) -> None:
-    """Claim that rows at the receiver are the profiles, and that exactly what it refused is in quarantine."""
+def expect(name: str, scene: Scene, fake: Fake, hands: Hands | None = None, restores: bool = False) -> None:
+    """Claim that rows at the receiver are the profiles, and that exactly what it refused is in quarantine.
+
+    Args:
+        hands: people who took rows away. Such a row is missing, or whole; a question about it is in quarantine.
+        restores: the rows are whole again.
+    """
     receiver = RECEIVERS[name]
-    refused = {refusal.subject for refusal in scene.store().refusals()}
+    hands = hands or Hands(Random(0), 0)
+    codes = {refusal.subject: refusal.code for refusal in scene.store().refusals()}
+    asked = {subject for subject, code in codes.items() if code == GONE}
+    refused = {*codes} - asked
     live = {key_of(n): told for n, told in scene.profiles.items() if told["state"] == "live"}
     held = receiver.rows(fake)
+    assert asked <= hands.gone - {*held}
     for key, told in live.items():
+        if key in hands.gone and key not in held and not (restores and key not in refused):
+            continue
         is_bad = bool(told["loyalty_card"]) or (key in refused and receiver.may_refuse(fake, told))
         assert (key in refused) == is_bad, key
         if not is_bad:
             values = [told[field] and told[field]["value"] for field in ("email", "first_name", "last_name")]
-            assert [value if value != "none" else None for value in held[key]] == values
+            assert key in hands.filled or [value if value != "none" else None for value in held[key]] == values
     assert {*held} <= {*live} and refused <= {*live}

@@ -11,7 +11,7 @@ import pytest
 from nurt.delivery.run.clock import DeliveryClock
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import Op
-from tests.delivery.chaos import history, hurry, live_through
+from tests.delivery.chaos import Hands, history, hurry, live_through, say_all
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
 
 FASTER = 120.0
@@ -19,6 +19,7 @@ FASTER = 120.0
 
 OUTAGE_S = 300.0
 
+PEOPLE = 30
 SEEDS = {"webhook": 9}
 """The plainest receiver stands for the machinery that all share."""
 
@@ -36,6 +37,29 @@ def test_faults_and_kills_leave_no_row_wrong(
         kills = live_through(scene, fake, history(scene, random, 40, 300), random, batch=15, kill_share=0.04)
         assert kills > 3
         expect(name, scene, fake)
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        *((name, "ask") for name in RECEIVERS if name != "webhook"),
+        *((name, policy) for name in ("hubspot", "mailchimp") for policy in ("leave", "restore")),
+    ],
+)
+def test_people_who_take_rows_away_through_faults_and_kills_leave_no_row_in_part(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, name: str, policy: str
+) -> None:
+    hurry(monkeypatch)
+    random = Random(11)
+    with running(RECEIVERS[name].fake(11)) as fake:
+        scene = scene_at(name, fake, redis_url, when_gone=policy)
+        fake.faults.error_rate, fake.faults.cut_before, fake.faults.cut_after = 0.08, 0.03, 0.05
+        hands = Hands(random, PEOPLE, shows_ids=name != "dataverse")
+        told = history(scene, random, PEOPLE, 160)
+        live_through(scene, fake, told, random, batch=12, kill_share=0.05, faults=hands)
+        assert hands.gone and (name == "marketing_cloud" or scene.store().counts()["gone"])
+        live_through(scene, fake, say_all(scene, PEOPLE), random)
+        expect(name, scene, fake, hands, restores=policy == "restore")
 
 
 @pytest.mark.parametrize("name", RECEIVERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -104,6 +105,73 @@ def test_mailchimp_refuses() -> None:
         assert ask("POST", "/3.0/lists/aud", many, auth=auth).status_code == 400
         some = {"members": [{"email_address": "a@x.pl", "merge_fields": {"SHOE": "42"}}, {"email_address": "bad"}]}
         assert ask("POST", "/3.0/lists/aud", some, auth=auth).json()["error_count"] == 2
+
+
+def test_hubspot_updates_nothing_that_is_gone_and_says_what_an_upsert_makes() -> None:
+    base, head = "/crm/v3/objects/contacts/batch", {"Authorization": "Bearer token"}
+    fake = FakeHubspot()
+    with asking(fake) as ask:
+        made = ask("POST", f"{base}/upsert", _hubspot({"email": "0@x.pl"}, {"email": "1@x.pl"}), headers=head).json()
+        assert [one["new"] for one in made["results"]] == [True, True]
+        assert not ask("POST", f"{base}/upsert", _hubspot({"phone": "1"}), headers=head).json()["results"][0]["new"]
+        assert fake.merge_by_hand("1", "0")
+        said = ask("POST", f"{base}/update", _hubspot({"phone": "2"}, {"phone": "2"}), headers=head)
+        assert said.status_code == 207 and [one["properties"]["nurt_id"] for one in said.json()["results"]] == ["0"]
+        (error,) = said.json()["errors"]
+        assert error["category"] == "OBJECT_NOT_FOUND" and error["context"]["ids"] == ["1"]
+        gone, stays = made["results"][1]["id"], made["results"][0]["id"]
+        by_id = {"inputs": [{"id": gone, "properties": {"phone": "3"}}]}
+        assert ask("POST", f"{base}/update", by_id, headers=head).json()["results"][0]["id"] == stays
+        again = ask("POST", f"{base}/upsert", _hubspot({}, {"email": "1@x.pl"}), headers=head).json()
+        assert again["errors"][0]["category"] == "CONFLICT", "the contact that stayed has the address"
+
+
+def test_salesforce_updates_nothing_that_is_deleted() -> None:
+    fake = FakeSalesforce()
+    with asking(fake) as ask:
+        login = {"grant_type": "client_credentials", "client_id": "id", "client_secret": "secret"}
+        token = ask("POST", "/services/oauth2/token", data=login).json()["access_token"]
+        head, path = {"Authorization": f"Bearer {token}"}, "/services/data/v62.0/composite/sobjects"
+
+        def ask_for(where: str, **record: Any) -> Any:
+            records = [{"attributes": {"type": "Contact"}, **record}]
+            return ask("PATCH", where, {"allOrNone": False, "records": records}, headers=head).json()[0]
+
+        made = ask_for(f"{path}/Contact/Nurt_Id__c", Nurt_Id__c="1", LastName="a")
+        assert made["created"] and not ask_for(f"{path}/Contact/Nurt_Id__c", Nurt_Id__c="1", Phone="1")["created"]
+        assert ask_for(path, id=made["id"], Phone="2")["success"]
+        assert fake.delete_by_hand("1")
+        codes = [ask_for(path, id=id_, Phone="3")["errors"][0]["statusCode"] for id_ in (made["id"], "003")]
+        assert codes == ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"] and not fake.objects["Contact"]
+
+
+def test_dataverse_makes_nothing_where_a_row_must_be_there() -> None:
+    fake = FakeDataverse()
+    with asking(fake) as ask:
+        token = ask("POST", "/t/oauth2/v2.0/token", data={"client_secret": "secret"}).json()["access_token"]
+        head, path = {"Authorization": f"Bearer {token}"}, "/api/data/v9.2/contacts(nurt_id='1')"
+        said = ask("PATCH", path, {"lastname": "a"}, headers={**head, "If-Match": "*"})
+        assert said.status_code == 404 and said.json()["error"]["code"] == "0x80040217" and not fake.rows["contacts"]
+        shown = {**head, "Prefer": "return=representation"}
+        assert [ask("PATCH", path, {"lastname": "a"}, headers=shown).status_code for _ in range(2)] == [201, 200]
+        said = ask("PATCH", path, {"lastname": "b"}, headers={**head, "If-Match": "*"})
+        assert said.status_code == 204 and fake.rows["contacts"]["1"]["contactid"] in said.headers["OData-EntityId"]
+
+
+def test_mailchimp_patches_no_one_who_is_missing_and_leaves_archived_ones_where_they_are() -> None:
+    fake, auth = FakeMailchimp(), ("any", "key-us1")
+    hash_ = hashlib.md5(b"a@x.pl").hexdigest()
+    path = f"/3.0/lists/aud/members/{hash_}"
+    with asking(fake) as ask:
+        assert ask("PATCH", path, {"merge_fields": {"FNAME": "a"}}, auth=auth).status_code == 404
+        member = {"email_address": "a@x.pl", "status_if_new": "subscribed"}
+        assert ask("PUT", path, member, auth=auth).json()["status"] == "subscribed"
+        assert ask("DELETE", path, auth=auth).status_code == 204
+        assert ask("PATCH", path, {"merge_fields": {"FNAME": "a"}}, auth=auth).json()["status"] == "archived"
+        assert ask("PUT", path, member, auth=auth).json()["status"] == "subscribed"
+        ask("POST", f"{path}/actions/delete-permanent", auth=auth)
+        assert ask("PATCH", path, {}, auth=auth).status_code == 404
+        assert "Forgotten" in ask("PUT", path, member, auth=auth).json()["title"]
 
 
 def test_marketing_cloud_refuses() -> None:

@@ -93,7 +93,10 @@ def test_a_success_without_results_is_tried_again(
     assert len(_contacts(fake)) == 1 and scene.store().counts()["retried"] == 2
 
 
-def test_a_merge_uses_the_receivers_own_and_a_split_takes_it_back(fake: FakeHubspot, redis_url: str) -> None:
+def test_a_merge_uses_the_receivers_own_and_a_split_takes_it_back(
+    fake: FakeHubspot, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nurt.delivery.retry.PARK_S", 0.0)
     scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
     to = scene.deliverer()
     to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
@@ -103,7 +106,10 @@ def test_a_merge_uses_the_receivers_own_and_a_split_takes_it_back(fake: FakeHubs
     to.deliver([scene.say(1, email="a@x.pl", phone="+48500")])
     assert fake.objects["contacts"]["101"]["phone"] == "+48500"
     to.deliver([scene.say(2, email="b@x.pl")])
-    assert {*_contacts(fake)} == {key_of(1), key_of(2)}
+    assert [*_contacts(fake)] == [key_of(1)], "its address is the second one of the contact that stayed"
+    fake.second.clear()  # somebody takes it away there
+    to.retry_parked()
+    assert {*_contacts(fake)} == {key_of(1), key_of(2)} and not scene.store().refusals()
 
 
 def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
@@ -113,15 +119,15 @@ def test_what_a_merge_filled_is_emptied_though_the_receiver_fails_meanwhile(
     scene = _scene(fake, redis_url, "{contact: {when_merged: merge}}")
     to = scene.deliverer()
     to.deliver([scene.say(1, email="a@x.pl"), scene.say(2, email="b@x.pl", phone="+48500")])
-    upsert, failed = fake._upsert, []
+    update, failed = fake._update, []
 
     def failing(kind: str, body: dict[str, Any]) -> Response:
         if fake.merged and not failed:
             failed.append(kind)
             return Response(502, {})
-        return upsert(kind, body)
+        return update(kind, body)
 
-    monkeypatch.setattr(fake, "_upsert", failing)
+    monkeypatch.setattr(fake, "_update", failing)
     to.deliver([scene.merge(2, into=1)])
     assert failed and len(fake.merged) == 1
     assert "phone" not in fake.objects["contacts"]["101"]

@@ -103,15 +103,17 @@ def test_nobody_who_unsubscribed_is_subscribed_again(made: Made) -> None:
     assert not scene.store().refusals()
 
 
-def test_consent_taken_back_unsubscribes_in_batches_and_unknown_is_transactional(made: Made) -> None:
+def test_who_is_new_and_without_consent_is_told_in_batches_and_unknown_is_transactional(made: Made) -> None:
     fake = FakeMailchimp()
     scene = made("mailchimp", fake, "{member: {fields: {'tag:customer': null}}}")
     to = scene.deliverer()
     to.deliver([scene.say(n, email=f"{n}@x.pl", consents=_consent(None)) for n in range(30)])
     assert {held["status"] for held in fake.members.values()} == {"transactional"}
     calls = len(fake.calls)
-    to.deliver([scene.say(n, email=f"{n}@x.pl", consents=_consent(False)) for n in range(30)])
-    assert {held["status"] for held in fake.members.values()} == {"unsubscribed"} and len(fake.calls) == calls + 1
+    to.deliver([scene.say(n, email=f"{n}@x.pl", consents=_consent(False)) for n in range(60)])
+    assert {held["status"] for held in fake.members.values()} == {"unsubscribed"} and len(fake.members) == 60
+    asked = [method for _, method, _ in [*fake.calls][calls:]]
+    assert asked.count("POST") == 1 and asked.count("PATCH") == 30, "the batch call would make who is missing"
 
 
 def test_a_new_address_archives_the_old_one_and_tags_follow(made: Made) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import pytest
@@ -11,14 +12,14 @@ from redis import Redis
 
 from nurt.adapters.receivers.webhook import Webhook
 from nurt.adapters.redis.delivery.store import DeliveryStore
-from nurt.delivery.last_known import LastKnown
+from nurt.delivery.last_known import LastKnown, RemoteRow
 from nurt.delivery.retry import Attempt, Decision, decide
 from nurt.delivery.run.clock import DeliveryClock
 from nurt.delivery.run.key_locks import KeyLocks
 from nurt.delivery.run.sender import Sender
 from nurt.fake.server import Fake, running
 from nurt.model.delivery import CallFailure, CallResult, RowOutcome, RowResult
-from tests.delivery.chaos import history, hurry, live_through
+from tests.delivery.chaos import Hands, history, hurry, live_through, say_all
 from tests.delivery.scene import Scene, account, accounts, key_of, mapping_of, order_key
 from tests.services.receivers.families import RECEIVERS, expect, scene_at
 from tests.services.receivers.test_chaos_receivers import FASTER, _down_for
@@ -34,6 +35,26 @@ def _through_cuts_and_kills(redis_url: str, seed: int) -> None:
         fake.faults.cut_after, fake.faults.error_rate = 0.2, 0.1
         live_through(scene, fake, history(scene, random, 25, 250), random, batch=10, kill_share=0.08)
         expect("webhook", scene, fake)
+
+
+def _through_hands(name: str, redis_url: str, seed: int) -> None:
+    random = Random(seed)
+    with running(RECEIVERS[name].fake(seed)) as fake:
+        scene = scene_at(name, fake, redis_url)
+        hands = Hands(random, 20, share=0.8, shows_ids=name != "dataverse")
+        live_through(scene, fake, history(scene, random, 20, 80), random, batch=6, faults=hands)
+        live_through(scene, fake, say_all(scene, 20), random)
+        expect(name, scene, fake, hands)
+
+
+def _through_an_erasure(redis_url: str, seed: int) -> None:
+    with running(RECEIVERS["salesforce"].fake(seed)) as fake:
+        scene = scene_at("salesforce", fake, redis_url, when_gone="restore")
+        told = scene.say(1, email="a@x.pl")
+        scene.deliverer().deliver([told])
+        scene.deliverer().deliver([scene.erase(1)])
+        scene.deliverer().deliver([told])
+        expect("salesforce", scene, fake)
 
 
 def _through_errors(redis_url: str, seed: int) -> None:
@@ -134,6 +155,18 @@ RULES: dict[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
     "nothing in flight is believed": (
         _through_cuts_and_kills,
         lambda patch: patch.setattr(LastKnown, "begin", lambda self, _write: self),
+    ),
+    "a difference makes no row": (
+        partial(_through_hands, "dataverse"),
+        lambda patch: patch.setattr("nurt.delivery.diff.is_believed", lambda *_: False),
+    ),
+    "a row that was made anew gets all its fields": (
+        partial(_through_hands, "hubspot"),
+        lambda patch: patch.setattr(RemoteRow, "is_another", lambda *_: False),
+    ),
+    "nobody who was erased comes back": (
+        _through_an_erasure,
+        lambda patch: patch.setattr("nurt.delivery.run.batch.is_old", lambda *_: False),
     ),
     "calls keep the rates": (
         _through_a_window,

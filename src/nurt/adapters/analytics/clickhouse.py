@@ -26,7 +26,7 @@ CLICKHOUSE_TYPES: Mapping[pl.DataType, str] = {
     pl.Datetime("us"): "Nullable(DateTime64(6))",
     pl.Decimal(18, 4): "Nullable(Decimal(18, 4))",
 }
-REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 349, 407, 636})
+REFUSES_ROWS = frozenset({6, 27, 33, 41, 53, 69, 70, 117, 131, 321, 349, 407, 636})
 """Codes of errors that rows cause: values that cannot be parsed, converted or stored."""
 
 ERASED_MAX = 4_000

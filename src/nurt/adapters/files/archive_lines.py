@@ -23,6 +23,9 @@ from nurt.adapters.durable import sync_folder
 from nurt.errors import ConfigurationError, OffsetLost
 from nurt.model.raw import DAMAGED_TOPIC, Headers, RawBatch
 
+PARTITION_MAX, OFFSET_MAX, TIMESTAMP_MAX_MS = (1 << 31) - 1, (1 << 62) - 1, 1 << 53
+"""Kafka's partitions are int32 and its offsets int64; a time beyond these is none of a calendar."""
+
 Entry = tuple[str, int, int | None, int, bytes | None, bytes | None, Headers | None, int]
 """Topic, partition, offset (None: the line names none), timestamp in ms, key, value, headers, position in the file."""
 
@@ -100,11 +103,13 @@ def _entry(line: dict[str, Any], position: int) -> Entry:
     timestamp_ms = line.get("timestamp", 0)
     if not (type(topic) is str and type(partition) is int and type(timestamp_ms) is int):
         raise TypeError
-    if partition < 0 or not (offset is None or (type(offset) is int and offset >= 0)):
+    if not (0 <= partition <= PARTITION_MAX and abs(timestamp_ms) <= TIMESTAMP_MAX_MS):
+        raise ValueError
+    if not (offset is None or (type(offset) is int and 0 <= offset <= OFFSET_MAX)):
         raise ValueError
     key, value, headers = line.get("key_b64"), line["value_b64"], line.get("headers_b64")
     return (
-        topic,
+        _name(topic),
         partition,
         offset,
         timestamp_ms,
@@ -120,6 +125,7 @@ def _entry(line: dict[str, Any], position: int) -> Entry:
 def _name(name: object) -> str:
     if type(name) is not str:
         raise TypeError
+    name.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
     return name
 
 

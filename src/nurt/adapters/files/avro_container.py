@@ -15,9 +15,10 @@ import bz2
 import hashlib
 import io
 import lzma
+import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,12 +26,18 @@ import fastavro
 import orjson
 import pyarrow
 
-from nurt.adapters.files.archive_lines import Entry, damaged
+from nurt.adapters.files.archive_lines import OFFSET_MAX, PARTITION_MAX, Entry, damaged
+from nurt.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
+
+HEADER_BYTES_MAX, BLOCK_BYTES_MAX, DAMAGED_BYTES_MAX = 1 << 24, 1 << 27, 1 << 20
+"""Of a header; of a block, packed and unpacked; and of a damaged block, what is kept of it for people."""
+EMPTY_RECORDS_MAX, WORK_MAX = 1_000, 100_000
+"""Records of a block without bytes; and values within one record: records that name each other twice double them."""
 
 _MAGIC = b"Obj\x01"
 _SYNC_BYTES = 16
-_CONNECT_NAME = re.compile(r"(?P<topic>[\w.-]+)\+(?P<partition>\d+)\+(?P<first>\d+)(\+\d+)?")
+_CONNECT_NAME = re.compile(r"(?P<topic>[\w.-]+)\+(?P<partition>\d{1,19})\+(?P<first>\d{1,19})(\+\d+)?", re.ASCII)
 _NOT_MESSAGES = (".keys.avro", ".headers.avro")
 
 
@@ -42,7 +49,9 @@ def containers_in(folder: Path) -> list[Path]:
 def place_of(path: Path) -> tuple[str, int, int]:
     """Read topic, partition and first offset from a file's name."""
     match = _CONNECT_NAME.fullmatch(path.stem)
-    return (match["topic"], int(match["partition"]), int(match["first"])) if match else (path.stem, 0, 0)
+    if match and int(match["partition"]) <= PARTITION_MAX and int(match["first"]) <= OFFSET_MAX:
+        return match["topic"], int(match["partition"]), int(match["first"])
+    return path.stem, 0, 0
 
 
 def schema_id_of(schema: Any) -> int:
@@ -104,7 +113,9 @@ class ContainerFile:
         first = self._offset
         try:
             count, size = _read_long(self._file), _read_long(self._file)
-            if count < 0 or not 0 <= size <= self.path.stat().st_size:
+            if not 0 <= size <= min(self.path.stat().st_size, BLOCK_BYTES_MAX):
+                raise ValueError
+            if not 0 <= count <= BLOCK_BYTES_MAX:
                 raise ValueError
             content = self._file.read(size)
             if len(content) < size or self._file.read(_SYNC_BYTES) != self._sync:
@@ -115,6 +126,8 @@ class ContainerFile:
             return [damaged(self.path, start, self._bytes_to_next_sync(start))]
 
     def _entries_of(self, content: bytes, count: int, first: int, start: int) -> list[Entry]:
+        if count > len(content) + EMPTY_RECORDS_MAX:
+            raise ValueError
         body = io.BytesIO(content)
         entries: list[Entry] = []
         begin = 0
@@ -129,35 +142,70 @@ class ContainerFile:
         return entries
 
     def _bytes_to_next_sync(self, start: int) -> bytes:
+        """Go behind the next sync marker, or to the end; return the bytes before, DAMAGED_BYTES_MAX at most."""
         self._file.seek(start)
-        rest = self._file.read()
-        found = rest.find(self._sync)
-        if found >= 0:
-            rest = rest[: found + _SYNC_BYTES]
-            self._file.seek(start + len(rest))
-        return rest
+        kept = rest = b""
+        while part := self._file.read(DAMAGED_BYTES_MAX):
+            rest = rest[1 - _SYNC_BYTES :] + part
+            found = rest.find(self._sync)
+            if found >= 0:
+                self._file.seek(found + _SYNC_BYTES - len(rest), os.SEEK_CUR)
+                break
+            kept = kept or part
+        if self._file.tell() - start <= DAMAGED_BYTES_MAX:
+            size = self._file.tell() - start
+            self._file.seek(start)
+            return self._file.read(size)
+        return kept
 
 
 def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], Callable[[bytes], bytes], bytes]:
     try:
-        if file.read(len(_MAGIC)) != _MAGIC:
+        head = io.BytesIO(file.read(HEADER_BYTES_MAX))
+        if head.read(len(_MAGIC)) != _MAGIC:
             raise ValueError
-        metadata = fastavro.schemaless_reader(file, {"type": "map", "values": "bytes"}, None)
-        sync = file.read(_SYNC_BYTES)
+        metadata: Any = fastavro.schemaless_reader(head, {"type": "map", "values": "bytes"}, None)
+        sync = head.read(_SYNC_BYTES)
+        file.seek(head.tell())
         schema = orjson.loads(metadata["avro.schema"])
         if len(sync) < _SYNC_BYTES or schema["type"] != "record":
             raise ValueError
-    except (ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        _check_work(parse_schema(schema))
+        fastavro.parse_schema(schema)
+        codec = metadata.get("avro.codec", b"null").decode()
+    except Exception as error:  # fastavro raises anything for damaged bytes
         raise ConfigurationError(
             f"reading archive {path}: {type(error).__name__} in its header (an Avro object container file of records); "
             "restore the file, or move it out of the archive"
         ) from error
-    codec = metadata.get("avro.codec", b"null").decode()
     if codec not in _CODECS:
         raise ConfigurationError(
             f"reading archive {path}: its codec is {codec} (one of {', '.join(_CODECS)}); write it with one of these"
         )
     return schema, _CODECS[codec], sync
+
+
+def _check_work(root: Node) -> None:
+    """Raise ValueError when finding the end of a record could take far longer than its bytes are worth.
+
+    A record within itself is refused, too: fastavro goes down into it on the processor's stack.
+    """
+    nodes = [*_nodes(root)]
+    has_empty_items = any(node.kind == "array" and node.item.may_be_empty for node in nodes)
+    if root.work > WORK_MAX or has_empty_items or any(node.is_recursive for node in nodes):
+        raise ValueError
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    """Yield every type within a type once."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            waiting += [*node.branches, *(type_ for _, type_ in node.fields)]
 
 
 def _read_long(file: BinaryIO) -> int:
@@ -178,8 +226,10 @@ def _snappy(content: bytes) -> bytes:
         size |= (content[at] & 0x7F) << shift
         shift += 7
         at += 1
-        if content[at - 1] < 0x80:
+        if content[at - 1] < 0x80 or shift > 63:
             break
+    if size > BLOCK_BYTES_MAX:
+        raise ValueError
     plain: bytes = pyarrow.decompress(content[:-4], decompressed_size=size, codec="snappy", asbytes=True)
     if zlib.crc32(plain) != int.from_bytes(content[-4:], "big"):
         raise ValueError
@@ -187,15 +237,24 @@ def _snappy(content: bytes) -> bytes:
 
 
 def _zstandard(content: bytes) -> bytes:
-    plain: bytes = pyarrow.CompressedInputStream(io.BytesIO(content), "zstd").read()
+    plain: bytes = pyarrow.CompressedInputStream(io.BytesIO(content), "zstd").read(BLOCK_BYTES_MAX + 1)
+    if len(plain) > BLOCK_BYTES_MAX:
+        raise ValueError
+    return plain
+
+
+def _unpacked(decompressor: Any, content: bytes) -> bytes:
+    plain: bytes = decompressor.decompress(content, BLOCK_BYTES_MAX)
+    if not decompressor.eof:  # a bomb, or cut off
+        raise ValueError
     return plain
 
 
 _CODECS: dict[str, Callable[[bytes], bytes]] = {
     "null": bytes,
-    "deflate": lambda content: zlib.decompress(content, wbits=-15),
-    "bzip2": bz2.decompress,
-    "xz": lzma.decompress,
+    "deflate": lambda content: _unpacked(zlib.decompressobj(wbits=-15), content),
+    "bzip2": lambda content: _unpacked(bz2.BZ2Decompressor(), content),
+    "xz": lambda content: _unpacked(lzma.LZMADecompressor(), content),
     "snappy": _snappy,
     "zstandard": _zstandard,
 }

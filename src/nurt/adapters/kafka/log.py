@@ -28,7 +28,7 @@ from nurt.adapters.kafka.topics import (
     topic_ids,
 )
 from nurt.debezium.payloads import int64s
-from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost
+from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost, frames_of
 from nurt.model.log import Committed, Offsets, Witness, WitnessNotes
 from nurt.model.raw import RawBatch
 
@@ -289,8 +289,8 @@ class KafkaLog:
             self._watch.end()
             self._tap.close()
             self._consumer.close()
-        except Exception:
-            _logger.exception("closing the Kafka consumer of group %s: failed", self._group)
+        except Exception as failed:
+            _logger.error("closing the Kafka consumer of group %s: failed\n%s", self._group, frames_of(failed))
 
     def _ask(self, call: Callable[[], Result], seconds_max: float | None = None) -> Result:
         try:
@@ -353,9 +353,9 @@ class KafkaLog:
             return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
         found = f"offset {at} is gone, messages from {first} to {end} are there"
         remedy = "`nurt run --rebuild`"
-        if self._ids is None:  # a delivery
+        if self._ids is None:
             found = f"offset {at} is behind the end {end}, so the topic was made anew or cut" if at > end else found
-            remedy = "`nurt deliver run NAME --from-scratch`"
+            remedy += ", for a delivery `nurt deliver run NAME --from-scratch`"
         return OffsetLost(
             f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start {remedy}, and keep "
             "the topic's messages longer than nurt may be down (retention.ms)"

@@ -28,6 +28,8 @@ from nurt.model.raw import RawBatch, RawRows
 POLL_S = 0.2
 ANSWER_MAX_S = 60.0
 FETCHED_AHEAD = 100
+FETCHED_BYTES = 1 << 16
+"""Of each partition at a time: only its first few messages are looked at."""
 
 
 class TopicLook:
@@ -138,6 +140,7 @@ class TopicLook:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "queued.min.messages": FETCHED_AHEAD,
+            "max.partition.fetch.bytes": FETCHED_BYTES,
         }
 
 

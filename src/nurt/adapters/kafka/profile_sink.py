@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import ensure_topic, open_admin
-from nurt.errors import ConfigurationError, ConnectionFailed, Fenced, NurtError
+from nurt.errors import ConfigurationError, ConnectionFailed, Fenced, NurtError, frames_of
 from nurt.model.published import PublishedBatch
 from nurt.ports.registry import SchemaRegistry
 
@@ -129,8 +129,8 @@ class KafkaProfileSink:
             with contextlib.suppress(KafkaException):  # a fenced producer repeats here that it is fenced
                 self._producer.purge()
                 self._producer.flush(ANSWER_S)
-        except Exception:
-            _logger.exception("closing the Kafka producer %s: failed", self._id)
+        except Exception as failed:
+            _logger.error("closing the Kafka producer %s: failed\n%s", self._id, frames_of(failed))
 
     def _send(self, messages: list[dict[str, Any]]) -> None:
         queued_bytes = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
-from nurt.errors import ConfigurationError, NurtError
+from nurt.errors import ConfigurationError, NurtError, frames_of
+from nurt.mapping.topic_patterns import BadPattern, TopicPattern
 
 Partition = tuple[str, int]
 
@@ -34,21 +35,30 @@ class TopicFilter:
     def __init__(self, topics: Sequence[str]) -> None:
         self.names = [topic for topic in topics if not topic.startswith("^")]
         self._patterns = [_compile(topic) for topic in topics if topic.startswith("^")]
+        self._known: dict[str, bool] = {}
 
     def __call__(self, topic: str) -> bool:
         """Say whether this topic is input; a pattern never takes Kafka's own topics."""
         if topic in self.names:
             return True
-        return not topic.startswith("__") and any(pattern.search(topic) for pattern in self._patterns)
+        if topic not in self._known:
+            self._known[topic] = not topic.startswith("__") and any(matches(topic) for matches in self._patterns)
+        return self._known[topic]
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> Callable[[str], bool]:
+    """Compile a pattern; one that only a backtracking matcher knows is left to Python's, as before."""
     try:
-        return re.compile(pattern)
+        return TopicPattern(pattern).search
+    except BadPattern:
+        pass
+    try:
+        compiled = re.compile(pattern)
     except re.error as wrong:
         raise ConfigurationError(
             f"reading topic pattern {pattern}: {wrong} (expected a regular expression); correct it"
         ) from None
+    return lambda name: compiled.search(name) is not None
 
 
 def list_partitions(client: Any, wanted: TopicFilter) -> list[Partition]:
@@ -221,8 +231,12 @@ class PartitionWatch(threading.Thread):
                 self._compare({topic for topic, _ in found})
             except KafkaException:
                 continue
-            except Exception:
-                _logger.exception("looking for new partitions: failed; nurt looks again in %.0f s", self._every_s)
+            except Exception as failed:
+                _logger.error(
+                    "looking for new partitions: failed; nurt looks again in %.0f s\n%s",
+                    self._every_s,
+                    frames_of(failed),
+                )
                 continue
             self._outage.end()
             with self._lock:

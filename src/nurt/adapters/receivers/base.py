@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nurt.adapters.http import HttpClient
+from nurt.delivery.gone import GonePolicy
 from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.model.delivery import Call, CallResult, Limits, RateLimit
@@ -25,6 +26,12 @@ class Receiver(ABC):
         self._where = f"destinations.{mapping.name}"
         self.bucket = str(mapping.options.get("bucket", mapping.name))
         self.limits = limits_from(mapping.options, limits)
+        for one in mapping.objects:
+            if limits.whole_rows and one.plan.gone_there is not GonePolicy.ASK:
+                raise ConfigurationError(
+                    f"reading {self._where}.objects.{one.name}: `when_gone: {one.plan.gone_there}`: {mapping.kind} is "
+                    "told whole rows, and does not say that it has one no more; remove the word"
+                )
 
     def send(self, call: Call) -> CallResult:
         """See delivery.ports.Destination."""

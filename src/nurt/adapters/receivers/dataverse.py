@@ -1,7 +1,7 @@
 """Deliver to Microsoft Dataverse (Dynamics 365): UpsertMultiple by alternate key, `$batch` where a row fails.
 
 On standard tables UpsertMultiple is all or nothing, so a refused batch is sent again as single requests in one
-`$batch`.
+`$batch`. What is believed to be there goes in such requests from the start, with `If-Match: *`, which makes nothing.
 
 Source: Dataverse Web API (UpsertMultiple, alternate keys, $batch, Merge, service protection limits); Entra.
 """
@@ -43,7 +43,10 @@ REQUESTS_LEFT_MIN, TIME_LEFT_S_MIN, REST_S = 10.0, 10.0, 10.0
 """With fewer requests, or seconds of execution, left in the window of five minutes, calls rest meanwhile."""
 
 MERGEABLE = frozenset({"account", "contact", "lead", "incident"})
+IF_THERE = {"If-Match": "*"}
+ENTITY_ID = "odata-entityid"
 _STATUS = re.compile(r"HTTP/1\.1 (\d{3})")
+_ENTITY_ID = re.compile(r"\(([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\)")
 
 
 class Dataverse(Receiver):
@@ -85,9 +88,7 @@ class Dataverse(Receiver):
         one = self._mapping.object(call.object)
         if call.op is Op.MERGE:
             return self._merge(call, one)
-        if call.op is not Op.UPSERT:
-            return self._singly(call, one)
-        if len(call.writes) == 1:
+        if call.op is not Op.UPSERT or call.believed or len(call.writes) == 1:
             return self._singly(call, one)
         targets = [
             {
@@ -115,21 +116,46 @@ class Dataverse(Receiver):
         requests = [self._request(call.op, one, write) for write in call.writes]
         if len(requests) == 1:
             method, path, body = requests[0]
-            reply = self._http.send(method, path, body)
+            reply = self._http.send(method, path, body, headers=IF_THERE if call.believed else None)
             if isinstance(reply, CallResult):
                 return reply
             call_result = _failure(reply)
             if call_result is not None and call_result.failure is not CallFailure.REFUSED:
                 return call_result
-            return CallResult((_row_result(reply.status, reply.text, call.op),))
+            id_ = _id_in(reply.headers.get(ENTITY_ID, ""))
+            return self._without_gone(call, one, [_row_result(reply.status, reply.text, call.op, id_)], [reply.status])
         boundary = f"batch_{uuid.uuid4().hex}"
         headers = {"Content-Type": f"multipart/mixed; boundary={boundary}", "Prefer": "odata.continue-on-error"}
-        reply = self._http.send("POST", f"{BASE}/$batch", content=_multipart(boundary, requests), headers=headers)
+        content = _multipart(boundary, requests, IF_THERE if call.believed else {})
+        reply = self._http.send("POST", f"{BASE}/$batch", content=content, headers=headers)
         if isinstance(reply, CallResult):
             return reply
         if (call_result := _failure(reply)) is not None:
             return call_result
-        return CallResult(tuple(_row_result(status, text, call.op) for status, text in _parts(reply.text)))
+        parts = _parts(reply.text)
+        row_results = [_row_result(status, text, call.op, id_) for status, text, id_ in parts]
+        return self._without_gone(call, one, row_results, [status for status, _, _ in parts])
+
+    def _without_gone(
+        self, call: Call, one: ObjectMapping, row_results: Sequence[RowResult], statuses: Sequence[int]
+    ) -> CallResult:
+        """Find the rows that are gone: a 404 may be about a parent instead, so the row is asked for."""
+        if not call.believed or len(row_results) != len(call.writes):
+            return CallResult(tuple(row_results))
+        judged = list(row_results)
+        for at, (write, status) in enumerate(zip(call.writes, statuses, strict=True)):
+            if status not in (404, 412):
+                continue
+            if status == 404:
+                reply = self._http.send("GET", f"{BASE}/{_at(one, write.key)}?$select={one.key_field}")
+                if isinstance(reply, CallResult):
+                    return reply
+                if reply.status != 404:
+                    if (call_result := _failure(reply)) is not None:
+                        return call_result
+                    continue
+            judged[at] = RowResult(RowOutcome.GONE, judged[at].code, judged[at].words)
+        return CallResult(tuple(judged))
 
     def _request(self, op: Op, one: ObjectMapping, write: Write) -> tuple[str, str, Any]:
         if op is Op.UPSERT:
@@ -209,28 +235,36 @@ def _at(one: ObjectMapping, key: str) -> str:
     return f"{_set(one)}({one.key_field}='{text}')"
 
 
-def _multipart(boundary: str, requests: Sequence[tuple[str, str, Any]]) -> bytes:
+def _multipart(boundary: str, requests: Sequence[tuple[str, str, Any]], headers: Mapping[str, str]) -> bytes:
     out = []
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     for method, path, body in requests:
         out.append(
             f"--{boundary}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n".encode()
         )
-        out.append(f"{method} {path} HTTP/1.1\r\nContent-Type: application/json; type=entry\r\n\r\n".encode())
+        out.append(f"{method} {path} HTTP/1.1\r\nContent-Type: application/json; type=entry\r\n{more}\r\n".encode())
         out.append((dumps(body) if body is not None else b"") + b"\r\n")
     out.append(f"--{boundary}--\r\n".encode())
     return b"".join(out)
 
 
-def _parts(text: str) -> list[tuple[int, str]]:
-    """Read a batch's answer: (status, body) of each request, in order."""
+def _parts(text: str) -> list[tuple[int, str, str | None]]:
+    """Read a batch's answer: (status, body, id of the row) of each request, in order."""
     boundary = text.lstrip().partition("\r\n")[0].strip()
     found = []
     for part in text.split(boundary)[1:]:
         status = _STATUS.search(part)
         if status is not None:
             at = part.find("{")
-            found.append((int(status.group(1)), part[at:].strip() if at >= 0 else ""))
+            body = part[at:].strip() if at >= 0 else ""
+            found.append((int(status.group(1)), body, _id_in(part[: at if at >= 0 else len(part)])))
     return found
+
+
+def _id_in(head: str) -> str | None:
+    """Read a row's id in `OData-EntityId`, which a write is answered with."""
+    found = _ENTITY_ID.search(head)
+    return None if found is None else found.group(1).lower()
 
 
 def _code(text: str) -> tuple[str, str]:
@@ -241,9 +275,9 @@ def _code(text: str) -> tuple[str, str]:
         return "", text
 
 
-def _row_result(status: int, text: str, op: Op) -> RowResult:
+def _row_result(status: int, text: str, op: Op, id_: str | None = None) -> RowResult:
     if 200 <= status < 300 or (status == 404 and op in (Op.DELETE, Op.ERASE)):
-        return RowResult(RowOutcome.ACCEPTED)
+        return RowResult(RowOutcome.ACCEPTED, receiver_id=id_, made=status == 201)
     code, words = _code(text)
     if code.lower() in CONFLICTS:
         return RowResult(RowOutcome.CONFLICT, code, words[:WORDS_MAX])

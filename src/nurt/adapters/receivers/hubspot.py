@@ -1,5 +1,8 @@
 """Deliver to HubSpot: batch upserts by a unique property, associations, archive, merge and gdpr-delete.
 
+What is believed to be there goes as a batch update, which makes nothing. Rows are named by their unique property, never
+by HubSpot's id: the id of a contact that was merged by hand leads to the contact that stayed.
+
 Source: HubSpot's CRM API v3 (objects, batch, merge, gdpr-delete, properties) and v4 (associations).
 """
 
@@ -8,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nurt.adapters.http import WORDS_MAX, HttpClient, Reply, all_accepted, failure_of, fixed_token, refused, text_of
@@ -43,6 +47,8 @@ OUTCOMES = {
 """Categories of errors that are not final refusals."""
 
 EMPTYING_PAUSES_S = (0.2, 1.0, 3.0)
+EMAIL = "email"
+NOT_FOUND = "OBJECT_NOT_FOUND"
 GDPR_TYPES = frozenset({"contacts", "contact", "0-1"})
 
 _logger = logging.getLogger(__name__)
@@ -70,22 +76,48 @@ class Hubspot(Receiver):
         return self._remove(call, one)
 
     def _upsert(self, call: Call, one: ObjectMapping) -> CallResult:
+        if call.believed and one.key_field == EMAIL:
+            return self._update_by_email(call, one)
         inputs = [
             {
                 "id": write.key,
                 "idProperty": one.key_field,
                 "objectWriteTraceId": str(at),
-                "properties": {name: text_of(value) for name, value in write.fields.items()}
-                | {one.key_field: write.key},
+                "properties": _properties(write) | {one.key_field: write.key},
             }
             for at, write in enumerate(call.writes)
         ]
-        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
+        what = "update" if call.believed else "upsert"
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/{what}", {"inputs": inputs})
         return reply if isinstance(reply, CallResult) else self._rows(call, one, reply)
+
+    def _update_by_email(self, call: Call, one: ObjectMapping) -> CallResult:
+        """Update contacts that are known by their address: a batch update takes no address, so ids are found first."""
+        ids = self._ids(one, [(write.key, None) for write in call.writes])
+        if isinstance(ids, CallResult):
+            return ids
+        ids = {key.lower(): id_ for key, id_ in ids.items()}
+        there = tuple(write for write in call.writes if write.key.lower() in ids)
+        inputs = [
+            {"id": ids[write.key.lower()], "objectWriteTraceId": str(at), "properties": _properties(write)}
+            for at, write in enumerate(there)
+        ]
+        row_results = {write.key: RowResult(RowOutcome.GONE, NOT_FOUND) for write in call.writes if write not in there}
+        if inputs:
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/update", {"inputs": inputs})
+            if isinstance(reply, CallResult):
+                return reply
+            updated = self._rows(replace(call, writes=there), one, reply)
+            if updated.failure is not None or len(updated.row_results) != len(there):
+                return updated
+            row_results |= {write.key: row for write, row in zip(there, updated.row_results, strict=True)}
+        return CallResult(tuple(row_results[write.key] for write in call.writes))
 
     def _rows(self, call: Call, one: ObjectMapping, reply: Reply) -> CallResult:
         """Match results and errors to rows by their trace id; a row without either failed."""
         if (call_result := _failure(reply)) is not None:
+            if call.believed and len(call.writes) == 1 and call_result.code == NOT_FOUND:
+                return CallResult((RowResult(RowOutcome.GONE, NOT_FOUND, call_result.words),))
             return call_result
         parsed = reply.json if isinstance(reply.json, dict) else {}
         row_results: dict[str, RowResult] = {}
@@ -93,11 +125,16 @@ class Hubspot(Receiver):
         for result in parsed.get("results", ()):
             key = str(result.get("properties", {}).get(one.key_field, "")).lower()
             trace = result.get("objectWriteTraceId") or keys.get(key, "")
-            row_results[trace] = RowResult(RowOutcome.ACCEPTED, receiver_id=str(result["id"]))
+            made = result.get("new") is True
+            row_results[trace] = RowResult(RowOutcome.ACCEPTED, receiver_id=str(result["id"]), made=made)
         for error in parsed.get("errors", ()):
-            traces = (error.get("context") or {}).get("objectWriteTraceId") or ()
+            context = error.get("context") or {}
+            traces = [*(context.get("objectWriteTraceId") or ())]
+            traces += [keys[str(id_).lower()] for id_ in context.get("ids") or () if str(id_).lower() in keys]
             category = str(error.get("category", "error"))
             outcome = OUTCOMES.get(category, RowOutcome.REFUSED)
+            if call.believed and category == NOT_FOUND:
+                outcome = RowOutcome.GONE
             for trace in traces:
                 row_results[str(trace)] = RowResult(outcome, category, str(error.get("message", "")))
         if not row_results:
@@ -107,36 +144,31 @@ class Hubspot(Receiver):
         return CallResult(rows)
 
     def _merge(self, call: Call, one: ObjectMapping) -> CallResult:
-        """Merge two rows; where the known ids do not work, as after a merge, find the ids by key.
+        """Merge two rows, found by their keys: a known id may lead to another contact since.
 
         HubSpot fills empty fields of the surviving row from the other row; nurt empties these fields again at once,
         because later such a value may be the profile's own.
         """
         (write,) = call.writes
         (into,) = write.refs
-        known = [(write.key, write.receiver_id), (into.key, into.receiver_id)]
-        for wanted in (known, [(key, None) for key, _ in known]):
-            ids = self._ids(one, wanted)
-            if isinstance(ids, CallResult):
-                return ids
-            gone, stays = ids.get(write.key), ids.get(into.key)
-            if gone is None or gone == stays:
-                break  # merged before
-            if stays is None:
-                return CallResult((RowResult(RowOutcome.TRANSIENT, "heir_not_found"),))
-            empty = self._empty_fields(one, into.key)
-            if isinstance(empty, CallResult):
-                return empty
-            body = {"primaryObjectId": stays, "objectIdToMerge": gone}
-            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
-            if isinstance(reply, CallResult):
-                return reply
-            call_result = _failure(reply)
-            if call_result is None:
-                self._empty(one, into.key, empty)
-                break
-            if call_result.failure is not CallFailure.REFUSED or all(id_ is None for _, id_ in wanted):
-                return call_result
+        ids = self._ids(one, [(write.key, None), (into.key, None)])
+        if isinstance(ids, CallResult):
+            return ids
+        gone, stays = ids.get(write.key), ids.get(into.key)
+        if gone is None or gone == stays:
+            return all_accepted(call)  # merged before
+        if stays is None:
+            return CallResult((RowResult(RowOutcome.TRANSIENT, "heir_not_found"),))
+        empty = self._empty_fields(one, into.key)
+        if isinstance(empty, CallResult):
+            return empty
+        body = {"primaryObjectId": stays, "objectIdToMerge": gone}
+        reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/merge", body)
+        if isinstance(reply, CallResult):
+            return reply
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        self._empty(one, stays, empty)
         return all_accepted(call)
 
     def _empty_fields(self, one: ObjectMapping, key: str) -> list[str] | CallResult:
@@ -150,12 +182,11 @@ class Hubspot(Receiver):
         existing: Mapping[str, Any] = next((one["properties"] for one in reply.json.get("results", ())), {})
         return [name for name in one.fields if not existing.get(name)]
 
-    def _empty(self, one: ObjectMapping, key: str, names: Sequence[str]) -> None:
+    def _empty(self, one: ObjectMapping, id_: str, names: Sequence[str]) -> None:
         """Empty fields of a row; tried a few times, then left to the row's next change."""
-        row = {"id": key, "idProperty": one.key_field, "objectWriteTraceId": "0"}
-        inputs = [{**row, "properties": dict.fromkeys(names, "")}]
+        inputs = [{"id": id_, "objectWriteTraceId": "0", "properties": dict.fromkeys(names, "")}]
         for pause_s in EMPTYING_PAUSES_S if names else ():
-            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/upsert", {"inputs": inputs})
+            reply = self._http.send("POST", f"/crm/v3/objects/{one.type}/batch/update", {"inputs": inputs})
             if not isinstance(reply, CallResult) and _failure(reply) is None:
                 return
             time.sleep(pause_s)
@@ -163,7 +194,7 @@ class Hubspot(Receiver):
             _logger.warning("merging at HubSpot: what it filled in could not be emptied again")
 
     def _remove(self, call: Call, one: ObjectMapping) -> CallResult:
-        ids = self._ids(one, [(write.key, write.receiver_id) for write in call.writes])
+        ids = self._ids(one, [(write.key, None) for write in call.writes])  # a known id may lead to another contact
         if isinstance(ids, CallResult):
             return ids
         there = [write for write in call.writes if write.key in ids]
@@ -249,9 +280,13 @@ class Hubspot(Receiver):
                 elif (existing.get("modificationMetadata") or {}).get("readOnlyValue"):
                     complaints.append(f"{one.name}: property {name} is read-only; take it out")
             key = known.get(one.key_field)
-            if key is not None and not key.get("hasUniqueValue") and one.key_field != "email":
+            if key is not None and not key.get("hasUniqueValue") and one.key_field != EMAIL:
                 complaints.append(f"{one.name}: property {one.key_field} is not unique; make one that is")
         return complaints
+
+
+def _properties(write: Write) -> dict[str, str]:
+    return {name: text_of(value) for name, value in write.fields.items()}
 
 
 def _rest_s(headers: Mapping[str, str]) -> float | None:

@@ -1,9 +1,12 @@
 """Deliver to a Mailchimp audience: members by the MD5 of their address, tags, merge fields, and consent as status.
 
 Nobody who unsubscribed is subscribed again: `subscribed` is only sent as `status_if_new`; it does not change the status
-of existing members. `unsubscribed` is sent directly, in batches. A back-fill sends `subscribed` in batches, too, but
-never for members that Mailchimp listed as unsubscribed or cleaned a moment before; and Mailchimp itself refuses people
-who unsubscribed themselves.
+of existing members. `unsubscribed` is sent directly; for members that are new to nurt in batches. A back-fill sends
+`subscribed` in batches, too, but never for members that Mailchimp listed as unsubscribed or cleaned a moment before;
+and Mailchimp itself refuses people who unsubscribed themselves.
+
+Members that are believed to be there are changed by PATCH, each by itself: PUT and the batch call make a member that is
+missing, and take an archived one out of the archive.
 
 Source: Mailchimp Marketing API 3.0 (list members, batch subscribe or unsubscribe, member tags, delete permanent).
 """
@@ -63,6 +66,8 @@ class Mailchimp(Receiver):
     def _send(self, call: Call) -> CallResult:
         if call.op is not Op.UPSERT:
             return self._each(call, self._remove)
+        if call.believed:
+            return self._each(call, self._change)
         leaving = [write for write in call.writes if write.fields.get(STATUS) in UNSUBSCRIBED and not _tags(write)]
         if call.bulk:
             listed = self._unsubscribed()
@@ -159,6 +164,38 @@ class Mailchimp(Receiver):
                 return CallResult((*row_results, *(rest for _ in call.writes[at:])), wait_s=call_result.wait_s)
         return CallResult(tuple(row_results))
 
+    def _change(self, write: Write, _op: Op) -> CallResult:
+        """Change a member, unless it is gone: missing, or archived by others."""
+        path = f"{self._list}/members/{_hash(write.key)}"
+        is_leaving = write.fields.get(STATUS) in UNSUBSCRIBED
+        body = {**_merge(write), **({"status": "unsubscribed"} if is_leaving else {})}
+        if is_leaving or not body:  # a status takes a member out of the archive, so it is looked at first
+            found = self._http.send("GET", path, params={"fields": "email_address,status"})
+            if (unusable := self._unusable(found)) is not None:
+                return unusable
+        if body:
+            reply = self._http.send("PATCH", f"{path}?skip_merge_validation=true", body)
+            if (unusable := self._unusable(reply)) is not None:
+                return unusable
+        return self._tag(write, path, _tags(write))
+
+    def _unusable(self, reply: Reply | CallResult) -> CallResult | None:
+        """Say that a member is gone, or that the call failed; None: the member is there."""
+        if isinstance(reply, CallResult):
+            return reply
+        if reply.status == 404:
+            audience = self._http.send("GET", self._list, params={"fields": "id"})
+            if isinstance(audience, CallResult):
+                return audience
+            return _failure(audience) or CallResult((RowResult(RowOutcome.GONE, "member_not_found"),))
+        if (call_result := _failure(reply)) is not None:
+            return call_result
+        if not isinstance(reply.json, dict) or "email_address" not in reply.json:
+            return CallResult(failure=CallFailure.DOWN, code="answer_without_member")
+        if reply.json.get("status") == "archived":
+            return CallResult((RowResult(RowOutcome.GONE, "member_archived"),))
+        return None
+
     def _put(self, write: Write, _op: Op) -> CallResult:
         status, tags = write.fields.get(STATUS), _tags(write)
         body: dict[str, Any] = {"email_address": write.key, "status_if_new": status or NEW_STATUS, **_merge(write)}
@@ -173,7 +210,11 @@ class Mailchimp(Receiver):
         if not isinstance(reply.json, dict) or "email_address" not in reply.json:
             return CallResult(failure=CallFailure.DOWN, code="answer_without_member")
         # a member that is new to nurt keeps its tags: others have set them
-        if any(tag["status"] == "active" for tag in tags) or (tags and not write.is_new):
+        is_some = any(tag["status"] == "active" for tag in tags) or not write.is_new
+        return self._tag(write, path, tags if is_some else [])
+
+    def _tag(self, write: Write, path: str, tags: list[dict[str, str]]) -> CallResult:
+        if tags:
             tagged = self._http.send("POST", f"{path}/tags", {"tags": tags})
             if isinstance(tagged, CallResult):
                 return tagged

@@ -1,5 +1,7 @@
 """Deliver to Salesforce: sObject collections by external id, Bulk API 2.0 for many rows, both ways to log in.
 
+What is believed to be there is updated by Salesforce's own id, which makes nothing.
+
 Source: Salesforce REST API (sObject Collections, describe, OAuth 2.0 flows) and Bulk API 2.0 (ingest jobs).
 """
 
@@ -17,7 +19,7 @@ from urllib.parse import quote
 
 import httpx2 as httpx
 
-from nurt.adapters.http import HttpClient, Reply, all_accepted, dumps, failure_of, fetch_token, refused, text_of
+from nurt.adapters.http import HttpClient, Reply, dumps, failure_of, fetch_token, refused, text_of
 from nurt.adapters.receivers.base import Receiver
 from nurt.adapters.receivers.salesforce_login import jwt_assertion
 from nurt.adapters.secrets import secret
@@ -104,6 +106,8 @@ class Salesforce(Receiver):
         ready = self._with_ids(call, one)
         if isinstance(ready, CallResult):
             return ready
+        if ready.believed:
+            return self._update(ready, one)
         return self._jobs(ready, one) if call.bulk else self._upsert(ready, one)
 
     def _with_ids(self, call: Call, one: ObjectMapping) -> Call | CallResult:
@@ -132,7 +136,9 @@ class Salesforce(Receiver):
             {"attributes": {"type": one.type}, one.key_field: write.key, **_nested(write.fields)}
             for write in call.writes
         ]
-        path = f"{self._base}/composite/sobjects/{one.type}/{one.key_field}"
+        return self._records(f"{self._base}/composite/sobjects/{one.type}/{one.key_field}", records)
+
+    def _records(self, path: str, records: Sequence[Mapping[str, Any]]) -> CallResult:
         reply = self._http.send("PATCH", path, {"allOrNone": False, "records": records})
         if isinstance(reply, CallResult):
             return reply
@@ -141,27 +147,83 @@ class Salesforce(Receiver):
         results = reply.json if isinstance(reply.json, list) else []
         return CallResult(tuple(map(_row_result, results)))
 
-    def _delete(self, call: Call, one: ObjectMapping) -> CallResult:
-        found: list[str | None] = []
+    def _update(self, call: Call, one: ObjectMapping) -> CallResult:
+        """Update rows by Salesforce's ids; where an id does not work, the row is looked up by its external id.
+
+        Such an error may be about a parent instead; then the look-up finds the same id again.
+        """
+        known = {write.key: write.receiver_id for write in call.writes if write.receiver_id is not None}
+        row_results = self._update_by_id(call, one, known)
+        if isinstance(row_results, CallResult):
+            return row_results
+        found: dict[str, str] = {}
         for write in call.writes:
-            id_ = write.receiver_id or self._find(one, write)
+            before = row_results.get(write.key)
+            if before is not None and before.code not in GONE:
+                continue
+            id_ = self._find(one, write)
             if isinstance(id_, CallResult):
                 return id_
-            found.append(id_)
-        ids = list(dict.fromkeys(id_ for id_ in found if id_))
+            if id_ is None:
+                code, words = (before.code, before.words) if before is not None else ("NOT_FOUND", "")
+                row_results[write.key] = RowResult(RowOutcome.GONE, code, words)
+            elif id_ != known.get(write.key):
+                found[write.key] = id_
+        again = self._update_by_id(call, one, found)
+        if isinstance(again, CallResult):
+            return again
+        row_results |= again
+        return CallResult(tuple(row_results[write.key] for write in call.writes))
+
+    def _update_by_id(
+        self, call: Call, one: ObjectMapping, ids: Mapping[str, str]
+    ) -> dict[str, RowResult] | CallResult:
+        writes = [write for write in call.writes if write.key in ids]
+        if not writes:
+            return {}
+        records = [
+            {"attributes": {"type": one.type}, "id": ids[write.key], **_nested(write.fields)} for write in writes
+        ]
+        updated = self._records(f"{self._base}/composite/sobjects", records)
+        if updated.failure is not None or len(updated.row_results) != len(writes):
+            return updated
+        return {write.key: row_result for write, row_result in zip(writes, updated.row_results, strict=True)}
+
+    def _delete(self, call: Call, one: ObjectMapping) -> CallResult:
+        """Delete rows; where a known id does not work, the row that has the external id now."""
+        known = {write.key: write.receiver_id for write in call.writes if write.receiver_id is not None}
+        row_results = self._delete_by_id(known)
+        if isinstance(row_results, CallResult):
+            return row_results
+        found: dict[str, str] = {}
+        for write in call.writes:
+            if write.key in row_results and row_results[write.key].code not in GONE:
+                continue
+            id_ = self._find(one, write)
+            if isinstance(id_, CallResult):
+                return id_
+            row_results[write.key] = RowResult(RowOutcome.ACCEPTED)
+            if id_ is not None and id_ != known.get(write.key):
+                found[write.key] = id_
+        again = self._delete_by_id(found)
+        if isinstance(again, CallResult):
+            return again
+        row_results |= {key: row_result for key, row_result in again.items() if row_result.code not in GONE}
+        return CallResult(tuple(row_results[write.key] for write in call.writes))
+
+    def _delete_by_id(self, ids: Mapping[str, str]) -> dict[str, RowResult] | CallResult:
         if not ids:
-            return all_accepted(call)
-        params = {"ids": ",".join(ids), "allOrNone": "false"}
+            return {}
+        params = {"ids": ",".join(ids.values()), "allOrNone": "false"}
         reply = self._http.send("DELETE", f"{self._base}/composite/sobjects", params=params)
         if isinstance(reply, CallResult):
             return reply
         if (call_result := _failure(reply)) is not None:
             return call_result
-        parsed = dict(zip(ids, map(_row_result, reply.json or ()), strict=False))
-        if len(parsed) != len(ids):
+        results = reply.json if isinstance(reply.json, list) else []
+        if len(results) != len(ids):
             return CallResult()
-        row_results = [parsed[id_] if id_ else RowResult(RowOutcome.ACCEPTED) for id_ in found]
-        return CallResult(tuple(RowResult(RowOutcome.ACCEPTED) if each.code in GONE else each for each in row_results))
+        return dict(zip(ids, map(_row_result, results), strict=True))
 
     def _find(self, one: ObjectMapping, write: Write) -> str | CallResult | None:
         reply = self._http.send(
@@ -359,7 +421,8 @@ def _row_outcome(code: str) -> RowOutcome:
 
 def _row_result(result: Mapping[str, Any]) -> RowResult:
     if result.get("success"):
-        return RowResult(RowOutcome.ACCEPTED, receiver_id=result.get("id"))
+        made = result.get("created") is True
+        return RowResult(RowOutcome.ACCEPTED, receiver_id=result.get("id"), made=made)
     errors = result.get("errors") or [{}]
     code = str(errors[0].get("statusCode", "UNKNOWN"))
     words = "; ".join(str(error.get("message", "")) for error in errors)

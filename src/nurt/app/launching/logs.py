@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.kafka.look import TopicLook
@@ -14,7 +16,8 @@ from nurt.columnar.ids import Ids
 from nurt.columnar.types import Int64s
 from nurt.control.log_judgement import Finding, FirstChange, Look, begins_with_snapshot, judge, restored
 from nurt.control.logs import ANOTHER, SAME, KnownLogs, halted_log_record, halted_logs, log_record, log_words, next_log
-from nurt.control.source_epochs import Seen, SourceEpochs
+from nurt.control.source_epochs import SourceEpochs
+from nurt.control.source_survey import Seen
 from nurt.errors import LogHalted
 from nurt.mapping.load import Mapping as TopicMappings
 from nurt.model.entity_frame import FULL_SNAPSHOT
@@ -27,6 +30,9 @@ FIRST_ROWS = 50
 """Messages of each partition among which its first change must be."""
 
 POLL_ROWS = 10_000
+
+Partition = tuple[str, int]
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -150,15 +156,11 @@ def decide_logs(
         offsets: at which the run would go on.
         run: the run's number.
     """
+    commits = [_valid(one, known) for one in commits]
     look = open_look(settings, commits)
-    at = {place: one for committed in commits for place, one in known.valid(committed.offsets, committed.run).items()}
+    at = {place: one for committed in commits for place, one in committed.offsets.items()}
     at |= {place: max(one, at.get(place, 0)) for place, one in offsets.items()}
-    last = {
-        place: one
-        for committed in commits
-        for place, one in committed.last.items()
-        if not known.is_void(place, committed.run)
-    }
+    last = {place: one for committed in commits for place, one in committed.last.items()}
     looks = look.looks(last)
     found = {topic: judge(known.of(topic), one, _of_topic(at, topic)) for topic, one in looks.items()}
     words, waiting = log_words(records), halted_logs(records)
@@ -167,7 +169,7 @@ def decide_logs(
     first = _first_checksums(look, unknown | other)
     for topic in other:
         if any(first.get(topic, {}).get(number) == one for number, one in known.of(topic).first.items()):
-            found[topic] = restored(found[topic], looks[topic])
+            found[topic] = restored(found[topic], looks[topic], _of_topic(at, topic))
     anew = {topic for topic, one in found.items() if one.finding is Finding.ANOTHER and topic not in words}
     begun = _begun_by_snapshot(settings, mapping, look, anew) if anew else {}
     decided = LogsDecided([], {})
@@ -189,6 +191,21 @@ def decide_logs(
         elif topic in waiting or log != known.of(topic):
             decided.records.append(log_record(topic, log))
     return decided
+
+
+def _valid(committed: Committed, known: KnownLogs) -> Committed:
+    """Leave out what a commit says of logs that are no longer there."""
+    void = {place for place in committed.offsets if known.is_void(place, committed.run)}
+    return replace(
+        committed,
+        offsets=_without(committed.offsets, void),
+        last=_without(committed.last, void),
+        first=_without(committed.first, void),
+    )
+
+
+def _without(some: Mapping[Partition, T], void: set[Partition]) -> dict[Partition, T]:
+    return {place: one for place, one in some.items() if place not in void}
 
 
 def _first_checksums(look: LogLook, topics: set[str]) -> dict[str, dict[int, int]]:
@@ -232,7 +249,7 @@ class _FirstPhases(SourceEpochs):
 
     def observe(self, topic: str, seen: Seen, *more: Any) -> Int64s:
         self.seen.append(seen)
-        return super().observe(topic, seen, *more)
+        return np.zeros(len(seen.offsets), dtype=np.int64)
 
 
 def first_changes(

@@ -71,7 +71,7 @@ def check(
 def _open(settings: Settings) -> list[str]:
     """List links in plain text, and folders that others may read."""
     from nurt.app.delivery_config import read_destinations
-    from nurt.app.exposure import open_folders, plain_links, plain_links_of
+    from nurt.app.guards.exposure import open_folders, plain_links, plain_links_of
 
     mappings = read_destinations(settings).values() if settings.destinations.exists() else ()
     links = [*plain_links(settings), *(link for mapping in mappings for link in plain_links_of(mapping))]
@@ -123,17 +123,18 @@ def _waiting(settings: Settings) -> list[str]:
 def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicSample]:
     from rich.status import Status
 
-    from nurt.app.opening import open_registry
+    from nurt.app.opening import fold_context, open_registry
     from nurt.cli.sampling import samples, tried
     from nurt.columnar.ids import Ids
     from nurt.translate.translator import Translator
 
-    translator = Translator(mapping, open_registry(settings), Ids(settings.ids_secret()))
+    ids = Ids(settings.ids_secret())
+    translator, context = Translator(mapping, open_registry(settings), ids), fold_context(mapping, ids)
     found = []
     with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):
             status.update(shown(f"trying {topic}"))
-            found.append(tried(mapping, translator, topic, batches))
+            found.append(tried(mapping, translator, context, topic, batches))
     if not found:
         raise ConfigurationError(
             "checking the input: no topic is there (expected those of `input`); check the names and the connectors"
@@ -185,6 +186,10 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
         if one.absent:
             what = f"\n{one.topic}: `where` leaves out rows that lack column {', '.join(one.absent)}; "
             stdout.print(Text.assemble((what, "yellow"), "read the table again, or let `where` keep rows without it"))
+    unread = [(one.topic, field, rows) for one in found for field, rows in one.unread.items()]
+    if unread:
+        stdout.print()
+        print_table("Texts that are no identifier: nobody's", ("topic", "field", "rows>"), unread)
     for entry in unused:
         stdout.print(Text.assemble(("\nno topic matches ", "yellow"), shown(entry)))
     refused = sum(one.refused for one in found)

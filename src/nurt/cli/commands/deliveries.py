@@ -15,7 +15,7 @@ from nurt.app import delivery_tools
 from nurt.app.delivery import Delivery, open_store, run_delivery
 from nurt.app.delivery_config import destination_named, kinds_of, read_destinations
 from nurt.app.delivery_tools import retry_refusals, verify
-from nurt.app.exposure import warn_of_exposure
+from nurt.app.guards.exposure import warn_of_exposure
 from nurt.cli.frame import print_json, print_table, refuse, stderr, stdout
 from nurt.model.delivery import Write
 from nurt.runtime.stopping import stopping_on_signals
@@ -98,10 +98,10 @@ def status(settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("destination", "state", "lag>", "accepted>", "refused>", "held>", "parked>", "throttled>")
+    columns = ("destination", "state", "lag>", "accepted>", "refused>", "gone>", "held>", "parked>", "throttled>")
     rows = []
     for one in found:
-        names = ("lag", "accepted", "refused", "in_quarantine", "parked", "throttled")
+        names = ("lag", "accepted", "refused", "gone", "in_quarantine", "parked", "throttled")
         rows.append((one["destination"], _state(one), *(one.get(name, 0) for name in names)))
     print_table("Deliveries", columns, rows)
     for one in found:

@@ -52,7 +52,7 @@ def run(
     OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 nurt run  [dim]# with metrics[/dim]
     """
     from nurt.adapters.redis.embedded import EMBEDDED
-    from nurt.app.exposure import warn_of_exposure
+    from nurt.app.guards.exposure import warn_of_exposure
     from nurt.app.running import run_cluster
     from nurt.cli.opening import deployment
     from nurt.cli.watching import log_to_stderr, watching

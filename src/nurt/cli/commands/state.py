@@ -41,8 +41,8 @@ def check(
     from nurt.errors import StateDamaged
     from nurt.inspect.state_check import check_state, count_keys
     from nurt.model.keys import Keys
+    from nurt.model.value_forms import PROFILES, STOCK
     from nurt.settings import stock_settings
-    from nurt.state.damage import PROFILES, STOCK
 
     found: list[dict[str, str]] = []
     counts: Counter[str] = Counter()

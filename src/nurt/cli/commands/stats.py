@@ -84,7 +84,7 @@ _INSTANCES = {
 
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
-    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, UNTOLD, totals
+    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, UNREAD, UNTOLD, totals
 
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
@@ -98,7 +98,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES, UNTOLD):
+        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES, UNTOLD, UNREAD):
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
         stdout.print()
@@ -110,6 +110,10 @@ def print_counts(counts: Sequence[Count]) -> None:
     if left_out:
         stdout.print()
         print_table("Left out by the mapping (they are folded, as deletes)", ("topic", "", "messages>"), left_out)
+    if summed.get(UNREAD):
+        stdout.print()
+        unread = [(count.topic, count.reason, count.messages) for count in counts if count.outcome == UNREAD]
+        print_table("Folded, but nobody's: texts that are no identifier", ("topic", "field", "rows>"), unread)
     if summed.get(MISSING):
         stdout.print(
             f"\n{summed[MISSING]:,} times a row came without a large value that nobody knows (the log names the rows): "

@@ -11,13 +11,15 @@ from dataclasses import replace
 
 from nurt.delivery.calls import calls_of, merge_writes
 from nurt.delivery.diff import by_rank, is_old, newest, plan_writes, renew, with_refs
+from nurt.delivery.gone import GONE, GonePolicy, forget_links, question, stays_gone
 from nurt.delivery.journal import JournalEntry, Message, Parked
-from nurt.delivery.last_known import LastKnown, RemoteRow
+from nurt.delivery.last_known import LastKnown, Presence, RemoteRow
 from nurt.delivery.order_links import (
     NO_PROFILE,
     PARENT_MISSING,
     WAITS_MAX,
     affected_accounts,
+    forget_parent,
     linked_kinds,
     parent_keys_of,
     resolve_parents,
@@ -33,6 +35,9 @@ CONFLICT_TIMES_MAX = 4
 SURVIVOR_MISSING, SURVIVOR_TIMES_MAX = "heir_not_there_yet", 3
 RETRY, PROFILE_CHANGED, SWEEP = "retry", "kin", "sweep"
 """Why a desired state is parked without a call: an operator retries it, its profile changed, or a sweep removes it."""
+
+ANEW_ROUNDS_MAX = 3
+"""Rounds of a batch in which rows that others took away are completed: found gone, made anew, and what names them."""
 
 CHILDREN_MAX = 2_000
 """Orders that are delivered again with their profile; orders beyond this number are parked and due at once."""
@@ -72,6 +77,7 @@ class DeliveryBatch:
         self._conflicts: list[tuple[Write, RowResult]] = []
         self._sharing: dict[tuple[str, str], list[Write]] = {}
         self._left: set[str] = set()
+        self._anew: set[tuple[str, str]] = set()  # (subject, object) of rows that were made anew, or are to be
         self._has_refusals = False
 
     def settle(self) -> None:
@@ -87,13 +93,17 @@ class DeliveryBatch:
         additions, removals = self._rounds(main)
         for writes in additions:
             self._round(writes)
+        self._complete(main)
         if children := {subject: desired for subject, desired in self._desired.items() if subject not in main}:
-            for rounds in self._rounds(self._resolve_parents(children)):
+            ready = self._resolve_parents(children)
+            for rounds in self._rounds(ready):
                 for writes in rounds:
                     self._round(self._keep_foreign(writes))
+            self._complete(ready)
         for writes in removals:
             self._round(self._keep_foreign(writes))
         self._retry_conflicts()
+        self._complete(self._desired)
         for subject in self._desired:
             self._finish(subject, subject in was_parked, entry)
         self._store.write(entry)
@@ -120,7 +130,7 @@ class DeliveryBatch:
     def _drop_old(self, entry: JournalEntry) -> None:
         for subject, desired in list(self._desired.items()):
             known = self._last_known[subject]
-            if is_old(known, desired):
+            if is_old(known, desired, self._rules.generation):
                 entry.count("old_news")
                 del self._desired[subject]
                 if subject in self._parked:
@@ -298,19 +308,87 @@ class DeliveryBatch:
         if row_result.outcome is RowOutcome.CONFLICT:
             self._conflicts.append((write, row_result))
             return
-        known = self._last_known[write.subject].settle(write, row_result, self._rules.fingerprinter)
-        self._last_known[write.subject] = entry.last_known[write.subject] = known
+        if row_result.outcome is RowOutcome.GONE:
+            self._lose(write, row_result, entry)
+            return
+        before = self._last_known[write.subject]
+        known = before.settle(write, row_result, self._rules.fingerprinter)
         if row_result.outcome is RowOutcome.REFUSED:
-            self._has_refusals = True
-            self._refused.add(f"{write.subject}:{write.object}")
-            entry.count("refused")
-            code, words, revision = row_result.code, row_result.words, write.revision
-            refusal = self._context.refusal(write.subject, write.object, write.op, revision, code, write, words)
-            entry.refused.append(refusal)
-            self._store.set_status(last_error=row_result.code, last_error_at=int(time.time()))
+            self._refuse(write, row_result, entry)
         else:
+            remote = before.find(write.object, write.key)
+            if write.op is Op.UPSERT and remote is not None and remote.is_another(write, row_result):
+                known = self._begin_anew(known, write)
+                entry.count("made_anew")
             entry.count("accepted")
             entry.count(f"accepted_{write.op}_{write.object}")
+        self._last_known[write.subject] = entry.last_known[write.subject] = known
+
+    def _refuse(self, write: Write, row_result: RowResult, entry: JournalEntry) -> None:
+        self._has_refusals = True
+        self._refused.add(f"{write.subject}:{write.object}")
+        entry.count("refused")
+        code, words, revision = row_result.code, row_result.words, write.revision
+        refusal = self._context.refusal(write.subject, write.object, write.op, revision, code, write, words)
+        entry.refused.append(refusal)
+        self._store.set_status(last_error=row_result.code, last_error_at=int(time.time()))
+
+    # -- rows that others took away at the receiver (delivery/gone.py)
+
+    def _lose(self, write: Write, row_result: RowResult, entry: JournalEntry) -> None:
+        """Note that a row is gone; ask, leave it so, or have it sent whole."""
+        known, desired, plan = self._last_known[write.subject], self._desired[write.subject], self._plans[write.object]
+        remote = known.find(write.object, write.key)
+        entry.count("gone")
+        row = next((one for one in desired.rows if (one.object, one.key) == (write.object, write.key)), None)
+        if desired.lifecycle is not Lifecycle.LIVE or row is None:  # it was to be archived: there is nothing to do
+            is_lost = remote is not None and remote.presence is not Presence.UNKNOWN
+            known = known.lose(write, None) if is_lost else known.without(write.object, write.key)
+        elif plan.gone_there is GonePolicy.ASK:
+            known = known.lose(write, self._rules.fingerprinter.of_row(write.op, row.fields))
+            words = question(write.object, self._store.destination, row_result)
+            self._refuse(write, replace(row_result, code=GONE, words=words), entry)
+        else:
+            known = known.lose(write, None)
+            if plan.gone_there is GonePolicy.RESTORE:
+                known = self._begin_anew(known, write)
+        self._last_known[write.subject] = entry.last_known[write.subject] = known
+
+    def _begin_anew(self, known: LastKnown, write: Write) -> LastKnown:
+        """Have what belongs to a row that is made anew sent again in this batch: the rest of it, links, orders."""
+        self._anew.add((write.subject, write.object))
+        links = [(plan.name, plan.link) for plan in self._rules.objects if plan.link]
+        return forget_links(known, links, write.object, write.key)
+
+    def _complete(self, desired_states: Mapping[str, DesiredState]) -> None:
+        """Send what belongs to rows that are made anew: whole rows, then what names them."""
+        for _ in range(ANEW_ROUNDS_MAX):
+            anew, self._anew = self._anew, set()
+            some = {subject: desired_states[subject] for subject, _ in anew if subject in desired_states}
+            if not some:
+                return
+            self._forget_parents(anew)
+            waiting = {(write.subject, write.object, write.key) for write, _ in self._conflicts}
+            for writes in self._rounds(some)[0]:
+                self._round([one for one in writes if (one.subject, one.object, one.key) not in waiting])
+
+    def _forget_parents(self, anew: Iterable[tuple[str, str]]) -> None:
+        """Have orders name rows again that are made anew; this is written before such a row is."""
+        named = {object_ for plan in self._rules.objects for _, object_ in plan.parents}
+        named |= {plan.far for plan in self._rules.objects if plan.far}
+        entry = JournalEntry()
+        for subject, object_ in anew:
+            if object_ not in named:
+                continue
+            known = replace(self._last_known[subject], orders_pending=True)
+            self._last_known[subject] = entry.last_known[subject] = known
+            children = self._store.children(known.accounts)
+            if missing := sorted(children - {*self._desired}):
+                self._include_orders(missing)
+            for child in children & {*self._desired}:
+                order = forget_parent(self._last_known[child], self._rules.objects, object_)
+                self._last_known[child] = entry.last_known[child] = order
+        self._store.write(entry)
 
     def _retry_conflicts(self) -> None:
         """Try rows in conflict with another row once more, now that the others are written; then park them."""
@@ -345,6 +423,12 @@ class DeliveryBatch:
         is_left = subject in self._left
         is_gone = desired.lifecycle in (Lifecycle.ERASED, Lifecycle.SWEPT)
         is_refused = any(one.refused is not None for one in known.remote_rows)
+        if left := sum(
+            stays_gone(one, self._plans[one.object].gone_there)
+            for one in known.remote_rows
+            if one.object in self._plans
+        ):
+            entry.count("left_gone", left)
         if is_gone and not is_left and not is_refused:
             known = replace(known, remote_rows=())
         if self._linked_kinds and desired.of == PROFILES:

@@ -73,6 +73,9 @@ _NAME = re.compile(r"[^\W\d][\w$#@]*")
 _NUMBER = re.compile(r"\d+|(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
 _HEX = re.compile(r"([0-9a-fA-F]{2})*")
 _ONE_ARGUMENT = frozenset(("ceil", "ceiling", "floor"))
+DEPTH_MAX, CASTS_MAX = 400, 16
+"""Levels of an expression, and casts within casts: polars' stack ends some thousand levels down, and the time that it
+takes over casts of casts doubles with each."""
 _FORMS = frozenset(("NFC", "NFD", "NFKC", "NFKD"))
 _FORBIDDEN = {
     "over": "a window looks at other rows",
@@ -90,6 +93,7 @@ def checked(text: str) -> tuple[str, bool]:
     try:
         tokens = tokens_of(text)
         tree = _parsed(tokens, text)
+        _check_depth(tree)
         return _Writer(text).write(tree), type(tree) is exp.Anonymous and tree.name.lower() == "round"
     except SqlglotError as error:
         raise BadExpression(f"not an SQL expression: {text!r}: {str(error).splitlines()[0]}") from None
@@ -114,6 +118,17 @@ def _parsed(tokens: list[Token], text: str) -> exp.Expr | None:
         if reason.startswith("Required keyword"):
             reason = "something is missing"
         raise BadExpression(f"not an SQL expression: {text!r}: {reason} (near {first.get('highlight')!r})") from None
+
+
+def _check_depth(tree: exp.Expr | None) -> None:
+    """Raise RecursionError for a tree that is too deep; a chain of operators is a deep one."""
+    left = [] if tree is None else [(tree, 1, 0)]
+    while left:
+        node, depth, casts = left.pop()
+        casts += isinstance(node, exp.Cast)
+        if depth > DEPTH_MAX or casts > CASTS_MAX:
+            raise RecursionError
+        left += [(child, depth + 1, casts) for child in node.iter_expressions()]
 
 
 def _beyond_the_row(word: str, why: str, text: str) -> str:

@@ -187,8 +187,9 @@ def new_phone(rng: random.Random, country: Country) -> str:
 
 
 def typed_email(rng: random.Random, email: str) -> str:
-    """Write an address as people type it: with capitals, or a space at one end."""
-    return rng.choice((email, email, email, email.capitalize(), email.upper(), f" {email}"))
+    """Write an address as people type and paste it: with capitals, a space, a dot, out of a mail client."""
+    usual = (email, email, email, email.capitalize(), email.upper(), f" {email}")
+    return rng.choice(usual) if rng.random() < 0.9 else rng.choice((f"<{email}>", f"mailto:{email}", f"{email}."))
 
 
 def typed_phone(rng: random.Random, country: Country, phone: str) -> str:
@@ -196,16 +197,17 @@ def typed_phone(rng: random.Random, country: Country, phone: str) -> str:
     national = phone[len(country.phone_prefix) :]
     groups = [national[at : at + 3] for at in range(0, len(national), 3)]
     local = national if country.code in ("PL", "CZ") else "0" + national  # trunk prefix
-    return rng.choice(
-        (
-            phone,
-            phone,
-            f"{country.phone_prefix} {' '.join(groups)}",
-            f"00{country.phone_prefix[1:]}{national}",
-            local,
-            f"{country.phone_prefix} {'-'.join(groups)}",
-        )
+    code = country.phone_prefix[1:]
+    usual = (
+        phone,
+        phone,
+        f"+{code} {' '.join(groups)}",
+        f"00{code}{national}",
+        local,
+        f"+{code} {'-'.join(groups)}",
     )
+    rare = (f"0 {' '.join(groups)}", f"+{code} (0){national}", f"{code}{national}", f"tel. {local}", f"\u200b{phone}")
+    return rng.choice(usual) if rng.random() < 0.9 else rng.choice(rare)
 
 
 def typed_tax_id(rng: random.Random, tax_id: str) -> str:

@@ -77,6 +77,7 @@ class Connector:
         self._transaction_topic = transaction_topic
         self._binlog_bytes_max = binlog_bytes_max
         self._file_number, self._pos, self._gtid = binlog_number, 21295, 49
+        self.servers: tuple[int, ...] = (101,)  # those that write to this log, in turn
         self._lsn, self._tx_id = 116_032_456, 922
         self._commit_lsn: int | None = None  # end of the last transaction that the connector saw
         self._last_place = Place()  # of the last change
@@ -160,7 +161,7 @@ class Connector:
         first = transaction.changes[0]
         if self.kind == "mariadb":
             self._gtid += 1
-            begin_id = end_id = f"0-101-{self._gtid}"
+            begin_id = end_id = self._begin_gtid()
         else:
             self._lsn += 56
             begin_id, end_id = f"{transaction.tx_id}:{first.lsn}", f"{transaction.tx_id}:{self._lsn}"
@@ -183,14 +184,40 @@ class Connector:
         self._move_log(31)
         self._transaction_marker("END", end_id, counts)
 
-    def snapshot(self, at_us: int | None = None) -> None:
-        """Read all tables like a connector without offsets; the order begins again here (a source epoch)."""
+    def move(self, lower: bool) -> None:
+        """Leave for another server, with a log of its own; a snapshot must follow.
+
+        `lower`: positions of the new log are lower than those of the old one.
+        """
+        self.servers = tuple(server + 10 for server in self.servers)
+        if self.kind == "mariadb":
+            self._file_number, self._pos = (1, 4) if lower else (self._file_number + 5, 4)
+        else:
+            self._lsn += -200_000 if lower else 10_000_000
+
+    def fail_over(self, at_us: int) -> None:
+        """Go on with a standby whose log is a little shorter, without a snapshot and without a lost row."""
+        self._advance(at_us)
+        self._sent.clear()
+        self.servers = tuple(server + 10 for server in self.servers)
+        if self.kind == "mariadb":
+            self._pos = max(4, self._pos - 5_000)
+        else:
+            self._lsn -= 5_000
+            self._commit_lsn = self._lsn
+
+    def snapshot(self, at_us: int | None = None, rows_max: int | None = None) -> None:
+        """Read all tables like a connector without offsets; the order begins again here (a source epoch).
+
+        `rows_max`: the snapshot is interrupted behind so many rows.
+        """
         self._advance(at_us)
         self._sent.clear()
         self._commit_lsn = None
         self._lsn += 56
         place = replace(self._place(self._lsn, 0, self._tx_id), server_id=0, gtid=None)
         filled = [committed for committed in self._tables.values() if committed.rows]
+        left = rows_max
         for number, committed in enumerate(filled):
             for index, (key, image) in enumerate(committed.images.items()):
                 first, last = index == 0, index == len(committed.images) - 1
@@ -200,6 +227,10 @@ class Connector:
                     word = "last" if number == len(filled) - 1 else "last_in_data_collection"
                 else:
                     word = "first_in_data_collection" if first else "true"
+                if left is not None:
+                    if left == 0:
+                        return
+                    left -= 1
                 self._write_read(committed.envelopes, key, image, place, word)
         self._sent.clear()  # a finished snapshot is not sent again
 
@@ -300,8 +331,14 @@ class Connector:
     def _place(self, lsn: int, row_number: int, tx_id: int | None) -> Place:
         if self.kind == "mariadb":
             file = f"binlog.{self._file_number:06d}"
-            return Place(file=file, pos=self._pos, row=row_number, gtid=f"0-101-{self._gtid}", server_id=101)
+            return Place(file=file, pos=self._pos, row=row_number, gtid=self._begin_gtid(), server_id=self._server())
         return Place(commit_lsn=self._commit_lsn, change_lsn=lsn, lsn=lsn, tx_id=tx_id)
+
+    def _server(self) -> int:
+        return self.servers[self._gtid % len(self.servers)]
+
+    def _begin_gtid(self) -> str:
+        return f"0-{self._server()}-{self._gtid}"
 
     def _take_lsn(self, size: int) -> int:
         lsn = self._lsn

@@ -42,7 +42,9 @@ class Step:
     `begin` does `operations` in a transaction; the `commit` of the same number ends it and may have operations,
     too. `load` (before anything else) and `snapshot` read whole databases; `incremental` reads `table` while `during`
     happens; `redeliver` repeats the last `messages`, `stray` repeats one that long ago; `alter` adds a
-    nullable column to `table`; `heartbeat` is a heartbeat.
+    nullable column to `table`; `heartbeat` is a heartbeat. `move` leaves for a server whose log is `lower` or higher:
+    `operations` happen while no connector looks, then whole databases are read, after an attempt that was interrupted
+    behind `messages` rows. `fail_over` goes on with a standby whose log is a little shorter.
     """
 
     system: str
@@ -53,6 +55,7 @@ class Step:
     table: str = ""
     messages: int = 0
     during: tuple[Step, ...] = ()
+    lower: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ def final_rows(history: History) -> dict[str, dict[Key, Row]]:
     def happen(step: Step) -> None:
         if step.kind == "begin":
             open_operations[step.system, step.transaction] = step.operations
-        elif step.kind in ("load", "commit"):
+        elif step.kind in ("load", "commit", "move"):
             for operation in open_operations.pop((step.system, step.transaction), ()) + step.operations:
                 operate(step.system, operation)
         elif step.kind == "incremental":
@@ -125,8 +128,12 @@ def messages(
     partitions: int = 3,
     context_headers: bool = False,
     toast_bytes_min: int = 4,
+    servers: tuple[int, ...] = (101,),
 ) -> list[Message]:
-    """Play a history through Debezium connectors; return their messages, each connector's in commit order."""
+    """Play a history through Debezium connectors; return their messages, each connector's in commit order.
+
+    `servers` write to MariaDB's logs in turn.
+    """
     writer = MemoryWriter()
     connectors = demo_connectors(
         writer,
@@ -136,6 +143,8 @@ def messages(
         toast_bytes_min=toast_bytes_min,
         binlog_bytes_max=30_000,
     )
+    for connector in connectors.values():
+        connector.servers = servers
     tables = {(system, name): table for system in SYSTEMS for name, table in tables_of(system).items()}
     transactions: dict[tuple[str, int], Transaction] = {}
     for step in history.steps:
@@ -186,6 +195,16 @@ def _play(
         connector.commit(transaction, step.at_us)
     elif step.kind == "snapshot":
         connector.snapshot(step.at_us)
+    elif step.kind == "move":
+        for operation in step.operations:
+            for key in operation.keys:
+                connector.load(operation.table, [{**connector.rows(operation.table)[key], **operation.values}])
+        connector.move(step.lower)
+        if step.messages:
+            connector.snapshot(step.at_us, step.messages)
+        connector.snapshot(step.at_us)
+    elif step.kind == "fail_over":
+        connector.fail_over(step.at_us)
     elif step.kind == "incremental":
 
         def during() -> None:

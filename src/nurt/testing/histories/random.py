@@ -18,11 +18,18 @@ EMAILS = (
     "jan@example.pl",
     "biuro@example.de",
     "ola@example.com",
+    "mailto:anna@example.com",
+    "Jan <jan@example.pl>",
+    "o\u200bla@example.com.",
+    "anna@example.com; ola@example.com",
     "nobody",
     "",
 )
-PHONES = ("+48 601 100 101", "601100101", "0048 601-100-101", "+49 30 901820", "030 901820", "12")
-TAX_IDS = ("5260250274", "PL 526-025-02-74", "PL5252248481", "DE136695976", "1234567890")
+PHONES = (
+    *("+48 601 100 101", "601100101", "0048 601-100-101", "+49 30 901820", "030 901820", "12"),
+    *("0 601 100 101", "48601100101", "+48 (0)601 100 101", "+49 30 901820 DW 12", "22 123 45 67 wew. 5"),
+)
+TAX_IDS = ("5260250274", "PL 526-025-02-74", "PL5252248481", "DE136695976", "1234567890", "NIP: PL5260250274")
 CARDS = ("K-100", "k 100", "K200")
 NAMES = ("Anna", "Jan", "Zażółć", "Jürgen", "Ола", "")
 SKUS = ("TEA-1", "MUG-2", "LAMP-3")
@@ -77,6 +84,7 @@ class Wildness:
     truncates: bool = True  # never after a second snapshot: its message may go to a partition that saw none
     strays: bool = True
     alters: bool = True
+    moves: bool = False  # to other servers, with a snapshot or without one: the operator may be asked
     null_share: float = 0.25
 
 
@@ -148,6 +156,12 @@ def _step(drawing: _Drawing, system: str) -> Step:
         operation = RowOperation(table, "truncate", partition=rng.randint(0, 5))
         drawing.rows[system, table].clear()
         return Step(system, "commit", drawing.now_us, (operation,))
+    if chance < 0.29 and wildness.moves and not mine:
+        drawing.snapshots.add(system)
+        drawing.now_us += 2_000_000  # more than the second that MariaDB's log tells
+        step = _move(drawing, system) if rng.random() < 0.6 else Step(system, "fail_over", drawing.now_us)
+        drawing.now_us += 1_000_000
+        return step
     if mine and chance < 0.45:
         return _commit(drawing, system, rng.choice(mine))
     if chance < 0.55:
@@ -163,6 +177,21 @@ def _transaction(drawing: _Drawing, system: str) -> Step:
             operations.append(operation)
             _happen(drawing, system, operation)
     return Step(system, "commit", drawing.now_us, tuple(operations))
+
+
+def _move(drawing: _Drawing, system: str) -> Step:
+    """Draw what the databases change while no connector looks, and where the connector goes on."""
+    rng = drawing.rng
+    operations: list[RowOperation] = []
+    for _ in range(rng.randint(0, 4)):
+        operation = _operation(drawing, system)
+        if operation is None or operation.kind != "update":
+            continue
+        if not any(name in operation.values for name in drawing.tables[system][operation.table].key):
+            operations.append(operation)
+            _happen(drawing, system, operation)
+    attempt = rng.choice((0, 0, 1, 5))
+    return Step(system, "move", drawing.now_us, tuple(operations), messages=attempt, lower=rng.random() < 0.7)
 
 
 def _begin(drawing: _Drawing, system: str) -> Step:
