@@ -98,7 +98,6 @@ class _Drawing:
     open_steps: dict[tuple[str, int], tuple[RowOperation, ...]] = field(default_factory=dict)
     locked: set[tuple[str, str, Key]] = field(default_factory=set)
     snapshots: set[str] = field(default_factory=set)
-    rekeyed: set[tuple[str, str, Key]] = field(default_factory=set)
     transactions: int = 0
 
 
@@ -249,16 +248,13 @@ def _insert(drawing: _Drawing, system: str, table: Any, happen: bool = True) -> 
 
 
 def _rekey(drawing: _Drawing, system: str, table: Table, key: Key) -> RowOperation | None:
-    """Change a row's key; values stored apart are written too, or not, unless they may still be on their way."""
+    """Change a row's key; values stored apart are written too, because the new row would lack them."""
     values = {column.name: _value(drawing, table, column) for column in table.columns if column.name in table.key}
     new = table.key_of(values)
     if new in drawing.rows[system, table.name] or (system, table.name, new) in drawing.locked:
         return None
-    # a key that changes again, while what the first row knew is not there yet, loses it
-    whole = (system, table.name, key) in drawing.rekeyed or drawing.rng.random() < 0.3
-    drawing.rekeyed.add((system, table.name, new))
     for column in table.columns:
-        if column.toast and whole:
+        if column.toast:
             values[column.name] = _value(drawing, table, column)
     return RowOperation(table.name, "update", (key,), values)
 
