@@ -35,8 +35,10 @@ from nurt.control.logs import (
     next_log,
     rebuild_record,
 )
-from nurt.control.source_epochs import Seen, WatchedRows
+from nurt.control.source_epochs import Cause
 from nurt.control.source_records import epoch_record, known_epochs
+from nurt.control.source_survey import Seen, without_order
+from nurt.control.source_watch import NewOrder
 from nurt.debezium.positions import Family
 from nurt.errors import Fenced
 from nurt.model.fence import FencingToken
@@ -128,8 +130,8 @@ def test_what_earlier_runs_said_of_another_log_is_void_wherever_a_start_died() -
 
 def test_another_log_has_source_epochs_and_counted_offsets_of_its_own() -> None:
     register = Register()
-    register.add(epoch_record(("t", 0, 10, 1), 0), log_record("t", KNOWN))
-    register.add(log_record("t", next_log(KNOWN, 2, (0,))), epoch_record(("t", 0, 4, (1 << 20) + 1), 0))
+    register.add(epoch_record(("t", 0, 10, 1), Cause(word=0)), log_record("t", KNOWN))
+    register.add(log_record("t", next_log(KNOWN, 2, (0,))), epoch_record(("t", 0, 4, (1 << 20) + 1), Cause(word=0)))
     epochs = known_epochs(register.records)
     assert [int(epochs.epoch_of("t", 0, offsets)[0]) for offsets in ([0], [12])] == [1 << 20, (1 << 20) + 1]
     assert [int(epochs.epoch_of("u", 0, offsets)[0]) for offsets in ([0], [12])] == [0, 0]
@@ -191,7 +193,7 @@ def test_a_rebuild_is_owed_until_a_run_has_begun_it() -> None:
 
 def test_a_sweep_holds_after_a_rebuild_by_its_snapshots_offset_and_ends_with_its_log() -> None:
     register, table = Register(), SweptTable("customer", "s", "t", "t")
-    register.add(epoch_record(("t", 0, 20, 2), 0), sweep_record([Sweep(table, 0, {0: 2})]))
+    register.add(epoch_record(("t", 0, 20, 2), Cause(word=0)), sweep_record([Sweep(table, 0, {0: 2})]))
     assert [one.fences for one in ordered_sweeps(register.records)] == [{0: 2}]
     register.add(rebuild_record(2, known_logs(register.records), confirmed=False))
     (held,) = ordered_sweeps(register.records)
@@ -200,26 +202,31 @@ def test_a_sweep_holds_after_a_rebuild_by_its_snapshots_offset_and_ends_with_its
     assert ordered_sweeps(register.records) == []
 
 
+def seen_at(offsets: list[int], parts: list[int]) -> Seen:
+    rows, zeros = len(offsets), np.zeros(len(offsets), dtype=np.int64)
+    none = without_order(rows)
+    none.numbers[0], none.known[0] = parts, True
+    order = replace(none, source="s", family=Family.POSTGRESQL)
+    return Seen(zeros, np.array(offsets), np.zeros(rows, dtype=np.int8), order)
+
+
 def test_fall_backs_that_were_accepted_are_accepted_again_after_a_rebuild_at_their_places_only() -> None:
     register = Register()
-    register.add(epoch_record(("t", 0, 0, 1), 0), epoch_record(("t", 0, 30, 3), 5), epoch_record(("t", 0, 50, 5), 9))
+    register.add(
+        epoch_record(("t", 0, 0, 1), Cause(word=0)),
+        epoch_record(("t", 0, 30, 3), Cause(word=5)),
+        epoch_record(("t", 0, 50, 5), Cause(word=9)),
+    )
     register.add(rebuild_record(2, known_logs(register.records), confirmed=False))
     first, far = 1 << 20, 1 << 40
     epochs = known_epochs(register.records)
-    for offsets, parts in (([0, 10], [far, far + 1]), ([30, 40], [5, 6]), ([52], [1]), ([60], [2])):
-        rows = np.array(offsets)
-        seen = Seen(np.zeros(len(rows), dtype=np.int64), rows, np.zeros(len(rows), dtype=np.int8))
-        known = np.ones(len(rows), dtype=np.bool_)
-        epochs.watch(seen, WatchedRows("t", Family.POSTGRESQL, "s"), np.array(parts), known, None)
-        epochs.observe("t", seen)
-    assert epochs.notices() == []
-    assert [begin[2:] for begin in epochs.begun()] == [(0, first + 1), (30, first + 3), (50, first + 5)]
-    seen = Seen(np.zeros(2, dtype=np.int64), np.array([70, 80]), np.zeros(2, dtype=np.int8))
-    watched = WatchedRows("t", Family.POSTGRESQL, "s")
-    epochs.watch(seen, watched, np.array([far, 1]), np.ones(2, dtype=np.bool_), None)
-    assert [notice.offset for notice in epochs.notices()] == [80], "another fall-back is not accepted by them"
-    register.add(log_record("t", next_log(known_logs(register.records).of("t"), 3, ())))
-    assert known_epochs(register.records)._accepted == {}
+    found = [
+        epochs.observe("t", seen_at(offsets, parts)).tolist()
+        for offsets, parts in (([0, 10], [far, far + 1]), ([30, 40], [5, 6]), ([50], [1]), ([60], [far]))
+    ]
+    assert found == [[first + 1] * 2, [first + 3] * 2, [first + 5], [first + 5]]
+    with pytest.raises(NewOrder):  # another fall-back is not accepted by them
+        epochs.observe("t", seen_at([70, 80], [far, 1]))
 
 
 def test_a_witness_is_the_newest_message_below_an_offset() -> None:
