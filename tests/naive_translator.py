@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -58,6 +58,22 @@ class Refusal(Exception):
 
 class NotOurs(Exception):
     """Carries the reason."""
+
+
+class _Typed(Mapping[str, Any]):
+    """The columns of a row, each read when it is asked for: what nobody asks for cannot be refused."""
+
+    def __init__(self, row: Row, types: Mapping[str, Any], zone: Any) -> None:
+        self._row, self._types, self._zone = row, types, zone
+
+    def __getitem__(self, name: str) -> Any:
+        return meaning(self._row[name], self._types[name], self._zone)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
 
 
 @dataclass
@@ -155,7 +171,7 @@ class Naive:
             kind, native = table.parent[0], str(row[table.parent[1]])
             said |= {"parent_kind": kind, "parent_entity": kind, "parent_key": native}
             said["parent"] = self._id(table, kind, native)
-        typed = {name: meaning(value, types[name], table.zone) for name, value in row.items()}
+        typed = _Typed(row, types, table.zone)
         for bit, (name, field_type) in enumerate(ENTITIES[table.kind].fields.items()):
             expression = table.fields.get(name)
             if expression is None:

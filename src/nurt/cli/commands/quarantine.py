@@ -41,6 +41,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.NO_PARENT: "a child that names no parent: correct `parent` in the mapping, then requeue",
     Reason.WRONG_TYPE: "a column cannot become its field: correct the mapping, then requeue",
     Reason.OUT_OF_RANGE: "a value that no field can hold: correct it at the source",
+    Reason.UNREAD: "a time that its declared type does not explain: check the connector's converters, then requeue",
     Reason.MAPPING_FAILED: "an expression failed: correct the mapping, then requeue",
 }
 """What to do about each reason."""
