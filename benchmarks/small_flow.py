@@ -170,9 +170,10 @@ def small(
 ) -> Dataflow:
     """Lay out the flow."""
 
-    def addressed(item: RawBatch | Tick) -> Iterator[tuple[str, Orders]]:
-        if isinstance(item, RawBatch):
-            orders = decode(item)
+    def addressed(item: list[RawBatch] | Tick) -> Iterator[tuple[str, Orders]]:
+        if isinstance(item, Tick):
+            return
+        for orders in map(decode, item):
             for worker, key in enumerate(routes.keys):
                 yield key, orders.of(worker, routes.workers)
 
