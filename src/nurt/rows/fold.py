@@ -81,9 +81,12 @@ class RowsFolded:
         return self._packed(self.changed)
 
     def frame(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Give the state as a frame: columns of the stored row (or only these), and owner. Not for the hot path."""
-        whole = self._packed(np.ones(len(self.changed), dtype=np.bool_))
-        return self.layout.table.unpack(whole.plain(), columns)
+        """Give the state as a frame: columns of the stored row (or only these), and owner. Not for the hot path.
+
+        Instances that do not speak are not in it: its rows are those of `at`.
+        """
+        speaking = replace(self, others=None)._packed(np.ones(len(self.changed), dtype=np.bool_))
+        return self.layout.table.unpack(speaking.plain(), columns)
 
     def _packed(self, owners: Bools) -> Values:
         at, owner, part = self.at, self.owner, self.left.view(np.int8)
