@@ -254,7 +254,9 @@ def test_a_key_stays_within_its_address(hostile: Hostile, key: str) -> None:
 def test_a_batch_holds_one_request_line_a_row() -> None:
     one = _mapping("dataverse", "http://127.0.0.1").object("contact")
     for key in KEYS:
-        batch = _multipart("batch_x", [("DELETE", "/" + _at(one, key), None), ("DELETE", "/" + _at(one, "b"), None)])
+        batch = _multipart(
+            "batch_x", [("DELETE", "/" + _at(one, key), None), ("DELETE", "/" + _at(one, "b"), None)], {}
+        )
         lines = [line for line in batch.split(b"\r\n") if line.startswith(b"DELETE ")]
         assert len(lines) == 2 and all(len(line.split(b" ")) == 3 for line in lines)
         assert batch.count(b"\r\n\r\n") == 4 and b"\n" not in batch.replace(b"\r\n", b"")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from nurt.app import running
+from nurt.app.guards.peers import PeerCheck
 
 PREAMBLE = """
 import sys, time, threading
@@ -97,4 +98,5 @@ def test_a_supervisor_kills_what_does_not_end(monkeypatch: pytest.MonkeyPatch, d
     monkeypatch.setattr(running, "KILL_AFTER_S", 0.2)
     stop = threading.Event()
     stop.set()
-    assert running._supervise([deaf], stop, lambda: None) == -signal.SIGKILL  # type: ignore[list-item]
+    peers = PeerCheck([], [deaf.pid])
+    assert running._supervise([deaf], stop, lambda: None, peers) == -signal.SIGKILL  # type: ignore[list-item]

@@ -173,7 +173,8 @@ def _checked(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     parameters = schema.get("connect.parameters", {})
     if not isinstance(parameters, Mapping):
         raise _wrong("`connect.parameters`", type(parameters).__name__, "an object")
-    list(_each_text([schema.get("connect.name", ""), *parameters, *parameters.values()]))
+    said = [one for one in parameters.values() if not isinstance(one, int)]  # (some makers write a scale as a number)
+    list(_each_text([schema.get("connect.name", ""), *parameters, *said]))
     return schema
 
 

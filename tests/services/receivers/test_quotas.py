@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from redis import Redis
 
-from nurt.adapters.http import REST_S_MAX, retry_after_s
+from nurt.adapters.http_bounds import REST_S_MAX, retry_after_s
 from nurt.adapters.receivers.dataverse import Dataverse
 from nurt.adapters.receivers.hubspot import Hubspot
 from nurt.adapters.receivers.salesforce import Salesforce

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import groupby
+from operator import methodcaller
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,13 +94,17 @@ def name_of(raw: bytes) -> str:
     return raw.decode("utf-8", "backslashreplace")
 
 
+_read_headers = methodcaller("headers")
+"""Reads headers by a call whose result Python checks. A call that it has specialised would let an error pass unseen."""
+
+
 def _headers(message: Any) -> Headers | None:
     """Read headers; a name that the library cannot decode costs all of them, but not the message.
 
     A second look at such headers would meet holes in the library's list, so there is none.
     """
     try:
-        headers: Headers | None = message.headers()
+        headers: Headers | None = _read_headers(message)
     except (SystemError, UnicodeDecodeError):
         return [(UNREADABLE, None)]
     if headers is None or len(headers) <= HEADERS_MAX:
