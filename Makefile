@@ -3,8 +3,8 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 STAMP := .venv/.installed
-# two at a time, the longest files first; `make test PYTEST_ARGS=tests/unit` for a part
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# three at a time on two cores, because tests wait a lot; the longest files first; `make test PYTEST_ARGS=tests/unit` for a part
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 export PYTHON
 .DEFAULT_GOAL := help
