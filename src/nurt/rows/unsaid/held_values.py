@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import orjson
 
-from nurt.columnar.types import Int64s, Words
+from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
 from nurt.model.entities import BY_CODE, ENTITIES
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
@@ -99,31 +99,37 @@ class HeldValues:
         """
         layout, code, owner = ROW_LAYOUTS[kind], bytes([ENTITIES[kind].code]), events.rows.owner
         waits = np.zeros(len(values), dtype=np.int64)
-        ids = [one.tobytes() for one in events.ids]
         place = layout.place("moved_to")
         leaves = events.rows.has(layout.column("moved_to"), np.arange(len(events)))
-        for at in np.flatnonzero(folded.accepted).tolist():
-            name = _OWED + code + ids[at]
+        for at in np.flatnonzero(folded.accepted & self._concerned(events, leaves)).tolist():
+            id_ = events.ids[at].tobytes()
+            name = _OWED + code + id_
             owed = self._owed.get(name)
             if leaves[at]:
                 new = events.rows.text(place, np.array([at])).plain()[0]
-                self._hold(
-                    change, kind, events, at, values, _HELD + code + ids[at] + new, 0 if owed is None else owed.mask
-                )
+                self._hold(change, kind, events, at, values, _HELD + code + id_ + new, 0 if owed is None else owed.mask)
             unsaid = 0 if events.unavailable is None else int(events.unavailable[at])
             if events.rows.numbers[at, OP] == DELETE:
                 unsaid = 0
             elif events.moved_from is not None and events.moved_from[at] is not None and folded.missing is not None:
                 mask = int(folded.missing[owner[at]]) & unsaid
-                if mask and self._has_room(ids[at]):
+                if mask and self._has_room(id_):
                     owed = _Owed(events.moved_from[at], mask, _position(kind, events.rows, at), topics[at])
-                    self._put(change, ids[at], name, owed)
+                    self._put(change, id_, name, owed)
             if owed is not None and owed.mask & ~unsaid:
                 owed = replace(owed, mask=owed.mask & unsaid)
-                self._put(change, ids[at], name, owed if owed.mask else None)
+                self._put(change, id_, name, owed if owed.mask else None)
             if owed is not None:
                 waits[owner[at]] = owed.mask
         return waits
+
+    def _concerned(self, events: Incoming, leaves: Bools) -> Bools:
+        """Return which events may change a key, or be of a row that is owed something, by now or by this batch."""
+        rows = [words_of([name[2:] for name in self._owed])[:, 0]] if self._owed else []
+        if events.moved_from is not None:
+            moved = np.array([one is not None for one in events.moved_from], dtype=np.bool_)
+            rows.append(events.ids[moved, 0])
+        return leaves | np.isin(events.ids[:, 0], np.concatenate(rows)) if rows else leaves
 
     def _hold(
         self, change: StateWrite, kind: str, events: Incoming, at: int, values: Values, name: bytes, lacks: int
@@ -134,8 +140,8 @@ class HeldValues:
         owner = int(events.rows.owner[at])
         earlier = events.rows.owner == owner
         earlier[at:] = False
-        before = Values.of([values.plain()[owner]])
-        known = before.plain()[0]
+        known = values.one(owner)
+        before = Values.of([known])
         if earlier.any():
             some = events.take(earlier)
             known = fold_rows(kind, some.of(np.zeros(len(some), dtype=np.int64)), before).values().plain()[0] or known
