@@ -56,7 +56,7 @@ class Incoming:
         """Return how many events there are."""
         return len(self.rows)
 
-    def take(self, chosen: Bools) -> Incoming:
+    def take(self, chosen: Bools | Int64s) -> Incoming:
         """Choose events."""
         return Incoming(
             self.rows.take(chosen),

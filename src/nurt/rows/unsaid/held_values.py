@@ -138,11 +138,10 @@ class HeldValues:
         if not self._has_room(name[2:18]):
             return
         owner = int(events.rows.owner[at])
-        earlier = events.rows.owner == owner
-        earlier[at:] = False
+        earlier = np.flatnonzero(events.rows.owner[:at] == owner)
         known = values.one(owner)
         before = Values.of([known])
-        if earlier.any():
+        if len(earlier):
             some = events.take(earlier)
             known = fold_rows(kind, some.of(np.zeros(len(some), dtype=np.int64)), before).values().plain()[0] or known
         if known is None or _row_of(kind, known) is None:
