@@ -140,6 +140,7 @@ class TopicLook:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "queued.min.messages": FETCHED_AHEAD,
+            "fetch.queue.backoff.ms": 5,  # by default a partition whose queue is full rests for a second
             "max.partition.fetch.bytes": FETCHED_BYTES,
         }
 
