@@ -202,7 +202,7 @@ def main() -> None:
     for name, batch in (("upserts", upserts), ("10% deletes", mixed)):
         median, least = timed(batch, rounds, translator)
         print(f"translate, {name:<22} {median:.3f} {least:.3f}")
-    table = translator._tables[upserts.topic]
+    table = translator._tables[upserts.topic, ""]
     wire = split_wire(upserts.values)
     reader = table._readers[2]
     rows = next(wire.by_schema())[1]
