@@ -34,6 +34,11 @@ def judge(history: History, published: Published, as_of: int) -> list[str]:
     return found
 
 
+def messages(stream: Engine) -> int:
+    """Add up the messages that were counted."""
+    return sum(some for (_, outcome, _), some in stream.memory.counts.items() if outcome in ("folded", "old_news"))
+
+
 @slowly
 @given(histories(), days, st.integers(1, 3))
 def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int) -> None:
@@ -42,10 +47,13 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
     for batch in history.batches(IDS):
         stream.feed(batch)
     assert not judge(history, stream.drain(as_of), as_of)
+    assert messages(stream) == len(history.arrivals), "each counts once, whatever its row is"
 
 
 @slowly
 @given(histories(), plans(), st.integers(0, 9))
 def test_the_engine_equals_the_batch_whatever_happens(history: History, plan: Plan, seed: int) -> None:
-    published, as_of = run_plan(engine(history, seed), history, plan, IDS, TODAY)
+    stream = engine(history, seed)
+    published, as_of = run_plan(stream, history, plan, IDS, TODAY)
     assert not judge(history, published, as_of)
+    assert messages(stream) == len(history.arrivals)

@@ -23,6 +23,7 @@ from nurt.model.entity_frame import (
     UPSERT,
     EntityFrame,
     Translated,
+    entity_title,
 )
 from nurt.model.raw import RawBatch
 from nurt.normalise.context import FoldContext, unread
@@ -43,10 +44,11 @@ class TopicSample:
     """Sample of one topic: what some of its messages would become.
 
     Attributes:
-        becomes: the system and entity, or empty when no entry of the mapping matches.
+        becomes: the system and entities, or empty when no entry of the mapping matches.
         file_name, line: of the mapping's entry; 0: none.
         servers: numbers of the servers that wrote it, where several topics may hold the table.
-        left_out: how many of the rows `where` leaves out.
+        left_out: how many messages `where` leaves out: that of every entity, where rows are several.
+        left_out_of: there, how many rows `where` leaves out of each entity, by its title.
         absent: columns of `where` that some of these rows lack.
         why: the most frequent reason of refused messages, else of those that are not ours.
         unread: field -> rows with a text there that is no identifier.
@@ -62,6 +64,7 @@ class TopicSample:
     refused: int
     why: str
     left_out: int = 0
+    left_out_of: dict[str, int] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     servers: tuple[int, ...] = ()
     unread: dict[str, int] = field(default_factory=dict)
@@ -170,22 +173,34 @@ def tried(
         for (_, _, reason), messages in each.not_ours.items():
             foreign[reason] += messages
     commonest = (refused or foreign).most_common(1)
+    frames = [one for each in done for one in each.entities]
+    counting = [one for one in frames if one.counts]
     return TopicSample(
         topic,
-        "" if entry is None else f"{entry.kind} of {entry.system.name}",
+        "" if entry is None else f"{', '.join(item.kind for item in entry.items)} of {entry.system.name}",
         "" if entry is None else entry.file_name,
         0 if entry is None else entry.line,
         sum(map(len, batches)),
-        sum(int((one.frame["op"] != IMPLIED).sum()) for each in done for one in each.entities)
-        + sum(len(each.truncated) for each in done),
+        sum(int((one.frame["op"] != IMPLIED).sum()) for one in counting)
+        + len({(one.partition, one.offset) for each in done for one in each.truncated}),
         sum(foreign.values()),
         sum(refused.values()),
         commonest[0][0] if commonest else "",
-        sum(int(one.frame["op"].is_in([LEFT_OUT, LEFT_OUT_ABSENT]).sum()) for each in done for one in each.entities),
-        tuple(sorted({name for each in done for one in each.entities for name in one.absent})),
-        tuple(sorted({server for each in done for one in each.entities for server in _servers(one)})),
+        sum(int(one.frame["op"].is_in([LEFT_OUT, LEFT_OUT_ABSENT]).sum()) for one in counting),
+        _left_out_of(frames),
+        tuple(sorted({name for one in frames for name in one.absent})),
+        tuple(sorted({server for one in frames for server in _servers(one)})),
         _unread(done, context),
     )
+
+
+def _left_out_of(frames: Sequence[EntityFrame]) -> dict[str, int]:
+    """Count, by entity, rows that its `where` leaves out, where rows are several entities."""
+    found: Counter[str] = Counter()
+    for one in frames:
+        if one.left_out:
+            found[entity_title(one.kind, one.frame["entity"][0])] += one.left_out
+    return dict(found)
 
 
 _IDENTIFIERS = {"customer": ("email", "phone", "tax_id", "loyalty_card", "identifiers"), "order": ("email", "phone")}

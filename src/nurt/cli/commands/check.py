@@ -148,11 +148,11 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
     for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of its own kinds
         narrow = mapping.narrowed(kinds)
         entries = [narrow.for_topic(one.topic) for one in found]
-        used |= {(entry.file_name, entry.line) for entry in entries if entry is not None}
+        used |= {(item.file_name, item.line) for entry in entries if entry is not None for item in entry.items}
     return [
-        f"{rule.mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
+        f"{rule.mapping.file_name}:{rule.line}: {rule.mapping.pattern}"
         for rule in mapping.topics
-        if (rule.mapping.file_name, rule.mapping.line) not in used
+        if used.isdisjoint((item.file_name, item.line) for item in rule.mapping.items)
     ]
 
 
@@ -183,6 +183,8 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
     titles = ("topic", "", "tried>", "rows>", "left out>", "not ours>", "refused>", "")
     print_table("What messages would become", titles, rows)
     for one in found:
+        for entity, left_out in one.left_out_of.items():
+            stdout.print(shown(f"\n{one.topic}: `where` of {entity} leaves out {left_out:,} of {one.rows:,} rows"))
         if one.absent:
             what = f"\n{one.topic}: `where` leaves out rows that lack column {', '.join(one.absent)}; "
             stdout.print(Text.assemble((what, "yellow"), "read the table again, or let `where` keep rows without it"))
