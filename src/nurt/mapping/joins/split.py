@@ -7,11 +7,13 @@ may not fail, for there is no message to refuse: functions that can fail are not
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import polars as pl
 from sqlglot import exp
 
-from nurt.mapping.joins.types import HIDDEN, Mixed
+from nurt.mapping.joins.types import Mixed
+from nurt.mapping.plan import HIDDEN
 from nurt.mapping.sql.compile import BadExpression, column, compile_expression
 from nurt.mapping.sql.syntax import Writer, is_rounded, syntax_tree
 from nurt.mapping.types import Expression
@@ -30,44 +32,54 @@ _STRUCTURE = (exp.If, exp.DataType, exp.Identifier)
 _TEXT_TYPES = frozenset(("VARCHAR", "TEXT", "STRING", "CHAR", "CHARACTER", "CHARACTER VARYING", "CHAR VARYING"))
 
 
-def mixed(text: str, names: Collection[str]) -> Mixed:
-    """Check and compile an expression of an entry with `with`.
+def names_others(text: str) -> bool:
+    """Return whether an expression names a column of other rows: `name.column`. Raises BadExpression."""
+    return "." in text and any(node.args.get("table") for node in syntax_tree(text).find_all(exp.Column))
+
+
+def compile_mixed(text: str, names: Collection[str]) -> Expression:
+    """Check and compile an expression that names columns of other rows.
 
     Args:
-        names: the names under `with`.
+        names: of these rows.
 
     Raises BadExpression.
     """
-    text = text.strip()
-    if "." not in text:
-        return own(compile_expression(text))
     tree = syntax_tree(text)
-    columns = [node for node in tree.find_all(exp.Column) if node.args.get("table") is not None]
-    if not columns:
-        return own(compile_expression(text))
+    columns = [node for node in tree.find_all(exp.Column) if node.args.get("table")]
     for node in columns:
         if node.table not in names:
             raise BadExpression(f"unknown name {node.table!r} in {text!r} {nearest(node.table, names)}")
     _check_cannot_fail(tree, text)
     rounded = is_rounded(tree)
     cut = _Cut(text)
-    tree = cut.apart(tree, False)
-    written = Writer(text, names).write(tree)
+    written = Writer(text, names).write(cut.apart(tree, False))
     try:
         expr = pl.sql_expr(written)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise BadExpression(f"not an SQL expression: {text!r}: {str(error).splitlines()[0]}") from None
-    return Mixed(text, expr, cut.own, cut.types, frozenset((node.table, node.name) for node in columns), rounded)
+    parts = Mixed(cut.own, cut.types, frozenset((node.table, node.name) for node in columns))
+    return Expression(text, expr, _columns_of(parts), rounded, parts)
 
 
-def own(expression: Expression, field_type: FieldType = FieldType.STR) -> Mixed:
-    """Make an expression that only the own row has a part in."""
+def column_of(name: str, other: str) -> Expression:
+    """Make the expression of one column of another row."""
+    return Expression(f"{other}.{name}", pl.col(f"{other}.{name}"), frozenset(), False, Mixed({}, {}, frozenset(((other, name),))))
+
+
+def as_mixed(expression: Expression, field_type: FieldType = FieldType.STR) -> Expression:
+    """Let an expression that only the own row has a part in read a hidden field."""
+    if expression.mixed is not None:
+        return expression
     if not expression.columns:
-        return Mixed(expression.text, expression.expr, {}, {}, frozenset(), expression.rounded)
+        return replace(expression, mixed=Mixed({}, {}, frozenset()))
     name = HIDDEN + expression.text
-    return Mixed(
-        expression.text, pl.col(name), {name: expression}, {name: field_type}, frozenset(), expression.rounded
-    )
+    parts = Mixed({name: expression}, {name: field_type}, frozenset())
+    return Expression(expression.text, pl.col(name), expression.columns, expression.rounded, parts)
+
+
+def _columns_of(parts: Mixed) -> frozenset[str]:
+    return frozenset().union(*(own.columns for own in parts.own.values()))
 
 
 class _Cut:

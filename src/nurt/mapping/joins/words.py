@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from nurt.mapping.joins.split import mixed, own
-from nurt.mapping.joins.types import Mixed, Rank, Use, With
-from nurt.mapping.sections import reference_items
-from nurt.mapping.sql.compile import BadExpression, column
+from nurt.mapping.joins.split import column_of
+from nurt.mapping.joins.types import Rank, Use
+from nurt.mapping.sections import read_expression, reference_items
+from nurt.mapping.sql.compile import column
+from nurt.mapping.types import Expression, Reference
 from nurt.mapping.words import FIELD_TYPES, PIVOT_WORDS, USE_NAME_WORD, USE_WORDS, Shape, Word
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import FieldType
+from nurt.model.entities import Entity, FieldType
+from nurt.model.table_kinds import TABLE
 
 USES_MAX, FIELDS_MAX, PARTS_MAX, ONLY_MAX = 16, 32, 8, 64
 """Names under one `with`; fields of a table; parts of a key; texts of one field of `only`."""
@@ -24,7 +26,7 @@ _SQL_PART = {"sql": Word(Shape.SQL, "An expression.", True)}
 _FIELD = Word(Shape.TEXT, "", pattern="[a-z_][a-z0-9_]*", expected="small letters, digits, '_'")
 
 
-def read_types(node: Node | None, what: str, fields: tuple[str, ...], complaints: Complaints) -> dict[str, FieldType]:
+def _read_types(node: Node | None, what: str, fields: tuple[str, ...], complaints: Complaints) -> dict[str, FieldType]:
     """Read the types of a table's fields; a field without one is text."""
     types = dict.fromkeys(fields, FieldType.STR)
     for key, value in (pairs(node, f"{what}: types", complaints) or []) if node is not None else []:
@@ -38,7 +40,19 @@ def read_types(node: Node | None, what: str, fields: tuple[str, ...], complaints
     return types
 
 
-def check_field_names(node: Node, what: str, fields: tuple[str, ...], complaints: Complaints) -> None:
+def read_table(node: Node, what: str, values: dict[str, Node], complaints: Complaints) -> Entity:
+    """Read which fields a table has, as an entity that stands for its rows."""
+    fields = values.get("fields")
+    names = tuple(key.value for key, _ in pairs(fields, f"{what}: fields", complaints) or []) if fields else ()
+    if not names:
+        complaints.add(node, f"{what}: fields: none (expected those that others use); list them")
+    if "name" not in values:
+        complaints.add(node, f"{what}: `name` is missing (expected a text): what `with` calls the table")
+    _check_field_names(node, what, names, complaints)
+    return Entity(TABLE, 0, (), False, _read_types(values.get("types"), what, names, complaints))
+
+
+def _check_field_names(node: Node, what: str, fields: tuple[str, ...], complaints: Complaints) -> None:
     """Complain about names of a table's fields that expressions could not write."""
     if len(fields) > FIELDS_MAX:
         complaints.add(node, f"{what}: fields: {len(fields)} (expected at most {FIELDS_MAX}); leave out what is unused")
@@ -48,10 +62,10 @@ def check_field_names(node: Node, what: str, fields: tuple[str, ...], complaints
 
 
 def read_uses(node: Node, what: str, complaints: Complaints) -> dict[str, Use]:
-    """Read the names under `with`."""
+    """Read the names under `with`; expressions that are read next may use them."""
     found: dict[str, Use] = {}
     all_pairs = pairs(node, f"{what}: with", complaints) or []
-    names = [key.value for key, _ in all_pairs]
+    complaints.names = names = [key.value for key, _ in all_pairs]
     if not 1 <= len(names) <= USES_MAX:
         complaints.add(node, f"{what}: with: {len(names)} names (expected 1 to {USES_MAX})")
     for key, value in all_pairs:
@@ -79,7 +93,8 @@ def _read_use(key: ScalarNode, node: Node, what: str, names: list[str], complain
             f"{what}: system: beside `on` (expected rows of our own system, for a key means something only there); "
             "remove it",
         )
-    by = _read_by(values["by"], f"{what}: by", names, complaints) if "by" in values else ()
+    by = _read_by(values["by"], f"{what}: by", complaints) if "by" in values else ()
+    by = tuple(joined_column(part, names) for part in by)
     pivot = None
     if "pivot" in values:
         inner = section(values["pivot"], f"{what}: pivot", PIVOT_WORDS, complaints)
@@ -134,49 +149,26 @@ def _read_first(node: Node | None, what: str, complaints: Complaints) -> tuple[R
     return tuple(ranks)
 
 
-def _read_by(node: Node, what: str, names: list[str], complaints: Complaints) -> tuple[Mixed, ...]:
+def _read_by(node: Node, what: str, complaints: Complaints) -> tuple[Expression, ...]:
     items = reference_items(node)
     if not 1 <= len(items) <= PARTS_MAX:
         complaints.add(node, f"{what}: {len(items)} parts (expected 1 to {PARTS_MAX})")
-    parts = [read_part(item, what, names, complaints) for item in items]
+    parts: list[Expression | None] = []
+    for item in items:
+        if isinstance(item, MappingNode):
+            inner = section(item, what, _SQL_PART, complaints).get("sql")
+            parts.append(read_expression(inner, what, complaints) if inner is not None else None)
+        elif (text := text_of(item, what, complaints)) is not None:
+            parts.append(column(text))
     return tuple(part for part in parts if part is not None)
 
 
-def read_part(node: Node, what: str, names: list[str], complaints: Complaints) -> Mixed | None:
-    """Read one part of a key: a column, ours or another row's, or {sql: ...}."""
-    if isinstance(node, MappingNode):
-        inner = section(node, what, _SQL_PART, complaints).get("sql")
-        part = read_mixed(inner, what, names, complaints) if inner is not None else None
-        if part is not None and not part.own and not part.joined:
-            complaints.add(node, f"{what}: {part.text!r} names no column (expected at least one)")
-        return part
-    text = text_of(node, what, complaints)
-    if text is None:
-        return None
-    if any(sign in text for sign in "(' "):
-        complaints.add(
-            node, f"{what}: {text!r} is no column (expected a column's name, or {{sql: ...}} for an expression)"
-        )
-        return None
-    return own(column(text)) if "." not in text else read_mixed(node, what, names, complaints)
+def joined_reference(reference: Reference, uses: Collection[str]) -> Reference:
+    """Let parts of a key that are written as `name.column` name columns of other rows."""
+    return Reference(tuple(joined_column(part, uses) for part in reference.parts))
 
 
-def read_mixed(node: Node, what: str, names: list[str], complaints: Complaints) -> Mixed | None:
-    """Read one expression over several rows; None after a complaint."""
-    text = text_of(node, what, complaints, Word(Shape.SQL, ""))
-    if text is None:
-        return None
-    try:
-        return mixed(text, names)
-    except BadExpression as error:
-        complaints.add(node, f"{what}: {error}")
-        return None
-
-
-@dataclass(slots=True)
-class Parts:
-    """What was read of an entry with `with`, before its own parts are fields of its base."""
-
-    uses: dict[str, Use]
-    fields: dict[str, Mixed]
-    with_: With | None = None
+def joined_column(part: Expression, uses: Collection[str]) -> Expression:
+    """Let a column that is written as `name.column` be that of another row."""
+    name, dot, other = part.text.partition(".")
+    return column_of(other, name) if dot and name in uses and part.columns == {part.text} else part
