@@ -13,7 +13,15 @@ from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import RedisStore, read_counted
 from nurt.app.launch import Launched
-from nurt.app.opening import fold_context, open_control_log, open_log, open_partitioning, open_registry
+from nurt.app.opening import (
+    fold_context,
+    numbered_mapping,
+    open_control_log,
+    open_log,
+    open_partitioning,
+    open_registry,
+    stored_kinds,
+)
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.logs import KnownLogs, known_logs, log_record
@@ -53,9 +61,9 @@ class Assembly(ABC, Generic[Now]):
         self, settings: Settings, launched: Launched, now: Callable[[], Now], stop: threading.Event | None, threads: int
     ) -> None:
         self.settings = settings
-        self.mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
+        self.mapping = numbered_mapping(read_mapping(settings.mapping_files).narrowed(self.KINDS), settings, self.keys)
         self.routes = WorkerRoutes(settings.shards, settings.workers)
         self.context = fold_context(self.mapping, self.ids)
         self.stop = stop or threading.Event()
@@ -163,8 +171,11 @@ class Assembly(ABC, Generic[Now]):
         self.control_log().append(log_record(topic, replace(self.logs().of(topic), id=id_)))
 
     def sweeps(self) -> list[Sweep]:
-        """Read the ordered sweeps."""
-        return [
-            sweep if (entry := self.mapping.for_topic(sweep.table.topic)) is None else replace(sweep, order=entry.order)
-            for sweep in ordered_sweeps(self.control_log().records())
-        ]
+        """Read the ordered sweeps, with the kinds under which the state stores the rows."""
+        found = []
+        for sweep in ordered_sweeps(self.control_log().records()):
+            entry = self.mapping.for_topic(sweep.table.topic)
+            order = sweep.order if entry is None else entry.order
+            for kind in stored_kinds(self.mapping, sweep.table):
+                found.append(replace(sweep, order=order, table=replace(sweep.table, kind=kind)))
+        return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
 from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.joins import read_numbers
 from nurt.app.guards.exposure import plain_links, refuse_plain
 from nurt.app.opening import fold_context
 from nurt.cli.frame import FLOWS, refuse
@@ -19,6 +20,7 @@ from nurt.inspect.profile_lookup import ProfileLookup
 from nurt.inspect.quarantine import Quarantine
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
+from nurt.model.table_kinds import table_kind
 from nurt.rows.children.tables import GUEST
 from nurt.settings import Settings, load_settings, stock_settings
 
@@ -29,6 +31,7 @@ class OpenState:
 
     Attributes:
         systems: by name: the names of their entities that accounts are made of.
+        tables: kinds of stored tables, with names for people.
     """
 
     settings: Settings
@@ -36,6 +39,7 @@ class OpenState:
     profiles: ProfileLookup
     quarantine: Quarantine
     tally: CounterReader
+    tables: Mapping[str, str]
 
 
 @contextmanager
@@ -82,5 +86,6 @@ def state_of(settings: Settings) -> Iterator[OpenState]:
             ProfileLookup(client, keys, context),
             Quarantine(client, keys),
             CounterReader(client, keys, realms),
+            {table_kind(number): title for number, title in read_numbers(client, keys).titles().items()},
         )
     client.close()

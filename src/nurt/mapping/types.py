@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from nurt.mapping.joins.types import Mixed, Use
 
 
-
 @dataclass(frozen=True, slots=True)
 class System:
     """Source system: a database; its keys have a meaning only within it."""
@@ -94,7 +93,7 @@ class TopicMapping:
     more: tuple[TopicMapping, ...] = ()  # further items of `into`: what each row is, too
     types: Of[str, FieldType] | None = None  # of a table's fields; None: those of the canonical entity
     uses: Of[str, Use] = field(default_factory=dict)  # names under `with`
-    titles: Of[str, str] = field(default_factory=dict)  # column of a stored table -> the field's name in the mapping file
+    titles: Of[str, str] = field(default_factory=dict)  # column of a stored table -> the field's name here
 
     @property
     def items(self) -> tuple[TopicMapping, ...]:

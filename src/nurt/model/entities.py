@@ -228,7 +228,6 @@ STOCK_ORDER_FIELDS = ("reference", "match_key", "sales_channel")
 BY_CODE = Codes((entity.code, entity) for entity in ENTITIES.values())
 
 
-
 def _table_entity(code: int) -> Entity:
     kind, width = table_kind(code - FIRST_CODE), width_of(code - FIRST_CODE)
     return Entity(kind, code, (), False, dict.fromkeys(width.texts, S) | dict.fromkeys(width.numbers, T))

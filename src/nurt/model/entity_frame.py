@@ -9,6 +9,7 @@ import polars as pl
 
 from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.refusal import Refused
+from nurt.model.table_kinds import TABLE
 
 UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED = 0, 1, 2, 3, 4
 """Values of the column `op`: Debezium's c, r and u are upserts, d is a delete.
@@ -70,7 +71,7 @@ def topic_code(topic: str, server: int = 0) -> int:
 
 def entity_title(kind: str, name: str) -> str:
     """Name an entity of a system for people."""
-    return kind if kind == name else f"{kind} {name}"
+    return name if kind == name or kind.startswith(TABLE) else f"{kind} {name}"
 
 
 def entity_columns(kind: str) -> dict[str, pl.DataType]:

@@ -119,6 +119,9 @@ class StockEmitter:
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockContributions:
         """See rows.stage.RowEmitter."""
+        nobody = no_contributions()
+        if kind not in CODE:  # rows of a table say nothing themselves
+            return StockContributions(nobody, nobody)
         layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
         header = kind in _HEADERS
         emits = ~gone if header else rows.has(PARENT_BIT, at)
@@ -140,7 +143,6 @@ class StockEmitter:
             to, child, np.full(len(at), stamp), np.full(len(at), CODE[kind]), gone,
             body, rows.text(layout.place("system"), at), none, none, no_ids(len(at)),
         )  # fmt: skip
-        nobody = no_contributions()
         return (
             StockContributions(nobody, contributions)
             if kind in _OF_POSITIONS

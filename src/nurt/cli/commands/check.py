@@ -126,10 +126,13 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicS
     from nurt.app.opening import fold_context, open_registry
     from nurt.cli.sampling import samples, tried
     from nurt.columnar.ids import Ids
+    from nurt.mapping.joins.compile import numbered, numbers_for
+    from nurt.mapping.joins.numbers import Numbers
     from nurt.translate.translator import Translator
 
     ids = Ids(settings.ids_secret())
-    translator, context = Translator(mapping, open_registry(settings), ids), fold_context(mapping, ids)
+    stored = numbered(mapping, numbers_for(mapping, Numbers()))  # any numbers do: nothing is kept
+    translator, context = Translator(stored, open_registry(settings), ids), fold_context(mapping, ids)
     found = []
     with Status("listing topics", console=stderr) as status:
         for topic, batches in samples(settings, rows_max):

@@ -65,7 +65,9 @@ def stats(
 
 def _kinds(state: OpenState) -> dict[str, int]:
     with Status("counting keys", console=stderr) as status:
-        return state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
+        found = state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
+    titles = {f"rows_{kind}": f"rows of {title}" for kind, title in state.tables.items()}
+    return {titles.get(kind, kind): number for kind, number in found.items()}
 
 
 def _plain(counts: Sequence[Count], figures: StoreFigures, kinds: dict[str, int] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from nurt.mapping.joins.compile import (
 from nurt.mapping.joins.graph import LEVELS_MAX, At, all_items, circle_of, levels_of
 from nurt.mapping.joins.numbers import Numbers
 from nurt.mapping.joins.types import Use
-from nurt.mapping.joins.words import KEY
+from nurt.mapping.joins.words import KEY, joined_column
 from nurt.mapping.types import Mapping, TopicMapping
 from nurt.mapping.yaml_lines import Complaints, nearest
 from nurt.model.entities import FieldType
@@ -38,6 +38,14 @@ def check_joins(mapping: Mapping) -> None:
         one.raise_all()
     _check_graph(mapping, items)
     numbers_for(mapping, Numbers())
+
+
+def refuse_joins(mapping: Mapping) -> None:
+    """Refuse `with`, as long as no stage joins rows."""
+    for item in (one for _, one in all_items(mapping) if one.uses):
+        complaints = Complaints(item.file_name or mapping.file_name)
+        complaints.add(item.line, f"topic '{item.pattern}': with: rows are not joined yet (expected no `with`)")
+        complaints.raise_all()
 
 
 def _check_graph(mapping: Mapping, items: dict[At, TopicMapping]) -> None:
@@ -63,9 +71,7 @@ def _check_graph(mapping: Mapping, items: dict[At, TopicMapping]) -> None:
 class _Entry:
     """Check of one entry."""
 
-    def __init__(
-        self, at: At, item: TopicMapping, items: dict[At, TopicMapping], complaints: Complaints
-    ) -> None:
+    def __init__(self, at: At, item: TopicMapping, items: dict[At, TopicMapping], complaints: Complaints) -> None:
         self._at, self._item, self._items, self._complaints = at, item, items, complaints
         self._what = f"topic '{item.pattern}'"
 
@@ -73,6 +79,11 @@ class _Entry:
         """Add every mistake."""
         if not self._item.uses:
             return
+        for part in self._item.key.parts:
+            if joined_column(part, self._item.uses) is not part:
+                self._complaints.add(
+                    self._item.line, f"{self._what}: key: {part.text!r} is another row's (expected a column of ours)"
+                )
         fine = [self._check_use(use) for use in self._item.uses.values()]
         fine.append(self._check_columns())
         if all(fine):
@@ -175,5 +186,9 @@ class _Entry:
         """Compile all that is evaluated where rows are assembled: its types are known from the mapping."""
         schema = schema_of(self._at, self._item, self._items)
         _, broken = plan_of(self._item, schema, self._item.system.timezone)
-        for text in broken:
-            self._complaints.add(self._item.line, f"{self._what}: {text}")
+        for line, text in broken:
+            self._complaints.add(
+                line,
+                f"{self._what}: {text}; columns of other rows, and parts that our own row says, are texts unless "
+                "`types` says else: write TRY_CAST(x AS DECIMAL(18,4)) for a number",
+            )

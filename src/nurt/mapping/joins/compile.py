@@ -23,9 +23,9 @@ from nurt.mapping.joins.plan import (
 )
 from nurt.mapping.joins.split import as_mixed
 from nurt.mapping.joins.types import Use
-from nurt.mapping.plan import IDENTIFIER, WHERE, key_text, step
+from nurt.mapping.plan import IDENTIFIER, WHERE, KeyText, Step, key_text, step, title
 from nurt.mapping.types import Expression, Mapping, Reference, TopicMapping
-from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.entities import FieldType
 from nurt.model.table_kinds import TABLE, table_kind
 
 MADE = "made"
@@ -89,7 +89,7 @@ def _name(at: At, part: str = "") -> str:
 
 
 def _tables_of(at: At, item: TopicMapping) -> Iterator[tuple[str, dict[str, FieldType]]]:
-    """Name the stored tables of an entry, with their fields: its own rows, and what it makes of them if it is a table."""
+    """Name the stored tables of an entry, with their fields: its own rows, and what a table makes of them."""
     yield _name(at), base_columns(item)
     if item.uses and item.kind == TABLE:
         yield _name(at, MADE), dict(item.field_types)
@@ -151,9 +151,7 @@ def _use_name(at: At, item: TopicMapping, use: Use) -> str:
     return orjson.dumps(parts).decode()
 
 
-def _assembled(
-    at: At, item: TopicMapping, level: int, stored: dict[str, StoredTable], numbers: Numbers
-) -> Assembled:
+def _assembled(at: At, item: TopicMapping, level: int, stored: dict[str, StoredTable], numbers: Numbers) -> Assembled:
     base, result = stored[_name(at)], stored.get(_name(at, MADE))
     uses = tuple(_compiled_use(at, item, use, stored, numbers) for use in item.uses.values())
     own = dict.fromkeys(name for one in mixed_of(item) if one.mixed for name in one.mixed.own)
@@ -177,9 +175,7 @@ def schema_of(at: At, item: TopicMapping, items: dict[At, TopicMapping]) -> dict
     own = dict.fromkeys(name for one in mixed_of(item) if one.mixed for name in one.mixed.own)
     tables = {use.name: items[use.system or at[0], use.tables[0]].field_types for use in item.uses.values()}
     used = {
-        use.name: {
-            one: tables[use.name][one if use.pivot is None else use.pivot[1]] for one in used_columns(item, use)
-        }
+        use.name: {one: tables[use.name][one if use.pivot is None else use.pivot[1]] for one in used_columns(item, use)}
         for use in item.uses.values()
     }
     return _schema(base_columns(item), own, used)
@@ -198,9 +194,7 @@ def _compiled_use(
     at: At, item: TopicMapping, use: Use, stored: dict[str, StoredTable], numbers: Numbers
 ) -> CompiledUse:
     system = use.system or at[0]
-    tables = tuple(
-        stored.get(_name((system, table), MADE)) or stored[_name((system, table))] for table in use.tables
-    )
+    tables = tuple(stored.get(_name((system, table), MADE)) or stored[_name((system, table))] for table in use.tables)
     columns = used_columns(item, use)
     types = {one: tables[0].types[one if use.pivot is None else use.pivot[1]] for one in columns}
     return CompiledUse(
@@ -209,16 +203,30 @@ def _compiled_use(
     )
 
 
-def plan_of(item: TopicMapping, schema: dict[str, pl.DataType], zone: str) -> tuple[AssemblyPlan, list[str]]:
-    """Compile what is evaluated where rows are assembled, and say what cannot be."""
-    whole, broken = pl.Schema(schema), list[str]()
+def plan_of(
+    item: TopicMapping, schema: dict[str, pl.DataType], zone: str
+) -> tuple[AssemblyPlan, list[tuple[int, str]]]:
+    """Compile what is evaluated where rows are assembled, and say in which line is what cannot be."""
+    whole, broken = pl.Schema(schema), list[tuple[int, str]]()
 
-    def read(name: str, expression: Expression, field_type: FieldType):  # type: ignore[no-untyped-def]
-        return step(name, _as_read(expression), field_type, whole, zone, broken)
+    def note(expressions: Iterable[Expression], found: Iterable[str]) -> None:
+        line = max((one.mixed.line for one in expressions if one.mixed is not None), default=0) or item.line
+        broken.extend((line, text) for text in found)
 
-    def key(what: str, parts: Iterable[Expression]):  # type: ignore[no-untyped-def]
-        reference = Reference(tuple(_as_read(as_mixed(part)) for part in parts))
-        return key_text(what, reference, ("", ""), whole, broken)
+    def read(name: str, expression: Expression, field_type: FieldType) -> Step | None:
+        found: list[str] = []
+        made = step(name, _as_read(expression), field_type, whole, zone, found)
+        if made is not None and made.convert.never:
+            found.append(f"{title(made)}: {made.convert.detail}")
+        note([expression], found)
+        return made
+
+    def key(what: str, parts: Iterable[Expression]) -> KeyText | None:
+        found: list[str] = []
+        whole_parts = [as_mixed(part) for part in parts]
+        made = key_text(what, Reference(tuple(map(_as_read, whole_parts))), ("", ""), whole, found)
+        note(whole_parts, found)
+        return made
 
     types = item.field_types
     where = item.where if item.where is not None and item.where.mixed is not None else None
@@ -233,9 +241,6 @@ def plan_of(item: TopicMapping, schema: dict[str, pl.DataType], zone: str) -> tu
         tuple(one for one in steps if one is not None),
         tuple((parent, text) for parent, text in parents if text is not None),
     )
-    for one in (*plan.steps, *((plan.where,) if plan.where is not None else ())):
-        if one.convert.never:
-            broken.append(f"field {one.name}: {one.convert.detail}")
     return plan, broken
 
 

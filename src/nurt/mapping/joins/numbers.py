@@ -1,7 +1,7 @@
 """Numbers of stored tables, their columns and their uses: what stored bytes mean. They only grow.
 
-The state keeps them (`adapters/redis/joins.py`), so that stored rows are read as they were written, whatever the mapping
-file says later.
+The state keeps them (`adapters/redis/joins.py`), so that stored rows are read as they were written, whatever the
+mapping file says later.
 """
 
 from __future__ import annotations
@@ -71,6 +71,14 @@ class Numbers:
         for use in uses:
             found.setdefault(use, len(found) + 1)
         return Numbers(self.tables, self.columns, found)
+
+    def titles(self) -> dict[int, str]:
+        """Name the tables that have numbers, for people."""
+        found = dict[int, str]()
+        for name, number in self.tables.items():
+            system, entity, *made = name.split("\x1f")
+            found[number] = f"{entity} of {system}{', put together' * bool(made)}"
+        return {number: found.get(number, "a former table") for number in self.columns}
 
     def encode(self) -> bytes:
         """Write the numbers as JSON."""

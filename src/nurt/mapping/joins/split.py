@@ -64,7 +64,8 @@ def compile_mixed(text: str, names: Collection[str]) -> Expression:
 
 def column_of(name: str, other: str) -> Expression:
     """Make the expression of one column of another row."""
-    return Expression(f"{other}.{name}", pl.col(f"{other}.{name}"), frozenset(), False, Mixed({}, {}, frozenset(((other, name),))))
+    whole = f"{other}.{name}"
+    return Expression(whole, pl.col(whole), frozenset(), False, Mixed({}, {}, frozenset(((other, name),))))
 
 
 def as_mixed(expression: Expression, field_type: FieldType = FieldType.STR) -> Expression:

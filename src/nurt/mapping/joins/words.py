@@ -159,6 +159,9 @@ def _read_by(node: Node, what: str, complaints: Complaints) -> tuple[Expression,
             inner = section(item, what, _SQL_PART, complaints).get("sql")
             parts.append(read_expression(inner, what, complaints) if inner is not None else None)
         elif (text := text_of(item, what, complaints)) is not None:
+            name, dot, _ = text.partition(".")
+            if dot and name not in complaints.names:
+                complaints.add(item, f"{what}: unknown name {name!r} in {text!r} {nearest(name, complaints.names)}")
             parts.append(column(text))
     return tuple(part for part in parts if part is not None)
 
