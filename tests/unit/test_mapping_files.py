@@ -20,6 +20,7 @@ from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, entities_text, type
 from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
 from nurt.mapping.words import (
     INTO_WORDS,
+    PIVOT_WORDS,
     RULES,
     STOCK_CHANNEL_WORDS,
     STOCK_LOCATION_WORDS,
@@ -27,6 +28,7 @@ from nurt.mapping.words import (
     STOCK_WORDS,
     SYSTEM_WORDS,
     TOPIC_WORDS,
+    USE_WORDS,
     Word,
 )
 from nurt.model.entities import ENTITIES
@@ -67,6 +69,8 @@ GENERATED = {
     "systems": lambda: words_table(SYSTEM_WORDS),
     "topics": lambda: words_table(TOPIC_WORDS),
     "into": lambda: words_table(INTO_WORDS),
+    "with": lambda: words_table(USE_WORDS),
+    "pivot": lambda: words_table(PIVOT_WORDS),
     "functions": functions_table,
     "rules": rules_table,
     "stock": lambda: words_table(STOCK_WORDS),

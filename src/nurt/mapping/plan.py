@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import polars as pl
@@ -182,9 +182,10 @@ def step(
     is_part = field is not None and field.startswith(HIDDEN) and field_type is FieldType.STR
     convert = _part_conversion(dtype) if is_part else conversion(field_type, dtype, zone, expression.rounded)
     is_number = field is not None and field_type is FieldType.BOOL
-    value = None if convert.as_it_is else convert.value(pl.col(name)).alias(name)
     if is_number:
-        value = convert.value(pl.col(name)).cast(pl.Int64).alias(name)
+        truth = convert.value
+        convert = replace(convert, value=lambda e: truth(e).cast(pl.Int64), as_it_is=False)
+    value = None if convert.as_it_is else convert.value(pl.col(name)).alias(name)
     return Step(name, wanted(name, expression, dtype), convert, value, expression.columns, field, is_number)
 
 
