@@ -123,6 +123,7 @@ def test_rows_are_stored_counted_and_shown(
     assert counted == {"rows of order_meta of s": 3}  # that of the deleted row, too
     (sample,) = json.loads(nurt_command("check", "--json", "--config", config).out)["topics"]
     assert (sample["becomes"], sample["rows"], sample["refused"]) == ("table of s", 4, 1)
+    assert "nobody uses the table order_meta of s" in nurt_command("check", "--config", config).out
 
 
 def test_columns_keep_their_meaning_whatever_the_mapping_says_later(tmp_path: Path, redis_url: str) -> None:

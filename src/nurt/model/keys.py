@@ -8,6 +8,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 |---|---|---|---|
 | `h` | itself | fence: run, epoch, sequence (24 bytes) | every stage of the place's worker |
 | `r` and the entity's code | the row | table of the row's kind: newest event, former parents | rows |
+| `r` and 128 + number | the row | row of the table with this number (`<prefix>:joins`): newest event | rows |
 | `o` | the order | ORDER_RECORDS: own row, lines, payments, invoices, shipments, former accounts | orders |
 | `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |
@@ -55,8 +56,9 @@ place of a realm, so that one checkout's values lie together:
 
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
-`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:logs`
-(JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`),
+`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:joins`
+(JSON: numbers of tables that rows are joined with, of their columns and their uses; see `mapping/joins/numbers.py`),
+`<prefix>:logs` (JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`),
 `<prefix>:normalisation` (JSON: the rules by which identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a

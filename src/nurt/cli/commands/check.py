@@ -15,6 +15,7 @@ from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 if TYPE_CHECKING:
     from nurt.cli.opening import OpenState
     from nurt.cli.sampling import TopicSample
+    from nurt.mapping.joins.graph import Edge
     from nurt.mapping.load import Mapping
     from nurt.settings import Settings
 
@@ -41,6 +42,7 @@ def check(
     """
     from nurt.cli.opening import opened_state
     from nurt.cli.sampling import shared_tables
+    from nurt.mapping.joins.graph import edges, unused_tables
     from nurt.mapping.load import read_mapping
 
     with opened_state(config) as state:
@@ -51,12 +53,15 @@ def check(
         open_ = _open(state.settings)
     unused = _unused(mapping, found)
     shared = [asdict(one) for one in shared_tables(mapping, found)]
+    joins, idle = edges(mapping), unused_tables(mapping)
     if as_json:
         topics = [asdict(one) for one in found]
         notes = {"entries_without_topic": unused, "tables_of_several_topics": shared}
+        notes |= {"joins": [asdict(one) for one in joins], "tables_that_nobody_uses": idle}
         print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        _print_joins(joins, idle)
         for one in shared:
             _print_shared(one)
         for text in open_:
@@ -157,6 +162,20 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
         for rule in mapping.topics
         if used.isdisjoint((item.file_name, item.line) for item in rule.mapping.items)
     ]
+
+
+def _print_joins(joins: list[Edge], idle: list[str]) -> None:
+    """Show which rows are put together, level by level."""
+    if joins:
+        stdout.print()
+        rows = [(one.level, one.entry, one.name, one.tables, one.how) for one in joins]
+        print_table("Rows that are put together", ("level>", "entry", "name", "rows of", ""), rows)
+    for one in joins:
+        if one.any_of_several and "pivot" not in one.how:
+            what = f"\n{one.entry}, {one.name}: of several rows the one with the smallest key counts; "
+            stdout.print(Text.assemble((what, "yellow"), "say which by `first:`"))
+    for table in idle:
+        stdout.print(Text.assemble(("\nnobody uses the table ", "yellow"), shown(table)))
 
 
 def _print_shared(one: dict[str, Any]) -> None:

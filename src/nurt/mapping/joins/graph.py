@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nurt.mapping.types import Mapping, TopicMapping
+from nurt.model.table_kinds import TABLE
 
 LEVELS_MAX = 6
 
@@ -53,3 +55,43 @@ def circle_of(mapping: Mapping) -> list[At]:
         return []
 
     return next((found for at in items if (found := search(at, []))), [])
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Use of tables by an entry, for people.
+
+    Attributes:
+        level: of the entry.
+        how: `beside`, `pivot` or `looked up`, and by which fields.
+        any_of_several: a base may have several rows there, and the smallest key counts.
+    """
+
+    level: int
+    entry: str
+    name: str
+    tables: str
+    how: str
+    any_of_several: bool
+
+
+def edges(mapping: Mapping) -> list[Edge]:
+    """List what entries use, the lowest level first."""
+    level_of = levels_of(mapping)
+    found = []
+    for at, item in all_items(mapping):
+        for use in item.uses.values():
+            tables = ", ".join(f"{table} of {use.system or at[0]}" for table in use.tables)
+            keys = ", ".join(use.on) if use.on else ", ".join(part.text for part in use.by)
+            how = f"looked up by {keys}" if use.by else f"{'pivot' if use.pivot else 'beside'} on {keys}"
+            found.append(
+                Edge(level_of[at], f"{item.name} of {at[0]}", use.name, tables, how, bool(use.on) and not use.first)
+            )
+    return sorted(found, key=lambda one: one.level)
+
+
+def unused_tables(mapping: Mapping) -> list[str]:
+    """Name the tables that nobody uses."""
+    items = list(all_items(mapping))
+    used = {one for at, item in items for one in used_by(at, item)}
+    return [f"{at[1]} of {at[0]}" for at, item in items if item.kind == TABLE and at not in used]
