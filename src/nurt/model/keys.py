@@ -58,7 +58,8 @@ Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine`
 `<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
 `<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:joins`
 (JSON: numbers of tables that rows are joined with, of their columns and their uses; see `mapping/joins/numbers.py`),
-`<prefix>:logs` (JSON: the control log's id, and of each topic the number, generation and ids of its log; see `control/logs.py`),
+`<prefix>:logs` (JSON: the control log's id, and of each topic the number, generation and ids of its log; see
+`control/logs.py`),
 `<prefix>:normalisation` (JSON: the rules by which identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
