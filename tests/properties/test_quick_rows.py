@@ -15,7 +15,7 @@ from nurt.mapping.load import load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.simulate.bulk.shop import mixed_load
 from nurt.simulate.connector.schemas import SchemaBook
-from nurt.translate import topic as table_translation
+from nurt.translate import items as table_translation
 from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
 from tests.hypothesis_profiles import examples
@@ -204,8 +204,8 @@ def test_the_demo_is_mapped_quickly_and_alike(monkeypatch: pytest.MonkeyPatch) -
     quick = Translator(mapping, book, IDS)
     chunks = list(mixed_load(2_000, book, customers=300, chunk_rows=500))
     said = [quick.translate(batch) for chunk in chunks for batch in chunk]
-    for table in quick._tables.values():
-        assert all(way is not None for way in table._fast.values())
+    for item in (item for table in quick._tables.values() for item in table._items):
+        assert all(way is not None for way in item._fast.values())
     monkeypatch.setattr(table_translation, "fast_rows", lambda *_: None)
     slow = Translator(mapping, book, IDS)
     for mine, batch in zip(said, (batch for chunk in chunks for batch in chunk), strict=True):

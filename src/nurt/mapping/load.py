@@ -57,7 +57,6 @@ def _read_mapping(path: Path) -> Mapping:
     return _load(text, str(path))
 
 
-@lru_cache(maxsize=16)  # a start asks for the same files several times
 def load_mapping(text: str, file_name: str) -> Mapping:
     """Check and compile the text of a mapping file; `file_name` is only for messages.
 
@@ -68,6 +67,7 @@ def load_mapping(text: str, file_name: str) -> Mapping:
     return mapping
 
 
+@lru_cache(maxsize=16)  # a start asks for the same files several times
 def _load(text: str, file_name: str) -> Mapping:
     """Check and compile a mapping file, but for what its joins say of other entries: these may be in another file."""
     complaints = Complaints(file_name)
