@@ -20,7 +20,7 @@ from nurt.mapping.sql.compile import column
 from nurt.mapping.types import Expression, Parent, Reference, System, TopicMapping, TopicRule
 from nurt.mapping.words import TOPIC_WORDS, Shape, Word
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity
 
 PARTS_MAX = 8
 """Largest number of parts of a key."""
@@ -97,7 +97,7 @@ def _read_topic(
     if kind is None:
         return None
     entity = ENTITIES[kind]
-    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints)
+    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints, "identifiers" in values)
     fields = _read_fields(values.get("fields"), what, entity, complaints)
     extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
     if pattern is None or system is None or name is None or key is None:
@@ -165,15 +165,23 @@ def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference 
 
 
 def _read_parents(
-    topic: Node, node: Node | None, what: str, entity: Entity, names: dict[str, str], complaints: Complaints
+    topic: Node,
+    node: Node | None,
+    what: str,
+    entity: Entity,
+    names: dict[str, str],
+    complaints: Complaints,
+    identified: bool,
 ) -> tuple[Parent, ...]:
     fitting = [name for name, kind in names.items() if kind in entity.parents]
     if node is None:
-        if entity.parent_required:
+        may_identify = entity.kind in IDENTIFIED_KINDS
+        if entity.parent_required and not (identified and may_identify):
             complaints.add(
                 topic,
                 f"{what}: `parent` is missing (expected one of {', '.join(fitting)}); "
-                f"say whose child this {entity.kind} is",
+                f"say whose child this {entity.kind} is"
+                + (", or give it `identifiers` of whom it stands for" if may_identify else ""),
             )
         return ()
     if not entity.parents:
@@ -212,8 +220,9 @@ def _read_identifiers(
 ) -> tuple[tuple[str, Expression], ...]:
     if node is None:
         return ()
-    if entity.kind != "customer":
-        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for customers); remove them")
+    if entity.kind not in IDENTIFIED_KINDS:
+        kinds = ", ".join(sorted(IDENTIFIED_KINDS))
+        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for {kinds}); remove them")
         return ()
     found: list[tuple[str, Expression]] = []
     for key, value in pairs(node, f"{what}: identifiers", complaints) or []:

@@ -95,7 +95,11 @@ TOPIC_WORDS: dict[str, Word] = {
     ),
     "where": Word(Shape.SQL, "Which rows exist; a row for which it is not true is a delete."),
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
-    "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
+    "identifiers": Word(
+        Shape.SECTION,
+        "Only for customers, addresses, consents and interactions: more identifiers, {kind: SQL expression or list of "
+        "them}.",
+    ),
     "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
     "order": Word(
         Shape.LIST,
