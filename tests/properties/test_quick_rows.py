@@ -15,7 +15,7 @@ from nurt.mapping.load import load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.simulate.bulk.shop import mixed_load
 from nurt.simulate.connector.schemas import SchemaBook
-from nurt.translate import items as table_translation
+from nurt.translate import items
 from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
 from tests.hypothesis_profiles import examples
@@ -155,10 +155,16 @@ JOINED = """
       placed_at: zoned
   - {match: other, system: s, entity: table, name: meta, key: id, fields: {o: o, v: v}}
 """
+TWOFOLD = """
+    key: id
+    into:
+      - {entity: invoice, parent: {order: owner}, fields: {number: code, issued_on: day}}
+      - {entity: product, where: flag = 1, fields: {sku: code, name: note}}
+"""
 SNAPSHOTS = ["false", "true", "last", "first_in_data_collection", "incremental", None]
 MAPPINGS = {
     name: globals()[name]
-    for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED", "TABLED", "JOINED")
+    for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED", "TWOFOLD", "TABLED", "JOINED")
 }
 
 
@@ -192,7 +198,7 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "refuse_joins", lambda _: None)
         quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
-        patch.setattr(table_translation, "fast_rows", lambda *_: None)
+        patch.setattr(items, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]
     assert_same(quick.translate(topic.batch), said[0])
     assert_same(quick.translate(topic.batch), said[1])
@@ -204,9 +210,9 @@ def test_the_demo_is_mapped_quickly_and_alike(monkeypatch: pytest.MonkeyPatch) -
     quick = Translator(mapping, book, IDS)
     chunks = list(mixed_load(2_000, book, customers=300, chunk_rows=500))
     said = [quick.translate(batch) for chunk in chunks for batch in chunk]
-    for item in (item for table in quick._tables.values() for item in table._items):
-        assert all(way is not None for way in item._fast.values())
-    monkeypatch.setattr(table_translation, "fast_rows", lambda *_: None)
+    for one in (one for table in quick._tables.values() for one in table._items):
+        assert all(way is not None for way in one._fast.values())
+    monkeypatch.setattr(items, "fast_rows", lambda *_: None)
     slow = Translator(mapping, book, IDS)
     for mine, batch in zip(said, (batch for chunk in chunks for batch in chunk), strict=True):
         assert_same(mine, slow.translate(batch))

@@ -33,6 +33,7 @@ from nurt.settings import Settings
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
+    items = [item for rule in mapping.topics for item in rule.mapping.items]
     return FoldContext(
         ids,
         realm={system.name: system.realm for system in systems},
@@ -42,6 +43,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
     )
 
 

@@ -25,7 +25,7 @@ from nurt.mapping.sql.compile import column
 from nurt.mapping.types import Expression, Parent, Reference, System, TopicMapping, TopicRule
 from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS, Shape, Word
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity, FieldType
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity, FieldType
 from nurt.model.table_kinds import TABLE
 
 PARTS_MAX = 8
@@ -216,7 +216,7 @@ def _read_item(
         entity = ENTITIES[kind]
         if "types" in values:
             complaints.add(values["types"], f"{what}: types of a {kind} (expected only for tables); remove them")
-    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints)
+    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints, "identifiers" in values)
     parents = tuple(replace(one, reference=joined_reference(one.reference, uses)) for one in parents)
     fields = _read_fields(values.get("fields"), what, entity, complaints)
     extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
@@ -258,15 +258,23 @@ def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference 
 
 
 def _read_parents(
-    topic: Node, node: Node | None, what: str, entity: Entity, names: dict[str, str], complaints: Complaints
+    topic: Node,
+    node: Node | None,
+    what: str,
+    entity: Entity,
+    names: dict[str, str],
+    complaints: Complaints,
+    identified: bool,
 ) -> tuple[Parent, ...]:
     fitting = [name for name, kind in names.items() if kind in entity.parents]
     if node is None:
-        if entity.parent_required:
+        may_identify = entity.kind in IDENTIFIED_KINDS
+        if entity.parent_required and not (identified and may_identify):
             complaints.add(
                 topic,
                 f"{what}: `parent` is missing (expected one of {', '.join(fitting)}); "
-                f"say whose child this {entity.kind} is",
+                f"say whose child this {entity.kind} is"
+                + (", or give it `identifiers` of whom it stands for" if may_identify else ""),
             )
         return ()
     if not entity.parents:
@@ -305,8 +313,9 @@ def _read_identifiers(
 ) -> tuple[tuple[str, Expression], ...]:
     if node is None:
         return ()
-    if entity.kind != "customer":
-        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for customers); remove them")
+    if entity.kind not in IDENTIFIED_KINDS:
+        kinds = ", ".join(sorted(IDENTIFIED_KINDS))
+        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for {kinds}); remove them")
         return ()
     found: list[tuple[str, Expression]] = []
     for key, value in pairs(node, f"{what}: identifiers", complaints) or []:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import entity_columns
 from nurt.model.table_kinds import CODES, FIRST_CODE, table_kind, width_of
 from nurt.state.row_major import Layout
@@ -47,7 +47,7 @@ def layout_name(kind: str) -> str:
 
 def field_names(kind: str) -> list[str]:
     """Name the columns with the fields of a row of this kind, extra identifiers included."""
-    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
+    return [*ENTITIES[kind].fields, *(["identifiers"] if kind in IDENTIFIED_KINDS else [])]
 
 
 V = TypeVar("V")
