@@ -164,7 +164,7 @@ def test_without_with_a_dot_is_refused_as_before() -> None:
         ("price: amount", "price: money", 7, "'money' (expected one of str, bool, ts, day, amount)"),
         ("price: amount", "prize: amount", 7, "unknown field 'prize'"),
         ("meta: {table: order_meta", "meta: {table: [order_meta, towar]", 14, "no table 'towar' of system 'shop'"),
-        ("name: order_meta", "name: customer", 4, "'customer' is the name of a customer already"),
+        ("name: order_meta", "name: order", 8, "system 'shop' has an entity 'order' in line 4 already"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(was: str, now: str, line: int, said: str) -> None:

@@ -57,12 +57,12 @@ def read_topics(
 
 def _names_of_kinds(topics: SequenceNode, complaints: Complaints) -> dict[str, str]:
     """Map every entity name that the file uses to its kind; the kinds themselves are always names."""
-    names = {kind: kind for kind in _KINDS}
+    names = {kind: kind for kind in ENTITIES}
     for item in _all_items(topics):
         values = {key.value: value for key, value in item.value if isinstance(key, ScalarNode)}
         kind, name = values.get("entity"), values.get("name")
-        if not isinstance(kind, ScalarNode) or not isinstance(name, ScalarNode) or kind.value not in _KINDS:
-            continue
+        if not isinstance(kind, ScalarNode) or not isinstance(name, ScalarNode) or kind.value not in ENTITIES:
+            continue  # a table is nobody's parent
         if names.setdefault(name.value, kind.value) != kind.value:
             complaints.add(
                 name,
@@ -242,7 +242,7 @@ def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference 
         if isinstance(item, MappingNode):
             inner = section(item, what, _SQL_PART, complaints).get("sql")
             part = read_expression(inner, what, complaints) if inner is not None else None
-            if part is not None and not part.columns:
+            if part is not None and not part.columns and part.mixed is None:
                 complaints.add(item, f"{what}: {part.text!r} names no column (expected at least one)")
         else:
             name = text_of(item, what, complaints)
