@@ -82,8 +82,8 @@ _OF_ORDER = ("highest", "parts", "source_ms", "server", "until", "written_ms")
 class Heights:
     """How far the order of each partition of a topic goes; one entry a partition.
 
-    A partition's highest row is the one with the highest position since its order began. Rows of snapshots begin the
-    order again.
+    A partition's highest row is the one with the highest position since its order began. Rows of full snapshots begin
+    the order again. A row of an incremental snapshot says how far the stream had come, so it raises the height, too.
 
     Attributes:
         highest: position of the highest row, p0 to p3.
@@ -91,7 +91,7 @@ class Heights:
         source_ms: latest time of the source among rows that were not behind the highest of their moment.
         server: of the highest row.
         until: offset up to which rows were watched.
-        written_ms: latest time at which a streamed row was written to the topic.
+        written_ms: latest time at which a row was written to the topic that was streamed, or became the highest.
         snapshot: identity of the last full snapshot: what its rows share, two parts of their positions.
         has_snapshot: whether that is known.
         servers: seen so far, 0 for none.
@@ -245,9 +245,9 @@ def _survey(
             highest_ms[at] = 0
             server[at] = 0
             continue
-        if snapshot[row] != STREAMED:
-            continue
-        latest_ms[at] = max(latest_ms[at], written_ms[row])
+        streamed = snapshot[row] == STREAMED
+        if streamed:
+            latest_ms[at] = max(latest_ms[at], written_ms[row])
         if not known[0, row] or offsets[row] <= until[at]:
             continue
         until[at] = offsets[row]
@@ -258,6 +258,8 @@ def _survey(
             if numbers[part, row] != highest[at, part]:
                 behind = numbers[part, row] < highest[at, part]
                 break
+        if behind and not streamed:
+            continue  # an incremental snapshot reads now, so its time is no evidence
         is_new = servers[row] != 0 and servers[row] != server[at]
         if is_new:
             for one in range(seen_servers.shape[1]):
@@ -276,4 +278,5 @@ def _survey(
             if known[part, row]:
                 parts[at] |= 1 << part
         highest_ms[at] = max(highest_ms[at], source_ms[row])
+        latest_ms[at] = max(latest_ms[at], written_ms[row])
         server[at] = servers[row]

@@ -1,7 +1,7 @@
 """Watch for a source's order that starts again: by a full snapshot, by another server, by a log that falls back.
 
 A full snapshot of a source shows it in every partition that it writes to. To the others it must be told: their new
-order begins with the first streamed row that was written behind the snapshot's first row. Without a snapshot only an
+order begins with the first other row that was written behind the snapshot's first row. Without a snapshot only an
 operator can know it: evidence halts the source until the operator's word. One word begins one new source epoch in each
 partition of the source.
 """
@@ -182,7 +182,7 @@ class SourceWatch:
         return None
 
     def pass_by(self, place: Place, order: Order, row: int) -> None:
-        """Note when a streamed row was written, after it was looked at."""
+        """Note when a row was written that the order goes on with."""
         heights, at = self._at(*place)
         heights.written_ms[at] = max(heights.written_ms[at], order.written_ms[row])
 
@@ -196,8 +196,8 @@ class SourceWatch:
         if word:
             self._used[place] = word
 
-    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
-        """Look at the next streamed row of a partition; return the word by which a new order begins with it.
+    def look(self, place: Place, order: Order, row: int, offset: int, streamed: bool = True) -> int | None:
+        """Look at a row that is of no full snapshot; return the word by which a new order begins with it.
 
         None: the order goes on, or the row repeats an older one. 0: a snapshot that was learnt of just now explains it.
         Raises NewOrder on evidence that nothing explains.
@@ -207,6 +207,8 @@ class SourceWatch:
             return None
         server = int(order.servers[row])
         if heights.is_behind(at, order, row):
+            if not streamed:
+                return None  # an incremental snapshot reads now, so its time is no evidence
             if (found := self._evidence(place, heights, at, order, row)) is None or order.is_excused(row):
                 return None
             if (word := self._explanation(place, heights, at, order, row)) is None:
@@ -214,6 +216,7 @@ class SourceWatch:
             return word
         heights.rise(at, order, row)
         heights.until[at] = offset
+        self.pass_by(place, order, row)
         is_new = server != 0 and self._see(heights, place, server)
         highest, noted = int(order.numbers[0, row]), self._noted.get(place)
         limit = order.fall_back_max
@@ -315,7 +318,7 @@ class SourceWatch:
 class NoWatch(SourceWatch):
     """Watch that halts nothing: for those who only try messages."""
 
-    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
+    def look(self, place: Place, order: Order, row: int, offset: int, streamed: bool = True) -> int | None:
         """Say that the order goes on."""
         return None
 

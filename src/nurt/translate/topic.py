@@ -345,6 +345,7 @@ class TableTranslation:
                 continue
             for at in np.flatnonzero((group.changes.op == TRUNCATE) & (group.changes.bad == 0)).tolist():
                 row = int(group.rows[at])
+                one = np.array([at]), np.array([row])
                 truncated.append(
                     Truncated(
                         topic.kind,
@@ -357,9 +358,17 @@ class TableTranslation:
                         int(batch.offsets[row]),
                         topic_code(batch.raw.topic) if topic.shared else 0,
                         topic.order,
+                        int(_times(group.changes.times, batch.raw, *one)[0]),
+                        self._behind(batch, row),
                     )
                 )
         return truncated
+
+    def _behind(self, batch: TranslationBatch, row: int) -> tuple[int, ...]:
+        written_ms = int(batch.raw.timestamps_ms[row])
+        if self._partitioning is None or written_ms <= 0:
+            return ()
+        return self._partitioning.offsets_at(batch.raw.topic, written_ms)
 
     def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
         """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
