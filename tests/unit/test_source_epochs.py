@@ -288,7 +288,7 @@ MANY = [(9, 7, 0, 0), (9, 8, 0, 0), (9, 7, 0, 0), (9, 8, 0, 0), (9, 9, 0, 0)]
         (seen("sssss", parts=MANY, source_ms=[1000, 1000, 1000, 1000, 1000]), "a clock of whole seconds"),
         (seen("sssss", parts=MANY), "no clock"),
         (seen("ssi", parts=[9, 12, 10], source_ms=[10, 20, 30]), "an incremental snapshot reads now"),
-        (seen("sis", parts=[9, 12, 9], source_ms=[10, 30, 10]), "a connector repeats what it wrote before its read"),
+        (seen("sis", parts=[9, 10, 9], source_ms=[10, 30, 10]), "a connector repeats what it wrote before its read"),
         (seen("sisi", parts=[9, 12, 13, 12], source_ms=[10, 30, 20, 40]), "it reads again; the source's clock lags"),
         (seen("sss", parts=[9, 12, 1], source_ms=[10, 20, 30], excused=[2]), "nurt put it there again"),
         (seen("sss", parts=[9, -1, 9], source_ms=[10, 20, 30]), "a first transaction has half a position"),

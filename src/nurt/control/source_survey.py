@@ -1,6 +1,6 @@
 """Survey a batch of a topic: how far each partition's order goes, and in which partitions something is out of order.
 
-Hot path, one kernel. What is out of order goes to `source_epochs`, one row after another.
+Hot path, one kernel. Rows that are out of order go to `source_epochs`, one after another.
 """
 
 from __future__ import annotations
@@ -232,51 +232,126 @@ def _survey(
         if counts[at, 0] == 0:
             counts[at, 1] = offsets[row]
         counts[at, 0] += 1
-        if snapshot[row] == FULL_SNAPSHOT:
-            counts[at, 2] += 1
-            if known[1, row]:
-                first = numbers[0, row] if known[0, row] else np.int64(-1)
-                if not has_identity[at] or first != identity[at, 0] or numbers[1, row] != identity[at, 1]:
-                    counts[at, 3] += 1
-                    identity[at, 0] = first
-                    identity[at, 1] = numbers[1, row]
-                    has_identity[at] = True
-            parts[at] = 0
-            highest_ms[at] = 0
-            server[at] = 0
-            continue
-        streamed = snapshot[row] == STREAMED
+        counts[at, 2] += snapshot[row] == FULL_SNAPSHOT
+        counts[at, 3] += _pass(
+            row, at, True, offsets, snapshot, numbers, known, source_ms, written_ms, servers, fall_back_max, highest,
+            parts, highest_ms, server, until, latest_ms, identity, has_identity, seen_servers,
+        )  # fmt: skip
+
+
+def go_on(seen: Seen, heights: Heights, partition: int, rows: Int64s, is_stream: bool, stops: tuple[int, int]) -> int:
+    """Follow a partition's order through `rows` until one begins something, or may; return how many go on before it.
+
+    Args:
+        heights: of the topic; those of the partition are moved on.
+        rows: of the partition, in order.
+        is_stream: the partition streams; else it is in a full snapshot.
+        stops: offset and time of writing from which on a row that is of no full snapshot may begin a new order.
+    """
+    order = seen.order
+    arrays = (
+        rows, seen.offsets, seen.snapshot, order.numbers, order.known, order.source_ms, order.written_ms, order.servers,
+    )  # fmt: skip
+    return int(
+        _go_on(
+            *map(_unwritable, arrays), order.fall_back_max, heights.highest, heights.parts, heights.source_ms,
+            heights.server, heights.until, heights.written_ms, heights.snapshot, heights.has_snapshot, heights.servers,
+            partition, is_stream, *stops,
+        )
+    )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _go_on(
+    rows: Int64s, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools, source_ms: Int64s,
+    written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s, highest_ms: Int64s,
+    server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools, seen_servers: Int64s,
+    at: int, is_stream: bool, stop_offset: int, stop_ms: int,
+) -> int:  # fmt: skip
+    """Follow the order of one partition.
+
+    rows        (m,)    int64  indices of its rows, ascending
+    at          scalar  int64  the partition
+    is_stream   scalar  bool   it streams, so a row of a full snapshot stops; else a row of none does
+    stop_offset, stop_ms  scalar  int64  a row from this offset on stops, or one that was written from this time on
+                                         and is of no full snapshot
+    the others  as in `_survey`; what they say of a row that stops is not written
+    Returns how many rows there are before the one that stops.
+    """
+    for number in range(len(rows)):
+        row = rows[number]
+        if (snapshot[row] == FULL_SNAPSHOT) == is_stream or offsets[row] >= stop_offset:
+            return number
+        if is_stream and written_ms[row] >= stop_ms:
+            return number
+        if _pass(
+            row, at, False, offsets, snapshot, numbers, known, source_ms, written_ms, servers, fall_back_max, highest,
+            parts, highest_ms, server, until, latest_ms, identity, has_identity, seen_servers,
+        ):  # fmt: skip
+            return number
+    return len(rows)
+
+
+@numba.njit(nogil=True, cache=True)
+def _pass(
+    row: int, at: int, passes_odd: bool, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools,
+    source_ms: Int64s, written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s,
+    highest_ms: Int64s, server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools,
+    seen_servers: Int64s,
+) -> bool:  # fmt: skip
+    """Take one row into the heights of its partition; arrays as in `_survey`.
+
+    Returns whether the row is odd: of another snapshot, of a server not seen before, or fallen back. Then it is taken
+    only with `passes_odd`.
+    """
+    if snapshot[row] == FULL_SNAPSHOT:
+        odd = False
+        if known[1, row]:
+            first = numbers[0, row] if known[0, row] else np.int64(-1)
+            if not has_identity[at] or first != identity[at, 0] or numbers[1, row] != identity[at, 1]:
+                odd = True
+                if not passes_odd:
+                    return True
+                identity[at, 0] = first
+                identity[at, 1] = numbers[1, row]
+                has_identity[at] = True
+        parts[at] = 0
+        highest_ms[at] = 0
+        server[at] = 0
+        return odd
+    streamed = snapshot[row] == STREAMED
+    if not known[0, row] or offsets[row] <= until[at]:
         if streamed:
             latest_ms[at] = max(latest_ms[at], written_ms[row])
-        if not known[0, row] or offsets[row] <= until[at]:
-            continue
-        until[at] = offsets[row]
-        behind = False
-        for part in range(4):
-            if not (parts[at] >> part & 1 and known[part, row]):
-                break
-            if numbers[part, row] != highest[at, part]:
-                behind = numbers[part, row] < highest[at, part]
-                break
-        if behind and not streamed:
-            continue  # an incremental snapshot reads now, so its time is no evidence
-        is_new = servers[row] != 0 and servers[row] != server[at]
-        if is_new:
-            for one in range(seen_servers.shape[1]):
-                if seen_servers[at, one] == servers[row]:
-                    is_new = False
-        if is_new:
-            counts[at, 3] += 1
-        if behind:
-            ahead = highest_ms[at] > 0 and source_ms[row] > highest_ms[at]
-            if ahead or highest[at, 0] - numbers[0, row] > fall_back_max:
-                counts[at, 3] += 1
-            continue
-        parts[at] = 0
-        for part in range(4):
-            highest[at, part] = numbers[part, row]
-            if known[part, row]:
-                parts[at] |= 1 << part
-        highest_ms[at] = max(highest_ms[at], source_ms[row])
-        latest_ms[at] = max(latest_ms[at], written_ms[row])
-        server[at] = servers[row]
+        return False
+    behind = False
+    for part in range(4):
+        if not (parts[at] >> part & 1 and known[part, row]):
+            break
+        if numbers[part, row] != highest[at, part]:
+            behind = numbers[part, row] < highest[at, part]
+            break
+    if behind and not streamed:
+        return False  # an incremental snapshot reads now, so its time is no evidence
+    odd = servers[row] != 0 and servers[row] != server[at]
+    if odd:
+        for one in range(seen_servers.shape[1]):
+            if seen_servers[at, one] == servers[row]:
+                odd = False
+    if behind:
+        ahead = highest_ms[at] > 0 and source_ms[row] > highest_ms[at]
+        odd = odd or ahead or highest[at, 0] - numbers[0, row] > fall_back_max
+    if odd and not passes_odd:
+        return True
+    latest_ms[at] = max(latest_ms[at], written_ms[row])
+    until[at] = offsets[row]
+    if behind:
+        return odd
+    parts[at] = 0
+    for part in range(4):
+        highest[at, part] = numbers[part, row]
+        if known[part, row]:
+            parts[at] |= 1 << part
+    highest_ms[at] = max(highest_ms[at], source_ms[row])
+    server[at] = servers[row]
+    return odd
