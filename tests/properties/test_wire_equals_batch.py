@@ -18,7 +18,7 @@ from nurt.simulate.connector.schemas import SchemaBook
 from nurt.testing.histories.history import arrivals, messages
 from nurt.testing.histories.random import Wildness, random_history
 from tests.hypothesis_profiles import examples
-from tests.oracle.wire import Operated, batch_messages, compared, published
+from tests.oracle.wire import Operated, Written, batch_messages, compared, published
 
 HISTORIES = int(os.environ.get("NURT_HISTORIES", "100"))
 A_TEST = 20
@@ -85,6 +85,12 @@ def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(*RULES_OFF[rule], _nothing)
     missed = (wrong or stops > moves for wrong, stops, moves in map(moved, range(100)))
     assert any(missed)
+
+
+@pytest.mark.slow
+def test_truncates_that_know_positions_alone_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Written, "offsets_at", lambda *_: ())
+    assert any(wrong for wrong, _, _ in map(moved, range(100)))
 
 
 @pytest.mark.slow
