@@ -411,6 +411,25 @@ def test_a_word_begins_one_epoch_of_the_same_phase_where_the_log_falls_back() ->
     assert notice.offset == 17, "a word is good for one epoch"
 
 
+def two_words() -> list[tuple[int, dict[str, Any]]]:
+    notice = Notice(NoticeKind.FELL_BACK, "shop", "t", 1, 30, "", 100)
+    return [*a_word(halted_ms=50), (8, halted_record(notice)), (9, accepted_record("shop"))]
+
+
+def test_a_partition_that_falls_twice_uses_each_word_once() -> None:
+    epochs = known_epochs(two_words())
+    rows = seen("ssss", 0, 2, parts=[9, 8, 8, 7], written_ms=[10, 40, 70, 90], source_ms=[1, 2, 3, 4])
+    assert observed(epochs, rows) == [1, 3, 3, 5]
+    assert [epochs.cause_of(begin).word for begin in epochs.begun()] == [0, 7, 9]
+
+
+def test_a_partition_that_was_quiet_while_two_words_were_given_uses_up_both() -> None:
+    epochs = known_epochs(two_words())
+    assert observed(epochs, seen("ss", 0, 2, parts=[9, 8], written_ms=[10, 110], source_ms=[1, 2])) == [1, 3]
+    with pytest.raises(NewOrder):
+        epochs.observe("t", seen("s", 2, 2, parts=[7], written_ms=[120], source_ms=[3]))
+
+
 def test_after_a_word_a_repeat_is_still_a_repeat() -> None:
     rows = seen("ssss", parts=[9, 10, 9, 8], source_ms=[10, 20, 10, 30])
     assert observed(known_epochs(a_word()), rows) == [1, 1, 1, 3]

@@ -172,14 +172,13 @@ class SourceWatch:
         return min((one.written_ms for one in known if self._waits(place, one, since_ms)), default=None)
 
     def restart(self, place: Place, order: Order, row: int) -> Restart | None:
-        """Return a restart of the source that waits for this partition and that the row was written behind."""
+        """Return the last restart of the source that waits for this partition and that the row was written behind."""
         since_ms, written_ms = self._since_ms(place), int(order.written_ms[row])
         if min(self._latest_ms.get(order.source, -1), written_ms) <= since_ms:
             return None
-        for one in self._restarts[order.source].values():
-            if written_ms >= one.written_ms and self._waits(place, one, since_ms):
-                return one
-        return None
+        known = self._restarts[order.source].values()
+        behind = [one for one in known if written_ms >= one.written_ms and self._waits(place, one, since_ms)]
+        return max(behind, key=lambda one: one.word, default=None)
 
     def pass_by(self, place: Place, order: Order, row: int) -> None:
         """Note when a row was written that the order goes on with."""
@@ -275,7 +274,7 @@ class SourceWatch:
     def _explanation(self, place: Place, heights: Heights, at: int, order: Order, row: int) -> int | None:
         """Return by which word a new order begins here, 0: by a snapshot's; None: nothing explains it."""
         used = self._used.get(place, 0)
-        if (word := self._words.get(order.source, 0)) > used:
+        if (word := self._word(order.source, used, int(order.written_ms[row]))) > used:
             return word
         for restart in self._learn():
             self.add(restart)
@@ -285,6 +284,14 @@ class SourceWatch:
         if used and server and last and server != last and self._knows(heights, place, server):
             return used  # servers that take turns: the operator has said that their orders differ
         return None
+
+    def _word(self, source: str, used: int, written_ms: int) -> int:
+        """Return the first unused word on a message that was written at a time or later; else the operator's last one."""
+        some = self._restarts.get(source, {}).values()
+        return min(
+            (one.word for one in some if one.word > used and one.written_ms >= written_ms),
+            default=self._words.get(source, 0),
+        )
 
     def _follows_snapshot(self, place: Place, order: Order, row: int) -> bool:
         """Say whether a row follows a snapshot whose messages have no better time than the partition's own."""
