@@ -286,7 +286,7 @@ class SourceWatch:
         return None
 
     def _word(self, source: str, used: int, written_ms: int) -> int:
-        """Return the first unused word on a message that was written at a time or later; else the operator's last one."""
+        """Return the first unused word on a message that was written then or later; else the operator's last one."""
         some = self._restarts.get(source, {}).values()
         return min(
             (one.word for one in some if one.word > used and one.written_ms >= written_ms),
