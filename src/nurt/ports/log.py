@@ -59,6 +59,10 @@ class Partitioning(Protocol):
         """Say where keys lie in a topic that has this partition; may read some messages of it, once."""
         ...
 
+    def offsets_at(self, topic: str, time_ms: int) -> tuple[int, ...]:
+        """Return, by partition, the offset from which on messages were written at a time or later; (): unknown."""
+        ...
+
 
 class ControlLog(Protocol):
     """An append-only list of small JSON records that all workers share: runs, checkpoints, source epochs."""

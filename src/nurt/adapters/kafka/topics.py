@@ -98,6 +98,20 @@ def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Pa
     return {partition: (offset, last[partition]) for partition, offset in first.items()}
 
 
+def offsets_at(admin: AdminClient, topic: str, partitions: int, time_ms: int) -> tuple[int, ...]:
+    """Return, by partition, the offset of the first message that was written at a time or later; else the end.
+
+    Raises KafkaException when nothing answers.
+    """
+    found: dict[int, int] = {}
+    for spec in (OffsetSpec.for_timestamp(time_ms), OffsetSpec.latest()):
+        asked = {TopicPartition(topic, one): spec for one in range(partitions) if one not in found}
+        answered = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S) if asked else {}
+        offsets = {at.partition: answer.result().offset for at, answer in answered.items()}
+        found |= {partition: offset for partition, offset in offsets.items() if offset >= 0}
+    return tuple(found[one] for one in range(partitions))
+
+
 def topic_ids(admin: AdminClient, topics: Iterable[str]) -> dict[str, str]:
     """Return the ids of topics that exist; those that a broker does not tell are left out.
 
