@@ -36,9 +36,9 @@ transaction.state.log.replication.factor=3
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=2
 group.initial.rebalance.delay.ms=0
-broker.session.timeout.ms=2000
+broker.session.timeout.ms=6000
 broker.heartbeat.interval.ms=300
-replica.lag.time.max.ms=2000
+replica.lag.time.max.ms=6000
 log.cleaner.dedupe.buffer.size=16777216
 log.retention.ms=-1
 """
@@ -86,7 +86,7 @@ class KafkaCluster:
             self._daemons[node] = Daemon(f"Kafka {node}", command, own / "kafka.log")
         for node in nodes:
             self._daemons[node].wait_until(lambda port=self._ports[node]: answers(port), seconds=180)  # type: ignore[misc]
-            self._daemons[node].wait_until(lambda one=node: one in self._there(), seconds=60)  # type: ignore[misc]
+            self._daemons[node].wait_until(lambda one=node: one in self._there(), seconds=180)  # type: ignore[misc]
 
     def start_all(self) -> None:
         """Start those that do not run."""
@@ -126,10 +126,10 @@ class KafkaCluster:
             answered = self.admin.elect_leaders(ElectionType.UNCLEAN, [place]).result(20)
             return answered[place] is None and self.leader(topic) > 0
 
-        self._daemons[CONTROLLER].wait_until(is_led, 60)
+        self._daemons[CONTROLLER].wait_until(is_led, 180)
 
     def wait_until_in_sync(self, topic: str, nodes: set[int]) -> None:
-        self._daemons[CONTROLLER].wait_until(lambda: self.in_sync(topic) == nodes, 60)
+        self._daemons[CONTROLLER].wait_until(lambda: self.in_sync(topic) == nodes, 180)
 
     def _there(self) -> set[int]:
         return set(self.admin.list_topics(timeout=20).brokers)
