@@ -44,7 +44,7 @@ def lose(cluster: KafkaCluster, shop: Shop) -> None:
     """Kill the only broker that has the last messages, and let the other one lead."""
     cluster.kill(2)
     cluster.start(3)
-    cluster.elect(shop.name)
+    cluster.elect(shop.name, 3)
 
 
 def await_count(shop: Shop, count: int) -> None:

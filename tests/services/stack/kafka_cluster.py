@@ -118,13 +118,12 @@ class KafkaCluster:
     def in_sync(self, topic: str) -> set[int]:
         return set(self.admin.list_topics(topic, timeout=20).topics[topic].partitions[0].isrs)
 
-    def elect(self, topic: str) -> None:
+    def elect(self, topic: str, node: int) -> None:
         """Let a replica lead that lacks messages, as an operator may order it."""
 
         def is_led() -> bool:
-            place = TopicPartition(topic, 0)
-            answered = self.admin.elect_leaders(ElectionType.UNCLEAN, [place]).result(20)
-            return answered[place] is None and self.leader(topic) > 0
+            self.admin.elect_leaders(ElectionType.UNCLEAN, [TopicPartition(topic, 0)]).result(20)
+            return self.leader(topic) == node
 
         self._daemons[CONTROLLER].wait_until(is_led, 180)
 
