@@ -11,7 +11,7 @@ import pytest
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import UNAVAILABLE_PARENT_BIT
 from nurt.rows.counting import MISSING
-from nurt.rows.unsaid import held_values
+from nurt.rows.unsaid import notes as stored_notes
 from nurt.rows.unsaid.held_values import HeldValues
 from tests.flows.book import Book, kind_of, new_engine, play, wrong, wrong_crashes
 from tests.oracle.engine import Engine
@@ -69,7 +69,7 @@ def test_nothing_is_held_once_the_new_row_has_it(new_first: bool) -> None:
     history = a_key_changes(new_first)
     engine = play(history, new_engine(history))
     engine.drain(0)
-    notes = {key: value for key, value in engine.memory.values.items() if kind_of(key) == held_values.KIND}
+    notes = {key: value for key, value in engine.memory.values.items() if kind_of(key) == stored_notes.KIND}
     assert set(notes.values()) <= {b""}
     assert lacking(engine) == 0
 
@@ -118,7 +118,7 @@ def test_what_the_old_row_did_not_know_is_counted_and_named_once(caplog: pytest.
 
 
 def test_a_shard_keeps_no_more_notes_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_values, "HELD_MAX", 0)
+    monkeypatch.setattr(stored_notes, "HELD_MAX", 0)
     history = a_key_changes(new_first=True)
     engine = play(history, new_engine(history))
     engine.drain(0)

@@ -20,7 +20,7 @@ import numpy as np
 
 from nurt.columnar.types import Int64s
 from nurt.control.generations import first_epoch
-from nurt.control.source_survey import Heights, Order, Seen, Survey, survey
+from nurt.control.source_survey import UNLIMITED, Heights, Order, Seen, Survey, go_on, survey
 from nurt.control.source_watch import Identity, NewOrder, Place, Restart, Sight, SourceWatch
 from nurt.debezium.positions import Family
 from nurt.model.entity_frame import FULL_SNAPSHOT, STREAMED
@@ -172,7 +172,7 @@ class SourceEpochs:
         return bool(rows.any())
 
     def _walk_all(self, topic: str, seen: Seen, partitions: list[int], found: Survey) -> None:
-        """Go through partitions row by row; those with a snapshot first, for they may explain what others show."""
+        """Go through partitions; those with a snapshot first, for they may explain what others show."""
         left = sorted(partitions, key=lambda partition: not found.full[partition])
         for last in (False, True):
             unexplained = []
@@ -187,27 +187,41 @@ class SourceEpochs:
 
     def _walk(self, place: Place, seen: Seen) -> None:
         """Go through the rows of a partition behind its newest begin; what the control log knows is not concluded."""
-        order, state, heights = seen.order, self._of(place), self._watch.heights(place[0])
+        state, heights = self._of(place), self._watch.heights(place[0])
         rows = np.flatnonzero((seen.partitions == place[1]) & (seen.offsets >= state.newest))
-        for row in rows.tolist():
-            offset = int(seen.offsets[row])
-            if seen.snapshot[row] == FULL_SNAPSHOT:
-                self._walk_snapshot(place, heights, seen, row)
-                continue
-            streamed = seen.snapshot[row] == STREAMED
-            word = self._accepted_at(place, offset)
-            if state.epoch % 2 == 0:
-                cause = Cause(order.source, int(order.written_ms[row]), word=word)
-                self._begin(place, seen, row, state.epoch + 1, cause)
-            elif word:
-                self._begin_again(place, seen, row, word)
-            elif streamed and (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
-                self._begin_again(place, seen, row, restart.word)
-            if streamed and (found := self._watch.look(place, order, row, offset)) is not None:
-                self._begin_again(place, seen, row, found)
-                self._watch.look(place, order, row, offset)
-            if streamed:
-                self._watch.pass_by(place, order, row)
+        at = 0
+        while at < len(rows):
+            stops = self._stops(place, seen.order.source)
+            at += go_on(seen, heights, rows[at:], state.epoch % 2 == 1, stops)
+            if at < len(rows):
+                self._look(place, heights, seen, int(rows[at]))
+            at += 1
+
+    def _stops(self, place: Place, source: str) -> tuple[int, int]:
+        """Return from which offset on, and from which time of writing on, a new order may begin that is known of."""
+        left, since_ms = self._accepted.get(place), self._watch.waits_from(place, source)
+        return left[0][0] if left else UNLIMITED, UNLIMITED if since_ms is None else since_ms
+
+    def _look(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
+        """Look at a row that begins an epoch, or may."""
+        order, state, offset = seen.order, self._of(place), int(seen.offsets[row])
+        if seen.snapshot[row] == FULL_SNAPSHOT:
+            self._look_at_snapshot(place, heights, seen, row)
+            return
+        streamed = seen.snapshot[row] == STREAMED
+        word = self._accepted_at(place, offset)
+        if state.epoch % 2 == 0:
+            cause = Cause(order.source, int(order.written_ms[row]), word=word)
+            self._begin(place, seen, row, state.epoch + 1, cause)
+        elif word:
+            self._begin_again(place, seen, row, word)
+        elif streamed and (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
+            self._begin_again(place, seen, row, restart.word)
+        if streamed and (found := self._watch.look(place, order, row, offset)) is not None:
+            self._begin_again(place, seen, row, found)
+            self._watch.look(place, order, row, offset)
+        if streamed:
+            self._watch.pass_by(place, order, row)
 
     def _accepted_at(self, place: Place, offset: int) -> int:
         """Return the word that an operator gave at or before an offset, before a rebuild; 0: none. It is asked once."""
@@ -218,7 +232,7 @@ class SourceEpochs:
             self._accepted.pop(place, None)
         return word
 
-    def _walk_snapshot(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
+    def _look_at_snapshot(self, place: Place, heights: Heights, seen: Seen, row: int) -> None:
         """Take in a row of a full snapshot: it begins an epoch behind streamed rows, and behind another snapshot.
 
         Where identities take turns, several connectors read at once: none of their snapshots is told from the others.

@@ -14,17 +14,16 @@ from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from nurt.columnar.memory import copy_bytes, peek_byte, peek_half, peek_word
 from nurt.columnar.types import ID_BYTES, INLINE_BYTES, VIEW_BYTES, Bits, Bools, Bytes, Int64s, Words
 from nurt.model.entity_frame import DELETE, LEFT_OUT
+from nurt.model.keys import words_of
 from nurt.rows.layouts import OP, ROW
 from nurt.state.row_major import Layout, RowArrays, room
 
-Objects = npt.NDArray[np.object_]
 _LONG, _BYTE, _BIT, _TEXT, _ID, _UNAVAILABLE = range(6)
 """What a column holds and where it goes: numbers of 64 or 8 bits, booleans, texts, ids of rows, unavailable bits."""
 
@@ -41,7 +40,7 @@ class Incoming:
         ids: ids of their rows, two words each.
         unavailable: by event, bits of the columns that keep their stored value; None: no event has such columns.
         left_out: by event, its `op` where the mapping's `where` made it a delete; None: no event was left out.
-        moved_from: by event, id of the row whose key became this one's, or None; None: no key changed.
+        moved_from: by event, id of the row whose key became this one's, or zeros; None: no key changed.
         partitions: by event, how many its topic has, 0 for unknown; None: nobody knows.
     """
 
@@ -49,7 +48,7 @@ class Incoming:
     ids: Words
     unavailable: Int64s | None
     left_out: Int64s | None = None
-    moved_from: Objects | None = None
+    moved_from: Words | None = None
     partitions: Int64s | None = None
 
     def __len__(self) -> int:
@@ -88,10 +87,21 @@ def read_frames(layout: Layout, frames: Sequence[pl.DataFrame]) -> Incoming:
     if height and rows.numbers[:, OP].max() >= LEFT_OUT:
         left_out = rows.numbers[:, OP].copy()
         np.minimum(rows.numbers[:, OP], DELETE, out=rows.numbers[:, OP])
-    moved_from: Objects | None = None
-    if any(frame["moved_from"].null_count() < frame.height for frame in frames):
-        moved_from = np.array([one for frame in frames for one in frame["moved_from"].to_list()], dtype=object)
+    moved_from = _moved_from(frames, height)
     return Incoming(rows, ids, unavailable if unavailable.any() else None, left_out, moved_from)
+
+
+def _moved_from(frames: Sequence[pl.DataFrame], height: int) -> Words | None:
+    """Read, by event, the id of the row whose key became this one's; None: no key changed."""
+    if all(frame["moved_from"].null_count() == frame.height for frame in frames):
+        return None
+    found, at = np.zeros((height, 2), dtype=np.uint64), 0
+    for frame in frames:
+        moved = frame["moved_from"]
+        some = moved.is_not_null().arg_true().to_numpy()
+        found[at + some] = words_of(moved.gather(some).to_list())
+        at += frame.height
+    return found
 
 
 def read_columns(layout: Layout, frames: Sequence[pl.DataFrame]) -> RowArrays:

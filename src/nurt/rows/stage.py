@@ -170,9 +170,9 @@ class RowsStage(Generic[T]):
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             missing = folded.missing
             if parts is not None and self._held.concerns(kind, events):
-                topics = [part.topic for part in parts[kind] for _ in range(part.frame.height)]
-                mine_topics = [topic for topic, is_kept in zip(topics, kept.tolist(), strict=True) if is_kept]
-                waits = self._held.note(change, kind, events.of(owner), mine, folded, mine_topics)
+                topics = [part.topic for part in parts[kind]]
+                topic_at = np.repeat(np.arange(len(topics)), [part.frame.height for part in parts[kind]])[kept]
+                waits = self._held.note(change, kind, events.of(owner), mine, folded, topics, topic_at)
                 missing = None if missing is None or not (missing & ~waits).any() else missing & ~waits
             if parts is not None:
                 news = kept.copy()
