@@ -5,7 +5,7 @@ A message that cannot become a row of one of them becomes a row of none: it is f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
