@@ -144,8 +144,8 @@ class LooseCluster:
         self._log = PushedLog(self._commits)
         self._share = source.SourcePart(
             source.Reading(
-                run, 1, 1, lambda _: self._log, decision.offsets, decision.leaders, decision.horizon, self._control, self._clock.today,
-                lambda: False,
+                run, 1, 1, lambda _: self._log, decision.offsets, decision.leaders, decision.horizon, self._control,
+                self._clock.today, lambda: False,
             ),
             0,
         )  # fmt: skip
