@@ -26,6 +26,7 @@ from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.logs import KnownLogs, halted_log_record, known_logs, log_record, read_record
 from nurt.control.source_records import known_epochs, restarts_of
+from nurt.mapping.joins.plan import NO_JOINS, Joins
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.model.log import LogStand
@@ -75,6 +76,16 @@ class Assembly(ABC, Generic[Now]):
         self._register: ControlLog | None = None
         self._logs: KnownLogs | None = None
         self._registry: SchemaRegistry | None = None
+
+    @property
+    def joins(self) -> Joins:
+        """Return the joins of the mapping."""
+        return self.mapping.joins or NO_JOINS
+
+    @property
+    def levels(self) -> int:
+        """Return how many levels of joins the mapping has."""
+        return len(self.joins.levels)
 
     @property
     def run(self) -> int:

@@ -19,6 +19,7 @@ from nurt.columnar.ids import Ids
 from nurt.control.logs import KnownLogs
 from nurt.mapping.joins.compile import has_tables, numbered, numbers_for
 from nurt.mapping.joins.numbers import Numbers
+from nurt.mapping.joins.plan import NO_JOINS
 from nurt.mapping.load import Mapping
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, LogStand
@@ -34,6 +35,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
     items = [item for rule in mapping.topics for item in rule.mapping.items]
+    joined = [one for level in (mapping.joins or NO_JOINS).levels for one in level]
     return FoldContext(
         ids,
         realm={system.name: system.realm for system in systems},
@@ -41,9 +43,15 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         country={system.name: system.country for system in systems if system.country},
         currency={system.name: system.currency for system in systems if system.currency},
         market={system.name: system.market for system in systems if system.market},
+        timezone={system.name: system.timezone for system in systems},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
-        identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
+        identified=frozenset(
+            (
+                *(item.name for item in items if item.identifiers and item.kind != "customer"),
+                *(one.name for one in joined if one.kind != "customer" and one.identifies),
+            )
+        ),
     )
 
 

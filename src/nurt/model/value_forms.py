@@ -11,6 +11,7 @@ _ROWS = {b"r%c" % entity.code: f"row.{kind}" for kind, entity in ENTITIES.items(
     b"r%c" % code: width_of(code - FIRST_CODE).layout for code in CODES
 }
 PROFILES: Mapping[bytes, str] = _ROWS | {
+    b"j": "assembly",
     b"o": "order_slots",
     b"a": "account_slots",
     b"s": "sums",

@@ -165,7 +165,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
     at, owner = winner, np.arange(owners)
     left = np.zeros(owners, dtype=np.bool_)
     if kind not in ROOTS:
-        gone = _left_parents(rows, accepted, winner)
+        gone = left_parents(rows, accepted, winner)
         if len(gone):
             at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
             left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
@@ -294,7 +294,7 @@ def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s,
         state.numbers[owners, layout.place(name)] = np.where(there, np.where(from_events, *found), 0)
 
 
-def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
+def left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
     """List the former parents of rows: stored ones, and those within the batch."""
     found = np.empty(len(rows), dtype=np.int64)
     keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)

@@ -22,6 +22,11 @@ class FlowAssembly(Protocol):
         """Make the translating step."""
         ...
 
+    @property
+    def levels(self) -> int:
+        """Return how many levels of joins the mapping has."""
+        ...
+
     def address(self, parcel: Parcel) -> tuple[str, Parcel]:
         """Add to a parcel the routing key of its worker."""
         ...

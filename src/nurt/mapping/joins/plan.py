@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from nurt.mapping.joins.types import Rank
-from nurt.mapping.plan import KeyText, Step
+from nurt.mapping.plan import IDENTIFIER, KeyText, Step
 from nurt.mapping.types import Parent
 from nurt.model.entities import FieldType
 
@@ -77,6 +77,11 @@ class Assembled:
     own: tuple[str, ...]  # fields of the base that expressions read
     schema: dict[str, pl.DataType]  # of the frame that they read: own fields by name, others as `<use>.<column>`
     plan: Callable[[str], AssemblyPlan]  # time zone -> the plan, the same object for the same zone
+
+    @property
+    def identifies(self) -> bool:
+        """Return whether the rows bring extra identifiers."""
+        return any(step.name.startswith(IDENTIFIER) for step in self.plan("UTC").steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
