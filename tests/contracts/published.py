@@ -65,6 +65,7 @@ def rich(number: int, revision: int) -> Profile:
             **{"currency": currency, "market": market, "count": random.randint(0, 9), "gross": money()},
             **{"average": random.choice([None, money()]), "first_on": day(), "last_on": day()},
             **{"cancelled": random.randint(0, 2), "returned": 1, "open": 2, **counts, **grosses},
+            **{name: money() for name in ("given_back", "net", "paid", "open_amount")},
         }
 
     return profile(
@@ -149,7 +150,10 @@ def flat(profile: Profile) -> dict[str, list[dict[str, Any]]]:
                 "first_order_on": min((o["first_on"] for o in orders if o["first_on"]), default=None),
                 "last_order_on": max((o["last_on"] for o in orders if o["last_on"]), default=None),
                 "gross_currency": currencies.pop() if single else None,
-                "gross": sum(order["gross"] for order in orders) if single else None,
+                **{
+                    name: sum(order[name] for order in orders) if single else None
+                    for name in ("gross", "given_back", "net", "paid", "open_amount")
+                },
                 "open_invoice_count": sum(invoice["open_count"] for invoice in profile["invoices"]),
                 "overdue_invoice_count": sum(invoice["overdue_count"] for invoice in profile["invoices"]),
             }

@@ -33,7 +33,7 @@ from tests.oracle.writings import normalise_as_meant
 
 SHOP = System("shop", realm="eu", currency="PLN", priority=10)
 BOOKS = System("books", realm="eu", currency="EUR", priority=20)
-ENTITY_OF_PARENT = {"order_line": "order", "payment": "order", "shipment": "order"}
+ENTITY_OF_PARENT = dict.fromkeys(("order_line", "payment", "refund", "shipment"), "order")
 
 WorkerOf = Callable[[Store, Keys, FoldContext], Worker]
 EngineT = TypeVar("EngineT", bound=Engine)

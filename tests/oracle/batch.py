@@ -19,6 +19,10 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
 * A text that is empty is a value; only null is none.
 * Orders. `first_on`, `last_on` and windows leave cancelled orders out; orders of the future count in `count`, `gross`,
   `first_on` and `last_on`. A (currency, market) with cancelled orders only has a line with average null.
+* Money. A payment or a refund with the status failed, cancelled or pending counts for nothing, nor does any of a
+  cancelled order. A refund gives back its amount without a sign, in its own currency, else its order's; in the order's
+  market. What an order owes is its own: of its gross, what it gave back in its own currency and what was paid, never
+  below zero. A refund of a customer is in the currency's line of the system's market.
 * Products and categories: what is returned more often than bought stays, with a negative quantity.
 * Invoices: a currency without open invoices has no line; null currency as with orders, never the order's own.
 * Consents: a null purpose is left out; at equal `at` the larger row id wins.
@@ -95,12 +99,14 @@ def expected_profiles(
     accounts = _accounts(rows, ids)
     for account in accounts.values():
         account.links = _links(account, systems[account.system], normalise)
-    lines = _by_order(rows.get("order_line", ()), ids)
+    lines, payments, refunds = (_by_order(rows.get(kind, ()), ids) for kind in ("order_line", "payment", "refund"))
     result: dict[str, Profile] = {}
     for members in _components(accounts, systems):
         anchor = min(account.id for account in members)
         profile_id = ids.one(f"profile\x1f{anchor.hex()}").hex()
-        result[profile_id] = _profile(profile_id, members, lines, systems, rules, as_of, normalise)
+        result[profile_id] = _profile(
+            profile_id, members, lines, _Money(payments, refunds), systems, rules, as_of, normalise
+        )
     return result
 
 
@@ -137,6 +143,9 @@ def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes,
             owner.rows[kind].append(row)
             if row.identifiers is not None:
                 owner.others.append(row)
+    for row in rows.get("refund", ()):
+        if row.parent_key is not None and row.parent_kind == "customer":
+            account_of_parent(row).rows["refund"].append(row)
     for row in rows.get("invoice", ()):
         if row.parent_key is None:
             continue
@@ -211,6 +220,7 @@ def _profile(
     profile_id: str,
     members: list[_Account],
     lines: Mapping[bytes, list[FinalRow]],
+    money: _Money,
     systems: Mapping[str, SystemLike],
     rules: Mapping[str, Sequence[str]],
     as_of: int,
@@ -220,7 +230,7 @@ def _profile(
     speakers += [row for account in members for row in account.others]
     of_kind = {
         kind: [row for account in members for row in account.rows[kind]]
-        for kind in ("address", "order", "invoice", "consent", "interaction")
+        for kind in ("address", "order", "refund", "invoice", "consent", "interaction")
     }
     sold = [line for order in of_kind["order"] if _status(order) != "cancelled" for line in lines.get(order.row, ())]
     profile: Profile = {
@@ -246,7 +256,7 @@ def _profile(
         {"account": account.id.hex(), "system": account.system, "entity": account.entity, "key": account.key}
         for account in sorted(members, key=lambda account: account.id)
     ]
-    profile["orders"] = _orders(of_kind["order"], systems, as_of)
+    profile["orders"] = _orders(of_kind["order"], of_kind["refund"], money, systems, as_of)
     profile["products"] = _most(sold, "sku", "sku")
     profile["categories"] = _most(sold, "category", "category")
     profile["invoices"] = _invoices(of_kind["invoice"], systems, as_of)
@@ -319,13 +329,58 @@ def _or_default(value: str | None, default: str | None, last: str) -> str:
     return value if value is not None else default if default is not None else last
 
 
-def _orders(orders: Iterable[FinalRow], systems: Mapping[str, SystemLike], as_of: int) -> list[Profile]:
+@dataclass(frozen=True, slots=True)
+class _Money:
+    """Payments and refunds, by their order."""
+
+    payments: Mapping[bytes, list[FinalRow]]
+    refunds: Mapping[bytes, list[FinalRow]]
+
+
+def _moved(rows: Iterable[FinalRow]) -> list[FinalRow]:
+    return [row for row in rows if row.fields.get("status") not in ("failed", "cancelled", "pending")]
+
+
+def _orders(
+    orders: Iterable[FinalRow],
+    beside: Iterable[FinalRow],
+    money: _Money,
+    systems: Mapping[str, SystemLike],
+    as_of: int,
+) -> list[Profile]:
     groups: dict[tuple[str, str], list[FinalRow]] = defaultdict(list)
+    given_back: Counter[tuple[str, str]] = Counter()
+    paid, owed = given_back.copy(), given_back.copy()
     for order in orders:
         system = systems[order.system]
         currency = _or_default(order.fields.get("currency"), system.currency, "XXX")
-        groups[currency, _or_default(order.fields.get("market"), system.market, "")].append(order)
-    return [_order_figures(currency, market, group, as_of) for (currency, market), group in sorted(groups.items())]
+        market = _or_default(order.fields.get("market"), system.market, "")
+        groups[currency, market].append(order)
+        if _status(order) == "cancelled":
+            continue
+        left = order.fields.get("gross") or 0
+        for payment in _moved(money.payments.get(order.row, ())):
+            paid[currency, market] += payment.fields.get("amount") or 0
+            left -= payment.fields.get("amount") or 0
+        for refund in _moved(money.refunds.get(order.row, ())):
+            amount, of = abs(refund.fields.get("amount") or 0), refund.fields.get("currency") or currency
+            given_back[of, market] += amount
+            left -= amount if of == currency else 0
+        owed[currency, market] += max(0, left)
+    for refund in _moved(beside):
+        system = systems[refund.system]
+        currency = _or_default(refund.fields.get("currency"), system.currency, "XXX")
+        given_back[currency, system.market or ""] += abs(refund.fields.get("amount") or 0)
+    return [
+        {
+            **(figures := _order_figures(*place, groups.get(place, []), as_of)),
+            "given_back": _amount(given_back[place]),
+            "net": figures["gross"] - _amount(given_back[place]),
+            "paid": _amount(paid[place]),
+            "open_amount": _amount(owed[place]),
+        }
+        for place in sorted({*groups, *(place for place, amount in given_back.items() if amount)})
+    ]
 
 
 def _order_figures(currency: str, market: str, orders: list[FinalRow], as_of: int) -> Profile:

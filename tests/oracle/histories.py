@@ -33,6 +33,7 @@ _PUT_KINDS = (
     *("invoice",) * 3,
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
+    *("payment", "refund", "refund", "refund"),
 )
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""

@@ -44,6 +44,8 @@ _POOLS: dict[str, list[Any]] = {
 _STATUSES = {
     "order": ["open", "complete", "cancelled", "returned", "weird"],
     "invoice": ["open", "paid", "cancelled", "booked"],
+    "payment": ["paid", "done", "failed", "pending", "cancelled"],
+    "refund": ["paid", "done", "failed", "pending", "cancelled"],
 }
 _BY_TYPE: dict[str, list[Any]] = {
     "str": ["x", "y", "Ulica Długa 1", ""],

@@ -192,6 +192,13 @@ ENTITIES: dict[str, Entity] = {
             },
         ),
         Entity("kit_part", 16, (), False, {"kit": S, "sku": S, "quantity": A}),
+        Entity(
+            "refund",
+            17,
+            ("order", "customer"),
+            True,
+            {"number": S, "currency": S, "amount": A, "status": S, "refunded_at": T},
+        ),
     )
 }
 

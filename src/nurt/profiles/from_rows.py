@@ -29,6 +29,7 @@ from nurt.rows.children.contributions import (
     no_ids,
     no_texts,
 )
+from nurt.rows.children.given_back import UNCOUNTED, pack_given_back
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.children.write import ExtraColumn, RecordPlan, Windows, pack_partials, pack_records, position_texts
 from nurt.rows.fold import RowsFolded
@@ -315,6 +316,25 @@ def _invoices(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     return _only(to_orders=to_orders, partials=partials)
 
 
+_REFUNDS = RecordPlan(_ORDERS, ROW_LAYOUTS["refund"], dict.fromkeys(("system", "entity", "key", "ts_ms", "number")))
+
+
+def _refunds(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
+    """Contribute refunds to their orders, or else to their accounts, in the market of their system."""
+    parent = codes_of(folded.text("parent_kind"), ("order", "customer"))
+    up, beside = (folded.take(parent == code) for code in range(2))
+    to_orders = partials = _NOTHING
+    if len(up):
+        to_orders = up.to_order(up.records(_REFUNDS))
+    if len(beside):
+        counts = codes_of(beside.text("status"), UNCOUNTED) < 0
+        market = _of_system(beside, context.market, "")
+        given_back = np.abs(beside.number("amount"))
+        packed = pack_given_back(beside.gone, counts, _filled_currency(beside, context), market, given_back)
+        partials = beside.to_account(packed)
+    return _only(to_orders=to_orders, partials=partials)
+
+
 def _interactions(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     """Contribute interactions to the windows of their accounts; one with identifiers is a child record, too."""
     rows = len(folded)
@@ -335,6 +355,7 @@ _BY_KIND: Mapping[str, Callable[[_FoldedRows, FoldContext], ContributionSet]] = 
     "payment": _children_of_orders,
     "shipment": _children_of_orders,
     "invoice": _invoices,
+    "refund": _refunds,
     "address": _addresses_and_consents,
     "consent": _addresses_and_consents,
     "interaction": _interactions,
@@ -350,14 +371,15 @@ def _filled_currency(folded: _FoldedRows, context: FoldContext) -> Texts:
     declared, has = folded.text("currency"), folded.has("currency")
     if has.all():
         return declared
-    systems = list(context.currency)
-    # an unknown system has code -1: the last default
-    usual = coded_texts(
-        codes_of(folded.text("system"), systems), [*map(context.currency.__getitem__, systems), NO_CURRENCY]
-    )
-    both = join_texts([declared, usual])
+    both = join_texts([declared, _of_system(folded, context.currency, NO_CURRENCY)])
     at = np.arange(len(has)) + np.where(has, 0, len(has))
     return both.take(at)
+
+
+def _of_system(folded: _FoldedRows, known: Mapping[str, str], last: str) -> Texts:
+    """Say what is known of each row's system, else `last`."""
+    systems = list(known)
+    return coded_texts(codes_of(folded.text("system"), systems), [*map(known.__getitem__, systems), last])  # -1: `last`
 
 
 _IDENTIFIERS = Layout(Table(dict.fromkeys((*_CUSTOMER_IDENTIFIERS, "country", "system"), pl.String())))

@@ -16,6 +16,7 @@ _ORDERS = (
     *("currency:string", "market:string", "count:long", "gross:bytes4", "average:?bytes4", "first_on:?int"),
     *("last_on:?int", "cancelled:long", "returned:long", "open:long"),
     *(f"last_{days}_count:long last_{days}_gross:bytes4" for days in WINDOWS_DAYS),
+    *(f"{name}:?bytes4" for name in ("given_back", "net", "paid", "open_amount")),
 )
 _INVOICES = "currency:string open_count:long open_amount:bytes4 overdue_count:long overdue_amount:bytes4"
 WRITTEN = (

@@ -24,7 +24,7 @@ LEFT_PART = 100
 STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
 """Metrics of a window: what its numbers count. STAMP marks the stamp of a child's stored partial aggregate."""
 
-AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open")
+AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open", "given_back", "paid", "owed")
 
 AGGREGATES = Table.stored("sums", dict.fromkeys(AGGREGATE_COLUMNS, pl.Int64()))
 """An account's aggregates, and one child's stored partial aggregate."""
@@ -42,7 +42,7 @@ ORDER_RECORDS = Table.stored(
     | _fields("shipment", ("tracking", "shipped_at", "delivered_at"))
     | _fields("payment", ("amount", "paid_at")),
 )
-"""An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left."""
+"""An order's value: its own row, its lines, payments, refunds, invoices and shipments, and accounts that it left."""
 
 ACCOUNT_RECORDS = Table.stored(
     "account_slots",
