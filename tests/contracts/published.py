@@ -80,7 +80,7 @@ def rich(number: int, revision: int) -> Profile:
             {
                 **dict.fromkeys(("kind", "name", "company", "region", "phone")),
                 **{"system": "shop", "row": f"{index:032x}", "street": f"Długa {revision}", "city": "Gdańsk"},
-                **{"postcode": "80-001", "country": "PL"},
+                **{"postcode": "80-001", "country": "PL", "count": index + 1},
             }
             for index in range(random.randint(0, 3))
         ],

@@ -7,8 +7,11 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
   the order entity's name, U+001F and the order's key. Lines, payments and shipments, and invoices of an order, make no
   account by themselves, and count only while the order's own row exists. A child without parent belongs to nobody,
   but for addresses, consents and interactions that bring identifiers: each is a guest's account, named like an order's.
-* Rows that speak. Beside customers and guests' orders, each address, consent and interaction speaks by its identifiers:
-  they are links of its account, and the smallest of each kind that is a field is a candidate.
+* Rows that speak. Beside customers and guests' orders, each address, consent and interaction of an account speaks by
+  its identifiers: they are links of its account, and the smallest of each kind that is a field is a candidate. Those of
+  a guest's order speak together, in the order's place; of its addresses only those of kind `billing` do. Those of other
+  orders are silent.
+* Addresses. Equal are those of one system with the same fields; they have the smallest row of an account's own ones.
 * Profile id: the id of the text `profile U+001F <anchor account id in hex>`.
 * Guests. Only `email`, `phone`, `first_name`, `last_name`, `country` and `market` of the order row speak, as stored:
   the system's default market is no candidate. Nothing of theirs is verified; `newest` is the row's `ts_ms`.
@@ -46,10 +49,10 @@ CHOSEN = (
     *("birth_date", "gender", "language", "country", "market"),
 )
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
-STAND_IN = ("address", "consent", "interaction")
 GUEST_SAYS = ("email", "phone", "first_name", "last_name", "country", "market")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
 DEFAULT_RULES = ("verified_first", "source_priority", "newest")
+ADDRESSES_MAX = 100
 WINDOWS_DAYS = (30, 90, 365)
 MOST = 10
 DAY_US = 86_400_000_000
@@ -64,7 +67,8 @@ class _Account:
     entity: str
     key: str
     speaker: FinalRow | None = None  # the customer's row, or the guest's order
-    others: list[FinalRow] = field(default_factory=list)  # other rows with identifiers
+    others: dict[bytes, tuple[FinalRow, list[FinalRow]]] = field(default_factory=dict)
+    """By row id: a row that speaks by identifiers, and the rows that bring them."""
     rows: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[str, str]] = field(default_factory=set)
 
@@ -124,25 +128,35 @@ def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes,
     for row in rows.get("customer", ()):
         account(row.system, row.entity, row.key).speaker = row
     account_of_order: dict[bytes, _Account] = {}
+    guests: dict[bytes, FinalRow] = {}
     for row in rows.get("order", ()):
         if row.parent_key is None:
             owner = account(row.system, "guest", f"{row.entity}\x1f{row.key}")
-            owner.speaker = row
+            owner.speaker = guests[row.row] = row
         else:
             owner = account_of_parent(row)
         owner.rows["order"].append(row)
         account_of_order[row.row] = owner
     for kind in ("address", "consent", "interaction"):
         for row in rows.get(kind, ()):
-            if row.parent_key is not None:
+            of_order = row.parent_kind == "order"
+            speaker: FinalRow | None = row
+            if of_order:
+                order = _parent_id(row, ids)
+                if order not in account_of_order:
+                    continue
+                owner, speaker = account_of_order[order], guests.get(order)
+                if kind == "address" and row.fields.get("kind") != "billing":
+                    speaker = None
+            elif row.parent_key is not None:
                 owner = account_of_parent(row)
             elif row.identifiers is not None:
                 owner = account(row.system, "guest", f"{row.entity}\x1f{row.key}")
             else:
                 continue
-            owner.rows[kind].append(row)
-            if row.identifiers is not None:
-                owner.others.append(row)
+            owner.rows["order's address" if of_order and kind == "address" else kind].append(row)
+            if row.identifiers is not None and speaker is not None:
+                owner.others.setdefault(speaker.row, (speaker, []))[1].append(row)
     for row in rows.get("refund", ()):
         if row.parent_key is not None and row.parent_kind == "customer":
             account_of_parent(row).rows["refund"].append(row)
@@ -175,7 +189,7 @@ def _normalised(row: FinalRow, name: str, system: SystemLike, normalise: Normali
 
 def _links(account: _Account, system: SystemLike, normalise: Normalise) -> set[tuple[str, str]]:
     speaker = account.speaker
-    found = {pair for row in account.others for pair in _pairs(row, system, normalise)}
+    found = {pair for _, rows in account.others.values() for row in rows for pair in _pairs(row, system, normalise)}
     if speaker is not None:
         names = ("email", "phone") if speaker.kind == "order" else IDENTIFIERS
         named = {(name, _normalised(speaker, name, system, normalise)) for name in names}
@@ -227,10 +241,14 @@ def _profile(
     normalise: Normalise,
 ) -> Profile:
     speakers = [account.speaker for account in members if account.speaker is not None]
-    speakers += [row for account in members for row in account.others]
+    stand_ins = [
+        (row, {pair for one in rows for pair in _pairs(one, systems[one.system], normalise)})
+        for account in members
+        for row, rows in account.others.values()
+    ]
     of_kind = {
         kind: [row for account in members for row in account.rows[kind]]
-        for kind in ("address", "order", "refund", "invoice", "consent", "interaction")
+        for kind in ("address", "order", "refund", "invoice", "consent", "interaction", "order's address")
     }
     sold = [line for order in of_kind["order"] if _status(order) != "cancelled" for line in lines.get(order.row, ())]
     profile: Profile = {
@@ -241,17 +259,11 @@ def _profile(
         "as_of": _date(as_of),
     }
     for name in CHOSEN:
-        candidates = _candidates(name, speakers, systems, normalise)
+        candidates = _candidates(name, speakers, stand_ins, systems, normalise)
         profile[name] = _choose(candidates, rules.get(name, DEFAULT_RULES))
     links = sorted({link for account in members for link in account.links})
     profile["identifiers"] = [{"kind": kind, "value": value} for kind, value in links]
-    profile["addresses"] = sorted(
-        (
-            {"system": row.system, "row": row.row.hex(), **{name: row.fields.get(name) for name in ADDRESS}}
-            for row in of_kind["address"]
-        ),
-        key=lambda address: str(address["row"]),
-    )
+    profile["addresses"] = _addresses(of_kind["address"], of_kind["order's address"])
     profile["accounts"] = [
         {"account": account.id.hex(), "system": account.system, "entity": account.entity, "key": account.key}
         for account in sorted(members, key=lambda account: account.id)
@@ -266,8 +278,26 @@ def _profile(
     return profile
 
 
+def _addresses(own: Sequence[FinalRow], of_orders: Sequence[FinalRow]) -> list[Profile]:
+    groups: dict[tuple[str, tuple[str | None, ...]], list[str]] = defaultdict(list)
+    for rows, is_own in ((own, True), (of_orders, False)):
+        for row in rows:
+            groups[row.system, tuple(row.fields.get(name) for name in ADDRESS)].append(row.row.hex() if is_own else "")
+    ranked = []
+    for (system, fields), names in groups.items():
+        named = min((name for name in names if name), default="")
+        text = "\x1f".join("" if value is None else f"={value}" for value in fields)
+        address = {"system": system, "row": named, **dict(zip(ADDRESS, fields, strict=True)), "count": len(names)}
+        ranked.append(((not named, named, -len(names), system, text), address))
+    return [address for _, address in sorted(ranked, key=lambda one: one[0])[:ADDRESSES_MAX]]
+
+
 def _candidates(
-    name: str, speakers: Iterable[FinalRow], systems: Mapping[str, SystemLike], normalise: Normalise
+    name: str,
+    speakers: Iterable[FinalRow],
+    stand_ins: Iterable[tuple[FinalRow, set[tuple[str, str]]]],
+    systems: Mapping[str, SystemLike],
+    normalise: Normalise,
 ) -> list[_Candidate]:
     result = []
     value: Any
@@ -275,11 +305,7 @@ def _candidates(
         if row.kind == "order" and name not in GUEST_SAYS:
             continue
         system = systems[row.system]
-        if row.kind in STAND_IN:
-            value = min((text for kind, text in _pairs(row, system, normalise) if kind == name), default=None)
-            value = value if name in IDENTIFIERS else None
-        else:
-            value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
+        value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
         if value is None:
             continue
         if name == "birth_date":
@@ -288,6 +314,10 @@ def _candidates(
         updated = row.fields.get("updated_at")
         newest_us = row.ts_ms * 1000 if updated is None else updated
         result.append(_Candidate(value, row, verified, system.priority, newest_us))
+    for row, pairs in stand_ins:
+        value = min((text for kind, text in pairs if kind == name), default=None)
+        if value is not None and name in IDENTIFIERS:
+            result.append(_Candidate(value, row, False, systems[row.system].priority, row.ts_ms * 1000))
     return result
 
 

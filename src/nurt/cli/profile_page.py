@@ -218,6 +218,7 @@ def _addresses(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         place = " ".join(part for part in (row["postcode"], row["city"]) if part)
         parts = [row["name"], row["company"], row["street"], place, row["region"], row["country"]]
         text = ", ".join(" ".join(part.split()) for part in parts if part)
+        text += f" ({row['count']} times)" if row["count"] > 1 else ""
         table.add_row(shown(row["kind"] or "", "dim"), shown(text), shown(row["system"], "cyan"))
     return table
 

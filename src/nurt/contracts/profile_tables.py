@@ -74,6 +74,7 @@ TABLES: dict[str, Columns] = {
         "system": TEXT,
         "source_row": TEXT,
         **dict.fromkeys(("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone"), TEXT),
+        "address_count": COUNT,
     },
     "profile_accounts": {"id": TEXT, "revision": COUNT, "account": TEXT, "system": TEXT, "entity": TEXT, "key": TEXT},
     "profile_orders": {
@@ -122,7 +123,7 @@ RENAMED = {
         "returned": "returned_count",
         "open": "open_count",
     },
-    "profile_addresses": {"row": "source_row"},
+    "profile_addresses": {"row": "source_row", "count": "address_count"},
     "profile_consents": {"row": "source_row", "at": "said_at"},
 }
 """Other names for fields of the contract whose name is a word of SQL."""

@@ -64,7 +64,7 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "address",
             2,
-            ("customer",),
+            ("customer", "order"),
             True,
             {
                 "kind": S,
@@ -151,8 +151,8 @@ ENTITIES: dict[str, Entity] = {
             False,
             {"sku": S, "location": S, "quantity": A, "reserved_quantity": A, "pack_size": A},
         ),
-        Entity("consent", 10, ("customer",), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
-        Entity("interaction", 11, ("customer",), True, {"kind": S, "channel": S, "at": T}),
+        Entity("consent", 10, ("customer", "order"), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
+        Entity("interaction", 11, ("customer", "order"), True, {"kind": S, "channel": S, "at": T}),
         Entity(
             "document",
             12,

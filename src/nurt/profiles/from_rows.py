@@ -71,14 +71,9 @@ def contributions_of_rows(
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
     told = {} if not_read is None else not_read
     children = _FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told)
-    if kind not in _STANDING or (brings := bringing_identifiers(kind, folded, context.identified)) is None:
+    if kind not in _STANDING:
         return _BY_KIND[kind](children, context)
-    own = ~folded.left & brings[folded.owner]
-    many = [
-        replace(children, brings=brings[owner]),
-        _for_themselves(children, folded.at[own], folded.owner[own], ids, context),
-    ]
-    return join_contribution_sets([_BY_KIND[kind](one, context) for one in many])
+    return _of_people(children, folded, ids, context)
 
 
 _OWN = frozenset({"customer", "order"})
@@ -229,7 +224,7 @@ def _guest_accounts(guests: _FoldedRows, context: FoldContext) -> list[ExtraColu
 
 
 _CHILDREN_OF_ORDERS: Mapping[str, RecordPlan] = {
-    kind: RecordPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms")))
+    kind: RecordPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms", "name")))
     for kind in ("order_line", "payment", "shipment")
 }
 
@@ -252,6 +247,38 @@ _IDENTIFIED: Mapping[str, RecordPlan] = {
         "interaction": (*_UNNAMED, "kind", "channel", "at"),
     }.items()
 }
+
+
+_PEOPLE_OF_ORDERS: Mapping[str, RecordPlan] = {
+    kind: RecordPlan(
+        _ORDERS,
+        ROW_LAYOUTS[kind],
+        dict.fromkeys(("system", *_UNNAMED, "ts_ms", *(("kind", "channel") if kind == "interaction" else ()))),
+        extra=("identifiers",),
+    )
+    for kind in _STANDING
+}
+
+
+def _of_people(children: _FoldedRows, folded: RowsFolded, ids: Words, context: FoldContext) -> ContributionSet:
+    """Contribute addresses, consents and interactions to orders, to accounts, or each to an account of its own."""
+    kind = children.kind
+    brings = bringing_identifiers(kind, folded, context.identified)
+    many = []
+    of_order = codes_of(children.text("parent_kind"), ("order",)) == 0
+    if of_order.any():
+        some = children.take(of_order)
+        records = some.records(_PEOPLE_OF_ORDERS[kind], _normalised(some, ("identifiers",), context))
+        many.append(_only(to_orders=some.to_order(records)))
+        children = children.take(~of_order)
+    if brings is None:
+        many.append(_BY_KIND[kind](children, context))
+    else:
+        own = ~folded.left & brings[folded.owner]
+        many.append(_BY_KIND[kind](replace(children, brings=brings[children.owner]), context))
+        themselves = _for_themselves(children, folded.at[own], folded.owner[own], ids, context)
+        many.append(_BY_KIND[kind](themselves, context))
+    return join_contribution_sets(many)
 
 
 def _for_themselves(children: _FoldedRows, at: Int64s, owner: Int64s, ids: Words, context: FoldContext) -> _FoldedRows:

@@ -18,6 +18,7 @@ from nurt.columnar.values import Values
 from nurt.model.entities import ENTITIES
 from nurt.normalise.context import FoldContext
 from nurt.profiles.order_partials import Sold, pack_order_partials
+from nurt.profiles.people.of_orders import PARTS, add_people, identifiers_of_guests, people_of
 from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
@@ -79,8 +80,9 @@ def fold_orders(
     order_row = _order_rows(rows, len(stored))
     left = _left_accounts(stored, rows, order_row)
     values = _note_left(folded.values, left, stamp) if left else folded.values
-    partials = _partials(rows, order_row, order_ids, stamp, context)
-    records = _guests(rows, order_row, folded, order_ids, stamp)
+    people = people_of(folded.values) if np.isin(rows.number("part"), PARTS).any() else None
+    partials = _partials(rows, people, order_row, order_ids, stamp, context)
+    records = _guests(rows, people, order_row, folded, order_ids, stamp)
     if left:
         gone = _gone(left, order_ids, stamp)
         partials, records = join_contributions([gone, partials]), join_contributions([gone, records])
@@ -97,7 +99,9 @@ def _order_rows(rows: Rows, owners: int) -> Int64s:
     return order_row
 
 
-def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
+def _partials(
+    rows: Rows, people: Rows | None, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext
+) -> Contributions:
     """Emit what every order adds to its account."""
     owners = np.flatnonzero(order_row >= 0)
     if not len(owners):
@@ -122,13 +126,16 @@ def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, conte
         rows.present("due_on"),
     )
     at = order_row[owners]
+    body = pack_order_partials(sold, order_row, owners)
+    if people is not None:
+        body = add_people(body, people, order_row, owners)
     return Contributions(
         rows.ids("account", at).byteswap(),
         order_ids[owners],
         np.full(len(owners), stamp, dtype=np.int64),
         np.full(len(owners), _ORDER, dtype=np.int64),
         np.zeros(len(owners), dtype=np.bool_),
-        pack_order_partials(sold, order_row, owners),
+        body,
         system.take(at),
         rows.texts("account_entity").take(at),
         rows.texts("account_key").take(at),
@@ -220,7 +227,9 @@ _SPOKEN = (
 """Fields of the person in a guest's order."""
 
 
-def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int) -> Contributions:
+def _guests(
+    rows: Rows, people: Rows | None, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int
+) -> Contributions:
     """Make child records of guests' orders, which serve as customer rows."""
     owners = np.flatnonzero(order_row >= 0)
     owners = owners[_equal(rows.texts("account_entity").take(order_row[owners]), GUEST.encode())]
@@ -247,6 +256,11 @@ def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Wor
             texts[name] = whole.texts(name).take(at)
         else:
             numbers[name] = whole.number(name)[at]
+    if people is not None:
+        guests = np.zeros(len(order_row), dtype=np.bool_)
+        guests[owners] = True
+        identifiers, found = identifiers_of_guests(people, guests)
+        texts["identifiers"], present["identifiers"] = identifiers.take(owners), found[owners] > 0
     return Contributions(
         whole.ids("account", at).byteswap(),
         child,

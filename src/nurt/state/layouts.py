@@ -296,7 +296,8 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h3", 26, INTEGER),
         ("topic", 27, INTEGER),
     ),
-    # An order's value: its own row, its lines, payments, refunds, invoices and shipments, and accounts that it left.
+    # An order's value: its own row, its lines, payments, refunds, invoices and shipments, its addresses, consents and
+    # interactions, and accounts that it left.
     "order_slots": (
         ("part", 0, INTEGER),
         ("child", 1, BYTES),
@@ -331,6 +332,18 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("shipped_at", 30, INTEGER),
         ("delivered_at", 31, INTEGER),
         ("paid_at", 32, INTEGER),
+        ("kind", 33, TEXT),
+        ("name", 34, TEXT),
+        ("company", 35, TEXT),
+        ("street", 36, TEXT),
+        ("city", 37, TEXT),
+        ("region", 38, TEXT),
+        ("postcode", 39, TEXT),
+        ("purpose", 40, TEXT),
+        ("granted", 41, BOOLEAN),
+        ("channel", 42, TEXT),
+        ("at", 43, INTEGER),
+        ("identifiers", 44, TEXT),
     ),
     # An account's value: its head record, its customer row or guest order, its addresses and consents.
     "account_slots": (

@@ -7,9 +7,9 @@ from typing import Any
 
 from nurt.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
+from nurt.profiles.golden_record.addresses import ADDRESS_FIELDS
 from nurt.profiles.golden_record.aggregates import WINDOWS_DAYS
 from nurt.profiles.golden_record.survivorship import FIELDS
-from nurt.profiles.golden_record.write_fields import ADDRESS
 
 _CHOSEN = "(value:string system:string row:string position:string rule:string)"
 _ORDERS = (
@@ -23,7 +23,7 @@ WRITTEN = (
     *("id:string", "revision:long", "state:live|redirect", "redirect_to:?string", "realm:string", "as_of:int"),
     *(f"{name}:?{_CHOSEN}" for name in FIELDS),
     "identifiers:[(kind:string value:string)]",
-    f"addresses:[(system:string row:string {' '.join(f'{name}:?string' for name in ADDRESS)})]",
+    f"addresses:[(system:string row:string {' '.join(f'{name}:?string' for name in ADDRESS_FIELDS)} count:long)]",
     "accounts:[(account:string system:string entity:string key:string)]",
     f"orders:[({' '.join(_ORDERS)})]",
     "products:[(sku:string quantity:bytes4)]",
