@@ -8,7 +8,8 @@ import pytest
 
 from nurt.profiles import orders
 from nurt.profiles.people import of_orders
-from tests.flows.book import Book, new_engine, play, wrong, wrong_crashes
+from nurt.rows.children.tables import ADDRESS, AGGREGATES
+from tests.flows.book import Book, kind_of, new_engine, play, wrong, wrong_crashes
 from tests.flows.test_people_without_account import profile_with
 from tests.oracle.values import DAY_US, TODAY
 
@@ -51,7 +52,7 @@ def test_an_orders_addresses_and_consents_are_its_accounts() -> None:
     ann = profile_with(engine, "email", "ann@example.com")
     assert [(one["purpose"], one["granted"]) for one in ann["consents"]] == [("newsletter", False)]
     bob = profile_with(engine, "email", "bob@example.com")
-    assert [one["city"] for one in bob["addresses"]] == ["Hel", "Sopot"]
+    assert [one["city"] for one in bob["addresses"]] == ["Sopot", "Hel"]
     assert len(bob["accounts"]) == 2 and {"kind": "email", "value": "cyd@example.com"} not in bob["identifiers"]
     assert bob["last_interaction_on"] is not None
 
@@ -88,6 +89,18 @@ def test_equal_addresses_are_one_with_a_count() -> None:
     (own,) = addresses_of_ann(2, own=2)
     assert own["count"] == 4
     assert len(own["row"]) == 32
+
+
+def test_the_equal_addresses_of_many_orders_are_one_row_of_the_state() -> None:
+    book = Book()
+    for number in range(60):
+        book.put("shop", "order", f"{number}", "1", gross=1, placed_at=NOW)
+        book.put("shop", "address", f"{number}", f"order {number}", **HOME)
+    history = book.history(size=50)
+    engine = play(history, new_engine(history))
+    values = [value for key, value in engine.memory.values.items() if kind_of(key) == b"s"]
+    frame = AGGREGATES.unpack(values, ("metric", "count"))
+    assert frame["count"].filter(frame["metric"] == ADDRESS).to_list() == [60]
 
 
 def test_a_profile_lists_a_hundred_addresses() -> None:
