@@ -114,6 +114,13 @@ def expected_profiles(
     return result
 
 
+def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[str, int]:
+    """Count rows that wait for an order which is not there, by `<kind> of order`."""
+    there = {order.row for order in rows.get("order", ())}
+    waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
+    return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
+
+
 def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes, _Account]:
     accounts: dict[bytes, _Account] = {}
 

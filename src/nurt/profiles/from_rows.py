@@ -15,7 +15,7 @@ import polars as pl
 from nurt.columnar.text_codes import codes_of
 from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
-from nurt.model.entities import IDENTIFIED_KINDS
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext, unread
@@ -32,6 +32,7 @@ from nurt.rows.children.contributions import (
 from nurt.rows.children.given_back import UNCOUNTED, pack_given_back
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.children.write import ExtraColumn, RecordPlan, Windows, pack_partials, pack_records, position_texts
+from nurt.rows.counting import NOBODYS
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import bringing_identifiers, guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
@@ -56,24 +57,38 @@ def contributions_of_rows(
         ids: of each owner.
         stamp: of all contributions; larger than any before.
         context: the mapping's facts about systems and identifiers.
-        not_read: written, by field: owners of the rows whose text there is no identifier.
+        not_read: written, by field: owners of the rows whose text there is no identifier; by NOBODYS: of rows that
+            belong to nobody.
     """
     if kind not in _BY_KIND or not len(folded.at):
         return empty_contribution_set()
     rows, at, owner, gone = folded.rows, folded.at, folded.owner, folded.left
+    told = {} if not_read is None else not_read
     if kind in _OWN:
         gone = rows.numbers[at, ROW_LAYOUTS[kind].place("op")] == DELETE
     else:
         has_parent = rows.has(PARENT_BIT, at)
         if not has_parent.all():
+            _note_nobodys(kind, folded, ~has_parent, told)
             at, owner, gone = at[has_parent], owner[has_parent], gone[has_parent]
     child = ids[owner]
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
-    told = {} if not_read is None else not_read
     children = _FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told)
     if kind not in _STANDING:
         return _BY_KIND[kind](children, context)
     return _of_people(children, folded, ids, context)
+
+
+def _note_nobodys(kind: str, folded: RowsFolded, lone: Bools, told: dict[str, Int64s]) -> None:
+    """Note rows that exist and belong to nobody: they need a parent, have none, and stand for nobody."""
+    if not ENTITIES[kind].parent_required:
+        return
+    layout, at = ROW_LAYOUTS[kind], folded.at
+    lone = lone & ~folded.left & (folded.rows.numbers[at, layout.place("op")] != DELETE)
+    if kind in _STANDING:
+        lone &= ~folded.rows.has(layout.column("identifiers"), at)
+    if lone.any():
+        told[NOBODYS] = folded.owner[lone]
 
 
 _OWN = frozenset({"customer", "order"})

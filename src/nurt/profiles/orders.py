@@ -7,7 +7,7 @@ guest's: its account is the order itself, and the order's email, phone and names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from nurt.rows.children.contributions import (
 )
 from nurt.rows.children.records import RecordsFolded, fold_records
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_RECORDS
+from nurt.rows.children.waiting import change_of_waiting
 from nurt.state.column_major import Rows
 from nurt.state.write_rows import pack_columns, pack_value
 
@@ -50,11 +51,13 @@ class OrdersFolded:
         values: by owner, to store; absent: nothing is left of the order.
         changed: by owner: whether the value differs from the stored one.
         contributions: partials, and child records of guests.
+        waiting: what is added to the counts of children without their order.
     """
 
     values: Values
     changed: Bools
     contributions: ContributionSet
+    waiting: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
 
 def fold_orders(
@@ -78,7 +81,8 @@ def fold_orders(
     folded = fold_records(ORDER_RECORDS, stored, owner, contributions, drop=LEFT_PART)
     rows = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
     order_row = _order_rows(rows, len(stored))
-    left = _left_accounts(stored, rows, order_row)
+    before = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
+    left = _left_accounts(before, rows, order_row)
     values = _note_left(folded.values, left, stamp) if left else folded.values
     people = people_of(folded.values) if np.isin(rows.number("part"), PARTS).any() else None
     partials = _partials(rows, people, order_row, order_ids, stamp, context)
@@ -88,7 +92,14 @@ def fold_orders(
         partials, records = join_contributions([gone, partials]), join_contributions([gone, records])
     changed = folded.changed
     changed[[one.owner for one in left]] = True
-    return OrdersFolded(values, changed, ContributionSet(empty_contribution_set().to_orders, records, partials))
+    contributed = ContributionSet(empty_contribution_set().to_orders, records, partials)
+    return OrdersFolded(values, changed, contributed, _waiting(before, rows, order_row))
+
+
+def _waiting(before: Rows, rows: Rows, order_row: Int64s) -> Mapping[tuple[str, str, str], int]:
+    was_there = _order_rows(before, len(order_row)) >= 0
+    stood = before.number("part"), before.raw.owner, was_there
+    return change_of_waiting(stood, (rows.number("part"), rows.raw.owner, order_row >= 0), "order")
 
 
 def _order_rows(rows: Rows, owners: int) -> Int64s:
@@ -169,9 +180,8 @@ class _Left:
     key: bytes
 
 
-def _left_accounts(stored: Values, rows: Rows, order_row: Int64s) -> list[_Left]:
+def _left_accounts(before: Rows, rows: Rows, order_row: Int64s) -> list[_Left]:
     """List the accounts that orders left, now or earlier; few orders ever leave one."""
-    before = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
     part, owner = before.number("part"), before.raw.owner
     some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
     there = order_row[owner[some]]
