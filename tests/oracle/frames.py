@@ -16,15 +16,15 @@ Batch = list[EntityFrame | Truncated]
 
 
 def batch_of(events: Iterable[Event], ids: Named) -> Batch:
-    """Make one frame a topic, in the order of their first events, and the truncates behind them."""
-    by_topic: dict[str, list[Event]] = {}
+    """Make one frame a topic and entity, in the order of their first events, and the truncates behind them."""
+    by_table: dict[tuple[str, str], list[Event]] = {}
     truncates: list[EntityFrame | Truncated] = []
-    for event in events:
+    for event in (part for one in events for part in one.parts):
         if event.op == TRUNCATE:
             truncates.append(_truncated(event))
         else:
-            by_topic.setdefault(event.topic, []).append(event)
-    return [*(frame_of(of_topic, ids) for of_topic in by_topic.values()), *truncates]
+            by_table.setdefault((event.topic, event.entity), []).append(event)
+    return [*(frame_of(of_table, ids) for of_table in by_table.values()), *truncates]
 
 
 def frame_of(events: list[Event], ids: Named) -> EntityFrame:
@@ -36,6 +36,7 @@ def frame_of(events: list[Event], ids: Named) -> EntityFrame:
         events[0].topic,
         order=events[0].order,
         partitions=events[0].partitions,
+        counts=not events[0].table,
     )
 
 

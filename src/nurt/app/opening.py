@@ -34,7 +34,10 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
         identified=frozenset(
-            rule.mapping.name for rule in mapping.topics if rule.mapping.identifiers and rule.mapping.kind != "customer"
+            item.name
+            for rule in mapping.topics
+            for item in rule.mapping.items
+            if item.identifiers and item.kind != "customer"
         ),
     )
 

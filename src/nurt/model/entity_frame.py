@@ -68,6 +68,11 @@ def topic_code(topic: str, server: int = 0) -> int:
     return server << TOPIC_BITS | (crc32(topic.encode()) or 1)
 
 
+def entity_title(kind: str, name: str) -> str:
+    """Name an entity of a system for people."""
+    return kind if kind == name else f"{kind} {name}"
+
+
 def entity_columns(kind: str) -> dict[str, pl.DataType]:
     """Name every column of an entity's frame, in order, with its type."""
     columns = dict(METADATA_COLUMNS)
@@ -87,6 +92,8 @@ class EntityFrame:
         absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
         order: what the mapping says of the order of the table's topics.
         partitions: how many the topic has; 0: unknown.
+        counts: whether the frame counts its messages; another entity of the same rows does where it does not.
+        left_out: how many rows of the batch `where` left out; None: `op` says so.
     """
 
     kind: str
@@ -95,6 +102,8 @@ class EntityFrame:
     absent: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     partitions: int = 0
+    counts: bool = True
+    left_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
