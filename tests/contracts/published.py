@@ -162,7 +162,7 @@ def flat(profile: Profile) -> dict[str, list[dict[str, Any]]]:
     renamed = {
         "orders": {"count": "order_count", "cancelled": "cancelled_count"}
         | {"returned": "returned_count", "open": "open_count"},
-        "addresses": {"row": "source_row"},
+        "addresses": {"row": "source_row", "count": "address_count"},
         "consents": {"row": "source_row", "at": "said_at"},
     }
     for name in (
