@@ -23,7 +23,10 @@ from tests.services.stack.redis_server import RedisServer
 KEYS = Keys("t", 4)
 LINE = "4 shards, secret a"
 FIRST = first_layouts()
-NOW = listed(LAYOUTS)
+NOW = {
+    **listed(LAYOUTS),
+    "profile_bodies": {f"version {one}": [one, "contract"] for one in range(2, schemas.PROFILE_VERSION + 1)},
+}
 
 
 def with_column(table: str, column: str, before: dict[str, Any] = FIRST) -> dict[str, Any]:
