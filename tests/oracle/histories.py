@@ -34,6 +34,8 @@ _PUT_KINDS = (
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
 )
+NUMBERS = ("x", "y", "Ulica Długa 1")
+"""Numbers by which rows name an order; `number` of orders takes them, too."""
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""
 
@@ -226,6 +228,8 @@ def _parent(source: Source, kind: str, step: Step) -> Parent | None:
         return None
     parent_kind = parents[step.noise // 7 % len(parents)]
     entity = _entity(source, parent_kind, step.noise // 5)
+    if kind in ("invoice", "payment") and parent_kind == "order" and step.noise % 5 < 2:
+        return ("order?number", entity, NUMBERS[step.parent % len(NUMBERS)])
     return (parent_kind, entity, _key(source, parent_kind, step.parent))
 
 

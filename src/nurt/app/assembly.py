@@ -162,6 +162,11 @@ class Assembly(ABC, Generic[Now]):
         """Write down the id of a topic that the run met first."""
         self.control_log().append(log_record(topic, replace(self.logs().of(topic), id=id_)))
 
+    @property
+    def has_references(self) -> bool:
+        """See runtime.assembly.FlowAssembly."""
+        return bool(self.context.referred)
+
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""
         return [

@@ -33,6 +33,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        referred=mapping.referred(),
     )
 
 
