@@ -23,6 +23,9 @@ topics:
 """
 
 
+TABLES = ("customers", "orders", "lines", "consents")
+
+
 class Shop:
     """Topics of a small shop."""
 
@@ -53,13 +56,16 @@ class Checked:
         self.config = home / "nurt.yaml"
         self.config.write_text(
             f"mapping: mapping.yaml\ndata: data\nsecret: '{'00' * 16}'\n"
-            f"state: {{url: '{redis_url}', prefix: {home.name}}}\ninput: {{archives: [archive]}}\n"
+            f"state: {{url: '{redis_url}', prefix: {home.name}}}\n"
+            f"input: {{archives: [{', '.join(f's.{one}/archive' for one in TABLES)}]}}\n"
         )
 
     def of(self, shop: Shop, *options: str, where: str = "id > 0") -> tuple[list[dict[str, Any]], bool, str]:
         """Return the tables whose rows find no parent, whether the sample was too small, and the page."""
         (self.home / "mapping.yaml").write_text(MAPPING.replace("WHERE", where))
-        write(self.home, [shop.customers, shop.orders, shop.lines, shop.consents])
+        for topic in (shop.customers, shop.orders, shop.lines, shop.consents):
+            (self.home / topic.name).mkdir(exist_ok=True)
+            write(self.home / topic.name, [topic])  # an archive each, for they number schemas alike
         arguments = ("check", *options, "--config", str(self.config))
         found = json.loads(self._command(*arguments, "--json").out)
         page = " ".join(self._command(*arguments).out.split())

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from nurt.model.entities import IDENTIFIED_KINDS
 from nurt.model.entity_frame import UPSERT, EntityFrame, Truncated, entity_columns, topic_code
 from tests.oracle.final_row import Named
 from tests.oracle.sources import TRUNCATE, Event
@@ -63,7 +64,7 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
     if event.op == UPSERT:
         assert event.stored is not None
         row |= event.stored.fields
-        if event.kind == "customer":
+        if event.kind in IDENTIFIED_KINDS:
             row["identifiers"] = event.stored.identifiers
         if event.stored.parent is not None:
             parent_kind, entity, key = event.stored.parent

@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from nurt.control.generations import first_epoch
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import (
     DELETE,
     FULL_SNAPSHOT,
@@ -167,7 +167,7 @@ class Connector:
         names = ENTITIES[kind].fields
         if before is None:
             values = {name: self.value_of(kind, name, choose) for name in names}
-            after = Stored(values, some_identifiers(choose) if kind == "customer" else None, parent)
+            after = Stored(values, some_identifiers(choose, kind) if kind in IDENTIFIED_KINDS else None, parent)
             rows[key] = after
             self._write(kind, entity, key, UPSERT, after)
             return
@@ -176,8 +176,8 @@ class Connector:
             for name, value in before.fields.items()
         }
         identifiers = before.identifiers
-        if kind == "customer" and choose.random() < 0.3:
-            identifiers = some_identifiers(choose)
+        if kind in IDENTIFIED_KINDS and choose.random() < 0.3:
+            identifiers = some_identifiers(choose, kind)
         after = Stored(values, identifiers, before.parent if choose.random() < 0.5 else parent)
         rows[key] = after
         if self.source.topics == "parts" and choose.random() < 0.3:
@@ -345,6 +345,9 @@ class Connector:
         for bit, name in enumerate(names):
             if before.fields[name] == after.fields[name] and choose.random() < 0.5:
                 held |= 1 << bit
+        twin = self.source.twins and names == list(ENTITIES["customer"].fields)  # its `where` needs identifiers
+        if before.identifiers == after.identifiers and not twin and choose.random() < 0.3:
+            held |= 1 << len(names)
         if before.parent == after.parent and choose.random() < 0.3:
             held |= 1 << UNAVAILABLE_PARENT_BIT
         return held
@@ -469,7 +472,8 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
     if not held:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
-    return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
+    identifiers = None if held >> len(names) & 1 else stored.identifiers
+    return Stored(fields, identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
 
 
 def _hash(key: str) -> int:

@@ -24,6 +24,7 @@ from nurt.settings import Settings
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
+    items = [item for rule in mapping.topics for item in rule.mapping.items]
     return FoldContext(
         ids,
         realm={system.name: system.realm for system in systems},
@@ -34,6 +35,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
         referred=mapping.referred(),
+        identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
     )
 
 

@@ -15,6 +15,7 @@ from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
 from nurt.adapters.kafka.topics import TopicFilter, list_partitions, open_admin
 from nurt.mapping.load import Mapping
+from nurt.model.entities import IDENTIFIED_KINDS
 from nurt.model.entity_frame import (
     IMPLIED,
     LEFT_OUT,
@@ -244,6 +245,7 @@ def _left_out_of(frames: Sequence[EntityFrame]) -> dict[str, int]:
 
 
 _IDENTIFIERS = {"customer": ("email", "phone", "tax_id", "loyalty_card", "identifiers"), "order": ("email", "phone")}
+_IDENTIFIERS |= dict.fromkeys(IDENTIFIED_KINDS - {"customer"}, ("identifiers",))
 
 
 def _unread(done: Translated, context: FoldContext) -> dict[str, int]:

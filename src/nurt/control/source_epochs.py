@@ -192,7 +192,7 @@ class SourceEpochs:
         at = 0
         while at < len(rows):
             stops = self._stops(place, seen.order.source)
-            at += go_on(seen, heights, place[1], rows[at:], state.epoch % 2 == 1, stops)
+            at += go_on(seen, heights, rows[at:], state.epoch % 2 == 1, stops)
             if at < len(rows):
                 self._look(place, heights, seen, int(rows[at]))
             at += 1

@@ -26,7 +26,7 @@ from nurt.mapping.words import (
     Shape,
     Word,
 )
-from nurt.model.entities import ENTITIES, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, Entity
 
 Schema = dict[str, Any]
 
@@ -166,11 +166,14 @@ def _of_kind(entity: Entity) -> Schema:
     }
     if not entity.parents:
         properties["parent"] = False
-    if entity.kind != "customer":
+    if entity.kind not in IDENTIFIED_KINDS:
         properties["identifiers"] = False
     then: Schema = {"properties": properties}
     if entity.parent_required:
-        then["required"] = ["parent"]
+        if entity.kind in IDENTIFIED_KINDS:
+            then["anyOf"] = [{"required": ["parent"]}, {"required": ["identifiers"]}]
+        else:
+            then["required"] = ["parent"]
     return {"if": {"properties": {"entity": {"const": entity.kind}}, "required": ["entity"]}, "then": then}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Of
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,6 +53,7 @@ def _read_mapping(path: Path) -> Mapping:
     return load_mapping(text, str(path))
 
 
+@lru_cache(maxsize=16)  # a start asks for the same files several times
 def load_mapping(text: str, file_name: str) -> Mapping:
     """Check and compile the text of a mapping file; `file_name` is only for messages.
 

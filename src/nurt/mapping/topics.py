@@ -22,7 +22,7 @@ from nurt.mapping.sections import (
 from nurt.mapping.types import Expression, Parent, System, TopicMapping, TopicRule
 from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity
 from nurt.model.references import First
 
 INTO_MAX = 8
@@ -198,7 +198,7 @@ def _read_item(
     if kind is None:
         return None
     entity = ENTITIES[kind]
-    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints)
+    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints, "identifiers" in values)
     fields = _read_fields(values.get("fields"), what, entity, complaints)
     extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
     return None if name is None else _Item(line_of(node), kind, name, parents, where, fields, extras)
@@ -212,15 +212,23 @@ def _read_order(node: Node | None, what: str, complaints: Complaints) -> tuple[s
 
 
 def _read_parents(
-    topic: Node, node: Node | None, what: str, entity: Entity, names: dict[str, str], complaints: Complaints
+    topic: Node,
+    node: Node | None,
+    what: str,
+    entity: Entity,
+    names: dict[str, str],
+    complaints: Complaints,
+    identified: bool,
 ) -> tuple[Parent, ...]:
     fitting = [name for name, kind in names.items() if kind in entity.parents]
     if node is None:
-        if entity.parent_required:
+        may_identify = entity.kind in IDENTIFIED_KINDS
+        if entity.parent_required and not (identified and may_identify):
             complaints.add(
                 topic,
                 f"{what}: `parent` is missing (expected one of {', '.join(fitting)}); "
-                f"say whose child this {entity.kind} is",
+                f"say whose child this {entity.kind} is"
+                + (", or give it `identifiers` of whom it stands for" if may_identify else ""),
             )
         return ()
     if not entity.parents:
@@ -262,8 +270,9 @@ def _read_identifiers(
 ) -> tuple[tuple[str, Expression], ...]:
     if node is None:
         return ()
-    if entity.kind != "customer":
-        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for customers); remove them")
+    if entity.kind not in IDENTIFIED_KINDS:
+        kinds = ", ".join(sorted(IDENTIFIED_KINDS))
+        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for {kinds}); remove them")
         return ()
     found: list[tuple[str, Expression]] = []
     for key, value in pairs(node, f"{what}: identifiers", complaints) or []:

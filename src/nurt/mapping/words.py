@@ -92,7 +92,11 @@ _OF_ONE_ENTITY = {
     ),
     "where": Word(Shape.SQL, "Which rows exist; a row for which it is not true is a delete."),
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
-    "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
+    "identifiers": Word(
+        Shape.SECTION,
+        "Only for customers, addresses, consents and interactions: more identifiers, {kind: SQL expression or list of "
+        "them}.",
+    ),
 }
 
 TOPIC_WORDS: dict[str, Word] = {

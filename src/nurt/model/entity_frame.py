@@ -7,7 +7,7 @@ from zlib import crc32
 
 import polars as pl
 
-from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, FieldType
 from nurt.model.refusal import Refused
 
 UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED = 0, 1, 2, 3, 4
@@ -78,7 +78,7 @@ def entity_columns(kind: str) -> dict[str, pl.DataType]:
     columns = dict(METADATA_COLUMNS)
     for name, field_type in ENTITIES[kind].fields.items():
         columns[name] = POLARS_TYPES[field_type]
-    if kind == "customer":
+    if kind in IDENTIFIED_KINDS:
         # extra identifiers from the mapping: `kind U+001F value` pairs joined by U+001E, or null
         columns["identifiers"] = pl.String()
     return columns
