@@ -161,7 +161,8 @@ def deploy(home: Path, redis_url: str, first: str = "") -> Path:
     config.write_text(
         f"mapping: mapping.yaml\ndata: data\nsecret: '{'00' * 16}'\n"
         f"state: {{url: '{redis_url}', prefix: {home.name}}}\n"
-        "input: {archives: [archive], rows_max: 2}\noutput: {duckdb: profiles.duckdb}\n"
+        "input: {archives: [s.bills/archive, s.customers/archive, s.orders/archive], rows_max: 2}\n"
+        "output: {duckdb: profiles.duckdb}\n"
     )
     return config
 
@@ -203,7 +204,9 @@ def owed(config: Path, *, rebuild: bool = False) -> dict[str, float]:
 )
 def test_bills_by_reference_go_to_their_orders(tmp_path: Path, redis_url: str, first: str, of_split: int) -> None:
     config = deploy(tmp_path, redis_url, first)
-    write(tmp_path, shop())
+    for topic in shop():
+        (tmp_path / topic.name).mkdir()
+        write(tmp_path / topic.name, [topic])  # an archive each, for they number schemas alike
     expected = {"c1@example.com": 50.0, "c2@example.com": 30.0}
     if of_split:
         expected[f"c{of_split}@example.com"] += 10
