@@ -46,7 +46,7 @@ def opened(book: Book) -> dict[str, int]:
     for record in engine.topic.published().values():
         if record["state"] == "live":
             found[record["first_name"]["value"] if record["first_name"] else None] = sum(
-                int(one["open"] * 10_000) for one in record["invoices"]
+                int(one["open_amount"] * 10_000) for one in record["invoices"]
             )
     return found
 
@@ -188,7 +188,7 @@ def owed(config: Path, *, rebuild: bool = False) -> dict[str, float]:
     run_here(profiles, load_settings(config), rebuild=rebuild)
     with duckdb.connect(str(config.parent / "profiles.duckdb")) as file:
         rows = file.execute(
-            "SELECT email, coalesce(sum(open), 0) FROM profiles LEFT JOIN profile_invoices USING (id) GROUP BY email"
+            "SELECT email, coalesce(sum(open_amount), 0) FROM profiles LEFT JOIN profile_invoices USING (id) GROUP BY email"
         )
         return {email: float(amount) for email, amount in rows.fetchall()}
 

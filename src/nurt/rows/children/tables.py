@@ -55,7 +55,7 @@ ACCOUNT_RECORDS = Table.stored(
 )
 """An account's value: its head record, its customer row or guest order, its addresses and consents."""
 
-REFERENCES = Table.stored("references", {"rank": pl.Binary(), "body": pl.Binary()})
+REFERENCES = Table.stored("references", {"rank": pl.String(), "body": pl.String()})
 """What meets at a token: rows that bear its value, rows that name it with their whole contribution, former bearers."""
 
 GUEST = "guest"
