@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from nurt.flows.profiles import profiles
 from nurt.model.entity_frame import UPSERT
 from nurt.profiles.references import fold
 from nurt.settings import load_settings
+from tests.command_line import run_nurt
 from tests.envelopes import Topic
 from tests.flows.book import Book, new_engine, play, wrong, wrong_crashes
 from tests.flows.test_topics_of_one_table import write
@@ -188,7 +190,8 @@ def owed(config: Path, *, rebuild: bool = False) -> dict[str, float]:
     run_here(profiles, load_settings(config), rebuild=rebuild)
     with duckdb.connect(str(config.parent / "profiles.duckdb")) as file:
         rows = file.execute(
-            "SELECT email, coalesce(sum(open_amount), 0) FROM profiles LEFT JOIN profile_invoices USING (id) GROUP BY email"
+            "SELECT email, coalesce(sum(open_amount), 0) FROM profiles "
+            "LEFT JOIN profile_invoices USING (id) GROUP BY email"
         )
         return {email: float(amount) for email, amount in rows.fetchall()}
 
@@ -212,3 +215,24 @@ def test_bills_by_reference_go_to_their_orders(tmp_path: Path, redis_url: str, f
         expected[f"c{of_split}@example.com"] += 10
     assert owed(config) == expected
     assert owed(config, rebuild=True) == expected
+
+
+def test_check_says_which_references_find_nobody_and_which_find_several(
+    tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = deploy(tmp_path, redis_url)
+    customers, orders, bills = shop()
+    bills.upsert(row={"id": 4, "amount": 70, "reference": "NONE", "customer_id": None})
+    for topic in (customers, orders, bills):
+        (tmp_path / topic.name).mkdir()
+        write(tmp_path / topic.name, [topic])
+    found = json.loads(run_nurt(monkeypatch, capfd, "check", "--json", "--config", str(config)).out)["children"]
+    assert [(one["child"], one["parent"], one["rows"], one["missing"], one["several"]) for one in found] == [
+        ("invoice", "order by number", 4, 1, 1)
+    ]
+    said = " ".join(run_nurt(monkeypatch, capfd, "check", "--config", str(config)).out.split())
+    assert "1 of 4 invoice of s name several rows: order by number" in said
+    assert "1 of 4 invoice of s name an order by number that is not there" in said
+    deploy(tmp_path, redis_url, ", first: key")
+    found = json.loads(run_nurt(monkeypatch, capfd, "check", "--json", "--config", str(config)).out)["children"]
+    assert [(one["missing"], one["several"]) for one in found] == [(1, 0)]
