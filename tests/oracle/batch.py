@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -100,6 +100,7 @@ def expected_profiles(
         ids: the deployment's.
         normalise: by identifier kind.
     """
+    rows = _named_by_key(rows)
     accounts = _accounts(rows, ids)
     for account in accounts.values():
         account.links = _links(account, systems[account.system], normalise)
@@ -119,6 +120,34 @@ def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict
     there = {order.row for order in rows.get("order", ())}
     waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
     return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
+
+
+FIRST_OF_TILLS = (("placed_at", True), ("key", False))
+"""Which of several orders of a till with one number is meant; of other orders none is."""
+
+
+def _named_by_key(rows: Mapping[str, Sequence[FinalRow]]) -> Mapping[str, Sequence[FinalRow]]:
+    """Let rows that name their order by its number name its key; nobody's where no order, or more than one, has it."""
+    bearers: dict[tuple[str, str | None, str], list[FinalRow]] = defaultdict(list)
+    for order in rows.get("order", ()):
+        bearers[order.system, order.entity, order.fields.get("number") or ""].append(order)
+
+    def found(row: FinalRow) -> FinalRow:
+        if row.parent_kind != "order?number":
+            return row
+        some = bearers.get((row.system, row.parent_entity, row.parent_key or ""), [])
+        if len(some) > 1 and row.parent_entity == "till":
+            some = sorted(some, key=lambda one: (-(_placed(one) or -(2**62)), one.key))[:1]
+        if len(some) != 1:
+            return replace(row, parent_kind=None, parent_entity=None, parent_key=None)
+        return replace(row, parent_kind="order", parent_key=some[0].key)
+
+    return {kind: [found(row) for row in some] for kind, some in rows.items()}
+
+
+def _placed(order: FinalRow) -> int | None:
+    placed: int | None = order.fields.get("placed_at")
+    return placed
 
 
 def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes, _Account]:

@@ -20,6 +20,7 @@ from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, entities_text, type
 from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
 from nurt.mapping.words import (
     INTO_WORDS,
+    REFERENCE_WORDS,
     RULES,
     STOCK_CHANNEL_WORDS,
     STOCK_LOCATION_WORDS,
@@ -67,6 +68,7 @@ GENERATED = {
     "systems": lambda: words_table(SYSTEM_WORDS),
     "topics": lambda: words_table(TOPIC_WORDS),
     "into": lambda: words_table(INTO_WORDS),
+    "references": lambda: words_table(REFERENCE_WORDS),
     "functions": functions_table,
     "rules": rules_table,
     "stock": lambda: words_table(STOCK_WORDS),

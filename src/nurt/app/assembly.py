@@ -169,6 +169,11 @@ class Assembly(ABC, Generic[Now]):
         self.control_log().append(read_record(topic, stand, self.run))
         self.control_log().append(halted_log_record(topic, why))
 
+    @property
+    def has_references(self) -> bool:
+        """See runtime.assembly.FlowAssembly."""
+        return bool(self.context.referred)
+
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""
         return [

@@ -34,6 +34,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        referred=mapping.referred(),
         identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
     )
 

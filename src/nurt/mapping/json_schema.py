@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, TYPE_MEANINGS
+from nurt.mapping.references import PARTS_MAX
 from nurt.mapping.sections import KIND_WORD
-from nurt.mapping.topics import INTO_MAX, PARTS_MAX
+from nurt.mapping.topics import INTO_MAX
 from nurt.mapping.words import (
     CHOSEN_FIELDS,
     FILE_WORDS,
     IDENTIFIER_WORDS,
     INTO_WORDS,
     PROFILE_WORDS,
+    REFERENCE_WORDS,
     RULES,
     STEPS,
     STOCK_CHANNEL_WORDS,
@@ -62,6 +64,7 @@ def mapping_json_schema() -> Schema:
         "patternProperties": {"^x-": {"description": "Not read: a place for YAML anchors."}},
         "$defs": {
             "reference": {"anyOf": [_PART, {"type": "array", "items": _PART, "minItems": 1, "maxItems": PARTS_MAX}]},
+            "field": _field(),
             "system": _section(
                 SYSTEM_WORDS,
                 {
@@ -89,6 +92,14 @@ def _section(words: dict[str, Word], shapes: dict[str, Schema]) -> Schema:
     return {**section, "required": required} if required else section
 
 
+def _field() -> Schema:
+    """Describe a reference to a field of the parent."""
+    ordering: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+    shapes = {name: ordering if name == "first" else _PART for name in REFERENCE_WORDS}
+    fields = [{"required": [name]} for name in REFERENCE_WORDS if name != "first"]
+    return {**_section(REFERENCE_WORDS, shapes), "oneOf": fields}
+
+
 def _stock() -> Schema:
     shapes: dict[Shape, Schema] = {
         Shape.TEXT: _TEXT,
@@ -106,7 +117,11 @@ def _stock() -> Schema:
 
 _OF_ITEM: Schema = {
     "entity": {"enum": list(ENTITIES)},
-    "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
+    "parent": {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"anyOf": [{"$ref": "#/$defs/reference"}, {"$ref": "#/$defs/field"}]},
+    },
     "where": _SQL,
     "fields": {"type": "object", "additionalProperties": _SQL},
     "identifiers": {

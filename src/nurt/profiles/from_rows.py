@@ -19,6 +19,7 @@ from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext, unread
+from nurt.profiles.references.speak import with_references
 from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
@@ -37,6 +38,7 @@ from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import bringing_identifiers, guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 
@@ -65,6 +67,8 @@ def contributions_of_rows(
     rows, at, owner, gone = folded.rows, folded.at, folded.owner, folded.left
     told = {} if not_read is None else not_read
     if kind in _OWN:
+        if gone.any():  # former tokens of an order
+            at, owner = at[~gone], owner[~gone]
         gone = rows.numbers[at, ROW_LAYOUTS[kind].place("op")] == DELETE
     else:
         has_parent = rows.has(PARENT_BIT, at)
@@ -500,6 +504,7 @@ class ProfileEmitter:
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
+        self.tokens = Tokens(context.referred, context.ids) if context.referred else None
         self.unread: dict[str, Int64s] = {}
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -509,6 +514,11 @@ class ProfileEmitter:
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         """See rows.stage.RowEmitter."""
         self.unread = {}
+        if self.tokens is None:
+            return self._speak(kind, folded, ids, stamp)
+        return with_references(kind, folded, ids, stamp, self.tokens, lambda rows: self._speak(kind, rows, ids, stamp))
+
+    def _speak(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         return contributions_of_rows(kind, folded, ids, stamp, self._context, self.unread)
 
     def join(self, many: list[ContributionSet]) -> ContributionSet:

@@ -32,6 +32,7 @@ from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
 from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
+from nurt.rows.tokens import Tokens
 from nurt.rows.topic_order import TopicOrder
 from nurt.rows.unsaid.held_values import HeldValues
 from nurt.rows.unsaid.missing_values import report_missing
@@ -57,6 +58,11 @@ class RowEmitter(Protocol[T]):
 
     def join(self, many: list[T]) -> T:
         """Put contributions one after another."""
+        ...
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Return what makes the tokens of orders that others name by a field; None: nobody does."""
         ...
 
     @property
@@ -169,7 +175,7 @@ class RowsStage(Generic[T]):
                 owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
                 known_values = mine.plain()
                 mine = Values.of([known_values[one] for one in known.tolist()])
-            folded = fold_rows(kind, events.of(owner), mine, self._order)
+            folded = fold_rows(kind, events.of(owner), mine, self._order, self._emitter.tokens)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             missing = folded.missing

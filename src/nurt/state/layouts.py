@@ -383,6 +383,15 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("channel", 33, TEXT),
         ("at", 34, INTEGER),
     ),
+    # What meets at a value that others name a row by: rows that bear it, rows that name it, former bearers. `rank` and
+    # `body` are no UTF-8: bytes that order bearers, and a packed contribution.
+    "references": (
+        ("part", 0, INTEGER),
+        ("child", 1, BYTES),
+        ("stamp", 2, INTEGER),
+        ("rank", 3, TEXT),
+        ("body", 4, TEXT),
+    ),
     # An account's aggregates, and one child's stored partial aggregate.
     "sums": (
         ("metric", 0, INTEGER),

@@ -21,6 +21,9 @@ HEAD_PART = 0
 LEFT_PART = 100
 """`part` of a parent that the child left: it gets "gone" until that contribution is behind the rewind horizon."""
 
+BEARER_PART = 101
+"""`part` of a row at a token that the row bears: others name it by the value."""
+
 STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
 ADDRESS, CONSENT = 8, 9
 """Metrics of a window: what its numbers count. STAMP marks the stamp of a child's stored partial aggregate."""
@@ -56,6 +59,9 @@ ACCOUNT_RECORDS = Table.stored(
     | _fields("consent", ENTITIES["consent"].fields),
 )
 """An account's value: its head record, its customer row or guest order, its addresses and consents."""
+
+REFERENCES = Table.stored("references", {"rank": pl.String(), "body": pl.String()})
+"""What meets at a token: rows that bear its value, rows that name it with their whole contribution, former bearers."""
 
 GUEST = "guest"
 """The entity of an account that is one row, of an order or of another; its key is the row's entity and key."""
