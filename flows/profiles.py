@@ -33,6 +33,10 @@ def profiles(assembly: FlowAssembly) -> Dataflow:
         step = f"assemble_{level}"
         rows = op.stateful_batch(step, _next(f"to_{step}", rows, assembly), assembly.stage(step))
 
+    # Where the mapping names orders by a field (a payment by the order's number), its rows find the order first.
+    if assembly.has_references:
+        rows = op.stateful_batch("references", _next("to_references", rows, assembly), assembly.stage("references"))
+
     # Lines, payments and shipments make an order; an order sends what it adds to its account.
     orders = op.stateful_batch("orders", _next("to_orders", rows, assembly), assembly.stage("orders"))
 

@@ -65,9 +65,10 @@ class Assembly(ABC, Generic[Now]):
         self.settings = settings
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
-        self.mapping = numbered_mapping(read_mapping(settings.mapping_files).narrowed(self.KINDS), settings, self.keys)
+        mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
+        self.mapping = numbered_mapping(mapping, settings, self.keys)
         self.routes = WorkerRoutes(settings.shards, settings.workers)
-        self.context = fold_context(self.mapping, self.ids)
+        self.context = fold_context(mapping, self.ids)
         self.stop = stop or threading.Event()
         self.threads = threads
         self.launched = launched
@@ -187,6 +188,11 @@ class Assembly(ABC, Generic[Now]):
         """Write down that a topic was cut while the run read it."""
         self.control_log().append(read_record(topic, stand, self.run))
         self.control_log().append(halted_log_record(topic, why))
+
+    @property
+    def has_references(self) -> bool:
+        """See runtime.assembly.FlowAssembly."""
+        return bool(self.context.referred)
 
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps, with the kinds under which the state stores the rows."""

@@ -46,6 +46,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         timezone={system.name: system.timezone for system in systems},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        referred=mapping.referred(),
         identified=frozenset(
             (
                 *(item.name for item in items if item.identifiers and item.kind != "customer"),

@@ -27,6 +27,7 @@ from nurt.rows.children.write import RecordPlan, join_with, pack_records
 from nurt.rows.fold import RowsFolded
 from nurt.rows.layouts import OP, PARENT_KIND, ROW_LAYOUTS, field_names
 from nurt.rows.stage import RowEmitter
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import RowArrays
 
 TOUCH = 1 << 50
@@ -111,6 +112,11 @@ class JoinEmitter(Generic[T]):
                             one = entry.level, use.number, record_plan(use, table)
                             self._looked_up.setdefault(table.kind, []).append(one)
         self._only_beside = frozenset(self._beside) - frozenset(self._looked_up) - frozenset(self._bases)
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """See rows.stage.RowEmitter."""
+        return self._inner.tokens
 
     def _add(self, entry: Assembled, use: CompiledUse, table: StoredTable, part: int) -> None:
         groups, on = self._groups.setdefault(table.kind, []), tuple(table.slots[field] for field in use.on)

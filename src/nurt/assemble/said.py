@@ -13,29 +13,35 @@ from nurt.columnar.types import Bools, Bytes, Int64s
 from nurt.columnar.values import Values
 from nurt.rows.fold import RowsFolded, left_parents
 from nurt.rows.layouts import ROOTS, ROW_LAYOUTS
+from nurt.rows.tokens import KIND as TOKENS_OF
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import RowArrays, join_rows, read_values
 
 
-def fold_said(kind: str, stored: Values, made: RowArrays) -> RowsFolded:
+def fold_said(kind: str, stored: Values, made: RowArrays, tokens: Tokens | None) -> RowsFolded:
     """Return rows of a kind as they are said now, with the parents that they left.
 
     Args:
         kind: of the rows.
         stored: by owner: as said before.
         made: one row an owner, in their order.
+        tokens: makes those of orders that others name by a field; None: nobody does.
     """
     before = read_values(ROW_LAYOUTS[kind], stored)
     rows = join_rows(before, made)
     owners = len(made)
     winner = np.arange(owners) + len(before)
     at, owner, left = winner, np.arange(owners), np.zeros(owners, dtype=np.bool_)
+    every, gone = np.ones(len(rows), dtype=np.bool_), at[:0]
     if kind not in ROOTS:
-        gone = left_parents(rows, np.ones(len(rows), dtype=np.bool_), winner)
-        if len(gone):
-            at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
-            left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
-            order = np.argsort(owner, kind="stable")
-            at, owner, left = at[order], owner[order], left[order]
+        gone = left_parents(rows, every, winner)
+    elif tokens is not None and kind == TOKENS_OF:
+        rows, gone = tokens.left(rows, every, winner)
+    if len(gone):
+        at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
+        left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
+        order = np.argsort(owner, kind="stable")
+        at, owner, left = at[order], owner[order], left[order]
     everything = np.ones(owners, dtype=np.bool_)
     return RowsFolded(ROW_LAYOUTS[kind], rows, at, owner, left, everything, everything)
 

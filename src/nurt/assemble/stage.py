@@ -182,7 +182,7 @@ class AssembleStage(Generic[T]):
         owners, rows = owners[speaks], rows.take(speaks)
         rows.owner[:] = np.arange(len(rows))
         mine = before if len(owners) == len(before) else _some(before, owners)
-        folded = fold_said(entry.kind, mine, rows)
+        folded = fold_said(entry.kind, mine, rows, self._emitter.tokens)
         new = folded.values()
         change.keep(keys[2][owners], new, differing(new, mine))
         return [self._emitter.emit(entry.kind, folded, ids[owners], stamp)]

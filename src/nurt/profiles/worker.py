@@ -22,6 +22,7 @@ from nurt.profiles.from_rows import ProfileEmitter
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import DirtyKey, ProfilesStage, decode_dirty_key, encode_dirty_key
+from nurt.profiles.references.stage import ReferencesStage
 from nurt.profiles.renormalise import IdentifierRenormaliser
 from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.rows.sweeps import Sweep
@@ -29,7 +30,7 @@ from nurt.rows.worker import RowsWorker
 
 
 class Worker(RowsWorker[ContributionSet, Day]):
-    """Five stages over one store, and one for each level of joins; each takes the results of the stage before."""
+    """Six stages over one store, and one for each level of joins; each takes the results of the stage before."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Worker(RowsWorker[ContributionSet, Day]):
         renormaliser = IdentifierRenormaliser(context)
         emitter, self.levels = assembling(ProfileEmitter(context), store, keys, joins, context, lambda: self.epoch)
         super().__init__(store, keys, emitter, sweeps, Day, logs, renormaliser, normalisation)
+        self.references = ReferencesStage(store, keys)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)

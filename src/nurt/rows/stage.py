@@ -32,6 +32,7 @@ from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
 from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
+from nurt.rows.tokens import Tokens
 from nurt.rows.topic_order import TopicOrder
 from nurt.rows.unsaid.held_values import HeldValues
 from nurt.rows.unsaid.missing_values import report_missing
@@ -60,8 +61,16 @@ class RowEmitter(Protocol[T]):
         ...
 
     @property
+    def tokens(self) -> Tokens | None:
+        """Return what makes the tokens of orders that others name by a field; None: nobody does."""
+        ...
+
+    @property
     def unread(self) -> Mapping[str, Int64s]:
-        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier."""
+        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier.
+
+        By the name NOBODYS: owners of the rows that need a parent and have none.
+        """
         ...
 
 
@@ -166,7 +175,7 @@ class RowsStage(Generic[T]):
                 owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
                 known_values = mine.plain()
                 mine = Values.of([known_values[one] for one in known.tolist()])
-            folded = fold_rows(kind, events.of(owner), mine, self._order)
+            folded = fold_rows(kind, events.of(owner), mine, self._order, self._emitter.tokens)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             missing = folded.missing
@@ -187,7 +196,7 @@ class RowsStage(Generic[T]):
                     last = np.full(len(folded.changed), -1)
                     last[owner] = np.flatnonzero(kept)
                     some = last[owners]
-                    self._count_unread(change, f"{kind}.{name}", parts[kind], some[(some >= 0) & counted[some]])
+                    self._count_unread(change, kind, name, parts[kind], some[(some >= 0) & counted[some]])
                 if missing is not None:
                     for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
@@ -226,11 +235,13 @@ class RowsStage(Generic[T]):
             at += part.frame.height
         return first
 
-    def _count_unread(self, change: StateWrite, field: str, parts: Sequence[EntityFrame], events: Int64s) -> None:
-        """Count events with a text that is no identifier, by topic."""
+    def _count_unread(
+        self, change: StateWrite, kind: str, field: str, parts: Sequence[EntityFrame], events: Int64s
+    ) -> None:
+        """Count events with a text that is no identifier, or of nobody, by topic."""
         ends = np.cumsum([part.frame.height for part in parts])
         for part, rows in zip(*np.unique(np.searchsorted(ends, events, side="right"), return_counts=True), strict=True):
-            self._counting.count_unread(change, parts[part].topic, field, int(rows))
+            self._counting.count_unread(change, parts[part].topic, kind, field, int(rows))
 
     # --- truncates: off the hot path -------------------------------------------------------------
 

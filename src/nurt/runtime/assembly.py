@@ -23,6 +23,11 @@ class FlowAssembly(Protocol):
         ...
 
     @property
+    def has_references(self) -> bool:
+        """Whether the mapping names orders by a field."""
+        ...
+
+    @property
     def levels(self) -> int:
         """Return how many levels of joins the mapping has."""
         ...

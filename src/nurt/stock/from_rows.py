@@ -37,6 +37,7 @@ from nurt.rows.children.write import ExtraColumn, RecordPlan, pack_records
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_ids
 from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
@@ -111,6 +112,7 @@ class StockEmitter:
     """A rows.stage.RowEmitter of contributions to sales documents and positions."""
 
     unread: Mapping[str, Int64s] = MappingProxyType({})
+    tokens: Tokens | None = None
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context

@@ -11,7 +11,7 @@ from nurt.model.units import Day
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker, merged
-from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
+from nurt.rows.children.contributions import ContributionSet, join_contribution_sets, join_contributions
 
 
 class Chain:
@@ -27,9 +27,9 @@ class Chain:
     def _said(self, contributions: ContributionSet) -> PublishedBatch:
         worker = self.worker
         contributions = self._joined(contributions)
-        dirty_keys = self._touch(
-            worker.accounts.fold(merged(contributions, worker.orders.fold(contributions.to_orders)))
-        )
+        referring = worker.references.fold(contributions.to_references)
+        to_orders = join_contributions([contributions.to_orders, referring])
+        dirty_keys = self._touch(worker.accounts.fold(merged(contributions, worker.orders.fold(to_orders))))
         return worker.profiles.materialise(dirty_keys)
 
     def _joined(self, contributions: ContributionSet) -> ContributionSet:

@@ -7,7 +7,7 @@ never a delta; a child that is `gone` is removed from the parent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
@@ -107,17 +107,19 @@ class ContributionSet:
         to_orders: child records of orders.
         records: child records of accounts.
         partials: partial aggregates for accounts, from orders, invoices, interactions.
+        to_references: what bears or names a token, see `model/references.py`.
         joins: what goes to rows that are made of several; None: nothing.
     """
 
     to_orders: Contributions
     records: Contributions
     partials: Contributions
+    to_references: Contributions = field(default_factory=lambda: _NONE)
     joins: JoinsSaid | None = None
 
     def with_joins(self, joins: JoinsSaid | None) -> ContributionSet:
         """Return the same, but with these joins."""
-        return ContributionSet(self.to_orders, self.records, self.partials, joins)
+        return replace(self, joins=joins)
 
 
 def no_texts(rows: int) -> Texts:
@@ -135,6 +137,9 @@ def no_contributions() -> Contributions:
     """Make an empty array of contributions."""
     zeros, none = np.zeros(0, dtype=np.int64), no_texts(0)
     return Contributions(no_ids(0), no_ids(0), zeros, zeros, zeros.astype(np.bool_), none, none, none, none, no_ids(0))
+
+
+_NONE: Contributions = no_contributions()
 
 
 def empty_contribution_set() -> ContributionSet:
@@ -174,6 +179,7 @@ def join_contribution_sets(many: Sequence[ContributionSet]) -> ContributionSet:
         join_contributions([contributions.to_orders for contributions in many]),
         join_contributions([contributions.records for contributions in many]),
         join_contributions([contributions.partials for contributions in many]),
+        join_contributions([contributions.to_references for contributions in many]),
         join_joins([contributions.joins for contributions in many]),
     )
 
