@@ -136,6 +136,39 @@ def test_attributes_as_rows_are_fields_of_their_customer(shop: Callable[..., Sho
     assert one.ask(asked) == after
 
 
+def test_rows_meet_within_their_system_where_one_entry_is_many_systems(shop: Callable[..., Shop]) -> None:
+    many = USERS.replace("{shop: {country: PL}}", "{shop_pl: {country: PL}, shop_de: {country: DE}}")
+    many = many.replace("system: shop", "system: 'shop_{m}'")
+    many = many.replace("match: users", "match: '(?P<m>pl|de)users'").replace(
+        "match: meta", "match: '(?P<m>pl|de)meta'"
+    )
+    one = shop(many, {f"{m}{table}": columns for m in ("pl", "de") for table, columns in USER_TABLES.items()})
+    for m, phone in (("pl", "601 234 567"), ("de", "030 901820")):
+        one.put(f"{m}users", (1, f"{m}@example.com", m))
+        one.put(f"{m}meta", (10, 1, "billing_phone", phone))
+    one.run()
+    asked = "SELECT email, phone FROM profiles WHERE state = 'live' ORDER BY email"
+    assert one.ask(asked) == [("de@example.com", "+4930901820"), ("pl@example.com", "+48601234567")]
+
+
+def test_joins_that_come_and_go_with_the_mapping(shop: Callable[..., Shop]) -> None:
+    one = shop(USERS, USER_TABLES)
+    flat = "systems: {shop: {country: PL}}\ntopics:\n  - match: users\n    system: shop\n    entity: customer\n"
+    flat += "    key: ID\n    fields: {email: user_email, first_name: nick}\n"
+    one.put("users", (1, "anna@example.pl", "ania"))
+    one.put("meta", (10, 1, "billing_phone", "601 234 567"))
+    (one.home / "mapping.yaml").write_text(flat)
+    one.run()
+    asked = "SELECT email, phone, first_name FROM profiles WHERE state = 'live'"
+    assert one.ask(asked) == [("anna@example.pl", None, "ania")]
+    (one.home / "mapping.yaml").write_text(USERS)
+    one.run(rebuild=True)
+    assert one.ask(asked) == [("anna@example.pl", "+48601234567", "ania")]
+    (one.home / "mapping.yaml").write_text(flat)
+    one.run(rebuild=True)
+    assert one.ask(asked) == [("anna@example.pl", None, "ania")]
+
+
 ITEMS = """
 systems: {shop: {country: PL, market: PL, currency: PLN}}
 topics:
@@ -318,26 +351,43 @@ def test_stock_that_names_products_by_number_is_stock_of_their_sku(shop: Callabl
     one.put("orders", (1, "R1", "20.00"))
     one.put("details", (5, 1, "KAWA-M", 4))
     one.put("levels", (7, 501, 22))
-    asked = "SELECT sku, on_hand, available FROM stock_now WHERE on_hand > 0 OR available <> 0 ORDER BY sku"
+    asked = "SELECT sku, on_hand, available, oversold FROM stock_now WHERE on_hand > 0 OR oversold > 0 ORDER BY sku"
     run_stock_here(stock, load_settings(Path(one.config())))
     one.put("products", (501, "KAWA-M"))
     run_stock_here(stock, load_settings(Path(one.config())))
-    assert one.ask(asked, "stock") == [("KAWA-M", Decimal(22), Decimal(18))]
+    assert one.ask(asked, "stock") == [("KAWA-M", Decimal(22), Decimal(18), Decimal(0))]
     one.put("products", (501, "KAWA-L"), op="u")
     run_stock_here(stock, load_settings(Path(one.config())))
-    assert one.ask(asked, "stock") == [("KAWA-L", Decimal(22), Decimal(22)), ("KAWA-M", Decimal(0), Decimal(-4))]
+    assert one.ask(asked, "stock") == [("KAWA-L", *map(Decimal, (22, 22, 0))), ("KAWA-M", *map(Decimal, (0, 0, 4)))]
 
 
 def test_check_draws_which_rows_are_put_together(shop: Callable[..., Shop], nurt_command: Callable[..., Ran]) -> None:
     one = shop(EAV, EAV_TABLES)
     one.put("customers", (1, "anna@example.pl"))
-    one.put("varchar", (10, 1, 180, 0, "601234567"))
+    one.put("varchar", (10, 1, 180, 0, "601234567"), (11, 1, 999, 0, "x"), (12, 1, None, 0, "y"))
     one.put("int", (10, 1, 182, 0, 2))
     one.put("attributes", (180, "mobile"))
-    ran = nurt_command("check", "--config", one.config())
+    lines = checked(one, nurt_command)
+    of_attribute = "attribute attribute of shop looked up by attribute_id"
+    assert f"1 varchar of shop {of_attribute} 1 of 2" in lines
+    assert f"1 int of shop {of_attribute} 0 of 1" in lines
+    assert "2 customer of shop a varchar of shop, int of shop pivot on customer" in lines
+
+
+def test_check_says_which_names_no_row_has_and_which_nobody_maps(
+    shop: Callable[..., Shop], nurt_command: Callable[..., Ran]
+) -> None:
+    one = shop(USERS.replace("meta.nip", "meta.nipp"), USER_TABLES)
+    one.put("users", (1, "anna@example.pl", "ania"), (2, "jan@example.pl", "jasiek"), (3, "x@example.pl", "x"))
+    one.put("meta", (10, 1, "billing_phone", "601 234 567"), (11, 1, "first_name", "Anna"), (12, 2, "colour", "red"))
+    one.put("meta", (13, 2, "nip", "526-025-02-74"), (14, 9, "first_name", "Nobody"), (15, 2, "colour", "blue"))
+    lines = checked(one, nurt_command)
+    assert "1 customer of shop meta user_meta of shop pivot on user 1 of 3" in lines
+    assert "customer of shop, meta: no row has the name nipp" in lines
+    assert "customer of shop, meta: names that nobody maps: colour (2), nip (1)" in lines
+
+
+def checked(one: Shop, command: Callable[..., Ran]) -> list[str]:
+    ran = command("check", "--config", one.config())
     assert ran.code == 0, ran.err
-    said = [" ".join(line.replace("│", " ").split()) for line in ran.out.splitlines()]
-    assert any(
-        line.startswith("1 varchar of shop attribute attribute of shop looked up by attribute_id") for line in said
-    )
-    assert any(line.startswith("2 customer of shop a varchar of shop, int of shop pivot on customer") for line in said)
+    return [" ".join(line.replace("│", " ").split()) for line in ran.out.splitlines()]
