@@ -323,6 +323,101 @@ def test_attributes_are_named_by_another_table_and_lie_in_several(shop: Callable
     assert one.ask(asked) == [("+48601234567", None, "2")]
 
 
+EVERYTHING = """
+systems: {shop: {country: PL, timezone: Europe/Warsaw}}
+identifiers: {club: {normalise: [upper]}}
+topics:
+  - match: people
+    system: shop
+    key: [site, id]
+    into:
+      - entity: customer
+        name: person
+        where: flags.kind = 'person' AND site IS NOT NULL
+        with:
+          more: {table: more, on: [site, person], pivot: {name: name, value: value}, first: [rank desc, key]}
+          flags: {table: flag, by: [site, flag_id]}
+        identifiers: {club: more.club}
+        fields:
+          email: mail
+          email_verified: more.verified
+          birth_date: more.born
+          created_at: more.since
+          first_name: CASE WHEN flags.vip THEN CONCAT('VIP ', more.first) ELSE more.first END
+      - entity: consent
+        name: letters
+        parent: {person: [site, id]}
+        with: {flags: {table: flag, by: [site, flag_id]}}
+        fields: {purpose: "'letters'", granted: flags.letters, at: since}
+  - match: orders
+    system: shop
+    entity: order
+    key: id
+    parent: {person: [site, more.person]}
+    with: {more: {table: order_more, on: order, only: {kind: [a, b]}, first: [amount desc]}}
+    fields: {number: id, gross: more.amount, currency: "COALESCE(more.currency, 'PLN')"}
+  - match: more
+    system: shop
+    entity: table
+    name: more
+    key: [site, id]
+    types: {rank: amount}
+    fields: {site: site, person: person, name: name, value: value, rank: rank}
+  - match: flags
+    system: shop
+    entity: table
+    name: flag
+    key: [site, id]
+    types: {vip: bool, letters: bool}
+    fields: {kind: kind, vip: vip, letters: letters}
+  - match: order_more
+    system: shop
+    entity: table
+    name: order_more
+    key: id
+    types: {amount: amount}
+    fields: {order: order_id, kind: kind, amount: amount, currency: currency, person: person}
+"""
+EVERYTHING_TABLES = {
+    "people": {"id": "long", "site": "string", "mail": TEXT, "flag_id": LONG, "since": TEXT},
+    "orders": {"id": "long", "site": "string"},
+    "more": {"id": "long", "site": "string", "person": LONG, "name": TEXT, "value": TEXT, "rank": TEXT},
+    "flags": {"id": "long", "site": "string", "kind": TEXT, "vip": ["null", "boolean"], "letters": LONG},
+    "order_more": {
+        **{"id": "long", "order_id": LONG, "kind": TEXT, "amount": TEXT, "currency": TEXT, "person": LONG},
+    },
+}
+
+
+def test_every_part_of_an_entry_may_be_made_of_several_rows(shop: Callable[..., Shop]) -> None:
+    one = shop(EVERYTHING, EVERYTHING_TABLES)
+    one.put("people", (1, "pl", "anna@example.pl", 7, "2026-01-01T10:00:00Z"), (1, "de", "de@example.com", 7, None))
+    one.put("flags", (7, "pl", "person", True, 1), (7, "de", "robot", False, 0))
+    one.put("more", (10, "pl", 1, "verified", "yes", "1"), (11, "pl", 1, "born", "1988-05-17", None))
+    one.put("more", (12, "pl", 1, "since", "2026-05-06T00:30:00", None), (13, "pl", 1, "first", "Old", "9"))
+    one.put("more", (14, "pl", 1, "first", "Anna", "10"), (15, "de", 1, "first", "Dieter", None))
+    one.put("more", (16, "pl", 1, "club", "k-1", None), (17, "pl", 1, "first", "Last", None))
+    one.put("orders", (100, "pl"), (101, "pl"))
+    one.put(
+        "order_more", (1, 100, "a", "10.00", None, 1), (2, 100, "b", "20.5", "EUR", 1), (3, 100, "c", "99", None, 2)
+    )
+    one.put("order_more", (4, 101, "a", "5", None, 1), (5, 101, "c", "7", None, 1))
+    one.run()
+    asked = "SELECT email, first_name, birth_date::VARCHAR, order_count FROM profiles WHERE state = 'live'"
+    assert one.ask(asked) == [("anna@example.pl", "VIP Anna", "1988-05-17", 2)]
+    identifiers = "SELECT kind, value FROM profile_identifiers JOIN profiles USING (id) WHERE state = 'live' ORDER BY 1"
+    assert one.ask(identifiers) == [("club", "K-1"), ("email", "anna@example.pl")]
+    sums = "SELECT currency, gross FROM profile_orders JOIN profiles USING (id) WHERE state = 'live' ORDER BY 1"
+    assert one.ask(sums) == [("EUR", Decimal("20.5")), ("PLN", Decimal(5))]
+    assert one.ask("SELECT purpose, granted FROM profile_consents JOIN profiles USING (id) WHERE state = 'live'") == [
+        ("letters", True)
+    ]
+    one.put("flags", (7, "pl", "robot", True, 0), (7, "de", "person", False, 1), op="u")
+    one.run()
+    asked = "SELECT email, first_name FROM profiles WHERE state = 'live' AND email IS NOT NULL"
+    assert one.ask(asked) == [("de@example.com", "Dieter")]
+
+
 STOCK = """
 systems: {shop: {market: PL}, erp: {}}
 stock: {locations: {web: {}}, channels: {shop: {}}}
