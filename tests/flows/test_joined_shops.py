@@ -14,18 +14,12 @@ import pytest
 from nurt.app.running import run_here, run_stock_here
 from nurt.flows.profiles import profiles
 from nurt.flows.stock import stock
-from nurt.mapping import load
 from nurt.settings import load_settings
 from tests.command_line import Ran, run_nurt
 from tests.envelopes import Topic
 from tests.flows.test_topics_of_one_table import write
 
 LONG, TEXT = ["null", "long"], ["null", "string"]
-
-
-@pytest.fixture(autouse=True)
-def joins_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "refuse_joins", lambda _mapping: None, raising=False)
 
 
 @pytest.fixture
@@ -409,7 +403,7 @@ def test_every_part_of_an_entry_may_be_made_of_several_rows(shop: Callable[..., 
         "SELECT kind, value FROM profile_identifiers JOIN profiles USING (id) WHERE email IS NOT NULL ORDER BY 1"
     )
     assert one.ask(identifiers) == [("club", "K-1"), ("email", "anna@example.pl")]
-    sums = "SELECT currency, profile_orders.gross FROM profile_orders JOIN profiles USING (id) WHERE email IS NOT NULL ORDER BY 1"
+    sums = "SELECT currency, o.gross FROM profile_orders o JOIN profiles USING (id) WHERE email IS NOT NULL ORDER BY 1"
     assert one.ask(sums) == [("EUR", Decimal("20.5")), ("PLN", Decimal(5))]
     assert one.ask(
         "SELECT purpose, granted FROM profile_consents JOIN profiles USING (id) WHERE email IS NOT NULL"

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from polars.testing import assert_frame_equal
 
-from nurt.mapping import load
 from nurt.mapping.load import load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.simulate.bulk.shop import mixed_load
@@ -196,7 +195,6 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
     if data.draw(st.booleans()):
         topic.raw(b"", (topic.batch.values[0] or b"")[:-1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "refuse_joins", lambda _: None)
         quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
         patch.setattr(items, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]

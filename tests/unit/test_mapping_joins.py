@@ -41,11 +41,6 @@ topics:
 """
 
 
-@pytest.fixture(autouse=True)
-def joins_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "refuse_joins", lambda _mapping: None)
-
-
 def compiled(text: str = SHOP) -> Mapping:
     mapping = load_mapping(text, "m.yaml")
     return numbered(mapping, numbers_for(mapping, Numbers()))

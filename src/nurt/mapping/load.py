@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nurt.errors import ConfigurationError
-from nurt.mapping.joins.check import check_joins, refuse_joins
+from nurt.mapping.joins.check import check_joins
 from nurt.mapping.sections import read_identifier_rules, read_rules, read_systems
 from nurt.mapping.stock import read_stock
 from nurt.mapping.topics import read_topics
@@ -41,7 +41,6 @@ def read_mapping(files: Sequence[Path]) -> Mapping:
     """Read and check the mapping files."""
     mapping = join_mappings([_read_mapping(path) for path in files])
     check_joins(mapping)
-    refuse_joins(mapping)
     return mapping
 
 

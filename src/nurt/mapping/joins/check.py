@@ -40,14 +40,6 @@ def check_joins(mapping: Mapping) -> None:
     numbers_for(mapping, Numbers())
 
 
-def refuse_joins(mapping: Mapping) -> None:
-    """Refuse `with`, as long as no stage joins rows."""
-    for item in (one for _, one in all_items(mapping) if one.uses):
-        complaints = Complaints(item.file_name or mapping.file_name)
-        complaints.add(item.line, f"topic '{item.pattern}': with: rows are not joined yet (expected no `with`)")
-        complaints.raise_all()
-
-
 def _check_graph(mapping: Mapping, items: dict[At, TopicMapping]) -> None:
     circle = circle_of(mapping)
     first = items[circle[0]] if circle else None
