@@ -33,6 +33,7 @@ _PUT_KINDS = (
     *("invoice",) * 3,
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
+    *("payment", "refund", "refund", "refund"),
 )
 NUMBERS = ("x", "y", "Ulica Długa 1")
 """Numbers by which rows name an order; `number` of orders takes them, too."""

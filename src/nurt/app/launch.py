@@ -18,7 +18,15 @@ from nurt.adapters.redis.errors import naming_failures
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
-from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
+from nurt.adapters.redis.store import (
+    begin_counting_waiting,
+    claim,
+    forget_counts,
+    has_counted_waiting,
+    read_fences,
+    read_known_logs,
+    write_known_logs,
+)
 from nurt.app.launching.logs import decide_logs, new_halts
 from nurt.app.launching.rebuild import tell_what_logs_hold
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
@@ -61,6 +69,7 @@ from nurt.control.reconcile import (
 from nurt.control.source_records import check_halts
 from nurt.errors import Fenced
 from nurt.inspect.row_scan import literal
+from nurt.inspect.waiting import WaitingReader
 from nurt.mapping.load import read_mapping
 from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
@@ -183,6 +192,8 @@ class _Launch:
         control_log.append(begin_record(run, settings.workers, self._deployment, decision))
         if not rebuild:
             claim(client, run, places)
+        if not has_counted_waiting(client, keys):
+            begin_counting_waiting(client, keys, WaitingReader(client, keys).counts())
         write_known_logs(client, keys, encode_known(known_logs(records)))
         published = read_published(settings, TAIL_ROWS)
         if decision.rewound or is_behind(published, fences, keys.place_of):

@@ -17,6 +17,7 @@ from nurt.columnar.ids import Ids
 from nurt.inspect.counters import CounterReader
 from nurt.inspect.profile_lookup import ProfileLookup
 from nurt.inspect.quarantine import Quarantine
+from nurt.inspect.waiting import WaitingReader
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.rows.children.tables import GUEST
@@ -36,6 +37,7 @@ class OpenState:
     profiles: ProfileLookup
     quarantine: Quarantine
     tally: CounterReader
+    waiting: WaitingReader
 
 
 @contextmanager
@@ -82,5 +84,6 @@ def state_of(settings: Settings) -> Iterator[OpenState]:
             ProfileLookup(client, keys, context),
             Quarantine(client, keys),
             CounterReader(client, keys, realms),
+            WaitingReader(client, keys),
         )
     client.close()

@@ -64,7 +64,7 @@ ENTITIES: dict[str, Entity] = {
         Entity(
             "address",
             2,
-            ("customer",),
+            ("customer", "order"),
             True,
             {
                 "kind": S,
@@ -151,8 +151,8 @@ ENTITIES: dict[str, Entity] = {
             False,
             {"sku": S, "location": S, "quantity": A, "reserved_quantity": A, "pack_size": A},
         ),
-        Entity("consent", 10, ("customer",), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
-        Entity("interaction", 11, ("customer",), True, {"kind": S, "channel": S, "at": T}),
+        Entity("consent", 10, ("customer", "order"), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
+        Entity("interaction", 11, ("customer", "order"), True, {"kind": S, "channel": S, "at": T}),
         Entity(
             "document",
             12,
@@ -192,6 +192,13 @@ ENTITIES: dict[str, Entity] = {
             },
         ),
         Entity("kit_part", 16, (), False, {"kit": S, "sku": S, "quantity": A}),
+        Entity(
+            "refund",
+            17,
+            ("order", "customer"),
+            True,
+            {"number": S, "currency": S, "amount": A, "status": S, "refunded_at": T},
+        ),
     )
 }
 

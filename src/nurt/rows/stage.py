@@ -67,7 +67,10 @@ class RowEmitter(Protocol[T]):
 
     @property
     def unread(self) -> Mapping[str, Int64s]:
-        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier."""
+        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier.
+
+        By the name NOBODYS: owners of the rows that need a parent and have none.
+        """
         ...
 
 
@@ -193,7 +196,7 @@ class RowsStage(Generic[T]):
                     last = np.full(len(folded.changed), -1)
                     last[owner] = np.flatnonzero(kept)
                     some = last[owners]
-                    self._count_unread(change, f"{kind}.{name}", parts[kind], some[(some >= 0) & counted[some]])
+                    self._count_unread(change, kind, name, parts[kind], some[(some >= 0) & counted[some]])
                 if missing is not None:
                     for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
@@ -232,11 +235,13 @@ class RowsStage(Generic[T]):
             at += part.frame.height
         return first
 
-    def _count_unread(self, change: StateWrite, field: str, parts: Sequence[EntityFrame], events: Int64s) -> None:
-        """Count events with a text that is no identifier, by topic."""
+    def _count_unread(
+        self, change: StateWrite, kind: str, field: str, parts: Sequence[EntityFrame], events: Int64s
+    ) -> None:
+        """Count events with a text that is no identifier, or of nobody, by topic."""
         ends = np.cumsum([part.frame.height for part in parts])
         for part, rows in zip(*np.unique(np.searchsorted(ends, events, side="right"), return_counts=True), strict=True):
-            self._counting.count_unread(change, parts[part].topic, field, int(rows))
+            self._counting.count_unread(change, parts[part].topic, kind, field, int(rows))
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
