@@ -82,8 +82,8 @@ _OF_ORDER = ("highest", "parts", "source_ms", "server", "until", "written_ms")
 class Heights:
     """How far the order of each partition of a topic goes; one entry a partition.
 
-    A partition's highest row is the one with the highest position since its order began. Rows of snapshots begin the
-    order again.
+    A partition's highest row is the one with the highest position since its order began. Rows of full snapshots begin
+    the order again. A row of an incremental snapshot says how far the stream had come, so it raises the height, too.
 
     Attributes:
         highest: position of the highest row, p0 to p3.
@@ -91,7 +91,7 @@ class Heights:
         source_ms: latest time of the source among rows that were not behind the highest of their moment.
         server: of the highest row.
         until: offset up to which rows were watched.
-        written_ms: latest time at which a streamed row was written to the topic.
+        written_ms: latest time at which a row was written to the topic that was streamed, or became the highest.
         snapshot: identity of the last full snapshot: what its rows share, two parts of their positions.
         has_snapshot: whether that is known.
         servers: seen so far, 0 for none.
@@ -186,34 +186,56 @@ def survey(seen: Seen, heights: Heights) -> Survey:
     heights.grow(partitions)
     after = heights.copy()
     counts = np.zeros((partitions, 4), dtype=np.int64)
-    order = seen.order
-    rows = (
-        seen.partitions, seen.offsets, seen.snapshot, order.numbers, order.known, order.source_ms, order.written_ms,
-        order.servers,
-    )  # fmt: skip
-    _survey(
-        *map(_unwritable, rows), order.fall_back_max, after.highest, after.parts, after.source_ms, after.server,
-        after.until, after.written_ms, after.snapshot, after.has_snapshot, heights.servers, counts,
-    )  # fmt: skip
+    _follow(*_arrays(seen, np.arange(len(seen.partitions))), *_written(after), counts, False, False, 0, 0)
     return Survey(counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3] > 0, after)
 
 
+def go_on(seen: Seen, heights: Heights, rows: Int64s, is_stream: bool, stops: tuple[int, int]) -> int:
+    """Follow a partition's order through `rows` until one begins something, or may; return how many go on before it.
+
+    Args:
+        heights: of the topic; those of the partition are moved on.
+        rows: of the partition, in order.
+        is_stream: the partition streams; else it is in a full snapshot.
+        stops: offset and time of writing from which on a row that is of no full snapshot may begin a new order.
+    """
+    counts = np.zeros((len(heights.parts), 4), dtype=np.int64)
+    return int(_follow(*_arrays(seen, rows), *_written(heights), counts, True, is_stream, *stops))
+
+
+def _arrays(seen: Seen, rows: Int64s) -> tuple[Any, ...]:
+    """Give the kernel's inputs as arrays that nobody writes, so that it is compiled once, whoever made them."""
+    order = seen.order
+    arrays = (
+        rows, seen.partitions, seen.offsets, seen.snapshot, order.numbers, order.known, order.source_ms,
+        order.written_ms, order.servers,
+    )  # fmt: skip
+    return (*map(_unwritable, arrays), order.fall_back_max)
+
+
 def _unwritable(array: Any) -> Any:
-    """View an array as one that nobody writes, so that the kernel is compiled once, whoever made the array."""
     view = array.view()
     view.setflags(write=False)
     return view
 
 
-@numba.njit(nogil=True, cache=True)
-def _survey(
-    partitions: Int64s, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools, source_ms: Int64s,
-    written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s, highest_ms: Int64s,
-    server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools,
-    seen_servers: Int64s, counts: Int64s,
-) -> None:  # fmt: skip
-    """Count by partition, follow the order, and note what is out of order.
+def _written(heights: Heights) -> tuple[Any, ...]:
+    return (
+        heights.highest, heights.parts, heights.source_ms, heights.server, heights.until, heights.written_ms,
+        heights.snapshot, heights.has_snapshot, heights.servers,
+    )  # fmt: skip
 
+
+@numba.njit(nogil=True, cache=True)
+def _follow(
+    rows: Int64s, partitions: Int64s, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools,
+    source_ms: Int64s, written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s,
+    highest_ms: Int64s, server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools,
+    seen_servers: Int64s, counts: Int64s, stops: bool, is_stream: bool, stop_offset: int, stop_ms: int,
+) -> int:  # fmt: skip
+    """Follow the order of partitions, count, and note what is out of order; or stop there.
+
+    rows        (m,)    int64  indices of the rows to follow, ascending
     partitions  (n,)    int64  by row, below p
     offsets     (n,)    int64  by row, ascending within a partition
     snapshot    (n,)    int8   by row: STREAMED, FULL_SNAPSHOT or INCREMENTAL_SNAPSHOT
@@ -226,129 +248,72 @@ def _survey(
     highest, parts, highest_ms, server, until, latest_ms, identity, has_identity  by partition, see Heights: written
     seen_servers  (p, s)  int64  by partition: servers seen so far, 0 for none
     counts      (p, 4)  int64  written: rows, offset of the first one, rows of FULL_SNAPSHOT, odd rows; zeros before
-    """
-    for row in range(len(partitions)):
-        at = partitions[row]
-        if counts[at, 0] == 0:
-            counts[at, 1] = offsets[row]
-        counts[at, 0] += 1
-        counts[at, 2] += snapshot[row] == FULL_SNAPSHOT
-        counts[at, 3] += _pass(
-            row, at, True, offsets, snapshot, numbers, known, source_ms, written_ms, servers, fall_back_max, highest,
-            parts, highest_ms, server, until, latest_ms, identity, has_identity, seen_servers,
-        )  # fmt: skip
-
-
-def go_on(seen: Seen, heights: Heights, partition: int, rows: Int64s, is_stream: bool, stops: tuple[int, int]) -> int:
-    """Follow a partition's order through `rows` until one begins something, or may; return how many go on before it.
-
-    Args:
-        heights: of the topic; those of the partition are moved on.
-        rows: of the partition, in order.
-        is_stream: the partition streams; else it is in a full snapshot.
-        stops: offset and time of writing from which on a streamed row may begin a new order.
-    """
-    order = seen.order
-    arrays = (
-        rows, seen.offsets, seen.snapshot, order.numbers, order.known, order.source_ms, order.written_ms, order.servers,
-    )  # fmt: skip
-    return int(
-        _go_on(
-            *map(_unwritable, arrays), order.fall_back_max, heights.highest, heights.parts, heights.source_ms,
-            heights.server, heights.until, heights.written_ms, heights.snapshot, heights.has_snapshot, heights.servers,
-            partition, is_stream, *stops,
-        )
-    )  # fmt: skip
-
-
-@numba.njit(nogil=True, cache=True)
-def _go_on(
-    rows: Int64s, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools, source_ms: Int64s,
-    written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s, highest_ms: Int64s,
-    server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools, seen_servers: Int64s,
-    at: int, is_stream: bool, stop_offset: int, stop_ms: int,
-) -> int:  # fmt: skip
-    """Follow the order of one partition.
-
-    rows        (m,)    int64  indices of its rows, ascending
-    at          scalar  int64  the partition
-    is_stream   scalar  bool   it streams, so a row of a full snapshot stops; else a row of none does
-    stop_offset, stop_ms  scalar  int64  a streamed row from this offset on, or written from this time on, stops
-    the others  as in `_survey`; what they say of a row that stops is not written
-    Returns how many rows there are before the one that stops.
+    stops       scalar  bool   stop at the first row that is odd or begins something; it is not written anywhere
+    is_stream   scalar  bool   with `stops`: the partition streams, so a row of a full snapshot begins something; else
+                               every other row does
+    stop_offset, stop_ms  scalar  int64  with `stops`: so does a row from this offset on, or one that is of no full
+                               snapshot and was written from this time on
+    Returns how many rows were followed: all, but with `stops`.
     """
     for number in range(len(rows)):
         row = rows[number]
-        if (snapshot[row] == FULL_SNAPSHOT) == is_stream or offsets[row] >= stop_offset:
+        at = partitions[row]
+        full, streamed = snapshot[row] == FULL_SNAPSHOT, snapshot[row] == STREAMED
+        if stops and (full == is_stream or offsets[row] >= stop_offset or (not full and written_ms[row] >= stop_ms)):
             return number
-        if snapshot[row] == STREAMED and written_ms[row] >= stop_ms:
-            return number
-        if _pass(
-            row, at, False, offsets, snapshot, numbers, known, source_ms, written_ms, servers, fall_back_max, highest,
-            parts, highest_ms, server, until, latest_ms, identity, has_identity, seen_servers,
-        ):  # fmt: skip
-            return number
-    return len(rows)
-
-
-@numba.njit(nogil=True, cache=True)
-def _pass(
-    row: int, at: int, passes_odd: bool, offsets: Int64s, snapshot: Int8s, numbers: Int64s, known: Bools,
-    source_ms: Int64s, written_ms: Int64s, servers: Int64s, fall_back_max: int, highest: Int64s, parts: Int64s,
-    highest_ms: Int64s, server: Int64s, until: Int64s, latest_ms: Int64s, identity: Int64s, has_identity: Bools,
-    seen_servers: Int64s,
-) -> bool:  # fmt: skip
-    """Take one row into the heights of its partition; arrays as in `_survey`.
-
-    Returns whether the row is odd: of another snapshot, of a server not seen before, or fallen back. Then it is taken
-    only with `passes_odd`.
-    """
-    if snapshot[row] == FULL_SNAPSHOT:
-        odd = False
-        if known[1, row]:
-            first = numbers[0, row] if known[0, row] else np.int64(-1)
-            if not has_identity[at] or first != identity[at, 0] or numbers[1, row] != identity[at, 1]:
-                odd = True
-                if not passes_odd:
-                    return True
-                identity[at, 0] = first
-                identity[at, 1] = numbers[1, row]
-                has_identity[at] = True
-        parts[at] = 0
-        highest_ms[at] = 0
-        server[at] = 0
-        return odd
-    if snapshot[row] != STREAMED:
-        return False
-    if not known[0, row] or offsets[row] <= until[at]:
+        if counts[at, 0] == 0:
+            counts[at, 1] = offsets[row]
+        counts[at, 0] += 1
+        if full:
+            counts[at, 2] += 1
+            if known[1, row]:
+                first = numbers[0, row] if known[0, row] else np.int64(-1)
+                if not has_identity[at] or first != identity[at, 0] or numbers[1, row] != identity[at, 1]:
+                    if stops:
+                        return number
+                    counts[at, 3] += 1
+                    identity[at, 0] = first
+                    identity[at, 1] = numbers[1, row]
+                    has_identity[at] = True
+            parts[at] = 0
+            highest_ms[at] = 0
+            server[at] = 0
+            continue
+        if not known[0, row] or offsets[row] <= until[at]:
+            if streamed:
+                latest_ms[at] = max(latest_ms[at], written_ms[row])
+            continue
+        behind = False
+        for part in range(4):
+            if not (parts[at] >> part & 1 and known[part, row]):
+                break
+            if numbers[part, row] != highest[at, part]:
+                behind = numbers[part, row] < highest[at, part]
+                break
+        if behind and not streamed:
+            continue  # an incremental snapshot reads now, so its time is no evidence
+        is_odd = servers[row] != 0 and servers[row] != server[at]
+        if is_odd:
+            for one in range(seen_servers.shape[1]):
+                if seen_servers[at, one] == servers[row]:
+                    is_odd = False
+        if behind:
+            ahead = highest_ms[at] > 0 and source_ms[row] > highest_ms[at]
+            if ahead or highest[at, 0] - numbers[0, row] > fall_back_max:
+                is_odd = True
+        if is_odd:
+            if stops:
+                return number
+            counts[at, 3] += 1
         latest_ms[at] = max(latest_ms[at], written_ms[row])
-        return False
-    behind = False
-    for part in range(4):
-        if not (parts[at] >> part & 1 and known[part, row]):
-            break
-        if numbers[part, row] != highest[at, part]:
-            behind = numbers[part, row] < highest[at, part]
-            break
-    odd = servers[row] != 0 and servers[row] != server[at]
-    if odd:
-        for one in range(seen_servers.shape[1]):
-            if seen_servers[at, one] == servers[row]:
-                odd = False
-    if behind:
-        ahead = highest_ms[at] > 0 and source_ms[row] > highest_ms[at]
-        odd = odd or ahead or highest[at, 0] - numbers[0, row] > fall_back_max
-    if odd and not passes_odd:
-        return True
-    latest_ms[at] = max(latest_ms[at], written_ms[row])
-    until[at] = offsets[row]
-    if behind:
-        return odd
-    parts[at] = 0
-    for part in range(4):
-        highest[at, part] = numbers[part, row]
-        if known[part, row]:
-            parts[at] |= 1 << part
-    highest_ms[at] = max(highest_ms[at], source_ms[row])
-    server[at] = servers[row]
-    return odd
+        until[at] = offsets[row]
+        if behind:
+            continue
+        parts[at] = 0
+        for part in range(4):
+            highest[at, part] = numbers[part, row]
+            if known[part, row]:
+                parts[at] |= 1 << part
+        highest_ms[at] = max(highest_ms[at], source_ms[row])
+        server[at] = servers[row]
+    return len(rows)

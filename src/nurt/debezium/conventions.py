@@ -6,10 +6,11 @@ import hashlib
 import json
 import uuid
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from nurt.columnar.types import Bools, Bytes, Int64s
@@ -32,7 +33,7 @@ class Placeholders:
     Attributes:
         texts, blobs: the placeholders, in every form in which text columns and bytes columns hold them.
         body, cuts: the texts as UTF-8, text i is body[cuts[i]:cuts[i+1]].
-        sizes: by length in bytes, whether any text is so long.
+        sizes: by length in bytes, whether any text is so long; the last one, for all longer ones, is False.
     """
 
     def __init__(self, settings: Iterable[str] = ()) -> None:
@@ -44,14 +45,23 @@ class Placeholders:
         encoded = [text.encode() for text in texts]
         self.body: Bytes = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self.cuts: Int64s = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-        self.sizes: Bools = np.zeros(max(map(len, encoded)) + 1, dtype=np.bool_)
-        self.sizes[[len(text) for text in encoded]] = True
+        self.sizes = _sizes(encoded)
+        self._blob_sizes = _sizes(blobs)
 
     def marked(self, column: pl.Series) -> pl.Series | None:
         """Say where a String or Binary column is a placeholder, null counted as no; None: nowhere."""
-        known = self.texts if column.dtype == pl.String else self.blobs
-        found = column.is_in(known.implode()).fill_null(False)
-        return found if found.any() else None
+        is_text = column.dtype == pl.String
+        sizes = _lengths(column)
+        asked = self.sizes if is_text else self._blob_sizes
+        some = np.flatnonzero(asked[np.minimum(sizes, len(asked) - 1)])  # hot path: few values are so long
+        if len(some):
+            known = (self.texts if is_text else self.blobs).implode()
+            some = some[column.gather(some).is_in(known).fill_null(False).to_numpy()]
+        if not len(some):
+            return None
+        found = np.zeros(len(column), dtype=np.bool_)
+        found[some] = True
+        return pl.Series(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +75,23 @@ class Conventions:
 
     zone: str = "UTC"
     placeholders: Placeholders = field(default_factory=Placeholders)
+
+
+def _lengths(column: pl.Series) -> npt.NDArray[np.uint32]:
+    """Return the lengths of texts or bytes, any number where null, without an operation of polars.
+
+    Source: Arrow columnar format, variable-size binary view layout: the first 4 bytes of 16 are the length.
+    """
+    array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    views = np.frombuffer(array.buffers()[1], dtype=np.uint32).reshape(-1, 4)
+    return views[array.offset : array.offset + len(array), 0]
+
+
+def _sizes(texts: Sequence[bytes]) -> Bools:
+    """Say of each length in bytes whether any text is so long; of the last, which no text has, too."""
+    found = np.zeros(max(map(len, texts)) + 2, dtype=np.bool_)
+    found[[len(text) for text in texts]] = True
+    return found
 
 
 def _placeholder(setting: str) -> bytes:
