@@ -33,6 +33,9 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        identified=frozenset(
+            rule.mapping.name for rule in mapping.topics if rule.mapping.identifiers and rule.mapping.kind != "customer"
+        ),
     )
 
 

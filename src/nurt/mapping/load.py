@@ -68,7 +68,10 @@ def load_mapping(text: str, file_name: str) -> Mapping:
     topics = read_topics(values["topics"], systems, set(identifier_rules), complaints) if "topics" in values else ()
     stock = read_stock(values.get("stock"), complaints)
     complaints.raise_all()
-    topics = tuple(replace(rule, mapping=replace(rule.mapping, file_name=file_name)) for rule in topics)
+    topics = tuple(
+        replace(rule, mapping=rule.mapping.of_items([replace(one, file_name=file_name) for one in rule.mapping.items]))
+        for rule in topics
+    )
     return Mapping(file_name, systems, topics, rules, identifier_rules, stock)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import entity_columns
 from nurt.state.row_major import Layout
 from nurt.state.table import Table
@@ -38,7 +38,7 @@ def row_table(kind: str) -> Table:
 
 def field_names(kind: str) -> list[str]:
     """Name the columns with the fields of a row of this kind, extra identifiers included."""
-    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
+    return [*ENTITIES[kind].fields, *(["identifiers"] if kind in IDENTIFIED_KINDS else [])]
 
 
 ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}

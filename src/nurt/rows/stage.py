@@ -208,9 +208,13 @@ class RowsStage(Generic[T]):
             some: slice | Int64s = slice(at, at + part.frame.height)
             if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
                 some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
-            fresh = self._counting.count_rows(
-                change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
-            )
+            mine = events.ids[some], partitions[some], offsets[some]
+            if not part.counts:
+                of = part.frame["entity"][0]
+                first[some] = self._counting.first_time(change, part.topic, *mine, of=of) & news[some]
+                at += part.frame.height
+                continue
+            fresh = self._counting.count_rows(change, part.topic, *mine, news[some])
             first[some] = fresh & news[some]
             if events.left_out is not None:
                 self._counting.count_left_out(
