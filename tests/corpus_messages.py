@@ -267,5 +267,6 @@ def outcomes(batch: RawBatch, translated: Translated) -> list[tuple[str, Any]]:
 
 def accounted(translated: Translated) -> int:
     """How many messages ended somewhere."""
-    rows = sum(entity.frame.height for entity in translated.entities)
-    return rows + len(translated.truncated) + len(translated.refused) + sum(translated.not_ours.values())
+    rows = sum(entity.frame.height for entity in translated.entities if entity.counts)
+    truncates = {(one.partition, one.offset) for one in translated.truncated}
+    return rows + len(truncates) + len(translated.refused) + sum(translated.not_ours.values())

@@ -153,7 +153,12 @@ def test_a_redirect_to_what_is_no_id_names_nobody(redis_url: str, fake: FakeWebh
         scene = Scene(client, mapping_of(CONTACT.format(url=fake.url)), Webhook)
         deliverer = scene.deliverer()
         deliverer.deliver([scene.say(1, email="anna@example.pl")])
-        made = redirect(1, 9, 2) | {"redirect_to": INJECTION.decode()}
         scene.offset += 1
+        made = redirect(1, scene.offset, 2) | {"redirect_to": INJECTION.decode()}
         deliverer.deliver([scene._told(1, encode(made))])
+        rows, told = dict(fake.rows), repr(fake.rows)
+        assert len(rows) <= 1 and "1=1" not in told
+        deliverer.deliver([scene.say(1, email="anna@example.com")])  # who was redirected to nobody can be told again
+        assert [row["email"] for row in fake.rows.values()] == ["anna@example.com"]
+        assert not any("1=1" in repr(one) for one in scene.store().refusals())
         deliverer.close()

@@ -60,14 +60,21 @@ class Book:
         }
         self.connectors = {name: Connector(source, self.log) for name, source in self.sources.items()}
 
-    def put(self, system: str, kind: str, key: str, parent: str | None = None, **fields: Any) -> Event:
-        """Insert or update a row in a transaction of its own; fields that are not named stay, the parent does not."""
+    def put(
+        self, system: str, kind: str, key: str, parent: str | None = None, /, known: str | None = None, **fields: Any
+    ) -> Event:
+        """Insert or update a row in a transaction of its own; fields that are not named stay, other things do not.
+
+        Args:
+            known: identifiers, as `kind value` pairs with a comma between.
+        """
         connector = self.connectors[system]
         rows = connector.tables.setdefault((kind, kind), {})
         before = rows[key].fields if key in rows else dict.fromkeys(ENTITIES[kind].fields)
         of = ENTITY_OF_PARENT.get(kind, "customer")
         link: Parent | None = None if parent is None else (of, of, parent)
-        rows[key] = Stored({**before, **fields}, None, link)
+        pairs = None if known is None else "\x1e".join(one.replace(" ", "\x1f", 1) for one in known.split(","))
+        rows[key] = Stored({**before, **fields}, pairs, link)
         connector.commit()
         connector._write(kind, kind, key, UPSERT, rows[key])
         return self.log[-1]

@@ -148,22 +148,22 @@ def epochs(*begun: tuple[str, int, int, int]) -> list[tuple[int, dict[str, objec
     return [(at, {"kind": "source_epoch", **dict(zip(kinds, one, strict=True))}) for at, one in enumerate(begun)]
 
 
-def table_of(topic: str) -> SweptTable | None:
-    return SweptTable("order", topic.split(".")[0], "order", topic) if "." in topic else None
+def tables_of(topic: str) -> list[SweptTable]:
+    return [SweptTable("order", topic.split(".")[0], "order", topic)] if "." in topic else []
 
 
 def test_a_table_can_be_swept_when_its_snapshot_is_complete() -> None:
     first = epochs(("s.a", 0, 5, 1), ("s.b", 0, 7, 1))
-    assert possible_sweeps(first, table_of) == [], "before a first snapshot there is nothing"
+    assert possible_sweeps(first, tables_of) == [], "before a first snapshot there is nothing"
     begun = epochs(("s.a", 0, 5, 1), ("s.b", 0, 7, 1), ("s.a", 0, 9, 2), ("s.b", 0, 9, 2), ("foreign", 0, 4, 2))
-    assert possible_sweeps(begun, table_of) == [], "it may go on"
+    assert possible_sweeps(begun, tables_of) == [], "it may go on"
     begun = epochs(*[tuple(record.values())[1:] for _, record in begun], ("s.b", 0, 30, 3))  # type: ignore[arg-type]
-    assert [(one.table.topic, one.fences) for one in possible_sweeps(begun, table_of)] == [
+    assert [(one.table.topic, one.fences) for one in possible_sweeps(begun, tables_of)] == [
         ("s.a", {0: 2}),
         ("s.b", {0: 2}),
     ], "the connector streams again, so all of its snapshot is written"
-    ordered = [*begun, (99, sweep_record(possible_sweeps(begun, table_of)))]
-    assert possible_sweeps(ordered, table_of) == []
+    ordered = [*begun, (99, sweep_record(possible_sweeps(begun, tables_of)))]
+    assert possible_sweeps(ordered, tables_of) == []
     assert [one.number for one in ordered_sweeps(ordered)] == [99, 99]
 
 
@@ -179,7 +179,7 @@ FIRST, SECOND = (900, 4), (3, 4)
 
 
 def fences(records: list[tuple[int, dict[str, object]]]) -> dict[str, Mapping[int, int]]:
-    return {one.table.topic: one.fences for one in possible_sweeps(records, table_of)}
+    return {one.table.topic: one.fences for one in possible_sweeps(records, tables_of)}
 
 
 def test_a_snapshot_that_was_interrupted_and_began_again_is_not_complete() -> None:

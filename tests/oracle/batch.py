@@ -5,7 +5,10 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
 * Accounts. A row that names a customer key makes that account exist, whether or not the customer's row does; an
   account's `entity` is the customer entity's name in that system. A guest's account has the entity `guest`; its key is
   the order entity's name, U+001F and the order's key. Lines, payments and shipments, and invoices of an order, make no
-  account by themselves, and count only while the order's own row exists. A child without parent belongs to nobody.
+  account by themselves, and count only while the order's own row exists. A child without parent belongs to nobody,
+  but for addresses, consents and interactions that bring identifiers: each is a guest's account, named like an order's.
+* Rows that speak. Beside customers and guests' orders, each address, consent and interaction speaks by its identifiers:
+  they are links of its account, and the smallest of each kind that is a field is a candidate.
 * Profile id: the id of the text `profile U+001F <anchor account id in hex>`.
 * Guests. Only `email`, `phone`, `first_name`, `last_name`, `country` and `market` of the order row speak, as stored:
   the system's default market is no candidate. Nothing of theirs is verified; `newest` is the row's `ts_ms`.
@@ -39,6 +42,7 @@ CHOSEN = (
     *("birth_date", "gender", "language", "country", "market"),
 )
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
+STAND_IN = ("address", "consent", "interaction")
 GUEST_SAYS = ("email", "phone", "first_name", "last_name", "country", "market")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
 DEFAULT_RULES = ("verified_first", "source_priority", "newest")
@@ -56,6 +60,7 @@ class _Account:
     entity: str
     key: str
     speaker: FinalRow | None = None  # the customer's row, or the guest's order
+    others: list[FinalRow] = field(default_factory=list)  # other rows with identifiers
     rows: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[str, str]] = field(default_factory=set)
 
@@ -124,7 +129,14 @@ def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes,
     for kind in ("address", "consent", "interaction"):
         for row in rows.get(kind, ()):
             if row.parent_key is not None:
-                account_of_parent(row).rows[kind].append(row)
+                owner = account_of_parent(row)
+            elif row.identifiers is not None:
+                owner = account(row.system, "guest", f"{row.entity}\x1f{row.key}")
+            else:
+                continue
+            owner.rows[kind].append(row)
+            if row.identifiers is not None:
+                owner.others.append(row)
     for row in rows.get("invoice", ()):
         if row.parent_key is None:
             continue
@@ -154,15 +166,24 @@ def _normalised(row: FinalRow, name: str, system: SystemLike, normalise: Normali
 
 def _links(account: _Account, system: SystemLike, normalise: Normalise) -> set[tuple[str, str]]:
     speaker = account.speaker
-    if speaker is None:
-        return set()
-    names = ("email", "phone") if speaker.kind == "order" else IDENTIFIERS
-    found = {(name, _normalised(speaker, name, system, normalise)) for name in names}
-    for pair in (speaker.identifiers or "").split("\x1e"):
-        kind, separator, value = pair.partition("\x1f")
-        if separator:
-            found.add((kind, normalise(kind, value, speaker.fields.get("country") or system.country)))
-    return {(kind, value) for kind, value in found if value is not None}
+    found = {pair for row in account.others for pair in _pairs(row, system, normalise)}
+    if speaker is not None:
+        names = ("email", "phone") if speaker.kind == "order" else IDENTIFIERS
+        named = {(name, _normalised(speaker, name, system, normalise)) for name in names}
+        found |= {(kind, value) for kind, value in named if value is not None} | _pairs(speaker, system, normalise)
+    return found
+
+
+def _pairs(row: FinalRow, system: SystemLike, normalise: Normalise) -> set[tuple[str, str]]:
+    """Read the identifiers that a row brings beside its fields."""
+    own = row.fields.get("country")
+    found = set()
+    for pair in (row.identifiers or "").split("\x1e"):
+        kind, separator, written = pair.partition("\x1f")
+        value = normalise(kind, written, system.country if own is None else own) if separator else None
+        if value is not None:
+            found.add((kind, value))
+    return found
 
 
 def _components(accounts: Mapping[bytes, _Account], systems: Mapping[str, SystemLike]) -> list[list[_Account]]:
@@ -196,6 +217,7 @@ def _profile(
     normalise: Normalise,
 ) -> Profile:
     speakers = [account.speaker for account in members if account.speaker is not None]
+    speakers += [row for account in members for row in account.others]
     of_kind = {
         kind: [row for account in members for row in account.rows[kind]]
         for kind in ("address", "order", "invoice", "consent", "interaction")
@@ -243,7 +265,11 @@ def _candidates(
         if row.kind == "order" and name not in GUEST_SAYS:
             continue
         system = systems[row.system]
-        value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
+        if row.kind in STAND_IN:
+            value = min((text for kind, text in _pairs(row, system, normalise) if kind == name), default=None)
+            value = value if name in IDENTIFIERS else None
+        else:
+            value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
         if value is None:
             continue
         if name == "birth_date":

@@ -19,6 +19,7 @@ from nurt.contracts import schemas
 from nurt.contracts.profile_reader import read_profile
 from nurt.control.launch import Deployment, LaunchDecision, begin_record, checkpoint_record, decide, run_number
 from nurt.control.reconcile import UNRECONCILED, DirtyKey, encode_unreconciled, find_unreconciled, is_behind
+from nurt.model.entities import IDENTIFIED_KINDS
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.log import Committed, Offsets
@@ -59,6 +60,7 @@ def context_of(systems: Mapping[str, SystemLike], rules: Mapping[str, Sequence[s
         currency={name: system.currency for name, system in systems.items() if system.currency},
         market={name: system.market for name, system in systems.items() if system.market},
         rules=rules,
+        identified=frozenset(IDENTIFIED_KINDS - {"customer"}),
     )
 
 

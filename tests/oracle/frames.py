@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from nurt.model.entities import IDENTIFIED_KINDS
 from nurt.model.entity_frame import UPSERT, EntityFrame, Truncated, entity_columns, topic_code
 from tests.oracle.final_row import Named
 from tests.oracle.sources import TRUNCATE, Event
@@ -15,15 +16,15 @@ Batch = list[EntityFrame | Truncated]
 
 
 def batch_of(events: Iterable[Event], ids: Named) -> Batch:
-    """Make one frame a topic, in the order of their first events, and the truncates behind them."""
-    by_topic: dict[str, list[Event]] = {}
+    """Make one frame a topic and entity, in the order of their first events, and the truncates behind them."""
+    by_table: dict[tuple[str, str], list[Event]] = {}
     truncates: list[EntityFrame | Truncated] = []
-    for event in events:
+    for event in (part for one in events for part in one.parts):
         if event.op == TRUNCATE:
             truncates.append(_truncated(event))
         else:
-            by_topic.setdefault(event.topic, []).append(event)
-    return [*(frame_of(of_topic, ids) for of_topic in by_topic.values()), *truncates]
+            by_table.setdefault((event.topic, event.entity), []).append(event)
+    return [*(frame_of(of_table, ids) for of_table in by_table.values()), *truncates]
 
 
 def frame_of(events: list[Event], ids: Named) -> EntityFrame:
@@ -35,6 +36,7 @@ def frame_of(events: list[Event], ids: Named) -> EntityFrame:
         events[0].topic,
         order=events[0].order,
         partitions=events[0].partitions,
+        counts=not events[0].table,
     )
 
 
@@ -62,7 +64,7 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
     if event.op == UPSERT:
         assert event.stored is not None
         row |= event.stored.fields
-        if event.kind == "customer":
+        if event.kind in IDENTIFIED_KINDS:
             row["identifiers"] = event.stored.identifiers
         if event.stored.parent is not None:
             parent_kind, entity, key = event.stored.parent

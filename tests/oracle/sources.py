@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from nurt.control.generations import first_epoch
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import (
     DELETE,
     FULL_SNAPSHOT,
@@ -51,6 +51,8 @@ class Source:
     customers: tuple[str, ...]  # names of its customer tables
     orders: tuple[str, ...]  # names of its order tables
     incremental_without_p0: bool
+    twins: bool = False
+    """Whether a customer's row is a consent, too, while it has identifiers: one message, two rows."""
     topics: str = "one"
     """How many topics hold a table: `one`; `parts`: a topic for each partition of a partitioned table, between which
     rows move; `renamed`: the prefix may change, with a snapshot; `twice`: two connectors write the same."""
@@ -92,21 +94,43 @@ class Event:
     topics: str = "one"  # see Source
     partitions: int = 0  # of the topic at the end; 0: nobody asks
     moved_from: str | None = None
+    table: str = ""  # the topic's, when the entity has another name
+    twin: Event | None = None  # what the row is, too
 
     @property
     def topic(self) -> str:
-        return f"{self.system}.{self.entity}{self.branch}"
+        return f"{self.system}.{self.table or self.entity}{self.branch}"
+
+    @property
+    def parts(self) -> tuple[Event, ...]:
+        """All that the row is."""
+        return (self,) if self.twin is None else (self, self.twin)
 
     @property
     def order(self) -> tuple[str, ...]:
         """What the mapping says of the order of the table's topics."""
         if self.topics != "renamed":
             return ()
-        return tuple(f"{self.system}.{self.entity}{branch}" for branch in ("", "@1", "@2", "@3"))
+        table = self.table or self.entity
+        return tuple(f"{self.system}.{table}{branch}" for branch in ("", "@1", "@2", "@3"))
 
     @property
     def row(self) -> tuple[str, str, str]:
         return (self.system, self.entity, self.key)
+
+
+def changed(event: Event, **values: Any) -> Event:
+    """Return an event, and its twin, with other values."""
+    twin = None if event.twin is None else replace(event.twin, **values)
+    return replace(event, **values, twin=twin)
+
+
+def twin_of(entity: str, key: str, stored: Stored) -> Stored | None:
+    """Return the consent that a customer's row is, too; None: it is none."""
+    if stored.identifiers is None:
+        return None
+    said = {"purpose": entity, "channel": stored.identifiers}
+    return Stored(dict.fromkeys(ENTITIES["consent"].fields) | said, None, ("customer", entity, key))
 
 
 @dataclass(slots=True)
@@ -143,7 +167,7 @@ class Connector:
         names = ENTITIES[kind].fields
         if before is None:
             values = {name: self.value_of(kind, name, choose) for name in names}
-            after = Stored(values, some_identifiers(choose) if kind == "customer" else None, parent)
+            after = Stored(values, some_identifiers(choose, kind) if kind in IDENTIFIED_KINDS else None, parent)
             rows[key] = after
             self._write(kind, entity, key, UPSERT, after)
             return
@@ -152,8 +176,8 @@ class Connector:
             for name, value in before.fields.items()
         }
         identifiers = before.identifiers
-        if kind == "customer" and choose.random() < 0.3:
-            identifiers = some_identifiers(choose)
+        if kind in IDENTIFIED_KINDS and choose.random() < 0.3:
+            identifiers = some_identifiers(choose, kind)
         after = Stored(values, identifiers, before.parent if choose.random() < 0.5 else parent)
         rows[key] = after
         if self.source.topics == "parts" and choose.random() < 0.3:
@@ -321,6 +345,9 @@ class Connector:
         for bit, name in enumerate(names):
             if before.fields[name] == after.fields[name] and choose.random() < 0.5:
                 held |= 1 << bit
+        twin = self.source.twins and names == list(ENTITIES["customer"].fields)  # its `where` needs identifiers
+        if before.identifiers == after.identifiers and not twin and choose.random() < 0.3:
+            held |= 1 << len(names)
         if before.parent == after.parent and choose.random() < 0.3:
             held |= 1 << UNAVAILABLE_PARENT_BIT
         return held
@@ -389,11 +416,29 @@ class Connector:
             0, self.source.system.name, kind, entity, key, op, snapshot, 0, position, partition, 0, self.clock_ms,
             stored, held, moved_to, "", self.source.topics, moved_from=moved_from,
         )  # fmt: skip
+        if self.source.twins and kind == "customer":
+            event = replace(event, twin=self._twin(event))
         for one in self._branches(entity, key) if branch is None else [branch]:
-            self._append(replace(event, branch=one))
+            self._append(changed(event, branch=one))
             if snapshot == STREAMED:
-                self._replayable.append(replace(event, branch=one))
+                self._replayable.append(changed(event, branch=one))
         return position
+
+    def _twin(self, event: Event) -> Event:
+        stored = None if event.stored is None else twin_of(event.entity, event.key, event.stored)
+        op = DELETE if event.op == UPSERT and stored is None else event.op
+        entity = f"{event.entity}_twin"
+        return replace(event, kind="consent", entity=entity, table=event.entity, op=op, stored=stored, held=0)
+
+    @property
+    def truth(self) -> dict[Table, dict[str, Stored]]:
+        """What the database holds, by all that its rows are."""
+        found = {table: dict(rows) for table, rows in self.tables.items()}
+        for (kind, entity), rows in self.tables.items() if self.source.twins else ():
+            if kind == "customer":
+                twins = {key: twin_of(entity, key, stored) for key, stored in rows.items()}
+                found["consent", f"{entity}_twin"] = {key: twin for key, twin in twins.items() if twin is not None}
+        return found
 
     def _append(self, event: Event) -> None:
         place = (event.topic, event.partition)
@@ -403,7 +448,7 @@ class Connector:
         if (epoch % 2 == 0) != (event.snapshot == FULL_SNAPSHOT):
             epoch += 1
         self._epochs[place] = epoch
-        event = replace(event, number=len(self.log), offset=offset, source_epoch=epoch)
+        event = changed(event, number=len(self.log), offset=offset, source_epoch=epoch)
         self.log.append(event)
         self._keep_heads(event)
 
@@ -427,7 +472,8 @@ def _without_held(stored: Stored, held: int, names: list[str]) -> Stored:
     if not held:
         return stored
     fields = {name: None if held >> bit & 1 else stored.fields[name] for bit, name in enumerate(names)}
-    return Stored(fields, stored.identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
+    identifiers = None if held >> len(names) & 1 else stored.identifiers
+    return Stored(fields, identifiers, None if held >> UNAVAILABLE_PARENT_BIT & 1 else stored.parent)
 
 
 def _hash(key: str) -> int:
@@ -461,14 +507,14 @@ def compacted(connectors: Sequence[Connector], choose: Random) -> None:
             kept.append(event)
             continue
         partitions = grown[event.system].partitions
-        event = replace(event, partitions=partitions)
+        event = changed(event, partitions=partitions)
         if event.op != TRUNCATE:
             place = (event.topic, str(event.partition), *event.row)
             if place in ended and event.number != last[place].number:
                 continue
             if place in ended or event.position[:2] == (None, None):
-                event = replace(event, position=(None, None, partitions, _hash(event.key) + 1))
+                event = changed(event, position=(None, None, partitions, _hash(event.key) + 1))
             if place in ended:
-                event = replace(event, moved_to=None)
+                event = changed(event, moved_to=None)
         kept.append(event)
     log[:] = kept

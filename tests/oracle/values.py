@@ -70,10 +70,15 @@ def some_value(kind: str, name: str, choose: Random) -> Any:
     return None if choose.random() < 0.25 else choose.choice(pool(kind, name))
 
 
-def some_identifiers(choose: Random) -> str | None:
-    """Pick extra identifiers of a customer in the form that frames hold, mostly none."""
-    if choose.random() < 0.7:
+def some_identifiers(choose: Random, kind: str) -> str | None:
+    """Pick identifiers beside the fields in the form that frames hold, often none; a customer's are of new kinds."""
+    if choose.random() < (0.7 if kind == "customer" else 0.5):
         return None
+    if kind != "customer":
+        names = [
+            choose.choice(["email", "email", "phone", "tax_id", "fidelity"]) for _ in range(choose.choice([1, 1, 2]))
+        ]
+        return "\x1e".join(f"{name}\x1f{choose.choice(_POOLS.get(name, ['F1', 'F2']))}" for name in names)
     pairs = [
         (choose.choice(["fidelity", "external"]), choose.choice(["F1", "F2"])) for _ in range(choose.choice([1, 2]))
     ]

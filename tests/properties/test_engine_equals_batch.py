@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from tests.oracle.agreement import differences
 from tests.oracle.batch import expected_profiles
 from tests.oracle.deployment import Published
-from tests.oracle.engine import Engine
+from tests.oracle.engine import SHARDS, Engine
 from tests.oracle.histories import History, final_rows, histories
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS
+from tests.oracle.sources import TRUNCATE, Event
 from tests.oracle.values import TODAY
 from tests.oracle.writings import normalise_as_meant
 
@@ -34,6 +37,25 @@ def judge(history: History, published: Published, as_of: int) -> list[str]:
     return found
 
 
+def messages(stream: Engine) -> int:
+    """Add up the messages that were counted."""
+    return sum(some for (_, outcome, _), some in stream.memory.counts.items() if outcome in ("folded", "old_news"))
+
+
+def counted(history: History) -> Iterator[Event]:
+    """Yield the messages that count: what lies below an offset of an earlier batch is taken for a repeat."""
+    marks: dict[tuple[str, int, int], int] = {}
+    for events in history.slices():
+        risen: dict[tuple[str, int, int], int] = {}
+        for event in events:
+            shard = -1 if event.op == TRUNCATE else IDS.one("\x1f".join(event.row))[0] % SHARDS
+            place = event.topic, event.partition, shard
+            if event.offset > marks.get(place, -1):
+                risen[place] = max(risen.get(place, -1), event.offset)
+                yield event
+        marks |= risen
+
+
 @slowly
 @given(histories(), days, st.integers(1, 3))
 def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int) -> None:
@@ -42,6 +64,7 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
     for batch in history.batches(IDS):
         stream.feed(batch)
     assert not judge(history, stream.drain(as_of), as_of)
+    assert messages(stream) == len(list(counted(history))), "each counts once, whatever its row is"
 
 
 @slowly

@@ -14,7 +14,7 @@ from nurt.mapping.load import load_mapping
 from nurt.model.entity_frame import Translated
 from nurt.simulate.bulk.shop import mixed_load
 from nurt.simulate.connector.schemas import SchemaBook
-from nurt.translate import topic as table_translation
+from nurt.translate import items
 from nurt.translate.translator import Translator
 from tests.envelopes import IDS, Topic, connect, decimal, unscaled
 from tests.hypothesis_profiles import examples
@@ -134,8 +134,17 @@ INVOICED = """
     parent: {order: owner}
     fields: {number: code, issued_on: day, due_on: iso_day}
 """
+TWOFOLD = """
+    key: id
+    into:
+      - {entity: invoice, parent: {order: owner}, fields: {number: code, issued_on: day}}
+      - {entity: product, where: flag = 1, fields: {sku: code, name: note}}
+"""
 SNAPSHOTS = ["false", "true", "last", "first_in_data_collection", "incremental", None]
-MAPPINGS = {name: globals()[name] for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED")}
+MAPPINGS = {
+    name: globals()[name]
+    for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED", "TWOFOLD")
+}
 
 
 def assert_same(quick: Translated, slow: Translated) -> None:
@@ -167,7 +176,7 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
         topic.raw(b"", (topic.batch.values[0] or b"")[:-1])
     quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_translation, "fast_rows", lambda *_: None)
+        patch.setattr(items, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]
     assert_same(quick.translate(topic.batch), said[0])
     assert_same(quick.translate(topic.batch), said[1])
@@ -179,9 +188,9 @@ def test_the_demo_is_mapped_quickly_and_alike(monkeypatch: pytest.MonkeyPatch) -
     quick = Translator(mapping, book, IDS)
     chunks = list(mixed_load(2_000, book, customers=300, chunk_rows=500))
     said = [quick.translate(batch) for chunk in chunks for batch in chunk]
-    for table in quick._tables.values():
-        assert all(way is not None for way in table._fast.values())
-    monkeypatch.setattr(table_translation, "fast_rows", lambda *_: None)
+    for one in (one for table in quick._tables.values() for one in table._items):
+        assert all(way is not None for way in one._fast.values())
+    monkeypatch.setattr(items, "fast_rows", lambda *_: None)
     slow = Translator(mapping, book, IDS)
     for mine, batch in zip(said, (batch for chunk in chunks for batch in chunk), strict=True):
         assert_same(mine, slow.translate(batch))

@@ -151,6 +151,9 @@ def test_rules_of_a_profile_and_steps_of_identifiers_are_kept_in_order() -> None
     assert mapping.identifier_rules == {"card2": ("strip", "digits")}
 
 
+_BARE = "  - {match: t, system: shop_pl, key: id, "
+
+
 def test_all_mistakes_are_reported_together_in_the_order_of_lines() -> None:
     found = complaints(SYSTEMS + "topics:\n" + TOPIC + "    fields: {emial: email, phone: sum(phone)}\nprofle: {}\n")
     assert [line.split(" ", 1)[0] for line in found] == ["shop.yaml:9:", "shop.yaml:9:", "shop.yaml:10:"]
@@ -192,15 +195,25 @@ def test_all_mistakes_are_reported_together_in_the_order_of_lines() -> None:
         ("+ product, key: lower(id)}", "9: .*'lower\\(id\\)' is no column"),
         ("+ product, key: {sql: \"'x'\"}}", "9: .*names no column"),
         ("+ product, key: {col: x}}", "9: .*"),
-        ("+ address, key: id}", "9: .*`parent` is missing \\(expected one of customer\\)"),
+        ("+ address, key: id}", "9: .*`parent` is missing \\(expected one of customer\\).*or give it `identifiers`"),
         ("+ address, key: id, parent: {}}", "9: .*parent: nothing"),
         ("+ address, key: id, parent: {order: o}}", "9: .*'order' cannot be the parent of a address"),
         ("+ address, key: id, parent: {customer: [a, b]}}", "9: .*2 parts \\(expected 1, as the key in line 5"),
-        ("+ product, key: id, identifiers: {a: b}}", "9: .*only for customers"),
+        ("+ product, key: id, identifiers: {a: b}}", "9: .*only for address, consent, customer, interaction"),
         (
             "  - {match: 'shop_pl\\.customers', system: shop_pl, entity: product, key: id}",
             "9: .*the same `match` as in line 5",
         ),
+        ("+ customer, key: id, into: []}", "9: .*`entity` beside `into`.*move it into the items"),
+        (_BARE + "into: [{entity: product}, {entity: product}]}", "9: .*an entity 'product' in line 9 already"),
+        (_BARE + "into: [{entity: order, name: customer}]}", "9: .*'customer' is the name of a customer already"),
+        (_BARE + "into: [{entity: consent}]}", "9: .*into 1: `parent` is missing"),
+        (_BARE + "into: [{entity: parcel}]}", "9: .*into 1: unknown entity 'parcel'"),
+        (_BARE + "into: [{fields: {sku: s}}]}", "9: .*into 1: `entity` is missing"),
+        (_BARE + "into: [{entity: product, key: id}]}", "9: .*into 1: unknown key 'key'"),
+        (_BARE + "into: {entity: product}}", "9: .*into: expected a list of 1 to 8 items"),
+        (_BARE + f"into: [{', '.join(['{entity: product}'] * 9)}]}}", "9: .*into: expected a list of 1 to 8 items"),
+        (_BARE + "fields: {sku: s}}", "9: .*`entity` is missing .*several entities under `into`"),
         ("+ customer, key: id}", "9: .*an entity 'customer' in line 5 already"),
         ("+ customer, key: id, name: order}", "9: .*'order' is the name of a order already"),
         ("  - 7", "9: topic 2: the value '7' \\(expected a section"),

@@ -19,6 +19,7 @@ from nurt.mapping.load import load_mapping
 from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, entities_text, types_table
 from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
 from nurt.mapping.words import (
+    INTO_WORDS,
     RULES,
     STOCK_CHANNEL_WORDS,
     STOCK_LOCATION_WORDS,
@@ -65,6 +66,7 @@ GENERATED = {
     "types": types_table,
     "systems": lambda: words_table(SYSTEM_WORDS),
     "topics": lambda: words_table(TOPIC_WORDS),
+    "into": lambda: words_table(INTO_WORDS),
     "functions": functions_table,
     "rules": rules_table,
     "stock": lambda: words_table(STOCK_WORDS),
@@ -120,6 +122,7 @@ def test_the_schema_refuses_what_the_checker_refuses() -> None:
     right = {"systems": {"s": {}}, "topics": [topic]}
     schema = jsonschema.Draft202012Validator(mapping_json_schema())
     assert schema.is_valid(right)
+    bare = {name: topic[name] for name in ("match", "system", "key")}
     wrong = [
         {**topic, "entity": "custmer"},
         {**topic, "fields": {"emial": "email"}},
@@ -128,7 +131,13 @@ def test_the_schema_refuses_what_the_checker_refuses() -> None:
         {**topic, "entity": "product", "identifiers": {"a": "b"}},
         {**topic, "keys": "id"},
         {name: value for name, value in topic.items() if name != "key"},
+        {name: value for name, value in topic.items() if name != "entity"},
+        {**topic, "into": [{"entity": "customer"}]},
+        {**bare, "into": []},
+        {**bare, "into": [{"entity": "customer", "key": "id"}]},
+        {**bare, "into": [{"entity": "customer"}, {"entity": "order_line"}]},
     ]
+    assert schema.is_valid({**right, "topics": [{**bare, "into": [{"entity": "customer"}, {"entity": "product"}]}]})
     for each in wrong:
         assert not schema.is_valid({**right, "topics": [each]}), each
     assert not schema.is_valid({**right, "profile": {"rules": {"email": ["newset"]}}})

@@ -69,7 +69,8 @@ def state_of(settings: Settings) -> Iterator[OpenState]:
     """Open a deployment's state for reading."""
     mapping = read_mapping(settings.mapping_files)
     context = fold_context(mapping, Ids(settings.ids_secret()))
-    names = {GUEST, *(rule.mapping.name for rule in mapping.topics if rule.mapping.kind == "customer")}
+    items = [item for rule in mapping.topics for item in rule.mapping.items]
+    names = {GUEST, *(item.name for item in items if item.kind == "customer")}
     keys = Keys(settings.prefix, settings.shards)
     realms = tuple(sorted({*context.realm.values(), "default"}))
     client = open_redis(settings.redis_url)

@@ -61,12 +61,13 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
             f"sweeping {source}", "the mapping has no such system", f"name one of {', '.join(mapping.systems)}"
         )
 
-    def table_of(topic: str) -> SweptTable | None:
+    def tables_of(topic: str) -> list[SweptTable]:
         entry = mapping.for_topic(topic)
-        return None if entry is None else SweptTable(entry.kind, entry.system.name, entry.name, topic)
+        items = () if entry is None else entry.items
+        return [SweptTable(item.kind, item.system.name, item.name, topic) for item in items]
 
     records = open_control_log(settings).records()
-    return [one for one in possible_sweeps(records, table_of) if source in (None, one.table.system)]
+    return [one for one in possible_sweeps(records, tables_of) if source in (None, one.table.system)]
 
 
 def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:

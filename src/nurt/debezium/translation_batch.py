@@ -43,10 +43,15 @@ class TranslationBatch:
     passed: dict[tuple[str, int], int] = field(default_factory=dict)
     fresh: Bools | None = None  # messages that count; None: all
     rekeyed: Int64s | None = None  # messages whose header has their row's old key; None: none has
+    spoilt: Bools | None = None  # where rows are of several entities: messages that one of them has refused
+    item: str = ""  # there: the entity that is being made, for details
 
     def refuse(self, rows: Iterable[int], reason: Reason, detail: str) -> None:
         """Put messages into quarantine."""
-        self.refused.extend(refuse(self.raw, rows, reason, detail))
+        if self.spoilt is not None:
+            rows = list(rows)
+            self.spoilt[rows] = True
+        self.refused.extend(refuse(self.raw, rows, reason, f"{self.item}{detail}"))
 
     def count(self, rows: Int64s, reason: str) -> None:
         """Count messages as not ours, except those that an earlier run has counted."""

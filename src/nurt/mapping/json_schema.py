@@ -6,11 +6,12 @@ from typing import Any
 
 from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, TYPE_MEANINGS
 from nurt.mapping.sections import KIND_WORD
-from nurt.mapping.topics import PARTS_MAX
+from nurt.mapping.topics import INTO_MAX, PARTS_MAX
 from nurt.mapping.words import (
     CHOSEN_FIELDS,
     FILE_WORDS,
     IDENTIFIER_WORDS,
+    INTO_WORDS,
     PROFILE_WORDS,
     RULES,
     STEPS,
@@ -23,7 +24,7 @@ from nurt.mapping.words import (
     Shape,
     Word,
 )
-from nurt.model.entities import ENTITIES, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, Entity
 
 Schema = dict[str, Any]
 
@@ -34,6 +35,7 @@ _PART: Schema = {
         {"type": "object", "properties": {"sql": _SQL}, "required": ["sql"], "additionalProperties": False},
     ]
 }
+_KINDS: Schema = {"$ref": "#/$defs/kinds"}
 _TEXT: Schema = {"type": ["string", "number"]}
 
 
@@ -67,7 +69,9 @@ def mapping_json_schema() -> Schema:
                     "unavailable_placeholder": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
                 },
             ),
+            "kinds": {"allOf": [_of_kind(entity) for entity in ENTITIES.values()]},
             "topic": _topic(),
+            "item": {**_section(INTO_WORDS, _OF_ITEM), "allOf": [_KINDS]},
         },
     }
 
@@ -100,27 +104,35 @@ def _stock() -> Schema:
     return of(STOCK_WORDS, {name: {"type": "object", "additionalProperties": of(w, {})} for name, w in parts.items()})
 
 
+_OF_ITEM: Schema = {
+    "entity": {"enum": list(ENTITIES)},
+    "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
+    "where": _SQL,
+    "fields": {"type": "object", "additionalProperties": _SQL},
+    "identifiers": {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{KIND_WORD.pattern}$"},
+        "additionalProperties": {"anyOf": [_SQL, {"type": "array", "items": _SQL}]},
+    },
+}
+
+
 def _topic() -> Schema:
     columns: Schema = {"type": "string"}
     section = _section(
         TOPIC_WORDS,
         {
+            **_OF_ITEM,
             "match": {"type": "string"},
-            "entity": {"enum": list(ENTITIES)},
             "key": {"$ref": "#/$defs/reference"},
-            "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
-            "where": _SQL,
-            "fields": {"type": "object", "additionalProperties": _SQL},
-            "identifiers": {
-                "type": "object",
-                "propertyNames": {"pattern": f"^{KIND_WORD.pattern}$"},
-                "additionalProperties": {"anyOf": [_SQL, {"type": "array", "items": _SQL}]},
-            },
+            "into": {"type": "array", "minItems": 1, "maxItems": INTO_MAX, "items": {"$ref": "#/$defs/item"}},
             "optional": {"anyOf": [columns, {"type": "array", "items": columns}]},
             "order": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
         },
     )
-    return {**section, "allOf": [_of_kind(entity) for entity in ENTITIES.values()]}
+    beside: Schema = {"properties": dict.fromkeys(INTO_WORDS, False)}
+    one_or_several: Schema = {"if": {"required": ["into"]}, "then": beside, "else": {"required": ["entity"]}}
+    return {**section, "allOf": [one_or_several, _KINDS]}
 
 
 def _of_kind(entity: Entity) -> Schema:
@@ -139,11 +151,14 @@ def _of_kind(entity: Entity) -> Schema:
     }
     if not entity.parents:
         properties["parent"] = False
-    if entity.kind != "customer":
+    if entity.kind not in IDENTIFIED_KINDS:
         properties["identifiers"] = False
     then: Schema = {"properties": properties}
     if entity.parent_required:
-        then["required"] = ["parent"]
+        if entity.kind in IDENTIFIED_KINDS:
+            then["anyOf"] = [{"required": ["parent"]}, {"required": ["identifiers"]}]
+        else:
+            then["required"] = ["parent"]
     return {"if": {"properties": {"entity": {"const": entity.kind}}, "required": ["entity"]}, "then": then}
 
 

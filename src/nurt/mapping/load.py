@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Of
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,6 +53,7 @@ def _read_mapping(path: Path) -> Mapping:
     return load_mapping(text, str(path))
 
 
+@lru_cache(maxsize=16)  # a start asks for the same files several times
 def load_mapping(text: str, file_name: str) -> Mapping:
     """Check and compile the text of a mapping file; `file_name` is only for messages.
 
@@ -66,7 +68,10 @@ def load_mapping(text: str, file_name: str) -> Mapping:
     topics = read_topics(values["topics"], systems, set(identifier_rules), complaints) if "topics" in values else ()
     stock = read_stock(values.get("stock"), complaints)
     complaints.raise_all()
-    topics = tuple(replace(rule, mapping=replace(rule.mapping, file_name=file_name)) for rule in topics)
+    topics = tuple(
+        replace(rule, mapping=rule.mapping.of_items([replace(one, file_name=file_name) for one in rule.mapping.items]))
+        for rule in topics
+    )
     return Mapping(file_name, systems, topics, rules, identifier_rules, stock)
 
 

@@ -140,7 +140,7 @@ def _typed(what: str, expression: Expression, schema: pl.Schema, broken: list[st
             "(correct the name, or list it under `optional`)"
         )
         return None
-    dtype = result_type(spread(expression), schema)
+    dtype = result_type(spread(expression), pl.Schema({name: schema[name] for name in sorted(expression.columns)}))
     if dtype is None:
         broken.append(f"{what}: the expression cannot be evaluated over {_described(expression.columns, schema)}")
     return dtype

@@ -6,6 +6,7 @@ import re
 import string
 import zoneinfo
 from dataclasses import replace
+from functools import cache
 
 from yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -33,6 +34,9 @@ KIND_WORD = Word(Shape.TEXT, "A kind of identifier.", pattern=r"[a-z][a-z0-9_]*"
 _SQL_WORD = Word(Shape.SQL, "")
 
 
+_zones = cache(zoneinfo.available_timezones)  # which looks at some hundred files
+
+
 def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
     """Read the section `systems`."""
     systems: dict[str, System] = {}
@@ -53,8 +57,8 @@ def read_systems(node: Node, complaints: Complaints) -> dict[str, System]:
                 system = replace(system, placeholders=_placeholders(inner, f"{what}: {word}", complaints))
                 continue
             text = text_of(inner, f"{what}: {word}", complaints, SYSTEM_WORDS[word])
-            if text is not None and word == "timezone" and text not in zoneinfo.available_timezones():
-                close = nearest(text, zoneinfo.available_timezones()).partition(";")[2]
+            if text is not None and word == "timezone" and text not in _zones():
+                close = nearest(text, _zones()).partition(";")[2]
                 complaints.add(
                     inner,
                     f"{what}: timezone: {text!r} (expected an IANA name as Europe/Warsaw)" + (close and f";{close}"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from nurt.mapping.patterns import meets_several
@@ -18,12 +21,14 @@ from nurt.mapping.sections import (
 )
 from nurt.mapping.sql.compile import column
 from nurt.mapping.types import Expression, Parent, Reference, System, TopicMapping, TopicRule
-from nurt.mapping.words import TOPIC_WORDS, Shape, Word
+from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS, Shape, Word
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, PROFILE_KINDS, STOCK_KINDS, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity
 
 PARTS_MAX = 8
 """Largest number of parts of a key."""
+INTO_MAX = 8
+"""Largest number of entities that one row may be."""
 
 _SQL_PART = {"sql": Word(Shape.SQL, "An expression over key columns.", True)}
 _NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT_TIMEZONE)
@@ -49,9 +54,7 @@ def read_topics(
 def _names_of_kinds(topics: SequenceNode, complaints: Complaints) -> dict[str, str]:
     """Map every entity name that the file uses to its kind; the kinds themselves are always names."""
     names = {kind: kind for kind in ENTITIES}
-    for item in topics.value:
-        if not isinstance(item, MappingNode):
-            continue
+    for item in _all_items(topics):
         values = {key.value: value for key, value in item.value if isinstance(key, ScalarNode)}
         kind, name = values.get("entity"), values.get("name")
         if not isinstance(kind, ScalarNode) or not isinstance(name, ScalarNode) or kind.value not in ENTITIES:
@@ -63,6 +66,30 @@ def _names_of_kinds(topics: SequenceNode, complaints: Complaints) -> dict[str, s
                 "choose another",
             )
     return names
+
+
+def _all_items(topics: SequenceNode) -> Iterator[MappingNode]:
+    """Yield every entry, and every item under `into`."""
+    for entry in topics.value:
+        if not isinstance(entry, MappingNode):
+            continue
+        yield entry
+        for key, value in entry.value:
+            if isinstance(key, ScalarNode) and key.value == "into" and isinstance(value, SequenceNode):
+                yield from (item for item in value.value if isinstance(item, MappingNode))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One entity that a row is, as an entry or an item of `into` says it."""
+
+    line: int
+    kind: str
+    name: str
+    parents: tuple[Parent, ...]
+    where: Expression | None
+    fields: dict[str, Expression]
+    identifiers: tuple[tuple[str, Expression], ...]
 
 
 def _read_topic(
@@ -83,45 +110,30 @@ def _read_topic(
         if "system" in values
         else None
     )
-    kind = text_of(values["entity"], f"{what}: entity", complaints) if "entity" in values else None
-    if kind is not None and kind not in ENTITIES:
-        complaints.add(values["entity"], f"{what}: unknown entity {kind!r} {nearest(kind, ENTITIES)}")
-        kind = None
-    name = text_of(values["name"], f"{what}: name", complaints, TOPIC_WORDS["name"]) if "name" in values else kind
     key = _read_reference(values["key"], f"{what}: key", complaints) if "key" in values else None
-    where = read_expression(values["where"], f"{what}: where", complaints) if "where" in values else None
     optional = (
         read_columns(values["optional"], f"{what}: optional", complaints) if "optional" in values else frozenset()
     )
     order = _read_order(values.get("order"), what, complaints)
-    if kind is None:
+    items = _read_items(node, values, what, names, identifier_kinds, complaints)
+    if pattern is None or system is None or key is None or not items:
         return None
-    entity = ENTITIES[kind]
-    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints)
-    fields = _read_fields(values.get("fields"), what, entity, complaints)
-    extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
-    if pattern is None or system is None or name is None or key is None:
-        return None
-    mapping = TopicMapping(
-        pattern.text,
-        line_of(node),
-        _NOWHERE,
-        kind,
-        name,
-        key,
-        parents,
-        where,
-        fields,
-        extras,
-        optional,
-        shared=meets_several(pattern.text, system),
-        order=order,
-    )
+    shared = meets_several(pattern.text, system)
+    every = [
+        TopicMapping(
+            *(pattern.text, item.line, _NOWHERE, item.kind, item.name, key, item.parents, item.where, item.fields),
+            *(item.identifiers, optional),
+            shared=shared,
+            order=order,
+        )
+        for item in items
+    ]
+    mapping = every[0].of_items(every)
     if order and not mapping.shared:
         complaints.add(
             values["order"], f"{what}: order: `match` meets one topic (expected several topics of one table); remove it"
         )
-    if idle := optional - mapping.columns:
+    if idle := optional - mapping.all_columns:
         complaints.add(
             values["optional"],
             f"{what}: optional: {', '.join(sorted(idle))} is in no expression (expected columns in use)",
@@ -130,7 +142,68 @@ def _read_topic(
         complaints.add(
             values["optional"], f"{what}: optional: {', '.join(sorted(blind))} is in the key (expected in every row)"
         )
-    return TopicRule(pattern, system, mapping)
+    return TopicRule(pattern, system, mapping, line_of(node))
+
+
+def _read_items(
+    node: Node,
+    values: dict[str, Node],
+    what: str,
+    names: dict[str, str],
+    identifier_kinds: set[str],
+    complaints: Complaints,
+) -> list[_Item]:
+    """Read what the rows of an entry are; [] after a complaint."""
+    into = values.get("into")
+    if into is None:
+        if "entity" not in values:
+            complaints.add(
+                node,
+                f"{what}: `entity` is missing (expected a text, or several entities under `into`): "
+                f"{TOPIC_WORDS['entity'].meaning}",
+            )
+            return []
+        item = _read_item(node, values, what, names, identifier_kinds, complaints)
+        return [item] if item is not None else []
+    for name in INTO_WORDS.keys() & values.keys():
+        complaints.add(
+            values[name], f"{what}: `{name}` beside `into` (expected it in each item); move it into the items"
+        )
+    if not isinstance(into, SequenceNode) or not 1 <= len(into.value) <= INTO_MAX:
+        complaints.add(
+            into, f"{what}: into: expected a list of 1 to {INTO_MAX} items, each beginning with `- entity: ...`"
+        )
+        return []
+    items = []
+    for number, one in enumerate(into.value, 1):
+        title = f"{what}: into {number}"
+        items.append(
+            _read_item(one, section(one, title, INTO_WORDS, complaints), title, names, identifier_kinds, complaints)
+        )
+    return [item for item in items if item is not None]
+
+
+def _read_item(
+    node: Node,
+    values: dict[str, Node],
+    what: str,
+    names: dict[str, str],
+    identifier_kinds: set[str],
+    complaints: Complaints,
+) -> _Item | None:
+    kind = text_of(values["entity"], f"{what}: entity", complaints) if "entity" in values else None
+    if kind is not None and kind not in ENTITIES:
+        complaints.add(values["entity"], f"{what}: unknown entity {kind!r} {nearest(kind, ENTITIES)}")
+        kind = None
+    name = text_of(values["name"], f"{what}: name", complaints, INTO_WORDS["name"]) if "name" in values else kind
+    where = read_expression(values["where"], f"{what}: where", complaints) if "where" in values else None
+    if kind is None:
+        return None
+    entity = ENTITIES[kind]
+    parents = _read_parents(node, values.get("parent"), what, entity, names, complaints, "identifiers" in values)
+    fields = _read_fields(values.get("fields"), what, entity, complaints)
+    extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
+    return None if name is None else _Item(line_of(node), kind, name, parents, where, fields, extras)
 
 
 def _read_order(node: Node | None, what: str, complaints: Complaints) -> tuple[str, ...]:
@@ -165,15 +238,23 @@ def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference 
 
 
 def _read_parents(
-    topic: Node, node: Node | None, what: str, entity: Entity, names: dict[str, str], complaints: Complaints
+    topic: Node,
+    node: Node | None,
+    what: str,
+    entity: Entity,
+    names: dict[str, str],
+    complaints: Complaints,
+    identified: bool,
 ) -> tuple[Parent, ...]:
     fitting = [name for name, kind in names.items() if kind in entity.parents]
     if node is None:
-        if entity.parent_required:
+        may_identify = entity.kind in IDENTIFIED_KINDS
+        if entity.parent_required and not (identified and may_identify):
             complaints.add(
                 topic,
                 f"{what}: `parent` is missing (expected one of {', '.join(fitting)}); "
-                f"say whose child this {entity.kind} is",
+                f"say whose child this {entity.kind} is"
+                + (", or give it `identifiers` of whom it stands for" if may_identify else ""),
             )
         return ()
     if not entity.parents:
@@ -212,8 +293,9 @@ def _read_identifiers(
 ) -> tuple[tuple[str, Expression], ...]:
     if node is None:
         return ()
-    if entity.kind != "customer":
-        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for customers); remove them")
+    if entity.kind not in IDENTIFIED_KINDS:
+        kinds = ", ".join(sorted(IDENTIFIED_KINDS))
+        complaints.add(node, f"{what}: identifiers of a {entity.kind} (expected only for {kinds}); remove them")
         return ()
     found: list[tuple[str, Expression]] = []
     for key, value in pairs(node, f"{what}: identifiers", complaints) or []:
@@ -227,35 +309,43 @@ def _read_identifiers(
 
 
 def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
-    """Complain about mistakes between two entries."""
+    """Complain about mistakes between two entries, or two items of one."""
     patterns: dict[tuple[str, bool], int] = {}
     tables: dict[tuple[str, str], int] = {}
     parts: dict[tuple[str, str], tuple[int, int]] = {}
-    for rule in rules:
+    for number, rule in enumerate(rules):
         mapping = rule.mapping
-        flows = [kinds for kinds in (PROFILE_KINDS, STOCK_KINDS) if mapping.kind in kinds]
-        firsts = [patterns.setdefault((mapping.pattern, kinds is STOCK_KINDS), mapping.line) for kinds in flows]
-        first = min(firsts)
-        if first != mapping.line:
+        kinds = {item.kind for item in mapping.items}
+        flows = [some for some in (PROFILE_KINDS, STOCK_KINDS) if not kinds.isdisjoint(some)]
+        first = min(patterns.setdefault((mapping.pattern, some is STOCK_KINDS), number) for some in flows)
+        if first != number:
             complaints.add(
-                mapping.line,
-                f"topic '{mapping.pattern}': the same `match` as in line {first} (expected one entry a topic and flow)",
+                rule.line,
+                f"topic '{mapping.pattern}': the same `match` as in line {rules[first].line} (expected one "
+                "entry a topic and flow); put both under one `match` with `into:`",
             )
             continue
-        first = tables.setdefault((rule.system, mapping.name), mapping.line)
-        if first != mapping.line:
-            complaints.add(
-                mapping.line,
-                f"topic '{mapping.pattern}': system {rule.system!r} has an entity {mapping.name!r} in line {first} "
-                "already, and their keys would be taken for one (expected one table a name); give this one a `name:`",
-            )
-        parts.setdefault((rule.system, mapping.name), (len(mapping.key.parts), mapping.line))
-    for rule in rules:
-        for parent in rule.mapping.parents:
-            count, line = parts.get((rule.system, parent.name), (len(parent.reference.parts), 0))
+        for item in mapping.items:
+            _check_name(rule.system, item, tables, complaints)
+            parts.setdefault((rule.system, item.name), (len(item.key.parts), item.line))
+    for system, item in ((rule.system, item) for rule in rules for item in rule.mapping.items):
+        for parent in item.parents:
+            count, line = parts.get((system, parent.name), (len(parent.reference.parts), 0))
             if count != len(parent.reference.parts):
                 complaints.add(
-                    rule.mapping.line,
-                    f"topic '{rule.mapping.pattern}': parent {parent.name}: {len(parent.reference.parts)} parts "
+                    item.line,
+                    f"topic '{item.pattern}': parent {parent.name}: {len(parent.reference.parts)} parts "
                     f"(expected {count}, as the key in line {line}, in its order)",
                 )
+
+
+def _check_name(system: str, item: TopicMapping, tables: dict[tuple[str, str], int], complaints: Complaints) -> None:
+    """Complain about a second table of one name."""
+    if (system, item.name) in tables:
+        complaints.add(
+            item.line,
+            f"topic '{item.pattern}': system {system!r} has an entity {item.name!r} in line "
+            f"{tables[system, item.name]} already, and their keys would be taken for one (expected one table a name); "
+            "give this one a `name:`",
+        )
+    tables.setdefault((system, item.name), item.line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -74,6 +75,22 @@ class TopicMapping:
     file_name: str = ""
     shared: bool = False  # several topics may hold the table: its rows note theirs
     order: tuple[str, ...] = ()  # names of such topics, or `*` patterns: a later one takes the place of earlier ones
+    more: tuple[TopicMapping, ...] = ()  # further items of `into`: what each row is, too
+
+    @property
+    def items(self) -> tuple[TopicMapping, ...]:
+        """List all that a row is; the message counts where the first one's row lives."""
+        return (self, *self.more)
+
+    @property
+    def all_columns(self) -> frozenset[str]:
+        """List every column that an upsert needs for any of the items."""
+        return frozenset().union(*(item.columns for item in self.items))
+
+    def of_items(self, items: Sequence[TopicMapping]) -> TopicMapping:
+        """Return the mapping with these items, the first of which leads."""
+        first, *more = items
+        return replace(first, more=tuple(replace(one, more=()) for one in more))
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -98,6 +115,7 @@ class TopicRule:
     pattern: TopicPattern
     system: str  # may name groups of the pattern: shop_{market}
     mapping: TopicMapping  # its `system` is a placeholder until a topic is known
+    line: int  # of the entry; items of `into` have lines of their own
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +131,13 @@ class Mapping:
     _known: dict[str, TopicMapping | None] = field(default_factory=dict, repr=False)
 
     def narrowed(self, kinds: frozenset[str]) -> Mapping:
-        """Return the mapping for a flow that knows only these kinds: other entries are left out."""
-        return replace(self, topics=tuple(rule for rule in self.topics if rule.mapping.kind in kinds), _known={})
+        """Return the mapping for a flow that knows only these kinds: other entries, and other items, are left out."""
+        kept = []
+        for rule in self.topics:
+            items = [one for one in rule.mapping.items if one.kind in kinds]
+            if items:
+                kept.append(replace(rule, mapping=rule.mapping.of_items(items)))
+        return replace(self, topics=tuple(kept), _known={})
 
     def for_topic(self, topic: str) -> TopicMapping | None:
         """Return the mapping of a topic, or None when no pattern matches; the first pattern that matches counts.
@@ -138,5 +161,6 @@ class Mapping:
                     f"which `systems` lacks (expected one of {', '.join(sorted(self.systems))}); "
                     "declare the system, or narrow the pattern"
                 )
-            return replace(rule.mapping, system=self.systems[name])
+            system = self.systems[name]
+            return rule.mapping.of_items([replace(one, system=system) for one in rule.mapping.items])
         return None

@@ -77,25 +77,39 @@ SYSTEM_WORDS: dict[str, Word] = {
     ),
 }
 
-TOPIC_WORDS: dict[str, Word] = {
-    "match": Word(Shape.TEXT, "Regular expression that the whole topic name must match; may have named groups.", True),
-    "system": Word(Shape.TEXT, "The system's name; `{group}` stands for a named group of `match`.", True),
-    "entity": Word(Shape.TEXT, "What the rows are: one of the canonical entities.", True),
-    "name": Word(
-        Shape.TEXT,
-        "The entity's name in that system, when the system has several tables of one kind. Default: the kind.",
-        pattern=NAME_PATTERN,
-        expected=_NAME,
-    ),
-    "key": Word(
-        Shape.REFERENCE, "The row's key. Its columns must be in the message's key, for deletes hold nothing else.", True
-    ),
+_NAME_WORD = Word(
+    Shape.TEXT,
+    "The entity's name in that system, when the system has several tables of one kind. Default: the kind.",
+    pattern=NAME_PATTERN,
+    expected=_NAME,
+)
+_OF_ONE_ENTITY = {
     "parent": Word(
         Shape.SECTION, "Whose child the row is: {entity name: key of the parent}. The first that is not null counts."
     ),
     "where": Word(Shape.SQL, "Which rows exist; a row for which it is not true is a delete."),
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
-    "identifiers": Word(Shape.SECTION, "Only for customers: more identifiers, {kind: SQL expression or list of them}."),
+    "identifiers": Word(
+        Shape.SECTION,
+        "Only for customers, addresses, consents and interactions: more identifiers, {kind: SQL expression or list of "
+        "them}.",
+    ),
+}
+
+TOPIC_WORDS: dict[str, Word] = {
+    "match": Word(Shape.TEXT, "Regular expression that the whole topic name must match; may have named groups.", True),
+    "system": Word(Shape.TEXT, "The system's name; `{group}` stands for a named group of `match`.", True),
+    "entity": Word(Shape.TEXT, "What the rows are: one of the canonical entities. Needed, unless there is `into`."),
+    "name": _NAME_WORD,
+    "key": Word(
+        Shape.REFERENCE, "The row's key. Its columns must be in the message's key, for deletes hold nothing else.", True
+    ),
+    **_OF_ONE_ENTITY,
+    "into": Word(
+        Shape.LIST,
+        "Instead of `entity`: several entities that each row is, an item each. A message is folded whole or refused "
+        "whole.",
+    ),
     "optional": Word(Shape.COLUMNS, "Columns that some versions of the table lack; they are null there."),
     "order": Word(
         Shape.LIST,
@@ -103,6 +117,13 @@ TOPIC_WORDS: dict[str, Word] = {
         "A later topic takes the place of earlier ones.",
     ),
 }
+
+INTO_WORDS: dict[str, Word] = {
+    "entity": Word(Shape.TEXT, "What each row is, too: one of the canonical entities.", True),
+    "name": _NAME_WORD,
+    **_OF_ONE_ENTITY,
+}
+"""Keys of an item of `into`; the others are the entry's."""
 
 STOCK_WORDS: dict[str, Word] = {
     "locations": Word(

@@ -209,4 +209,7 @@ STOCK_KINDS = STOCK_ONLY_KINDS | {"order", "order_line", "shipment", "stock_leve
 STOCK_ORDER_FIELDS = ("reference", "match_key", "sales_channel")
 """Fields of an order that only the flow of stock reads: no profile holds them."""
 
+IDENTIFIED_KINDS = frozenset({"customer", "address", "consent", "interaction"})
+"""Kinds whose rows may bring identifiers. One without a parent then stands for somebody: an account of its own."""
+
 BY_CODE: dict[int, Entity] = {entity.code: entity for entity in ENTITIES.values()}

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import polars as pl
 
-from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, FieldType
 from nurt.model.refusal import Refused
 
 UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED = 0, 1, 2, 3, 4
@@ -68,12 +68,17 @@ def topic_code(topic: str, server: int = 0) -> int:
     return server << TOPIC_BITS | (crc32(topic.encode()) or 1)
 
 
+def entity_title(kind: str, name: str) -> str:
+    """Name an entity of a system for people."""
+    return kind if kind == name else f"{kind} {name}"
+
+
 def entity_columns(kind: str) -> dict[str, pl.DataType]:
     """Name every column of an entity's frame, in order, with its type."""
     columns = dict(METADATA_COLUMNS)
     for name, field_type in ENTITIES[kind].fields.items():
         columns[name] = POLARS_TYPES[field_type]
-    if kind == "customer":
+    if kind in IDENTIFIED_KINDS:
         # extra identifiers from the mapping: `kind U+001F value` pairs joined by U+001E, or null
         columns["identifiers"] = pl.String()
     return columns
@@ -87,6 +92,8 @@ class EntityFrame:
         absent: columns that `where` names and that the table lacks, of rows with LEFT_OUT_ABSENT.
         order: what the mapping says of the order of the table's topics.
         partitions: how many the topic has; 0: unknown.
+        counts: whether the frame counts its messages; another entity of the same rows does where it does not.
+        left_out: how many rows of the batch `where` left out; None: `op` says so.
     """
 
     kind: str
@@ -95,11 +102,20 @@ class EntityFrame:
     absent: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
     partitions: int = 0
+    counts: bool = True
+    left_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """Truncate of one table (Debezium op `t`): all rows at or before a position are deleted."""
+    """Truncate of one table (Debezium op `t`): all rows at or before a position are deleted.
+
+    Attributes:
+        code: `topic_code`, where several topics may hold the table.
+        order: what the mapping says of the order of the table's topics.
+        ts_ms: the source's time, as of rows; 0: unknown.
+        behind: by partition, the offset from which on messages were written behind it; (): unknown.
+    """
 
     kind: str
     system: str
@@ -109,8 +125,10 @@ class Truncated:
     topic: str
     partition: int
     offset: int
-    code: int = 0  # `topic_code`, where several topics may hold the table
-    order: tuple[str, ...] = ()  # what the mapping says of the order of the table's topics
+    code: int = 0
+    order: tuple[str, ...] = ()
+    ts_ms: int = 0
+    behind: tuple[int, ...] = ()
 
 
 Counts = dict[tuple[str, str, str], int]

@@ -29,6 +29,8 @@ class FoldContext:
     market: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
     identifier_rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    identified: frozenset[str] = frozenset()
+    """Names of entities, besides customers, whose rows bring identifiers."""
 
     def filled(self, frame: pl.DataFrame, name: str, last: str) -> pl.DataFrame:
         """Fill nulls of the column `name` (currency or market) from its system, then with `last`."""
@@ -38,8 +40,13 @@ class FoldContext:
         return frame.with_columns(pl.coalesce(pl.col(name), _by_system(known), pl.lit(last)))
 
     def normalised(self, frame: pl.DataFrame, kinds: Sequence[str]) -> pl.DataFrame:
-        """Replace identifiers (and the text of extra ones) by their normalised value; else null."""
-        countries = frame.select(pl.coalesce(pl.col("country"), _by_system(self.country)))[:, 0]
+        """Replace identifiers (and the text of extra ones) by their normalised value; else null.
+
+        A row's own country counts before that of its system.
+        """
+        usual = _by_system(self.country)
+        own = [pl.col("country")] if "country" in frame.columns else []
+        countries = frame.select(pl.coalesce(*own, usual))[:, 0]
         frame = frame.with_columns(
             normalise_column(kind, frame[kind], countries, self.identifier_rules).alias(kind) for kind in kinds
         )

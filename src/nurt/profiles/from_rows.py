@@ -1,7 +1,7 @@
 """Contributions of rows to orders and accounts: by kind, columns of a child record or partial.
 
-Hot path: child records and partials are packed from the arrays of the folded rows, without a frame. Only identifiers of
-customers and of guests' orders pass through polars, which normalises them.
+Hot path: child records and partials are packed from the arrays of the folded rows, without a frame. Only identifiers
+pass through polars, which normalises them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 from nurt.columnar.text_codes import codes_of
 from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
+from nurt.model.entities import IDENTIFIED_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext, unread
@@ -31,7 +32,7 @@ from nurt.rows.children.contributions import (
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.children.write import ExtraColumn, RecordPlan, Windows, pack_partials, pack_records, position_texts
 from nurt.rows.fold import RowsFolded
-from nurt.rows.guests import guest_entities, guest_ids, guest_keys
+from nurt.rows.guests import bringing_identifiers, guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
 from nurt.state.row_major import Layout, RowArrays
@@ -68,7 +69,15 @@ def contributions_of_rows(
     child = ids[owner]
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
     told = {} if not_read is None else not_read
-    return _BY_KIND[kind](_FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told), context)
+    children = _FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told)
+    if kind not in _STANDING or (brings := bringing_identifiers(kind, folded, context.identified)) is None:
+        return _BY_KIND[kind](children, context)
+    own = ~folded.left & brings[folded.owner]
+    many = [
+        replace(children, brings=brings[owner]),
+        _for_themselves(children, folded.at[own], folded.owner[own], ids, context),
+    ]
+    return join_contribution_sets([_BY_KIND[kind](one, context) for one in many])
 
 
 _OWN = frozenset({"customer", "order"})
@@ -77,7 +86,7 @@ _OWN = frozenset({"customer", "order"})
 
 @dataclass(frozen=True, slots=True)
 class _FoldedRows:
-    """Rows of a kind that contribute.
+    """Rows of a kind that contribute to their parents, or each to an account of its own.
 
     Attributes:
         rows, at: all rows, and which of them.
@@ -85,6 +94,8 @@ class _FoldedRows:
         owner: of each row.
         child, to: ids of each row and of its parent.
         unread: written, by field: owners of the rows whose text there is no identifier.
+        brings: the row's table brings identifiers; None: no row has one.
+        account: entity and key of each row's account, where the row does not name them.
     """
 
     kind: str
@@ -96,6 +107,8 @@ class _FoldedRows:
     to: Words
     stamp: int
     unread: dict[str, Int64s]
+    brings: Bools | None = None
+    account: tuple[Texts, Texts] | None = None
 
     def __len__(self) -> int:
         return len(self.at)
@@ -109,6 +122,8 @@ class _FoldedRows:
             owner=self.owner[chosen],
             child=self.child[chosen],
             to=self.to[chosen],
+            brings=None if self.brings is None else self.brings[chosen],
+            account=None if self.account is None else (self.account[0].take(chosen), self.account[1].take(chosen)),
         )
 
     def text(self, name: str) -> Texts:
@@ -140,7 +155,8 @@ class _FoldedRows:
             entity, key = self.text("entity"), self.text("key")
             moved_to = self.rows.ids(ROW_LAYOUTS[self.kind].place("moved_to"), self.at)
         else:
-            entity, key = (self._but_gone(self.text(name)) for name in ("parent_entity", "parent_key"))
+            names = self.account or (self.text("parent_entity"), self.text("parent_key"))
+            entity, key = map(self._but_gone, names)
         return Contributions(self.to, self.child, *self._stamps(), body, self.text("system"), entity, key, moved_to)
 
     def _stamps(self) -> tuple[Int64s, Int64s, Bools]:
@@ -221,14 +237,57 @@ def _children_of_orders(folded: _FoldedRows, _context: FoldContext) -> Contribut
     return _only(to_orders=folded.to_order(folded.records(_CHILDREN_OF_ORDERS[folded.kind])))
 
 
+_STANDING = IDENTIFIED_KINDS - {"customer"}
+_UNNAMED = ("entity", "key")
 _CHILDREN_OF_ACCOUNTS: Mapping[str, RecordPlan] = {
-    kind: RecordPlan(_ACCOUNTS, ROW_LAYOUTS[kind], dict.fromkeys(("entity", "key", "ts_ms")))
+    kind: RecordPlan(_ACCOUNTS, ROW_LAYOUTS[kind], dict.fromkeys((*_UNNAMED, "ts_ms", "identifiers")))
     for kind in ("address", "consent")
+}
+_IDENTIFIED: Mapping[str, RecordPlan] = {
+    kind: RecordPlan(_ACCOUNTS, ROW_LAYOUTS[kind], dict.fromkeys(unsaid), extra=("position", "identifiers"))
+    for kind, unsaid in {
+        "address": _UNNAMED,
+        "consent": _UNNAMED,
+        "interaction": (*_UNNAMED, "kind", "channel", "at"),
+    }.items()
 }
 
 
-def _addresses_and_consents(folded: _FoldedRows, _context: FoldContext) -> ContributionSet:
-    return _only(records=folded.to_account(folded.records(_CHILDREN_OF_ACCOUNTS[folded.kind])))
+def _for_themselves(children: _FoldedRows, at: Int64s, owner: Int64s, ids: Words, context: FoldContext) -> _FoldedRows:
+    """Let rows without a parent stand for somebody, each as an account of its own; other rows are gone from theirs.
+
+    A row tells both each time: what it was before is not asked.
+    """
+    kind, rows = children.kind, children.rows
+    layout = ROW_LAYOUTS[kind]
+    stands = ~rows.has(PARENT_BIT, at) & rows.has(layout.column("identifiers"), at)
+    stands &= rows.numbers[at, layout.place("op")] != DELETE
+    system, entity, key = (rows.text(layout.place(name), at) for name in ("system", "entity", "key"))
+    to = guest_ids(system, entity, key, context.ids).body.view(np.uint64).reshape(-1, 2)
+    return replace(
+        children,
+        at=at,
+        gone=~stands,
+        owner=owner,
+        child=ids[owner],
+        to=to,
+        brings=np.ones(len(at), dtype=np.bool_),
+        account=(guest_entities(len(at)), guest_keys(entity, key)),
+    )
+
+
+def _addresses_and_consents(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
+    if folded.brings is None or not (some := folded.has("identifiers") & ~folded.gone).any():
+        return _only(records=folded.to_account(folded.records(_CHILDREN_OF_ACCOUNTS[folded.kind])))
+    plain = folded.take(~some)
+    records = plain.to_account(plain.records(_CHILDREN_OF_ACCOUNTS[folded.kind]))
+    return _only(records=join_contributions([records, _identified(folded.take(some), context)]))
+
+
+def _identified(folded: _FoldedRows, context: FoldContext) -> Contributions:
+    """Contribute rows with identifiers, of which the profile tells where they come from."""
+    extra = [_positions(folded), *_normalised(folded, ("identifiers",), context)]
+    return folded.to_account(folded.records(_IDENTIFIED[folded.kind], extra))
 
 
 _INVOICES = RecordPlan(
@@ -256,11 +315,17 @@ def _invoices(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     return _only(to_orders=to_orders, partials=partials)
 
 
-def _interactions(folded: _FoldedRows, _context: FoldContext) -> ContributionSet:
+def _interactions(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
+    """Contribute interactions to the windows of their accounts; one with identifiers is a child record, too."""
     rows = len(folded)
     always, nothing = np.ones(rows, dtype=np.bool_), np.zeros(rows, dtype=np.int64)
     windows = Windows(INTERACTION, always, no_texts(rows), folded.number("at") // DAY_US, folded.has("at"), nothing)
-    return _only(partials=folded.to_account(pack_partials(folded.gone, windows)))
+    partials = folded.to_account(pack_partials(folded.gone, windows))
+    if folded.brings is None:
+        return _only(partials=partials)
+    known = folded.take(folded.brings)
+    known = replace(known, gone=known.gone | ~known.has("identifiers"))
+    return _only(records=_identified(known, context), partials=partials)
 
 
 _BY_KIND: Mapping[str, Callable[[_FoldedRows, FoldContext], ContributionSet]] = {
@@ -312,11 +377,12 @@ def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext)
         return [ExtraColumn(text, there) for text, there in zip(texts, has, strict=True)]
     some = folded.take(rest)
     seen = [name for name, there in zip(names, has, strict=True) if there[rest].any()]
-    written = pl.DataFrame([_column(some, name) for name in (*seen, "country", "system")])
+    known = ("country", "system") if "country" in ROW_LAYOUTS[folded.kind] else ("system",)
+    written = pl.DataFrame([_column(some, name) for name in (*seen, *known)])
     frame = context.normalised(written, [name for name in seen if name != "identifiers"])
     for name in seen:
         if (lost := unread(written[name], frame[name]).to_numpy() & ~some.gone).any():
-            folded.unread[name] = some.owner[lost]
+            folded.unread[name] = np.concatenate((folded.unread.get(name, some.owner[:0]), some.owner[lost]))
     rows = read_columns(_IDENTIFIERS, [frame.select(seen)])
     found = []
     for name, text, there in zip(names, texts, has, strict=True):
@@ -332,7 +398,7 @@ def _normalised(folded: _FoldedRows, names: Sequence[str], context: FoldContext)
 
 
 IDENTIFIERS_OF: Mapping[str, Sequence[str]] = {"customer": _CUSTOMER_IDENTIFIERS, "order": _GUEST_IDENTIFIERS}
-"""The fields of rows that are normalised; those of an order count when it is a guest's."""
+"""The fields of rows that lie normalised under the row's own id; those of an order count when it is a guest's."""
 
 
 def normalised_identifiers(

@@ -58,18 +58,32 @@ class Counting:
             partitions, offsets: of their messages.
             news: which of them were folded in.
         """
-        if not len(ids):
-            return news
-        shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
-        fresh, risen = self._known(ROWS).count(topic, partitions, offsets, shards)
-        names = {
-            partition: self._name(ROWS, topic, partition) for partition in {partition for _, partition, _ in risen}
-        }
-        for shard, partition, offset in risen:
-            change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
+        fresh = self.first_time(change, topic, ids, partitions, offsets)
         folded = int(np.count_nonzero(fresh & news))
         _add(change, topic, "folded", "", folded)
         _add(change, topic, "old_news", "", int(np.count_nonzero(fresh)) - folded)
+        return fresh
+
+    def first_time(
+        self, change: StateWrite, topic: str, ids: Words, partitions: Int64s, offsets: Int64s, of: str = ""
+    ) -> Bools:
+        """Return which rows of one topic are met for the first time, and note that they were.
+
+        Args:
+            ids: of the rows.
+            partitions, offsets: of their messages.
+            of: name of the rows' entity, where other rows of the same messages count these.
+        """
+        if not len(ids):
+            return np.zeros(0, dtype=np.bool_)
+        what = f"{ROWS}{_OF}{of}" if of else ROWS
+        shards = (ids[:, 0] & np.uint64(255)).astype(np.int64) % self._keys.shards
+        fresh, risen = self._known(what).count(topic, partitions, offsets, shards)
+        names = {
+            partition: self._name(what, topic, partition) for partition in {partition for _, partition, _ in risen}
+        }
+        for shard, partition, offset in risen:
+            change.counted.setdefault(self._places[shard], {})[names[partition]] = offset
         return fresh
 
     def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
@@ -125,15 +139,23 @@ class Counting:
 
     def _known(self, what: str) -> CountedOffsets:
         if self._counted is None:
-            self._counted = {
-                of: CountedOffsets(self._keys.shards if of == ROWS else 1) for of in (ROWS, REFUSED, TRUNCATES)
-            }
-            shards = {self._keys.shard_place(shard): shard for shard in range(self._keys.shards)}
-            for place, stored in self._store.counted().items():
-                for of, counted in self._counted.items():
-                    if place in shards and (of == ROWS or shards[place] == 0):
-                        counted.load(shards[place], counted_of(of, stored, self._logs))
+            stored = self._store.counted()
+            self._counted = {}
+            for of in {name.partition(_BETWEEN)[0] for some in stored.values() for name in some}:
+                if of in (REFUSED, TRUNCATES) or _is_of_rows(of):
+                    self._counted[of] = self._loaded(of, stored)
+        if what not in self._counted:
+            self._counted[what] = self._loaded(what, {})
         return self._counted[what]
+
+    def _loaded(self, what: str, stored: Mapping[bytes, Mapping[str, int]]) -> CountedOffsets:
+        """Load the counted offsets of one kind from those of this worker's places."""
+        places = self._places if _is_of_rows(what) else self._places[:1]
+        counted = CountedOffsets(len(places))
+        for shard, place in enumerate(places):
+            if place in stored:
+                counted.load(shard, counted_of(what, stored[place], self._logs))
+        return counted
 
     def _note(self, change: StateWrite, what: str, topic: str, partition: int, offset: int, shard: int = 0) -> None:
         change.counted.setdefault(self._keys.shard_place(shard), {})[self._name(what, topic, partition)] = offset
@@ -153,11 +175,17 @@ def counted_of(what: str, stored: Mapping[str, int], logs: KnownLogs = NO_LOGS) 
 
 
 _BETWEEN = "\x1f"
+_OF = "/"
+"""Between `rows` and the name of an entity, in the name of a count."""
 
 
 def name_of_count(what: str, topic: str, partition: int, log: int = 0) -> str:
     """Name one counted offset of a shard; the topic's first log is not named, as in state of earlier versions."""
     return _BETWEEN.join((what, topic, str(partition), *([str(log)] if log else [])))
+
+
+def _is_of_rows(what: str) -> bool:
+    return what.partition(_OF)[0] == ROWS
 
 
 def _add(change: StateWrite, topic: str, outcome: str, reason: str, messages: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from nurt.model.entities import ENTITIES
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import entity_columns
 from nurt.state.row_major import Layout
 from nurt.state.table import Table
@@ -38,7 +38,7 @@ def row_table(kind: str) -> Table:
 
 def field_names(kind: str) -> list[str]:
     """Name the columns with the fields of a row of this kind, extra identifiers included."""
-    return [*ENTITIES[kind].fields, *(["identifiers"] if kind == "customer" else [])]
+    return [*ENTITIES[kind].fields, *(["identifiers"] if kind in IDENTIFIED_KINDS else [])]
 
 
 ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
@@ -48,7 +48,7 @@ ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TAB
 _FIRST = ROW_LAYOUTS["order"]
 assert all([*one.columns][: 1 + len(_STORED)] == ["part", *_STORED] for one in ROW_TABLES.values())
 PART, OP = _FIRST.place("part"), _FIRST.place("op")
-EPOCH, PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
+EPOCH, PARTITION, OFFSET, TS = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset", "ts_ms"))
 P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
 PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
 HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}

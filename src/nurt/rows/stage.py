@@ -16,6 +16,7 @@ import polars as pl
 from nurt.columnar.distinct import distinct
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
+from nurt.control.generations import generation_of
 from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
@@ -37,7 +38,7 @@ from nurt.rows.unsaid.missing_values import report_missing
 from nurt.state.row_major import read_values
 
 WATERMARKS_MAX = 16
-"""How many truncates of one table, topic and source epoch are kept; an event before a forgotten one may come back."""
+"""How many truncates of one table and topic are kept; an event before a forgotten one may come back."""
 
 
 T = TypeVar("T")
@@ -207,9 +208,13 @@ class RowsStage(Generic[T]):
             some: slice | Int64s = slice(at, at + part.frame.height)
             if events.left_out is not None and (events.left_out[some] == IMPLIED).any():
                 some = at + np.flatnonzero(events.left_out[some] != IMPLIED)
-            fresh = self._counting.count_rows(
-                change, part.topic, events.ids[some], partitions[some], offsets[some], news[some]
-            )
+            mine = events.ids[some], partitions[some], offsets[some]
+            if not part.counts:
+                of = part.frame["entity"][0]
+                first[some] = self._counting.first_time(change, part.topic, *mine, of=of) & news[some]
+                at += part.frame.height
+                continue
+            fresh = self._counting.count_rows(change, part.topic, *mine, news[some])
             first[some] = fresh & news[some]
             if events.left_out is not None:
                 self._counting.count_left_out(
@@ -287,8 +292,9 @@ class RowsStage(Generic[T]):
         The sweep runs to its end here, a bounded write at a time; after a crash, the truncate's replay repeats it.
         """
         watermark = TruncateWatermark(
-            truncated.source_epoch, truncated.position, truncated.partition, truncated.offset, truncated.code
-        )
+            truncated.source_epoch, truncated.position, truncated.partition, truncated.offset, truncated.code,
+            truncated.ts_ms, truncated.behind,
+        )  # fmt: skip
         table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
         contributions = []
         for ids in self._store.scan(row_kind(truncated.kind)):
@@ -332,6 +338,8 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
             known_values["partition"],
             known_values["offset"],
             known_values.get("topic", 0),
+            known_values.get("ts_ms", 0),
+            tuple(known_values.get("behind", ())),
         )
         for known_values in orjson.loads(value)
     ]
@@ -340,9 +348,21 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
 def _raised(watermarks: list[TruncateWatermark], watermark: TruncateWatermark) -> list[TruncateWatermark]:
     """Add a truncate to those of its table: a row below one need not be below a later one, because parts may be null.
 
-    Truncates of earlier source epochs of the topic are dropped: the new one covers them.
+    Truncates of earlier source epochs of the partition are dropped, and those of earlier generations: the new one
+    covers them. Source epochs of other partitions are counted apart.
     """
     others = [other for other in watermarks if other.topic != watermark.topic]
     mine = [other for other in watermarks if other.topic == watermark.topic and other != watermark]
-    kept = [other for other in mine if other.source_epoch >= watermark.source_epoch]
+    kept = [other for other in mine if not _covers(watermark, other)]
     return [*others, *[*kept, watermark][-WATERMARKS_MAX:]]
+
+
+def _covers(watermark: TruncateWatermark, other: TruncateWatermark) -> bool:
+    """Say whether a truncate is behind another one, as far as source epochs tell.
+
+    One that an earlier version kept has positions alone, so it goes at the next source epoch of any partition.
+    """
+    if generation_of(other.source_epoch) != generation_of(watermark.source_epoch):
+        return other.source_epoch < watermark.source_epoch
+    comparable = other.partition == watermark.partition or not other.behind
+    return comparable and other.source_epoch < watermark.source_epoch

@@ -165,28 +165,33 @@ def unfinished_rebuild(records: Records) -> Mapping[str, Any] | None:
     return last
 
 
-def possible_sweeps(records: Records, table_of: Callable[[str], SweptTable | None]) -> list[Sweep]:
+def possible_sweeps(records: Records, tables_of: Callable[[str], Sequence[SweptTable]]) -> list[Sweep]:
     """List tables with a full snapshot: in each partition, the newest snapshot that is complete.
 
     A snapshot is complete where streamed changes follow it, in that partition or in any other of its system before
     another snapshot: a connector streams after its whole snapshot is written. One that was interrupted is followed by
     another. A partial one, asked for amid the stream, may have been filtered: it is never complete. Sweeps that were
     ordered already are left out.
+
+    Args:
+        records: of the control log.
+        tables_of: names the tables of a topic, one for each entity that its rows are; all are of one system.
     """
     begun: dict[SweptTable, list[_Begun]] = defaultdict(list)
     of_system: dict[str, list[_Begun]] = defaultdict(list)
     logs = known_logs(records)
     unread: list[Sweep] = []
     for topic, log in logs.topics.items():
-        if (table := table_of(topic)) is not None:
+        for table in tables_of(topic):
             begun[table] = [_Begun(partition, first_epoch(log.generation), log.record) for partition in log.snapshot]
     for number, record in records:
         if record["kind"] == "source_epoch" and generation_of(record["epoch"]) == logs.generation(record["topic"]):
-            if (table := table_of(record["topic"])) is not None:
+            if tables := tables_of(record["topic"]):
                 one = _begun_of(record, number)
-                of_system[table.system].append(one)
+                of_system[tables[0].system].append(one)
                 if one.epoch > first_epoch(generation_of(one.epoch)):  # there is nothing before a first snapshot
-                    begun[table].append(one)
+                    for table in tables:
+                        begun[table].append(one)
         elif record["kind"] == "rebuilt":
             unread = [] if record["erases"] else unread_sweeps(record)
         elif record["kind"] == "rebuild":

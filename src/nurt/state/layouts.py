@@ -84,6 +84,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h2", 29, INTEGER),
         ("h3", 30, INTEGER),
         ("topic", 31, INTEGER),
+        ("identifiers", 32, TEXT),
     ),
     "row.order": (
         *_ROW,
@@ -203,6 +204,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h2", 24, INTEGER),
         ("h3", 25, INTEGER),
         ("topic", 26, INTEGER),
+        ("identifiers", 27, TEXT),
     ),
     "row.interaction": (
         *_ROW,
@@ -214,6 +216,7 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h2", 23, INTEGER),
         ("h3", 24, INTEGER),
         ("topic", 25, INTEGER),
+        ("identifiers", 26, TEXT),
     ),
     "row.document": (
         *_ROW,

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from nurt.avro import MEANINGS, join
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Bools, Int64s
 from nurt.control.source_epochs import SourceEpochs
 from nurt.control.source_survey import Order, Seen, without_order
-from nurt.debezium.change_keys import put_keys
 from nurt.debezium.change_reader import ChangeReader
 from nurt.debezium.conventions import Conventions, Placeholders
 from nurt.debezium.envelope import NOT_OURS, EnvelopeLayout, Form
-from nurt.debezium.message_keys import OLD_KEY, KeyReader, as_type
-from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN, Times
+from nurt.debezium.message_keys import OLD_KEY, KeyReader
+from nurt.debezium.operations import LOGICAL, ROWLESS, TRUNCATE, UNKNOWN
 from nurt.debezium.payloads import int64s, with_header
-from nurt.debezium.positions import POSITION_COLUMNS, Family, server_numbers
+from nurt.debezium.positions import Family
 from nurt.debezium.tombstones import Tombstones
 from nurt.debezium.translation_batch import Group, TranslationBatch
 from nurt.debezium.wire import NOT_CONFLUENT, NULL, Wire
 from nurt.mapping.load import TopicMapping
-from nurt.model.entity_frame import (
-    DELETE,
-    IMPLIED,
-    LEFT_OUT_ABSENT,
-    TOPIC_BITS,
-    UPSERT,
-    EntityFrame,
-    Translated,
-    Truncated,
-    topic_code,
-)
+from nurt.model.entity_frame import DELETE, UPSERT, Translated
 from nurt.model.raw import RawBatch, is_requeued
 from nurt.model.refusal import Reason
 from nurt.ports.log import Partitioning
-from nurt.translate.fast_path import EventMetadata, FastRows, fast_rows
-from nurt.translate.general_path import map_rows
+from nurt.translate.items import ItemTranslation, map_items
 from nurt.translate.key_places import note_places, without_position
 
 _logger = logging.getLogger(__name__)
@@ -63,12 +51,12 @@ class TableTranslation:
         partitioning: Partitioning | None = None,
     ) -> None:
         self._partitioning = partitioning
-        self._topic, self._ids, self._known, self._epochs = topic, ids, known, epochs
-        self._columns = sorted(topic.columns | set(topic.key_columns))
+        self._topic, self._known, self._epochs = topic, known, epochs
+        self._columns = sorted(topic.all_columns | set(topic.key_columns))
         self._told = Conventions(topic.system.timezone, Placeholders(topic.system.placeholders))
         self._keys = KeyReader(topic.key_columns, self._told, self._schema)
+        self._items = [ItemTranslation(item, ids, self._keys, self._told) for item in topic.items]
         self._readers: dict[int, ChangeReader | None] = {}
-        self._fast: dict[ChangeReader | None, FastRows | None] = {}
         self._tombstones = Tombstones()
 
     def translate(self, raw: RawBatch, wire: Wire, fresh: Bools | None = None) -> Translated:
@@ -83,15 +71,9 @@ class TableTranslation:
         self._tombstones.sort(batch, tombstones)
         partitions = self._note_places(batch)
         epochs = self._number(batch)
-        frames, places = [], []
-        for group in batch.groups:
-            for frame, rows in self._map(batch, group, epochs):
-                if frame.height:
-                    frames.append(frame)
-                    places.append(rows)
         return Translated(
-            [replace(self._frame(batch, frames, places), partitions=partitions)] if frames else [],
-            self._truncates(batch, epochs),
+            [replace(one, partitions=partitions) for one in map_items(self._items, batch, epochs)],
+            [one for item in self._items for one in item.truncates(batch, epochs, partial(self._behind, batch))],
             batch.refused,
             batch.counts,
             batch.passed,
@@ -108,19 +90,6 @@ class TableTranslation:
             note_places(batch.groups, batch.raw.keys, places)
             return places.partitions
         return self._partitioning.partitions(topic)
-
-    def _frame(self, batch: TranslationBatch, frames: list[pl.DataFrame], places: list[Int64s]) -> EntityFrame:
-        whole, topic = _in_order(frames, places), self._topic
-        return EntityFrame(topic.kind, whole, batch.raw.topic, self._absent(batch, frames), topic.order)
-
-    def _absent(self, batch: TranslationBatch, frames: list[pl.DataFrame]) -> tuple[str, ...]:
-        """Name the columns of `where` that rows lack which are left out."""
-        if self._topic.where is None or not any((frame["op"] == LEFT_OUT_ABSENT).any() for frame in frames):
-            return ()
-        readers = [group.reader for group in batch.groups if group.reader is not None]
-        return tuple(
-            sorted(self._topic.where.columns - frozenset.intersection(*(frozenset(one.types) for one in readers)))
-        )
 
     def _read(self, batch: TranslationBatch) -> Int64s:
         """Read the messages of each schema; return the places of tombstones."""
@@ -220,146 +189,11 @@ class TableTranslation:
             lambda row: is_requeued(batch.raw, int(rows[row])),
         )
 
-    def _map(self, batch: TranslationBatch, group: Group, epochs: Int64s) -> Iterator[tuple[pl.DataFrame, Int64s]]:
-        """Map the kept messages of a group, whole upserts first; return rows and their places in the batch."""
-        keep, fast = group.keep, self._fast.get(group.reader)
-        slow = np.isin(group.rows, batch.rekeyed) & keep if batch.rekeyed is not None else None
-        if slow is not None:
-            keep = keep & ~slow
-        if fast is not None and 2 * np.count_nonzero(keep & (group.changes.op == UPSERT)) > len(keep):
-            rows, changes = group.rows, group.changes
-            times = _times(changes.times, batch.raw, np.arange(len(rows)), rows)
-            partitions, offsets = batch.partitions[rows], batch.offsets[rows]
-            metadata = EventMetadata(
-                changes.snapshot, epochs[rows], changes.position, partitions, offsets, times, self._codes(batch, group)
-            )
-            mapped = fast.map(changes, keep, metadata)
-            if mapped is not None:
-                frame, whole = mapped
-                yield frame, rows if whole.all() else rows[whole]
-                keep = keep & ~whole
-        if slow is not None:
-            keep = keep | slow
-        if keep.any():
-            yield from self._map_by_the_book(batch, group, keep, epochs)
-
-    def _codes(self, batch: TranslationBatch, group: Group) -> Int64s | None:
-        """Name the topic and the server of each message of a group; None where one topic holds the table."""
-        if not self._topic.shared:
-            return None
-        codes = np.full(len(group.rows), topic_code(batch.raw.topic), dtype=np.int64)
-        if group.reader is not None:
-            codes |= server_numbers(group.reader.layout.family, group.changes.servers, len(codes)) << TOPIC_BITS
-        return codes
-
-    def _map_by_the_book(
-        self, batch: TranslationBatch, group: Group, keep: Bools, epochs: Int64s
-    ) -> Iterator[tuple[pl.DataFrame, Int64s]]:
-        """Map some rows of a group on the general path, one by one if needed; return rows and their places."""
-        at = np.flatnonzero(keep)
-        changes, codes = group.changes, self._codes(batch, group)
-        for name, decoded in changes.decoded.items():
-            more = f"more digits than {decoded.column.dtype}"
-            for strange, reason, detail in (
-                (decoded.unfit, Reason.OUT_OF_RANGE, more),
-                (decoded.unread, Reason.UNREAD, "text that cannot be read as the time that its schema declares"),
-            ):
-                if strange is not None:
-                    wrong = np.zeros_like(keep)
-                    wrong[at] = ((changes.op == UPSERT) & strange)[at]
-                    batch.refuse(group.rows[wrong], reason, f"column {name}: {detail}")
-                    at = at[~wrong[at]]
-        rows = group.rows[at]
-        if not len(rows):
-            return
-        everything = len(at) == len(group.rows)
-        op = changes.op[at]
-        columns = {
-            name: decoded.column if everything else decoded.column.gather(at)
-            for name, decoded in changes.decoded.items()
-        }
-        # a delete's row may lack the key, which some tables have in the message's key only
-        has_key = all(name in columns for name in self._keys.columns)
-        which = np.flatnonzero(op == DELETE) if has_key else np.arange(len(rows))
-        moved = put_keys(self._keys, batch, group.reader, rows, which, columns) if len(which) else None
-        metadata = {
-            "op": pl.Series(op),
-            "snapshot": pl.Series(changes.snapshot[at]),
-            "source_epoch": pl.Series(epochs[rows]),
-            **dict(zip(POSITION_COLUMNS, changes.position.take(at).series(), strict=True)),
-            "partition": pl.Series(batch.partitions[rows]),
-            "offset": pl.Series(batch.offsets[rows]),
-            "ts_ms": pl.Series(_times(changes.times, batch.raw, at, rows)),
-            "topic": pl.Series([None] * len(rows), dtype=pl.Int64) if codes is None else pl.Series(codes[at]),
-        }
-        unavailable = {name: decoded.unavailable for name, decoded in changes.decoded.items()}
-        moved_from = self._moved_from(batch, rows, columns)
-        frame, problems = map_rows(
-            self._topic,
-            pl.DataFrame(metadata),
-            pl.DataFrame(columns),
-            self._ids,
-            {name: pl.Series(flags[at] & (op == UPSERT)) for name, flags in unavailable.items() if flags is not None},
-            moved,
-            moved_from,
-        )
-        for problem in problems:
-            batch.refuse([int(rows[problem.row])], problem.reason, problem.detail)
-        fine = np.delete(np.arange(len(rows)), [problem.row for problem in problems])
-        if moved_from is not None and group.reader is not None and group.reader.layout.tells_no_deletes:
-            yield self._implied(pl.DataFrame(metadata)[fine], pl.DataFrame(columns)[fine], moved_from[fine], rows[fine])
-        yield frame, rows[fine]
-
-    def _moved_from(self, batch: TranslationBatch, rows: Int64s, columns: dict[str, pl.Series]) -> pl.DataFrame | None:
-        """Read the old keys of rows whose key changed, in the types of `columns`; None: no key changed."""
-        if batch.rekeyed is None or not np.isin(rows, batch.rekeyed).any():
-            return None
-        old = self._keys.read_moved([batch.raw.headers[row] for row in rows.tolist()], OLD_KEY) or {}
-        nothing = pl.Series([None] * len(rows), dtype=pl.String)
-        return pl.DataFrame(
-            {name: as_type(old.get(name, nothing), columns[name].dtype).alias(name) for name in self._keys.columns}
-        )
-
-    def _implied(
-        self, metadata: pl.DataFrame, columns: pl.DataFrame, moved_from: pl.DataFrame, rows: Int64s
-    ) -> tuple[pl.DataFrame, Int64s]:
-        """Make the deletes of old keys, which a transformation has dropped: only the insert's header tells of them.
-
-        Source: ExtractNewRecordState, `delete.tombstone.handling.mode=drop`.
-        """
-        keys = list(self._keys.columns)
-        known, differs = np.zeros(len(rows), dtype=np.bool_), np.zeros(len(rows), dtype=np.bool_)
-        for name in keys:
-            known |= moved_from[name].is_not_null().to_numpy()
-            differs |= moved_from[name].ne_missing(columns[name]).to_numpy()
-        at = np.flatnonzero(known & differs & (metadata["op"] == UPSERT).to_numpy())
-        deletes = metadata[at].with_columns(pl.lit(DELETE, pl.Int8).alias("op"))
-        frame, problems = map_rows(self._topic, deletes, moved_from[at], self._ids, None, columns[at].select(keys))
-        at = np.delete(at, [problem.row for problem in problems])
-        return frame.with_columns(pl.lit(IMPLIED, pl.Int8).alias("op")), rows[at]
-
-    def _truncates(self, batch: TranslationBatch, epochs: Int64s) -> list[Truncated]:
-        topic, truncated = self._topic, []
-        for group in batch.groups:
-            if not (group.changes.op == TRUNCATE).any():
-                continue
-            for at in np.flatnonzero((group.changes.op == TRUNCATE) & (group.changes.bad == 0)).tolist():
-                row = int(group.rows[at])
-                truncated.append(
-                    Truncated(
-                        topic.kind,
-                        topic.system.name,
-                        topic.name,
-                        int(epochs[row]),
-                        group.changes.position.of(at),
-                        batch.raw.topic,
-                        int(batch.partitions[row]),
-                        int(batch.offsets[row]),
-                        topic_code(batch.raw.topic) if topic.shared else 0,
-                        topic.order,
-                    )
-                )
-        return truncated
+    def _behind(self, batch: TranslationBatch, row: int) -> tuple[int, ...]:
+        written_ms = int(batch.raw.timestamps_ms[row])
+        if self._partitioning is None or written_ms <= 0:
+            return ()
+        return self._partitioning.offsets_at(batch.raw.topic, written_ms)
 
     def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
         """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""
@@ -367,7 +201,8 @@ class TableTranslation:
             try:
                 reader = ChangeReader(schema, layout, self._columns, self._keys.columns, self._told)
                 assert reader.read(join([]), np.empty(0, dtype=np.int64)).decoded is not None
-                fast = fast_rows(self._topic, reader.wanted, self._ids, self._told)
+                for item in self._items:
+                    item.learn(reader)
             except Exception as failed:  # whatever somebody registered, only its messages suffer
                 _logger.warning(
                     "compiling schema %s of topic %s: %s; its messages go to quarantine",
@@ -375,27 +210,12 @@ class TableTranslation:
                 )  # fmt: skip
                 self._readers[schema_id] = None
             else:
-                self._readers[schema_id], self._fast[reader] = reader, fast
+                self._readers[schema_id] = reader
         return self._readers[schema_id]
 
     def _schema(self, schema_id: int) -> Any:
         known = self._known(schema_id)
         return None if known is None else known[0]
-
-
-def _times(found: Times | None, raw: RawBatch, at: Int64s, rows: Int64s) -> Int64s:
-    """Choose times of the group's messages `at`, the batch's `rows`; fall back to the times of the messages."""
-    if found is not None and found.known is None:
-        return found.ms[at]
-    own = int64s(raw.timestamps_ms)[rows]
-    return own if found is None or found.known is None else np.where(found.known[at], found.ms[at], own)
-
-
-def _in_order(frames: list[pl.DataFrame], places: list[Int64s]) -> pl.DataFrame:
-    """Put rows of several schemas back into the order of their messages."""
-    if len(frames) == 1:
-        return frames[0]
-    return pl.concat(frames)[np.argsort(np.concatenate(places), kind="stable")]
 
 
 def _outline(layout: EnvelopeLayout) -> str:

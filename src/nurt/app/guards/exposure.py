@@ -14,15 +14,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from nurt.adapters.file_modes import PRIVATE
 from nurt.adapters.redis.embedded import EMBEDDED
 from nurt.adapters.secrets import fill_in
-from nurt.delivery.mapping import DestinationMapping
 from nurt.errors import ConfigurationError
 from nurt.settings import REFUSE, Settings
+
+if TYPE_CHECKING:  # a run without destinations needs none of it
+    from nurt.delivery.mapping import DestinationMapping
 
 ENCRYPTED_POSTGRES = frozenset({"require", "verify-ca", "verify-full"})
 PLAIN_KAFKA = frozenset({"plaintext", "sasl_plaintext"})

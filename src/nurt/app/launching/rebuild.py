@@ -73,8 +73,8 @@ def _older_rows(client: Redis, settings: Settings, mapping: Mapping, starts: Off
     by_kind: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for topic in sorted({topic for topic, _ in starts}):
         entry = mapping.for_topic(topic)
-        if entry is not None:
-            by_kind[entry.kind].append((topic, entry.system.name, entry.name))
+        for item in () if entry is None else entry.items:
+            by_kind[item.kind].append((topic, item.system.name, item.name))
     for kind, tables in by_kind.items():
         layout = ROW_LAYOUTS[kind]
         for rows in stored_rows(client, keys, kind):

@@ -13,6 +13,7 @@ from nurt.errors import ConfigurationError
 from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
 if TYPE_CHECKING:
+    from nurt.cli.belonging import Belonging
     from nurt.cli.opening import OpenState
     from nurt.cli.sampling import TopicSample
     from nurt.mapping.load import Mapping
@@ -23,6 +24,7 @@ def check(
     rows_max: Annotated[
         int, typer.Option("--sample", help="How many messages of each topic to try; 0: only look at names.", min=0)
     ] = 500,
+    whole: Annotated[bool, typer.Option("--whole", help="Try all messages, however long it takes.")] = False,
     as_json: AsJson = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -37,6 +39,8 @@ def check(
 
     nurt check --sample 0  [dim]# names only: which topics match which entry of the mapping[/dim]
 
+    nurt check --whole  [dim]# all messages: which rows name an order or a customer that is not there[/dim]
+
     nurt check --json | jq '.topics[] | select(.refused > 0)'
     """
     from nurt.cli.opening import opened_state
@@ -46,19 +50,25 @@ def check(
     with opened_state(config) as state:
         mapping = read_mapping(state.settings.mapping_files)
         facts = _facts(state, mapping)
-        found = _sampled(state.settings, mapping, rows_max)
+        found, belonging = _sampled(state.settings, mapping, None if whole else rows_max)
         misfits = _misfits(state.settings)
         open_ = _open(state.settings)
     unused = _unused(mapping, found)
     shared = [asdict(one) for one in shared_tables(mapping, found)]
     if as_json:
         topics = [asdict(one) for one in found]
-        notes = {"entries_without_topic": unused, "tables_of_several_topics": shared}
+        notes = {
+            "entries_without_topic": unused,
+            "tables_of_several_topics": shared,
+            "children": [asdict(one) for one in belonging.children],
+            "sample_too_small": belonging.is_cut,
+        }
         print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
         for one in shared:
             _print_shared(one)
+        _print_children(belonging)
         for text in open_:
             stdout.print(Text.assemble(("\nopen ", "yellow"), shown(text)))
         for name, complaints in misfits.items():
@@ -120,26 +130,35 @@ def _waiting(settings: Settings) -> list[str]:
     return sources + [f"topic {one} (`nurt source list`)" for one in halted_logs(records)]
 
 
-def _sampled(settings: Settings, mapping: Mapping, rows_max: int) -> list[TopicSample]:
+def _sampled(settings: Settings, mapping: Mapping, rows_max: int | None) -> tuple[list[TopicSample], Belonging]:
+    """Try messages of each topic, at most `rows_max`; None: all."""
     from rich.status import Status
 
     from nurt.app.opening import fold_context, open_registry
-    from nurt.cli.sampling import samples, tried
+    from nurt.cli.belonging import NamedParents
+    from nurt.cli.sampling import Samples, Trial
     from nurt.columnar.ids import Ids
     from nurt.translate.translator import Translator
 
     ids = Ids(settings.ids_secret())
     translator, context = Translator(mapping, open_registry(settings), ids), fold_context(mapping, ids)
-    found = []
+    samples, parents = Samples(settings, rows_max), NamedParents()
+    trials: dict[str, Trial] = {}
     with Status("listing topics", console=stderr) as status:
-        for topic, batches in samples(settings, rows_max):
+        for topic, batch in samples:
             status.update(shown(f"trying {topic}"))
-            found.append(tried(mapping, translator, context, topic, batches))
+            trial = trials.setdefault(topic, Trial(mapping, topic))
+            if batch is not None:
+                done = translator.translate(batch)
+                trial.add(batch, done, context)
+                parents.add(done)
+        belonging = parents.judged(mapping, samples.cut)
+    found = [trial.sample() for _, trial in sorted(trials.items())]
     if not found:
         raise ConfigurationError(
             "checking the input: no topic is there (expected those of `input`); check the names and the connectors"
         )
-    return found
+    return found, belonging
 
 
 def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
@@ -148,11 +167,11 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
     for kinds in (PROFILE_KINDS, STOCK_KINDS):  # each flow reads a topic by the first entry of its own kinds
         narrow = mapping.narrowed(kinds)
         entries = [narrow.for_topic(one.topic) for one in found]
-        used |= {(entry.file_name, entry.line) for entry in entries if entry is not None}
+        used |= {(item.file_name, item.line) for entry in entries if entry is not None for item in entry.items}
     return [
-        f"{rule.mapping.file_name}:{rule.mapping.line}: {rule.mapping.pattern}"
+        f"{rule.mapping.file_name}:{rule.line}: {rule.mapping.pattern}"
         for rule in mapping.topics
-        if (rule.mapping.file_name, rule.mapping.line) not in used
+        if used.isdisjoint((item.file_name, item.line) for item in rule.mapping.items)
     ]
 
 
@@ -170,6 +189,29 @@ def _print_shared(one: dict[str, Any]) -> None:
     )
 
 
+def _print_children(belonging: Belonging) -> None:
+    """Say which rows name what is not there, and which nobody owns."""
+    for one in belonging.children:
+        who = f"\n{one.nobodys or one.missing:,} of {one.rows:,} {one.child} of {one.system} "
+        if one.nobodys:
+            stdout.print(Text.assemble((f"{who}name nobody: ", "yellow"), "they have no effect"))
+            continue
+        sure = "" if one.is_sure else " (in the sample; --whole reads all)"
+        what = f"{who}name {one.article} {one.parent} that is not there"
+        stdout.print(Text.assemble((what, "yellow"), f"{sure}: they wait for it"))
+        for zero in one.zeros:
+            stdout.print(
+                shown(
+                    f"  {zero.rows:,} of them name {one.parent} {zero.key!r}. If this means nobody, write "
+                    f"parent: {{{one.parent}: {zero.remedy}}}"
+                )
+            )
+    if belonging.is_cut and not belonging.children:
+        stdout.print(
+            shown("\nThe sample is too small to tell whether rows find what they belong to; --whole reads all.", "dim")
+        )
+
+
 def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -> None:
     print_table("", ("", ""), [(Text(name, "dim"), text) for name, text in facts.items()])
     stdout.print()
@@ -183,6 +225,12 @@ def _print(facts: dict[str, Any], found: list[TopicSample], unused: list[str]) -
     titles = ("topic", "", "tried>", "rows>", "left out>", "not ours>", "refused>", "")
     print_table("What messages would become", titles, rows)
     for one in found:
+        for entity, left_out in one.left_out_of.items():
+            what = f"\n{one.topic}: `where` of {entity} leaves out {left_out:,} of {one.rows:,} rows"
+            stdout.print(shown(what, "yellow" if left_out == one.rows else ""))
+        if one.rows and one.left_out == one.rows:
+            what = f"\n{one.topic}: `where` leaves out every row; "
+            stdout.print(Text.assemble((what, "yellow"), "is a word in it misspelt?"))
         if one.absent:
             what = f"\n{one.topic}: `where` leaves out rows that lack column {', '.join(one.absent)}; "
             stdout.print(Text.assemble((what, "yellow"), "read the table again, or let `where` keep rows without it"))

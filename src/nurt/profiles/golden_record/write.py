@@ -33,12 +33,10 @@ from nurt.profiles.golden_record.aggregates import (
     sum_invoices,
     sum_orders,
 )
-from nurt.profiles.golden_record.survivorship import FIELDS, compile_survivorship, note_person
+from nurt.profiles.golden_record.speakers import IDENTIFIERS, note_speakers
+from nurt.profiles.golden_record.survivorship import FIELDS, compile_survivorship
 from nurt.profiles.golden_record.write_aggregates import put_invoices, put_most_bought, put_orders
 from nurt.profiles.golden_record.write_fields import (
-    CUSTOMER,
-    GUEST_ORDER,
-    IDENTIFIERS,
     list_identifiers,
     put_accounts,
     put_addresses,
@@ -244,24 +242,6 @@ def _read_accounts(
 
 
 @numba.njit(nogil=True, cache=True)
-def _note_people(cells: Int64s, rows: int, columns: int, systems: Int64s) -> int:
-    """Note the rows of a person.
-
-    cells    (r, .)  int64  rows of ACCOUNT_RECORDS; their free cells are written
-    rows     scalar  int64  how many rows there are
-    columns  scalar  int64  how many columns ACCOUNT_RECORDS has
-    systems  (s, 3)  int64  address and bytes of a system's name, its priority
-    Returns how many rows are of a person.
-    """
-    people = 0
-    for row in range(rows):
-        if cells[row, 0] == CUSTOMER or cells[row, 0] == GUEST_ORDER:
-            note_person(cells, columns, row, people, systems)
-            people += 1
-    return people
-
-
-@numba.njit(nogil=True, cache=True)
 def _put_aggregates(
     to: int, aggregates: Int64s, count: int, columns: int, as_of: int, entries: Int64s, lines: Int64s
 ) -> int:
@@ -350,7 +330,9 @@ def _write_live(
             more[: to - begin] = out[: to - begin]
             to += np.int64(more.ctypes.data) - begin
             out, begin = more, np.int64(more.ctypes.data)
-        people = _note_people(cells, rows, columns, systems)
+        people, cells, entries = note_speakers(cells, rows, columns, systems, kinds, entries)
+        if people > len(entries):
+            entries = entries_of(2 * people)
         places[profile] = to - begin
         to = put_id(to, np.int64(ids.ctypes.data) + 16 * profile)
         to = put_nothing(to, 3)  # revision, live, no redirect

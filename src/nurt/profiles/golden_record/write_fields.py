@@ -24,17 +24,15 @@ from nurt.columnar.sorting import (
 )
 from nurt.columnar.types import ID_BYTES, Int64s
 from nurt.columnar.varint import poke_zigzag
+from nurt.profiles.golden_record.speakers import IDENTIFIERS
 from nurt.profiles.golden_record.survivorship import FIELDS, choose, person
 from nurt.profiles.identity.cut_links import cut_links
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.cells import NO_ROOM, has
 
-IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
 
-CUSTOMER, GUEST_ORDER, ADDRESS_PART, CONSENT = (
-    np.int64(CODE[kind]) for kind in ("customer", "order", "address", "consent")
-)
+ADDRESS_PART, CONSENT = (np.int64(CODE[kind]) for kind in ("address", "consent"))
 
 _INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_RECORDS.columns)}
 _PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (

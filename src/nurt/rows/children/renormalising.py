@@ -41,7 +41,10 @@ class Renormaliser(Protocol):
 
     @property
     def holders(self) -> Mapping[str, bytes]:
-        """Give, by kind of rows, the key kind of the value, under the row's own id, that has them normalised."""
+        """Give, by kind of rows, the key kind of the value, under the row's own id, that has them normalised.
+
+        An empty key kind: there is no such value.
+        """
         ...
 
     def differs(self, kind: str, folded: RowsFolded, ids: Words, held: Values) -> Bools:
@@ -140,7 +143,11 @@ class Renormalising:
 
     def _differing(self, renormaliser: Renormaliser, kind: str, holder: bytes, ids: list[bytes]) -> list[bytes]:
         words = words_of(ids)
-        values, held = self._store.load([self._keys.rows_of(row_kind(kind), words), self._keys.rows_of(holder, words)])
+        keys = [self._keys.rows_of(row_kind(kind), words)]
+        if holder:
+            keys.append(self._keys.rows_of(holder, words))
+        values, *others = self._store.load(keys)
+        held = others[0] if others else Values.of([])
         differs = renormaliser.differs(kind, stored_rows(kind, values, self._order), words, held)
         return [ids[one] for one in np.flatnonzero(differs).tolist()]
 
