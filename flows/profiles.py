@@ -28,6 +28,10 @@ def profiles(assembly: FlowAssembly) -> Dataflow:
     # The newest event of every row stays. A row sends its contribution to its order or account.
     rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
+    # Where the mapping names orders by a field (a payment by the order's number), its rows find the order first.
+    if assembly.has_references:
+        rows = op.stateful_batch("references", _next("to_references", rows, assembly), assembly.stage("references"))
+
     # Lines, payments and shipments make an order; an order sends what it adds to its account.
     orders = op.stateful_batch("orders", _next("to_orders", rows, assembly), assembly.stage("orders"))
 

@@ -68,7 +68,8 @@ def semantic(avro: Any, value: Any) -> Any:
 def replay(log: Iterable[Message], book: SchemaBook) -> dict[str, dict[tuple[Any, ...], dict[str, Any]]]:
     """Rebuild the tables from a log the plainest right way: per row the highest position wins, truncates are floors.
 
-    A full snapshot amid the stream begins a new source epoch in its partition. Where sequence[0] is unknown, the
+    A full snapshot amid the stream begins a new source epoch in its partition (so a table must not be truncated behind
+    one: the truncate's partition may have missed it). Where sequence[0] is unknown, the
     partition's order decides between a row's events, and the log position alone between a row and a truncate (whose
     lock lets no transaction straddle it).
     """

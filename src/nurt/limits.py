@@ -35,3 +35,6 @@ MATCH_KEY_DOCUMENTS_MAX = 500
 
 PUBLISH_SKUS_MAX = 5_000
 """Skus, and orders, that are published at a time; the others wait, and their figures are then newer."""
+
+ADDRESSES_SHOWN_MAX = 100
+"""How many addresses a profile lists: those with a row of their own first, then the most frequent ones of orders."""

@@ -65,6 +65,7 @@ def rich(number: int, revision: int) -> Profile:
             **{"currency": currency, "market": market, "count": random.randint(0, 9), "gross": money()},
             **{"average": random.choice([None, money()]), "first_on": day(), "last_on": day()},
             **{"cancelled": random.randint(0, 2), "returned": 1, "open": 2, **counts, **grosses},
+            **{name: money() for name in ("given_back", "net", "paid", "open_amount")},
         }
 
     return profile(
@@ -79,7 +80,7 @@ def rich(number: int, revision: int) -> Profile:
             {
                 **dict.fromkeys(("kind", "name", "company", "region", "phone")),
                 **{"system": "shop", "row": f"{index:032x}", "street": f"Długa {revision}", "city": "Gdańsk"},
-                **{"postcode": "80-001", "country": "PL"},
+                **{"postcode": "80-001", "country": "PL", "count": index + 1},
             }
             for index in range(random.randint(0, 3))
         ],
@@ -149,7 +150,10 @@ def flat(profile: Profile) -> dict[str, list[dict[str, Any]]]:
                 "first_order_on": min((o["first_on"] for o in orders if o["first_on"]), default=None),
                 "last_order_on": max((o["last_on"] for o in orders if o["last_on"]), default=None),
                 "gross_currency": currencies.pop() if single else None,
-                "gross": sum(order["gross"] for order in orders) if single else None,
+                **{
+                    name: sum(order[name] for order in orders) if single else None
+                    for name in ("gross", "given_back", "net", "paid", "open_amount")
+                },
                 "open_invoice_count": sum(invoice["open_count"] for invoice in profile["invoices"]),
                 "overdue_invoice_count": sum(invoice["overdue_count"] for invoice in profile["invoices"]),
             }
@@ -158,7 +162,7 @@ def flat(profile: Profile) -> dict[str, list[dict[str, Any]]]:
     renamed = {
         "orders": {"count": "order_count", "cancelled": "cancelled_count"}
         | {"returned": "returned_count", "open": "open_count"},
-        "addresses": {"row": "source_row"},
+        "addresses": {"row": "source_row", "count": "address_count"},
         "consents": {"row": "source_row", "at": "said_at"},
     }
     for name in (

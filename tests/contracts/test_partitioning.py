@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,10 +30,10 @@ class InAnArchive:
     def __init__(self, folder: Path) -> None:
         self.topic, self._folder = "t", folder
 
-    def write(self, messages: list[tuple[int, bytes]]) -> None:
+    def write(self, messages: list[tuple[int, bytes]], times_ms: Sequence[int] = ()) -> None:
         with ArchiveWriter(self._folder) as writer:
-            for partition, key in messages:
-                writer.write(self.topic, partition, key, b"v", None, 0)
+            for (partition, key), time_ms in zip(messages, times_ms or [0] * len(messages), strict=True):
+                writer.write(self.topic, partition, key, b"v", None, time_ms)
 
     def grow(self, partitions: int) -> None:
         """Do nothing: a partition is there when it has a message."""
@@ -47,10 +47,10 @@ class InKafka:
         self._bootstrap = bootstrap
         self.topic = create_topic(bootstrap, f"t-{uuid.uuid4().hex[:12]}", partitions)
 
-    def write(self, messages: list[tuple[int, bytes]]) -> None:
+    def write(self, messages: list[tuple[int, bytes]], times_ms: Sequence[int] = ()) -> None:
         producer = Producer({"bootstrap.servers": self._bootstrap})
-        for partition, key in messages:
-            producer.produce(self.topic, b"v", key=key, partition=partition)
+        for (partition, key), time_ms in zip(messages, times_ms or [0] * len(messages), strict=True):
+            producer.produce(self.topic, b"v", key=key, partition=partition, timestamp=time_ms)
         assert producer.flush(20) == 0
 
     def grow(self, partitions: int) -> None:
@@ -94,3 +94,14 @@ def test_keys_that_lie_elsewhere_are_not_taken_as_hashed(input_: InAnArchive | I
 def test_of_an_unknown_topic_nothing_is_known(input_: InAnArchive | InKafka) -> None:
     input_.write(hashed(KEYS, 2))
     assert input_.opened().partitions("no-such-topic") == 0
+
+
+def test_what_was_written_at_a_time_or_later_begins_at_an_offset(input_: InAnArchive | InKafka) -> None:
+    messages = [(0, b"a"), (1, b"b"), (0, b"c"), (0, b"d"), (1, b"e")]
+    input_.write(messages, [1000, 2000, 3000, 2500, 4000])
+    opened = input_.opened()
+    asked = [opened.offsets_at(input_.topic, time_ms) for time_ms in (1, 1000, 1001, 2600, 3000, 4000, 4001)]
+    assert asked == [(0, 0), (0, 0), (1, 0), (1, 1), (1, 1), (3, 1), (3, 2)]
+    input_.write([(0, b"f")], [5000])
+    assert opened.offsets_at(input_.topic, 4500) == (3, 2)
+    assert opened.offsets_at("no-such-topic", 1) == ()

@@ -23,7 +23,10 @@ from tests.services.stack.redis_server import RedisServer
 KEYS = Keys("t", 4)
 LINE = "4 shards, secret a"
 FIRST = first_layouts()
-NOW = listed(LAYOUTS)
+NOW = {
+    **listed(LAYOUTS),
+    "profile_bodies": {f"version {one}": [one, "contract"] for one in range(2, schemas.PROFILE_VERSION + 1)},
+}
 
 
 def with_column(table: str, column: str, before: dict[str, Any] = FIRST) -> dict[str, Any]:
@@ -226,11 +229,12 @@ def test_a_version_that_does_not_know_the_contract_of_stored_profiles_is_refused
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agree(client, KEYS, LINE)
+    version = schemas.PROFILE_VERSION + 1
     with monkeypatch.context() as later:
-        later.setattr(schemas, "PROFILE_VERSION", 2)
+        later.setattr(schemas, "PROFILE_VERSION", version)
         agree(client, KEYS, LINE)
         agree(client, KEYS, LINE)
-    with pytest.raises(StateTooNew, match=r"profile_bodies\.version 2 bit 2 contract -> absent"):
+    with pytest.raises(StateTooNew, match=rf"profile_bodies\.version {version} bit {version} contract -> absent"):
         agree(client, KEYS, LINE)
     with pytest.raises(ConfigurationError):
         first_agree(client, KEYS, LINE)

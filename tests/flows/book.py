@@ -33,7 +33,7 @@ from tests.oracle.writings import normalise_as_meant
 
 SHOP = System("shop", realm="eu", currency="PLN", priority=10)
 BOOKS = System("books", realm="eu", currency="EUR", priority=20)
-ENTITY_OF_PARENT = {"order_line": "order", "payment": "order", "shipment": "order"}
+ENTITY_OF_PARENT = dict.fromkeys(("order_line", "payment", "refund", "shipment"), "order")
 
 WorkerOf = Callable[[Store, Keys, FoldContext], Worker]
 EngineT = TypeVar("EngineT", bound=Engine)
@@ -66,12 +66,15 @@ class Book:
         """Insert or update a row in a transaction of its own; fields that are not named stay, other things do not.
 
         Args:
+            parent: its key; of another kind than usual: `kind key`.
             known: identifiers, as `kind value` pairs with a comma between.
         """
         connector = self.connectors[system]
         rows = connector.tables.setdefault((kind, kind), {})
         before = rows[key].fields if key in rows else dict.fromkeys(ENTITIES[kind].fields)
         of = ENTITY_OF_PARENT.get(kind, "customer")
+        if parent is not None and " " in parent:
+            of, parent = parent.split()
         link: Parent | None = None if parent is None else (of, of, parent)
         pairs = None if known is None else "\x1e".join(one.replace(" ", "\x1f", 1) for one in known.split(","))
         rows[key] = Stored({**before, **fields}, pairs, link)

@@ -46,13 +46,23 @@ class Source:
 
     def put(self, table: str, key: int, value: str, *, partition: int = 0, op: str = "u", **source: Any) -> None:
         """Write a row of a table; the source's clock goes on by a second."""
-        topic = self.topics[table]
-        self._now_ms += 1000
         row = {"id": key, "email": f"{table}{key}-{value}@example.com"}
-        at = topic.upsert(op=op, partition=partition, row=row, **{"ts_ms": self._now_ms, **source})
-        batch = topic.batch
+        at = self.topics[table].upsert(op=op, partition=partition, row=row, **self._tick(source))
+        self._write(table, partition, at)
+
+    def truncate(self, table: str, *, partition: int, **source: Any) -> None:
+        """Truncate a table, in a message without key that lies in some partition."""
+        topic = self.topics[table]
+        self._write(table, partition, topic.raw(None, topic.envelope("t", None, None, **self._tick(source)), partition))
+
+    def _tick(self, source: dict[str, Any]) -> dict[str, Any]:
+        self._now_ms += 1000
+        return {"ts_ms": self._now_ms, **source}
+
+    def _write(self, table: str, partition: int, at: int) -> None:
+        topic = self.topics[table]
         with ArchiveWriter(self.home / "archive") as writer:
-            writer.write(topic.name, partition, batch.keys[at], batch.values[at], None, self._now_ms)
+            writer.write(topic.name, partition, topic.batch.keys[at], topic.batch.values[at], None, self._now_ms)
 
     def run(self) -> set[str]:
         """Read what was written; return what the live profiles are called."""
@@ -151,6 +161,73 @@ def test_a_connector_that_repeats_after_a_restart_of_nurt_stops_nothing(source_o
     for at in range(2, 8):
         source.put("t", at % 3, f"v{at}", **postgresql(1000 + 10 * at, 1005 + 10 * at), ts_ms=moment + at)
     assert source.run() == {"t0-v6", "t1-v7", "t2-v5"}
+
+
+def test_a_truncate_from_before_a_move_hides_nothing_of_other_partitions(source_of: SourceOf) -> None:
+    source = source_of("mysql", "t")
+    for key in range(3):
+        source.put("t", key, "old", partition=key, **mysql(900, 100 + key, 1))
+    source.truncate("t", partition=2, **mysql(900, 200, 1))
+    source.put("t", 3, "kept", partition=0, **mysql(900, 210, 1))
+    source.put("t", 3, "read", op="r", partition=0, snapshot="last", **mysql(3, 154, 0))
+    source.put("t", 1, "new", partition=1, **mysql(3, 300, 2))
+    source.put("t", 4, "new", partition=0, **mysql(3, 310, 2))
+    assert source.run() == {"t3-read", "t1-new", "t4-new"}
+
+
+def test_a_truncate_behind_a_move_takes_what_was_there_in_all_partitions(source_of: SourceOf) -> None:
+    source = source_of("mysql", "t")
+    for key in range(3):
+        source.put("t", key, "old", partition=key, **mysql(900, 100 + key, 1))
+    source.put("t", 0, "read", op="r", partition=0, snapshot="first", **mysql(3, 154, 0))
+    source.truncate("t", partition=0, **mysql(3, 200, 2))
+    source.put("t", 2, "new", partition=2, **mysql(3, 300, 2))
+    assert source.run() == {"t2-new"}
+
+
+def test_a_truncate_between_two_lives_of_a_shorter_log_divides_them(
+    source_of: SourceOf, accept: Callable[[Source], None]
+) -> None:
+    source = source_of("postgresql", "t")
+    for at in range(4):
+        source.put("t", at, "old", partition=at % 2, **postgresql(1000 + 10 * at, 1005 + 10 * at))
+    source.run()
+    source.put("t", 0, "mid", partition=0, **postgresql(990, 991))
+    source.truncate("t", partition=0, **postgresql(992, 993))
+    source.put("t", 5, "new", partition=1, **postgresql(994, 995))
+    accept(source)
+    assert source.run() == {"t5-new"}
+
+
+def test_a_connector_that_repeats_rows_from_before_a_truncate_brings_none_back(source_of: SourceOf) -> None:
+    source = source_of("postgresql", "t")
+    for key in range(4):
+        source.put("t", key, "old", partition=key % 2, **postgresql(1000, 1001 + key), ts_ms=1_780_000_000_000)
+    source.truncate("t", partition=0, **postgresql(1010, 1011), ts_ms=1_780_000_000_100)
+    source.run()
+    for key in range(4):
+        source.put("t", key, "old", partition=key % 2, **postgresql(1000, 1001 + key), ts_ms=1_780_000_000_000)
+    assert source.run() == set()
+
+
+def test_a_clock_that_is_set_around_a_truncate_changes_nothing(source_of: SourceOf) -> None:
+    source = source_of("postgresql", "t")
+    for key in range(2):
+        source.put("t", key, "old", partition=key, **postgresql(1000, 1001 + key), ts_ms=1_780_000_900_000)
+    source.truncate("t", partition=0, **postgresql(1010, 1011), ts_ms=1_780_000_500_000)
+    source.put("t", 3, "new", partition=1, **postgresql(1020, 1021), ts_ms=1_780_000_100_000)
+    assert source.run() == {"t3-new"}
+
+
+def test_a_log_that_falls_behind_an_incremental_snapshot_is_not_folded_in_silence(
+    source_of: SourceOf, accept: Callable[[Source], None]
+) -> None:
+    source = source_of("postgresql", "t")
+    source.put("t", 1, "read", op="r", snapshot="last", **postgresql(1000, 1000))
+    source.put("t", 1, "again", op="r", snapshot="incremental", **postgresql(1500, 1500))
+    source.put("t", 1, "new", **postgresql(1400, 1401))
+    accept(source)
+    assert source.run() == {"t1-new"}
 
 
 def test_a_row_that_only_an_interrupted_snapshot_read_is_swept(

@@ -7,8 +7,11 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
   the order entity's name, U+001F and the order's key. Lines, payments and shipments, and invoices of an order, make no
   account by themselves, and count only while the order's own row exists. A child without parent belongs to nobody,
   but for addresses, consents and interactions that bring identifiers: each is a guest's account, named like an order's.
-* Rows that speak. Beside customers and guests' orders, each address, consent and interaction speaks by its identifiers:
-  they are links of its account, and the smallest of each kind that is a field is a candidate.
+* Rows that speak. Beside customers and guests' orders, each address, consent and interaction of an account speaks by
+  its identifiers: they are links of its account, and the smallest of each kind that is a field is a candidate. Those of
+  a guest's order speak together, in the order's place; of its addresses only those of kind `billing` do. Those of other
+  orders are silent.
+* Addresses. Equal are those of one system with the same fields; they have the smallest row of an account's own ones.
 * Profile id: the id of the text `profile U+001F <anchor account id in hex>`.
 * Guests. Only `email`, `phone`, `first_name`, `last_name`, `country` and `market` of the order row speak, as stored:
   the system's default market is no candidate. Nothing of theirs is verified; `newest` is the row's `ts_ms`.
@@ -19,6 +22,10 @@ It shares nothing with the folds. Where the rules leave room, it decides as foll
 * A text that is empty is a value; only null is none.
 * Orders. `first_on`, `last_on` and windows leave cancelled orders out; orders of the future count in `count`, `gross`,
   `first_on` and `last_on`. A (currency, market) with cancelled orders only has a line with average null.
+* Money. A payment or a refund with the status failed, cancelled or pending counts for nothing, nor does any of a
+  cancelled order. A refund gives back its amount without a sign, in its own currency, else its order's; in the order's
+  market. What an order owes is its own: of its gross, what it gave back in its own currency and what was paid, never
+  below zero. A refund of a customer is in the currency's line of the system's market.
 * Products and categories: what is returned more often than bought stays, with a negative quantity.
 * Invoices: a currency without open invoices has no line; null currency as with orders, never the order's own.
 * Consents: a null purpose is left out; at equal `at` the larger row id wins.
@@ -29,7 +36,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -42,10 +49,10 @@ CHOSEN = (
     *("birth_date", "gender", "language", "country", "market"),
 )
 IDENTIFIERS = ("email", "phone", "tax_id", "loyalty_card")
-STAND_IN = ("address", "consent", "interaction")
 GUEST_SAYS = ("email", "phone", "first_name", "last_name", "country", "market")
 ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
 DEFAULT_RULES = ("verified_first", "source_priority", "newest")
+ADDRESSES_MAX = 100
 WINDOWS_DAYS = (30, 90, 365)
 MOST = 10
 DAY_US = 86_400_000_000
@@ -60,7 +67,8 @@ class _Account:
     entity: str
     key: str
     speaker: FinalRow | None = None  # the customer's row, or the guest's order
-    others: list[FinalRow] = field(default_factory=list)  # other rows with identifiers
+    others: dict[bytes, tuple[FinalRow, list[FinalRow]]] = field(default_factory=dict)
+    """By row id: a row that speaks by identifiers, and the rows that bring them."""
     rows: dict[str, list[FinalRow]] = field(default_factory=lambda: defaultdict(list))
     links: set[tuple[str, str]] = field(default_factory=set)
 
@@ -92,16 +100,54 @@ def expected_profiles(
         ids: the deployment's.
         normalise: by identifier kind.
     """
+    rows = _named_by_key(rows)
     accounts = _accounts(rows, ids)
     for account in accounts.values():
         account.links = _links(account, systems[account.system], normalise)
-    lines = _by_order(rows.get("order_line", ()), ids)
+    lines, payments, refunds = (_by_order(rows.get(kind, ()), ids) for kind in ("order_line", "payment", "refund"))
     result: dict[str, Profile] = {}
     for members in _components(accounts, systems):
         anchor = min(account.id for account in members)
         profile_id = ids.one(f"profile\x1f{anchor.hex()}").hex()
-        result[profile_id] = _profile(profile_id, members, lines, systems, rules, as_of, normalise)
+        result[profile_id] = _profile(
+            profile_id, members, lines, _Money(payments, refunds), systems, rules, as_of, normalise
+        )
     return result
+
+
+FIRST_OF_TILLS = (("placed_at", True), ("key", False))
+"""Which of several orders of a till with one number is meant; of other orders none is."""
+
+
+def _named_by_key(rows: Mapping[str, Sequence[FinalRow]]) -> Mapping[str, Sequence[FinalRow]]:
+    """Let rows that name their order by its number name its key; nobody's where no order, or more than one, has it."""
+    bearers: dict[tuple[str, str | None, str], list[FinalRow]] = defaultdict(list)
+    for order in rows.get("order", ()):
+        bearers[order.system, order.entity, order.fields.get("number") or ""].append(order)
+
+    def found(row: FinalRow) -> FinalRow:
+        if row.parent_kind != "order?number":
+            return row
+        some = bearers.get((row.system, row.parent_entity, row.parent_key or ""), [])
+        if len(some) > 1 and row.parent_entity == "till":
+            some = sorted(some, key=lambda one: (-(_placed(one) or -(2**62)), one.key))[:1]
+        if len(some) != 1:
+            return replace(row, parent_kind=None, parent_entity=None, parent_key=None)
+        return replace(row, parent_kind="order", parent_key=some[0].key)
+
+    return {kind: [found(row) for row in some] for kind, some in rows.items()}
+
+
+def _placed(order: FinalRow) -> int | None:
+    placed: int | None = order.fields.get("placed_at")
+    return placed
+
+
+def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[str, int]:
+    """Count rows that wait for an order which is not there, by `<kind> of order`."""
+    there = {order.row for order in rows.get("order", ())}
+    waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
+    return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
 
 
 def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes, _Account]:
@@ -118,25 +164,38 @@ def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes,
     for row in rows.get("customer", ()):
         account(row.system, row.entity, row.key).speaker = row
     account_of_order: dict[bytes, _Account] = {}
+    guests: dict[bytes, FinalRow] = {}
     for row in rows.get("order", ()):
         if row.parent_key is None:
             owner = account(row.system, "guest", f"{row.entity}\x1f{row.key}")
-            owner.speaker = row
+            owner.speaker = guests[row.row] = row
         else:
             owner = account_of_parent(row)
         owner.rows["order"].append(row)
         account_of_order[row.row] = owner
     for kind in ("address", "consent", "interaction"):
         for row in rows.get(kind, ()):
-            if row.parent_key is not None:
+            of_order = row.parent_kind == "order"
+            speaker: FinalRow | None = row
+            if of_order:
+                order = _parent_id(row, ids)
+                if order not in account_of_order:
+                    continue
+                owner, speaker = account_of_order[order], guests.get(order)
+                if kind == "address" and row.fields.get("kind") != "billing":
+                    speaker = None
+            elif row.parent_key is not None:
                 owner = account_of_parent(row)
             elif row.identifiers is not None:
                 owner = account(row.system, "guest", f"{row.entity}\x1f{row.key}")
             else:
                 continue
-            owner.rows[kind].append(row)
-            if row.identifiers is not None:
-                owner.others.append(row)
+            owner.rows["order's address" if of_order and kind == "address" else kind].append(row)
+            if row.identifiers is not None and speaker is not None:
+                owner.others.setdefault(speaker.row, (speaker, []))[1].append(row)
+    for row in rows.get("refund", ()):
+        if row.parent_key is not None and row.parent_kind == "customer":
+            account_of_parent(row).rows["refund"].append(row)
     for row in rows.get("invoice", ()):
         if row.parent_key is None:
             continue
@@ -166,7 +225,7 @@ def _normalised(row: FinalRow, name: str, system: SystemLike, normalise: Normali
 
 def _links(account: _Account, system: SystemLike, normalise: Normalise) -> set[tuple[str, str]]:
     speaker = account.speaker
-    found = {pair for row in account.others for pair in _pairs(row, system, normalise)}
+    found = {pair for _, rows in account.others.values() for row in rows for pair in _pairs(row, system, normalise)}
     if speaker is not None:
         names = ("email", "phone") if speaker.kind == "order" else IDENTIFIERS
         named = {(name, _normalised(speaker, name, system, normalise)) for name in names}
@@ -211,16 +270,21 @@ def _profile(
     profile_id: str,
     members: list[_Account],
     lines: Mapping[bytes, list[FinalRow]],
+    money: _Money,
     systems: Mapping[str, SystemLike],
     rules: Mapping[str, Sequence[str]],
     as_of: int,
     normalise: Normalise,
 ) -> Profile:
     speakers = [account.speaker for account in members if account.speaker is not None]
-    speakers += [row for account in members for row in account.others]
+    stand_ins = [
+        (row, {pair for one in rows for pair in _pairs(one, systems[one.system], normalise)})
+        for account in members
+        for row, rows in account.others.values()
+    ]
     of_kind = {
         kind: [row for account in members for row in account.rows[kind]]
-        for kind in ("address", "order", "invoice", "consent", "interaction")
+        for kind in ("address", "order", "refund", "invoice", "consent", "interaction", "order's address")
     }
     sold = [line for order in of_kind["order"] if _status(order) != "cancelled" for line in lines.get(order.row, ())]
     profile: Profile = {
@@ -231,22 +295,16 @@ def _profile(
         "as_of": _date(as_of),
     }
     for name in CHOSEN:
-        candidates = _candidates(name, speakers, systems, normalise)
+        candidates = _candidates(name, speakers, stand_ins, systems, normalise)
         profile[name] = _choose(candidates, rules.get(name, DEFAULT_RULES))
     links = sorted({link for account in members for link in account.links})
     profile["identifiers"] = [{"kind": kind, "value": value} for kind, value in links]
-    profile["addresses"] = sorted(
-        (
-            {"system": row.system, "row": row.row.hex(), **{name: row.fields.get(name) for name in ADDRESS}}
-            for row in of_kind["address"]
-        ),
-        key=lambda address: str(address["row"]),
-    )
+    profile["addresses"] = _addresses(of_kind["address"], of_kind["order's address"])
     profile["accounts"] = [
         {"account": account.id.hex(), "system": account.system, "entity": account.entity, "key": account.key}
         for account in sorted(members, key=lambda account: account.id)
     ]
-    profile["orders"] = _orders(of_kind["order"], systems, as_of)
+    profile["orders"] = _orders(of_kind["order"], of_kind["refund"], money, systems, as_of)
     profile["products"] = _most(sold, "sku", "sku")
     profile["categories"] = _most(sold, "category", "category")
     profile["invoices"] = _invoices(of_kind["invoice"], systems, as_of)
@@ -256,8 +314,26 @@ def _profile(
     return profile
 
 
+def _addresses(own: Sequence[FinalRow], of_orders: Sequence[FinalRow]) -> list[Profile]:
+    groups: dict[tuple[str, tuple[str | None, ...]], list[str]] = defaultdict(list)
+    for rows, is_own in ((own, True), (of_orders, False)):
+        for row in rows:
+            groups[row.system, tuple(row.fields.get(name) for name in ADDRESS)].append(row.row.hex() if is_own else "")
+    ranked = []
+    for (system, fields), names in groups.items():
+        named = min((name for name in names if name), default="")
+        text = "\x1f".join("" if value is None else f"={value}" for value in fields)
+        address = {"system": system, "row": named, **dict(zip(ADDRESS, fields, strict=True)), "count": len(names)}
+        ranked.append(((not named, named, -len(names), system, text), address))
+    return [address for _, address in sorted(ranked, key=lambda one: one[0])[:ADDRESSES_MAX]]
+
+
 def _candidates(
-    name: str, speakers: Iterable[FinalRow], systems: Mapping[str, SystemLike], normalise: Normalise
+    name: str,
+    speakers: Iterable[FinalRow],
+    stand_ins: Iterable[tuple[FinalRow, set[tuple[str, str]]]],
+    systems: Mapping[str, SystemLike],
+    normalise: Normalise,
 ) -> list[_Candidate]:
     result = []
     value: Any
@@ -265,11 +341,7 @@ def _candidates(
         if row.kind == "order" and name not in GUEST_SAYS:
             continue
         system = systems[row.system]
-        if row.kind in STAND_IN:
-            value = min((text for kind, text in _pairs(row, system, normalise) if kind == name), default=None)
-            value = value if name in IDENTIFIERS else None
-        else:
-            value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
+        value = _normalised(row, name, system, normalise) if name in IDENTIFIERS else row.fields.get(name)
         if value is None:
             continue
         if name == "birth_date":
@@ -278,6 +350,10 @@ def _candidates(
         updated = row.fields.get("updated_at")
         newest_us = row.ts_ms * 1000 if updated is None else updated
         result.append(_Candidate(value, row, verified, system.priority, newest_us))
+    for row, pairs in stand_ins:
+        value = min((text for kind, text in pairs if kind == name), default=None)
+        if value is not None and name in IDENTIFIERS:
+            result.append(_Candidate(value, row, False, systems[row.system].priority, row.ts_ms * 1000))
     return result
 
 
@@ -319,13 +395,58 @@ def _or_default(value: str | None, default: str | None, last: str) -> str:
     return value if value is not None else default if default is not None else last
 
 
-def _orders(orders: Iterable[FinalRow], systems: Mapping[str, SystemLike], as_of: int) -> list[Profile]:
+@dataclass(frozen=True, slots=True)
+class _Money:
+    """Payments and refunds, by their order."""
+
+    payments: Mapping[bytes, list[FinalRow]]
+    refunds: Mapping[bytes, list[FinalRow]]
+
+
+def _moved(rows: Iterable[FinalRow]) -> list[FinalRow]:
+    return [row for row in rows if row.fields.get("status") not in ("failed", "cancelled", "pending")]
+
+
+def _orders(
+    orders: Iterable[FinalRow],
+    beside: Iterable[FinalRow],
+    money: _Money,
+    systems: Mapping[str, SystemLike],
+    as_of: int,
+) -> list[Profile]:
     groups: dict[tuple[str, str], list[FinalRow]] = defaultdict(list)
+    given_back: Counter[tuple[str, str]] = Counter()
+    paid, owed = given_back.copy(), given_back.copy()
     for order in orders:
         system = systems[order.system]
         currency = _or_default(order.fields.get("currency"), system.currency, "XXX")
-        groups[currency, _or_default(order.fields.get("market"), system.market, "")].append(order)
-    return [_order_figures(currency, market, group, as_of) for (currency, market), group in sorted(groups.items())]
+        market = _or_default(order.fields.get("market"), system.market, "")
+        groups[currency, market].append(order)
+        if _status(order) == "cancelled":
+            continue
+        left = order.fields.get("gross") or 0
+        for payment in _moved(money.payments.get(order.row, ())):
+            paid[currency, market] += payment.fields.get("amount") or 0
+            left -= payment.fields.get("amount") or 0
+        for refund in _moved(money.refunds.get(order.row, ())):
+            amount, of = abs(refund.fields.get("amount") or 0), refund.fields.get("currency") or currency
+            given_back[of, market] += amount
+            left -= amount if of == currency else 0
+        owed[currency, market] += max(0, left)
+    for refund in _moved(beside):
+        system = systems[refund.system]
+        currency = _or_default(refund.fields.get("currency"), system.currency, "XXX")
+        given_back[currency, system.market or ""] += abs(refund.fields.get("amount") or 0)
+    return [
+        {
+            **(figures := _order_figures(*place, groups.get(place, []), as_of)),
+            "given_back": _amount(given_back[place]),
+            "net": figures["gross"] - _amount(given_back[place]),
+            "paid": _amount(paid[place]),
+            "open_amount": _amount(owed[place]),
+        }
+        for place in sorted({*groups, *(place for place, amount in given_back.items() if amount)})
+    ]
 
 
 def _order_figures(currency: str, market: str, orders: list[FinalRow], as_of: int) -> Profile:

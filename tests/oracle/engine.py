@@ -33,13 +33,14 @@ from nurt.profiles.worker import Worker
 from nurt.runtime.profile_steps import ProfileSteps
 from nurt.runtime.routing import WorkerRoutes
 from nurt.testing.memory_store import Memory, MemoryStore
+from tests.oracle.batch import FIRST_OF_TILLS
 from tests.oracle.deployment import Killed, Published
 from tests.oracle.final_row import SystemLike
 
 SHARDS = 4
 PLACE = ("arrivals", 0)
 """The one partition that histories arrive in; a late event keeps its own offset within its row's topic."""
-STAGES = ("rows", "orders", "accounts", "identity", "profiles")
+STAGES = ("rows", "references", "orders", "accounts", "identity", "profiles")
 
 
 @cache
@@ -60,6 +61,7 @@ def context_of(systems: Mapping[str, SystemLike], rules: Mapping[str, Sequence[s
         currency={name: system.currency for name, system in systems.items() if system.currency},
         market={name: system.market for name, system in systems.items() if system.market},
         rules=rules,
+        referred={"order": {"number": ()}, "till": {"number": FIRST_OF_TILLS}},
         identified=frozenset(IDENTIFIED_KINDS - {"customer"}),
     )
 

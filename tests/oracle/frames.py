@@ -68,9 +68,10 @@ def _columns(event: Event, ids: Named) -> dict[str, Any]:
             row["identifiers"] = event.stored.identifiers
         if event.stored.parent is not None:
             parent_kind, entity, key = event.stored.parent
+            named_by = parent_kind.partition("?")[1:]
             row |= {
                 "parent_kind": parent_kind,
-                "parent": ids.one(f"{event.system}\x1f{entity}\x1f{key}"),
+                "parent": ids.one(f"{event.system}\x1f{entity}{''.join(named_by)}\x1f{key}"),
                 "parent_entity": entity,
                 "parent_key": key,
             }

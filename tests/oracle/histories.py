@@ -33,8 +33,11 @@ _PUT_KINDS = (
     *("invoice",) * 3,
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
+    *("payment", "refund", "refund", "refund"),
     *("table/0", "table/64"),
 )
+NUMBERS = ("x", "y", "Ulica Długa 1")
+"""Numbers by which rows name an order; `number` of orders takes them, too."""
 TOPICS = ("one", "one", "one", "parts", "renamed", "twice")
 """How many topics hold a table; see `tests.oracle.sources.Source`."""
 
@@ -227,6 +230,8 @@ def _parent(source: Source, kind: str, step: Step) -> Parent | None:
         return None
     parent_kind = parents[step.noise // 7 % len(parents)]
     entity = _entity(source, parent_kind, step.noise // 5)
+    if kind in ("invoice", "payment") and parent_kind == "order" and step.noise % 5 < 2:
+        return ("order?number", entity, NUMBERS[step.parent % len(NUMBERS)])
     return (parent_kind, entity, _key(source, parent_kind, step.parent))
 
 

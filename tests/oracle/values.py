@@ -44,6 +44,8 @@ _POOLS: dict[str, list[Any]] = {
 _STATUSES = {
     "order": ["open", "complete", "cancelled", "returned", "weird"],
     "invoice": ["open", "paid", "cancelled", "booked"],
+    "payment": ["paid", "done", "failed", "pending", "cancelled"],
+    "refund": ["paid", "done", "failed", "pending", "cancelled"],
 }
 _BY_TYPE: dict[str, list[Any]] = {
     "str": ["x", "y", "Ulica Długa 1", ""],
@@ -58,6 +60,8 @@ def pool(kind: str, name: str) -> list[Any]:
     """Return the values that a field may take, besides null."""
     if name == "status" and kind in _STATUSES:
         return _STATUSES[kind]
+    if name == "kind" and kind == "address":
+        return ["billing", "billing", "shipping"]
     if name == "country" and kind == "address":
         return _BY_TYPE["str"]
     if name == "phone" and kind == "address":
@@ -66,7 +70,9 @@ def pool(kind: str, name: str) -> list[Any]:
 
 
 def some_value(kind: str, name: str, choose: Random) -> Any:
-    """Pick a value of a field, or null."""
+    """Pick a value of a field, or null; fields of addresses are mostly null, so that some addresses are equal."""
+    if kind == "address" and name != "kind":
+        return choose.choice(pool(kind, name)) if choose.random() < 0.15 else None
     return None if choose.random() < 0.25 else choose.choice(pool(kind, name))
 
 

@@ -7,7 +7,7 @@ the translator and all stages; no oracle of ours interprets the bytes of the str
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from random import Random
@@ -18,6 +18,7 @@ from nurt.control.source_records import accepted_record, halts, known_epochs, re
 from nurt.errors import SourceHalted
 from nurt.mapping.load import Mapping, load_mapping
 from nurt.model.entity_frame import Translated
+from nurt.model.log import KeyPlaces
 from nurt.model.raw import RawBatch
 from nurt.ports.registry import SchemaRegistry
 from nurt.rows.counting import HEIGHTS, counted_of
@@ -61,14 +62,39 @@ class WireEngine(Engine):
         self._carry(self.routes.split_translated(translated, 0))
 
 
+class Written:
+    """What was written when; implements `ports.log.Partitioning`."""
+
+    def __init__(self, batches: Sequence[RawBatch]) -> None:
+        self._times_ms: dict[str, dict[int, list[int]]] = {}
+        for batch in batches:
+            times_ms = self._times_ms.setdefault(batch.topic, {})
+            for partition, time_ms in zip(batch.partitions, batch.timestamps_ms, strict=True):
+                times_ms.setdefault(int(partition), []).append(int(time_ms))
+
+    def partitions(self, _topic: str) -> int:
+        """See ports.log.Partitioning: keys never move here, so nobody asks."""
+        return 0
+
+    def key_places(self, _topic: str, _partition: int) -> KeyPlaces:
+        """See ports.log.Partitioning."""
+        return KeyPlaces(1)
+
+    def offsets_at(self, topic: str, time_ms: int) -> tuple[int, ...]:
+        """See ports.log.Partitioning."""
+        times_ms = self._times_ms[topic]
+        every = [times_ms.get(partition, []) for partition in range(max(times_ms) + 1)]
+        return tuple(next((at for at, one in enumerate(some) if one >= time_ms), len(some)) for some in every)
+
+
 def published(
-    batches: Iterable[RawBatch], registry: SchemaRegistry, seed: int = 0, workers: int = 1, as_of: int = TODAY + 1
+    batches: Sequence[RawBatch], registry: SchemaRegistry, seed: int = 0, workers: int = 1, as_of: int = TODAY + 1
 ) -> Published:
     """Translate and fold messages; return the profiles that are published at the end, as of a day."""
     mapping = demo_mapping()
     engine = WireEngine(mapping.systems, mapping.rules, IDS, as_of - 1, seed=seed)
     engine.start(workers)
-    translator = Translator(mapping, registry, IDS)
+    translator = Translator(mapping, registry, IDS, partitioning=Written(batches))
     for batch in batches:
         translated = translator.translate(batch)
         assert not translated.refused, [(one.reason, one.detail) for one in translated.refused]
@@ -92,10 +118,11 @@ class Operated:
 
     def published(self, batches: Sequence[RawBatch]) -> Published:
         """Read batches, some a poll, some of them again behind a restart; return the profiles at the end."""
-        at, step = 0, self._start()
+        written = Written(batches)
+        at, step = 0, self._start(written)
         while at < len(batches):
             if self._choose.random() < 0.1:
-                at, step = max(0, at - self._choose.randint(0, 3)), self._start()
+                at, step = max(0, at - self._choose.randint(0, 3)), self._start(written)
             poll = batches[at : at + self._choose.randint(1, 3)]
             try:
                 parcels = step(poll)
@@ -103,17 +130,18 @@ class Operated:
                 self.stops += 1
                 (source,) = halts(self._log.records())
                 self._log.append(accepted_record(source))
-                step = self._start()
+                step = self._start(written)
                 continue
             self._engine._carry(parcels)
             at += len(poll)
         return self._engine.drain(self._as_of)
 
-    def _start(self) -> Translate:
+    def _start(self, written: Written) -> Translate:
         shard = self._engine.keys.shard_place(0)
         heights = counted_of(HEIGHTS, self._engine.memory.counted.get(shard, {}))
         epochs = known_epochs(self._log.records(), heights, lambda: restarts_of(self._log.records()))
-        return Translate(Translator(self._mapping, self._registry, IDS, epochs), self._engine.routes, 0, self._log)
+        translator = Translator(self._mapping, self._registry, IDS, epochs, partitioning=written)
+        return Translate(translator, self._engine.routes, 0, self._log)
 
 
 def batch_messages(history: History, registry: SchemaRegistry, partitions: int = 2) -> list[Message]:

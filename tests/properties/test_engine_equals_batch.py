@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from nurt.rows.children.waiting import WAITING
 from tests.oracle.agreement import differences
-from tests.oracle.batch import expected_profiles
+from tests.oracle.batch import expected_profiles, expected_waiting
 from tests.oracle.deployment import Published
 from tests.oracle.engine import SHARDS, Engine
 from tests.oracle.histories import History, final_rows, histories
@@ -28,11 +29,15 @@ def engine(history: History, seed: int = 0) -> Engine:
     return Engine(history.systems, history.rules, IDS.ids, TODAY, seed=seed)
 
 
-def judge(history: History, published: Published, as_of: int) -> list[str]:
+def judge(history: History, stream: Engine, published: Published, as_of: int) -> list[str]:
     """Compare with the oracle, and leave the history's transcript for a failing test's reader."""
     rows = final_rows(history, IDS)
     expected = expected_profiles(rows, history.systems, history.rules, as_of, IDS, normalise_as_meant)
     found = differences(expected, published)
+    counts = stream.memory.counts.items()
+    waiting = {reason: rows for (_, outcome, reason), rows in counts if outcome == WAITING and rows}
+    if waiting != (meant := expected_waiting(rows, IDS)):
+        found.append(f"waiting {waiting}, expected {meant}")
     if found:
         note("\n".join([history.transcript(), *found]))
     return found
@@ -64,7 +69,7 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
     stream.start(workers)
     for batch in history.batches(IDS):
         stream.feed(batch)
-    assert not judge(history, stream.drain(as_of), as_of)
+    assert not judge(history, stream, stream.drain(as_of), as_of)
     assert not table_differences(final_rows(history, IDS), stream.memory.values)
     assert messages(stream) == len(list(counted(history))), "each counts once, whatever its row is"
 
@@ -74,5 +79,5 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
 def test_the_engine_equals_the_batch_whatever_happens(history: History, plan: Plan, seed: int) -> None:
     stream = engine(history, seed)
     published, as_of = run_plan(stream, history, plan, IDS, TODAY)
-    assert not judge(history, published, as_of)
+    assert not judge(history, stream, published, as_of)
     assert not table_differences(final_rows(history, IDS), stream.memory.values)

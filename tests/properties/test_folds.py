@@ -154,7 +154,10 @@ def share(what: dict[Bucket, tuple[int, ...]] | None) -> bytes:
     """Pack a share as rows and orders say it."""
     if what is None:
         return b""
-    rows = [(CHILDREN, "", "", None, 1, 0, 0, 0, 0), *((*bucket, *added) for bucket, added in what.items())]
+    rows = [
+        (CHILDREN, "", "", None, 1, *[0] * (len(AGGREGATE_COLUMNS) - 1)),
+        *((*bucket, *added) for bucket, added in what.items()),
+    ]
     frame = pl.DataFrame(rows, schema=AGGREGATES.columns, orient="row")
     texts = [pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in ("k1", "k2")]
     return packed_rows(AGGREGATES, frame.with_columns(texts))

@@ -18,10 +18,10 @@ from nurt.contracts import schemas
 from nurt.contracts.profile_reader import read_profile
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.normalise.context import RULES, FoldContext
+from nurt.profiles.golden_record.addresses import ADDRESS_FIELDS
 from nurt.profiles.golden_record.check_schema import check_schema
 from nurt.profiles.golden_record.survivorship import FIELDS, LAST_PRIORITY, ONLY, ROW, VERIFIED_BY
 from nurt.profiles.golden_record.write import IDENTIFIERS, Profiles, write_redirects
-from nurt.profiles.golden_record.write_fields import ADDRESS
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.table import OWNER
 from tests.accounts import live_profiles, profile_id
@@ -119,34 +119,40 @@ def chosen(name: str, people: list[Slot]) -> dict[str, Any] | None:
     }
 
 
-def speaker(slot: Slot) -> Slot | None:
-    """Give what a slot says of a person; one that is none's own row says only identifiers, the first of each kind."""
-    if slot["part"] in (CODE["customer"], CODE["order"]):
-        return slot
-    if slot["identifiers"] is None:
-        return None
-    pairs = [tuple(link.split("\x1f")) for link in slot["identifiers"].split("\x1e") if link]
-    firsts = {kind: value for kind, value in reversed(pairs) if kind in IDENTIFIERS}
+def speakers(slot: Slot) -> list[Slot]:
+    """Give what a slot says of a person; by its identifiers, of which the smallest of each kind is a field."""
+    own = [slot] if slot["part"] in (CODE["customer"], CODE["order"]) else []
+    if slot["identifiers"] is None or slot["part"] == CODE["customer"]:
+        return own
+    pairs = [link.split("\x1f") for link in slot["identifiers"].split("\x1e") if link]
+    smallest = {kind: value for kind, value in sorted(pairs, reverse=True) if kind in IDENTIFIERS}
     kept = {name: slot[name] for name in ("part", "child", "system", "position", "ts_ms", "identifiers")}
-    return dict.fromkeys(slot) | kept | firsts
+    return [*own, dict.fromkeys(slot) | kept | smallest]
+
+
+def addresses_of(slots: list[Slot]) -> list[dict[str, Any]]:
+    """List distinct addresses by their smallest row, with a count."""
+    groups: dict[Any, dict[str, Any]] = {}
+    for slot in sorted(slots, key=lambda slot: slot["child"]):
+        if slot["part"] == CODE["address"]:
+            told = {name: slot[name] for name in ADDRESS_FIELDS}
+            address = {"system": slot["system"], "row": slot["child"].hex(), **told, "count": 0}
+            groups.setdefault((slot["system"], *told.values()), address)["count"] += 1
+    return list(groups.values())
 
 
 @given(SLOTS)
 def test_a_profile_chooses_and_lists_what_its_slots_say(accounts: list[list[Slot]]) -> None:
     profile = read(accounts)
     slots = [slot for of_one in accounts for slot in of_one]
-    people = [said for slot in slots if (said := speaker(slot)) is not None]
+    people = [said for slot in slots for said in speakers(slot)]
     assert {name: profile[name] for name in FIELDS} == {name: chosen(name, people) for name in FIELDS}
     links = {(kind, slot[kind]) for slot in people for kind in IDENTIFIERS if slot[kind] is not None}
     texts = [slot["identifiers"] for slot in people if slot["identifiers"]]
     links |= {tuple(link.split("\x1f")) for text in texts for link in text.split("\x1e")}
     assert profile["identifiers"] == [{"kind": kind, "value": value} for kind, value in sorted(links)]
     by_row = sorted(slots, key=lambda slot: slot["child"])
-    assert profile["addresses"] == [
-        {"system": slot["system"], "row": slot["child"].hex(), **{name: slot[name] for name in ADDRESS}}
-        for slot in by_row
-        if slot["part"] == CODE["address"]
-    ]
+    assert profile["addresses"] == addresses_of(slots)
     assert profile["accounts"] == [
         {
             "account": slot["child"].hex(),

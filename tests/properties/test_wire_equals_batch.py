@@ -18,7 +18,7 @@ from nurt.simulate.connector.schemas import SchemaBook
 from nurt.testing.histories.history import arrivals, messages
 from nurt.testing.histories.random import Wildness, random_history
 from tests.hypothesis_profiles import examples
-from tests.oracle.wire import Operated, batch_messages, compared, published
+from tests.oracle.wire import Operated, Written, batch_messages, compared, published
 
 HISTORIES = int(os.environ.get("NURT_HISTORIES", "100"))
 A_TEST = 20
@@ -36,11 +36,7 @@ def test_messages_of_a_history_give_what_its_final_rows_give(first: int) -> None
 
 
 SERVERS = ((101,), (101, 102, 103))
-WILD = Wildness(moves=True, truncates=False)
-"""No truncates: behind a move to lower positions, one hides rows of other partitions (ARCHITECTURE.md, limits)."""
-
-UNEXPLAINED = frozenset({89})
-"""Histories with moves that leave a profile which should not be, for a reason that is not found yet."""
+WILD = Wildness(moves=True)
 
 
 def moved(seed: int) -> tuple[list[str], int, int]:
@@ -56,7 +52,7 @@ def moved(seed: int) -> tuple[list[str], int, int]:
 
 @pytest.mark.parametrize("first", range(0, examples(HISTORIES), A_TEST))
 def test_moves_to_other_servers_give_what_final_rows_give_and_ask_once_at_most(first: int) -> None:
-    for seed in {*range(first, first + min(A_TEST, examples(HISTORIES)))} - UNEXPLAINED:
+    for seed in range(first, first + min(A_TEST, examples(HISTORIES))):
         wrong, stops, moves = moved(seed)
         assert not wrong, f"seed {seed}"
         assert stops <= moves, f"seed {seed}"
@@ -89,6 +85,12 @@ def test_a_rule_that_is_switched_off_is_missed(rule: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(*RULES_OFF[rule], _nothing)
     missed = (wrong or stops > moves for wrong, stops, moves in map(moved, range(100)))
     assert any(missed)
+
+
+@pytest.mark.slow
+def test_truncates_that_know_positions_alone_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Written, "offsets_at", lambda *_: ())
+    assert any(wrong for wrong, _, _ in map(moved, range(100)))
 
 
 @pytest.mark.slow

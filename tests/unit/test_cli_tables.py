@@ -42,6 +42,13 @@ def test_stats_shows_a_long_topic_whole_with_its_numbers_in_their_columns(
     assert max(map(len, lines)) <= width
 
 
+def test_what_waits_has_a_table_of_its_own_and_is_no_topic(capsys: pytest.CaptureFixture[str]) -> None:
+    stats.print_counts([Count("erp.lines", "folded", "", 9), Count("", "waiting", "order_line of order", 1_234)])
+    ended, waits = capsys.readouterr().out.split("Wait for what they belong to")
+    assert "1,234" not in ended and "erp.lines" in ended
+    assert waits.split()[-3:] == ["order_line", "order", "1,234"]
+
+
 def test_check_shows_a_long_topic_and_a_long_reason_whole(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     sampled = TopicSample(LONG, "order_line of my_magento", "mapping.yaml", 3, 500, 498, 0, 2, WORDS)
     check._print({"state": "answers"}, [sampled], [])

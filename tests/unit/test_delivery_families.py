@@ -68,6 +68,6 @@ def test_a_body_of_something_else_says_which_contract_it_is_not() -> None:
 
 def test_profiles_figures_and_orders_all_have_the_realm_that_tells_them_from_who_was_erased() -> None:
     assert all("realm" in family.tables[name] for name, family in FAMILIES.items())
-    contracts = ("nurt.profiles-value.v1", "nurt.stock-value.v1", "nurt.orders-value.v2")
+    contracts = (schemas.PROFILE_VALUE, "nurt.stock-value.v1", "nurt.orders-value.v2")
     for fields in (schemas.load(one)["fields"] for one in contracts):
         assert next(field["type"] for field in fields if field["name"] == "realm") == "string"

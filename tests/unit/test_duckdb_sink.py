@@ -24,6 +24,7 @@ def orders(currency: str, gross: str, count: int = 1) -> Profile:
     return {
         **{"currency": currency, "market": "", "count": count, "gross": Decimal(gross), "average": None},
         **{"first_on": None, "last_on": None, "cancelled": 0, "returned": 0, "open": 0, **windows},
+        **dict.fromkeys(("given_back", "net", "paid", "open_amount"), Decimal(0)),
     }
 
 

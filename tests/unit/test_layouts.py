@@ -27,6 +27,7 @@ from nurt.profiles.golden_record.write import Profiles
 from nurt.profiles.identity import resolve as identity
 from nurt.profiles.identity.links import join_links
 from nurt.profiles.identity.memberships import read_members, read_memberships
+from nurt.profiles.references.fold import fold_tokens
 from nurt.rows.children import tables as contributions
 from nurt.rows.children.contributions import Contributions, no_ids, no_texts
 from nurt.rows.children.records import RECORD_COLUMNS, fold_records
@@ -48,6 +49,7 @@ TABLES: dict[str, Table] = {
     **{f"row.{kind}": table for kind, table in ROW_TABLES.items()},
     **{width_of(number).layout: ROW_TABLES[table_kind(number)] for number in range(TABLES_MAX)},
     "order_slots": contributions.ORDER_RECORDS,
+    "references": contributions.REFERENCES,
     "account_slots": contributions.ACCOUNT_RECORDS,
     "sums": contributions.AGGREGATES,
     "memberships": identity.MEMBERSHIPS,
@@ -327,6 +329,10 @@ READERS: dict[str, tuple[Table, Callable[[bytes], object]]] = {
     "shares": (
         contributions.AGGREGATES,
         lambda value: fold_aggregates(OWNERS, _contribution(), Values.of([None]), Values.of([value])),
+    ),
+    "tokens": (
+        contributions.REFERENCES,
+        lambda value: fold_tokens(OWNERS, _contribution(), Values.of([value]), no_ids(1), 1),
     ),
     "members": (identity.MEMBERS, lambda value: read_members(Values.of([value]))),
     "memberships": (

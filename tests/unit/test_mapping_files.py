@@ -21,6 +21,7 @@ from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
 from nurt.mapping.words import (
     INTO_WORDS,
     PIVOT_WORDS,
+    REFERENCE_WORDS,
     RULES,
     STOCK_CHANNEL_WORDS,
     STOCK_LOCATION_WORDS,
@@ -71,6 +72,7 @@ GENERATED = {
     "into": lambda: words_table(INTO_WORDS),
     "with": lambda: words_table(USE_WORDS),
     "pivot": lambda: words_table(PIVOT_WORDS),
+    "references": lambda: words_table(REFERENCE_WORDS),
     "functions": functions_table,
     "rules": rules_table,
     "stock": lambda: words_table(STOCK_WORDS),

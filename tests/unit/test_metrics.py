@@ -48,6 +48,15 @@ def test_an_exporter_sees_the_stores_own_counts() -> None:
     end()
 
 
+def test_what_waits_is_a_gauge_and_no_count_of_messages() -> None:
+    reader = InMemoryMetricReader()
+    end = metrics.observe([reader], lambda: [Count("", "waiting", "order_line of order", 4)], lambda: FIGURES)
+    seen = _seen(reader)
+    assert seen["nurt.waiting"] == {(("kind", "order_line"), ("parent", "order")): 4}
+    assert seen.get("nurt.messages", {}) == {}
+    end()
+
+
 def test_a_store_that_is_away_leaves_its_figures_out_and_harms_nobody() -> None:
     def away() -> Any:
         raise ConnectionFailed("reading state at x: no answer; wait")

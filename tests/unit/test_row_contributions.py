@@ -14,16 +14,27 @@ from nurt.model.entity_frame import DELETE, UPSERT, entity_columns
 from nurt.normalise.context import FoldContext
 from nurt.profiles.from_rows import contributions_of_rows
 from nurt.rows.children.contributions import Contributions, ContributionSet
-from nurt.rows.children.tables import ACCOUNT_RECORDS, AGGREGATES, CHILDREN, CODE, INTERACTION, INVOICE, ORDER_RECORDS
+from nurt.rows.children.tables import (
+    ACCOUNT_RECORDS,
+    AGGREGATE_COLUMNS,
+    AGGREGATES,
+    CHILDREN,
+    CODE,
+    INTERACTION,
+    INVOICE,
+    ORDER_RECORDS,
+    ORDERS,
+)
 from nurt.rows.fold import fold_rows
 from nurt.rows.layouts import ROW_LAYOUTS
 from nurt.rows.read_frames import read_frames
 from nurt.state.table import Table
 
 IDS = Ids(b"s" * 16)
-CONTEXT = FoldContext(IDS, country={"shop": "PL"}, currency={"shop": "PLN"})
+CONTEXT = FoldContext(IDS, country={"shop": "PL"}, market={"shop": "north"}, currency={"shop": "PLN"})
 ROW, PARENT, OTHER = b"r" * 16, b"p" * 16, b"q" * 16
 STAMP = 77
+NOTHING = dict.fromkeys(AGGREGATE_COLUMNS, 0)
 
 
 def event(offset: int = 1, op: int = UPSERT, **fields: Any) -> dict[str, Any]:
@@ -145,12 +156,9 @@ def test_an_open_invoice_beside_orders_is_a_bucket_of_its_due_day_and_currency()
     beside = child_of(PARENT, "customer")
     contributions = emit("invoice", event(**beside, amount=50, open_amount=30, due_on=20_000, status="sent"))
     assert rows_of(AGGREGATES, only(contributions.partials.body)) == [
-        {**dict.fromkeys(("amount", "cancelled", "returned", "open"), 0), "metric": CHILDREN, "count": 1},
-        {
-            **dict.fromkeys(("cancelled", "returned", "open"), 0), "metric": INVOICE, "count": 1, "amount": 30,
-            "k1": "PLN", "day": 20_000,
-        },
-    ]  # fmt: skip
+        {**NOTHING, "metric": CHILDREN, "count": 1},
+        {**NOTHING, "metric": INVOICE, "count": 1, "amount": 30, "k1": "PLN", "day": 20_000},
+    ]
     for closed in ({"amount": 50, "status": "paid"}, {"amount": 50, "open_amount": 0}, {}):
         assert len(rows_of(AGGREGATES, only(emit("invoice", event(**beside, **closed)).partials.body))) == 1
 
@@ -160,6 +168,34 @@ def test_an_invoice_of_an_order_says_its_own_currency_to_it() -> None:
         contributions = emit("invoice", event(**child_of(PARENT), amount=50, currency=currency))
         assert rows_of(ORDER_RECORDS, only(contributions.to_orders.body))[0]["currency"] == expected
         assert not len(contributions.partials)
+
+
+def test_a_refund_of_an_order_tells_it_how_much_and_leaves_its_currency_to_it() -> None:
+    for currency in ("EUR", None):
+        contributions = emit("refund", event(**child_of(PARENT), amount=-50, currency=currency, number="left out"))
+        slot = {"part": CODE["refund"], "child": ROW, "stamp": STAMP, "amount": -50}
+        expected = slot if currency is None else {**slot, "currency": currency}
+        assert rows_of(ORDER_RECORDS, only(contributions.to_orders.body)) == [expected]
+        assert not len(contributions.partials)
+
+
+def test_a_refund_beside_orders_gives_back_in_the_currency_and_market_of_its_system() -> None:
+    beside = child_of(PARENT, "customer")
+    for amount, status in ((50, None), (-50, "done")):
+        contributions = emit("refund", event(**beside, amount=amount, status=status))
+        assert rows_of(AGGREGATES, only(contributions.partials.body)) == [
+            {**NOTHING, "metric": CHILDREN, "count": 1},
+            {**NOTHING, "metric": ORDERS, "k1": "PLN", "k2": "north", "given_back": 50},
+        ]
+    for nothing in ({"amount": 50, "status": "pending"}, {"amount": 0}, {}):
+        assert len(rows_of(AGGREGATES, only(emit("refund", event(**beside, **nothing)).partials.body))) == 1
+
+
+def test_a_refund_that_left_its_customer_says_gone() -> None:
+    left = event(1, **child_of(PARENT, "customer"), amount=50), event(2, **child_of(OTHER, "customer"), amount=50)
+    partials = emit("refund", *left).partials
+    assert [len(body) > 0 for body in partials.body.plain()] == [not gone for gone in partials.gone.tolist()]
+    assert sorted(partials.gone.tolist()) == [False, True]
 
 
 def test_an_interaction_is_counted_on_its_day_also_before_1970() -> None:

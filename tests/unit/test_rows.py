@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nurt.columnar.values import Values
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT, UPSERT, entity_columns
 from nurt.rows.fold import fold_rows
-from nurt.rows.layouts import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES
+from nurt.rows.layouts import LEFT, ROW, ROW_LAYOUTS, ROW_TABLES, TS
 from nurt.rows.positions import TruncateWatermark, at_or_before
 from nurt.rows.read_frames import Incoming, read_frames
 from nurt.state.table import OWNER
@@ -147,6 +148,41 @@ def test_a_truncate_takes_a_snapshots_row_that_stands_where_it_begins() -> None:
     read, streamed = Place(0, begins_at, 0, 0), Place(1, begins_at, 0, 0)
     events = events_of([(0, place, UPSERT, None, None, 0) for place in (read, streamed)])
     assert at_or_before(events.rows, TruncateWatermark(1, begins_at, 2, 0)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("position", "offset", "ts_ms", "is_taken", "why"),
+    [
+        (1, 30, 900, True, "it is before, and all agree"),
+        (9, 50, 1100, False, "it is behind, and all agree"),
+        (1, 50, 1100, False, "another log: written later, and later at the source"),
+        (9, 30, 900, True, "an earlier log: written before, and earlier at the source"),
+        (1, 50, 900, True, "a connector repeats it"),
+        (1, 30, 1100, True, "the clock was ahead"),
+        (9, 50, 900, False, "the clock was set back"),
+        (1, 50, 1000, True, "a clock of whole seconds tells nothing"),
+        (1, 50, 0, True, "no clock"),
+        (9, 30, 0, False, "no clock"),
+        (None, 30, 900, True, "no position: written before, and earlier at the source"),
+        (None, 50, 900, False, "nothing tells"),
+    ],
+)
+@pytest.mark.parametrize("partition", [0, 7], ids=["known", "added later"])
+def test_between_partitions_two_of_position_writing_and_clock_decide_what_a_truncate_takes(
+    position: int | None, offset: int, ts_ms: int, is_taken: bool, why: str, partition: int
+) -> None:
+    if partition == 7 and offset < 40:
+        return  # a partition that came later has nothing from before
+    place = Place(1, (position, 0 if position else None, None, None), partition, offset)
+    events = events_of([(0, place, UPSERT, None, None, 0)])
+    events.rows.numbers[:, TS] = ts_ms
+    truncate = TruncateWatermark(5, (5, 0, 0, 0), 2, 20, 0, 1000, (40, 0, 21))
+    assert at_or_before(events.rows, truncate).tolist() == [is_taken], why
+
+
+def test_a_truncate_that_an_earlier_version_kept_is_compared_by_positions() -> None:
+    events = events_of([(0, Place(1, (1, 0, 0, 0), 0, 50), UPSERT, None, None, 0)])
+    assert at_or_before(events.rows, TruncateWatermark(5, (5, 0, 0, 0), 2, 20)).tolist() == [True]
 
 
 UNKNOWN = (None, None, None, None)

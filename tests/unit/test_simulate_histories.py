@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+import pytest
+
 from nurt.simulate.connector.columns import UNAVAILABLE
 from nurt.simulate.connector.messages import Message, batches_of
 from nurt.simulate.connector.schemas import SchemaBook
@@ -38,9 +40,12 @@ def _assert_positions_grow(history: History) -> None:
         last[system] = position(value)
 
 
-def test_messages_replayed_in_commit_order_or_as_they_arrive_give_the_final_rows() -> None:
+@pytest.mark.parametrize(
+    "wildness", [Wildness(truncates=False), Wildness(snapshots_again=False)], ids=["snapshots", "truncates"]
+)
+def test_messages_replayed_in_commit_order_or_as_they_arrive_give_the_final_rows(wildness: Wildness) -> None:
     for seed in SEEDS:
-        history, book = random_history(seed, 60), SchemaBook()
+        history, book = random_history(seed, 60, wildness), SchemaBook()
         sent, final = messages(history, book), final_rows(history)
         assert_same_rows(replay(sent, book), final)
         assert_same_rows(replay(arrivals(sent, seed), book), final)

@@ -288,6 +288,8 @@ MANY = [(9, 7, 0, 0), (9, 8, 0, 0), (9, 7, 0, 0), (9, 8, 0, 0), (9, 9, 0, 0)]
         (seen("sssss", parts=MANY, source_ms=[1000, 1000, 1000, 1000, 1000]), "a clock of whole seconds"),
         (seen("sssss", parts=MANY), "no clock"),
         (seen("ssi", parts=[9, 12, 10], source_ms=[10, 20, 30]), "an incremental snapshot reads now"),
+        (seen("sis", parts=[9, 10, 9], source_ms=[10, 30, 10]), "a connector repeats what it wrote before its read"),
+        (seen("sisi", parts=[9, 12, 13, 12], source_ms=[10, 30, 20, 40]), "it reads again; the source's clock lags"),
         (seen("sss", parts=[9, 12, 1], source_ms=[10, 20, 30], excused=[2]), "nurt put it there again"),
         (seen("sss", parts=[9, -1, 9], source_ms=[10, 20, 30]), "a first transaction has half a position"),
         (
@@ -329,6 +331,29 @@ def test_several_servers_in_one_log_are_folded_where_positions_go_on() -> None:
     assert observed(epochs, seen("s" * 20, parts=list(range(20)), servers=servers)) == [1] * 20
     (sight,) = epochs.sights()
     assert sight.servers == (5, 6, 7, *range(10, 24))
+
+
+def test_a_row_behind_an_incremental_snapshot_is_noticed() -> None:
+    notice = watched(seen("Fis", parts=[(9, 4, 0, 0), (9, 8, 0, 0), (9, 7, 0, 0)], source_ms=[5, 20, 30]))
+    assert notice is not None
+    assert (notice.kind, notice.offset) == (NoticeKind.FELL_BACK, 2)
+
+
+def test_an_incremental_snapshot_behind_a_new_order_is_of_it() -> None:
+    epochs = known_epochs(a_word(halted_ms=50))
+    assert observed(epochs, seen("sis", 10, parts=[9, 7, 8], written_ms=[40, 60, 70])) == [1, 3, 3]
+    epochs = SourceEpochs()
+    observed(epochs, seen("s", parts=[900], written_ms=[10]))
+    observed(epochs, seen("F", parts=[(3, 4, 0, 0)], written_ms=[50]), "u")
+    assert observed(epochs, seen("ii", 1, parts=[901, 4], written_ms=[40, 60])) == [1, 3]
+
+
+def test_an_incremental_snapshot_that_nothing_explains_leaves_the_order_to_streamed_rows() -> None:
+    epochs = SourceEpochs()
+    rows = seen("sis", parts=[900, 4, 5], written_ms=[10, 60, 70], source_ms=[10, 60, 70])
+    observed(epochs, part_of(rows, 0, 2))
+    observed(epochs, seen("F", parts=[(3, 4, 0, 0)], written_ms=[50]), "u")
+    assert observed(epochs, part_of(rows, 2, 3)) == [3], "it has not passed the snapshot's moment"
 
 
 def test_a_fall_of_one_byte_by_a_server_never_seen_before_is_noticed() -> None:
@@ -384,6 +409,25 @@ def test_a_word_begins_one_epoch_of_the_same_phase_where_the_log_falls_back() ->
     notice = watched(seen("sss", 15, parts=[1, 20, 2]), epochs)
     assert notice is not None
     assert notice.offset == 17, "a word is good for one epoch"
+
+
+def two_words() -> list[tuple[int, dict[str, Any]]]:
+    notice = Notice(NoticeKind.FELL_BACK, "shop", "t", 1, 30, "", 100)
+    return [*a_word(halted_ms=50), (8, halted_record(notice)), (9, accepted_record("shop"))]
+
+
+def test_a_partition_that_falls_twice_uses_each_word_once() -> None:
+    epochs = known_epochs(two_words())
+    rows = seen("ssss", 0, 2, parts=[9, 8, 8, 7], written_ms=[10, 40, 70, 90], source_ms=[1, 2, 3, 4])
+    assert observed(epochs, rows) == [1, 3, 3, 5]
+    assert [epochs.cause_of(begin).word for begin in epochs.begun()] == [0, 7, 9]
+
+
+def test_a_partition_that_was_quiet_while_two_words_were_given_uses_up_both() -> None:
+    epochs = known_epochs(two_words())
+    assert observed(epochs, seen("ss", 0, 2, parts=[9, 8], written_ms=[10, 110], source_ms=[1, 2])) == [1, 3]
+    with pytest.raises(NewOrder):
+        epochs.observe("t", seen("s", 2, 2, parts=[7], written_ms=[120], source_ms=[3]))
 
 
 def test_after_a_word_a_repeat_is_still_a_repeat() -> None:

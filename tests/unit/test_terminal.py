@@ -195,6 +195,7 @@ def _profile(text: str) -> ProfileView:
             **{"currency": text, "market": text, "count": 1, "gross": Decimal(1), "average": Decimal(1)},
             **{"first_on": date(2026, 1, 1), "last_on": date(2026, 1, 2), "cancelled": 1, "returned": 1, "open": 1},
             **{**counts, **grosses},
+            **dict.fromkeys(("given_back", "net", "paid", "open_amount"), Decimal(1)),
         }
     ]
     content["consents"] = [{"purpose": text, "granted": True, "at": datetime(2026, 1, 1), "system": text}]

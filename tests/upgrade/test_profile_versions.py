@@ -30,14 +30,14 @@ from nurt.profiles.golden_record.compare import ProfileBodies, compare_kept
 from tests.contracts.published import batch, encode, id_of, rich
 from tests.unit.test_parquet_sink import crash
 from tests.unit.test_profiles_stage import IDS, KEYS, A, B, Stages
-from tests.upgrade.second_version import NOBODY, begin_second_version, read_second
+from tests.upgrade.next_version import NEXT, NOBODY, NOW, begin_next_version, read_next
 
 C = IDS.one("account 2")
 
 
 @pytest.fixture
-def begin_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
-    return lambda: begin_second_version(monkeypatch, tmp_path)
+def begin_next(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    return lambda: begin_next_version(monkeypatch, tmp_path)
 
 
 def kept_of(stages: Stages, profile: bytes) -> KeptProfile:
@@ -59,20 +59,20 @@ def test_a_kept_body_says_which_version_wrote_it(state: int, version: int) -> No
     assert KeptProfile.decode(kept.encode()) == kept
 
 
-def test_the_stage_publishes_bodies_of_an_older_version_anew_and_only_once(begin_second: Callable[[], None]) -> None:
+def test_the_stage_publishes_bodies_of_an_older_version_anew_and_only_once(begin_next: Callable[[], None]) -> None:
     stages = Stages()
     touches = stages.touch("eu", (A, "email\x1fa"), (B, "email\x1fb"))
     first = stages.profiles.materialise(touches)
-    begin_second()
+    begin_next()
     out = stages.profiles.materialise(touches)
     assert out.ids == first.ids
     assert all(new > old for new, old in zip(out.revisions, first.revisions, strict=True))
     for profile, value, old in zip(out.ids, out.values, first.values, strict=True):
         assert value is not None
         assert old is not None
-        assert read_second(value) == {**read_profile(old, 1), "revision": out.revisions[0]}
+        assert read_next(value) == {**read_profile(old, NOW), "revision": out.revisions[0]}
         kept = kept_of(stages, profile)
-        assert (kept.version, kept.state, kept.body) == (2, LIVE, value)
+        assert (kept.version, kept.state, kept.body) == (NEXT, LIVE, value)
     before = dict(stages.memory.values)
     again = stages.profiles.materialise(touches)
     assert (again.revisions, again.values) == (out.revisions, out.values)
@@ -80,7 +80,7 @@ def test_the_stage_publishes_bodies_of_an_older_version_anew_and_only_once(begin
 
 
 def test_redirects_of_an_older_version_stay_redirects_and_tombstones_are_not_said_anew(
-    begin_second: Callable[[], None],
+    begin_next: Callable[[], None],
 ) -> None:
     stages = Stages()
     stages.profiles.materialise(stages.touch("eu", (A, "email\x1fa"), (B, "email\x1fb")))
@@ -90,74 +90,76 @@ def test_redirects_of_an_older_version_stay_redirects_and_tombstones_are_not_sai
     stages.profiles.materialise(gone)
     stages.touch("us", (C, None))
     erased = stages.profiles.materialise(gone)
-    begin_second()
+    begin_next()
     out = stages.profiles.materialise(touches)
     shown = [
-        (read_second(value or b"")["state"], kept_of(stages, one).version)
+        (read_next(value or b"")["state"], kept_of(stages, one).version)
         for one, value in zip(out.ids, out.values, strict=True)
         if value
     ]
-    assert sorted(shown) == [("live", 2), ("redirect", 2)]
+    assert sorted(shown) == [("live", NEXT), ("redirect", NEXT)]
     assert len(first.ids) == len(out.ids)
     again = stages.profiles.materialise(gone)
     assert (again.values, again.revisions) == ([None], erased.revisions)
 
 
-def test_a_body_of_a_later_version_is_not_written_over(begin_second: Callable[[], None]) -> None:
+def test_a_body_of_a_later_version_is_not_written_over(begin_next: Callable[[], None]) -> None:
     place = b"\x40" + b"ab" * 16
-    later = KeptProfile(7, -1, LIVE, place + b"\x0e" + b"rest" + NOBODY, 2)
+    later = KeptProfile(7, -1, LIVE, place + b"\x0e" + b"rest" + NOBODY, NEXT)
     bodies = ProfileBodies(
         *(np.array([one], dtype=np.int64) for one in (LIVE, -1, 0, 38)),
         np.frombuffer(place + b"\0rest", dtype=np.uint8),
     )
     with pytest.raises(StateTooNew, match="reading profiles"):
-        compare_kept(bodies, Values.of([later.encode()]), 8)
-    assert compare_kept(bodies, Values.of([later.encode()]), 8, version=2).changed.tolist() == [True]
+        compare_kept(bodies, Values.of([later.encode()]), 8, version=NOW)
+    assert compare_kept(bodies, Values.of([later.encode()]), 8, version=NEXT).changed.tolist() == [True]
 
 
-def test_a_body_of_an_older_version_is_read_with_the_defaults_of_what_is_new(begin_second: Callable[[], None]) -> None:
+def test_a_body_of_an_older_version_is_read_with_the_defaults_of_what_is_new(begin_next: Callable[[], None]) -> None:
     body = encode(rich(3, 5))
-    begin_second()
-    assert read_profile(body, 1) == {**rich(3, 5), "nickname": None}
-    assert current_body(body, 1) == body + NOBODY
-    assert read_profile(body + NOBODY, 2) == read_profile(body + NOBODY) == read_profile(body, 1)
+    begin_next()
+    assert read_profile(body, NOW) == {**rich(3, 5), "nickname": None}
+    assert current_body(body, NOW) == body + NOBODY
+    assert read_profile(body + NOBODY, NEXT) == read_profile(body + NOBODY) == read_profile(body, NOW)
 
 
 def test_a_body_of_a_later_version_is_refused_with_the_next_step() -> None:
-    with pytest.raises(StateTooNew, match=r"nurt\.profiles-value\.v2 \(at most nurt\.profiles-value\.v1\); run the"):
-        read_profile(encode(rich(3, 5)) + NOBODY, 2)
+    with pytest.raises(
+        StateTooNew, match=rf"nurt\.profiles-value\.v{NEXT} \(at most nurt\.profiles-value\.v{NOW}\); run the"
+    ):
+        read_profile(encode(rich(3, 5)) + NOBODY, NEXT)
 
 
-def test_the_realm_of_a_stray_is_read_from_a_body_of_an_older_version(begin_second: Callable[[], None]) -> None:
+def test_the_realm_of_a_stray_is_read_from_a_body_of_an_older_version(begin_next: Callable[[], None]) -> None:
     body = encode({**rich(1, 5), "realm": "eu"})
-    begin_second()
-    kept = {id_of(1): KeptProfile(5, -1, LIVE, body)}
+    begin_next()
+    kept = {id_of(1): KeptProfile(5, -1, LIVE, body, NOW)}
     found = find_unreconciled({id_of(1): None}, kept, lambda one: str(read_profile(one.body, one.version)["realm"]))
     assert found == [("eu", id_of(1))]
 
 
 def test_a_delivery_reads_bodies_of_both_versions_from_the_state(
-    redis_url: str, begin_second: Callable[[], None], tmp_path: Path
+    redis_url: str, begin_next: Callable[[], None], tmp_path: Path
 ) -> None:
     client: Any = Redis.from_url(redis_url)
     keys = Keys(tmp_path.name, 1)
     client.set(keys.shard_place(0) + b"h", FencingToken(1, 1, 9).encode())
     bodies = {number: encode(rich(number, stamp(1, number))) for number in (1, 2)}
-    begin_second()
-    for number, version in ((1, 1), (2, 2)):
-        body = bodies[number] + (NOBODY if version == 2 else b"")
+    begin_next()
+    for number, version in ((1, NOW), (2, NEXT)):
+        body = bodies[number] + (NOBODY if version == NEXT else b"")
         name = keys.of(b"f", [id_of(number)])[0]
         client.set(name, KeptProfile(stamp(1, number), -1, LIVE, body, version).encode())
     log = StateLog(client, keys, "hook", stop_at_end=True)
     log.start(None)
     messages = [one for raw in log.poll(100) for one in ProfileMessageReader(None).messages(raw)]
-    assert [read_second(one.body or b"")["revision"] for one in messages] == [stamp(1, 1), stamp(1, 2)]
+    assert [read_next(one.body or b"")["revision"] for one in messages] == [stamp(1, 1), stamp(1, 2)]
 
 
-def test_a_message_that_a_delivery_kept_is_read_on(begin_second: Callable[[], None]) -> None:
+def test_a_message_that_a_delivery_kept_is_read_on(begin_next: Callable[[], None]) -> None:
     message = Message(id_of(1).hex(), (0, 7), None, encode(rich(1, 5)))
     kept = pack_message(message)
-    begin_second()
+    begin_next()
     now = unpack_message(message.subject, kept)
     assert now.body == (message.body or b"") + NOBODY
     assert unpack_message(message.subject, pack_message(now)) == now
@@ -168,19 +170,19 @@ def test_a_message_that_a_delivery_kept_is_read_on(begin_second: Callable[[], No
 def test_a_message_that_a_later_version_kept_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     message = Message(id_of(1).hex(), (0, 7), None, encode(rich(1, 5)) + NOBODY)
     with monkeypatch.context() as later:
-        begin_second_version(later, tmp_path)
+        begin_next_version(later, tmp_path)
         kept = pack_message(message)
     with pytest.raises(StateTooNew):
         unpack_message(message.subject, kept)
 
 
 def test_a_journal_of_parquet_files_that_an_older_version_left_is_folded_in(
-    begin_second: Callable[[], None], tmp_path: Path
+    begin_next: Callable[[], None], tmp_path: Path
 ) -> None:
     sink = ParquetSink(tmp_path / "files")
     sink.write(batch(*(rich(number, 1) for number in range(9)), (9, 1)))
     crash(sink)
-    begin_second()
+    begin_next()
     sink = ParquetSink(tmp_path / "files")
     later = batch(*(rich(number, 2) for number in range(3)))
     later.values[:] = [(value or b"") + NOBODY for value in later.values]
@@ -196,14 +198,14 @@ def test_a_journal_of_parquet_files_that_an_older_version_left_is_folded_in(
     assert found == [(email, revision) for _, email, revision in expected]
 
 
-def test_what_was_published_is_read_back_by_the_schema_of_each_message(begin_second: Callable[[], None]) -> None:
-    old = schemas.load("nurt.profiles-value.v1")
+def test_what_was_published_is_read_back_by_the_schema_of_each_message(begin_next: Callable[[], None]) -> None:
+    old = schemas.load(schemas.profile_value(NOW))
     body = encode({**rich(1, 5), "realm": "eu"})
-    begin_second()
+    begin_next()
 
     class Registry:
         def schema(self, schema_id: int, archive: str = "") -> dict[str, Any] | None:
-            return {3: old, 4: schemas.load("nurt.profiles-value.v2")}.get(schema_id)
+            return {3: old, 4: schemas.load(schemas.profile_value(NEXT))}.get(schema_id)
 
         def register(self, subject: str, schema: Any) -> int:
             raise AssertionError

@@ -24,10 +24,11 @@ from nurt.app.opening import (
 )
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
-from nurt.control.logs import KnownLogs, known_logs, log_record
+from nurt.control.logs import KnownLogs, halted_log_record, known_logs, log_record, read_record
 from nurt.control.source_records import known_epochs, restarts_of
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
+from nurt.model.log import LogStand
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Now
@@ -63,9 +64,10 @@ class Assembly(ABC, Generic[Now]):
         self.settings = settings
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
-        self.mapping = numbered_mapping(read_mapping(settings.mapping_files).narrowed(self.KINDS), settings, self.keys)
+        mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
+        self.mapping = numbered_mapping(mapping, settings, self.keys)
         self.routes = WorkerRoutes(settings.shards, settings.workers)
-        self.context = fold_context(self.mapping, self.ids)
+        self.context = fold_context(mapping, self.ids)
         self.stop = stop or threading.Event()
         self.threads = threads
         self.launched = launched
@@ -88,8 +90,9 @@ class Assembly(ABC, Generic[Now]):
                 launched.run,
                 settings.workers,
                 settings.rows_max,
-                lambda index: open_log(settings, index, settings.workers, self.logs(), self._meet),
+                lambda index: open_log(settings, index, settings.workers, self.logs(), self._meet, self._note_cut),
                 launched.decision.offsets,
+                launched.decision.leaders,
                 launched.decision.horizon,
                 self.control_log(),
                 self._now,
@@ -169,6 +172,16 @@ class Assembly(ABC, Generic[Now]):
     def _meet(self, topic: str, id_: str) -> None:
         """Write down the id of a topic that the run met first."""
         self.control_log().append(log_record(topic, replace(self.logs().of(topic), id=id_)))
+
+    def _note_cut(self, topic: str, stand: LogStand, why: str) -> None:
+        """Write down that a topic was cut while the run read it."""
+        self.control_log().append(read_record(topic, stand, self.run))
+        self.control_log().append(halted_log_record(topic, why))
+
+    @property
+    def has_references(self) -> bool:
+        """See runtime.assembly.FlowAssembly."""
+        return bool(self.context.referred)
 
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps, with the kinds under which the state stores the rows."""

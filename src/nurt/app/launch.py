@@ -19,8 +19,16 @@ from nurt.adapters.redis.joins import agree_on_numbers
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
-from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
-from nurt.app.launching.logs import decide_logs, halted_by, new_halts
+from nurt.adapters.redis.store import (
+    begin_counting_waiting,
+    claim,
+    forget_counts,
+    has_counted_waiting,
+    read_fences,
+    read_known_logs,
+    write_known_logs,
+)
+from nurt.app.launching.logs import decide_logs, new_halts
 from nurt.app.launching.rebuild import tell_what_logs_hold
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
 from nurt.columnar.ids import Ids
@@ -45,6 +53,7 @@ from nurt.control.logs import (
     TopicLog,
     decode_known,
     encode_known,
+    halted_by,
     joined_known,
     known_logs,
     log_record,
@@ -61,6 +70,7 @@ from nurt.control.reconcile import (
 from nurt.control.source_records import check_halts
 from nurt.errors import Fenced
 from nurt.inspect.row_scan import literal
+from nurt.inspect.waiting import WaitingReader
 from nurt.mapping.joins.compile import numbered
 from nurt.mapping.load import read_mapping
 from nurt.model.fence import FencingToken
@@ -192,6 +202,8 @@ class _Launch:
         control_log.append(begin_record(run, settings.workers, self._deployment, decision))
         if not rebuild:
             claim(client, run, places)
+        if not has_counted_waiting(client, keys):
+            begin_counting_waiting(client, keys, WaitingReader(client, keys).counts())
         write_known_logs(client, keys, encode_known(known_logs(records)))
         published = read_published(settings, TAIL_ROWS)
         if decision.rewound or is_behind(published, fences, keys.place_of):
@@ -248,9 +260,9 @@ class _Launch:
         if owes_rebuild(records):
             return []
         commits = commits if has_begun(records) else []
-        offsets = decide(records, commits, fences).offsets or {}
+        going_on = decide(records, commits, fences)
         run = latest_run(records) + 1
-        decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, offsets, run)
+        decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, going_on, run)
         for record in new_halts(records, decided.halted):
             self._control_log.append(record)
         for topic, why in decided.halted.items():

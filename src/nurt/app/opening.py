@@ -21,7 +21,7 @@ from nurt.mapping.joins.compile import has_tables, numbered, numbers_for
 from nurt.mapping.joins.numbers import Numbers
 from nurt.mapping.load import Mapping
 from nurt.model.keys import Keys
-from nurt.model.log import Committed
+from nurt.model.log import Committed, LogStand
 from nurt.model.table_kinds import TABLE
 from nurt.normalise.context import FoldContext
 from nurt.ports.log import ControlLog, MessageLog, Partitioning
@@ -43,6 +43,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
+        referred=mapping.referred(),
         identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
     )
 
@@ -92,12 +93,14 @@ def open_log(
     workers: int,
     logs: KnownLogs | None = None,
     on_id: Callable[[str, str], object] = lambda _topic, _id: None,
+    on_cut: Callable[[str, LogStand, str], object] = lambda _topic, _stand, _why: None,
 ) -> MessageLog:
     """Open one worker's part of the input.
 
     Args:
         logs: what is known of the topics' logs; None: nothing is read.
         on_id: is told the id of a topic that was met first.
+        on_cut: is told of a topic that was cut while it was read.
     """
     if settings.kafka_input is not None:
         assert settings.kafka is not None
@@ -112,6 +115,7 @@ def open_log(
             ahead=settings.rows_max,
             ids=None if logs is None else {topic: one.id for topic, one in logs.topics.items() if one.id},
             on_id=on_id,
+            on_cut=on_cut,
         )
     return ArchiveLog(
         settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow

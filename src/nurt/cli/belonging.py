@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from nurt.columnar.ids import Ids
 from nurt.mapping.load import Mapping, Parent, TopicMapping
 from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import UPSERT, EntityFrame, Translated, entity_title
+from nurt.model.references import BETWEEN, Referred, token_prefix
 
 ROWS_BETWEEN = 500_000
 """Rows of a table after which earlier events of the same rows are dropped."""
@@ -38,6 +40,7 @@ class Children:
     Attributes:
         rows: of the table.
         missing: how many name a row that is not there.
+        several: how many name several rows by a field, and the mapping does not say which is meant.
         nobodys: how many name none, where one is needed.
         is_sure: all rows of both tables were read.
     """
@@ -50,6 +53,7 @@ class Children:
     nobodys: int
     is_sure: bool
     zeros: tuple[Zero, ...] = ()
+    several: int = 0
 
     @property
     def article(self) -> str:
@@ -72,7 +76,8 @@ class Belonging:
 class NamedParents:
     """Rows of all tables by their newest event, and the parents that they name."""
 
-    def __init__(self) -> None:
+    def __init__(self, referred: Referred, ids: Ids) -> None:
+        self._referred, self._ids = referred, ids
         self._chunks: dict[tuple[str, str, str], list[pl.DataFrame]] = {}  # by kind, system, entity
         self._heights: dict[tuple[str, str, str], int] = {}
         self._topics: dict[tuple[str, str], set[str]] = {}  # by system, entity
@@ -82,7 +87,7 @@ class NamedParents:
         for one in done.entities:
             table = one.kind, one.frame["system"][0], one.frame["entity"][0]
             chunks = self._chunks.setdefault(table, [])
-            chunks.append(_named(one))
+            chunks.append(_named(one).hstack(self._tokens(one)))
             self._topics.setdefault(table[1:], set()).add(one.topic)
             self._heights[table] = self._heights.get(table, 0) + one.frame.height
             if self._heights[table] > 2 * chunks[0].height + ROWS_BETWEEN:
@@ -105,17 +110,41 @@ class NamedParents:
             title = entity_title(kind, entity)
             if nobodys := int((rows["nobodys"]).sum()):
                 found.append(Children(system, title, "", rows.height, 0, nobodys, True))
-            for (parent,), some in rows.drop_nulls("parent").group_by("parent_entity", maintain_order=True):
-                there = ids.get((system, str(parent)))
-                missing = some if there is None else some.join(there, left_on="parent", right_on="row", how="anti")
-                tables = {(system, entity), (system, str(parent))}
+            parents = rows.drop_nulls("parent").group_by("parent_entity", "parent_kind", maintain_order=True)
+            for (parent, parent_kind), some in parents:
+                place, field = (system, str(parent)), str(parent_kind).partition(BETWEEN)[2]
+                bearers = [one[_token(field)] for table, one in alive.items() if field and table[1:] == place]
+                known = bearers[0].drop_nulls().to_frame("row") if bearers else ids.get(place)
+                missing = some if known is None else some.join(known, left_on="parent", right_on="row", how="anti")
+                several = 0
+                if field and known is not None and not self._referred.get(str(parent), {}).get(field):
+                    several = some.join(
+                        known.filter(pl.col("row").is_duplicated()), left_on="parent", right_on="row", how="semi"
+                    ).height
+                tables = {(system, entity), place}
                 is_cut |= bool(tables & partly)
-                zeros = tuple(_zeros(mapping, system, entity, str(parent), missing))
+                zeros = () if field else tuple(_zeros(mapping, system, entity, str(parent), missing))
                 # a parent beyond the sample is no finding, but a key that may mean nobody is a hint
-                if missing.height and (zeros or (system, str(parent)) not in partly):
+                if several or (missing.height and (zeros or place not in partly)):
                     sure = not tables & partly
-                    found.append(Children(system, title, str(parent), rows.height, missing.height, 0, sure, zeros))
+                    name = f"{parent} by {field}" if field else str(parent)
+                    lost = missing.height if place not in partly or zeros else 0
+                    found.append(Children(system, title, name, rows.height, lost, 0, sure, zeros, several))
         return Belonging(tuple(found), is_cut)
+
+    def _tokens(self, one: EntityFrame) -> list[pl.Series]:
+        """Name rows by the fields that others name them by."""
+        fields = self._referred.get(one.frame["entity"][0], {})
+        found = []
+        for field in fields if one.kind == "order" else ():
+            prefix = token_prefix(one.frame["system"][0], one.frame["entity"][0], field)
+            texts = one.frame.select(pl.concat_str(pl.lit(prefix), pl.col(field)).alias(_token(field))).to_series()
+            found.append(self._ids.of(texts))
+        return found
+
+
+def _token(field: str) -> str:
+    return f"token {field}"
 
 
 def _named(one: EntityFrame) -> pl.DataFrame:
@@ -129,6 +158,7 @@ def _named(one: EntityFrame) -> pl.DataFrame:
         (pl.col("op") == UPSERT).alias("alive"),
         "parent",
         "parent_entity",
+        "parent_kind",
         nobodys.alias("nobodys"),
         pl.when(pl.col("parent_key").is_in(NOBODY)).then("parent_key").alias("zero"),
     )

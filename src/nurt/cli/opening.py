@@ -18,6 +18,7 @@ from nurt.columnar.ids import Ids
 from nurt.inspect.counters import CounterReader
 from nurt.inspect.profile_lookup import ProfileLookup
 from nurt.inspect.quarantine import Quarantine
+from nurt.inspect.waiting import WaitingReader
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.model.table_kinds import table_kind
@@ -39,6 +40,7 @@ class OpenState:
     profiles: ProfileLookup
     quarantine: Quarantine
     tally: CounterReader
+    waiting: WaitingReader
     tables: Mapping[str, str]
 
 
@@ -86,6 +88,7 @@ def state_of(settings: Settings) -> Iterator[OpenState]:
             ProfileLookup(client, keys, context),
             Quarantine(client, keys),
             CounterReader(client, keys, realms),
+            WaitingReader(client, keys),
             {table_kind(number): title for number, title in read_numbers(client, keys).titles().items()},
         )
     client.close()

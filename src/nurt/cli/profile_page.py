@@ -155,9 +155,13 @@ def _orders(rows: Sequence[Mapping[str, Any]]) -> Table | None:
             for days in (30, 90, 365)
             if row[f"last_{days}_count"]
         ]
+        money = [f"{_money(row['given_back'])} given back, {_money(row['net'])} net"] if row["given_back"] else []
+        money += [f"{_money(row['paid'])} paid"] if row["paid"] else []
+        money += [f"{_money(row['open_amount'])} to be paid"] if row["open_amount"] else []
         where = " ".join(part for part in (row["currency"], row["market"]) if part)
-        lines = [" · ".join(parts + beside), " · ".join(late)]
-        table.add_row(shown(where), Text.assemble(shown(lines[0]), (f"\n{visible(lines[1])}" if late else "", "dim")))
+        lines = [" · ".join(some) for some in (parts + beside, money, late) if some]
+        rest = "".join(f"\n{visible(line)}" for line in lines[1:])
+        table.add_row(shown(where), Text.assemble(shown(lines[0]), (rest, "dim")))
     return table
 
 
@@ -214,6 +218,7 @@ def _addresses(rows: Sequence[Mapping[str, Any]]) -> Table | None:
         place = " ".join(part for part in (row["postcode"], row["city"]) if part)
         parts = [row["name"], row["company"], row["street"], place, row["region"], row["country"]]
         text = ", ".join(" ".join(part.split()) for part in parts if part)
+        text += f" ({row['count']} times)" if row["count"] > 1 else ""
         table.add_row(shown(row["kind"] or "", "dim"), shown(text), shown(row["system"], "cyan"))
     return table
 

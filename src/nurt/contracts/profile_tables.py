@@ -65,6 +65,7 @@ TABLES: dict[str, Columns] = {
         "open_invoice_count": COUNT,
         "overdue_invoice_count": COUNT,
         "last_interaction_on": DAY,
+        **dict.fromkeys(("given_back", "net", "paid", "open_amount"), MONEY),  # null where gross is null
     },
     "profile_identifiers": {"id": TEXT, "revision": COUNT, "kind": TEXT, "value": TEXT},
     "profile_addresses": {
@@ -73,6 +74,7 @@ TABLES: dict[str, Columns] = {
         "system": TEXT,
         "source_row": TEXT,
         **dict.fromkeys(("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone"), TEXT),
+        "address_count": COUNT,
     },
     "profile_accounts": {"id": TEXT, "revision": COUNT, "account": TEXT, "system": TEXT, "entity": TEXT, "key": TEXT},
     "profile_orders": {
@@ -89,6 +91,7 @@ TABLES: dict[str, Columns] = {
         "returned_count": COUNT,
         "open_count": COUNT,
         **_WINDOWS,
+        **dict.fromkeys(("given_back", "net", "paid", "open_amount"), MONEY),
     },
     "profile_products": {"id": TEXT, "revision": COUNT, "rank": COUNT, "sku": TEXT, "quantity": MONEY},
     "profile_categories": {"id": TEXT, "revision": COUNT, "rank": COUNT, "category": TEXT, "quantity": MONEY},
@@ -120,7 +123,7 @@ RENAMED = {
         "returned": "returned_count",
         "open": "open_count",
     },
-    "profile_addresses": {"row": "source_row"},
+    "profile_addresses": {"row": "source_row", "count": "address_count"},
     "profile_consents": {"row": "source_row", "at": "said_at"},
 }
 """Other names for fields of the contract whose name is a word of SQL."""
@@ -168,6 +171,10 @@ def decode(bodies: Sequence[bytes]) -> pl.DataFrame:
     return decode_columns(bodies, schemas.PROFILE_VALUE).with_columns(pl.col("state").cast(pl.String))
 
 
+_MONEYS = ("gross", "given_back", "net", "paid", "open_amount")
+"""Sums of orders that a profile has when all of them are in one currency."""
+
+
 def _profiles(nested: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     counts = [name for name in TABLES["profiles"] if name in TABLES["profile_orders"] and name.endswith("_count")]
     orders = (
@@ -179,7 +186,7 @@ def _profiles(nested: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataF
             pl.col("last_on").max().alias("last_order_on"),
             pl.col("currency").n_unique().alias("currencies"),
             pl.col("currency").first().alias("gross_currency"),
-            pl.col("gross").sum(),
+            *(pl.when(pl.col(name).null_count() == 0).then(pl.col(name).sum()).alias(name) for name in _MONEYS),
         )
     )
     invoices = (
@@ -199,8 +206,7 @@ def _profiles(nested: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataF
         rows.with_columns(
             pl.col(*counts, "open_invoice_count", "overdue_invoice_count").fill_null(0),
             pl.col("birth_date").str.to_date("%Y-%m-%d", strict=False),
-            gross_currency=pl.when(single).then("gross_currency"),
-            gross=pl.when(single).then("gross"),
+            *(pl.when(single).then(name).alias(name) for name in ("gross_currency", *_MONEYS)),
         ),
     )
 

@@ -12,7 +12,7 @@ import orjson
 
 from nurt.errors import ConfigurationError
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 """Contract version of profiles that are written today."""
 PROFILE_VALUE = f"nurt.profiles-value.v{PROFILE_VERSION}"
 PROFILE_KEY = "nurt.profiles-key.v1"
@@ -25,7 +25,7 @@ def profile_value(version: int) -> str:
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read the contract `name`, for example `nurt.profiles-value.v1`.
+    """Read the contract `name`, for example `nurt.profiles-value.v2`.
 
     An installed nurt carries the files inside the package (`nurt/_schemas`); a checkout has them in `schemas/`.
 

@@ -168,7 +168,8 @@ class SourceEpochs:
         since_ms = self._watch.waits_from((topic, partition), seen.order.source)
         if since_ms is None:
             return False
-        rows = (seen.partitions == partition) & (seen.snapshot == STREAMED) & (seen.order.written_ms >= since_ms)
+        is_other = seen.snapshot != FULL_SNAPSHOT
+        rows = (seen.partitions == partition) & is_other & (seen.order.written_ms >= since_ms)
         return bool(rows.any())
 
     def _walk_all(self, topic: str, seen: Seen, partitions: list[int], found: Survey) -> None:
@@ -215,9 +216,9 @@ class SourceEpochs:
             self._begin(place, seen, row, state.epoch + 1, cause)
         elif word:
             self._begin_again(place, seen, row, word)
-        elif streamed and (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
+        elif (restart := self._watch.restart(place, order, row)) and not order.is_excused(row):
             self._begin_again(place, seen, row, restart.word)
-        if streamed and (found := self._watch.look(place, order, row, offset)) is not None:
+        if (found := self._watch.look(place, order, row, offset, streamed)) is not None:
             self._begin_again(place, seen, row, found)
             self._watch.look(place, order, row, offset)
         if streamed:

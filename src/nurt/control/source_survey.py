@@ -82,8 +82,8 @@ _OF_ORDER = ("highest", "parts", "source_ms", "server", "until", "written_ms")
 class Heights:
     """How far the order of each partition of a topic goes; one entry a partition.
 
-    A partition's highest row is the one with the highest position since its order began. Rows of snapshots begin the
-    order again.
+    A partition's highest row is the one with the highest position since its order began. Rows of full snapshots begin
+    the order again. A row of an incremental snapshot says how far the stream had come, so it raises the height, too.
 
     Attributes:
         highest: position of the highest row, p0 to p3.
@@ -91,7 +91,7 @@ class Heights:
         source_ms: latest time of the source among rows that were not behind the highest of their moment.
         server: of the highest row.
         until: offset up to which rows were watched.
-        written_ms: latest time at which a streamed row was written to the topic.
+        written_ms: latest time at which a row was written to the topic that was streamed, or became the highest.
         snapshot: identity of the last full snapshot: what its rows share, two parts of their positions.
         has_snapshot: whether that is known.
         servers: seen so far, 0 for none.
@@ -197,7 +197,7 @@ def go_on(seen: Seen, heights: Heights, rows: Int64s, is_stream: bool, stops: tu
         heights: of the topic; those of the partition are moved on.
         rows: of the partition, in order.
         is_stream: the partition streams; else it is in a full snapshot.
-        stops: offset and time of writing from which on a streamed row may begin a new order.
+        stops: offset and time of writing from which on a row that is of no full snapshot may begin a new order.
     """
     counts = np.zeros((len(heights.parts), 4), dtype=np.int64)
     return int(_follow(*_arrays(seen, rows), *_written(heights), counts, True, is_stream, *stops))
@@ -251,15 +251,15 @@ def _follow(
     stops       scalar  bool   stop at the first row that is odd or begins something; it is not written anywhere
     is_stream   scalar  bool   with `stops`: the partition streams, so a row of a full snapshot begins something; else
                                every other row does
-    stop_offset, stop_ms  scalar  int64  with `stops`: so does a row from this offset on, or a streamed one that was
-                               written from this time on
+    stop_offset, stop_ms  scalar  int64  with `stops`: so does a row from this offset on, or one that is of no full
+                               snapshot and was written from this time on
     Returns how many rows were followed: all, but with `stops`.
     """
     for number in range(len(rows)):
         row = rows[number]
         at = partitions[row]
         full, streamed = snapshot[row] == FULL_SNAPSHOT, snapshot[row] == STREAMED
-        if stops and (full == is_stream or offsets[row] >= stop_offset or (streamed and written_ms[row] >= stop_ms)):
+        if stops and (full == is_stream or offsets[row] >= stop_offset or (not full and written_ms[row] >= stop_ms)):
             return number
         if counts[at, 0] == 0:
             counts[at, 1] = offsets[row]
@@ -279,10 +279,9 @@ def _follow(
             highest_ms[at] = 0
             server[at] = 0
             continue
-        if not streamed:
-            continue
         if not known[0, row] or offsets[row] <= until[at]:
-            latest_ms[at] = max(latest_ms[at], written_ms[row])
+            if streamed:
+                latest_ms[at] = max(latest_ms[at], written_ms[row])
             continue
         behind = False
         for part in range(4):
@@ -291,6 +290,8 @@ def _follow(
             if numbers[part, row] != highest[at, part]:
                 behind = numbers[part, row] < highest[at, part]
                 break
+        if behind and not streamed:
+            continue  # an incremental snapshot reads now, so its time is no evidence
         is_odd = servers[row] != 0 and servers[row] != server[at]
         if is_odd:
             for one in range(seen_servers.shape[1]):

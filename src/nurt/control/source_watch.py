@@ -1,7 +1,7 @@
 """Watch for a source's order that starts again: by a full snapshot, by another server, by a log that falls back.
 
 A full snapshot of a source shows it in every partition that it writes to. To the others it must be told: their new
-order begins with the first streamed row that was written behind the snapshot's first row. Without a snapshot only an
+order begins with the first other row that was written behind the snapshot's first row. Without a snapshot only an
 operator can know it: evidence halts the source until the operator's word. One word begins one new source epoch in each
 partition of the source.
 """
@@ -172,17 +172,16 @@ class SourceWatch:
         return min((one.written_ms for one in known if self._waits(place, one, since_ms)), default=None)
 
     def restart(self, place: Place, order: Order, row: int) -> Restart | None:
-        """Return a restart of the source that waits for this partition and that the row was written behind."""
+        """Return the last restart of the source that waits for this partition and that the row was written behind."""
         since_ms, written_ms = self._since_ms(place), int(order.written_ms[row])
         if min(self._latest_ms.get(order.source, -1), written_ms) <= since_ms:
             return None
-        for one in self._restarts[order.source].values():
-            if written_ms >= one.written_ms and self._waits(place, one, since_ms):
-                return one
-        return None
+        known = self._restarts[order.source].values()
+        behind = [one for one in known if written_ms >= one.written_ms and self._waits(place, one, since_ms)]
+        return max(behind, key=lambda one: one.word, default=None)
 
     def pass_by(self, place: Place, order: Order, row: int) -> None:
-        """Note when a streamed row was written, after it was looked at."""
+        """Note when a row was written that the order goes on with."""
         heights, at = self._at(*place)
         heights.written_ms[at] = max(heights.written_ms[at], order.written_ms[row])
 
@@ -196,8 +195,8 @@ class SourceWatch:
         if word:
             self._used[place] = word
 
-    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
-        """Look at the next streamed row of a partition; return the word by which a new order begins with it.
+    def look(self, place: Place, order: Order, row: int, offset: int, streamed: bool = True) -> int | None:
+        """Look at a row that is of no full snapshot; return the word by which a new order begins with it.
 
         None: the order goes on, or the row repeats an older one. 0: a snapshot that was learnt of just now explains it.
         Raises NewOrder on evidence that nothing explains.
@@ -207,6 +206,8 @@ class SourceWatch:
             return None
         server = int(order.servers[row])
         if heights.is_behind(at, order, row):
+            if not streamed:
+                return None  # an incremental snapshot reads now, so its time is no evidence
             if (found := self._evidence(place, heights, at, order, row)) is None or order.is_excused(row):
                 return None
             if (word := self._explanation(place, heights, at, order, row)) is None:
@@ -214,6 +215,7 @@ class SourceWatch:
             return word
         heights.rise(at, order, row)
         heights.until[at] = offset
+        self.pass_by(place, order, row)
         is_new = server != 0 and self._see(heights, place, server)
         highest, noted = int(order.numbers[0, row]), self._noted.get(place)
         limit = order.fall_back_max
@@ -272,7 +274,7 @@ class SourceWatch:
     def _explanation(self, place: Place, heights: Heights, at: int, order: Order, row: int) -> int | None:
         """Return by which word a new order begins here, 0: by a snapshot's; None: nothing explains it."""
         used = self._used.get(place, 0)
-        if (word := self._words.get(order.source, 0)) > used:
+        if (word := self._word(order.source, used, int(order.written_ms[row]))) > used:
             return word
         for restart in self._learn():
             self.add(restart)
@@ -282,6 +284,14 @@ class SourceWatch:
         if used and server and last and server != last and self._knows(heights, place, server):
             return used  # servers that take turns: the operator has said that their orders differ
         return None
+
+    def _word(self, source: str, used: int, written_ms: int) -> int:
+        """Return the first unused word on a message that was written then or later; else the operator's last one."""
+        some = self._restarts.get(source, {}).values()
+        return min(
+            (one.word for one in some if one.word > used and one.written_ms >= written_ms),
+            default=self._words.get(source, 0),
+        )
 
     def _follows_snapshot(self, place: Place, order: Order, row: int) -> bool:
         """Say whether a row follows a snapshot whose messages have no better time than the partition's own."""
@@ -315,7 +325,7 @@ class SourceWatch:
 class NoWatch(SourceWatch):
     """Watch that halts nothing: for those who only try messages."""
 
-    def look(self, place: Place, order: Order, row: int, offset: int) -> int | None:
+    def look(self, place: Place, order: Order, row: int, offset: int, streamed: bool = True) -> int | None:
         """Say that the order goes on."""
         return None
 

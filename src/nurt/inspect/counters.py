@@ -28,13 +28,18 @@ LEFT_OUT = "left_out"
 """Outcome of rows that the mapping's `where` left out. These rows count as folded, too."""
 UNREAD = "unread"
 """Outcome of rows with a text that is no identifier, by field. These rows count as folded, too."""
+NOBODY = "nobody"
+"""Outcome of rows that need a parent and have none, by kind. These rows count as folded, too."""
 UNTOLD = "untold"
 """Outcome of messages without position that nothing compares with a row of another partition. They count above, too."""
+WAITING = "waiting"
+"""No outcome of messages: rows whose parent is not there, now; of no topic, by kind of the row and of its parent."""
 REQUEUED = "requeued"
 """An outcome beside the others: taken out of quarantine and read again, as a separate message."""
 
 _KINDS: Mapping[bytes, str] = {
     b"o": "orders",
+    b"k": "references",
     b"a": "accounts",
     b"m": "memberships",
     b"d": "identifiers",
@@ -99,6 +104,8 @@ class CounterReader:
         counts = []
         for name, messages in stored.items():
             topic, outcome, reason = name.decode().split("\x1f")
+            if outcome == WAITING and not int(messages):
+                continue
             counts.append(Count(topic, outcome, reason, int(messages)))
         return sorted(counts, key=lambda count: (count.topic, count.outcome, count.reason))
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, Perio
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
 from nurt.errors import ConfigurationError, NurtError
-from nurt.inspect.counters import Count, StoreFigures
+from nurt.inspect.counters import WAITING, Count, StoreFigures
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 _GROUP = "opentelemetry_metrics_exporter"
@@ -66,7 +66,13 @@ def observe(
         return [
             Observation(count.messages, {"topic": count.topic, "outcome": count.outcome, "reason": count.reason})
             for count in found
+            if count.outcome != WAITING
         ]
+
+    def waiting(_options: CallbackOptions) -> Iterable[Observation]:
+        found = [count for count in _ask(counts) or () if count.outcome == WAITING]
+        parts = [(count.messages, count.reason.partition(" of ")) for count in found]
+        return [Observation(rows, {"kind": kind, "parent": parent}) for rows, (kind, _, parent) in parts]
 
     def gauge(of: Callable[[StoreFigures], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observed(_options: CallbackOptions) -> Iterable[Observation]:
@@ -81,6 +87,7 @@ def observe(
         "{message}",
         "Messages by topic, outcome and reason.",
     )
+    meter.create_observable_gauge("nurt.waiting", [waiting], "{row}", "Rows whose parent is not there, by kind.")
     for name, unit, description, of in _FIGURES:
         meter.create_observable_gauge(name, [gauge(of)], unit, description)
 

@@ -31,7 +31,7 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _TRUE, _FALSE = ("t", "true", "yes", "y", "1"), ("f", "false", "no", "n", "0")
 _AMOUNT_TEXT = r"^\s*([+-]?)([0-9]{1,14})(?:\.([0-9]{1,4})0*)?\s*$"
 _DIGITS_PER_PART = 14
-_BLANK = r"^[\x00-\x20]*$"
+BLANK = r"^[\x00-\x20]*$"
 _DATE_WITH_OFFSET = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(Z|[+-][0-9]{2}:?[0-9]{2})")
 """Source: java.time.format.DateTimeFormatter.ISO_OFFSET_DATE, which `time.precision.mode=isostring` writes."""
 _FIRST_VISIBLE = "!"  # U+0021
@@ -86,7 +86,7 @@ def blank_to_null(columns: dict[str, pl.Series]) -> None:
     """
     for name, column in columns.items():
         if column.dtype == pl.String and (column < _FIRST_VISIBLE).any():
-            columns[name] = column.set(column.str.contains(_BLANK), None)
+            columns[name] = column.set(column.str.contains(BLANK), None)
 
 
 def refused(result: pl.Series, value: pl.Series) -> pl.Series | None:
@@ -94,7 +94,7 @@ def refused(result: pl.Series, value: pl.Series) -> pl.Series | None:
     if value.null_count() == result.null_count():
         return None
     lost = value.is_null() & result.is_not_null()
-    return lost & ~result.str.contains(_BLANK).fill_null(True) if result.dtype == pl.String else lost
+    return lost & ~result.str.contains(BLANK).fill_null(True) if result.dtype == pl.String else lost
 
 
 def _to_text(dtype: pl.DataType, zone: str, rounded: bool) -> Conversion | None:

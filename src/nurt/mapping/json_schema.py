@@ -6,8 +6,9 @@ from typing import Any
 
 from nurt.mapping.joins.words import FIELDS_MAX, USES_MAX
 from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, TYPE_MEANINGS
+from nurt.mapping.references import PARTS_MAX
 from nurt.mapping.sections import KIND_WORD
-from nurt.mapping.topics import INTO_MAX, PARTS_MAX
+from nurt.mapping.topics import INTO_MAX
 from nurt.mapping.words import (
     CHOSEN_FIELDS,
     FIELD_TYPES,
@@ -16,6 +17,7 @@ from nurt.mapping.words import (
     INTO_WORDS,
     PIVOT_WORDS,
     PROFILE_WORDS,
+    REFERENCE_WORDS,
     RULES,
     STEPS,
     STOCK_CHANNEL_WORDS,
@@ -68,6 +70,7 @@ def mapping_json_schema() -> Schema:
         "patternProperties": {"^x-": {"description": "Not read: a place for YAML anchors."}},
         "$defs": {
             "reference": {"anyOf": [_PART, {"type": "array", "items": _PART, "minItems": 1, "maxItems": PARTS_MAX}]},
+            "field": _field(),
             "system": _section(
                 SYSTEM_WORDS,
                 {
@@ -96,6 +99,14 @@ def _section(words: dict[str, Word], shapes: dict[str, Schema]) -> Schema:
     return {**section, "required": required} if required else section
 
 
+def _field() -> Schema:
+    """Describe a reference to a field of the parent."""
+    ordering: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+    shapes = {name: ordering if name == "first" else _PART for name in REFERENCE_WORDS}
+    fields = [{"required": [name]} for name in REFERENCE_WORDS if name != "first"]
+    return {**_section(REFERENCE_WORDS, shapes), "oneOf": fields}
+
+
 def _stock() -> Schema:
     shapes: dict[Shape, Schema] = {
         Shape.TEXT: _TEXT,
@@ -121,7 +132,11 @@ _OF_ITEM: Schema = {
         "maxProperties": USES_MAX,
         "additionalProperties": {"$ref": "#/$defs/use"},
     },
-    "parent": {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#/$defs/reference"}},
+    "parent": {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"anyOf": [{"$ref": "#/$defs/reference"}, {"$ref": "#/$defs/field"}]},
+    },
     "where": _SQL,
     "fields": {"type": "object", "additionalProperties": _SQL},
     "identifiers": {

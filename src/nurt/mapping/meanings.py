@@ -11,6 +11,7 @@ ENTITY_MEANINGS: dict[str, str] = {
     "order_line": "A position of an order. What a profile bought most comes from here.",
     "payment": "Money received for an order.",
     "invoice": "A bill, of an order or of a customer. Open and overdue sums come from here.",
+    "refund": "Money given back: a credit memo, a partial refund, a correction, of an order or of a customer.",
     "shipment": "A parcel of an order; without a parent it names `order_ref` or `document_ref`.",
     "product": "Something that can be sold, by sku.",
     "stock_level": "How much of a sku lies at a location.",
@@ -19,6 +20,7 @@ ENTITY_MEANINGS: dict[str, str] = {
     "document": "A sales document of an ERP that books a shop's order, several of them, or a sale of its own.",
     "document_line": "A position of a document.",
     "shipment_line": "What a parcel holds. A parcel without lines holds all of its order.",
+    "tracking": "A tracking number in a row beside its parcel, which may have several. It ships nothing by itself.",
     "supply": "Goods that are on their way to a location: a purchase order, a transfer.",
     "kit_part": "How many pieces of a sku a kit is made of; a sku with parts is a kit and has no stock of its own.",
 }
@@ -82,7 +84,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "payment": {
         "amount": "sum received, in the order's currency",
-        "status": "as the system writes it",
+        "status": "`failed`, `cancelled` and `pending` are not counted; anything else and null are",
         "paid_at": "when the money came",
     },
     "invoice": {
@@ -93,6 +95,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "issued_on": "day of issue",
         "due_on": "day by which it must be paid; overdue from the next day on",
         "status": "`paid` and `cancelled` are closed; anything else and null are open",
+    },
+    "refund": {
+        "number": "number of the document",
+        "currency": "ISO 4217; null: the order's; without an order the system's, else XXX",
+        "amount": "sum given back; -50 and 50 both give back 50",
+        "status": "`failed`, `cancelled` and `pending` are not counted; anything else and null are",
+        "refunded_at": "when the money went back",
     },
     "shipment": {
         "number": "number of the shipment",
@@ -145,6 +154,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "sku": "stock keeping unit",
         "quantity": "how many",
         "pack_size": "pieces in one of `quantity`; null counts as 1",
+    },
+    "tracking": {
+        "number": "tracking number; shown where the parcel's own row has none, several with a comma between",
+        "carrier": "who carries it; shown where the parcel's own row names nobody",
     },
     "supply": {
         "sku": "stock keeping unit",

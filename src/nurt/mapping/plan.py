@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import polars as pl
 
-from nurt.mapping.convert import Conversion, conversion, plain_text
+from nurt.mapping.convert import BLANK, Conversion, conversion, plain_text
 from nurt.mapping.sql.evaluate import Wanted, result_type, spread, wanted
-from nurt.mapping.types import Expression, Reference, TopicMapping
+from nurt.mapping.types import Expression, Parent, Reference, TopicMapping
 from nurt.model.entities import FieldType
+from nurt.model.references import token_prefix
 
 PLANS_MAX = 4096
 """Compiled plans that are kept: topics times writer schemas."""
@@ -76,6 +77,8 @@ def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) 
     key = key_text("key", topic.key, (owner, topic.name), schema, key_broken)
     parents = [
         key_text(f"parent {parent.name}", parent.reference, (owner, parent.name), schema, broken)
+        if parent.field is None
+        else _reference_text(parent, parent.field, owner, schema, broken)
         for parent in topic.parents
     ]
     where = None
@@ -237,8 +240,30 @@ def key_text(
     whole = texts[0] if len(texts) == 1 else pl.concat_str(texts, separator=KEY_SEPARATOR)
     bad = pl.any_horizontal(refused).fill_null(False) if refused else None
     prefix = KEY_SEPARATOR.join(table) + KEY_SEPARATOR
-    id_text = pl.format(prefix.replace("{", "{{").replace("}", "}}") + "{}", "key")
-    return KeyText(tuple(parts), whole.alias("key"), id_text, prefix.encode(), bad, reference.columns)
+    return KeyText(tuple(parts), whole.alias("key"), _id_text(prefix), prefix.encode(), bad, reference.columns)
+
+
+def _reference_text(parent: Parent, field: str, system: str, schema: pl.Schema, broken: list[str]) -> KeyText | None:
+    """Compile a reference to a field of the parent: written as the parent's own field is, blank text as null."""
+    what, (part,) = f"parent {parent.name}", parent.reference.parts
+    dtype = _typed(what, part, schema, broken)
+    if dtype is None:
+        return None
+    convert = conversion(FieldType.STR, dtype, "UTC", part.rounded)
+    if convert.never:
+        broken.append(f"{what}: {convert.detail}")
+        return None
+    name = f"{what} 0"
+    text = convert.value(pl.col(name))
+    prefix = token_prefix(system, parent.name, field)
+    filled = pl.when(text.str.contains(BLANK).not_()).then(text)
+    id_text = _id_text(prefix)
+    columns = parent.reference.columns
+    return KeyText((wanted(name, part, dtype),), filled.alias("key"), id_text, prefix.encode(), None, columns)
+
+
+def _id_text(prefix: str) -> pl.Expr:
+    return pl.format(prefix.replace("{", "{{").replace("}", "}}") + "{}", "key")
 
 
 def _part_text(part: pl.Expr, dtype: pl.DataType) -> pl.Expr | None:

@@ -10,6 +10,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from nurt.mapping.joins.types import Use
 from nurt.mapping.joins.words import joined_reference, read_table, read_uses
 from nurt.mapping.patterns import meets_several
+from nurt.mapping.references import is_reference, read_field_reference, read_reference
 from nurt.mapping.sections import (
     DEFAULT_PRIORITY,
     DEFAULT_REALM,
@@ -19,22 +20,18 @@ from nurt.mapping.sections import (
     read_expression,
     read_pattern,
     read_system_name,
-    reference_items,
 )
-from nurt.mapping.sql.compile import column
-from nurt.mapping.types import Expression, Parent, Reference, System, TopicMapping, TopicRule
-from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS, Shape, Word
+from nurt.mapping.types import Expression, Parent, System, TopicMapping, TopicRule
+from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
 from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity, FieldType
+from nurt.model.references import First
 from nurt.model.table_kinds import TABLE
 
-PARTS_MAX = 8
-"""Largest number of parts of a key."""
 INTO_MAX = 8
 """Largest number of entities that one row may be."""
 
 _KINDS = (*ENTITIES, TABLE)
-_SQL_PART = {"sql": Word(Shape.SQL, "An expression over key columns.", True)}
 _NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT_TIMEZONE)
 
 
@@ -52,6 +49,7 @@ def read_topics(
         if rule is not None:
             rules.append(rule)
     _check_between(rules, complaints)
+    _check_firsts(rules, complaints)
     return tuple(rules)
 
 
@@ -117,7 +115,7 @@ def _read_topic(
         if "system" in values
         else None
     )
-    key = _read_reference(values["key"], f"{what}: key", complaints) if "key" in values else None
+    key = read_reference(values["key"], f"{what}: key", complaints) if "key" in values else None
     optional = (
         read_columns(values["optional"], f"{what}: optional", complaints) if "optional" in values else frozenset()
     )
@@ -233,30 +231,6 @@ def _read_order(node: Node | None, what: str, complaints: Complaints) -> tuple[s
     return tuple(name for name in names if name)
 
 
-def _read_reference(node: Node, what: str, complaints: Complaints) -> Reference | None:
-    parts: list[Expression] = []
-    items = reference_items(node)
-    if not 1 <= len(items) <= PARTS_MAX:
-        complaints.add(node, f"{what}: {len(items)} parts (expected 1 to {PARTS_MAX})")
-    for item in items:
-        if isinstance(item, MappingNode):
-            inner = section(item, what, _SQL_PART, complaints).get("sql")
-            part = read_expression(inner, what, complaints) if inner is not None else None
-            if part is not None and not part.columns and part.mixed is None:
-                complaints.add(item, f"{what}: {part.text!r} names no column (expected at least one)")
-        else:
-            name = text_of(item, what, complaints)
-            if name is not None and any(sign in name for sign in "(' "):
-                complaints.add(
-                    item, f"{what}: {name!r} is no column (expected a column's name, or {{sql: ...}} for an expression)"
-                )
-                name = None
-            part = column(name) if name is not None else None
-        if part is not None:
-            parts.append(part)
-    return Reference(tuple(parts)) if parts and len(parts) == len(items) else None
-
-
 def _read_parents(
     topic: Node,
     node: Node | None,
@@ -285,7 +259,10 @@ def _read_parents(
     if found is not None and not found:
         complaints.add(node, f"{what}: parent: nothing (expected one of {', '.join(fitting)})")
     for key, value in found or []:
-        reference = _read_reference(value, f"{what}: parent {key.value}", complaints)
+        if is_reference(value):
+            parents.extend(read_field_reference(key, value, what, entity, names.get(key.value), complaints))
+            continue
+        reference = read_reference(value, f"{what}: parent {key.value}", complaints)
         if names.get(key.value) not in entity.parents:
             complaints.add(
                 key, f"{what}: {key.value!r} cannot be the parent of a {entity.kind} {nearest(key.value, fitting)}"
@@ -350,12 +327,30 @@ def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
             parts.setdefault((rule.system, item.name), (len(item.key.parts), item.line))
     for system, item in ((rule.system, item) for rule in rules for item in rule.mapping.items):
         for parent in item.parents:
+            if parent.field is not None:
+                continue
             count, line = parts.get((system, parent.name), (len(parent.reference.parts), 0))
             if count != len(parent.reference.parts):
                 complaints.add(
                     item.line,
                     f"topic '{item.pattern}': parent {parent.name}: {len(parent.reference.parts)} parts "
                     f"(expected {count}, as the key in line {line}, in its order)",
+                )
+
+
+def _check_firsts(rules: list[TopicRule], complaints: Complaints) -> None:
+    """Complain about two entries that mean different rows by one value."""
+    firsts: dict[tuple[str, str, str], tuple[First, int]] = {}
+    for system, item in ((rule.system, item) for rule in rules for item in rule.mapping.items):
+        for parent in item.parents:
+            if parent.field is None:
+                continue
+            first, line = firsts.setdefault((system, parent.name, parent.field), (parent.first, item.line))
+            if first != parent.first:
+                complaints.add(
+                    item.line,
+                    f"topic '{item.pattern}': parent {parent.name}: another `first` for {parent.field} than in line "
+                    f"{line} (expected the same wherever {parent.name} is named by it); write one",
                 )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from nurt.errors import ConfigurationError
 from nurt.mapping.topic_patterns import TopicPattern
 from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.references import First, reference_kind
 from nurt.model.stock.plan import StockPlan
 from nurt.model.table_kinds import TABLE
 
@@ -70,6 +71,13 @@ class Parent:
     kind: str  # canonical kind of the parent
     name: str  # the parent entity's name in this system
     reference: Reference
+    field: str | None = None  # field of the parent that the reference names; None: its key
+    first: First = ()  # which of several parents with one value is meant
+
+    @property
+    def told_kind(self) -> str:
+        """Return the kind as rows tell it."""
+        return self.kind if self.field is None else reference_kind(self.kind, self.field)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +183,15 @@ class Mapping:
             if items:
                 kept.append(replace(rule, mapping=rule.mapping.of_items(items)))
         return replace(self, topics=tuple(kept), _known={})
+
+    def referred(self) -> dict[str, dict[str, First]]:
+        """Return, by name of an entity, the fields that others name its rows by."""
+        found: dict[str, dict[str, First]] = {}
+        for item in (item for rule in self.topics for item in rule.mapping.items):
+            for parent in item.parents:
+                if parent.field is not None:
+                    found.setdefault(parent.name, {})[parent.field] = parent.first
+        return found
 
     def for_topic(self, topic: str) -> TopicMapping | None:
         """Return the mapping of a topic, or None when no pattern matches; the first pattern that matches counts.

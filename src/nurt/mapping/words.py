@@ -17,6 +17,7 @@ class Shape(StrEnum):
     QUANTITY = "quantity"
     SQL = "SQL expression"
     REFERENCE = "column, {sql: ...}, or a list of these"
+    ORDERING = "list of fields, each with asc or desc"
     COLUMNS = "column or list of columns"
     SECTION = "section"
     LIST = "list"
@@ -85,7 +86,9 @@ _NAME_WORD = Word(
 )
 _OF_ONE_ENTITY = {
     "parent": Word(
-        Shape.SECTION, "Whose child the row is: {entity name: key of the parent}. The first that is not null counts."
+        Shape.SECTION,
+        "Whose child the row is: {entity name: key of the parent}, or {entity name: {field of the parent: its value}}. "
+        "The first that is not null counts.",
     ),
     "where": Word(Shape.SQL, "Which rows exist; a row for which it is not true is a delete."),
     "fields": Word(Shape.SECTION, "Canonical field: SQL expression over the row's columns."),
@@ -167,6 +170,18 @@ PIVOT_WORDS: dict[str, Word] = {
     "name": Word(Shape.TEXT, "The field with the attribute's name.", True),
     "value": Word(Shape.TEXT, "The field with its value.", True),
 }
+
+REFERENCE_WORDS: dict[str, Word] = {
+    "number": Word(Shape.REFERENCE, "The parent's field `number`: a column, or {sql: ...}."),
+    "reference": Word(Shape.REFERENCE, "The parent's field `reference`."),
+    "match_key": Word(Shape.REFERENCE, "The parent's field `match_key`."),
+    "first": Word(
+        Shape.ORDERING,
+        "Which of several orders with one value is meant: the first by these fields, `[placed_at desc, key]` for "
+        "example; null comes last. Default: none of them.",
+    ),
+}
+"""Keys of a reference: exactly one field of the order, and `first`."""
 
 STOCK_WORDS: dict[str, Word] = {
     "locations": Word(

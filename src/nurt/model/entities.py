@@ -80,7 +80,7 @@ ENTITIES = Entities(
         Entity(
             "address",
             2,
-            ("customer",),
+            ("customer", "order"),
             True,
             {
                 "kind": S,
@@ -167,8 +167,8 @@ ENTITIES = Entities(
             False,
             {"sku": S, "location": S, "quantity": A, "reserved_quantity": A, "pack_size": A},
         ),
-        Entity("consent", 10, ("customer",), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
-        Entity("interaction", 11, ("customer",), True, {"kind": S, "channel": S, "at": T}),
+        Entity("consent", 10, ("customer", "order"), True, {"purpose": S, "granted": B, "channel": S, "at": T}),
+        Entity("interaction", 11, ("customer", "order"), True, {"kind": S, "channel": S, "at": T}),
         Entity(
             "document",
             12,
@@ -208,13 +208,21 @@ ENTITIES = Entities(
             },
         ),
         Entity("kit_part", 16, (), False, {"kit": S, "sku": S, "quantity": A}),
+        Entity(
+            "refund",
+            17,
+            ("order", "customer"),
+            True,
+            {"number": S, "currency": S, "amount": A, "status": S, "refunded_at": T},
+        ),
+        Entity("tracking", 18, ("shipment",), True, {"number": S, "carrier": S}),
     )
 )
 
 ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
 """Values of `order.status`; another value, or null, counts as open."""
 
-STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part"})
+STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part", "tracking"})
 
 PROFILE_KINDS = frozenset(ENTITIES) - STOCK_ONLY_KINDS
 """Kinds that the flow of profiles reads."""

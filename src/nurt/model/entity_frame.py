@@ -109,7 +109,14 @@ class EntityFrame:
 
 @dataclass(frozen=True, slots=True)
 class Truncated:
-    """Truncate of one table (Debezium op `t`): all rows at or before a position are deleted."""
+    """Truncate of one table (Debezium op `t`): all rows at or before a position are deleted.
+
+    Attributes:
+        code: `topic_code`, where several topics may hold the table.
+        order: what the mapping says of the order of the table's topics.
+        ts_ms: the source's time, as of rows; 0: unknown.
+        behind: by partition, the offset from which on messages were written behind it; (): unknown.
+    """
 
     kind: str
     system: str
@@ -119,8 +126,10 @@ class Truncated:
     topic: str
     partition: int
     offset: int
-    code: int = 0  # `topic_code`, where several topics may hold the table
-    order: tuple[str, ...] = ()  # what the mapping says of the order of the table's topics
+    code: int = 0
+    order: tuple[str, ...] = ()
+    ts_ms: int = 0
+    behind: tuple[int, ...] = ()
 
 
 Counts = dict[tuple[str, str, str], int]

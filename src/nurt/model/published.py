@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class PublishedBatch:
     """Profiles to publish, in order; lists have equal length, and an id may occur again with a later revision.
 
-    `values[i]` is the Avro body of `schemas/nurt.profiles-value.v1.avsc` without wire header; None is a tombstone.
+    `values[i]` is the Avro body of `schemas/nurt.profiles-value.v2.avsc` without wire header; None is a tombstone.
     """
 
     ids: list[bytes]  # 16 bytes each

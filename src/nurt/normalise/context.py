@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from nurt.columnar.ids import Ids
+from nurt.model.references import Referred
 from nurt.normalise.identifiers import normalise_column
 
 KIND_END, LINK_END = "\x1f", "\x1e"
@@ -29,6 +30,7 @@ class FoldContext:
     market: Mapping[str, str] = field(default_factory=dict)
     rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
     identifier_rules: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    referred: Referred = field(default_factory=dict)
     identified: frozenset[str] = frozenset()
     """Names of entities, besides customers, whose rows bring identifiers."""
 

@@ -57,7 +57,7 @@ def put_row(
     body                   (b,)    uint8  texts
     k1, k1_end, k2, k2_end scalar  int64  the key's texts are body[k1:k1_end] and body[k2:k2_end]
     has_day, day           scalar  bool, int64  days since 1970-01-01
-    aggregates             (5,)    int64  in the order of AGGREGATE_COLUMNS; amounts in ten-thousandths
+    aggregates             (8,)    int64  in the order of AGGREGATE_COLUMNS; amounts in ten-thousandths
     Returns where the next row goes. (11 parameters: all differ from row to row, so a tuple would be built a row.)
     """
     bitmap = _METRIC
@@ -96,7 +96,7 @@ def put_aggregates(out: Bytes, at: int, flags: int, key: int, size: int, aggrega
 
     out               (m,)    uint8  written from `at` on; room for ROW_BYTES_MAX and the key
     flags, key, size  scalar  int64  bits of the key's columns, its address, its bytes
-    aggregates        (5,)    int64  in the order of AGGREGATE_COLUMNS; zeros are left out
+    aggregates        (8,)    int64  in the order of AGGREGATE_COLUMNS; zeros are left out
     Returns where the next one goes.
     """
     bitmap = flags
@@ -148,7 +148,7 @@ def read_aggregates(at: int, bitmap: int, aggregates: Int64s) -> None:
 
     at          scalar  int64  address of the aggregates
     bitmap      scalar  int64  of the row
-    aggregates  (5,)    int64  written, in the order of AGGREGATE_COLUMNS
+    aggregates  (8,)    int64  written, in the order of AGGREGATE_COLUMNS
     """
     for k in range(NUMBERS):
         aggregates[k] = 0

@@ -207,9 +207,9 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
     into.table    (t,)    int64        hash table of the entries, written; room for all of them
     into.owners   (m,)    int64        written: index of each entry's account
     into.entries  (m, 3)  int64        written: bits, address and bytes of each key
-    into.totals   (m, 5)  int64        written: differences, in the order of AGGREGATE_COLUMNS
+    into.totals   (m, 8)  int64        written: differences, in the order of AGGREGATE_COLUMNS
     count         scalar  int64        how many entries there are
-    aggregates    (5,)    int64        scratch
+    aggregates    (8,)    int64        scratch
     Returns how many entries there are afterwards, or a negative number of `locate_row`.
     """
     table, owners, entries, totals = into
@@ -236,7 +236,7 @@ def _add_rows(owner: int, sign: int, at: int, stop: int, into: Differences, coun
 
 @numba.njit(nogil=True, cache=True)
 def _is_zero(aggregates: Int64s) -> bool:
-    """Return whether all aggregates (5,) are 0."""
+    """Return whether all aggregates (8,) are 0."""
     for k in range(NUMBERS):  # noqa: SIM110 - a compiled loop
         if aggregates[k] != 0:
             return False
@@ -250,7 +250,7 @@ def _put_partial(stamp: int, start: int, size: int, version: int, out: Bytes, to
     stamp        scalar  int64  of the contribution
     start, size  scalar  int64  address and bytes of the partial: rows of AGGREGATES
     out          (m,)    uint8  written from `to` on
-    aggregates   (5,)    int64  scratch
+    aggregates   (8,)    int64  scratch
     Returns where the next value goes in `out`.
     """
     for k in range(NUMBERS):

@@ -15,10 +15,11 @@ import polars as pl
 from nurt.columnar.text_codes import codes_of
 from nurt.columnar.texts import Texts, coded_texts, join_texts
 from nurt.columnar.types import Bools, Int64s, Words
-from nurt.model.entities import IDENTIFIED_KINDS
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import DELETE
 from nurt.normalise.already_normal import plain_emails, plain_phones
 from nurt.normalise.context import FoldContext, unread
+from nurt.profiles.references.speak import with_references
 from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
@@ -29,12 +30,15 @@ from nurt.rows.children.contributions import (
     no_ids,
     no_texts,
 )
+from nurt.rows.children.given_back import UNCOUNTED, pack_given_back
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, DAY_US, INTERACTION, INVOICE, NO_CURRENCY, ORDER_RECORDS
 from nurt.rows.children.write import ExtraColumn, RecordPlan, Windows, pack_partials, pack_records, position_texts
+from nurt.rows.counting import NOBODYS
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import bringing_identifiers, guest_entities, guest_ids, guest_keys
 from nurt.rows.layouts import PARENT_BIT, ROW_LAYOUTS
 from nurt.rows.read_frames import read_columns
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 
@@ -55,29 +59,40 @@ def contributions_of_rows(
         ids: of each owner.
         stamp: of all contributions; larger than any before.
         context: the mapping's facts about systems and identifiers.
-        not_read: written, by field: owners of the rows whose text there is no identifier.
+        not_read: written, by field: owners of the rows whose text there is no identifier; by NOBODYS: of rows that
+            belong to nobody.
     """
     if kind not in _BY_KIND or not len(folded.at):
         return empty_contribution_set()
     rows, at, owner, gone = folded.rows, folded.at, folded.owner, folded.left
+    told = {} if not_read is None else not_read
     if kind in _OWN:
+        if gone.any():  # former tokens of an order
+            at, owner = at[~gone], owner[~gone]
         gone = rows.numbers[at, ROW_LAYOUTS[kind].place("op")] == DELETE
     else:
         has_parent = rows.has(PARENT_BIT, at)
         if not has_parent.all():
+            _note_nobodys(kind, folded, ~has_parent, told)
             at, owner, gone = at[has_parent], owner[has_parent], gone[has_parent]
     child = ids[owner]
     to = child if kind in _OWN else rows.ids(ROW_LAYOUTS[kind].place("parent"), at)
-    told = {} if not_read is None else not_read
     children = _FoldedRows(kind, rows, at, gone, owner, child, to, stamp, told)
-    if kind not in _STANDING or (brings := bringing_identifiers(kind, folded, context.identified)) is None:
+    if kind not in _STANDING:
         return _BY_KIND[kind](children, context)
-    own = ~folded.left & brings[folded.owner]
-    many = [
-        replace(children, brings=brings[owner]),
-        _for_themselves(children, folded.at[own], folded.owner[own], ids, context),
-    ]
-    return join_contribution_sets([_BY_KIND[kind](one, context) for one in many])
+    return _of_people(children, folded, ids, context)
+
+
+def _note_nobodys(kind: str, folded: RowsFolded, lone: Bools, told: dict[str, Int64s]) -> None:
+    """Note rows that exist and belong to nobody: they need a parent, have none, and stand for nobody."""
+    if not ENTITIES[kind].parent_required:
+        return
+    layout, at = ROW_LAYOUTS[kind], folded.at
+    lone = lone & ~folded.left & (folded.rows.numbers[at, layout.place("op")] != DELETE)
+    if kind in _STANDING:
+        lone &= ~folded.rows.has(layout.column("identifiers"), at)
+    if lone.any():
+        told[NOBODYS] = folded.owner[lone]
 
 
 _OWN = frozenset({"customer", "order"})
@@ -228,7 +243,7 @@ def _guest_accounts(guests: _FoldedRows, context: FoldContext) -> list[ExtraColu
 
 
 _CHILDREN_OF_ORDERS: Mapping[str, RecordPlan] = {
-    kind: RecordPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms")))
+    kind: RecordPlan(_ORDERS, ROW_LAYOUTS[kind], dict.fromkeys(("system", "entity", "key", "ts_ms", "name")))
     for kind in ("order_line", "payment", "shipment")
 }
 
@@ -251,6 +266,38 @@ _IDENTIFIED: Mapping[str, RecordPlan] = {
         "interaction": (*_UNNAMED, "kind", "channel", "at"),
     }.items()
 }
+
+
+_PEOPLE_OF_ORDERS: Mapping[str, RecordPlan] = {
+    kind: RecordPlan(
+        _ORDERS,
+        ROW_LAYOUTS[kind],
+        dict.fromkeys(("system", *_UNNAMED, "ts_ms", *(("kind", "channel") if kind == "interaction" else ()))),
+        extra=("identifiers",),
+    )
+    for kind in _STANDING
+}
+
+
+def _of_people(children: _FoldedRows, folded: RowsFolded, ids: Words, context: FoldContext) -> ContributionSet:
+    """Contribute addresses, consents and interactions to orders, to accounts, or each to an account of its own."""
+    kind = children.kind
+    brings = bringing_identifiers(kind, folded, context.identified)
+    many = []
+    of_order = codes_of(children.text("parent_kind"), ("order",)) == 0
+    if of_order.any():
+        some = children.take(of_order)
+        records = some.records(_PEOPLE_OF_ORDERS[kind], _normalised(some, ("identifiers",), context))
+        many.append(_only(to_orders=some.to_order(records)))
+        children = children.take(~of_order)
+    if brings is None:
+        many.append(_BY_KIND[kind](children, context))
+    else:
+        own = ~folded.left & brings[folded.owner]
+        many.append(_BY_KIND[kind](replace(children, brings=brings[children.owner]), context))
+        themselves = _for_themselves(children, folded.at[own], folded.owner[own], ids, context)
+        many.append(_BY_KIND[kind](themselves, context))
+    return join_contribution_sets(many)
 
 
 def _for_themselves(children: _FoldedRows, at: Int64s, owner: Int64s, ids: Words, context: FoldContext) -> _FoldedRows:
@@ -315,6 +362,25 @@ def _invoices(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     return _only(to_orders=to_orders, partials=partials)
 
 
+_REFUNDS = RecordPlan(_ORDERS, ROW_LAYOUTS["refund"], dict.fromkeys(("system", "entity", "key", "ts_ms", "number")))
+
+
+def _refunds(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
+    """Contribute refunds to their orders, or else to their accounts, in the market of their system."""
+    parent = codes_of(folded.text("parent_kind"), ("order", "customer"))
+    up, beside = (folded.take(parent == code) for code in range(2))
+    to_orders = partials = _NOTHING
+    if len(up):
+        to_orders = up.to_order(up.records(_REFUNDS))
+    if len(beside):
+        counts = codes_of(beside.text("status"), UNCOUNTED) < 0
+        market = _of_system(beside, context.market, "")
+        given_back = np.abs(beside.number("amount"))
+        packed = pack_given_back(beside.gone, counts, _filled_currency(beside, context), market, given_back)
+        partials = beside.to_account(packed)
+    return _only(to_orders=to_orders, partials=partials)
+
+
 def _interactions(folded: _FoldedRows, context: FoldContext) -> ContributionSet:
     """Contribute interactions to the windows of their accounts; one with identifiers is a child record, too."""
     rows = len(folded)
@@ -335,6 +401,7 @@ _BY_KIND: Mapping[str, Callable[[_FoldedRows, FoldContext], ContributionSet]] = 
     "payment": _children_of_orders,
     "shipment": _children_of_orders,
     "invoice": _invoices,
+    "refund": _refunds,
     "address": _addresses_and_consents,
     "consent": _addresses_and_consents,
     "interaction": _interactions,
@@ -350,14 +417,15 @@ def _filled_currency(folded: _FoldedRows, context: FoldContext) -> Texts:
     declared, has = folded.text("currency"), folded.has("currency")
     if has.all():
         return declared
-    systems = list(context.currency)
-    # an unknown system has code -1: the last default
-    usual = coded_texts(
-        codes_of(folded.text("system"), systems), [*map(context.currency.__getitem__, systems), NO_CURRENCY]
-    )
-    both = join_texts([declared, usual])
+    both = join_texts([declared, _of_system(folded, context.currency, NO_CURRENCY)])
     at = np.arange(len(has)) + np.where(has, 0, len(has))
     return both.take(at)
+
+
+def _of_system(folded: _FoldedRows, known: Mapping[str, str], last: str) -> Texts:
+    """Say what is known of each row's system, else `last`."""
+    systems = list(known)
+    return coded_texts(codes_of(folded.text("system"), systems), [*map(known.__getitem__, systems), last])  # -1: `last`
 
 
 _IDENTIFIERS = Layout(Table(dict.fromkeys((*_CUSTOMER_IDENTIFIERS, "country", "system"), pl.String())))
@@ -436,6 +504,7 @@ class ProfileEmitter:
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
+        self.tokens = Tokens(context.referred, context.ids) if context.referred else None
         self.unread: dict[str, Int64s] = {}
 
     def prepare(self, kind: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -445,6 +514,11 @@ class ProfileEmitter:
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         """See rows.stage.RowEmitter."""
         self.unread = {}
+        if self.tokens is None:
+            return self._speak(kind, folded, ids, stamp)
+        return with_references(kind, folded, ids, stamp, self.tokens, lambda rows: self._speak(kind, rows, ids, stamp))
+
+    def _speak(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> ContributionSet:
         return contributions_of_rows(kind, folded, ids, stamp, self._context, self.unread)
 
     def join(self, many: list[ContributionSet]) -> ContributionSet:

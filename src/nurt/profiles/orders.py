@@ -7,7 +7,7 @@ guest's: its account is the order itself, and the order's email, phone and names
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from nurt.columnar.values import Values
 from nurt.model.entities import ENTITIES
 from nurt.normalise.context import FoldContext
 from nurt.profiles.order_partials import Sold, pack_order_partials
+from nurt.profiles.people.of_orders import PARTS, add_people, identifiers_of_guests, people_of
 from nurt.rows.children.contributions import (
     Contributions,
     ContributionSet,
@@ -29,6 +30,7 @@ from nurt.rows.children.contributions import (
 )
 from nurt.rows.children.records import RecordsFolded, fold_records
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, GUEST, LEFT_PART, NO_CURRENCY, ORDER_RECORDS
+from nurt.rows.children.waiting import change_of_waiting
 from nurt.state.column_major import Rows
 from nurt.state.write_rows import pack_columns, pack_value
 
@@ -49,11 +51,13 @@ class OrdersFolded:
         values: by owner, to store; absent: nothing is left of the order.
         changed: by owner: whether the value differs from the stored one.
         contributions: partials, and child records of guests.
+        waiting: what is added to the counts of children without their order.
     """
 
     values: Values
     changed: Bools
     contributions: ContributionSet
+    waiting: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
 
 
 def fold_orders(
@@ -77,16 +81,25 @@ def fold_orders(
     folded = fold_records(ORDER_RECORDS, stored, owner, contributions, drop=LEFT_PART)
     rows = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(folded.values.body, folded.values.cuts, _READ), _READ)
     order_row = _order_rows(rows, len(stored))
-    left = _left_accounts(stored, rows, order_row)
+    before = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
+    left = _left_accounts(before, rows, order_row)
     values = _note_left(folded.values, left, stamp) if left else folded.values
-    partials = _partials(rows, order_row, order_ids, stamp, context)
-    records = _guests(rows, order_row, folded, order_ids, stamp)
+    people = people_of(folded.values) if np.isin(rows.number("part"), PARTS).any() else None
+    partials = _partials(rows, people, order_row, order_ids, stamp, context)
+    records = _guests(rows, people, order_row, folded, order_ids, stamp)
     if left:
         gone = _gone(left, order_ids, stamp)
         partials, records = join_contributions([gone, partials]), join_contributions([gone, records])
     changed = folded.changed
     changed[[one.owner for one in left]] = True
-    return OrdersFolded(values, changed, ContributionSet(empty_contribution_set().to_orders, records, partials))
+    contributed = ContributionSet(empty_contribution_set().to_orders, records, partials)
+    return OrdersFolded(values, changed, contributed, _waiting(before, rows, order_row))
+
+
+def _waiting(before: Rows, rows: Rows, order_row: Int64s) -> Mapping[tuple[str, str, str], int]:
+    was_there = _order_rows(before, len(order_row)) >= 0
+    stood = before.number("part"), before.raw.owner, was_there
+    return change_of_waiting(stood, (rows.number("part"), rows.raw.owner, order_row >= 0), "order")
 
 
 def _order_rows(rows: Rows, owners: int) -> Int64s:
@@ -97,7 +110,9 @@ def _order_rows(rows: Rows, owners: int) -> Int64s:
     return order_row
 
 
-def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext) -> Contributions:
+def _partials(
+    rows: Rows, people: Rows | None, order_row: Int64s, order_ids: Words, stamp: int, context: FoldContext
+) -> Contributions:
     """Emit what every order adds to its account."""
     owners = np.flatnonzero(order_row >= 0)
     if not len(owners):
@@ -122,13 +137,16 @@ def _partials(rows: Rows, order_row: Int64s, order_ids: Words, stamp: int, conte
         rows.present("due_on"),
     )
     at = order_row[owners]
+    body = pack_order_partials(sold, order_row, owners)
+    if people is not None:
+        body = add_people(body, people, order_row, owners)
     return Contributions(
         rows.ids("account", at).byteswap(),
         order_ids[owners],
         np.full(len(owners), stamp, dtype=np.int64),
         np.full(len(owners), _ORDER, dtype=np.int64),
         np.zeros(len(owners), dtype=np.bool_),
-        pack_order_partials(sold, order_row, owners),
+        body,
         system.take(at),
         rows.texts("account_entity").take(at),
         rows.texts("account_key").take(at),
@@ -162,9 +180,8 @@ class _Left:
     key: bytes
 
 
-def _left_accounts(stored: Values, rows: Rows, order_row: Int64s) -> list[_Left]:
+def _left_accounts(before: Rows, rows: Rows, order_row: Int64s) -> list[_Left]:
     """List the accounts that orders left, now or earlier; few orders ever leave one."""
-    before = Rows(ORDER_RECORDS, ORDER_RECORDS.locate(stored.body, stored.cuts, _ACCOUNT), _ACCOUNT)
     part, owner = before.number("part"), before.raw.owner
     some = np.flatnonzero(((part == _ORDER) | (part == LEFT_PART)) & before.present("account"))
     there = order_row[owner[some]]
@@ -220,7 +237,9 @@ _SPOKEN = (
 """Fields of the person in a guest's order."""
 
 
-def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int) -> Contributions:
+def _guests(
+    rows: Rows, people: Rows | None, order_row: Int64s, folded: RecordsFolded, order_ids: Words, stamp: int
+) -> Contributions:
     """Make child records of guests' orders, which serve as customer rows."""
     owners = np.flatnonzero(order_row >= 0)
     owners = owners[_equal(rows.texts("account_entity").take(order_row[owners]), GUEST.encode())]
@@ -247,6 +266,11 @@ def _guests(rows: Rows, order_row: Int64s, folded: RecordsFolded, order_ids: Wor
             texts[name] = whole.texts(name).take(at)
         else:
             numbers[name] = whole.number(name)[at]
+    if people is not None:
+        guests = np.zeros(len(order_row), dtype=np.bool_)
+        guests[owners] = True
+        identifiers, found = identifiers_of_guests(people, guests)
+        texts["identifiers"], present["identifiers"] = identifiers.take(owners), found[owners] > 0
     return Contributions(
         whole.ids("account", at).byteswap(),
         child,

@@ -30,5 +30,6 @@ class OrdersStage:
         folded = fold_orders(owner, contributions, stored, ids, self._store.next_stamp(), self._context)
         change = StateWrite()
         change.keep(keys, folded.values, folded.changed)
+        change.counts.update(folded.waiting)
         self._store.write(change)
         return folded.contributions

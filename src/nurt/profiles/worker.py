@@ -20,6 +20,7 @@ from nurt.profiles.from_rows import ProfileEmitter
 from nurt.profiles.identity_stage import IdentityStage
 from nurt.profiles.orders_stage import OrdersStage
 from nurt.profiles.profiles_stage import DirtyKey, ProfilesStage, decode_dirty_key, encode_dirty_key
+from nurt.profiles.references.stage import ReferencesStage
 from nurt.profiles.renormalise import IdentifierRenormaliser
 from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
 from nurt.rows.sweeps import Sweep
@@ -27,7 +28,7 @@ from nurt.rows.worker import RowsWorker
 
 
 class Worker(RowsWorker[ContributionSet, Day]):
-    """Five stages over one store; each takes the results of the stage before."""
+    """Six stages over one store; each takes the results of the stage before."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class Worker(RowsWorker[ContributionSet, Day]):
     ) -> None:
         renormaliser = IdentifierRenormaliser(context)
         super().__init__(store, keys, ProfileEmitter(context), sweeps, Day, logs, renormaliser, normalisation)
+        self.references = ReferencesStage(store, keys)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)
         self.identity = IdentityStage(store, keys, context, lambda: self.epoch)

@@ -27,6 +27,12 @@ UNREAD = "unread"
 """An additional outcome: rows folded in, with a text in a field that is no identifier; the reason names the field."""
 
 
+NOBODY = "nobody"
+"""An additional outcome: rows folded in that need a parent and have none, by kind."""
+NOBODYS = ""
+"""Name of such rows beside the fields whose text is no identifier."""
+
+
 INSTANCES = "instances"
 """An additional outcome: rows that several topics hold where something has to be said; see `rows/instances.py`."""
 LEFT_OUT_OUTCOME = "left_out"
@@ -112,9 +118,12 @@ class Counting:
         """Count a row with a missing value; the row's event is also counted as folded."""
         _add(change, topic, MISSING, "value_not_sent", 1)
 
-    def count_unread(self, change: StateWrite, topic: str, field: str, rows: int) -> None:
-        """Count rows with a text that is no identifier; they are also counted as folded."""
-        _add(change, topic, UNREAD, field, rows)
+    def count_unread(self, change: StateWrite, topic: str, kind: str, field: str, rows: int) -> None:
+        """Count rows with a text that is no identifier, or (NOBODYS) of nobody; they are also counted as folded."""
+        if field == NOBODYS:
+            _add(change, topic, NOBODY, kind, rows)
+        else:
+            _add(change, topic, UNREAD, f"{kind}.{field}", rows)
 
     def count_instances(self, change: StateWrite, topic: str, reason: str, rows: int) -> None:
         """Count rows that several topics hold, with what has to be said of them."""

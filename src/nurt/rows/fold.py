@@ -42,6 +42,8 @@ from nurt.rows.layouts import (
 )
 from nurt.rows.positions import settle
 from nurt.rows.read_frames import Incoming
+from nurt.rows.tokens import KIND as TOKENS_OF
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import Layout, RowArrays, RowTuple, join_rows, put_text, read_values, text_bytes_of
 from nurt.state.table import VERSION
 
@@ -110,7 +112,13 @@ class RowsFolded:
         return Values(out, ends)
 
 
-def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = lambda _code: 0) -> RowsFolded:
+def fold_rows(
+    kind: str,
+    incoming: Incoming,
+    values: Values,
+    rank_of: RankOf = lambda _code: 0,
+    tokens: Tokens | None = None,
+) -> RowsFolded:
     """Apply events to rows in arrival order; an event strictly older than its row is old news.
 
     Where several topics hold a table, each row has an instance for each of them, which the topic's events change.
@@ -120,6 +128,7 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
         incoming: events, each with its owner.
         values: by owner, as read.
         rank_of: place of a topic, by its code, in the mapping's order of the table's topics.
+        tokens: makes those of orders that others name by a field; None: nobody does.
     Source: PostgreSQL `source.sequence`, MySQL `file, pos, row`, SQL Server LSNs; equal or null parts are decided by
         the Kafka offset within one partition, which has a row's events in order.
     """
@@ -164,13 +173,16 @@ def fold_rows(kind: str, incoming: Incoming, values: Values, rank_of: RankOf = l
         changed, missing = _by_owner(instances, speakers, changed, missing)
     at, owner = winner, np.arange(owners)
     left = np.zeros(owners, dtype=np.bool_)
+    gone = at[:0]
     if kind not in ROOTS:
         gone = _left_parents(rows, accepted, winner)
-        if len(gone):
-            at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
-            left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
-            order = np.argsort(owner, kind="stable")
-            at, owner, left = at[order], owner[order], left[order]
+    elif tokens is not None and kind == TOKENS_OF:
+        rows, gone = tokens.left(rows, accepted, winner)
+    if len(gone):
+        at, owner = np.concatenate((at, gone)), np.concatenate((owner, rows.owner[gone]))
+        left = np.concatenate((left, np.ones(len(gone), dtype=np.bool_)))
+        order = np.argsort(owner, kind="stable")
+        at, owner, left = at[order], owner[order], left[order]
     return RowsFolded(
         ROW_LAYOUTS[kind], rows, at, owner, left, news, changed, missing, others, speakers, doubt[len(stored) :]
     )

@@ -77,7 +77,7 @@ ROW_LAYOUTS = ByKind(lambda kind: Layout(ROW_TABLES[kind]))
 _FIRST = ROW_LAYOUTS["order"]
 assert all([*one.columns][: 1 + len(_STORED)] == ["part", *_STORED] for one in ROW_TABLES.values())
 PART, OP = _FIRST.place("part"), _FIRST.place("op")
-EPOCH, PARTITION, OFFSET = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset"))
+EPOCH, PARTITION, OFFSET, TS = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset", "ts_ms"))
 P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
 PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
 HIGHEST_AT = ByKind(lambda kind: (ROW_LAYOUTS[kind].column("h0"), ROW_LAYOUTS[kind].place("h0")))

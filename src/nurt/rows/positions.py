@@ -5,7 +5,7 @@ Hot path, kernels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
@@ -14,19 +14,26 @@ from nurt.columnar.types import Bits, Bools, Int64s
 from nurt.control.generations import NUMBER_BITS
 from nurt.model.entity_frame import TOPIC_BITS
 from nurt.rows.key_places import NEWER_IN_DOUBT, OLDER, OLDER_IN_DOUBT, UNPLACED, compare_places
-from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW
+from nurt.rows.layouts import EPOCH, OFFSET, P0, P0_BIT, PART, PARTITION, ROW, TS
 from nurt.state.row_major import RowArrays
 
 
 @dataclass(frozen=True, slots=True)
 class TruncateWatermark:
-    """The place of a table's last truncate: rows at or before it are gone and their events are old news."""
+    """The place of a table's last truncate: rows at or before it are gone and their events are old news.
+
+    Attributes:
+        topic: code of the topic, where several topics hold the table.
+        ts_ms, behind: see `Truncated`; a version that compared positions alone did not keep them.
+    """
 
     source_epoch: int
     position: tuple[int | None, int | None, int | None, int | None]
     partition: int
     offset: int
-    topic: int = 0  # code of the topic, where several topics hold the table
+    topic: int = 0
+    ts_ms: int = 0
+    behind: tuple[int, ...] = field(default=(), compare=False)
 
 
 def of_topic(codes: Int64s, topic: int) -> Bools:
@@ -44,13 +51,19 @@ def at_or_before(rows: RowArrays, watermark: TruncateWatermark) -> Bools:
     Source epochs of one generation are counted by partition, so they do not compare events of two partitions. A row of
     a full snapshot (its epoch is even) with the truncate's very position was there before: PostgreSQL's snapshot has
     the log sequence number at which the next change begins.
+
+    Positions of two partitions may be of two lives of the source's log, which nothing in the messages tells apart. So
+    where the order of writing and the source's time both say the contrary, they decide: what a connector repeats is
+    written later, but has its old time, and a clock that was set changes nothing in what was written before.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
+    behind = np.array(watermark.behind, dtype=np.int64)
     limits = np.array([part or 0 for part in watermark.position], dtype=np.int64)
     known = np.array([part is not None for part in watermark.position], dtype=np.bool_)
     _compare_watermark(
-        rows.bits, rows.numbers, watermark.source_epoch, limits, known, watermark.partition, watermark.offset, found
-    )
+        rows.bits, rows.numbers, watermark.source_epoch, limits, known, watermark.partition, watermark.offset,
+        watermark.ts_ms, behind, found,
+    )  # fmt: skip
     return found
 
 
@@ -175,8 +188,9 @@ def settle(
 
 @numba.njit(nogil=True, cache=True)
 def _compare_watermark(
-    bits: Bits, numbers: Int64s, epoch: int, limits: Int64s, known: Bools, partition: int, offset: int, found: Bools
-) -> None:
+    bits: Bits, numbers: Int64s, epoch: int, limits: Int64s, known: Bools, partition: int, offset: int, time: int,
+    behind: Int64s, found: Bools,
+) -> None:  # fmt: skip
     """Find the rows that stand at or before a truncate.
 
     bits               (n,)    uint64  bit i: column i is not null
@@ -184,6 +198,9 @@ def _compare_watermark(
     limits, known      (4,)    int64, bool  parts of the truncate's position, and whether each is known
     epoch              scalar  int64   source epoch of the truncate
     partition, offset  scalar  int64   place of the truncate's message
+    time               scalar  int64   the source's time of the truncate, 0 for unknown
+    behind             (p,)    int64   by partition: offset from which on messages were written behind it; a partition
+                                       that is not in it came later; empty: unknown
     found              (n,)    bool    written, False before
     """
     for row in range(len(bits)):
@@ -192,6 +209,13 @@ def _compare_watermark(
         if of_row != epoch and (same or of_row >> NUMBER_BITS != epoch >> NUMBER_BITS):
             found[row] = of_row < epoch
             continue
+        of_time = numbers[row, TS]
+        if not same and len(behind) and time > 0 and of_time > 0 and of_time != time:
+            lies = numbers[row, PARTITION]
+            is_behind = lies >= len(behind) or numbers[row, OFFSET] >= behind[lies]
+            if is_behind == (of_time > time):
+                found[row] = not is_behind
+                continue
         decided, equal = False, False
         has_place = bits[row] >> np.uint64(P0_BIT) & np.uint64(15) == 12 and numbers[row, P0 + 3] != 0
         parts = 2 if has_place else 4  # the place of a key is no position

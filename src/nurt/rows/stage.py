@@ -16,6 +16,7 @@ import polars as pl
 from nurt.columnar.distinct import distinct
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.columnar.values import Values
+from nurt.control.generations import generation_of
 from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import SWEEP_ROWS_MAX
 from nurt.model.entity_frame import IMPLIED, EntityFrame, Translated, Truncated
@@ -31,13 +32,14 @@ from nurt.rows.read_frames import Incoming, as_deletes, deletes_of, read_frames
 from nurt.rows.silent_instances import report_instances, tell_untold
 from nurt.rows.sweeping import Sweeping, is_of, row_kind
 from nurt.rows.sweeps import Sweep
+from nurt.rows.tokens import Tokens
 from nurt.rows.topic_order import TopicOrder
 from nurt.rows.unsaid.held_values import HeldValues
 from nurt.rows.unsaid.missing_values import report_missing
 from nurt.state.row_major import read_values
 
 WATERMARKS_MAX = 16
-"""How many truncates of one table, topic and source epoch are kept; an event before a forgotten one may come back."""
+"""How many truncates of one table and topic are kept; an event before a forgotten one may come back."""
 
 
 T = TypeVar("T")
@@ -59,8 +61,16 @@ class RowEmitter(Protocol[T]):
         ...
 
     @property
+    def tokens(self) -> Tokens | None:
+        """Return what makes the tokens of orders that others name by a field; None: nobody does."""
+        ...
+
+    @property
     def unread(self) -> Mapping[str, Int64s]:
-        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier."""
+        """Give, by field, owners of the rows of the latest `emit` whose text there is no identifier.
+
+        By the name NOBODYS: owners of the rows that need a parent and have none.
+        """
         ...
 
 
@@ -165,7 +175,7 @@ class RowsStage(Generic[T]):
                 owner, ids[kind], keys[kind] = np.searchsorted(known, owner), ids[kind][known], keys[kind][known]
                 known_values = mine.plain()
                 mine = Values.of([known_values[one] for one in known.tolist()])
-            folded = fold_rows(kind, events.of(owner), mine, self._order)
+            folded = fold_rows(kind, events.of(owner), mine, self._order, self._emitter.tokens)
             change.keep(keys[kind], folded.values(), folded.changed)
             contributions.append(self._emitter.emit(kind, folded, ids[kind], stamp))
             missing = folded.missing
@@ -186,7 +196,7 @@ class RowsStage(Generic[T]):
                     last = np.full(len(folded.changed), -1)
                     last[owner] = np.flatnonzero(kept)
                     some = last[owners]
-                    self._count_unread(change, f"{kind}.{name}", parts[kind], some[(some >= 0) & counted[some]])
+                    self._count_unread(change, kind, name, parts[kind], some[(some >= 0) & counted[some]])
                 if missing is not None:
                     for topic in report_missing(kind, parts[kind], incoming[kind], missing, owner, kept):
                         self._counting.count_missing(change, topic)
@@ -225,11 +235,13 @@ class RowsStage(Generic[T]):
             at += part.frame.height
         return first
 
-    def _count_unread(self, change: StateWrite, field: str, parts: Sequence[EntityFrame], events: Int64s) -> None:
-        """Count events with a text that is no identifier, by topic."""
+    def _count_unread(
+        self, change: StateWrite, kind: str, field: str, parts: Sequence[EntityFrame], events: Int64s
+    ) -> None:
+        """Count events with a text that is no identifier, or of nobody, by topic."""
         ends = np.cumsum([part.frame.height for part in parts])
         for part, rows in zip(*np.unique(np.searchsorted(ends, events, side="right"), return_counts=True), strict=True):
-            self._counting.count_unread(change, parts[part].topic, field, int(rows))
+            self._counting.count_unread(change, parts[part].topic, kind, field, int(rows))
 
     # --- truncates: off the hot path -------------------------------------------------------------
 
@@ -291,8 +303,9 @@ class RowsStage(Generic[T]):
         The sweep runs to its end here, a bounded write at a time; after a crash, the truncate's replay repeats it.
         """
         watermark = TruncateWatermark(
-            truncated.source_epoch, truncated.position, truncated.partition, truncated.offset, truncated.code
-        )
+            truncated.source_epoch, truncated.position, truncated.partition, truncated.offset, truncated.code,
+            truncated.ts_ms, truncated.behind,
+        )  # fmt: skip
         table = f"{truncated.kind}\x1f{truncated.system}\x1f{truncated.entity}".encode()
         contributions = []
         for ids in self._store.scan(row_kind(truncated.kind)):
@@ -336,6 +349,8 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
             known_values["partition"],
             known_values["offset"],
             known_values.get("topic", 0),
+            known_values.get("ts_ms", 0),
+            tuple(known_values.get("behind", ())),
         )
         for known_values in orjson.loads(value)
     ]
@@ -344,9 +359,21 @@ def _decode_watermarks(value: bytes) -> list[TruncateWatermark]:
 def _raised(watermarks: list[TruncateWatermark], watermark: TruncateWatermark) -> list[TruncateWatermark]:
     """Add a truncate to those of its table: a row below one need not be below a later one, because parts may be null.
 
-    Truncates of earlier source epochs of the topic are dropped: the new one covers them.
+    Truncates of earlier source epochs of the partition are dropped, and those of earlier generations: the new one
+    covers them. Source epochs of other partitions are counted apart.
     """
     others = [other for other in watermarks if other.topic != watermark.topic]
     mine = [other for other in watermarks if other.topic == watermark.topic and other != watermark]
-    kept = [other for other in mine if other.source_epoch >= watermark.source_epoch]
+    kept = [other for other in mine if not _covers(watermark, other)]
     return [*others, *[*kept, watermark][-WATERMARKS_MAX:]]
+
+
+def _covers(watermark: TruncateWatermark, other: TruncateWatermark) -> bool:
+    """Say whether a truncate is behind another one, as far as source epochs tell.
+
+    One that an earlier version kept has positions alone, so it goes at the next source epoch of any partition.
+    """
+    if generation_of(other.source_epoch) != generation_of(watermark.source_epoch):
+        return other.source_epoch < watermark.source_epoch
+    comparable = other.partition == watermark.partition or not other.behind
+    return comparable and other.source_epoch < watermark.source_epoch

@@ -22,6 +22,11 @@ class FlowAssembly(Protocol):
         """Make the translating step."""
         ...
 
+    @property
+    def has_references(self) -> bool:
+        """Whether the mapping names orders by a field."""
+        ...
+
     def address(self, parcel: Parcel) -> tuple[str, Parcel]:
         """Add to a parcel the routing key of its worker."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +16,12 @@ from nurt.model.value_forms import PROFILES
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker
-from nurt.rows.children.contributions import ContributionSet, join_contribution_sets
+from nurt.rows.children.contributions import (
+    ContributionSet,
+    empty_contribution_set,
+    join_contribution_sets,
+    no_contributions,
+)
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
 
@@ -49,6 +55,14 @@ class ProfileSteps:
                         yield from self._routes.split_said(swept)
             if batches:
                 yield from self._routes.split_said(self._worker.rows.fold(batches))
+
+    def references(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
+        """Find the orders that rows name by a field; other contributions go along."""
+        contributions = join_contribution_sets([item for item in items if isinstance(item, ContributionSet)])
+        found = self._worker.references.fold(contributions.to_references)
+        yield self._me, replace(contributions, to_references=no_contributions())
+        yield from self._routes.split_said(replace(empty_contribution_set(), to_orders=found))
+        yield from self._ticks(items)
 
     def orders(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
         """Fold orders; contributions of rows to accounts of this worker go along."""

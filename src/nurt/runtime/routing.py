@@ -68,9 +68,14 @@ class WorkerRoutes:
         """Send contributions to the owners of their parents."""
         if self.workers == 1:
             return [(0, contributions)]
-        parts = [self._split(some) for some in (contributions.to_orders, contributions.records, contributions.partials)]
-        split = [(worker, ContributionSet(*[part[worker] for part in parts])) for worker in range(self.workers)]
-        return [(worker, one) for worker, one in split if len(one.to_orders) or len(one.records) or len(one.partials)]
+        lists = contributions.to_orders, contributions.records, contributions.partials, contributions.to_references
+        parts = [self._split(some) for some in lists]
+        found = []
+        for worker in range(self.workers):
+            mine = [part[worker] for part in parts]
+            if any(map(len, mine)):
+                found.append((worker, ContributionSet(*mine)))
+        return found
 
     def _split(self, contributions: Contributions) -> list[Contributions]:
         if not len(contributions):

@@ -91,7 +91,7 @@ def _wrong_rows(table: Table, value: bytes) -> str | None:
         return str(failed).partition(": ")[2].partition(" (")[0]
     slot = np.where(table.is_text, np.cumsum(table.is_text), 0) - 1
     for index, name in enumerate(table.columns):
-        if not table.is_text[index] or table.is_id[index]:
+        if not table.is_text[index] or table.is_id[index] or name in _NO_TEXT:
             continue
         for start, stop in zip(raw.starts[slot[index]].tolist(), raw.stops[slot[index]].tolist(), strict=True):
             try:
@@ -100,6 +100,9 @@ def _wrong_rows(table: Table, value: bytes) -> str | None:
                 return f"a text in the column {name} that is no UTF-8"
     return None
 
+
+_NO_TEXT = frozenset({"rank", "body"})
+"""Columns of any bytes, of the table `references` alone."""
 
 _TABLES: dict[str, Table] = {}
 

@@ -283,6 +283,31 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h3", 24, INTEGER),
         ("topic", 25, INTEGER),
     ),
+    "row.refund": (
+        *_ROW,
+        ("number", 18, TEXT),
+        ("currency", 19, TEXT),
+        ("amount", 20, INTEGER),
+        ("status", 21, TEXT),
+        ("refunded_at", 22, INTEGER),
+        ("h0", 23, INTEGER),
+        ("h1", 24, INTEGER),
+        ("h2", 25, INTEGER),
+        ("h3", 26, INTEGER),
+        ("topic", 27, INTEGER),
+    ),
+    "row.tracking": (
+        *_ROW,
+        ("number", 18, TEXT),
+        ("carrier", 19, TEXT),
+        ("h0", 20, INTEGER),
+        ("h1", 21, INTEGER),
+        ("h2", 22, INTEGER),
+        ("h3", 23, INTEGER),
+        ("topic", 24, INTEGER),
+    ),
+    # An order's value: its own row, its lines, payments, refunds, invoices and shipments, its addresses, consents and
+    # interactions, and accounts that it left.
     # Rows that others are joined with; the state says what each column of a table means.
     "row.table": (
         *_ROW,
@@ -389,6 +414,18 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("shipped_at", 30, INTEGER),
         ("delivered_at", 31, INTEGER),
         ("paid_at", 32, INTEGER),
+        ("kind", 33, TEXT),
+        ("name", 34, TEXT),
+        ("company", 35, TEXT),
+        ("street", 36, TEXT),
+        ("city", 37, TEXT),
+        ("region", 38, TEXT),
+        ("postcode", 39, TEXT),
+        ("purpose", 40, TEXT),
+        ("granted", 41, BOOLEAN),
+        ("channel", 42, TEXT),
+        ("at", 43, INTEGER),
+        ("identifiers", 44, TEXT),
     ),
     # An account's value: its head record, its customer row or guest order, its addresses and consents.
     "account_slots": (
@@ -428,6 +465,15 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("channel", 33, TEXT),
         ("at", 34, INTEGER),
     ),
+    # What meets at a value that others name a row by: rows that bear it, rows that name it, former bearers. `rank` and
+    # `body` are no UTF-8: bytes that order bearers, and a packed contribution.
+    "references": (
+        ("part", 0, INTEGER),
+        ("child", 1, BYTES),
+        ("stamp", 2, INTEGER),
+        ("rank", 3, TEXT),
+        ("body", 4, TEXT),
+    ),
     # An account's aggregates, and one child's stored partial aggregate.
     "sums": (
         ("metric", 0, INTEGER),
@@ -439,6 +485,9 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("cancelled", 6, COUNT),
         ("returned", 7, COUNT),
         ("open", 8, COUNT),
+        ("given_back", 9, COUNT),
+        ("paid", 10, COUNT),
+        ("owed", 11, COUNT),
     ),
     # An account's component, profile and links, and emptied profiles that wait for the account.
     "memberships": (

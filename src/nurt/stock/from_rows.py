@@ -29,12 +29,14 @@ from nurt.rows.children.write import ExtraColumn, RecordPlan, pack_records
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_ids
 from nurt.rows.layouts import OP, PARENT, PARENT_BIT, ROW_LAYOUTS, ROW_TABLES, field_names
+from nurt.rows.tokens import Tokens
 from nurt.state.row_major import Layout, RowArrays
 from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
 
 SALES_DOCUMENTS = Table.stored("papers")
-"""A sales document's value: its own row (part: code of order, document or shipment) and its lines, in pieces."""
+"""A sales document's value: its own row (part: code of order, document or shipment), its lines, in pieces, and a
+parcel's tracking numbers."""
 
 POSITIONS = Table.stored("shelves")
 """An inventory position's value: stock levels, open supplies, parts of a kit; quantities in pieces."""
@@ -42,7 +44,7 @@ POSITIONS = Table.stored("shelves")
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
 DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"], CODE["shipment_line"]
-SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
+SUPPLY, KIT_PART, TRACKING = CODE["supply"], CODE["kit_part"], CODE["tracking"]
 
 _HEADERS = ("order", "document", "shipment")
 _OF_POSITIONS = ("stock_level", "supply", "kit_part")
@@ -97,6 +99,7 @@ class StockEmitter:
     """A rows.stage.RowEmitter of contributions to sales documents and positions."""
 
     unread: Mapping[str, Int64s] = MappingProxyType({})
+    tokens: Tokens | None = None
 
     def __init__(self, context: FoldContext) -> None:
         self._context = context
@@ -225,6 +228,7 @@ _PLANS = {
         ("document_line", None, ()),
         ("shipment", {"at": "shipped_at", "order": "parent"}, ()),
         ("shipment_line", None, ()),
+        ("tracking", {"tracking": "number", "number": None}, ()),
     )
 }
 """Kinds whose rows are packed column by column, unless their quantities are in packs."""

@@ -11,7 +11,7 @@ from nurt.model.units import Day
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker, merged
-from nurt.rows.children.contributions import ContributionSet
+from nurt.rows.children.contributions import ContributionSet, join_contributions
 
 
 class Chain:
@@ -26,9 +26,9 @@ class Chain:
 
     def _said(self, contributions: ContributionSet) -> PublishedBatch:
         worker = self.worker
-        dirty_keys = self._touch(
-            worker.accounts.fold(merged(contributions, worker.orders.fold(contributions.to_orders)))
-        )
+        referring = worker.references.fold(contributions.to_references)
+        to_orders = join_contributions([contributions.to_orders, referring])
+        dirty_keys = self._touch(worker.accounts.fold(merged(contributions, worker.orders.fold(to_orders))))
         return worker.profiles.materialise(dirty_keys)
 
     def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:

@@ -232,7 +232,7 @@ class FastRows:
 
 def fast_rows(topic: TopicMapping, reader: ColumnReader, ids: Ids, told: Conventions) -> FastRows | None:
     """Prepare the fast path for rows of one schema; None where only `general_path` can map them."""
-    if reader.unholdable or topic.identifiers or len(topic.parents) > 1:
+    if reader.unholdable or topic.identifiers or len(topic.parents) > 1 or any(one.field for one in topic.parents):
         return None
     plan = plan_for(topic, tuple(reader.dtypes.items()))
     if plan.key is None or plan.broken_key is not None or plan.broken:

@@ -216,7 +216,7 @@ class _Batch:
             {
                 "parent_key": key,
                 "parent_entity": _where_not_null(key, parent.name),
-                "parent_kind": _where_not_null(key, parent.kind),
+                "parent_kind": _where_not_null(key, parent.told_kind),
                 "parent": self._ids(text, key),
             }
             for parent, text, key in choices

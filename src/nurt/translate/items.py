@@ -5,7 +5,7 @@ A message that cannot become a row of one of them becomes a row of none: it is f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -201,14 +201,17 @@ class ItemTranslation:
         at = np.delete(at, [problem.row for problem in problems])
         return frame.with_columns(pl.lit(IMPLIED, pl.Int8).alias("op")), rows[at]
 
-    def truncates(self, batch: TranslationBatch, epochs: Int64s) -> list[Truncated]:
-        """Return the truncates of the entity's table."""
+    def truncates(
+        self, batch: TranslationBatch, epochs: Int64s, behind: Callable[[int], tuple[int, ...]]
+    ) -> list[Truncated]:
+        """Return the truncates of the entity's table; `behind` says from which offsets on messages are behind one."""
         topic, truncated = self.topic, []
         for group in batch.groups:
             if not (group.changes.op == TRUNCATE).any():
                 continue
             for at in np.flatnonzero((group.changes.op == TRUNCATE) & (group.changes.bad == 0)).tolist():
                 row = int(group.rows[at])
+                one = np.array([at]), np.array([row])
                 truncated.append(
                     Truncated(
                         topic.kind,
@@ -221,6 +224,8 @@ class ItemTranslation:
                         int(batch.offsets[row]),
                         topic_code(batch.raw.topic) if topic.shared else 0,
                         topic.order,
+                        int(_times(group.changes.times, batch.raw, *one)[0]),
+                        behind(row),
                     )
                 )
         return truncated

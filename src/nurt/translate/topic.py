@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class TableTranslation:
         epochs = self._number(batch)
         return Translated(
             [replace(one, partitions=partitions) for one in map_items(self._items, batch, epochs)],
-            [one for item in self._items for one in item.truncates(batch, epochs)],
+            [one for item in self._items for one in item.truncates(batch, epochs, cache(partial(self._behind, raw)))],
             batch.refused,
             batch.counts,
             batch.passed,
@@ -89,6 +90,13 @@ class TableTranslation:
             note_places(batch.groups, batch.raw.keys, places)
             return places.partitions
         return self._partitioning.partitions(topic)
+
+    def _behind(self, raw: RawBatch, row: int) -> tuple[int, ...]:
+        """Return, by partition, the offset from which on messages were written behind one; (): unknown."""
+        written_ms = int(raw.timestamps_ms[row])
+        if self._partitioning is None or written_ms <= 0:
+            return ()
+        return self._partitioning.offsets_at(raw.topic, written_ms)
 
     def _read(self, batch: TranslationBatch) -> Int64s:
         """Read the messages of each schema; return the places of tombstones."""

@@ -17,9 +17,9 @@ from nurt.contracts.profile_tables import TABLES, newest, tables_of
 from nurt.errors import ConnectionFailed
 from nurt.model.published import PublishedBatch
 
-LAYOUT = 1
-"""Number that grows when tables change so that an older nurt must not write them; it must grow with the first new
-column, because the code that wrote layout 1 until now inserts values by their place."""
+LAYOUT = 2
+"""Number that grows when tables change so that an older nurt must not write them: the code that wrote layout 1 inserts
+values by their place."""
 
 VIEWS: dict[str, str] = {
     "best_customers": """

@@ -37,9 +37,9 @@ from nurt.contracts.profile_tables import TABLES, empty, newest, newest_of, tabl
 from nurt.errors import ConfigurationError, StateTooNew
 from nurt.model.published import PublishedBatch
 
-LAYOUT = 1
-"""Number that grows when files change so that an older nurt must not write them; it must grow with the first new
-column, because the code that wrote layout 1 until now knows only its own columns."""
+LAYOUT = 2
+"""Number that grows when files change so that an older nurt must not write them: the code that wrote layout 1 knows
+only its own columns."""
 BUCKETS_MAX = 256
 
 _ERASED = pl.Schema({"id": pl.String(), "revision": pl.Int64()})

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from nurt.adapters.kafka.outage import Outage
 from nurt.adapters.kafka.settings import KafkaSettings
-from nurt.adapters.kafka.topics import open_admin
+from nurt.adapters.kafka.topics import offsets_at, open_admin
 from nurt.model.log import KeyPlaces
 from nurt.translate.key_places import KEYS_ENOUGH, are_hashed
 
@@ -54,12 +54,26 @@ class KafkaPartitioning:
             self._hashed[topic, count] = self._are_hashed(topic, count)
         return KeyPlaces(count, self._hashed.get((topic, count), False))
 
-    def _look(self) -> None:
-        self._looked_s = time.monotonic()
+    def offsets_at(self, topic: str, time_ms: int) -> tuple[int, ...]:
+        """See ports.log.Partitioning."""
+        try:
+            return offsets_at(self._opened(), topic, self.partitions(topic), time_ms)
+        except KafkaException as failed:
+            _logger.warning(
+                "asking topic %s what was written when: %s; its truncate is compared by positions alone",
+                topic, failed.args[0].name(),
+            )  # fmt: skip
+            return ()
+
+    def _opened(self) -> Any:
         if self._admin is None:
             self._admin = open_admin(self._settings, self._outage)
+        return self._admin
+
+    def _look(self) -> None:
+        self._looked_s = time.monotonic()
         try:
-            topics = self._admin.list_topics(timeout=ANSWER_MAX_S).topics
+            topics = self._opened().list_topics(timeout=ANSWER_MAX_S).topics
         except KafkaException:
             return
         self._counts = {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}

@@ -81,11 +81,13 @@ def share_of(partitions: Sequence[Partition], worker: int, workers: int) -> list
 def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
     """Return the first offset and the offset after the last committed message, of each partition.
 
-    Raises KafkaException when nothing answers.
+    Raises KafkaException when nothing answers. The client would ask leaders that it has once heard of, also when they
+    are gone; then it gives an offset below 0 and no error. So it first hears who leads now.
     """
     positions = [TopicPartition(*one) for one in partitions]
     if not positions:
         return {}
+    admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     ends = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
         asked = admin.list_offsets(
@@ -94,8 +96,24 @@ def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Pa
             request_timeout=REQUEST_TIMEOUT_S,
         )
         ends.append({(at.topic, at.partition): answer.result().offset for at, answer in asked.items()})
+        if any(offset < 0 for offset in ends[-1].values()):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
     first, last = ends
     return {partition: (offset, last[partition]) for partition, offset in first.items()}
+
+
+def offsets_at(admin: AdminClient, topic: str, partitions: int, time_ms: int) -> tuple[int, ...]:
+    """Return, by partition, the offset of the first message that was written at a time or later; else the end.
+
+    Raises KafkaException when nothing answers.
+    """
+    found: dict[int, int] = {}
+    for spec in (OffsetSpec.for_timestamp(time_ms), OffsetSpec.latest()):
+        asked = {TopicPartition(topic, one): spec for one in range(partitions) if one not in found}
+        answered = admin.list_offsets(asked, request_timeout=REQUEST_TIMEOUT_S) if asked else {}
+        offsets = {at.partition: answer.result().offset for at, answer in answered.items()}
+        found |= {partition: offset for partition, offset in offsets.items() if offset >= 0}
+    return tuple(found[one] for one in range(partitions))
 
 
 def topic_ids(admin: AdminClient, topics: Iterable[str]) -> dict[str, str]:

@@ -336,8 +336,33 @@ def write_known_logs(client: Any, keys: Keys, value: bytes) -> None:
 
 
 def forget_counts(client: Any, keys: Keys) -> None:
-    """Set the message counts to zero: all input will be read again from the earliest message."""
-    client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
+    """Set the message counts to zero: all input will be read again from the earliest message.
+
+    Counts of what waits stay, as the values do that they are sums of.
+    """
+    counts = keys.named("counts")
+    waiting = {name: rows for name, rows in client.hgetall(counts).items() if name.split(b"\x1f")[1] == _WAITING}
+    with client.pipeline() as pipe:
+        pipe.delete(counts, *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
+        if waiting:
+            pipe.hset(counts, mapping=waiting)
+        pipe.execute()
+
+
+_WAITING = b"waiting"
+_BASE = b"\x1fwaiting\x1f"
+"""Field of the counts that says: what waits has been counted from the beginning of this state."""
+
+
+def has_counted_waiting(client: Any, keys: Keys) -> bool:
+    """Return whether what waits is counted in this state; earlier versions did not."""
+    return bool(client.hexists(keys.named("counts"), _BASE))
+
+
+def begin_counting_waiting(client: Any, keys: Keys, reasons: Mapping[str, int]) -> None:
+    """Write how many rows wait, by reason, before the flow counts on."""
+    names: dict[bytes, int] = {b"\x1f%s\x1f%s" % (_WAITING, reason.encode()): n for reason, n in reasons.items()}
+    client.hset(keys.named("counts"), mapping=names | {_BASE: 0})
 
 
 def _is_error(reply: Any) -> bool:

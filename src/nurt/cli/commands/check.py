@@ -159,7 +159,11 @@ def _sampled(
     stored = numbered(mapping, numbers_for(mapping, Numbers()))  # any numbers do: nothing is kept
     translator, context = Translator(stored, open_registry(settings), ids), fold_context(mapping, ids)
     assert stored.joins is not None, "`numbered` makes them"
-    samples, parents, joined = Samples(settings, rows_max), NamedParents(), JoinedRows(stored.joins)
+    samples, parents, joined = (
+        Samples(settings, rows_max),
+        NamedParents(mapping.referred(), ids),
+        JoinedRows(stored.joins),
+    )
     trials: dict[str, Trial] = {}
     with Status("listing topics", console=stderr) as status:
         for topic, batch in samples:
@@ -240,6 +244,11 @@ def _print_children(belonging: Belonging) -> None:
         who = f"\n{one.nobodys or one.missing:,} of {one.rows:,} {one.child} of {one.system} "
         if one.nobodys:
             stdout.print(Text.assemble((f"{who}name nobody: ", "yellow"), "they have no effect"))
+            continue
+        if one.several:
+            what = f"\n{one.several:,} of {one.rows:,} {one.child} of {one.system} name several rows: {one.parent}"
+            stdout.print(Text.assemble((what, "yellow"), "; nobody's, unless `first` in the mapping says whose"))
+        if not one.missing:
             continue
         sure = "" if one.is_sure else " (in the sample; --whole reads all)"
         what = f"{who}name {one.article} {one.parent} that is not there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from nurt.cli.frame import (
     Flow,
     print_json,
     print_table,
+    refuse,
     stderr,
     stdout,
 )
@@ -25,11 +27,16 @@ from nurt.cli.frame import (
 if TYPE_CHECKING:
     from nurt.cli.opening import OpenState
     from nurt.inspect.counters import Count, StoreFigures
+    from nurt.inspect.waiting import Unmet, Waiting
 
 
 def stats(
     count: Annotated[
         bool, typer.Option("--count", help="Count profiles, accounts, rows ... too; walks over all keys.")
+    ] = False,
+    waiting: Annotated[
+        bool,
+        typer.Option("--waiting", help="List what waits for an order or customer that never came; walks over all."),
     ] = False,
     as_json: AsJson = False,
     flow: Flow = "profiles",
@@ -48,19 +55,29 @@ def stats(
 
     nurt stats --count  [dim]# and how many profiles, accounts, orders ... there are[/dim]
 
+    nurt stats --waiting  [dim]# and which rows wait for an order or a customer that is not there, by age[/dim]
+
     nurt stats --json | jq .totals.quarantined
     """
     from nurt.cli.opening import opened_state
 
+    if waiting and flow != "profiles":
+        raise refuse(
+            f"listing what waits in the flow {flow!r}", "only the flow of profiles is known", "leave out --flow"
+        )
     with opened_state(config, flow) as state:
         counts = state.tally.counts()
         figures = state.tally.figures()
         kinds = _kinds(state) if count else None
+        unmet = _unmet(state) if waiting else None
     if as_json:
-        print_json(_plain(counts, figures, kinds))
+        plain = _plain(counts, figures, kinds)
+        print_json(plain if unmet is None else {**plain, "waiting": [[asdict(one) for one in some] for some in unmet]})
         return
     print_counts(counts)
     _print_figures(figures, kinds)
+    if unmet is not None:
+        print_waiting(*unmet)
 
 
 def _kinds(state: OpenState) -> dict[str, int]:
@@ -68,6 +85,33 @@ def _kinds(state: OpenState) -> dict[str, int]:
         found = state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
     titles = {f"rows_{kind}": f"rows of {title}" for kind, title in state.tables.items()}
     return {titles.get(kind, kind): number for kind, number in found.items()}
+
+
+def _unmet(state: OpenState) -> tuple[list[Waiting], list[Unmet]]:
+    with Status("looking for what waits", console=stderr) as status:
+
+        def tell(seen: int) -> None:
+            status.update(f"looking for what waits: {seen:,}")
+
+        return state.waiting.children(int(time.time() * 1000), tell), state.waiting.accounts(tell)
+
+
+def print_waiting(children: Sequence[Waiting], accounts: Sequence[Unmet]) -> None:
+    """Print what waits: children of orders that are not there, by age; accounts that rows name and that never came."""
+    from nurt.inspect.waiting import AGES
+
+    stdout.print()
+    if not children and not accounts:
+        stdout.print("Nothing waits: every order and customer that a row names is there.")
+    if children:
+        rows = [(one.system, one.entity, one.parent, *one.ages, ", ".join(one.examples)) for one in children]
+        titles = ("system", "of", "waits for", *(f"{age}>" for age in AGES), "for example")
+        print_table("Rows that wait for their order", titles, rows)
+    if accounts:
+        stdout.print()
+        rows_of = [(one.system, one.entity, one.accounts, ", ".join(one.examples)) for one in accounts]
+        title = "Customers that rows name, and whose own row is not there"
+        print_table(title, ("system", "entity", "accounts>", "for example"), rows_of)
 
 
 def _plain(counts: Sequence[Count], figures: StoreFigures, kinds: dict[str, int] | None) -> dict[str, Any]:
@@ -86,7 +130,21 @@ _INSTANCES = {
 
 def print_counts(counts: Sequence[Count]) -> None:
     """Print the message counts: a row a topic, a column an outcome, and the sums; then the reasons."""
-    from nurt.inspect.counters import INSTANCES, LEFT_OUT, MISSING, OUTCOMES, REQUEUED, UNREAD, UNTOLD, totals
+    from nurt.inspect.counters import (
+        INSTANCES,
+        LEFT_OUT,
+        MISSING,
+        NOBODY,
+        OUTCOMES,
+        REQUEUED,
+        UNREAD,
+        UNTOLD,
+        WAITING,
+        totals,
+    )
+
+    waiting = [(*count.reason.split(" of "), count.messages) for count in counts if count.outcome == WAITING]
+    counts = [count for count in counts if count.outcome != WAITING]
 
     cells: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for count in counts:
@@ -100,7 +158,7 @@ def print_counts(counts: Sequence[Count]) -> None:
     print_table("Where every message ended", ("topic", *titles, "messages>"), rows)
     reasons: dict[tuple[str, str], int] = defaultdict(int)
     for count in counts:
-        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES, UNTOLD, UNREAD):
+        if count.reason and count.outcome not in (MISSING, LEFT_OUT, INSTANCES, UNTOLD, UNREAD, NOBODY):
             reasons[count.outcome, count.reason] += count.messages
     if reasons:
         stdout.print()
@@ -116,6 +174,13 @@ def print_counts(counts: Sequence[Count]) -> None:
         stdout.print()
         unread = [(count.topic, count.reason, count.messages) for count in counts if count.outcome == UNREAD]
         print_table("Folded, but nobody's: texts that are no identifier", ("topic", "field", "rows>"), unread)
+    if summed.get(NOBODY):
+        stdout.print()
+        nobodys = [(count.topic, count.reason, count.messages) for count in counts if count.outcome == NOBODY]
+        print_table("Folded, but nobody's: the parent is null", ("topic", "entity", "rows>"), nobodys)
+    if waiting:
+        stdout.print()
+        print_table("Wait for what they belong to (`nurt stats --waiting` says for what)", ("", "of", "rows>"), waiting)
     if summed.get(MISSING):
         stdout.print(
             f"\n{summed[MISSING]:,} times a row came without a large value that nobody knows (the log names the rows): "

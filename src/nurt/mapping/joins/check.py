@@ -76,6 +76,13 @@ class _Entry:
                 self._complaints.add(
                     self._item.line, f"{self._what}: key: {part.text!r} is another row's (expected a column of ours)"
                 )
+        for parent in self._item.parents:
+            if parent.field is not None:
+                self._complaints.add(
+                    self._item.line,
+                    f"{self._what}: parent {parent.name}: by its {parent.field}, beside `with` (expected its key); "
+                    "have a table of its own look the key up",
+                )
         fine = [self._check_use(use) for use in self._item.uses.values()]
         fine.append(self._check_columns())
         if all(fine):

@@ -45,7 +45,7 @@ NEVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
 
 # a line of aggregates begins with one or two texts (an address, a size); then for orders
-COUNT, GROSS, AVERAGE, FIRST_ON, LAST_ON, CANCELLED, RETURNED, OPEN, IN_WINDOWS = range(4, 13)
+COUNT, GROSS, AVERAGE, FIRST_ON, LAST_ON, CANCELLED, RETURNED, OPEN, GIVEN_BACK, PAID, OWED, IN_WINDOWS = range(4, 16)
 # for products and categories
 QUANTITY = 4
 # and for invoices
@@ -58,6 +58,7 @@ _COUNT, _AMOUNT = _INDEX["count"], _INDEX["amount"]
 _METRIC_SHIFT = 8 * FIRST_BYTES
 AGGREGATE_TEXTS = text_mask(AGGREGATES)
 _CANCELLED, _RETURNED, _OPEN = _INDEX["cancelled"], _INDEX["returned"], _INDEX["open"]
+_GIVEN_BACK, _PAID, _OWED = _INDEX["given_back"], _INDEX["paid"], _INDEX["owed"]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -132,6 +133,9 @@ def sum_orders(cells: Int64s, columns: int, entries: Int64s, low: int, high: int
         lines[line, CANCELLED] += cells[row, _CANCELLED]
         lines[line, RETURNED] += cells[row, _RETURNED]
         lines[line, OPEN] += cells[row, _OPEN]
+        lines[line, GIVEN_BACK] += cells[row, _GIVEN_BACK]
+        lines[line, PAID] += cells[row, _PAID]
+        lines[line, OWED] += cells[row, _OWED]
         if not has(cells, row, columns, _DAY):
             continue
         if orders > 0:
@@ -306,6 +310,8 @@ def _shown(body: Bytes, base: int, line: list[int]) -> dict[str, Any]:
     for at, window in enumerate(WINDOWS_DAYS):
         shown[f"last_{window}_count"] = line[IN_WINDOWS + 2 * at]
         shown[f"last_{window}_gross"] = line[IN_WINDOWS + 2 * at + 1]
+    shown |= {"given_back": line[GIVEN_BACK], "net": line[GROSS] - line[GIVEN_BACK]}
+    shown |= {"paid": line[PAID], "open_amount": line[OWED]}
     return shown
 
 

@@ -7,22 +7,23 @@ from typing import Any
 
 from nurt.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
+from nurt.profiles.golden_record.addresses import ADDRESS_FIELDS
 from nurt.profiles.golden_record.aggregates import WINDOWS_DAYS
 from nurt.profiles.golden_record.survivorship import FIELDS
-from nurt.profiles.golden_record.write_fields import ADDRESS
 
 _CHOSEN = "(value:string system:string row:string position:string rule:string)"
 _ORDERS = (
     *("currency:string", "market:string", "count:long", "gross:bytes4", "average:?bytes4", "first_on:?int"),
     *("last_on:?int", "cancelled:long", "returned:long", "open:long"),
     *(f"last_{days}_count:long last_{days}_gross:bytes4" for days in WINDOWS_DAYS),
+    *(f"{name}:?bytes4" for name in ("given_back", "net", "paid", "open_amount")),
 )
 _INVOICES = "currency:string open_count:long open_amount:bytes4 overdue_count:long overdue_amount:bytes4"
 WRITTEN = (
     *("id:string", "revision:long", "state:live|redirect", "redirect_to:?string", "realm:string", "as_of:int"),
     *(f"{name}:?{_CHOSEN}" for name in FIELDS),
     "identifiers:[(kind:string value:string)]",
-    f"addresses:[(system:string row:string {' '.join(f'{name}:?string' for name in ADDRESS)})]",
+    f"addresses:[(system:string row:string {' '.join(f'{name}:?string' for name in ADDRESS_FIELDS)} count:long)]",
     "accounts:[(account:string system:string entity:string key:string)]",
     f"orders:[({' '.join(_ORDERS)})]",
     "products:[(sku:string quantity:bytes4)]",

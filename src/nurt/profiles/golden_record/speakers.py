@@ -1,7 +1,8 @@
 """Note the rows that speak for a person: customers, guests' orders, other rows with identifiers. For kernels.
 
-An address, consent or interaction speaks by its identifiers only. A spare row behind the others stands for it: the
-first e-mail, phone, tax id and loyalty card of its identifiers are its fields, so they are chosen like any other's.
+An address, consent or interaction speaks by its identifiers only, and so do those of a guest's order beside the order.
+A spare row behind the others stands for it: the smallest e-mail, phone, tax id and loyalty card of its identifiers are
+its fields, so they are chosen like any other's.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def note_speakers(
         if cells[row, _PART] == CUSTOMER or cells[row, _PART] == GUEST_ORDER:
             note_person(cells, columns, row, people, systems)
             people += 1
-        elif has(cells, row, columns, _LINKS):
+        if cells[row, _PART] != CUSTOMER and has(cells, row, columns, _LINKS):
             if spare >= len(cells):
                 wider = cells_of(2 * len(cells), columns)
                 wider[:spare] = cells[:spare]
@@ -77,9 +78,14 @@ def _stand_in(cells: Int64s, row: int, to: int, columns: int, kinds: Int64s, ent
         column = _IDENTIFIERS[k]
         for entry in range(count):
             size = entries[entry, FIRST_SIZE]
-            if size == kinds[k, 1] and compare_texts(entries[entry, FIRST], size, kinds[k, 0], size) == 0:
-                cells[to, column], cells[to, columns + column] = entries[entry, SECOND], entries[entry, SECOND_SIZE]
+            if size != kinds[k, 1] or compare_texts(entries[entry, FIRST], size, kinds[k, 0], size) != 0:
+                continue
+            value, length = entries[entry, SECOND], entries[entry, SECOND_SIZE]
+            if (
+                not bits >> column & 1
+                or compare_texts(value, length, cells[to, column], cells[to, columns + column]) < 0
+            ):
+                cells[to, column], cells[to, columns + column] = value, length
                 bits |= 1 << column
-                break
     cells[to, 2 * columns] = bits
     return entries

@@ -21,6 +21,7 @@ from nurt.columnar.values import PADDING_BYTES, Values, ValueTuple
 from nurt.columnar.varint import poke_zigzag
 from nurt.model.units import Day
 from nurt.normalise.context import FoldContext
+from nurt.profiles.golden_record.addresses import put_addresses
 from nurt.profiles.golden_record.aggregates import (
     AGGREGATE_TEXTS,
     LINE_WIDTH,
@@ -33,13 +34,13 @@ from nurt.profiles.golden_record.aggregates import (
     sum_invoices,
     sum_orders,
 )
+from nurt.profiles.golden_record.consents_of_orders import add_consents
 from nurt.profiles.golden_record.speakers import IDENTIFIERS, note_speakers
 from nurt.profiles.golden_record.survivorship import FIELDS, compile_survivorship
 from nurt.profiles.golden_record.write_aggregates import put_invoices, put_most_bought, put_orders
 from nurt.profiles.golden_record.write_fields import (
     list_identifiers,
     put_accounts,
-    put_addresses,
     put_chosen,
     put_consents,
     put_identifiers,
@@ -321,8 +322,8 @@ def _write_live(
             return min(rows, count), out
         if count > len(lines):
             lines = np.empty((len(aggregates), LINE_WIDTH), np.int64)
-        if max(rows, count) > len(entries):
-            entries = entries_of(2 * max(rows, count))
+        if rows + count > len(entries):
+            entries = entries_of(2 * (rows + count))
         sizes = cuts[end] - cuts[first], aggregates_cuts[end] - aggregates_cuts[first]
         room = _FIXED_BYTES + _ROW_BYTES * (rows + count) + _SHOWN * sizes[0] + sizes[1] + realms[profile, 1]
         if to - begin + room > len(out):
@@ -330,6 +331,7 @@ def _write_live(
             more[: to - begin] = out[: to - begin]
             to += np.int64(more.ctypes.data) - begin
             out, begin = more, np.int64(more.ctypes.data)
+        rows, cells, ids_of_consents = add_consents(cells, rows, columns, aggregates, count, aggregates_columns)
         people, cells, entries = note_speakers(cells, rows, columns, systems, kinds, entries)
         if people > len(entries):
             entries = entries_of(2 * people)
@@ -344,10 +346,10 @@ def _write_live(
             entries = entries_of(2 * len(entries))
             found = list_identifiers(cells, columns, people, kinds, entries)
         to = put_identifiers(to, entries, found)
-        to = put_addresses(to, cells, columns, rows, entries)
+        to = put_addresses(to, cells, columns, rows, aggregates, aggregates_columns, count, entries)
         to = put_accounts(to, cells, columns, rows, entries)
         to = _put_aggregates(to, aggregates, count, aggregates_columns, as_of, entries, lines)
-        to = put_consents(to, cells, columns, rows, entries)
+        to = put_consents(to, cells, columns, rows, entries) + 0 * len(ids_of_consents)  # (these live until here)
         last = find_last_interaction(aggregates, count, aggregates_columns)
         to = put_optional_long(to, last != LONG_AGO, last)
         due[profile] = next_change(aggregates, count, aggregates_columns, as_of)

@@ -17,6 +17,7 @@ from nurt.profiles.golden_record.aggregates import (
     CANCELLED,
     COUNT,
     FIRST_ON,
+    GIVEN_BACK,
     GROSS,
     IN_WINDOWS,
     LAST_ON,
@@ -28,6 +29,8 @@ from nurt.profiles.golden_record.aggregates import (
     OPEN_COUNT,
     OVERDUE_AMOUNT,
     OVERDUE_COUNT,
+    OWED,
+    PAID,
     QUANTITY,
     RETURNED,
 )
@@ -50,11 +53,7 @@ def put_orders(to: int, lines: Int64s, count: int) -> int:
         to = put_string(to, lines[at, 2], lines[at, 3])
         to = poke_zigzag(to, lines[at, COUNT])
         to = put_avro_decimal(to, lines[at, GROSS])
-        if lines[at, COUNT] > 0:
-            poke_byte(to, 2)
-            to = put_avro_decimal(to + 1, lines[at, AVERAGE])
-        else:
-            to = put_nothing(to, 1)
+        to = _put_known(to, lines[at, AVERAGE]) if lines[at, COUNT] > 0 else put_nothing(to, 1)
         to = put_optional_long(to, lines[at, FIRST_ON] != NEVER, lines[at, FIRST_ON])
         to = put_optional_long(to, lines[at, LAST_ON] != LONG_AGO, lines[at, LAST_ON])
         to = poke_zigzag(to, lines[at, CANCELLED])
@@ -63,7 +62,18 @@ def put_orders(to: int, lines: Int64s, count: int) -> int:
         for k in range(IN_WINDOWS, LINE_WIDTH, 2):
             to = poke_zigzag(to, lines[at, k])
             to = put_avro_decimal(to, lines[at, k + 1])
+        to = _put_known(to, lines[at, GIVEN_BACK])
+        to = _put_known(to, lines[at, GROSS] - lines[at, GIVEN_BACK])
+        to = _put_known(to, lines[at, PAID])
+        to = _put_known(to, lines[at, OWED])
     return put_nothing(to, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _put_known(to: int, amount: int) -> int:
+    """Write an amount where the schema also knows null."""
+    poke_byte(to, 2)
+    return put_avro_decimal(to + 1, amount)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,4 +1,4 @@
-"""Write a profile's child records as Avro: chosen fields, identifiers, addresses, accounts, consents. For kernels.
+"""Write a profile's child records as Avro: chosen fields, identifiers, accounts, consents. For kernels.
 
 Source: schemas/nurt.profiles-value.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from nurt.avro.primitives import put_date, put_id, put_nothing, put_optional_long, put_optional_string, put_string
+from nurt.avro.primitives import put_date, put_id, put_nothing, put_optional_long, put_string
 from nurt.columnar.memory import compare_texts, poke_byte
 from nurt.columnar.sorting import (
     FIRST,
@@ -30,9 +30,7 @@ from nurt.profiles.identity.cut_links import cut_links
 from nurt.rows.children.tables import ACCOUNT_RECORDS, CODE, HEAD_PART
 from nurt.state.cells import NO_ROOM, has
 
-ADDRESS = ("kind", "name", "company", "street", "city", "region", "postcode", "country", "phone")
-
-ADDRESS_PART, CONSENT = (np.int64(CODE[kind]) for kind in ("address", "consent"))
+CONSENT = np.int64(CODE["consent"])
 
 _INDEX = {name: np.int64(index) for index, name in enumerate(ACCOUNT_RECORDS.columns)}
 _PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (
@@ -41,7 +39,6 @@ _PART, _CHILD, _SYSTEM, _ENTITY, _KEY, _POSITION = (
 _BIRTH_DATE, _LINKS = _INDEX["birth_date"], _INDEX["identifiers"]
 _PURPOSE, _GRANTED, _AT = _INDEX["purpose"], _INDEX["granted"], _INDEX["at"]
 _IDENTIFIERS = tuple(_INDEX[name] for name in IDENTIFIERS)
-_ADDRESS = tuple(_INDEX[name] for name in ADDRESS)
 _FIELDS_COUNT = len(FIELDS)
 _ID_SIZE, _HEAD = np.int64(ID_BYTES), np.int64(HEAD_PART)
 
@@ -151,8 +148,8 @@ def _sort_part(cells, rows, part, entries):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
-def put_addresses(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
-    """Write every address, sorted by row.
+def put_accounts(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
+    """Write every account, sorted by its id.
 
     to       scalar  int64  address to write at
     cells    (r, .)  int64  rows of ACCOUNT_RECORDS, see `read_rows`
@@ -161,24 +158,6 @@ def put_addresses(to: int, cells: Int64s, columns: int, rows: int, entries: Int6
     entries  (e, 8)  int64  scratch; room for `rows`
     Returns the address behind the written bytes.
     """
-    count = _sort_part(cells, rows, ADDRESS_PART, entries)
-    if count == 0:
-        return put_nothing(to, 1)
-    to = poke_zigzag(to, count)
-    for place in range(count):
-        row = entries[entries[place, ORDER], WHAT]
-        to = _put_cell(to, cells, row, columns, _SYSTEM)
-        to = put_id(to, cells[row, _CHILD])
-        for k in range(len(_ADDRESS)):
-            column = _ADDRESS[k]
-            known = has(cells, row, columns, column)
-            to = put_optional_string(to, known, cells[row, column], cells[row, columns + column])
-    return put_nothing(to, 1)
-
-
-@numba.njit(nogil=True, cache=True)
-def put_accounts(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
-    """Write every account, sorted by its id; parameters as of `put_addresses`."""
     count = _sort_part(cells, rows, _HEAD, entries)
     if count == 0:
         return put_nothing(to, 1)
@@ -196,7 +175,7 @@ def put_accounts(to: int, cells: Int64s, columns: int, rows: int, entries: Int64
 def put_consents(to: int, cells: Int64s, columns: int, rows: int, entries: Int64s) -> int:
     """Write the latest consent of each purpose: by time, an unknown time first, then by row.
 
-    Parameters as of `put_addresses`; times in microseconds since 1970-01-01.
+    Parameters as of `put_accounts`; times in microseconds since 1970-01-01.
     """
     count = NOTHING
     for row in range(rows):

@@ -7,7 +7,7 @@ never a delta; a child that is `gone` is removed from the parent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
@@ -79,11 +79,13 @@ class ContributionSet:
         to_orders: child records of orders.
         records: child records of accounts.
         partials: partial aggregates for accounts, from orders, invoices, interactions.
+        to_references: what bears or names a token, see `model/references.py`.
     """
 
     to_orders: Contributions
     records: Contributions
     partials: Contributions
+    to_references: Contributions = field(default_factory=lambda: _NONE)
 
 
 def no_texts(rows: int) -> Texts:
@@ -101,6 +103,9 @@ def no_contributions() -> Contributions:
     """Make an empty array of contributions."""
     zeros, none = np.zeros(0, dtype=np.int64), no_texts(0)
     return Contributions(no_ids(0), no_ids(0), zeros, zeros, zeros.astype(np.bool_), none, none, none, none, no_ids(0))
+
+
+_NONE: Contributions = no_contributions()
 
 
 def empty_contribution_set() -> ContributionSet:
@@ -140,6 +145,7 @@ def join_contribution_sets(many: Sequence[ContributionSet]) -> ContributionSet:
         join_contributions([contributions.to_orders for contributions in many]),
         join_contributions([contributions.records for contributions in many]),
         join_contributions([contributions.partials for contributions in many]),
+        join_contributions([contributions.to_references for contributions in many]),
     )
 
 

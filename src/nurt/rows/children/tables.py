@@ -21,10 +21,14 @@ HEAD_PART = 0
 LEFT_PART = 100
 """`part` of a parent that the child left: it gets "gone" until that contribution is behind the rewind horizon."""
 
+BEARER_PART = 101
+"""`part` of a row at a token that the row bears: others name it by the value."""
+
 STAMP, ORDERS, PRODUCT, CATEGORY, INVOICE, INTERACTION, CHILDREN = 0, 1, 2, 3, 4, 5, 6
+ADDRESS, CONSENT = 8, 9
 """Metrics of a window: what its numbers count. STAMP marks the stamp of a child's stored partial aggregate."""
 
-AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open")
+AGGREGATE_COLUMNS = ("count", "amount", "cancelled", "returned", "open", "given_back", "paid", "owed")
 
 AGGREGATES = Table.stored("sums", dict.fromkeys(AGGREGATE_COLUMNS, pl.Int64()))
 """An account's aggregates, and one child's stored partial aggregate."""
@@ -40,9 +44,13 @@ ORDER_RECORDS = Table.stored(
     | _fields("order_line", ("sku", "category", "quantity", "returned_quantity"))
     | _fields("invoice", ("amount", "open_amount", "due_on"))
     | _fields("shipment", ("tracking", "shipped_at", "delivered_at"))
-    | _fields("payment", ("amount", "paid_at")),
+    | _fields("payment", ("amount", "paid_at"))
+    | _fields("address", ENTITIES["address"].fields)
+    | _fields("consent", ENTITIES["consent"].fields)
+    | {"identifiers": pl.String()},
 )
-"""An order's value: its own row, its lines, payments, invoices and shipments, and accounts that it left."""
+"""An order's value: its own row, its lines, payments, refunds, invoices and shipments, its addresses, consents and
+interactions, and accounts that it left."""
 
 ACCOUNT_RECORDS = Table.stored(
     "account_slots",
@@ -52,8 +60,11 @@ ACCOUNT_RECORDS = Table.stored(
 )
 """An account's value: its head record, its customer row or guest order, its addresses and consents."""
 
+REFERENCES = Table.stored("references", {"rank": pl.String(), "body": pl.String()})
+"""What meets at a token: rows that bear its value, rows that name it with their whole contribution, former bearers."""
+
 GUEST = "guest"
-"""The entity of an account that is one guest order; its key is the order's entity and key."""
+"""The entity of an account that is one row, of an order or of another; its key is the row's entity and key."""
 
 DAY_US = 86_400_000_000
 

@@ -294,7 +294,7 @@ class Connector:
         positioned = self.kind == "mariadb" or place.commit_lsn is not None
         self._write(envelopes.topic, partition, key, value, headers, positioned)
         if change.op == "d":
-            self._write(envelopes.topic, partition, key, None, headers, positioned)
+            self._write(envelopes.topic, partition, key, None, headers)  # a tombstone says nothing but its key
 
     def _write_read(self, envelopes: TableEnvelopes, key: Key, image: bytes, place: Place, snapshot: str) -> None:
         source_us = self.now_us if snapshot == "incremental" else self._source_us()

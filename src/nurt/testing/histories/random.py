@@ -81,7 +81,7 @@ class Wildness:
 
     systems: tuple[str, ...] = SYSTEMS
     snapshots_again: bool = True  # a full snapshot amid the stream: a new source epoch
-    truncates: bool = True  # never after a second snapshot: its message may go to a partition that saw none
+    truncates: bool = True
     strays: bool = True
     alters: bool = True
     moves: bool = False  # to other servers, with a snapshot or without one: the operator may be asked
@@ -97,7 +97,6 @@ class _Drawing:
     rows: dict[tuple[str, str], dict[Key, Row]] = field(default_factory=dict)
     open_steps: dict[tuple[str, int], tuple[RowOperation, ...]] = field(default_factory=dict)
     locked: set[tuple[str, str, Key]] = field(default_factory=set)
-    snapshots: set[str] = field(default_factory=set)
     transactions: int = 0
 
 
@@ -131,7 +130,6 @@ def _step(drawing: _Drawing, system: str) -> Step:
     chance = rng.random()
     mine = [number for owner, number in drawing.open_steps if owner == system]
     if chance < 0.03 and wildness.snapshots_again and not mine:
-        drawing.snapshots.add(system)
         return Step(system, "snapshot", drawing.now_us)
     if chance < 0.07:
         table = rng.choice(list(drawing.tables[system]))
@@ -151,13 +149,12 @@ def _step(drawing: _Drawing, system: str) -> Step:
             key: drawing.tables[system][table].complete(row) for key, row in table_rows.items()
         }
         return Step(system, "alter", drawing.now_us, table=table)
-    if chance < 0.25 and wildness.truncates and not mine and system not in drawing.snapshots:
+    if chance < 0.25 and wildness.truncates and not mine:
         table = rng.choice(list(drawing.tables[system]))
         operation = RowOperation(table, "truncate", partition=rng.randint(0, 5))
         drawing.rows[system, table].clear()
         return Step(system, "commit", drawing.now_us, (operation,))
     if chance < 0.29 and wildness.moves and not mine:
-        drawing.snapshots.add(system)
         drawing.now_us += 2_000_000  # more than the second that MariaDB's log tells
         step = _move(drawing, system) if rng.random() < 0.6 else Step(system, "fail_over", drawing.now_us)
         drawing.now_us += 1_000_000

@@ -1,4 +1,4 @@
-"""A second version of the profile contract, made up: one field more, which nobody fills but these tests."""
+"""A next version of the profile contract, made up: one field more, which nobody fills but these tests."""
 
 from __future__ import annotations
 
@@ -21,15 +21,19 @@ NOBODY = b"\0"
 """The field's bytes where there is no nickname; it is the last one, so they end the body."""
 
 
-def begin_second_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """From here on profiles are written by version 2."""
-    schema = schemas.load("nurt.profiles-value.v1")
+NOW = schemas.PROFILE_VERSION
+NEXT = NOW + 1
+
+
+def begin_next_version(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From here on profiles are written by the next version."""
+    schema = schemas.load(schemas.profile_value(NOW))
     schema["fields"].append(FIELD)
-    (folder / "nurt.profiles-value.v2.avsc").write_bytes(orjson.dumps(schema))
+    (folder / f"{schemas.profile_value(NEXT)}.avsc").write_bytes(orjson.dumps(schema))
     folders, written, bodies_of = schemas._folders, profile_schema.WRITTEN, ProfilesStage._bodies
     monkeypatch.setattr(schemas, "_folders", lambda: [folder, *folders()])
-    monkeypatch.setattr(schemas, "PROFILE_VERSION", 2)
-    monkeypatch.setattr(schemas, "PROFILE_VALUE", "nurt.profiles-value.v2")
+    monkeypatch.setattr(schemas, "PROFILE_VERSION", NEXT)
+    monkeypatch.setattr(schemas, "PROFILE_VALUE", schemas.profile_value(NEXT))
     monkeypatch.setattr(profile_schema, "WRITTEN", (*written, "nickname:?string"))
     monkeypatch.setattr(ProfilesStage, "_bodies", lambda *given: _with_nobody(bodies_of(*given)))
 
@@ -44,9 +48,9 @@ def _with_nobody(bodies: ProfileBodies) -> ProfileBodies:
     )
 
 
-def read_second(body: bytes) -> dict[str, Any]:
-    """Read a body that is of version 2 to its last byte."""
+def read_next(body: bytes) -> dict[str, Any]:
+    """Read a body that is of the next version to its last byte."""
     stream = io.BytesIO(body)
-    profile: dict[str, Any] = fastavro.schemaless_reader(stream, schemas.load("nurt.profiles-value.v2"), None)  # type: ignore[assignment]
+    profile: dict[str, Any] = fastavro.schemaless_reader(stream, schemas.load(schemas.profile_value(NEXT)), None)  # type: ignore[assignment]
     assert stream.read() == b""
     return profile
