@@ -68,13 +68,20 @@ class Company:
         )
 
     def write(self, database: Database, *statements: str, prefix: str = "") -> None:
-        """Change rows, and wait until the connector has written the last change."""
-        mark = f"{uuid.uuid4().hex[:8]}@example.com"
-        database.execute("".join(statements) + f"update customers set email = '{mark}' where id = 1;")
-        topic, deadline = f"{prefix or self.name}.{self.schema}.customers", time.monotonic() + 120
-        while not any(mark.encode() in (value or b"") for _, value in read_to_end(self.connect.bootstrap, topic)):
-            assert time.monotonic() < deadline, self.connect.status(prefix or self.name)
-            time.sleep(0.2)
+        """Change rows, and wait until the connector has written the last change.
+
+        A connector runs a while before it streams, so a mark is written first, again and again.
+        """
+        topic, deadline = f"{prefix or self.name}.{self.schema}.customers", time.monotonic() + 300
+        for some in ("", "".join(statements)):
+            mark, tries = uuid.uuid4().hex[:8], 0
+            while not any(mark.encode() in (value or b"") for _, value in read_to_end(self.connect.bootstrap, topic)):
+                assert time.monotonic() < deadline, self.connect.status(prefix or self.name)
+                if tries % 10 == 0 and (tries == 0 or not some):
+                    marked = f"update customers set email = '{mark}-{tries}@example.com' where id = 1;"
+                    database.execute(some + marked)
+                tries += 1
+                time.sleep(0.2)
 
     def assert_equal(self, database: Database) -> None:
         """Run to the end; profiles must have the addresses of the table."""
@@ -123,6 +130,7 @@ def test_postgresql_fails_over_to_a_standby_whose_log_is_a_little_shorter(
         while "c3-c" not in standby.execute("select email from customers"):
             time.sleep(0.1)
         standby.pause()
+        postgres.execute("select pg_switch_wal()")  # 16 MiB on: what the standby writes stays below that
         lost = "insert into customers values (6, 'c6-lost@example.com');" if is_captured_whole else ""
         erp.write(postgres, changed(2, "lost"), lost)
         erp.assert_equal(postgres)
