@@ -130,6 +130,39 @@ def test_attributes_as_rows_are_fields_of_their_customer(shop: Callable[..., Sho
     assert one.ask(asked) == after
 
 
+def test_rows_meet_within_their_system_where_one_entry_is_many_systems(shop: Callable[..., Shop]) -> None:
+    many = USERS.replace("{shop: {country: PL}}", "{shop_pl: {country: PL}, shop_de: {country: DE}}")
+    many = many.replace("system: shop", "system: 'shop_{m}'")
+    many = many.replace("match: users", "match: '(?P<m>pl|de)users'").replace(
+        "match: meta", "match: '(?P<m>pl|de)meta'"
+    )
+    one = shop(many, {f"{m}{table}": columns for m in ("pl", "de") for table, columns in USER_TABLES.items()})
+    for m, phone in (("pl", "601 234 567"), ("de", "030 901820")):
+        one.put(f"{m}users", (1, f"{m}@example.com", m))
+        one.put(f"{m}meta", (10, 1, "billing_phone", phone))
+    one.run()
+    asked = "SELECT email, phone FROM profiles WHERE state = 'live' ORDER BY email"
+    assert one.ask(asked) == [("de@example.com", "+4930901820"), ("pl@example.com", "+48601234567")]
+
+
+def test_joins_that_come_and_go_with_the_mapping(shop: Callable[..., Shop]) -> None:
+    one = shop(USERS, USER_TABLES)
+    flat = "systems: {shop: {country: PL}}\ntopics:\n  - match: users\n    system: shop\n    entity: customer\n"
+    flat += "    key: ID\n    fields: {email: user_email, first_name: nick}\n"
+    one.put("users", (1, "anna@example.pl", "ania"))
+    one.put("meta", (10, 1, "billing_phone", "601 234 567"))
+    (one.home / "mapping.yaml").write_text(flat)
+    one.run()
+    asked = "SELECT email, phone, first_name FROM profiles WHERE state = 'live'"
+    assert one.ask(asked) == [("anna@example.pl", None, "ania")]
+    (one.home / "mapping.yaml").write_text(USERS)
+    one.run(rebuild=True)
+    assert one.ask(asked) == [("anna@example.pl", "+48601234567", "ania")]
+    (one.home / "mapping.yaml").write_text(flat)
+    one.run(rebuild=True)
+    assert one.ask(asked) == [("anna@example.pl", None, "ania")]
+
+
 ITEMS = """
 systems: {shop: {country: PL, market: PL, currency: PLN}}
 topics:
@@ -284,6 +317,103 @@ def test_attributes_are_named_by_another_table_and_lie_in_several(shop: Callable
     assert one.ask(asked) == [("+48601234567", None, "2")]
 
 
+EVERYTHING = """
+systems: {shop: {country: PL, timezone: Europe/Warsaw}}
+identifiers: {club: {normalise: [upper]}}
+topics:
+  - match: people
+    system: shop
+    key: [site, id]
+    into:
+      - entity: customer
+        name: person
+        where: flags.kind = 'person' AND site IS NOT NULL
+        with:
+          more: {table: more, on: [site, person], pivot: {name: name, value: value}, first: [rank desc, key]}
+          flags: {table: flag, by: [site, flag_id]}
+        identifiers: {club: more.club}
+        fields:
+          email: mail
+          email_verified: more.verified
+          birth_date: more.born
+          created_at: more.since
+          first_name: CASE WHEN flags.vip THEN CONCAT('VIP ', more.first) ELSE more.first END
+      - entity: consent
+        name: letters
+        parent: {person: [site, id]}
+        with: {flags: {table: flag, by: [site, flag_id]}}
+        fields: {purpose: "'letters'", granted: flags.letters, at: since}
+  - match: orders
+    system: shop
+    entity: order
+    key: id
+    parent: {person: [site, more.person]}
+    with: {more: {table: order_more, on: order, only: {kind: [a, b]}, first: [amount desc]}}
+    fields: {number: id, gross: more.amount, currency: "COALESCE(more.currency, 'PLN')"}
+  - match: more
+    system: shop
+    entity: table
+    name: more
+    key: [site, id]
+    types: {rank: amount}
+    fields: {site: site, person: person, name: name, value: value, rank: rank}
+  - match: flags
+    system: shop
+    entity: table
+    name: flag
+    key: [site, id]
+    types: {vip: bool, letters: bool}
+    fields: {kind: kind, vip: vip, letters: letters}
+  - match: order_more
+    system: shop
+    entity: table
+    name: order_more
+    key: id
+    types: {amount: amount}
+    fields: {order: order_id, kind: kind, amount: amount, currency: currency, person: person}
+"""
+EVERYTHING_TABLES = {
+    "people": {"id": "long", "site": "string", "mail": TEXT, "flag_id": LONG, "since": TEXT},
+    "orders": {"id": "long", "site": "string"},
+    "more": {"id": "long", "site": "string", "person": LONG, "name": TEXT, "value": TEXT, "rank": TEXT},
+    "flags": {"id": "long", "site": "string", "kind": TEXT, "vip": ["null", "boolean"], "letters": LONG},
+    "order_more": {
+        **{"id": "long", "order_id": LONG, "kind": TEXT, "amount": TEXT, "currency": TEXT, "person": LONG},
+    },
+}
+
+
+def test_every_part_of_an_entry_may_be_made_of_several_rows(shop: Callable[..., Shop]) -> None:
+    one = shop(EVERYTHING, EVERYTHING_TABLES)
+    one.put("people", (1, "pl", "anna@example.pl", 7, "2026-01-01T10:00:00Z"), (1, "de", "de@example.com", 7, None))
+    one.put("flags", (7, "pl", "person", True, 1), (7, "de", "robot", False, 0))
+    one.put("more", (10, "pl", 1, "verified", "yes", "1"), (11, "pl", 1, "born", "1988-05-17", None))
+    one.put("more", (12, "pl", 1, "since", "2026-05-06T00:30:00", None), (13, "pl", 1, "first", "Old", "9"))
+    one.put("more", (14, "pl", 1, "first", "Anna", "10"), (15, "de", 1, "first", "Dieter", None))
+    one.put("more", (16, "pl", 1, "club", "k-1", None), (17, "pl", 1, "first", "Last", None))
+    one.put("orders", (100, "pl"), (101, "pl"))
+    one.put(
+        "order_more", (1, 100, "a", "10.00", None, 1), (2, 100, "b", "20.5", "EUR", 1), (3, 100, "c", "99", None, 2)
+    )
+    one.put("order_more", (4, 101, "a", "5", None, 1), (5, 101, "c", "7", None, 1))
+    one.run()
+    asked = "SELECT email, first_name, birth_date::VARCHAR, order_count FROM profiles WHERE email IS NOT NULL"
+    assert one.ask(asked) == [("anna@example.pl", "VIP Anna", "1988-05-17", 2)]
+    identifiers = (
+        "SELECT kind, value FROM profile_identifiers JOIN profiles USING (id) WHERE email IS NOT NULL ORDER BY 1"
+    )
+    assert one.ask(identifiers) == [("club", "K-1"), ("email", "anna@example.pl")]
+    sums = "SELECT currency, o.gross FROM profile_orders o JOIN profiles USING (id) WHERE email IS NOT NULL ORDER BY 1"
+    assert one.ask(sums) == [("EUR", Decimal("20.5")), ("PLN", Decimal(5))]
+    assert one.ask(
+        "SELECT purpose, granted FROM profile_consents JOIN profiles USING (id) WHERE email IS NOT NULL"
+    ) == [("letters", True)]
+    one.put("flags", (7, "pl", "robot", True, 0), (7, "de", "person", False, 1), op="u")
+    one.run()
+    asked = "SELECT email, first_name FROM profiles WHERE email IS NOT NULL"
+    assert one.ask(asked) == [("de@example.com", "Dieter")]
+
+
 STOCK = """
 systems: {shop: {market: PL}, erp: {}}
 stock: {locations: {web: {}}, channels: {shop: {}}}
@@ -319,22 +449,36 @@ def test_stock_that_names_products_by_number_is_stock_of_their_sku(shop: Callabl
     assert one.ask(asked, "stock") == [("KAWA-M", Decimal(22), Decimal(18), Decimal(0))]
     one.put("products", (501, "KAWA-L"), op="u")
     run_stock_here(stock, load_settings(Path(one.config())))
-    assert one.ask(asked, "stock") == [
-        ("KAWA-L", Decimal(22), Decimal(22), Decimal(0)),
-        ("KAWA-M", Decimal(0), Decimal(0), Decimal(4)),
-    ]
+    assert one.ask(asked, "stock") == [("KAWA-L", *map(Decimal, (22, 22, 0))), ("KAWA-M", *map(Decimal, (0, 0, 4)))]
 
 
 def test_check_draws_which_rows_are_put_together(shop: Callable[..., Shop], nurt_command: Callable[..., Ran]) -> None:
     one = shop(EAV, EAV_TABLES)
     one.put("customers", (1, "anna@example.pl"))
-    one.put("varchar", (10, 1, 180, 0, "601234567"))
+    one.put("varchar", (10, 1, 180, 0, "601234567"), (11, 1, 999, 0, "x"), (12, 1, None, 0, "y"))
     one.put("int", (10, 1, 182, 0, 2))
     one.put("attributes", (180, "mobile"))
-    ran = nurt_command("check", "--config", one.config())
+    lines = checked(one, nurt_command)
+    of_attribute = "attribute attribute of shop looked up by attribute_id"
+    assert f"1 varchar of shop {of_attribute} 1 of 2" in lines
+    assert f"1 int of shop {of_attribute} 0 of 1" in lines
+    assert "2 customer of shop a varchar of shop, int of shop pivot on customer" in lines
+
+
+def test_check_says_which_names_no_row_has_and_which_nobody_maps(
+    shop: Callable[..., Shop], nurt_command: Callable[..., Ran]
+) -> None:
+    one = shop(USERS.replace("meta.nip", "meta.nipp"), USER_TABLES)
+    one.put("users", (1, "anna@example.pl", "ania"), (2, "jan@example.pl", "jasiek"), (3, "x@example.pl", "x"))
+    one.put("meta", (10, 1, "billing_phone", "601 234 567"), (11, 1, "first_name", "Anna"), (12, 2, "colour", "red"))
+    one.put("meta", (13, 2, "nip", "526-025-02-74"), (14, 9, "first_name", "Nobody"), (15, 2, "colour", "blue"))
+    lines = checked(one, nurt_command)
+    assert "1 customer of shop meta user_meta of shop pivot on user 1 of 3" in lines
+    assert "customer of shop, meta: no row has the name nipp" in lines
+    assert "customer of shop, meta: names that nobody maps: colour (2), nip (1)" in lines
+
+
+def checked(one: Shop, command: Callable[..., Ran]) -> list[str]:
+    ran = command("check", "--config", one.config())
     assert ran.code == 0, ran.err
-    said = [" ".join(line.replace("│", " ").split()) for line in ran.out.splitlines()]
-    assert any(
-        line.startswith("1 varchar of shop attribute attribute of shop looked up by attribute_id") for line in said
-    )
-    assert any(line.startswith("2 customer of shop a varchar of shop, int of shop pivot on customer") for line in said)
+    return [" ".join(line.replace("│", " ").split()) for line in ran.out.splitlines()]

@@ -14,6 +14,7 @@ from nurt.model.entities import PROFILE_KINDS, STOCK_KINDS
 
 if TYPE_CHECKING:
     from nurt.cli.belonging import Belonging
+    from nurt.cli.joined_sample import Partners
     from nurt.cli.opening import OpenState
     from nurt.cli.sampling import TopicSample
     from nurt.mapping.joins.graph import Edge
@@ -52,7 +53,7 @@ def check(
     with opened_state(config) as state:
         mapping = read_mapping(state.settings.mapping_files)
         facts = _facts(state, mapping)
-        found, belonging = _sampled(state.settings, mapping, None if whole else rows_max)
+        found, belonging, partners = _sampled(state.settings, mapping, None if whole else rows_max)
         misfits = _misfits(state.settings)
         open_ = _open(state.settings)
     unused = _unused(mapping, found)
@@ -66,11 +67,15 @@ def check(
             "children": [asdict(one) for one in belonging.children],
             "sample_too_small": belonging.is_cut,
         }
-        notes |= {"joins": [asdict(one) for one in joins], "tables_that_nobody_uses": idle}
+        notes |= {
+            "joins": [asdict(one) for one in joins],
+            "partners": [asdict(one) for one in partners],
+            "tables_that_nobody_uses": idle,
+        }
         print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
-        _print_joins(joins, idle)
+        _print_joins(joins, idle, partners)
         for one in shared:
             _print_shared(one)
         _print_children(belonging)
@@ -135,12 +140,15 @@ def _waiting(settings: Settings) -> list[str]:
     return sources + [f"topic {one} (`nurt source list`)" for one in halted_logs(records)]
 
 
-def _sampled(settings: Settings, mapping: Mapping, rows_max: int | None) -> tuple[list[TopicSample], Belonging]:
+def _sampled(
+    settings: Settings, mapping: Mapping, rows_max: int | None
+) -> tuple[list[TopicSample], Belonging, list[Partners]]:
     """Try messages of each topic, at most `rows_max`; None: all."""
     from rich.status import Status
 
     from nurt.app.opening import fold_context, open_registry
     from nurt.cli.belonging import NamedParents
+    from nurt.cli.joined_sample import JoinedRows
     from nurt.cli.sampling import Samples, Trial
     from nurt.columnar.ids import Ids
     from nurt.mapping.joins.compile import numbered, numbers_for
@@ -150,7 +158,12 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int | None) -> tupl
     ids = Ids(settings.ids_secret())
     stored = numbered(mapping, numbers_for(mapping, Numbers()))  # any numbers do: nothing is kept
     translator, context = Translator(stored, open_registry(settings), ids), fold_context(mapping, ids)
-    samples, parents = Samples(settings, rows_max), NamedParents(mapping.referred(), ids)
+    assert stored.joins is not None, "`numbered` makes them"
+    samples, parents, joined = (
+        Samples(settings, rows_max),
+        NamedParents(mapping.referred(), ids),
+        JoinedRows(stored.joins),
+    )
     trials: dict[str, Trial] = {}
     with Status("listing topics", console=stderr) as status:
         for topic, batch in samples:
@@ -160,13 +173,14 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int | None) -> tupl
                 done = translator.translate(batch)
                 trial.add(batch, done, context)
                 parents.add(done)
+                joined.add(done)
         belonging = parents.judged(mapping, samples.cut)
     found = [trial.sample() for _, trial in sorted(trials.items())]
     if not found:
         raise ConfigurationError(
             "checking the input: no topic is there (expected those of `input`); check the names and the connectors"
         )
-    return found, belonging
+    return found, belonging, joined.judged(samples.cut)
 
 
 def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
@@ -183,12 +197,25 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
     ]
 
 
-def _print_joins(joins: list[Edge], idle: list[str]) -> None:
-    """Show which rows are put together, level by level."""
+def _print_joins(joins: list[Edge], idle: list[str], partners: list[Partners]) -> None:
+    """Show which rows are put together, level by level, and what was found of it."""
     if joins:
         stdout.print()
-        rows = [(one.level, one.entry, one.name, one.tables, one.how) for one in joins]
-        print_table("Rows that are put together", ("level>", "entry", "name", "rows of", ""), rows)
+        found = {(one.entry, one.name): f"{one.found:,} of {one.rows:,}" for one in partners}
+        rows = [
+            (one.level, one.entry, one.name, one.tables, one.how, found.get((one.entry, one.name), "")) for one in joins
+        ]
+        titles = ("level>", "entry", "name", "rows of", "", "found>")
+        print_table("Rows that are put together", titles, rows)
+    for partner in partners:
+        sure = "" if partner.is_sure else " (in the sample; --whole reads all)"
+        if partner.absent:
+            what = f"\n{partner.entry}, {partner.name}: no row has the name {', '.join(partner.absent)}"
+            stdout.print(Text.assemble((what, "yellow"), sure))
+        if partner.unmapped:
+            names = ", ".join(f"{name} ({rows:,})" for name, rows in partner.unmapped)
+            stdout.print()
+            stdout.print(shown(f"{partner.entry}, {partner.name}: names that nobody maps: {names}", "dim"))
     for one in joins:
         if one.any_of_several and "pivot" not in one.how:
             what = f"\n{one.entry}, {one.name}: of several rows the one with the smallest key counts; "
@@ -234,8 +261,9 @@ def _print_children(belonging: Belonging) -> None:
                 )
             )
     if belonging.is_cut and not belonging.children:
+        stdout.print()
         stdout.print(
-            shown("\nThe sample is too small to tell whether rows find what they belong to; --whole reads all.", "dim")
+            shown("The sample is too small to tell whether rows find what they belong to; --whole reads all.", "dim")
         )
 
 

@@ -3,6 +3,8 @@
 A table has a number, which the state gives it (`adapters/redis/joins.py`), and its rows are the kind `table/<number>`
 with an entity code of their own. So all that works by kind or by code works for tables. Their columns have no names of
 their own: texts lie in `c0`, `c1` and so on, all else in `n0`, `n1` and so on.
+
+What may come in: another width.
 """
 
 from __future__ import annotations
