@@ -72,9 +72,10 @@ class WorkerRoutes:
         parts = [self._split(some) for some in lists]
         found = []
         for worker in range(self.workers):
-            mine = [part[worker] for part in parts]
-            if any(map(len, mine)):
-                found.append((worker, ContributionSet(*mine)))
+            to_orders, records, partials, to_references = (part[worker] for part in parts)
+            mine = ContributionSet(to_orders, records, partials, to_references)
+            if any(map(len, (to_orders, records, partials, to_references))):
+                found.append((worker, mine))
         return found
 
     def split_joins(self, joins: JoinsSaid) -> list[tuple[int, JoinsSaid]]:
