@@ -190,7 +190,7 @@ def owed(config: Path, *, rebuild: bool = False) -> dict[str, float]:
     run_here(profiles, load_settings(config), rebuild=rebuild)
     with duckdb.connect(str(config.parent / "profiles.duckdb")) as file:
         rows = file.execute(
-            "SELECT email, coalesce(sum(open_amount), 0) FROM profiles "
+            "SELECT email, coalesce(sum(profile_invoices.open_amount), 0) FROM profiles "
             "LEFT JOIN profile_invoices USING (id) GROUP BY email"
         )
         return {email: float(amount) for email, amount in rows.fetchall()}

@@ -18,6 +18,7 @@ from tests.oracle.values import TODAY
 
 IDS = DEPLOYMENT_IDS.ids
 PARENTS = {"order_line": "order", "document_line": "document", "shipment_line": "shipment", "shipment": "order"}
+PARENTS |= {"tracking": "shipment"}
 
 
 def plan(**rules: Any) -> StockPlan:
@@ -164,6 +165,27 @@ def test_parcels_end_what_they_hold_and_no_more() -> None:
     (order,) = [one for _, one in told.engine.orders.values() if one]
     assert order["stage"] == "partly_shipped"
     assert order["shipments"][0]["tracking"] == "T1"
+
+
+def test_a_tracking_number_beside_its_parcel_ships_nothing_but_is_shown_with_it() -> None:
+    told = LastPublished()
+    told.level(10)
+    told.order("1", 4)
+    told.row("pl", "tracking", "7", "1", number="T7", carrier="DHL")
+    assert told.left() == 6, "a number alone ships nothing"
+    (order,) = [one for _, one in told.engine.orders.values() if one]
+    assert (order["stage"], order["shipments"]) == ("placed", [])
+    told.row("pl", "shipment_line", "1", "1", sku="A", quantity=1 * UNIT)
+    told.row("pl", "shipment", "1", "1", status="shipped")
+    told.row("pl", "tracking", "8", "1", number="T8")
+    (order,) = [one for _, one in told.engine.orders.values() if one]
+    assert [line["shipped"] // UNIT for line in order["lines"]] == [1]
+    assert order["stage"] == "partly_shipped"
+    assert [(one["tracking"], one["carrier"]) for one in order["shipments"]] == [("T7, T8", "DHL")]
+    told.row("pl", "tracking", "7", "1", gone=True)
+    told.row("pl", "shipment", "1", "1", status="shipped", carrier="UPS")
+    (order,) = [one for _, one in told.engine.orders.values() if one]
+    assert [(one["tracking"], one["carrier"]) for one in order["shipments"]] == [("T8", "UPS")]
 
 
 def test_a_shipment_before_the_erps_booking_promises_nothing_twice() -> None:

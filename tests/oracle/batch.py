@@ -115,13 +115,6 @@ def expected_profiles(
     return result
 
 
-def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[str, int]:
-    """Count rows that wait for an order which is not there, by `<kind> of order`."""
-    there = {order.row for order in rows.get("order", ())}
-    waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
-    return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
-
-
 FIRST_OF_TILLS = (("placed_at", True), ("key", False))
 """Which of several orders of a till with one number is meant; of other orders none is."""
 
@@ -148,6 +141,13 @@ def _named_by_key(rows: Mapping[str, Sequence[FinalRow]]) -> Mapping[str, Sequen
 def _placed(order: FinalRow) -> int | None:
     placed: int | None = order.fields.get("placed_at")
     return placed
+
+
+def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[str, int]:
+    """Count rows that wait for an order which is not there, by `<kind> of order`."""
+    there = {order.row for order in rows.get("order", ())}
+    waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
+    return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
 
 
 def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes, _Account]:

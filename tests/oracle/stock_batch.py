@@ -38,10 +38,12 @@ class StockRow:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """available by (sku, channel, market); remaining by (order system, order key, sku)."""
+    """available by (sku, channel, market); remaining by (order system, order key, sku); parcels by order's id: system,
+    status, tracking numbers."""
 
     available: dict[tuple[str, str, str], int]
     remaining: dict[tuple[str, str, str], int]
+    parcels: dict[bytes, list[tuple[Any, ...]]]
 
 
 def expected_stock(
@@ -51,7 +53,7 @@ def expected_stock(
     by_kind: dict[str, list[StockRow]] = defaultdict(list)
     for row in rows:
         by_kind[row.kind].append(row)
-    remaining, holds = _orders(by_kind, plan, markets, as_of_ms)
+    remaining, holds, parcels = _orders(by_kind, plan, markets, as_of_ms)
     kits: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for row in by_kind["kit_part"]:
         if row.get("kit") is not None and row.get("sku") is not None:
@@ -77,7 +79,7 @@ def expected_stock(
                     available[sku, name, market] = min(most, default=0) * UNIT
                 else:
                     available[sku, name, market] = _free(sku, route, by_kind, spread, plan, priority, as_of_ms)
-    return Expected(available, remaining)
+    return Expected(available, remaining, parcels)
 
 
 def _within(sku: str, kits: dict[str, dict[str, int]], path: tuple[str, ...]) -> list[tuple[str, int]]:
@@ -217,7 +219,7 @@ def _refs(text: str | None) -> list[str]:
 
 def _orders(
     by_kind: dict[str, list[StockRow]], plan: StockPlan, markets: dict[str, str], as_of_ms: int
-) -> tuple[dict[tuple[str, str, str], int], list[tuple[Any, ...]]]:
+) -> tuple[dict[tuple[str, str, str], int], list[tuple[Any, ...]], dict[bytes, list[tuple[Any, ...]]]]:
     orders = sorted(by_kind["order"], key=lambda row: (row.get("placed_at") or 0, row.id))
     lines = _children(by_kind["order_line"])
     need: dict[tuple[bytes, str, str | None], int] = defaultdict(int)
@@ -255,7 +257,8 @@ def _orders(
                 booked_holds.append((document, sku, place, targets, some, quantity))
     booked = _pour(booked_gifts, need, orders)
     shipped_gifts, shipped_holds, whole = [], [], set()
-    shipment_lines = _children(by_kind["shipment_line"])
+    shipment_lines, tracking = _children(by_kind["shipment_line"]), _children(by_kind["tracking"])
+    parcels: dict[bytes, list[tuple[Any, ...]]] = {order.id: [] for order in orders}
     has_paper = {one for targets in all_targets.values() for one in targets}
     for shipment in by_kind["shipment"]:
         if shipment.get("status") not in ("shipped", "delivered", "returned"):
@@ -267,6 +270,11 @@ def _orders(
             if document.get("number") in numbers:
                 found |= all_targets[document.id]
         has_paper |= found
+        numbers_beside = {row.get("number") for row in tracking[shipment.system, shipment.key]} - {None}
+        own = shipment.get("tracking")
+        shown = own if own is not None else ", ".join(sorted(numbers_beside)) or None
+        for one in found:
+            parcels[one].append((shipment.system, shipment.get("status"), shown))
         targets = tuple(sorted(found))
         mine = shipment_lines[shipment.system, shipment.key]
         if not mine:
@@ -312,7 +320,7 @@ def _orders(
         for paper, sku, place, targets, _, quantity in booked_holds:
             if not targets and paper.get("status") not in ("shipped", "complete"):
                 holds.append((sku, "", "", place, None, quantity))
-    return dict(remaining), holds
+    return dict(remaining), holds, parcels
 
 
 def _later(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, ...]:

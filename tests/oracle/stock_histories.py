@@ -33,9 +33,10 @@ KINDS = {
     "pl": ("order", "order_line", "order_line", "shipment"),
     "de": ("order", "order_line"),
     "erp": ("document", "document_line", "document_line", "stock_level", "stock_level", "supply", "kit_part"),
-    "wms": ("shipment", "shipment_line", "stock_level"),
+    "wms": ("shipment", "shipment_line", "stock_level", "tracking"),
 }
 PARENTS = {"order_line": "order", "document_line": "document", "shipment_line": "shipment", "shipment": "order"}
+PARENTS |= {"tracking": "shipment"}
 
 PLANS = [
     StockPlan(
@@ -120,7 +121,9 @@ def some_value(kind: str, name: str, choose: Random) -> Any:
             "order_system": some(None, None, "pl"),
             "location": some(None, "N"),
             "shipped_at": some(None, at),
+            "tracking": some(None, None, "T1"),
         },
+        "tracking": {"number": some(None, "T1", "T2", "T3"), "carrier": some(None, "DHL")},
         "shipment_line": {"sku": some(*SKUS), "quantity": few, "pack_size": None},
         "stock_level": {
             "sku": some(*SKUS, "A", "B"),

@@ -35,6 +35,13 @@ def judge(history: StockHistory, engine: StockEngine, as_of: int) -> list[str]:
         said = sum(line["remaining"] for line in order["lines"] if line["sku"] == sku) if order else None
         if said != remaining:
             wrong.append(f"order {system}/{key} of {sku}: {said} (expected {remaining})")
+    for one, parcels in expected.parcels.items():
+        order = engine.orders.get(one, (0, None))[1]
+        told = (
+            [(parcel["system"], parcel["status"], parcel["tracking"]) for parcel in order["shipments"]] if order else []
+        )
+        if sorted(told, key=repr) != sorted(parcels, key=repr):
+            wrong.append(f"parcels of order {one.hex()}: {told} (expected {parcels})")
     alive = {one for one, (_, order) in engine.orders.items() if order is not None}
     wrong += [f"order {one.hex()} is said to live" for one in alive - set(orders.values())]
     if wrong:

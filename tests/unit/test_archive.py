@@ -161,6 +161,7 @@ def test_lines_that_are_no_messages_are_handed_on_and_harm_no_neighbour(tmp_path
         '{"topic": "t", "offset": 9223372036854775807, "value_b64": null}\n',
         '{"topic": "t", "offset": 18446744073709551616, "value_b64": null}\n',
         '{"topic": "t", "partition": 2147483648, "value_b64": null}\n',
+        '{"topic": "t", "partition": 2147483647, "value_b64": null}\n',
         '{"topic": "t", "timestamp": -9223372036854775809, "value_b64": null}\n',
         '{"topic": "\\ud800", "value_b64": null}\n',
         '{"topic": "t", "value_b64": null, "headers_b64": [["\\udfff", null]]}\n',
@@ -254,6 +255,33 @@ def test_a_folder_that_is_not_there_or_empty_is_refused_at_once(tmp_path: Path) 
         ArchiveLog([tmp_path / "absent"])
     with pytest.raises(ConfigurationError, match="neither"):
         ArchiveLog([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["messages-2.jsonl", "more.avro"])
+@pytest.mark.parametrize("kind", ["dangling", "loop", "pipe", "device", "folder"])
+def test_what_is_no_file_is_refused_by_its_name_before_anything_is_read(tmp_path: Path, name: str, kind: str) -> None:
+    odd = archive(tmp_path / "a", line("t", 0)) / name
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "folder":
+        odd.mkdir()
+    else:
+        odd.symlink_to({"dangling": "absent", "loop": name, "device": "/dev/zero"}[kind])
+    with pytest.raises(ConfigurationError, match=f"reading archive .*{name}"):
+        ArchiveLog([tmp_path / "a"])
+
+
+def test_a_link_to_a_file_is_read(tmp_path: Path) -> None:
+    archive(tmp_path / "b", line("t", 0), name="kept.jsonl")
+    (tmp_path / "messages.jsonl").symlink_to(tmp_path / "b" / "kept.jsonl")
+    assert len(all_of([tmp_path])) == 1
+
+
+def test_a_damaged_line_of_a_file_whose_name_is_no_text_is_handed_on(tmp_path: Path) -> None:
+    archive(tmp_path, "{torn\n", name=os.fsdecode(b"messages\xff.jsonl"))
+    ((topic, _, _, _, _, value, headers),) = all_of([tmp_path])
+    assert (topic, value) == (DAMAGED_TOPIC, b"{torn")
+    assert headers == [("nurt-file", bytes(tmp_path) + b"/messages\xff.jsonl")]
 
 
 def test_following_reads_what_is_appended_and_waits_for_whole_lines(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import bz2
 import io
 import json
 import lzma
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -278,3 +279,8 @@ def test_a_large_damaged_block_is_passed_over_and_kept_in_part(tmp_path: Path) -
 def test_a_name_with_numbers_that_kafka_does_not_have_is_a_topic(tmp_path: Path) -> None:
     assert place_of(Path("t+99999999999+0.avro")) == ("t+99999999999+0", 0, 0)
     assert place_of(Path("t+0+9999999999999999999.avro")) == ("t+0+9999999999999999999", 0, 0)
+    assert place_of(Path("t+1048576+0.avro")) == ("t+1048576+0", 0, 0)
+
+
+def test_a_name_that_is_no_text_gives_a_topic_that_is_one() -> None:
+    assert place_of(Path(os.fsdecode(b"t\xff.avro"))) == ("t\\xff", 0, 0)

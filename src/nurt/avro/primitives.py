@@ -48,16 +48,6 @@ def put_string(to, text, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def put_optional_string(to, known, text, size):  # type: ignore[no-untyped-def]
-    """Write a union of null and a string (`put_string`), null where not `known`; returns the address behind it."""
-    if not known:
-        poke_byte(to, 0)
-        return to + 1
-    poke_byte(to, 2)
-    return put_string(to + 1, text, size)
-
-
-@njit(nogil=True, cache=True)
 def put_optional_long(to, known, number):  # type: ignore[no-untyped-def]
     """Write a union of null and an int64, null where not `known`; returns the address behind it."""
     if not known:

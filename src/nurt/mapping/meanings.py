@@ -20,6 +20,7 @@ ENTITY_MEANINGS: dict[str, str] = {
     "document": "A sales document of an ERP that books a shop's order, several of them, or a sale of its own.",
     "document_line": "A position of a document.",
     "shipment_line": "What a parcel holds. A parcel without lines holds all of its order.",
+    "tracking": "A tracking number in a row beside its parcel, which may have several. It ships nothing by itself.",
     "supply": "Goods that are on their way to a location: a purchase order, a transfer.",
     "kit_part": "How many pieces of a sku a kit is made of; a sku with parts is a kit and has no stock of its own.",
 }
@@ -153,6 +154,10 @@ MEANINGS: dict[str, dict[str, str]] = {
         "sku": "stock keeping unit",
         "quantity": "how many",
         "pack_size": "pieces in one of `quantity`; null counts as 1",
+    },
+    "tracking": {
+        "number": "tracking number; shown where the parcel's own row has none, several with a comma between",
+        "carrier": "who carries it; shown where the parcel's own row names nobody",
     },
     "supply": {
         "sku": "stock keeping unit",

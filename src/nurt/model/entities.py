@@ -215,13 +215,14 @@ ENTITIES = Entities(
             True,
             {"number": S, "currency": S, "amount": A, "status": S, "refunded_at": T},
         ),
+        Entity("tracking", 18, ("shipment",), True, {"number": S, "carrier": S}),
     )
 )
 
 ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
 """Values of `order.status`; another value, or null, counts as open."""
 
-STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part"})
+STOCK_ONLY_KINDS = frozenset({"document", "document_line", "shipment_line", "supply", "kit_part", "tracking"})
 
 PROFILE_KINDS = frozenset(ENTITIES) - STOCK_ONLY_KINDS
 """Kinds that the flow of profiles reads."""

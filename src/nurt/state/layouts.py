@@ -296,6 +296,16 @@ LAYOUTS: dict[str, tuple[Column, ...]] = {
         ("h3", 26, INTEGER),
         ("topic", 27, INTEGER),
     ),
+    "row.tracking": (
+        *_ROW,
+        ("number", 18, TEXT),
+        ("carrier", 19, TEXT),
+        ("h0", 20, INTEGER),
+        ("h1", 21, INTEGER),
+        ("h2", 22, INTEGER),
+        ("h3", 23, INTEGER),
+        ("topic", 24, INTEGER),
+    ),
     # An order's value: its own row, its lines, payments, refunds, invoices and shipments, its addresses, consents and
     # interactions, and accounts that it left.
     # Rows that others are joined with; the state says what each column of a table means.

@@ -43,7 +43,8 @@ from nurt.state.table import Table
 from nurt.stock.frames import packed_rows
 
 SALES_DOCUMENTS = Table.stored("papers")
-"""A sales document's value: its own row (part: code of order, document or shipment) and its lines, in pieces."""
+"""A sales document's value: its own row (part: code of order, document or shipment), its lines, in pieces, and a
+parcel's tracking numbers."""
 
 POSITIONS = Table.stored("shelves")
 """An inventory position's value: stock levels, open supplies, parts of a kit; quantities in pieces."""
@@ -51,7 +52,7 @@ POSITIONS = Table.stored("shelves")
 CODE = {kind: entity.code for kind, entity in ENTITIES.items()}
 ORDER, LINE, SHIPMENT, LEVEL = CODE["order"], CODE["order_line"], CODE["shipment"], CODE["stock_level"]
 DOCUMENT, DOCUMENT_LINE, SHIPMENT_LINE = CODE["document"], CODE["document_line"], CODE["shipment_line"]
-SUPPLY, KIT_PART = CODE["supply"], CODE["kit_part"]
+SUPPLY, KIT_PART, TRACKING = CODE["supply"], CODE["kit_part"], CODE["tracking"]
 
 _HEADERS = ("order", "document", "shipment")
 _OF_POSITIONS = ("stock_level", "supply", "kit_part")
@@ -241,6 +242,7 @@ _PLANS = {
         ("document_line", None, ()),
         ("shipment", {"at": "shipped_at", "order": "parent"}, ()),
         ("shipment_line", None, ()),
+        ("tracking", {"tracking": "number", "number": None}, ()),
     )
 }
 """Kinds whose rows are packed column by column, unless their quantities are in packs."""

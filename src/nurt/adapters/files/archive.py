@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from nurt.adapters.durable import locked, replace_file
-from nurt.adapters.files.archive_lines import ArchiveWriter, Entry, LinesFile, repeated
+from nurt.adapters.files.archive_lines import ArchiveWriter, Entry, LinesFile, open_file, repeated
 from nurt.adapters.files.avro_container import ContainerFile, containers_in, schema_of
 from nurt.errors import ConfigurationError, OffsetLost
 from nurt.model.log import Committed, Leaders, Offsets, Witness, WitnessNotes, checksum_of
@@ -341,7 +341,10 @@ def _check(folder: Path, follow: bool) -> None:
     held = containers_in(folder)
     for path in held:
         schema_of(path)
-    if not (follow or held or any(folder.glob("messages*.jsonl"))):
+    lines = list(folder.glob("messages*.jsonl"))
+    for path in lines:
+        open_file(path).close()
+    if not (follow or held or lines):
         raise ConfigurationError(
             f"opening archive {folder}: it holds neither messages*.jsonl nor *.avro (something to read); "
             "correct the path, or follow it"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import zlib
 from base64 import b64encode
 from binascii import a2b_base64
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -23,8 +24,9 @@ from nurt.adapters.durable import sync_folder
 from nurt.errors import ConfigurationError, OffsetLost
 from nurt.model.raw import DAMAGED_TOPIC, Headers, RawBatch
 
-PARTITION_MAX, OFFSET_MAX, TIMESTAMP_MAX_MS = (1 << 31) - 1, (1 << 62) - 1, 1 << 53
-"""Kafka's partitions are int32 and its offsets int64; a time beyond these is none of a calendar."""
+PARTITION_MAX, OFFSET_MAX, TIMESTAMP_MAX_MS = (1 << 20) - 1, (1 << 62) - 1, 1 << 53
+"""A topic has fewer partitions (a batch takes memory up to its highest one); Kafka's offsets are int64; a time beyond
+this one is none of a calendar."""
 
 Entry = tuple[str, int, int | None, int, bytes | None, bytes | None, Headers | None, int]
 """Topic, partition, offset (None: the line names none), timestamp in ms, key, value, headers, position in the file."""
@@ -35,20 +37,36 @@ def damaged(path: Path, position: int, content: bytes) -> Entry:
 
     The partition is the file's number and the offset is the byte position: both are the same at every reading.
     """
-    headers: Headers = [("nurt-file", str(path).encode())]
+    headers: Headers = [("nurt-file", os.fsencode(path))]
     return DAMAGED_TOPIC, number_of(path), position, 0, None, content, headers, position
 
 
 def repeated(path: Path, entry: Entry) -> tuple[str, int, int, Headers]:
     """Place a message whose offset its partition has passed: with its own offset, a restart would skip it."""
     topic, headers, position = entry[0], entry[6], entry[7]
-    kept: Headers = [*(headers or ()), ("nurt-file", str(path).encode()), ("nurt-topic", topic.encode())]
+    kept: Headers = [*(headers or ()), ("nurt-file", os.fsencode(path)), ("nurt-topic", topic.encode())]
     return DAMAGED_TOPIC, number_of(path), position, kept
 
 
 def number_of(path: Path) -> int:
     """Number a file, the same at every start and for every worker."""
-    return zlib.crc32(str(path.resolve()).encode()) & 0x7FFFFFFF
+    return zlib.crc32(os.fsencode(path.resolve())) & 0x7FFFFFFF
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file of an archive; what may wait or never end (a pipe, a device), or is a folder, is refused.
+
+    Raises ConfigurationError when there is no such file, or nurt may not read it.
+    """
+    try:
+        found = "" if stat.S_ISREG(path.stat().st_mode) else "it is no file"
+        if not found:
+            return path.open("rb")
+    except OSError as error:
+        found = error.strerror or type(error).__name__
+    raise ConfigurationError(
+        f"reading archive {path}: {found} (a file that nurt may read); restore the file, or move it out of the archive"
+    )
 
 
 class LinesFile:
@@ -56,7 +74,7 @@ class LinesFile:
 
     def __init__(self, path: Path, follow: bool) -> None:
         self.path = path
-        self._file = path.open("rb")
+        self._file = open_file(path)
         self.follow = follow
         self._position = 0
 

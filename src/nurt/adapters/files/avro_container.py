@@ -26,7 +26,7 @@ import fastavro
 import orjson
 import pyarrow
 
-from nurt.adapters.files.archive_lines import OFFSET_MAX, PARTITION_MAX, Entry, damaged
+from nurt.adapters.files.archive_lines import OFFSET_MAX, PARTITION_MAX, Entry, damaged, open_file
 from nurt.avro.schema import Node, parse_schema
 from nurt.errors import ConfigurationError
 
@@ -51,7 +51,7 @@ def place_of(path: Path) -> tuple[str, int, int]:
     match = _CONNECT_NAME.fullmatch(path.stem)
     if match and int(match["partition"]) <= PARTITION_MAX and int(match["first"]) <= OFFSET_MAX:
         return match["topic"], int(match["partition"]), int(match["first"])
-    return path.stem, 0, 0
+    return os.fsencode(path.stem).decode(errors="backslashreplace"), 0, 0
 
 
 def schema_id_of(schema: Any) -> int:
@@ -65,7 +65,7 @@ def schema_of(path: Path) -> dict[str, Any]:
 
     Raises ConfigurationError when the file is no container file, or nurt does not read its codec.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return _header(path, file)[0]
 
 
@@ -79,7 +79,7 @@ class ContainerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.topic, self.partition, self._offset = place_of(path)
-        self._file = path.open("rb")
+        self._file = open_file(path)
         schema, self._codec, self._sync = _header(path, self._file)
         self._wire = b"\0" + schema_id_of(schema).to_bytes(4, "big")
         self._schema = fastavro.parse_schema(schema)

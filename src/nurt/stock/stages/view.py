@@ -19,7 +19,7 @@ from nurt.state.row_major import read_values
 from nurt.state.table import OWNER
 from nurt.stock.atp import POSITION_LAYOUT, AtpCalculator, owners_with, skus_of
 from nurt.stock.feeds import Feeds
-from nurt.stock.from_rows import DOCUMENT, KIT_PART, ORDER, POSITIONS, SALES_DOCUMENTS, SHIPMENT, sku_ids
+from nurt.stock.from_rows import DOCUMENT, KIT_PART, ORDER, POSITIONS, SALES_DOCUMENTS, SHIPMENT, TRACKING, sku_ids
 from nurt.stock.kits import KITS_DEEP_MAX, leaves_of
 from nurt.stock.levels import StockFigures, figures_of, free_of_kits
 from nurt.stock.matching.components import MEMBER_BYTES, Members, components, joins, read_members
@@ -220,6 +220,7 @@ def _orders(
     of_order: dict[int, list[int]] = {}
     for sales_document, order in joined.links.sort(OWNER).select(OWNER, "order").iter_rows():
         of_order.setdefault(order, []).append(sales_document)
+    beside = _tracking(frame)
     heads = {row[OWNER]: row for row in frame.filter(pl.col("part").is_in([ORDER, DOCUMENT, SHIPMENT])).to_dicts()}
     found: dict[bytes, dict[str, Any] | None] = {}
     for owner, head in heads.items():
@@ -227,7 +228,7 @@ def _orders(
             continue
         sales_documents = [heads[sales_document] for sales_document in dict.fromkeys(of_order.get(owner, ()))]
         documents = [_document(one) for one in sales_documents if one["part"] == DOCUMENT]
-        shipments = [_shipment(one) for one in sales_documents if one["part"] == SHIPMENT]
+        shipments = [_shipment(one, beside) for one in sales_documents if one["part"] == SHIPMENT]
         found[ids[owner]] = {
             "id": ids[owner].hex(),
             "realm": realm,
@@ -251,9 +252,23 @@ def _document(head: dict[str, Any]) -> dict[str, Any]:
     return {"system": head["system"], "number": head["number"], "status": head["status"], "booked_at": head["at"]}
 
 
-def _shipment(head: dict[str, Any]) -> dict[str, Any]:
-    names = ("system", "number", "carrier", "tracking", "status")
-    return {**{name: head[name] for name in names}, "shipped_at": head["at"], "delivered_at": head["delivered_at"]}
+def _shipment(head: dict[str, Any], beside: Mapping[tuple[int, str], str]) -> dict[str, Any]:
+    shown = {name: head[name] for name in ("system", "number", "carrier", "tracking", "status")}
+    for name in ("carrier", "tracking"):
+        if shown[name] is None:
+            shown[name] = beside.get((head[OWNER], name))
+    return {**shown, "shipped_at": head["at"], "delivered_at": head["delivered_at"]}
+
+
+def _tracking(frame: pl.DataFrame) -> dict[tuple[int, str], str]:
+    """Join what lies in rows beside parcels, by owner and name of the column."""
+    rows = frame.filter(pl.col("part") == TRACKING)
+    found: dict[tuple[int, str], set[str]] = {}
+    for owner, *texts in rows.select(OWNER, "carrier", "tracking").iter_rows():
+        for name, text in zip(("carrier", "tracking"), texts, strict=True):
+            if text is not None:
+                found.setdefault((owner, name), set()).add(text)
+    return {place: ", ".join(sorted(some)) for place, some in found.items()}
 
 
 def _stage(
