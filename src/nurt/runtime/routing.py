@@ -72,10 +72,9 @@ class WorkerRoutes:
         parts = [self._split(some) for some in lists]
         found = []
         for worker in range(self.workers):
-            to_orders, records, partials, to_references = (part[worker] for part in parts)
-            mine = ContributionSet(to_orders, records, partials, to_references)
-            if any(map(len, (to_orders, records, partials, to_references))):
-                found.append((worker, mine))
+            orders, records, partials, references = (part[worker] for part in parts)
+            if any(map(len, (orders, records, partials, references))):
+                found.append((worker, ContributionSet(orders, records, partials, references)))
         return found
 
     def split_joins(self, joins: JoinsSaid) -> list[tuple[int, JoinsSaid]]:
