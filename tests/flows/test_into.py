@@ -291,6 +291,20 @@ def test_a_changed_key_moves_all_that_the_row_was(tmp_path: Path, redis_url: str
     assert run(config) == {"p1@example.com": {"newsletter": True, "partners": False}}
 
 
+def test_an_item_that_is_not_the_first_may_stand_for_somebody(tmp_path: Path, redis_url: str) -> None:
+    entry = """
+    key: id
+    into:
+      - {entity: product, fields: {sku: email}}
+      - {entity: consent, name: letters, fields: {purpose: "'newsletter'", granted: true}, identifiers: {email: email}}
+"""
+    topic = people()
+    topic.upsert(row=person(1), **at(1000))
+    config = deploy(tmp_path, redis_url, entry)
+    write(tmp_path, [topic])
+    assert run(config) == {"p1@example.com": {"newsletter": True}}
+
+
 def test_check_says_what_each_entity_leaves_out(
     tmp_path: Path, redis_url: str, nurt_command: Callable[..., Ran]
 ) -> None:

@@ -19,7 +19,7 @@ from nurt.contracts import schemas
 from nurt.control.launch import Deployment, begin_record, decide, run_number
 from nurt.model.entity_frame import EntityFrame, Translated, Truncated
 from nurt.model.keys import Keys
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.tick import Tick
 from nurt.profiles.worker import Worker
 from nurt.runtime import source
@@ -47,7 +47,7 @@ class PushedLog:
     def committed(self) -> Committed | None:
         return self.commits[-1] if self.commits else None
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         self.at = 0 if offsets is None else offsets[PLACE]
 
     def poll(self, rows_max: int) -> list[Any]:
@@ -56,6 +56,9 @@ class PushedLog:
 
     def offsets(self) -> Offsets:
         return {PLACE: self.at}
+
+    def leaders(self) -> Leaders:
+        return {}
 
     def exhausted(self) -> bool:
         return False
@@ -141,8 +144,8 @@ class LooseCluster:
         self._log = PushedLog(self._commits)
         self._share = source.SourcePart(
             source.Reading(
-                run, 1, 1, lambda _: self._log, decision.offsets, decision.horizon, self._control, self._clock.today,
-                lambda: False,
+                run, 1, 1, lambda _: self._log, decision.offsets, decision.leaders, decision.horizon, self._control,
+                self._clock.today, lambda: False,
             ),
             0,
         )  # fmt: skip

@@ -87,6 +87,24 @@ def test_a_clean_restart_goes_on_where_it_was_committed() -> None:
     assert (decision.offsets, decision.rewound, decision.after) == ({T: 1_000}, False, (1, 40))
 
 
+def test_leader_epochs_go_with_the_offsets_to_commits_beginnings_and_checkpoints() -> None:
+    cluster = Cluster()
+    cluster.start()
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 301, 7))
+    cluster.commits[0] = Committed({T: 50}, 1, 299, leaders={T: 4})
+    cluster.append(checkpoint_record(1, 250, 0, 2, {T: 40}, {T: 3}))
+    cluster.append(checkpoint_record(1, 250, 1, 2, {U: 8}, {U: 1}))
+    assert cluster.begin().leaders == {T: 4}
+    cluster.commits.clear()
+    assert cluster.begin().leaders == {T: 4}, "the group's commits are gone"
+    cluster.heads = dict.fromkeys(PLACES, FencingToken(1, 260, 7))
+    rewound = cluster.decide()
+    assert (rewound.offsets, rewound.leaders) == ({T: 40, U: 8}, {T: 3, U: 1})
+    for _, record in cluster.records:
+        record.pop("leaders", None)  # as earlier versions wrote
+    assert cluster.decide().leaders == {}
+
+
 def test_a_run_that_did_nothing_hands_on_where_it_began() -> None:
     cluster = Cluster()
     cluster.start()

@@ -19,7 +19,17 @@ from nurt.control.launch import (
     register_record,
     run_number,
 )
-from nurt.control.log_judgement import Finding, FirstChange, Look, begins_with_snapshot, judge, restored
+from nurt.control.log_judgement import (
+    Finding,
+    FirstChange,
+    Look,
+    begins_with_snapshot,
+    cut_places,
+    furthest,
+    judge,
+    restored,
+    stands_of,
+)
 from nurt.control.logs import (
     ANOTHER,
     NO_LOGS,
@@ -33,6 +43,8 @@ from nurt.control.logs import (
     log_word_record,
     log_words,
     next_log,
+    read_record,
+    read_stands,
     rebuild_record,
 )
 from nurt.control.source_epochs import Cause
@@ -42,7 +54,7 @@ from nurt.control.source_watch import NewOrder
 from nurt.debezium.positions import Family
 from nurt.errors import Fenced
 from nurt.model.fence import FencingToken
-from nurt.model.log import Committed, Witness, WitnessNotes, checksum_of
+from nurt.model.log import Committed, LogStand, Witness, WitnessNotes, checksum_of
 from nurt.rows.counting import ROWS, counted_of, name_of_count
 from nurt.rows.sweeps import Sweep, SweptTable, ordered_sweeps, sweep_record
 
@@ -85,6 +97,8 @@ class Register:
         (Look("", "", {0: 10}, {0: False}), Finding.CUT),
         (Look("", "", {0: 10}, {0: True}, {0: True}), Finding.SAME),
         (Look("", "", {0: 10}, {}, {0: False}), Finding.ANOTHER),
+        (Look("c", "one", {0: 10}, cut={0: 3}), Finding.CUT),  # leader epochs; retention took the witness
+        (Look("c", "one", {0: 10}, {0: True}, cut={0: 3}), Finding.CUT),  # an old witness is below the cut
     ],
 )
 def test_messages_count_more_than_ids_and_no_evidence_is_none(look: Look, finding: Finding) -> None:
@@ -227,6 +241,39 @@ def test_fall_backs_that_were_accepted_are_accepted_again_after_a_rebuild_at_the
     assert found == [[first + 1] * 2, [first + 3] * 2, [first + 5], [first + 5]]
     with pytest.raises(NewOrder):  # another fall-back is not accepted by them
         epochs.observe("t", seen_at([70, 80], [far, 1]))
+
+
+def test_how_far_a_run_had_read_counts_until_the_topic_is_read_again() -> None:
+    register = Register()
+    register.add(read_record("t", LogStand(0, 9, 4), 1), read_record("u", LogStand(0, 7, 2), 1))
+    known = known_logs(register.records)
+    stands = furthest([*read_stands(register.records, known), *stands_of({("t", 0): 5, ("v", 1): 3}, {("t", 0): 4})])
+    assert stands == {"t": [LogStand(0, 9, 4)], "u": [LogStand(0, 7, 2)]}, "the furthest place, where leaders are known"
+    register.add(log_record("t", replace(KNOWN, cut={0: 2})), log_record("u", next_log(KNOWN, 2, ())))
+    assert read_stands(register.records, known_logs(register.records)) == []
+
+
+def test_a_cut_is_no_later_than_anything_that_shows_it() -> None:
+    look = Look("c", "one", {0: 20, 1: 4, 2: 20, 3: 20}, {0: True, 2: False}, cut={0: 6})
+    last = {2: Witness(8, 0)}
+    assert cut_places([0, 1, 2, 3], look, {0: 9, 1: 9, 2: 9, 3: 9}, last) == {0: 6, 1: 4, 2: 8}
+
+
+def test_what_is_written_instead_of_lost_messages_is_of_the_newest_epoch_that_those_began() -> None:
+    register = Register()
+    register.add(
+        log_record("t", KNOWN),
+        epoch_record(("t", 0, 10, 1), Cause(word=0)),
+        epoch_record(("t", 0, 50, 2), Cause(identity=(-1, 700))),
+        epoch_record(("t", 0, 60, 3), Cause(word=0)),
+        log_record("t", replace(KNOWN, cut={0: 2}, cut_at={0: 45})),
+    )
+    epochs = known_epochs(register.records)
+    assert epochs.epoch_of("t", 0, np.array([5, 20, 44, 45, 55, 99])).tolist() == [0, 1, 1, 3, 3, 3]
+    register.add(
+        epoch_record(("t", 0, 80, 5), Cause(word=7)), log_record("t", replace(KNOWN, cut={0: 2}, cut_at={0: 45}))
+    )
+    assert known_epochs(register.records).epoch_of("t", 0, np.array([79, 80])).tolist() == [3, 5], "it counts once"
 
 
 def test_a_witness_is_the_newest_message_below_an_offset() -> None:

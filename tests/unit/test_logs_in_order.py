@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nurt.delivery.read.logs_in_order import Gate, LogsInOrder
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.raw import RawBatch
 
 
@@ -19,7 +19,7 @@ class Listed:
     def committed(self) -> Committed | None:
         return Committed(dict(self.stored), self.run, 0) if self.stored else None
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         self.at = (offsets or {}).get((self.topic, 0), 0)
 
     def poll(self, rows_max: int) -> list[RawBatch]:
@@ -34,6 +34,9 @@ class Listed:
 
     def offsets(self) -> Offsets:
         return {(self.topic, 0): self.at}
+
+    def leaders(self) -> Leaders:
+        return {}
 
     def exhausted(self) -> bool:
         return self.at >= self.there + self.later

@@ -16,10 +16,11 @@ from nurt.app.launch import Launched
 from nurt.app.opening import fold_context, open_control_log, open_log, open_partitioning, open_registry
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
-from nurt.control.logs import KnownLogs, known_logs, log_record
+from nurt.control.logs import KnownLogs, halted_log_record, known_logs, log_record, read_record
 from nurt.control.source_records import known_epochs, restarts_of
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
+from nurt.model.log import LogStand
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Now
@@ -80,8 +81,9 @@ class Assembly(ABC, Generic[Now]):
                 launched.run,
                 settings.workers,
                 settings.rows_max,
-                lambda index: open_log(settings, index, settings.workers, self.logs(), self._meet),
+                lambda index: open_log(settings, index, settings.workers, self.logs(), self._meet, self._note_cut),
                 launched.decision.offsets,
+                launched.decision.leaders,
                 launched.decision.horizon,
                 self.control_log(),
                 self._now,
@@ -161,6 +163,11 @@ class Assembly(ABC, Generic[Now]):
     def _meet(self, topic: str, id_: str) -> None:
         """Write down the id of a topic that the run met first."""
         self.control_log().append(log_record(topic, replace(self.logs().of(topic), id=id_)))
+
+    def _note_cut(self, topic: str, stand: LogStand, why: str) -> None:
+        """Write down that a topic was cut while the run read it."""
+        self.control_log().append(read_record(topic, stand, self.run))
+        self.control_log().append(halted_log_record(topic, why))
 
     def sweeps(self) -> list[Sweep]:
         """Read the ordered sweeps."""

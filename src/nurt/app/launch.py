@@ -19,7 +19,7 @@ from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import claim, forget_counts, read_fences, read_known_logs, write_known_logs
-from nurt.app.launching.logs import decide_logs, halted_by, new_halts
+from nurt.app.launching.logs import decide_logs, new_halts
 from nurt.app.launching.rebuild import tell_what_logs_hold
 from nurt.app.opening import commits_of, fold_context, open_control_log, open_registry
 from nurt.columnar.ids import Ids
@@ -44,6 +44,7 @@ from nurt.control.logs import (
     TopicLog,
     decode_known,
     encode_known,
+    halted_by,
     joined_known,
     known_logs,
     log_record,
@@ -238,9 +239,9 @@ class _Launch:
         if owes_rebuild(records):
             return []
         commits = commits if has_begun(records) else []
-        offsets = decide(records, commits, fences).offsets or {}
+        going_on = decide(records, commits, fences)
         run = latest_run(records) + 1
-        decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, offsets, run)
+        decided = decide_logs(self._settings, self._mapping, records, known_logs(records), commits, going_on, run)
         for record in new_halts(records, decided.halted):
             self._control_log.append(record)
         for topic, why in decided.halted.items():

@@ -14,7 +14,7 @@ from nurt.adapters.kafka.partitioning import KafkaPartitioning
 from nurt.columnar.ids import Ids
 from nurt.control.logs import KnownLogs
 from nurt.mapping.load import Mapping
-from nurt.model.log import Committed
+from nurt.model.log import Committed, LogStand
 from nurt.normalise.context import FoldContext
 from nurt.ports.log import ControlLog, MessageLog, Partitioning
 from nurt.ports.registry import SchemaRegistry
@@ -24,6 +24,7 @@ from nurt.settings import Settings
 def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
+    items = [item for rule in mapping.topics for item in rule.mapping.items]
     return FoldContext(
         ids,
         realm={system.name: system.realm for system in systems},
@@ -33,9 +34,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         market={system.name: system.market for system in systems if system.market},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
-        identified=frozenset(
-            rule.mapping.name for rule in mapping.topics if rule.mapping.identifiers and rule.mapping.kind != "customer"
-        ),
+        identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
     )
 
 
@@ -62,12 +61,14 @@ def open_log(
     workers: int,
     logs: KnownLogs | None = None,
     on_id: Callable[[str, str], object] = lambda _topic, _id: None,
+    on_cut: Callable[[str, LogStand, str], object] = lambda _topic, _stand, _why: None,
 ) -> MessageLog:
     """Open one worker's part of the input.
 
     Args:
         logs: what is known of the topics' logs; None: nothing is read.
         on_id: is told the id of a topic that was met first.
+        on_cut: is told of a topic that was cut while it was read.
     """
     if settings.kafka_input is not None:
         assert settings.kafka is not None
@@ -82,6 +83,7 @@ def open_log(
             ahead=settings.rows_max,
             ids=None if logs is None else {topic: one.id for topic, one in logs.topics.items() if one.id},
             on_id=on_id,
+            on_cut=on_cut,
         )
     return ArchiveLog(
         settings.archives, settings.data / "commits", worker=index, workers=workers, follow=settings.follow

@@ -286,6 +286,7 @@ def _encode(launched: Launched) -> str:
     decision = asdict(launched.decision)
     offsets = launched.decision.offsets
     decision["offsets"] = None if offsets is None else [[*place, at] for place, at in offsets.items()]
+    decision["leaders"] = [[*place, one] for place, one in launched.decision.leaders.items()]
     told = {"run": launched.run, "fence_workers": launched.fence_workers, "rebuilding": launched.rebuilding}
     return json.dumps({**told, "normalisation": launched.normalisation, "decision": decision})
 
@@ -295,6 +296,7 @@ def _decode(text: str) -> Launched:
     decision = launched["decision"]
     offsets = decision["offsets"]
     decision["offsets"] = None if offsets is None else {(topic, number): at for topic, number, at in offsets}
+    decision["leaders"] = {(topic, number): one for topic, number, one in decision["leaders"]}
     decision["after"] = tuple(decision["after"])
     decision["kept"] = tuple(tuple(moment) for moment in decision["kept"])
     facts = (launched[name] for name in ("fence_workers", "rebuilding", "normalisation"))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nurt.control.logs import KnownLogs, known_logs
 from nurt.errors import ConfigurationError, Fenced
 from nurt.limits import CHECKPOINTS_KEPT
 from nurt.model.fence import FencingToken, pending_score
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 
 Records = Sequence[tuple[int, dict[str, Any]]]
 Moment = tuple[int, int]
@@ -48,6 +48,7 @@ class LaunchDecision:
         kept: (run, epoch) of the checkpoints that stay valid.
         horizon: pending_score before which no rewind is possible.
         why: for the log.
+        leaders: under which leader epochs the messages before `offsets` were read.
     """
 
     offsets: Offsets | None
@@ -56,6 +57,7 @@ class LaunchDecision:
     kept: tuple[Moment, ...]
     horizon: int
     why: str
+    leaders: Leaders = field(default_factory=dict)
 
 
 def run_number(records: Records, mine: int) -> int:
@@ -154,16 +156,19 @@ def begin_record(run: int, workers: int, deployment: Deployment, decision: Launc
         "secret": deployment.secret,
         "realms": list(deployment.realms),
         "offsets": None if decision.offsets is None else _listed(decision.offsets),
+        "leaders": _listed(decision.leaders),
         "after": list(decision.after),
         "rewound": decision.rewound,
         "kept": [list(moment) for moment in decision.kept],
     }
 
 
-def checkpoint_record(run: int, epoch: int, part: int, parts: int, offsets: Offsets) -> dict[str, Any]:
+def checkpoint_record(
+    run: int, epoch: int, part: int, parts: int, offsets: Offsets, leaders: Leaders | None = None
+) -> dict[str, Any]:
     """Make the record of one worker's part of a checkpoint; it counts when all parts of (run, epoch) are there."""
-    listed = _listed(offsets)
-    return {"kind": "checkpoint", "run": run, "epoch": epoch, "part": part, "parts": parts, "offsets": listed}
+    record = {"kind": "checkpoint", "run": run, "epoch": epoch, "part": part, "parts": parts}
+    return record | {"offsets": _listed(offsets), "leaders": _listed(leaders or {})}
 
 
 def earlier_workers(records: Records) -> int:
@@ -197,9 +202,12 @@ def decide(
         return LaunchDecision(None, NEVER, last is not None, (), 0, why)
     moment = _after(last)
     offsets = None if last["offsets"] is None else known.valid(_offsets(last["offsets"]), last["run"])
+    leaders = _leaders(last, known)
     for committed in commits:
         if committed.run == last["run"]:
             offsets = (offsets or {}) | known.valid(committed.offsets, committed.run)
+            leaders = {place: one for place, one in leaders.items() if place not in committed.offsets}
+            leaders |= known.valid(dict(committed.leaders), committed.run)
             if committed.epoch > 0:
                 moment = max(moment, (committed.run, committed.epoch))
     state = min((_moment(fence) for name, fence in fences.items() if _known(name, last)), default=(0, 0))
@@ -207,20 +215,30 @@ def decide(
     horizon = _horizon(kept)
     if state > moment:
         why = f"going on after run {moment[0]}, epoch {moment[1]}" if moment > NEVER else "beginning again"
-        return LaunchDecision(offsets, moment, False, kept, horizon, why)
+        return LaunchDecision(offsets, moment, False, kept, horizon, why, leaders)
     for index in range(len(kept) - 1, -1, -1):
         if state > kept[index]:
             why = f"state is of run {state[0]}, epoch {state[1]}, older than what was committed: rewinding"
-            return LaunchDecision(checkpoints[kept[index]], kept[index], True, kept[: index + 1], horizon, why)
+            at = checkpoints[kept[index]]
+            return LaunchDecision(at.offsets, kept[index], True, kept[: index + 1], horizon, why, at.leaders)
     why = "state is lost or older than every checkpoint: rebuilding from the earliest message"
     return LaunchDecision(None, NEVER, True, (), 0, why)
 
 
-def _replay(records: Records, known: KnownLogs) -> tuple[dict[str, Any] | None, dict[Moment, Offsets]]:
+@dataclass(slots=True)
+class _Checkpoint:
+    """Checkpoint, as far as its logs are still there."""
+
+    offsets: Offsets = field(default_factory=dict)
+    leaders: Leaders = field(default_factory=dict)
+    parts: set[int] = field(default_factory=set)
+
+
+def _replay(records: Records, known: KnownLogs) -> tuple[dict[str, Any] | None, dict[Moment, _Checkpoint]]:
     """Follow the control log: return the last run that began, and the checkpoints valid after it, oldest first."""
     last: dict[str, Any] | None = None
-    valid: dict[Moment, Offsets] = {}
-    parts: dict[Moment, dict[int, Offsets]] = defaultdict(dict)
+    valid: dict[Moment, _Checkpoint] = {}
+    partly: dict[Moment, _Checkpoint] = defaultdict(_Checkpoint)
     for _, record in records:
         if record["kind"] == "register" and record["lost"]:
             last, valid = None, {}
@@ -228,15 +246,19 @@ def _replay(records: Records, known: KnownLogs) -> tuple[dict[str, Any] | None, 
             last = record
             if record["rewound"]:
                 kept = {(run, epoch) for run, epoch in record["kept"]}
-                valid = {moment: offsets for moment, offsets in valid.items() if moment in kept}
+                valid = {moment: checkpoint for moment, checkpoint in valid.items() if moment in kept}
             if record["offsets"] is not None:
                 # the same moment however often a run begins there, lest crashes at start push checkpoints out
-                valid[_after(record)] = known.valid(_offsets(record["offsets"]), record["run"])
+                offsets = known.valid(_offsets(record["offsets"]), record["run"])
+                valid[_after(record)] = _Checkpoint(offsets, _leaders(record, known))
         elif record["kind"] == "checkpoint" and last is not None and record["run"] == last["run"]:
             moment = (record["run"], record["epoch"])
-            parts[moment][record["part"]] = known.valid(_offsets(record["offsets"]), record["run"])
-            if len(parts[moment]) == record["parts"]:
-                valid[moment] = {place: at for share in parts[moment].values() for place, at in share.items()}
+            found = partly[moment]
+            found.offsets |= known.valid(_offsets(record["offsets"]), record["run"])
+            found.leaders |= _leaders(record, known)
+            found.parts.add(record["part"])
+            if len(found.parts) == record["parts"]:
+                valid[moment] = found
     return last, valid
 
 
@@ -263,6 +285,11 @@ def _horizon(kept: tuple[Moment, ...]) -> int:
 
 def _listed(offsets: Offsets) -> list[list[Any]]:
     return [[topic, partition, at] for (topic, partition), at in sorted(offsets.items())]
+
+
+def _leaders(record: Mapping[str, Any], known: KnownLogs) -> Leaders:
+    """Read leader epochs; earlier versions wrote none."""
+    return known.valid(_offsets(record.get("leaders", [])), record["run"])
 
 
 def _offsets(listed: list[list[Any]]) -> Offsets:

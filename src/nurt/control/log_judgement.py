@@ -1,8 +1,9 @@
 """Judge whether the log that has a topic's name now is the one that nurt has read.
 
-Three things tell: the ids of cluster and topic, the messages that nurt has read (`model.log.Witness`), and the end of
-the log. Messages count more than ids: a mirrored or restored log has other ids and the same messages. A restart, a
-leader that moves, a log start that moved by retention, a witness that compaction took: none of these is evidence.
+Four things tell: the ids of cluster and topic, the messages that nurt has read (`model.log.Witness`), the end of the
+log, and, while the id is the same, leader epochs. Messages count more than ids: a mirrored or restored log has other
+ids and the same messages. A restart, a leader that moves, a log start that moved by retention, a witness that
+compaction took: none of these is evidence.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nurt.control.logs import TopicLog
+from nurt.model.log import LogStand, Offsets, Witness
 
 
 class Finding(StrEnum):
@@ -31,6 +33,8 @@ class Look:
         ends: partition -> the offset after its last message.
         last_held: partition -> whether the message that nurt read last is there; absent: nothing can tell.
         first_held: the same of its first message, of archives.
+        cut: partition -> the offset from which on its messages are others than those that nurt read, as leader epochs
+            show it.
     """
 
     cluster: str = ""
@@ -38,6 +42,7 @@ class Look:
     ends: Mapping[int, int] = field(default_factory=dict)
     last_held: Mapping[int, bool] = field(default_factory=dict)
     first_held: Mapping[int, bool] = field(default_factory=dict)
+    cut: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def judge(known: TopicLog, look: Look, offsets: Mapping[int, int]) -> Judgement:
     """
     behind = [one for one, at in offsets.items() if one in look.ends and at > look.ends[one]]
     differ = [one for one, held in look.last_held.items() if not held]
-    gone = sorted({*behind, *differ})
+    gone = sorted({*behind, *look.cut, *differ})
     why = _shown(behind, differ, offsets, look)
     same_name = _same_name(known, look)
     if same_name is False:
@@ -95,9 +100,45 @@ def _same_name(known: TopicLog, look: Look) -> bool | None:
 
 
 def _shown(behind: Iterable[int], differ: Iterable[int], offsets: Mapping[int, int], look: Look) -> str:
-    shown = [f"partition {one} ends at {look.ends[one]}, nurt has read up to {offsets[one]}" for one in behind]
-    shown += [f"partition {one} has another message where nurt read last" for one in differ if one not in set(behind)]
-    return shown[0] + (f", and {len(shown) - 1} more" if len(shown) > 1 else "") if shown else ""
+    shown = {one: f"partition {one} has another message where nurt read last" for one in differ}
+    shown |= {one: f"partition {one} was cut at offset {at} and written on" for one, at in look.cut.items()}
+    shown |= {one: f"partition {one} ends at {look.ends[one]}, nurt has read up to {offsets[one]}" for one in behind}
+    return next(iter(shown.values())) + (f", and {len(shown) - 1} more" if len(shown) > 1 else "") if shown else ""
+
+
+def stands_of(offsets: Offsets, leaders: Mapping[tuple[str, int], int]) -> list[tuple[str, LogStand]]:
+    """List up to where partitions were read, where leader epochs are known."""
+    return [(place[0], LogStand(place[1], offsets[place], one)) for place, one in leaders.items() if place in offsets]
+
+
+def furthest(stands: Iterable[tuple[str, LogStand]]) -> dict[str, list[LogStand]]:
+    """Return the furthest place of each partition, by topic."""
+    found: dict[str, dict[int, LogStand]] = {}
+    for topic, stand in sorted(stands, key=lambda one: one[1].offset):
+        if stand.leader >= 0:
+            found.setdefault(topic, {})[stand.partition] = stand
+    return {topic: list(some.values()) for topic, some in found.items()}
+
+
+def cut_places(
+    partitions: Iterable[int], look: Look, offsets: Mapping[int, int], last: Mapping[int, Witness]
+) -> dict[int, int]:
+    """Say of partitions that were cut from which offset on, at the latest, their messages are others.
+
+    Args:
+        offsets: partition -> the offset up to which it was read.
+        last: partition -> the witness of its newest message.
+    """
+    found: dict[int, int] = {}
+    for one in partitions:
+        places = [look.cut[one]] if one in look.cut else []
+        if look.ends.get(one, 0) < offsets.get(one, 0):
+            places.append(look.ends.get(one, 0))
+        if not look.last_held.get(one, True):
+            places.append(last[one].offset)
+        if places:
+            found[one] = min(places)
+    return found
 
 
 # --- by rule --------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from nurt.model.log import Offsets
+from nurt.errors import LogHalted
+from nurt.model.log import LogStand, Offsets
 
 Records = Sequence[tuple[int, Mapping[str, Any]]]
 
@@ -29,6 +30,7 @@ class TopicLog:
         cluster, id: as the broker names them; empty: unknown.
         since: the run that began to read it; what earlier runs said of its offsets is void.
         cut: partition -> the run that began to read it again, because its log was cut.
+        cut_at: partition -> the offset from which on its messages are others than those that were read.
         snapshot: partitions that begin with a full snapshot, as far as it was looked.
         first: partition -> checksum of its first message when nurt began to read it; a restored copy has it, too.
         record: number of the record that said so.
@@ -43,6 +45,7 @@ class TopicLog:
     snapshot: tuple[int, ...] = ()
     first: Mapping[int, int] = field(default_factory=dict)
     record: int = 0
+    cut_at: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ def log_record(topic: str, log: TopicLog) -> dict[str, Any]:
         "cut": sorted(log.cut.items()),
         "snapshot": list(log.snapshot),
         "first": sorted(log.first.items()),
+        "cut_at": sorted(log.cut_at.items()),
     }
 
 
@@ -138,6 +142,7 @@ def _log_of(record: Mapping[str, Any], before: TopicLog, number: int) -> TopicLo
         tuple(record["snapshot"]),
         dict(record["first"]),
         number if is_other else before.record,
+        dict(record.get("cut_at", ())),
     )
 
 
@@ -218,6 +223,34 @@ def halted_log_record(topic: str, why: str) -> dict[str, Any]:
 def log_word_record(topic: str, word: str) -> dict[str, Any]:
     """Make the record of the operator's word on a topic's log."""
     return {"kind": "log_word", "topic": topic, "word": word}
+
+
+def halted_by(topic: str, why: str) -> LogHalted:
+    """Say why a topic's log waits, and which command starts it again."""
+    return LogHalted(
+        f"reading topic {topic}: it is not the log that nurt has read ({why}), and no full snapshot begins it. Nothing "
+        f"of it was folded. If the log was only cut or restored, say `nurt source same-log {topic}`; if it was made "
+        f"anew, say `nurt source another-log {topic}`; then start again"
+    )
+
+
+def read_record(topic: str, stand: LogStand, run: int) -> dict[str, Any]:
+    """Make the record of how far a run had read a partition when it noticed that the log was cut.
+
+    The run's commits are behind that. So a start would find nothing wrong, while the state has more of the log.
+    """
+    listed = [stand.partition, stand.offset, stand.leader]
+    return {"kind": "log_read", "topic": topic, "read": listed, "run": run}
+
+
+def read_stands(records: Records, known: KnownLogs) -> list[tuple[str, LogStand]]:
+    """List how far partitions were read by runs whose offsets are valid."""
+    found = [
+        (record["topic"], LogStand(*record["read"]), record["run"])
+        for _, record in records
+        if record["kind"] == "log_read"
+    ]
+    return [(topic, stand) for topic, stand, run in found if not known.is_void((topic, stand.partition), run)]
 
 
 def halted_logs(records: Records) -> dict[str, str]:

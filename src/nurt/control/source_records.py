@@ -114,6 +114,7 @@ def known_epochs(
     newest: dict[Place, int] = {}
     sights: dict[Place, Sight] = {}
     accepted: dict[Place, list[tuple[int, int]]] = {}
+    cuts: dict[Place, int] = {}
     logs = known_logs(records)
     facts = Facts(restarts=restarts_of(records))
     for number, record in records:
@@ -138,6 +139,10 @@ def known_epochs(
                 sights[topic, partition] = Sight(topic, partition, offset, highest, tuple(servers))
         elif record["kind"] == "source_accepted":
             facts.words[record["source"]] = number
+        elif record["kind"] == "log" and (cut := _cut_now(record, cuts)):
+            begins = [(*one[:2], min(one[2], cut.get((one[0], one[1]), one[2])), one[3]) for one in begins]
+            newest |= {place: min(newest.get(place, 0), at) for place, at in cut.items()}
+            accepted |= {place: [one for one in accepted.get(place, []) if one[0] < at] for place, at in cut.items()}
         elif record["kind"] == "log" and logs.of(record["topic"]).record == number:
             sights = {place: sight for place, sight in sights.items() if place[0] != record["topic"]}
             accepted = {place: some for place, some in accepted.items() if place[0] != record["topic"]}
@@ -152,6 +157,19 @@ def known_epochs(
     facts.cut = {(topic, partition) for topic, log in logs.topics.items() for partition in log.cut}
     again = {place: [one for one in some if one[0] > newest.get(place, -1)] for place, some in accepted.items()}
     return SourceEpochs(begins, SourceWatch(facts, learn), logs.generation, again)
+
+
+def _cut_now(record: Mapping[str, Any], known: dict[Place, int]) -> dict[Place, int]:
+    """Return from which offset on the messages of partitions are others, of those that this record says are cut.
+
+    Epochs that lost messages began hold from there on: what was written instead of them came later. Else it would have
+    an earlier epoch than rows of the lost messages, and be old news.
+    """
+    at = dict(record.get("cut_at", ()))
+    new = {(record["topic"], number): run for number, run in record["cut"] if number in at}
+    found = {place: at[place[1]] for place, run in new.items() if known.get(place) != run}
+    known |= new
+    return found
 
 
 def restarts_of(records: Records) -> list[Restart]:

@@ -9,6 +9,21 @@ from zlib import crc32
 Offsets = dict[tuple[str, int], int]
 """(topic, partition) -> the offset of the next message to read."""
 
+Leaders = dict[tuple[str, int], int]
+"""(topic, partition) -> the leader epoch of messages before an offset: brokers number the leaders of a partition."""
+
+NO_LEADER = -1
+"""Leader epoch that is not known, as brokers write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogStand:
+    """Place up to which a partition was read: the offset of the next message, and the leader epoch of those before."""
+
+    partition: int
+    offset: int
+    leader: int
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPlaces:
@@ -42,6 +57,7 @@ class Committed:
     Attributes:
         last: witness of the newest message before each offset, where one is known.
         first: witness of each partition's first message, of logs that are read from their beginning at each start.
+        leaders: under which leader epoch the messages before each offset were read, where brokers tell it.
     """
 
     offsets: Offsets
@@ -49,6 +65,7 @@ class Committed:
     epoch: int
     last: Witnesses = field(default_factory=dict)
     first: Witnesses = field(default_factory=dict)
+    leaders: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 def checksum_of(timestamp_ms: int, key: bytes | None, value: bytes | None) -> int:

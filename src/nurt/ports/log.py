@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from nurt.model.log import Committed, KeyPlaces, Offsets
+from nurt.model.log import Committed, KeyPlaces, Leaders, Offsets
 from nurt.model.raw import RawBatch
 
 
@@ -16,10 +16,11 @@ class MessageLog(Protocol):
         """Return the last commit of this worker's part, or None for a first start."""
         ...
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """Begin to read at `offsets`; partitions without an offset begin at their earliest message.
 
-        None: every partition begins at its earliest message. Raises OffsetLost when an offset no longer exists.
+        None: every partition begins at its earliest message. `leaders`: under which leader epochs the messages before
+        the offsets were read; a log that was cut there is noticed. Raises OffsetLost when an offset no longer exists.
         """
         ...
 
@@ -29,6 +30,10 @@ class MessageLog(Protocol):
 
     def offsets(self) -> Offsets:
         """Return the next offset of every partition of this part, as of the last poll."""
+        ...
+
+    def leaders(self) -> Leaders:
+        """Return under which leader epoch the newest message of each partition was read, where brokers tell it."""
         ...
 
     def exhausted(self) -> bool:

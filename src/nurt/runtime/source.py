@@ -18,7 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from nurt.control.launch import checkpoint_record
 from nurt.limits import CHECKPOINT_EPOCHS, CHECKPOINTS_KEPT
 from nurt.model.fence import pending_score
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.raw import RawBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Now
@@ -39,6 +39,7 @@ class Reading(Generic[Now]):
     Attributes:
         open_log: opens one worker's log, by index.
         offsets: where the launch decided to begin.
+        leaders: under which leader epochs the messages before `offsets` were read.
         horizon: what the launch knows of the rewind horizon.
         now: returns the time that the flow calls now.
         stopping: says whether the run was asked to end.
@@ -49,6 +50,7 @@ class Reading(Generic[Now]):
     rows_max: int
     open_log: Callable[[int], MessageLog]
     offsets: Offsets | None
+    leaders: Leaders
     horizon: int
     control_log: ControlLog
     now: Callable[[], Now]
@@ -81,7 +83,7 @@ class SourcePart(StatefulSourcePartition[list[RawBatch] | Tick[Now], None], Gene
         self._reading: Reading[Now] = reading
         self._index = index
         self._log = reading.open_log(index)
-        self._log.start(reading.offsets)
+        self._log.start(reading.offsets, reading.leaders)
         self._log.commit(Committed(self._log.offsets(), reading.run, 0))
         self._epoch = 1  # the epoch that runs now
         self._closed: list[tuple[int, Offsets]] = []  # epochs whose snapshot was taken, oldest first
@@ -144,7 +146,8 @@ class SourcePart(StatefulSourcePartition[list[RawBatch] | Tick[Now], None], Gene
 
     def _checkpoint(self, epoch: int, offsets: Offsets) -> None:
         reading = self._reading
-        reading.control_log.append(checkpoint_record(reading.run, epoch, self._index, reading.workers, offsets))
+        place = self._index, reading.workers
+        reading.control_log.append(checkpoint_record(reading.run, epoch, *place, offsets, self._log.leaders()))
         self._checkpoints = [*self._checkpoints, epoch][-CHECKPOINTS_KEPT:]
         if len(self._checkpoints) == CHECKPOINTS_KEPT:
             self._horizon = pending_score(reading.run, self._checkpoints[0])

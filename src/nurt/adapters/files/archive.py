@@ -15,7 +15,7 @@ from nurt.adapters.durable import locked, replace_file
 from nurt.adapters.files.archive_lines import ArchiveWriter, Entry, LinesFile, repeated
 from nurt.adapters.files.avro_container import ContainerFile, containers_in, schema_of
 from nurt.errors import ConfigurationError, OffsetLost
-from nurt.model.log import Committed, Offsets, Witness, WitnessNotes, checksum_of
+from nurt.model.log import Committed, Leaders, Offsets, Witness, WitnessNotes, checksum_of
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch, RawRows
 
 __all__ = ["ArchiveLog", "ArchiveWriter"]
@@ -85,7 +85,7 @@ class ArchiveLog:
         first = {(topic, part): Witness(*first) for topic, part, _, first in seen if first and (topic, part) in offsets}
         return Committed(offsets, run, epoch, last, first)
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """Begin to read at `offsets`; partitions that `offsets` does not name begin at their earliest message.
 
         A missing offset shows when the archive has been read to its end: `poll` then raises.
@@ -120,6 +120,10 @@ class ArchiveLog:
         if not batches and lines_left:
             self._check_begin()
         return [rows.batch() for rows in batches.values()]
+
+    def leaders(self) -> Leaders:
+        """See ports.log.MessageLog: an archive has no leaders."""
+        return {}
 
     def offsets(self) -> Offsets:
         """Return the next offset of every partition of this part that was met or named, as of the last poll."""

@@ -27,9 +27,10 @@ from nurt.adapters.kafka.topics import (
     share_of,
     topic_ids,
 )
+from nurt.control.logs import halted_by
 from nurt.debezium.payloads import int64s
 from nurt.errors import ConfigurationError, LogChanged, NurtError, OffsetLost, frames_of
-from nurt.model.log import Committed, Offsets, Witness, WitnessNotes
+from nurt.model.log import NO_LEADER, Committed, Leaders, LogStand, Offsets, Witness, WitnessNotes
 from nurt.model.raw import RawBatch
 
 Result = TypeVar("Result")
@@ -76,6 +77,7 @@ class KafkaLog:
         answer_max_s: how long brokers may be silent at start before ConnectionFailed; afterwards nurt waits for ever.
         ids: the topics' ids that are known; None: it does not matter whether a topic is another one.
         on_id: is told the id of a topic that was met first.
+        on_cut: is told of a topic that was cut, up to where a partition of it was read, and what shows it.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class KafkaLog:
         drained: bool = True,
         ids: Mapping[str, str] | None = None,
         on_id: Callable[[str, str], object] = lambda _topic, _id: None,
+        on_cut: Callable[[str, LogStand, str], object] = lambda _topic, _stand, _why: None,
     ) -> None:
         assert 0 <= worker < workers, "a worker's index lies below the number of workers"
         self._settings = settings
@@ -125,13 +128,14 @@ class KafkaLog:
         self._watch = PartitionWatch(settings, self._outage, wanted, known, metadata_s, ids)
         self._metadata_s = metadata_s
         self._ids = None if ids is None else dict(ids)
-        self._on_id = on_id
+        self._on_id, self._on_cut = on_id, on_cut
         self._notes = WitnessNotes()
         self._proven: Offsets = {}  # messages before these offsets are of the topics with the known ids
         self._proven_s = -metadata_s
         self._next: Offsets = {}
         self._ends: Offsets = {}
         self._committed: Offsets = {}
+        self._leaders: Leaders = {}
         self._untouched: set[Partition] = set()
         self._reported: set[tuple[str, int, int]] = set()
         self._idle = False
@@ -154,10 +158,15 @@ class KafkaLog:
         self._committed = {(at.topic, at.partition): at.offset for at, _ in found}
         believed = {(at.topic, at.partition): (at.offset, last) for at, (of, _, last) in found if of in (0, run)}
         offsets = {partition: at for partition, (at, _) in believed.items()}
-        return Committed(offsets, run, epoch, {one: last for one, (_, last) in believed.items() if last is not None})
+        last = {partition: one for partition, (_, one) in believed.items() if one is not None}
+        every = {(at.topic, at.partition): at.leader_epoch for at, _ in found}
+        leaders = {one: every[one] for one in offsets if every[one] is not None}
+        return Committed(offsets, run, epoch, last, leaders=leaders)
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """Begin to read; a partition that `offsets` does not name begins at its earliest message.
+
+        The broker compares `leaders` with its own log: a partition that was cut gives an error instead of messages.
 
         Raises OffsetLost when an offset is before the topic's first or behind its last message.
         """
@@ -166,6 +175,7 @@ class KafkaLog:
         self._next, self._untouched = {}, set()
         self._notes, known = WitnessNotes(), self.committed()
         self._committed = {}
+        self._leaders = {one: leader for one, leader in (leaders or {}).items() if one in wanted}
         for partition, witness in (known.last if known is not None else {}).items():
             if witness.offset < wanted.get(partition, 0):
                 self._notes.set(partition, witness)
@@ -182,8 +192,10 @@ class KafkaLog:
         self._tap.forward(self._share)
         self._consumer.assign(
             [
-                TopicPartition(topic, number, OFFSET_BEGINNING if (topic, number) in self._untouched else at)
-                for (topic, number), at in self._next.items()
+                TopicPartition(*one, OFFSET_BEGINNING)
+                if one in self._untouched
+                else TopicPartition(*one, at, leader_epoch=self._leaders.get(one, NO_LEADER))
+                for one, at in self._next.items()
             ]
         )
         self._meet({topic for topic, _ in self._share})
@@ -223,6 +235,21 @@ class KafkaLog:
         """Return the next offset of every partition of this part."""
         return dict(self._next)
 
+    def leaders(self) -> Leaders:
+        """Return under which leader epoch each partition was read last."""
+        return self._leaders_of(list(self._next))
+
+    def _leaders_of(self, partitions: Sequence[Partition]) -> Leaders:
+        """Return leader epochs; that of the newest message is right for any offset before it.
+
+        A later leader epoch than that of the message before an offset finds the same cuts: what a new leader writes
+        after a cut has a higher one than all that were seen.
+        """
+        for at in self._consumer.position([TopicPartition(*one) for one in partitions]):
+            if at.leader_epoch is not None and at.offset >= 0:
+                self._leaders[at.topic, at.partition] = at.leader_epoch
+        return {one: self._leaders[one] for one in partitions if one in self._leaders}
+
     def exhausted(self) -> bool:
         """Say whether every partition was read up to its end at `start`; never, unless `stop_at_end`."""
         return self._stop_at_end and self.caught_up()
@@ -239,12 +266,13 @@ class KafkaLog:
         mine = {partition: at for partition, at in committed.offsets.items() if partition in self._next}
         moved = [partition for partition, at in mine.items() if self._committed.get(partition) != at]
         self._prove(moved)
-        stored = [
-            TopicPartition(*partition, mine[partition], self._metadata(committed, partition))
-            for partition in moved or list(mine)[:1]
-        ]
-        if not stored:
+        told = moved or list(mine)[:1]
+        if not told:
             return
+        leaders = self._leaders_of(told)
+        stored = [
+            TopicPartition(*one, mine[one], self._metadata(committed, one), leaders.get(one, NO_LEADER)) for one in told
+        ]
         self._ask(lambda: _each_answered(self._consumer.commit(offsets=stored, asynchronous=False)))
         self._committed.update(mine)
 
@@ -325,7 +353,7 @@ class KafkaLog:
         if error.code() == KafkaError._PARTITION_EOF:
             self._next[partition] = max(self._next[partition], message.offset())
         elif error.code() in LOST:
-            self._go_on_or_raise(partition, error)
+            self._go_on_or_raise(partition)
         elif error.fatal():
             raise NurtError(f"reading topic {message.topic()}: librdkafka cannot go on ({error.name()}); restart nurt")
         else:
@@ -336,9 +364,11 @@ class KafkaLog:
                 self._reported.add((*partition, error.code()))
                 _logger.warning("reading topic %s, partition %s: %s; nurt tries again", *partition, error.name())
 
-    def _go_on_or_raise(self, partition: Partition, error: Any) -> None:
-        if error.code() == KafkaError._LOG_TRUNCATION:
-            raise _changed(partition[0], f"partition {partition[1]} was cut below offset {self._next[partition]}")
+    def _go_on_or_raise(self, partition: Partition) -> None:
+        """Begin a partition again that was not read yet; else its messages are lost, or its log was cut.
+
+        librdkafka stops such a partition: that it was cut, it says in a text only (`_AUTO_OFFSET_RESET`).
+        """
         first, end = self._ask(lambda: offset_range(self._admin, [partition]))[partition]
         if partition not in self._untouched:
             raise self._lost(partition, self._next[partition], first, end)
@@ -349,17 +379,31 @@ class KafkaLog:
 
     def _lost(self, partition: Partition, at: int, first: int, end: int) -> NurtError:
         topic, number = partition
-        if at > end and self._ids is not None:
-            return _changed(topic, f"partition {number} ends at {end}, nurt has read up to {at}")
+        if at >= first and self._ids is not None:
+            return self._other_log(partition, at, end)
         found = f"offset {at} is gone, messages from {first} to {end} are there"
         remedy = "`nurt run --rebuild`"
         if self._ids is None:
-            found = f"offset {at} is behind the end {end}, so the topic was made anew or cut" if at > end else found
+            if at >= first:
+                found = f"messages before offset {at} are gone (the end is {end}), so the topic was made anew or cut"
             remedy += ", for a delivery `nurt deliver run NAME --from-scratch`"
         return OffsetLost(
             f"reading topic {topic}, partition {number}: {found} (expected to go on at {at}); start {remedy}, and keep "
             "the topic's messages longer than nurt may be down (retention.ms)"
         )
+
+    def _other_log(self, partition: Partition, at: int, end: int) -> NurtError:
+        """Say that messages that were read are gone from a partition: its topic was made anew, or its log was cut."""
+        assert self._ids is not None
+        topic, number = partition
+        found = f"partition {number} ends at {end}, nurt has read up to {at}"
+        if at <= end:
+            found = f"partition {number} was cut below offset {at}, up to which nurt has read, and written on"
+        known, id_ = self._ids.get(topic), self._ask(lambda: topic_ids(self._admin, [topic])).get(topic)
+        if known and id_ and id_ != known:
+            return _changed(topic, f"its id is {id_} (it was {known})")
+        self._on_cut(topic, LogStand(number, at, self._leaders_of([partition]).get(partition, NO_LEADER)), found)
+        return halted_by(topic, found) if id_ and id_ == known else _changed(topic, found)
 
     def _take_in(self, new: list[Partition]) -> None:
         names = ", ".join(f"{topic}/{number}" for topic, number in new)

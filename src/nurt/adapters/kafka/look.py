@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -21,8 +21,9 @@ from nurt.adapters.kafka.topics import (
     topic_ids,
 )
 from nurt.control.log_judgement import Look
+from nurt.control.logs import KnownLogs
 from nurt.errors import ConnectionFailed
-from nurt.model.log import Offsets, Witness, Witnesses, checksum_of
+from nurt.model.log import LogStand, Offsets, Witness, Witnesses, checksum_of
 from nurt.model.raw import RawBatch, RawRows
 
 POLL_S = 0.2
@@ -51,18 +52,24 @@ class TopicLook:
         """Return the first offset of every partition."""
         return {partition: first for partition, (first, _) in self._ranges.items()}
 
-    def looks(self, last: Witnesses) -> dict[str, Look]:
-        """Look at every topic, and whether it holds messages that nurt has read."""
+    def looks(self, last: Witnesses, stands: Mapping[str, Sequence[LogStand]], known: KnownLogs) -> dict[str, Look]:
+        """Look at every topic, and whether it holds messages that nurt has read.
+
+        Leader epochs are numbered by partition and topic id, so those of another id show nothing.
+        """
         topics = {topic for topic, _ in self._there}
         cluster = self._ask(lambda: cluster_id(self._admin))
         ids = self._ask(lambda: topic_ids(self._admin, topics))
         held = self._held(last)
+        same = {one for one in topics if (ids.get(one) or cluster) == (known.of(one).id or known.of(one).cluster)}
+        cut = self._cut({(topic, one.partition): one for topic in same for one in stands.get(topic, ())})
         return {
             topic: Look(
                 cluster,
                 ids.get(topic, ""),
                 {number: end for (of, number), (_, end) in self._ranges.items() if of == topic},
                 {number: is_held for (of, number), is_held in held.items() if of == topic},
+                cut={number: at for (of, number), at in cut.items() if of == topic},
             )
             for topic in topics
         }
@@ -93,20 +100,51 @@ class TopicLook:
                 found[one] = _witness(messages[0]) == last[one]
         return found
 
+    def _cut(self, stands: Mapping[Partition, LogStand]) -> dict[Partition, int]:
+        """Find partitions that were cut below where nurt has read, and the offset from which on they are others.
+
+        librdkafka asks the partition's leader where the messages of the leader epoch end, and goes back to there; where
+        the leader knows no such epoch, to the beginning.
+        """
+        asked = {one: stand for one, stand in stands.items() if one in self._ranges}
+        places = [TopicPartition(*one, stand.offset, leader_epoch=stand.leader) for one, stand in asked.items()]
+        goes_back = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
+        met: dict[Partition, int] = {}
+
+        def take(message: Any) -> bool:
+            if message.error() is None or message.error().code() == KafkaError._PARTITION_EOF:
+                return met.setdefault((message.topic(), message.partition()), message.offset()) >= 0
+            refuse("looking at topics", message.error())
+            return False
+
+        self._consume(places, take, goes_back)
+        return {one: at for one, at in met.items() if at < asked[one].offset}
+
     def _read(self, begins: Mapping[Partition, int], rows_max: int) -> dict[Partition, list[Any]]:
         """Read messages of partitions from given offsets on, up to `rows_max` or the end of each."""
         found: dict[Partition, list[Any]] = {one: [] for one in begins}
-        if not begins:
-            return found
-        consumer: Any = self._settings.open(Consumer, "consumer", self._settings.client_options(self._options()))
-        left, heard_s = set(begins), time.monotonic()
+        places = [TopicPartition(*one, at) for one, at in begins.items()]
+        self._consume(
+            places, lambda message: self._take(message, found.get((message.topic(), message.partition()), []), rows_max)
+        )
+        return found
+
+    def _consume(
+        self, places: list[TopicPartition], is_done: Callable[[Any], bool], options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Consume partitions until `is_done` says of a message, or of an error, that its partition is done."""
+        if not places:
+            return
+        fixed = self._options() | dict(options or {})
+        consumer: Any = self._settings.open(Consumer, "consumer", self._settings.client_options(fixed))
+        left, heard_s = {(one.topic, one.partition) for one in places}, time.monotonic()
         try:
-            consumer.assign([TopicPartition(*one, at) for one, at in begins.items()])
+            consumer.assign(places)
             while left:
                 for message in consumer.consume(FETCHED_AHEAD, POLL_S):
                     heard_s = time.monotonic()
                     one = (message.topic(), message.partition())
-                    if self._take(message, found.get(one, []), rows_max) and one in left:
+                    if is_done(message) and one in left:
                         left.remove(one)
                         consumer.incremental_unassign([TopicPartition(*one)])
                 if time.monotonic() - heard_s > ANSWER_MAX_S:
@@ -116,7 +154,6 @@ class TopicLook:
                     )
         finally:
             consumer.close()
-        return found
 
     def _take(self, message: Any, found: list[Any], rows_max: int) -> bool:
         """Take one message, or what a broker says instead; return whether the partition is done."""

@@ -81,11 +81,13 @@ def share_of(partitions: Sequence[Partition], worker: int, workers: int) -> list
 def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
     """Return the first offset and the offset after the last committed message, of each partition.
 
-    Raises KafkaException when nothing answers.
+    Raises KafkaException when nothing answers. The client would ask leaders that it has once heard of, also when they
+    are gone; then it gives an offset below 0 and no error. So it first hears who leads now.
     """
     positions = [TopicPartition(*one) for one in partitions]
     if not positions:
         return {}
+    admin.list_topics(timeout=REQUEST_TIMEOUT_S)
     ends = []
     for spec in (OffsetSpec.earliest(), OffsetSpec.latest()):
         asked = admin.list_offsets(
@@ -94,6 +96,8 @@ def offset_range(admin: AdminClient, partitions: Iterable[Partition]) -> dict[Pa
             request_timeout=REQUEST_TIMEOUT_S,
         )
         ends.append({(at.topic, at.partition): answer.result().offset for at, answer in asked.items()})
+        if any(offset < 0 for offset in ends[-1].values()):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
     first, last = ends
     return {partition: (offset, last[partition]) for partition, offset in first.items()}
 

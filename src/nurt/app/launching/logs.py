@@ -14,14 +14,34 @@ from nurt.adapters.kafka.look import TopicLook
 from nurt.app.opening import open_registry
 from nurt.columnar.ids import Ids
 from nurt.columnar.types import Int64s
-from nurt.control.log_judgement import Finding, FirstChange, Look, begins_with_snapshot, judge, restored
-from nurt.control.logs import ANOTHER, SAME, KnownLogs, halted_log_record, halted_logs, log_record, log_words, next_log
+from nurt.control.launch import LaunchDecision
+from nurt.control.log_judgement import (
+    Finding,
+    FirstChange,
+    Look,
+    begins_with_snapshot,
+    cut_places,
+    furthest,
+    judge,
+    restored,
+    stands_of,
+)
+from nurt.control.logs import (
+    ANOTHER,
+    SAME,
+    KnownLogs,
+    halted_log_record,
+    halted_logs,
+    log_record,
+    log_words,
+    next_log,
+    read_stands,
+)
 from nurt.control.source_epochs import SourceEpochs
 from nurt.control.source_survey import Seen
-from nurt.errors import LogHalted
 from nurt.mapping.load import Mapping as TopicMappings
 from nurt.model.entity_frame import FULL_SNAPSHOT
-from nurt.model.log import Committed, Offsets, Witness, Witnesses, checksum_of
+from nurt.model.log import Committed, LogStand, Offsets, Witness, Witnesses, checksum_of
 from nurt.model.raw import DAMAGED_TOPIC, RawBatch, RawRows
 from nurt.settings import Settings
 from nurt.translate.translator import Translator
@@ -32,6 +52,8 @@ FIRST_ROWS = 50
 POLL_ROWS = 10_000
 
 Partition = tuple[str, int]
+Stands = Mapping[str, Sequence[LogStand]]
+"""topic -> up to where its partitions were read."""
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
@@ -44,8 +66,8 @@ class LogLook(Protocol):
         """Return the first offset of every partition."""
         ...
 
-    def looks(self, last: Witnesses) -> dict[str, Look]:
-        """Look at every topic, and whether it holds messages that nurt has read."""
+    def looks(self, last: Witnesses, stands: Stands, known: KnownLogs) -> dict[str, Look]:
+        """Look at every topic, whether it holds messages that nurt has read, and up to where it was read."""
         ...
 
     def first_messages(self, topics: Iterable[str], rows_max: int) -> list[RawBatch]:
@@ -110,7 +132,7 @@ class ArchiveLook:
         """See LogLook."""
         return self._starts
 
-    def looks(self, last: Witnesses) -> dict[str, Look]:
+    def looks(self, last: Witnesses, stands: Stands, known: KnownLogs) -> dict[str, Look]:
         """See LogLook."""
         found: dict[str, Look] = {}
         for topic in {topic for topic, _ in self._ends}:
@@ -145,7 +167,7 @@ def decide_logs(
     records: Sequence[tuple[int, dict[str, Any]]],
     known: KnownLogs,
     commits: Sequence[Committed],
-    offsets: Offsets,
+    going_on: LaunchDecision,
     run: int,
 ) -> LogsDecided:
     """Decide of each topic whether its log is the one that nurt has read.
@@ -153,15 +175,24 @@ def decide_logs(
     Args:
         known: what the control log, or the state, knows.
         commits: of the input.
-        offsets: at which the run would go on.
+        going_on: where the run would go on.
         run: the run's number.
     """
     commits = [_valid(one, known) for one in commits]
     look = open_look(settings, commits)
     at = {place: one for committed in commits for place, one in committed.offsets.items()}
-    at |= {place: max(one, at.get(place, 0)) for place, one in offsets.items()}
+    at |= {place: max(one, at.get(place, 0)) for place, one in (going_on.offsets or {}).items()}
     last = {place: one for committed in commits for place, one in committed.last.items()}
-    looks = look.looks(last)
+    stands = furthest(
+        [
+            *(one for of in commits for one in stands_of(of.offsets, of.leaders)),
+            *stands_of(going_on.offsets or {}, going_on.leaders),
+            *read_stands(records, known),
+        ]
+    )
+    for topic, some in stands.items():
+        at |= {(topic, one.partition): max(one.offset, at.get((topic, one.partition), 0)) for one in some}
+    looks = look.looks(last, stands, known)
     found = {topic: judge(known.of(topic), one, _of_topic(at, topic)) for topic, one in looks.items()}
     words, waiting = log_words(records), halted_logs(records)
     unknown = {topic for topic, one in looks.items() if one.id and not known.of(topic).first}
@@ -184,8 +215,11 @@ def decide_logs(
             _logger.warning("topic %s is another log (%s); it is read from its beginning: %s", topic, why, said)
             decided.records.append(log_record(topic, other_log))
         elif words.get(topic) == SAME:
-            cut = {**log.cut, **dict.fromkeys(found[topic].partitions, run)}
-            decided.records.append(log_record(topic, replace(log, cut=cut)))
+            gone = found[topic].partitions
+            cut = {**log.cut, **dict.fromkeys(gone, run)}
+            cut_at = {number: where for number, where in log.cut_at.items() if number not in gone}
+            cut_at |= cut_places(gone, one, _of_topic(at, topic), _of_topic(last, topic))
+            decided.records.append(log_record(topic, replace(log, cut=cut, cut_at=cut_at)))
         elif found[topic].finding is not Finding.SAME:
             decided.halted[topic] = found[topic].why
         elif topic in waiting or log != known.of(topic):
@@ -201,6 +235,7 @@ def _valid(committed: Committed, known: KnownLogs) -> Committed:
         offsets=_without(committed.offsets, void),
         last=_without(committed.last, void),
         first=_without(committed.first, void),
+        leaders=_without(committed.leaders, void),
     )
 
 
@@ -218,23 +253,14 @@ def _first_checksums(look: LogLook, topics: set[str]) -> dict[str, dict[int, int
     return found
 
 
-def halted_by(topic: str, why: str) -> LogHalted:
-    """Say why a topic's log waits, and which command starts it again."""
-    return LogHalted(
-        f"reading topic {topic}: it is not the log that nurt has read ({why}), and no full snapshot begins it. Nothing "
-        f"of it was folded. If the log was only cut or restored, say `nurt source same-log {topic}`; if it was made "
-        f"anew, say `nurt source another-log {topic}`; then start again"
-    )
-
-
 def new_halts(records: Sequence[tuple[int, dict[str, Any]]], halted: Mapping[str, str]) -> list[dict[str, Any]]:
     """Make the records of topics that do not wait yet."""
     waiting = halted_logs(records)
     return [halted_log_record(topic, why) for topic, why in halted.items() if topic not in waiting]
 
 
-def _of_topic(offsets: Offsets, topic: str) -> dict[int, int]:
-    return {number: at for (of, number), at in offsets.items() if of == topic}
+def _of_topic(some: Mapping[Partition, T], topic: str) -> dict[int, T]:
+    return {number: one for (of, number), one in some.items() if of == topic}
 
 
 # --- by rule --------------------------------------------------------------------------------------

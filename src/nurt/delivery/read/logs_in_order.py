@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.raw import RawBatch
 from nurt.ports.log import MessageLog
 
@@ -60,10 +60,10 @@ class LogsInOrder:
         offsets = {part: at for one in found for part, at in one.offsets.items()}
         return Committed(offsets, *max((one.run, one.epoch) for one in found))
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """See ports.log.MessageLog."""
         for log in self._all:
-            log.start(offsets)
+            log.start(offsets, leaders)
 
     def poll(self, rows_max: int) -> list[RawBatch]:
         """See ports.log.MessageLog."""
@@ -81,6 +81,10 @@ class LogsInOrder:
     def offsets(self) -> Offsets:
         """See ports.log.MessageLog."""
         return _offsets(self._all)
+
+    def leaders(self) -> Leaders:
+        """See ports.log.MessageLog."""
+        return {part: one for log in self._all for part, one in log.leaders().items()}
 
     def exhausted(self) -> bool:
         """See ports.log.MessageLog."""

@@ -18,7 +18,7 @@ from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently, walk
 from nurt.contracts.profile_reader import current_body
 from nurt.model.fence import FencingToken, stamp
 from nurt.model.keys import Keys
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.raw import RawBatch
 from nurt.model.stored_profile import ERASED, KeptProfile
 
@@ -54,7 +54,7 @@ class StateLog:
         offsets = {(TOPIC, int(shard)): int(at) for shard, at in stored.items() if int(shard) in self._shards}
         return Committed(offsets, 0, 0) if offsets else None
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """See ports.log.MessageLog."""
         self._next = {shard: (offsets or {}).get((TOPIC, shard), 0) for shard in self._shards}
 
@@ -115,6 +115,10 @@ class StateLog:
 
     def _ask(self, ask: Callable[[], Any]) -> Any:
         return patiently(self._client, ask, DELIVERY_AWAY_MAX_S, "reading profiles from the state")
+
+    def leaders(self) -> Leaders:
+        """See ports.log.MessageLog: state has no leaders."""
+        return {}
 
     def offsets(self) -> Offsets:
         """See ports.log.MessageLog."""

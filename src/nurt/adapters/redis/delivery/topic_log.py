@@ -14,7 +14,7 @@ from redis import Redis
 from nurt.adapters.redis.delivery.topic import RedisTopic, RedisTopicMessage
 from nurt.adapters.redis.outage import DELIVERY_AWAY_MAX_S, patiently
 from nurt.model.keys import Keys
-from nurt.model.log import Committed, Offsets
+from nurt.model.log import Committed, Leaders, Offsets
 from nurt.model.raw import RawBatch
 
 LOOK_S = 0.1
@@ -64,7 +64,7 @@ class RedisTopicLog:
         offsets = {(name.decode(), 0): int(at) for name, at in stored.items() if (name.decode(), 0) in self._topics}
         return Committed(offsets, 0, 0) if offsets else None
 
-    def start(self, offsets: Offsets | None) -> None:
+    def start(self, offsets: Offsets | None, leaders: Leaders | None = None) -> None:
         """See ports.log.MessageLog. An offset is the number behind the last message that was read."""
         self._next = {part: (offsets or {}).get(part, 0) for part in self._topics}
         self._ends = {part: topic.end() for part, topic in self._topics.items()} if self._stop_at_end else {}
@@ -87,6 +87,10 @@ class RedisTopicLog:
         if not batches and not self._stop_at_end:
             self._look_s = time.monotonic() + LOOK_S
         return batches
+
+    def leaders(self) -> Leaders:
+        """See ports.log.MessageLog: what is kept in Redis has no leaders."""
+        return {}
 
     def offsets(self) -> Offsets:
         """See ports.log.MessageLog."""
