@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from nurt.assemble.slots import ASSEMBLY
 from nurt.columnar.ids import Ids
 from nurt.columnar.values import Values
 from nurt.columnar.varint import put_unsigned
@@ -48,6 +49,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 TABLES: dict[str, Table] = {
     **{f"row.{kind}": table for kind, table in ROW_TABLES.items()},
     **{width_of(number).layout: ROW_TABLES[table_kind(number)] for number in range(TABLES_MAX)},
+    "assembly": ASSEMBLY,
     "order_slots": contributions.ORDER_RECORDS,
     "references": contributions.REFERENCES,
     "account_slots": contributions.ACCOUNT_RECORDS,
