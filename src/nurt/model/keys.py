@@ -8,7 +8,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 |---|---|---|---|
 | `h` | itself | fence: run, epoch, sequence (24 bytes) | every stage of the place's worker |
 | `r` and the entity's code | the row | table of the row's kind: newest event, former parents | rows |
-| `k` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
+| `K` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
 | `o` | the order | ORDER_RECORDS: own row, its children, former accounts | orders |
 | `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |
