@@ -147,7 +147,13 @@ def expected_waiting(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict
     """Count rows that wait for an order which is not there, by `<kind> of order`."""
     there = {order.row for order in rows.get("order", ())}
     waiting = (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order")
-    return dict(Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there))
+    found = Counter(f"{row.kind} of order" for row in waiting if _parent_id(row, ids) not in there)
+    bearers = Counter((one.system, one.entity, one.fields.get("number")) for one in rows.get("order", ()))
+    for row in (row for of_kind in rows.values() for row in of_kind if row.parent_kind == "order?number"):
+        count = bearers[row.system, row.parent_entity or "", row.parent_key]
+        if count == 0 or (count > 1 and row.parent_entity != "till"):
+            found[f"{row.kind} of {'several orders' if count else 'order'}, by a field"] += 1
+    return dict(found)
 
 
 def _accounts(rows: Mapping[str, Sequence[FinalRow]], ids: Named) -> dict[bytes, _Account]:

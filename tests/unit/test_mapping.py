@@ -195,10 +195,7 @@ def test_all_mistakes_are_reported_together_in_the_order_of_lines() -> None:
         ("+ product, key: lower(id)}", "9: .*'lower\\(id\\)' is no column"),
         ("+ product, key: {sql: \"'x'\"}}", "9: .*names no column"),
         ("+ product, key: {col: x}}", "9: .*"),
-        (
-            "+ address, key: id}",
-            "9: .*`parent` is missing \\(expected one of customer, order\\).*or give it `identifiers`",
-        ),
+        ("+ address, key: id}", "9: .*is missing \\(expected one of customer, order\\).*or give it `identifiers`"),
         ("+ address, key: id, parent: {}}", "9: .*parent: nothing"),
         ("+ order_line, key: id, parent: {customer: o}}", "9: .*'customer' cannot be the parent of a order_line"),
         ("+ address, key: id, parent: {customer: [a, b]}}", "9: .*2 parts \\(expected 1, as the key in line 5"),

@@ -101,11 +101,10 @@ class CounterReader:
         """Read the message counts, in order of topic, outcome and reason."""
         with naming_failures(self._client):
             stored: Any = self._client.hgetall(self._keys.named("counts"))
-        counts = []
+            waiting: Any = self._client.hgetall(self._keys.named("waiting"))
+        counts = [Count("", WAITING, reason.decode(), int(rows)) for reason, rows in waiting.items() if int(rows)]
         for name, messages in stored.items():
             topic, outcome, reason = name.decode().split("\x1f")
-            if outcome == WAITING and not int(messages):
-                continue
             counts.append(Count(topic, outcome, reason, int(messages)))
         return sorted(counts, key=lambda count: (count.topic, count.outcome, count.reason))
 

@@ -59,13 +59,13 @@ together:
 | `i` and the contract | none | zset: these keys in the order of their publication, by run << 32 or number | sink |
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
-Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:quarantine` (zset of ids by time),
-`<prefix>:q<id>` (one refused message), `<prefix>:config` (fingerprint of the settings that state depends on),
-`<prefix>:layouts` (JSON: the columns of all stored tables, of the latest version that wrote here), `<prefix>:joins`
-(JSON: numbers of tables that rows are joined with, of their columns and their uses; see `mapping/joins/numbers.py`),
-`<prefix>:logs` (JSON: the control log's id, and of each topic the number, generation and ids of its log; see
-`control/logs.py`),
-`<prefix>:normalisation` (JSON: the rules by which identifiers are normalised, their number, the latest run with them).
+Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:waiting` (hash: rows whose parent is not there, by
+kind), `<prefix>:quarantine` (zset of ids by time), `<prefix>:q<id>` (one refused message), `<prefix>:config`
+(fingerprint of the settings that state depends on), `<prefix>:layouts` (JSON: the columns of all stored tables, of the
+latest version that wrote here), `<prefix>:joins` (JSON: numbers of tables that rows are joined with, of their columns
+and their uses; see `mapping/joins/numbers.py`), `<prefix>:logs` (JSON: the control log's id, and of each topic the
+number, generation and ids of its log; see `control/logs.py`), `<prefix>:normalisation` (JSON: the rules by which
+identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
 profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by

@@ -204,7 +204,7 @@ class ItemTranslation:
     def truncates(
         self, batch: TranslationBatch, epochs: Int64s, behind: Callable[[int], tuple[int, ...]]
     ) -> list[Truncated]:
-        """Return the truncates of the entity's table; `behind` says from which offsets on messages are behind one."""
+        """Return the truncates of the entity's table; `behind` tells what was written behind a message of the batch."""
         topic, truncated = self.topic, []
         for group in batch.groups:
             if not (group.changes.op == TRUNCATE).any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class TableTranslation:
         epochs = self._number(batch)
         return Translated(
             [replace(one, partitions=partitions) for one in map_items(self._items, batch, epochs)],
-            [one for item in self._items for one in item.truncates(batch, epochs, cache(partial(self._behind, raw)))],
+            [one for item in self._items for one in item.truncates(batch, epochs, partial(self._behind, batch))],
             batch.refused,
             batch.counts,
             batch.passed,
@@ -90,13 +90,6 @@ class TableTranslation:
             note_places(batch.groups, batch.raw.keys, places)
             return places.partitions
         return self._partitioning.partitions(topic)
-
-    def _behind(self, raw: RawBatch, row: int) -> tuple[int, ...]:
-        """Return, by partition, the offset from which on messages were written behind one; (): unknown."""
-        written_ms = int(raw.timestamps_ms[row])
-        if self._partitioning is None or written_ms <= 0:
-            return ()
-        return self._partitioning.offsets_at(raw.topic, written_ms)
 
     def _read(self, batch: TranslationBatch) -> Int64s:
         """Read the messages of each schema; return the places of tombstones."""
@@ -195,6 +188,12 @@ class TableTranslation:
             joined.servers[rows],
             lambda row: is_requeued(batch.raw, int(rows[row])),
         )
+
+    def _behind(self, batch: TranslationBatch, row: int) -> tuple[int, ...]:
+        written_ms = int(batch.raw.timestamps_ms[row])
+        if self._partitioning is None or written_ms <= 0:
+            return ()
+        return self._partitioning.offsets_at(batch.raw.topic, written_ms)
 
     def _reader(self, schema_id: int, schema: Any, layout: EnvelopeLayout) -> ChangeReader | None:
         """Return the reader of a schema; None: it cannot be compiled, or cannot read even no message."""

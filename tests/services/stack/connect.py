@@ -114,11 +114,6 @@ class ConnectServer:
         tasks = json.loads(found)["tasks"] if found else []
         return f"{tasks[0]['state']} {tasks[0].get('trace', '')}".strip() if tasks else "ABSENT"
 
-    def delete(self, name: str) -> None:
-        """Delete a connector; its offsets stay under its name."""
-        self._ask("DELETE", f"/connectors/{name}", None)
-        self._created.remove(name)
-
     def delete_all(self) -> None:
         """Delete every connector that was created here."""
         while self._created:

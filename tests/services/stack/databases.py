@@ -43,10 +43,6 @@ class Database:
     def resume(self) -> None:
         self._daemon.resume()
 
-    def kill(self) -> None:
-        """End the server at once."""
-        self._daemon.kill()
-
 
 @contextlib.contextmanager
 def running_postgres() -> Iterator[Database]:
@@ -62,49 +58,29 @@ def running_postgres() -> Iterator[Database]:
             user=owner,
             cwd=folder,
         )
-        with _serving_postgres(folder, files, port, owner) as (daemon, client):
+        settings = {
+            "port": port,
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": folder,
+            "wal_level": "logical",
+            "max_wal_senders": 10,
+            "max_replication_slots": 10,
+        }
+        command = [str(binaries / "postgres"), "-D", str(files)]
+        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        daemon = Daemon("PostgreSQL", command, folder / "server.log", user=owner, cwd=folder)
+        connect = ["-h", "127.0.0.1", "-p", str(port), "-U", "nurt"]
+        with contextlib.ExitStack() as stack:
+            stack.callback(daemon.kill)
+            ready = [str(binaries / "pg_isready"), *connect]
+            daemon.wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, 60)
+            client = [str(binaries / "psql"), *connect, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
             subprocess.run([*client, "-d", "postgres"], input="create database nurt", text=True, check=True)
             yield Database("PostgreSQL", daemon, port, "nurt", [*client, "-d", "nurt"])
 
 
 @contextlib.contextmanager
-def running_standby(primary: Database) -> Iterator[Database]:
-    """Run a PostgreSQL that follows another one, until `select pg_promote()`."""
-    with scratch("postgres") as folder:
-        owner = _unprivileged(folder)
-        files, (port,) = folder / "files", free_ports(1)
-        copy = [str(_postgres_binaries() / "pg_basebackup"), "-h", "127.0.0.1", "-p", str(primary.port), "-U", "nurt"]
-        copy += ["-D", str(files), "-R", "-X", "stream", "-c", "fast"]
-        subprocess.run(copy, check=True, capture_output=True, user=owner, cwd=folder)
-        with _serving_postgres(folder, files, port, owner) as (daemon, client):
-            yield Database("PostgreSQL", daemon, port, "nurt", [*client, "-d", "nurt"])
-
-
-@contextlib.contextmanager
-def _serving_postgres(folder: Path, files: Path, port: int, owner: str | None) -> Iterator[tuple[Daemon, list[str]]]:
-    """Run PostgreSQL over its files; yields the server, and the command of its client."""
-    binaries = _postgres_binaries()
-    settings = {
-        "port": port,
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": folder,
-        "wal_level": "logical",
-        "max_wal_senders": 10,
-        "max_replication_slots": 10,
-    }
-    command = [str(binaries / "postgres"), "-D", str(files)]
-    command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    daemon = Daemon("PostgreSQL", command, folder / "server.log", user=owner, cwd=folder)
-    connect = ["-h", "127.0.0.1", "-p", str(port), "-U", "nurt"]
-    with contextlib.ExitStack() as stack:
-        stack.callback(daemon.kill)
-        ready = [str(binaries / "pg_isready"), *connect]
-        daemon.wait_until(lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0, 60)
-        yield daemon, [str(binaries / "psql"), *connect, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
-
-
-@contextlib.contextmanager
-def running_mariadb(server_id: int = 4711) -> Iterator[Database]:
+def running_mariadb() -> Iterator[Database]:
     """Run MariaDB with a full row-based binary log and an empty database `nurt`; user `nurt` may replicate."""
     server, install, client = (_on_path(name) for name in ("mariadbd", "mariadb-install-db", "mariadb"))
     with scratch("mariadb") as folder:
@@ -126,7 +102,7 @@ def running_mariadb(server_id: int = 4711) -> Iterator[Database]:
             "--bind-address=127.0.0.1",
             f"--socket={folder / 'server.sock'}",
             "--log-bin=binlog",
-            f"--server-id={server_id}",
+            "--server-id=4711",
             "--binlog-format=ROW",
             "--binlog-row-image=FULL",
             "--binlog-row-metadata=FULL",

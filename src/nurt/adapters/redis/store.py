@@ -340,29 +340,23 @@ def forget_counts(client: Any, keys: Keys) -> None:
 
     Counts of what waits stay, as the values do that they are sums of.
     """
-    counts = keys.named("counts")
-    waiting = {name: rows for name, rows in client.hgetall(counts).items() if name.split(b"\x1f")[1] == _WAITING}
-    with client.pipeline() as pipe:
-        pipe.delete(counts, *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
-        if waiting:
-            pipe.hset(counts, mapping=waiting)
-        pipe.execute()
+    client.delete(keys.named("counts"), *[keys.shard_place(shard) + b"n" for shard in range(keys.shards)])
 
 
-_WAITING = b"waiting"
-_BASE = b"\x1fwaiting\x1f"
-"""Field of the counts that says: what waits has been counted from the beginning of this state."""
+_WAITING = "waiting"
+_BASE = b""
+"""Field that says: what waits has been counted from the beginning of this state."""
 
 
 def has_counted_waiting(client: Any, keys: Keys) -> bool:
     """Return whether what waits is counted in this state; earlier versions did not."""
-    return bool(client.hexists(keys.named("counts"), _BASE))
+    return bool(client.hexists(keys.named(_WAITING), _BASE))
 
 
 def begin_counting_waiting(client: Any, keys: Keys, reasons: Mapping[str, int]) -> None:
     """Write how many rows wait, by reason, before the flow counts on."""
-    names: dict[bytes, int] = {b"\x1f%s\x1f%s" % (_WAITING, reason.encode()): n for reason, n in reasons.items()}
-    client.hset(keys.named("counts"), mapping=names | {_BASE: 0})
+    names: dict[bytes, int] = {reason.encode(): rows for reason, rows in reasons.items()}
+    client.hset(keys.named(_WAITING), mapping=names | {_BASE: 0})
 
 
 def _is_error(reply: Any) -> bool:
@@ -395,9 +389,12 @@ def _add_change(packed: PackedCommands, change: StateWrite, keys: Keys) -> None:
         packed.add(b"HSET", place + b"t", *[item for pair in watermarks.items() for item in pair])
     for place, offsets in change.counted.items():
         packed.add(b"HSET", place + b"n", *[item for pair in offsets.items() for item in pair])
-    counts = keys.named("counts")
-    for counted, messages in change.counts.items():
-        packed.add(b"HINCRBY", counts, "\x1f".join(counted), messages)
+    counts, waiting = keys.named("counts"), keys.named(_WAITING)
+    for (topic, outcome, reason), messages in change.counts.items():
+        if outcome == _WAITING:  # no outcome of messages, so it lies apart: the others add up to what was read
+            packed.add(b"HINCRBY", waiting, reason, messages)
+        else:
+            packed.add(b"HINCRBY", counts, f"{topic}\x1f{outcome}\x1f{reason}", messages)
     for refused in change.refused:
         name = f"{refused.topic}:{refused.partition}:{refused.offset}"
         packed.add(b"SET", keys.named(f"q{name}"), _encode_refused(refused))

@@ -8,7 +8,7 @@ two speakers, whose stamps do not compare.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numba
@@ -22,9 +22,13 @@ from nurt.columnar.varint import VARINT_BYTES_MAX, from_zigzag, peek_within, put
 from nurt.rows.children.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
 from nurt.rows.children.records import fold_records
 from nurt.rows.children.tables import BEARER_PART, LEFT_PART, REFERENCES
+from nurt.rows.children.waiting import change_of_waiting
 from nurt.state.column_major import Rows
 from nurt.state.packing import DAMAGED, unreadable
 from nurt.state.write_rows import pack_value
+
+BY_NO_ORDER, BY_SEVERAL = "order, by a field", "several orders, by a field"
+"""What rows wait for, in the counts of waiting ones."""
 
 _READ = ("part", "child", "stamp", "rank", "body")
 
@@ -37,11 +41,13 @@ class TokensFolded:
         values: by owner, to store.
         changed: by owner: whether the value differs from the stored one.
         to_orders: what names a token, sent to the orders that are or were meant.
+        waiting: what is added to the counts of rows that name a value which no order bears, or several.
     """
 
     values: Values
     changed: Bools
     to_orders: Contributions
+    waiting: Mapping[tuple[str, str, str], int]
 
 
 def fold_tokens(
@@ -76,7 +82,27 @@ def fold_tokens(
         np.concatenate((now.child[names], ended[2])),
     )
     gone = list(_gone(concerned, left, token_ids, stamp))
-    return TokensFolded(values, changed, join_contributions([*gone, *sent]))
+    waiting = _waiting((before, was), (now, meant))
+    return TokensFolded(values, changed, join_contributions([*gone, *sent]), waiting)
+
+
+def _waiting(before: tuple[_Members, Int64s], after: tuple[_Members, Int64s]) -> Mapping[tuple[str, str, str], int]:
+    """Count what names a value that no order bears, or several of which none is meant."""
+    (stood, were), (stand, are) = ((members, _borne(members, meant)) for members, meant in (before, after))
+    none = change_of_waiting(_of(stood, were[0]), _of(stand, are[0]), BY_NO_ORDER)
+    several = change_of_waiting(_of(stood, were[1]), _of(stand, are[1]), BY_SEVERAL)
+    return {**none, **several}
+
+
+def _of(members: _Members, is_there: Bools) -> tuple[Int64s, Int64s, Bools]:
+    return members.part, members.owner, is_there
+
+
+def _borne(members: _Members, meant: Int64s) -> tuple[Bools, Bools]:
+    """Return, by owner, whether an order bears the value, and whether no more do than one can be meant of."""
+    is_borne = np.zeros(len(meant), dtype=np.bool_)
+    is_borne[members.owner[members.part == BEARER_PART]] = True
+    return is_borne, ~is_borne | (meant >= 0)
 
 
 class _Members:

@@ -31,5 +31,6 @@ class ReferencesStage:
         folded = fold_tokens(owner, contributions, stored, ids, self._store.next_stamp())
         change = StateWrite()
         change.keep(keys, folded.values, folded.changed)
+        change.counts.update(folded.waiting)
         self._store.write(change)
         return folded.to_orders
