@@ -28,6 +28,11 @@ def profiles(assembly: FlowAssembly) -> Dataflow:
     # The newest event of every row stays. A row sends its contribution to its order or account.
     rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
+    # A row that the mapping makes of several is made again when one of them changes; without joins there is no level.
+    for level in range(1, assembly.levels + 1):
+        step = f"assemble_{level}"
+        rows = op.stateful_batch(step, _next(f"to_{step}", rows, assembly), assembly.stage(step))
+
     # Where the mapping names orders by a field (a payment by the order's number), its rows find the order first.
     if assembly.has_references:
         rows = op.stateful_batch("references", _next("to_references", rows, assembly), assembly.stage("references"))

@@ -28,6 +28,12 @@ def stock(assembly: FlowAssembly) -> Dataflow:
     # The newest event of every row stays, and goes to its sales document (order, document, shipment) or position (sku).
     rows = op.stateful_batch("rows", op.map("to_rows", translated, assembly.address), assembly.stage("rows"))
 
+    # A row that the mapping makes of several is made again when one of them changes; without joins there is no level.
+    for level in range(1, assembly.levels + 1):
+        step = f"assemble_{level}"
+        of_level = op.map(f"to_{step}", rows, lambda keyed: assembly.address(keyed[1]))
+        rows = op.stateful_batch(step, of_level, assembly.stage(step))
+
     # One worker owns a realm: documents are matched, their holds go to positions, positions are netted, in one write.
     of_realms = op.map("to_stock", rows, lambda keyed: assembly.address(keyed[1]))
     published = op.stateful_batch("stock", of_realms, assembly.stage("stock"))

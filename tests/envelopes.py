@@ -11,6 +11,8 @@ import fastavro
 
 from nurt.columnar.ids import Ids
 from nurt.control.source_epochs import SourceEpochs
+from nurt.mapping.joins.compile import numbered, numbers_for
+from nurt.mapping.joins.numbers import Numbers
 from nurt.mapping.load import load_mapping
 from nurt.model.raw import Headers, RawBatch
 from nurt.translate.translator import Translator
@@ -162,7 +164,9 @@ class Topic:
         """A translator whose mapping has `topics` as the body of this topic's entry."""
         system = f"timezone: {zone}, unavailable_placeholder: {json.dumps(list(placeholders))}"
         text = f"systems:\n  s: {{{system}}}\ntopics:\n  - match: {json.dumps(self.name)}\n    system: s\n"
-        return Translator(load_mapping(text + topics, "test.yaml"), Schemas(_raw(self.schemas)), IDS, epochs)
+        mapping = load_mapping(text + topics, "test.yaml")
+        stored = numbered(mapping, numbers_for(mapping, Numbers()))
+        return Translator(stored, Schemas(_raw(self.schemas)), IDS, epochs)
 
 
 def entry(kind: str = "customer", key: str = "id", **fields: str) -> str:

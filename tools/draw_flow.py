@@ -79,6 +79,8 @@ class Flow:
 class _Pieces:
     """A deployment that is only looked at: whatever a flow asks it for is this object again."""
 
+    levels = 0  # nothing is joined
+
     def __getattr__(self, name: str) -> _Pieces:
         if name.startswith("_"):  # what Bytewax looks for in a stream
             raise AttributeError(name)

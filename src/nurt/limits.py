@@ -12,6 +12,12 @@ NORMALISE_ROWS_MAX = 2_000
 REBUILD_UNREAD_MAX = 0.001
 """Share of a kind's rows that a rebuild lets go without `--yes` when no log holds them any more."""
 
+DEPENDENTS_A_CHUNK = 128
+"""Rows that look up one row and stand under one key: what one more of them rewrites."""
+
+FAN_OUT_ROWS = 2_000
+"""Rows that look up a changed row, which are made again in one write."""
+
 DUE_PROFILES_MAX = 2_000
 """Profiles that one tick recomputes because of the clock; the others wait for the next tick."""
 

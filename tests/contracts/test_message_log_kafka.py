@@ -275,7 +275,9 @@ def test_what_is_deleted_before_it_is_read_is_lost_and_said(
 def test_a_topic_made_anew_is_noticed(kafka: str, topic: Callable[..., str], open_log: MakeLog) -> None:
     name = topic()
     produce(kafka, name, numbered(3))
-    with pytest.raises(OffsetLost, match=r"messages before offset 100 are gone \(the end is 3\), so the topic was made anew or cut"):
+    with pytest.raises(
+        OffsetLost, match=r"messages before offset 100 are gone \(the end is 3\), so the topic was made anew or cut"
+    ):
         open_log([name]).start({(name, 0): 100})
 
 

@@ -91,6 +91,7 @@ class Engine:
     Args:
         workers_of: how a worker is made of its store; tests put broken ones here.
         seed: of the order in which workers take what waits for them.
+        levels: of the mapping's joins.
     """
 
     def __init__(
@@ -101,7 +102,9 @@ class Engine:
         as_of: int,
         worker_of: Callable[[Store, Keys, FoldContext], Worker] | None = None,
         seed: int = 0,
+        levels: int = 0,
     ) -> None:
+        self._stages = (STAGES[0], *(f"assemble_{level}" for level in range(1, levels + 1)), *STAGES[1:])
         self.context = context_of(systems, rules, ids)
         self.keys = Keys("t", SHARDS)
         self.realms = tuple(sorted({system.realm for system in systems.values()}))
@@ -172,6 +175,8 @@ class Engine:
             ProfileSteps(self._worker_of(store, self.keys, self.context), self.routes, index)
             for index, store in enumerate(self._stores)
         ]
+        for steps in self._steps:
+            steps.fan_out_s = float("inf")
         self._epoch = 0
         self._done = (self.decision.offsets or {}).get(PLACE, 0)
         self.committed = Committed(self._offsets(), self._run, 0)
@@ -252,7 +257,7 @@ class Engine:
         waiting: dict[int, list[Any]] = {worker: [] for worker in range(self.routes.workers)}
         for worker, item in parcels:
             waiting[worker].append(item)
-        for stage in STAGES:
+        for stage in self._stages:
             order = list(waiting)
             self._choose.shuffle(order)
             sent: list[list[tuple[int, Any]]] = []

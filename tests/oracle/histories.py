@@ -34,6 +34,7 @@ _PUT_KINDS = (
     *("address", "consent", "interaction") * 2,
     *("payment", "shipment", "product", "stock_level"),
     *("payment", "refund", "refund", "refund"),
+    *("table/0", "table/64"),
 )
 NUMBERS = ("x", "y", "Ulica Długa 1")
 """Numbers by which rows name an order; `number` of orders takes them, too."""

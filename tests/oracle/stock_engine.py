@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from nurt.mapping.joins.plan import NO_JOINS, Joins
 from nurt.model.keys import Keys
 from nurt.model.stock.plan import StockPlan
 from nurt.model.stock.published import StockBatch
@@ -34,14 +35,20 @@ class StockEngine(Engine):
     """A cluster of the real stages; implements `Deployment`."""
 
     def __init__(
-        self, plan: StockPlan, seed: int = 0, store_of: Callable[[Store], Store] = lambda store: store
+        self,
+        plan: StockPlan,
+        seed: int = 0,
+        store_of: Callable[[Store], Store] = lambda store: store,
+        joins: Joins = NO_JOINS,
     ) -> None:
         self.stock_routes = compile_routes(plan)
 
         def worker_of(store: Store, keys: Keys, context: FoldContext) -> StockWorker:
-            return StockWorker(store_of(store), keys, context, self.stock_routes, ordered_sweeps(self.records))
+            sweeps = ordered_sweeps(self.records)
+            return StockWorker(store_of(store), keys, context, self.stock_routes, sweeps, joins=joins)
 
-        super().__init__(SYSTEMS, {}, DEPLOYMENT_IDS.ids, BASE_MS, worker_of, seed)  # type: ignore[arg-type]
+        levels = len(joins.levels)
+        super().__init__(SYSTEMS, {}, DEPLOYMENT_IDS.ids, BASE_MS, worker_of, seed, levels)  # type: ignore[arg-type]
         self.figures: dict[tuple[str, str, str], tuple[int, int]] = {}
         self.orders: dict[bytes, tuple[int, dict[str, Any] | None]] = {}
         self.events: dict[str, dict[str, Any]] = {}
@@ -65,10 +72,12 @@ class StockEngine(Engine):
         waiting: dict[int, list[Any]] = {worker: [] for worker in range(self.routes.workers)}
         for worker, item in parcels:
             waiting[worker].append(item)
-        order = list(waiting)
-        self._choose.shuffle(order)
-        sent = [list(self._stock[worker].rows(waiting[worker])) for worker in order if waiting[worker]]
-        for worker, items in self._mixed(sent).items():
+        for stage in self._stages[: self._stages.index("orders")]:
+            order = list(waiting)
+            self._choose.shuffle(order)
+            sent = [list(getattr(self._stock[one], stage)(waiting[one])) for one in order if waiting[one]]
+            waiting = self._mixed(sent)
+        for worker, items in waiting.items():
             if items:
                 for batch in self._stock[worker].stock(items):
                     self._count()

@@ -16,6 +16,7 @@ from tests.oracle.histories import History, final_rows, histories
 from tests.oracle.mishaps import Plan, plans, run_plan
 from tests.oracle.naming import DEPLOYMENT_IDS
 from tests.oracle.sources import TRUNCATE, Event
+from tests.oracle.stored_tables import table_differences
 from tests.oracle.values import TODAY
 from tests.oracle.writings import normalise_as_meant
 
@@ -69,6 +70,7 @@ def test_the_engine_equals_the_batch(history: History, as_of: int, workers: int)
     for batch in history.batches(IDS):
         stream.feed(batch)
     assert not judge(history, stream, stream.drain(as_of), as_of)
+    assert not table_differences(final_rows(history, IDS), stream.memory.values)
     assert messages(stream) == len(list(counted(history))), "each counts once, whatever its row is"
 
 
@@ -78,3 +80,4 @@ def test_the_engine_equals_the_batch_whatever_happens(history: History, plan: Pl
     stream = engine(history, seed)
     published, as_of = run_plan(stream, history, plan, IDS, TODAY)
     assert not judge(history, stream, published, as_of)
+    assert not table_differences(final_rows(history, IDS), stream.memory.values)

@@ -134,6 +134,26 @@ INVOICED = """
     parent: {order: owner}
     fields: {number: code, issued_on: day, due_on: iso_day}
 """
+TABLED = """
+    entity: table
+    name: rows
+    key: [id, line]
+    where: number > 0
+    types: {yes: bool, flag: bool, money: amount, fine: amount, day: day, read: ts, z: ts}
+    fields: {owner: owner, code: code, yes: yes, flag: flag, money: money, fine: fine, day: day, read: read, z: zoned}
+"""
+JOINED = """
+    entity: order
+    key: id
+    parent: {customer: owner}
+    with: {meta: {table: meta, on: o, first: [key]}}
+    fields:
+      number: COALESCE(meta.v, code, money, fine, day, yes, read, ratio)
+      gross: money
+      status: CASE WHEN yes THEN meta.v WHEN number > 1 THEN UPPER(note) ELSE flag END
+      placed_at: zoned
+  - {match: other, system: s, entity: table, name: meta, key: id, fields: {o: o, v: v}}
+"""
 TWOFOLD = """
     key: id
     into:
@@ -143,7 +163,7 @@ TWOFOLD = """
 SNAPSHOTS = ["false", "true", "last", "first_in_data_collection", "incremental", None]
 MAPPINGS = {
     name: globals()[name]
-    for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED", "TWOFOLD")
+    for name in ("PARENTLESS", "SWITCHED", "FLAGGED", "COMPUTED", "STRANGE", "INVOICED", "TWOFOLD", "TABLED", "JOINED")
 }
 
 
@@ -174,8 +194,8 @@ def test_quick_rows_are_what_the_mapper_says(mapping: str, zone: str, data: st.D
             topic.upsert(op, partition=partition, key=b"", row=row, snapshot=data.draw(st.sampled_from(SNAPSHOTS)))
     if data.draw(st.booleans()):
         topic.raw(b"", (topic.batch.values[0] or b"")[:-1])
-    quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
     with pytest.MonkeyPatch.context() as patch:
+        quick, slow = (topic.translator(mapping, zone, placeholders=[OWN]) for _ in range(2))
         patch.setattr(items, "fast_rows", lambda *_: None)
         said = [slow.translate(topic.batch), slow.translate(topic.batch)]
     assert_same(quick.translate(topic.batch), said[0])

@@ -19,6 +19,7 @@ from nurt.columnar.values import Values
 from nurt.columnar.varint import put_unsigned
 from nurt.contracts.schemas import first_layouts
 from nurt.errors import StateTooNew
+from nurt.model.table_kinds import TABLES_MAX, table_kind, width_of
 from nurt.normalise.context import FoldContext
 from nurt.profiles.fold_aggregates import fold_aggregates
 from nurt.profiles.golden_record.aggregates import order_figures
@@ -46,6 +47,7 @@ from tests.accounts import live_profiles
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 TABLES: dict[str, Table] = {
     **{f"row.{kind}": table for kind, table in ROW_TABLES.items()},
+    **{width_of(number).layout: ROW_TABLES[table_kind(number)] for number in range(TABLES_MAX)},
     "order_slots": contributions.ORDER_RECORDS,
     "references": contributions.REFERENCES,
     "account_slots": contributions.ACCOUNT_RECORDS,

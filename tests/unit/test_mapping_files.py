@@ -20,6 +20,7 @@ from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, entities_text, type
 from nurt.mapping.sql.compile import FUNCTIONS, compile_expression
 from nurt.mapping.words import (
     INTO_WORDS,
+    PIVOT_WORDS,
     REFERENCE_WORDS,
     RULES,
     STOCK_CHANNEL_WORDS,
@@ -28,6 +29,7 @@ from nurt.mapping.words import (
     STOCK_WORDS,
     SYSTEM_WORDS,
     TOPIC_WORDS,
+    USE_WORDS,
     Word,
 )
 from nurt.model.entities import ENTITIES
@@ -68,6 +70,8 @@ GENERATED = {
     "systems": lambda: words_table(SYSTEM_WORDS),
     "topics": lambda: words_table(TOPIC_WORDS),
     "into": lambda: words_table(INTO_WORDS),
+    "with": lambda: words_table(USE_WORDS),
+    "pivot": lambda: words_table(PIVOT_WORDS),
     "references": lambda: words_table(REFERENCE_WORDS),
     "functions": functions_table,
     "rules": rules_table,

@@ -13,11 +13,20 @@ from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.outage import patiently
 from nurt.adapters.redis.store import RedisStore, read_counted
 from nurt.app.launch import Launched
-from nurt.app.opening import fold_context, open_control_log, open_log, open_partitioning, open_registry
+from nurt.app.opening import (
+    fold_context,
+    numbered_mapping,
+    open_control_log,
+    open_log,
+    open_partitioning,
+    open_registry,
+    stored_kinds,
+)
 from nurt.columnar.ids import Ids
 from nurt.control.counted_offsets import Passed
 from nurt.control.logs import KnownLogs, halted_log_record, known_logs, log_record, read_record
 from nurt.control.source_records import known_epochs, restarts_of
+from nurt.mapping.joins.plan import NO_JOINS, Joins
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
 from nurt.model.log import LogStand
@@ -54,11 +63,12 @@ class Assembly(ABC, Generic[Now]):
         self, settings: Settings, launched: Launched, now: Callable[[], Now], stop: threading.Event | None, threads: int
     ) -> None:
         self.settings = settings
-        self.mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
         self.ids = Ids(settings.ids_secret())
         self.keys = Keys(settings.prefix, settings.shards)
+        mapping = read_mapping(settings.mapping_files).narrowed(self.KINDS)
+        self.mapping = numbered_mapping(mapping, settings, self.keys)
         self.routes = WorkerRoutes(settings.shards, settings.workers)
-        self.context = fold_context(self.mapping, self.ids)
+        self.context = fold_context(mapping, self.ids)
         self.stop = stop or threading.Event()
         self.threads = threads
         self.launched = launched
@@ -67,6 +77,16 @@ class Assembly(ABC, Generic[Now]):
         self._register: ControlLog | None = None
         self._logs: KnownLogs | None = None
         self._registry: SchemaRegistry | None = None
+
+    @property
+    def joins(self) -> Joins:
+        """Return the joins of the mapping."""
+        return self.mapping.joins or NO_JOINS
+
+    @property
+    def levels(self) -> int:
+        """Return how many levels of joins the mapping has."""
+        return len(self.joins.levels)
 
     @property
     def run(self) -> int:
@@ -175,8 +195,11 @@ class Assembly(ABC, Generic[Now]):
         return bool(self.context.referred)
 
     def sweeps(self) -> list[Sweep]:
-        """Read the ordered sweeps."""
-        return [
-            sweep if (entry := self.mapping.for_topic(sweep.table.topic)) is None else replace(sweep, order=entry.order)
-            for sweep in ordered_sweeps(self.control_log().records())
-        ]
+        """Read the ordered sweeps, with the kinds under which the state stores the rows."""
+        found = []
+        for sweep in ordered_sweeps(self.control_log().records()):
+            entry = self.mapping.for_topic(sweep.table.topic)
+            order = sweep.order if entry is None else entry.order
+            for kind in stored_kinds(self.mapping, sweep.table):
+                found.append(replace(sweep, order=order, table=replace(sweep.table, kind=kind)))
+        return found

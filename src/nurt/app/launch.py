@@ -15,6 +15,7 @@ from nurt.adapters.kafka.look import output_ids
 from nurt.adapters.kafka.published_back import published_on_topic
 from nurt.adapters.redis.client import Redis, open_redis
 from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.joins import agree_on_numbers
 from nurt.adapters.redis.layouts import agree
 from nurt.adapters.redis.normalisation import agree_on_rules
 from nurt.adapters.redis.outage import patiently
@@ -70,6 +71,7 @@ from nurt.control.source_records import check_halts
 from nurt.errors import Fenced
 from nurt.inspect.row_scan import literal
 from nurt.inspect.waiting import WaitingReader
+from nurt.mapping.joins.compile import numbered
 from nurt.mapping.load import read_mapping
 from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
@@ -167,6 +169,8 @@ class _Launch:
         check_deployment(records, self._deployment)
         check_halts(records)
         agree(client, keys, config_text(settings.shards, self._secret))
+        numbers, grown = agree_on_numbers(client, keys, self._mapping)
+        self._mapping = numbered(self._mapping, numbers)
         fences = read_fences(client, places)
         named = {name: fences[place] for name, place in self._places.items()}
         commits = commits_of(settings)
@@ -185,6 +189,12 @@ class _Launch:
         rebuild = owes_rebuild(records)
         decision = decide(records, commits, named, rebuild)
         latest = max((fence.run for fence in fences.values() if fence is not None), default=0)
+        if grown and latest and not rebuild:
+            _logger.warning(
+                "the mapping has tables, or uses of them, that the state of %s did not know: what was read before is "
+                "not joined; `nurt run --rebuild` reads it again",
+                settings.prefix,
+            )
         normalisation = agree_on_rules(client, keys, self._rules, run, latest)
         if rebuild:
             claim(client, run, places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from nurt.adapters.files.archive import ArchiveLog
 from nurt.adapters.files.control_log import FileControlLog
@@ -11,13 +12,22 @@ from nurt.adapters.files.schema_registry import FolderRegistry
 from nurt.adapters.kafka.control_log import KafkaControlLog
 from nurt.adapters.kafka.log import KafkaLog
 from nurt.adapters.kafka.partitioning import KafkaPartitioning
+from nurt.adapters.redis.client import open_redis
+from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.joins import read_numbers
 from nurt.columnar.ids import Ids
 from nurt.control.logs import KnownLogs
+from nurt.mapping.joins.compile import has_tables, numbered, numbers_for
+from nurt.mapping.joins.numbers import Numbers
+from nurt.mapping.joins.plan import NO_JOINS
 from nurt.mapping.load import Mapping
+from nurt.model.keys import Keys
 from nurt.model.log import Committed, LogStand
+from nurt.model.table_kinds import TABLE
 from nurt.normalise.context import FoldContext
 from nurt.ports.log import ControlLog, MessageLog, Partitioning
 from nurt.ports.registry import SchemaRegistry
+from nurt.rows.sweeps import SweptTable
 from nurt.settings import Settings
 
 
@@ -25,6 +35,7 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
     """Make the context of the folds from a mapping."""
     systems = mapping.systems.values()
     items = [item for rule in mapping.topics for item in rule.mapping.items]
+    joined = [one for level in (mapping.joins or NO_JOINS).levels for one in level]
     return FoldContext(
         ids,
         realm={system.name: system.realm for system in systems},
@@ -32,11 +43,39 @@ def fold_context(mapping: Mapping, ids: Ids) -> FoldContext:
         country={system.name: system.country for system in systems if system.country},
         currency={system.name: system.currency for system in systems if system.currency},
         market={system.name: system.market for system in systems if system.market},
+        timezone={system.name: system.timezone for system in systems},
         rules=mapping.rules,
         identifier_rules=mapping.identifier_rules,
         referred=mapping.referred(),
-        identified=frozenset(item.name for item in items if item.identifiers and item.kind != "customer"),
+        identified=frozenset(
+            (
+                *(item.name for item in items if item.identifiers and item.kind != "customer"),
+                *(one.name for one in joined if one.kind != "customer" and one.identifies),
+            )
+        ),
     )
+
+
+def numbered_mapping(mapping: Mapping, settings: Settings, keys: Keys) -> Mapping:
+    """Return a mapping with the numbers that the state has given to its tables; tables without one get some here."""
+    if not has_tables(mapping):
+        return numbered(mapping, Numbers())
+    with closing(open_redis(settings.redis_url)) as client, naming_failures(client):
+        numbers = read_numbers(client, keys)
+    return numbered(mapping, numbers_for(mapping, numbers))
+
+
+def stored_kinds(mapping: Mapping, table: SweptTable) -> list[str]:
+    """List the kinds under which the state stores the rows of a table that the control log names.
+
+    The control log may meet another state, where tables have other numbers.
+    """
+    assert mapping.joins is not None, "`numbered_mapping` made it"
+    if table.kind == TABLE and not table.topic:
+        return sorted(mapping.joins.tables)
+    entry = mapping.for_topic(table.topic) if table.topic else None
+    found = [item.kind for item in entry.items if item.name == table.entity] if entry is not None else []
+    return found or [kind for kind in (table.kind,) if kind != TABLE]
 
 
 def open_control_log(settings: Settings) -> ControlLog:

@@ -53,7 +53,7 @@ class ProfileAssembly(Assembly[Day]):
             if index not in self._steps:
                 store = self.open_store(index)
                 schema, rules = load(PROFILE_VALUE), self.launched.normalisation
-                worker = Worker(store, self.keys, self.context, schema, self.sweeps(), self.logs(), rules)
+                worker = Worker(store, self.keys, self.context, schema, self.sweeps(), self.logs(), rules, self.joins)
                 self._steps[index] = ProfileSteps(worker, self.routes, index, self.settings.linger_ms)
             return self._steps[index]
 

@@ -136,9 +136,8 @@ class StockAssembly(Assembly[Millis]):
         with self.lock:
             if index not in self._steps:
                 store = self.open_store(index)
-                worker = StockWorker(
-                    store, self.keys, self.context, self._plan, self.sweeps(), self._kept_of(index), self.logs()
-                )
+                kept, logs = self._kept_of(index), self.logs()
+                worker = StockWorker(store, self.keys, self.context, self._plan, self.sweeps(), kept, logs, self.joins)
                 self._steps[index] = StockSteps(worker, self.routes, index, self.settings.stock.conflate_ms)
             return self._steps[index]
 

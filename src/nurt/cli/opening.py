@@ -10,6 +10,7 @@ from pathlib import Path
 from nurt.adapters.redis.client import open_redis
 from nurt.adapters.redis.embedded import EMBEDDED, embedded_state
 from nurt.adapters.redis.errors import naming_failures
+from nurt.adapters.redis.joins import read_numbers
 from nurt.app.guards.exposure import plain_links, refuse_plain
 from nurt.app.opening import fold_context
 from nurt.cli.frame import FLOWS, refuse
@@ -20,6 +21,7 @@ from nurt.inspect.quarantine import Quarantine
 from nurt.inspect.waiting import WaitingReader
 from nurt.mapping.load import read_mapping
 from nurt.model.keys import Keys
+from nurt.model.table_kinds import table_kind
 from nurt.rows.children.tables import GUEST
 from nurt.settings import Settings, load_settings, stock_settings
 
@@ -30,6 +32,7 @@ class OpenState:
 
     Attributes:
         systems: by name: the names of their entities that accounts are made of.
+        tables: kinds of stored tables, with names for people.
     """
 
     settings: Settings
@@ -38,6 +41,7 @@ class OpenState:
     quarantine: Quarantine
     tally: CounterReader
     waiting: WaitingReader
+    tables: Mapping[str, str]
 
 
 @contextmanager
@@ -85,5 +89,6 @@ def state_of(settings: Settings) -> Iterator[OpenState]:
             Quarantine(client, keys),
             CounterReader(client, keys, realms),
             WaitingReader(client, keys),
+            {table_kind(number): title for number, title in read_numbers(client, keys).titles().items()},
         )
     client.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nurt.adapters.redis.client import open_redis
-from nurt.app.opening import open_control_log
+from nurt.app.opening import numbered_mapping, open_control_log, stored_kinds
 from nurt.cli.frame import refuse
 from nurt.columnar.text_codes import codes_of
 from nurt.inspect.row_scan import stored_rows
-from nurt.mapping.load import read_mapping
+from nurt.mapping.load import Mapping, read_mapping
 from nurt.model.entities import STOCK_KINDS
 from nurt.model.entity_frame import DELETE, topic_code
 from nurt.model.keys import Keys
@@ -53,9 +53,7 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
 
     Raises ConfigurationError when there is no such source.
     """
-    mapping = read_mapping(settings.mapping_files)
-    if flow == "stock":
-        mapping = mapping.narrowed(STOCK_KINDS)
+    mapping = _mapping_of(settings, flow)
     if source is not None and source not in mapping.systems:
         raise refuse(
             f"sweeping {source}", "the mapping has no such system", f"name one of {', '.join(mapping.systems)}"
@@ -70,19 +68,26 @@ def sweeps_of(settings: Settings, source: str | None, flow: str) -> list[Sweep]:
     return [one for one in possible_sweeps(records, tables_of) if source in (None, one.table.system)]
 
 
+def _mapping_of(settings: Settings, flow: str) -> Mapping:
+    mapping = read_mapping(settings.mapping_files)
+    return mapping.narrowed(STOCK_KINDS) if flow == "stock" else mapping
+
+
 def counted(settings: Settings, sweep: Sweep, flow: str) -> Swept:
     """Count what a sweep would do to its table."""
-    client, table = open_redis(settings.redis_url), sweep.table
-    layout = ROW_LAYOUTS[table.kind]
+    client, keys, table = open_redis(settings.redis_url), Keys(settings.prefix, settings.shards), sweep.table
+    mapping = numbered_mapping(_mapping_of(settings, flow), settings, keys)
     go = stay = unreached = 0
-    for rows in stored_rows(client, Keys(settings.prefix, settings.shards), table.kind):
+    kinds = stored_kinds(mapping, table)
+    for kind, rows in ((one, rows) for one in kinds for rows in stored_rows(client, keys, one)):
+        layout, stored = ROW_LAYOUTS[kind], replace(sweep, table=replace(table, kind=kind))
         every = np.arange(len(rows))
         alive = (rows.numbers[:, PART] != LEFT) & (rows.numbers[:, OP] != DELETE)
         if table.topic:
-            alive &= of_topic(rows.numbers[:, TOPIC_AT[table.kind][1]], topic_code(table.topic))
+            alive &= of_topic(rows.numbers[:, TOPIC_AT[kind][1]], topic_code(table.topic))
         for name, wanted in (("system", table.system), ("entity", table.entity)) if table.system else ():
             alive &= codes_of(rows.text(layout.place(name), every), [wanted]) == 0
-        taken = sweep.takes(rows)
+        taken = stored.takes(rows)
         reached = np.isin(rows.numbers[:, layout.place("partition")], list(sweep.fences)) | taken
         go += int((alive & taken).sum())
         stay += int((alive & ~taken).sum())

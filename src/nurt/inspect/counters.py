@@ -14,6 +14,7 @@ from nurt.adapters.redis.errors import naming_failures
 from nurt.model.entities import BY_CODE
 from nurt.model.fence import FencingToken
 from nurt.model.keys import Keys
+from nurt.model.table_kinds import CODES
 
 SCAN_COUNT = 2_000
 OUTCOMES = ("folded", "old_news", "not_ours", "quarantined")
@@ -136,7 +137,11 @@ class CounterReader:
 
         `progress` is called with how many keys were seen.
         """
-        names = [*(f"rows_{entity.kind}" for entity in BY_CODE.values()), *_KINDS.values()]
+        names = [
+            *(f"rows_{entity.kind}" for entity in BY_CODE.values()),
+            *(f"rows_{BY_CODE[code].kind}" for code in CODES),
+        ]
+        names += _KINDS.values()
         found: dict[str, int] = dict.fromkeys(names, 0)
         with naming_failures(self._client):
             for seen, key in enumerate(self._client.scan_iter(match=self._keys.prefix + b"{*", count=SCAN_COUNT), 1):
@@ -151,6 +156,5 @@ def _kind(key: bytes) -> str | None:
     """Read the kind of a key: `<prefix>{<place>}<kind><16 bytes>`; None for other keys."""
     rest = key[key.index(b"}") + 1 :]
     if rest[:1] == b"r" and len(rest) == 18:
-        entity = BY_CODE.get(rest[1])
-        return None if entity is None else f"rows_{entity.kind}"
+        return f"rows_{BY_CODE[rest[1]].kind}" if rest[1] in BY_CODE or rest[1] in CODES else None
     return _KINDS.get(rest[:1]) if len(rest) == 17 else None

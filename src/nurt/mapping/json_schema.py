@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from nurt.mapping.joins.words import FIELDS_MAX, USES_MAX
 from nurt.mapping.meanings import ENTITY_MEANINGS, MEANINGS, TYPE_MEANINGS
 from nurt.mapping.references import PARTS_MAX
 from nurt.mapping.sections import KIND_WORD
 from nurt.mapping.topics import INTO_MAX
 from nurt.mapping.words import (
     CHOSEN_FIELDS,
+    FIELD_TYPES,
     FILE_WORDS,
     IDENTIFIER_WORDS,
     INTO_WORDS,
+    PIVOT_WORDS,
     PROFILE_WORDS,
     REFERENCE_WORDS,
     RULES,
@@ -23,10 +26,13 @@ from nurt.mapping.words import (
     STOCK_WORDS,
     SYSTEM_WORDS,
     TOPIC_WORDS,
+    USE_NAME_WORD,
+    USE_WORDS,
     Shape,
     Word,
 )
 from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, Entity
+from nurt.model.table_kinds import TABLE
 
 Schema = dict[str, Any]
 
@@ -72,8 +78,9 @@ def mapping_json_schema() -> Schema:
                     "unavailable_placeholder": {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]},
                 },
             ),
-            "kinds": {"allOf": [_of_kind(entity) for entity in ENTITIES.values()]},
+            "kinds": {"allOf": [*(_of_kind(entity) for entity in ENTITIES.values()), _of_table()]},
             "topic": _topic(),
+            "use": _use(),
             "item": {**_section(INTO_WORDS, _OF_ITEM), "allOf": [_KINDS]},
         },
     }
@@ -116,7 +123,15 @@ def _stock() -> Schema:
 
 
 _OF_ITEM: Schema = {
-    "entity": {"enum": list(ENTITIES)},
+    "entity": {"enum": [*ENTITIES, TABLE]},
+    "types": {"type": "object", "additionalProperties": {"enum": list(FIELD_TYPES)}},
+    "with": {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{USE_NAME_WORD.pattern}$"},
+        "minProperties": 1,
+        "maxProperties": USES_MAX,
+        "additionalProperties": {"$ref": "#/$defs/use"},
+    },
     "parent": {
         "type": "object",
         "minProperties": 1,
@@ -148,6 +163,35 @@ def _topic() -> Schema:
     beside: Schema = {"properties": dict.fromkeys(INTO_WORDS, False)}
     one_or_several: Schema = {"if": {"required": ["into"]}, "then": beside, "else": {"required": ["entity"]}}
     return {**section, "allOf": [one_or_several, _KINDS]}
+
+
+def _use() -> Schema:
+    texts: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+    section = _section(
+        USE_WORDS,
+        {
+            "table": texts,
+            "on": texts,
+            "by": {"$ref": "#/$defs/reference"},
+            "pivot": _section(PIVOT_WORDS, {}),
+            "only": {"type": "object", "additionalProperties": texts},
+            "first": texts,
+        },
+    )
+    beside: Schema = {"required": ["on"], "properties": {"by": False, "system": False}}
+    looked_up: Schema = {"required": ["by"], "properties": dict.fromkeys(("on", "pivot", "only", "first"), False)}
+    return {**section, "oneOf": [beside, looked_up]}
+
+
+def _of_table() -> Schema:
+    """Describe the keys of a topic whose rows are a table."""
+    named: Schema = {"type": "object", "propertyNames": {"pattern": "^[a-z_][a-z0-9_]*$"}, "maxProperties": FIELDS_MAX}
+    then: Schema = {
+        "properties": {"fields": {**named, "minProperties": 1}, "parent": False, "identifiers": False},
+        "required": ["name", "fields"],
+    }
+    is_table: Schema = {"properties": {"entity": {"const": TABLE}}, "required": ["entity"]}
+    return {"if": is_table, "then": then, "else": {"properties": {"types": False}}}
 
 
 def _of_kind(entity: Entity) -> Schema:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nurt.errors import ConfigurationError
+from nurt.mapping.joins.check import check_joins
 from nurt.mapping.sections import read_identifier_rules, read_rules, read_systems
 from nurt.mapping.stock import read_stock
 from nurt.mapping.topics import read_topics
@@ -38,7 +39,9 @@ T = TypeVar("T")
 
 def read_mapping(files: Sequence[Path]) -> Mapping:
     """Read and check the mapping files."""
-    return join_mappings([_read_mapping(path) for path in files])
+    mapping = join_mappings([_read_mapping(path) for path in files])
+    check_joins(mapping)
+    return mapping
 
 
 def _read_mapping(path: Path) -> Mapping:
@@ -50,15 +53,22 @@ def _read_mapping(path: Path) -> Mapping:
         ) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"reading mapping {path}: it is no UTF-8; write it as UTF-8") from None
-    return load_mapping(text, str(path))
+    return _load(text, str(path))
 
 
-@lru_cache(maxsize=16)  # a start asks for the same files several times
 def load_mapping(text: str, file_name: str) -> Mapping:
     """Check and compile the text of a mapping file; `file_name` is only for messages.
 
     Raises ConfigurationError that lists every mistake as `file:line: what was found (what was expected)`.
     """
+    mapping = _load(text, file_name)
+    check_joins(mapping)
+    return mapping
+
+
+@lru_cache(maxsize=16)  # a start asks for the same files several times
+def _load(text: str, file_name: str) -> Mapping:
+    """Check and compile a mapping file, but for what its joins say of other entries: these may be in another file."""
     complaints = Complaints(file_name)
     node = compose(text, complaints)
     values = section(node, "mapping", FILE_WORDS, complaints, ignored="x-") if node is not None else {}

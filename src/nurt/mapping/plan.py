@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from nurt.mapping.convert import BLANK, Conversion, conversion, plain_text
 from nurt.mapping.sql.evaluate import Wanted, result_type, spread, wanted
 from nurt.mapping.types import Expression, Parent, Reference, TopicMapping
-from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.entities import FieldType
 from nurt.model.references import token_prefix
 
 PLANS_MAX = 4096
@@ -20,6 +20,8 @@ PLANS_MAX = 4096
 KEY_SEPARATOR = "\x1f"
 WHERE = "where"
 IDENTIFIER = "identifier "
+HIDDEN = "#"
+"""First character of the name of a field that holds what an entry's own row says within an expression."""
 
 _STAND_INS = (pl.Null(), pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Datetime("us", "UTC"), pl.Date())
 
@@ -33,6 +35,8 @@ class Step:
     convert: Conversion
     value: pl.Expr | None  # over the result, both under the step's name; None: the result is the value
     columns: frozenset[str]
+    field: str | None = None  # of a stored table: its name in the mapping file
+    is_number: bool = False  # a truth value is stored as 0 or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +74,24 @@ def plan_for(topic: TopicMapping, columns: tuple[tuple[str, pl.DataType], ...]) 
     broken: list[str] = []
     key_broken: list[str] = []
     owner = topic.system.name
-    key = _key_text("key", topic.key, (owner, topic.name), schema, key_broken)
+    key = key_text("key", topic.key, (owner, topic.name), schema, key_broken)
     parents = [
-        _key_text(f"parent {parent.name}", parent.reference, (owner, parent.name), schema, broken)
+        key_text(f"parent {parent.name}", parent.reference, (owner, parent.name), schema, broken)
         if parent.field is None
         else _reference_text(parent, parent.field, owner, schema, broken)
         for parent in topic.parents
     ]
     where = None
     if topic.where is not None:
-        where = _step(WHERE, topic.where, FieldType.BOOL, schema, zone, broken)
-    types = ENTITIES[topic.kind].fields
-    steps = [_step(name, expression, types[name], schema, zone, broken) for name, expression in topic.fields.items()]
+        where = step(WHERE, topic.where, FieldType.BOOL, schema, zone, broken)
+    types, titles = topic.field_types, topic.titles
+    steps = [
+        step(name, expression, types[name], schema, zone, broken, titles.get(name))
+        for name, expression in topic.fields.items()
+    ]
     for number, (kind, expression) in enumerate(topic.identifiers):
         name = f"{IDENTIFIER}{number} {kind}"
-        steps.append(_step(name, expression, FieldType.STR, schema, zone, broken))
+        steps.append(step(name, expression, FieldType.STR, schema, zone, broken))
     return Plan(
         key,
         tuple(parent for parent in parents if parent is not None),
@@ -158,29 +165,57 @@ def _described(columns: Iterable[str], schema: pl.Schema) -> str:
     return ", ".join(f"{name} ({schema[name]})" for name in sorted(columns) if name in schema) or "no column"
 
 
-def _step(
-    name: str, expression: Expression, field_type: FieldType, schema: pl.Schema, zone: str, broken: list[str]
+def step(
+    name: str,
+    expression: Expression,
+    field_type: FieldType,
+    schema: pl.Schema,
+    zone: str,
+    broken: list[str],
+    field: str | None = None,
 ) -> Step | None:
-    dtype = _typed(_title(name), expression, schema, broken)
+    """Compile one expression and its conversion; None where it cannot be evaluated, then `broken` says why.
+
+    Args:
+        field: of a stored table: its name in the mapping file.
+    """
+    dtype = _typed(_title(name if field is None else field), expression, schema, broken)
     if dtype is None:
         return None
-    convert = conversion(field_type, dtype, zone, expression.rounded)
+    is_part = field is not None and field.startswith(HIDDEN) and field_type is FieldType.STR
+    convert = _part_conversion(dtype) if is_part else conversion(field_type, dtype, zone, expression.rounded)
+    is_number = field is not None and field_type is FieldType.BOOL
+    if is_number:
+        truth = convert.value
+        convert = replace(convert, value=lambda e: truth(e).cast(pl.Int64), as_it_is=False)
     value = None if convert.as_it_is else convert.value(pl.col(name)).alias(name)
-    return Step(name, wanted(name, expression, dtype), convert, value, expression.columns)
+    return Step(name, wanted(name, expression, dtype), convert, value, expression.columns, field, is_number)
+
+
+def _part_conversion(dtype: pl.DataType) -> Conversion:
+    """Write a part of an expression as text, which is evaluated further where rows are combined."""
+    if dtype == pl.String:
+        return conversion(FieldType.STR, dtype, "", False)
+    if _part_text(pl.lit(None, dtype), dtype) is None:
+        return conversion(FieldType.STR, pl.List(pl.String()), "", False)
+    detail = f"{dtype} with a fraction; write ROUND(..., 2) and CAST(... AS DECIMAL(18,4)) to make it exact"
+    return Conversion(lambda e: _part_text(e, dtype), detail=detail)  # type: ignore[arg-type, return-value]
 
 
 def _title(name: str) -> str:
     if name == WHERE:
         return name
+    if name.startswith(HIDDEN):
+        return f"the part {name[1:]!r} of an expression"
     return f"identifier {name.split(' ', 2)[2]}" if name.startswith(IDENTIFIER) else f"field {name}"
 
 
 def title(step: Step) -> str:
     """Name a step as the mapping file does."""
-    return _title(step.name)
+    return _title(step.name if step.field is None else step.field)
 
 
-def _key_text(
+def key_text(
     what: str, reference: Reference, table: tuple[str, str], schema: pl.Schema, broken: list[str]
 ) -> KeyText | None:
     """Compile a key of a table (system, entity); None when it cannot be read from rows of this schema."""

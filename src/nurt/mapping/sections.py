@@ -12,7 +12,7 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from nurt.mapping.sql.compile import BadExpression, compile_expression
 from nurt.mapping.topic_patterns import BadPattern, TopicPattern
-from nurt.mapping.types import Expression, System
+from nurt.mapping.types import Expression, System, at_line
 from nurt.mapping.words import (
     BUILT_IN_IDENTIFIERS,
     CHOSEN_FIELDS,
@@ -26,7 +26,7 @@ from nurt.mapping.words import (
     Shape,
     Word,
 )
-from nurt.mapping.yaml_lines import Complaints, items_of, nearest, number_of, pairs, section, text_of
+from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, number_of, pairs, section, text_of
 
 DEFAULT_REALM, DEFAULT_PRIORITY, DEFAULT_TIMEZONE = "default", 100, "UTC"
 
@@ -133,7 +133,7 @@ def read_expression(node: Node, what: str, complaints: Complaints) -> Expression
     if text is None:
         return None
     try:
-        return compile_expression(text)
+        return at_line(compile_expression(text, complaints.names), line_of(node))
     except BadExpression as error:
         complaints.add(node, f"{what}: {error}")
         return None

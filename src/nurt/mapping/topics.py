@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from nurt.mapping.joins.types import Use
+from nurt.mapping.joins.words import joined_reference, read_table, read_uses
 from nurt.mapping.patterns import meets_several
 from nurt.mapping.references import is_reference, read_field_reference, read_reference
 from nurt.mapping.sections import (
@@ -22,12 +24,14 @@ from nurt.mapping.sections import (
 from nurt.mapping.types import Expression, Parent, System, TopicMapping, TopicRule
 from nurt.mapping.words import INTO_WORDS, TOPIC_WORDS
 from nurt.mapping.yaml_lines import Complaints, items_of, line_of, nearest, pairs, section, text_of
-from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity
+from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, PROFILE_KINDS, STOCK_KINDS, Entity, FieldType
 from nurt.model.references import First
+from nurt.model.table_kinds import TABLE
 
 INTO_MAX = 8
 """Largest number of entities that one row may be."""
 
+_KINDS = (*ENTITIES, TABLE)
 _NOWHERE = System("", DEFAULT_REALM, None, None, None, DEFAULT_PRIORITY, DEFAULT_TIMEZONE)
 
 
@@ -56,7 +60,7 @@ def _names_of_kinds(topics: SequenceNode, complaints: Complaints) -> dict[str, s
         values = {key.value: value for key, value in item.value if isinstance(key, ScalarNode)}
         kind, name = values.get("entity"), values.get("name")
         if not isinstance(kind, ScalarNode) or not isinstance(name, ScalarNode) or kind.value not in ENTITIES:
-            continue
+            continue  # a table is nobody's parent
         if names.setdefault(name.value, kind.value) != kind.value:
             complaints.add(
                 name,
@@ -88,6 +92,8 @@ class _Item:
     where: Expression | None
     fields: dict[str, Expression]
     identifiers: tuple[tuple[str, Expression], ...]
+    types: dict[str, FieldType] | None
+    uses: dict[str, Use]
 
 
 def _read_topic(
@@ -99,6 +105,7 @@ def _read_topic(
     complaints: Complaints,
 ) -> TopicRule | None:
     what = f"topic {number}"
+    complaints.names = ()
     values = section(node, what, TOPIC_WORDS, complaints)
     if isinstance(values.get("match"), ScalarNode):
         what = f"topic '{values['match'].value}'"
@@ -123,6 +130,8 @@ def _read_topic(
             *(item.identifiers, optional),
             shared=shared,
             order=order,
+            types=item.types,
+            uses=item.uses,
         )
         for item in items
     ]
@@ -190,18 +199,29 @@ def _read_item(
     complaints: Complaints,
 ) -> _Item | None:
     kind = text_of(values["entity"], f"{what}: entity", complaints) if "entity" in values else None
-    if kind is not None and kind not in ENTITIES:
-        complaints.add(values["entity"], f"{what}: unknown entity {kind!r} {nearest(kind, ENTITIES)}")
+    if kind is not None and kind not in _KINDS:
+        complaints.add(values["entity"], f"{what}: unknown entity {kind!r} {nearest(kind, _KINDS)}")
         kind = None
     name = text_of(values["name"], f"{what}: name", complaints, INTO_WORDS["name"]) if "name" in values else kind
+    complaints.names = ()
+    uses = read_uses(values["with"], what, complaints) if "with" in values else {}
     where = read_expression(values["where"], f"{what}: where", complaints) if "where" in values else None
     if kind is None:
         return None
-    entity = ENTITIES[kind]
+    if kind == TABLE:
+        entity = read_table(node, what, values, complaints)
+    else:
+        entity = ENTITIES[kind]
+        if "types" in values:
+            complaints.add(values["types"], f"{what}: types of a {kind} (expected only for tables); remove them")
     parents = _read_parents(node, values.get("parent"), what, entity, names, complaints, "identifiers" in values)
+    parents = tuple(replace(one, reference=joined_reference(one.reference, uses)) for one in parents)
     fields = _read_fields(values.get("fields"), what, entity, complaints)
     extras = _read_identifiers(values.get("identifiers"), what, entity, identifier_kinds, complaints)
-    return None if name is None else _Item(line_of(node), kind, name, parents, where, fields, extras)
+    if name is None:
+        return None
+    types = entity.fields if kind == TABLE else None
+    return _Item(line_of(node), kind, name, parents, where, fields, extras, types, uses)
 
 
 def _read_order(node: Node | None, what: str, complaints: Complaints) -> tuple[str, ...]:
@@ -293,7 +313,7 @@ def _check_between(rules: list[TopicRule], complaints: Complaints) -> None:
     for number, rule in enumerate(rules):
         mapping = rule.mapping
         kinds = {item.kind for item in mapping.items}
-        flows = [some for some in (PROFILE_KINDS, STOCK_KINDS) if not kinds.isdisjoint(some)]
+        flows = [some for some in (PROFILE_KINDS, STOCK_KINDS) if TABLE in kinds or not kinds.isdisjoint(some)]
         first = min(patterns.setdefault((mapping.pattern, some is STOCK_KINDS), number) for some in flows)
         if first != number:
             complaints.add(

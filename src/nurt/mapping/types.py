@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Of
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from nurt.errors import ConfigurationError
 from nurt.mapping.topic_patterns import TopicPattern
+from nurt.model.entities import ENTITIES, FieldType
 from nurt.model.references import First, reference_kind
 from nurt.model.stock.plan import StockPlan
+from nurt.model.table_kinds import TABLE
+
+if TYPE_CHECKING:
+    from nurt.mapping.joins.plan import Joins
+    from nurt.mapping.joins.types import Mixed, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,13 @@ class Expression:
     expr: pl.Expr
     columns: frozenset[str]
     rounded: bool  # the outermost call is ROUND: its float may become money
+    mixed: Mixed | None = None  # other rows have a part in it; `expr` reads what `mixed` says
+
+
+def at_line(expression: Expression, line: int) -> Expression:
+    """Note where an expression stands that other rows have a part in: some mistakes are known later."""
+    mixed = expression.mixed
+    return expression if mixed is None else replace(expression, mixed=replace(mixed, line=line))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +99,9 @@ class TopicMapping:
     shared: bool = False  # several topics may hold the table: its rows note theirs
     order: tuple[str, ...] = ()  # names of such topics, or `*` patterns: a later one takes the place of earlier ones
     more: tuple[TopicMapping, ...] = ()  # further items of `into`: what each row is, too
+    types: Of[str, FieldType] | None = None  # of a table's fields; None: those of the canonical entity
+    uses: Of[str, Use] = field(default_factory=dict)  # names under `with`
+    titles: Of[str, str] = field(default_factory=dict)  # column of a stored table -> the field's name here
 
     @property
     def items(self) -> tuple[TopicMapping, ...]:
@@ -94,6 +112,11 @@ class TopicMapping:
     def all_columns(self) -> frozenset[str]:
         """List every column that an upsert needs for any of the items."""
         return frozenset().union(*(item.columns for item in self.items))
+
+    @property
+    def field_types(self) -> Of[str, FieldType]:
+        """Return the types of the fields."""
+        return ENTITIES[self.kind].fields if self.types is None else self.types
 
     def of_items(self, items: Sequence[TopicMapping]) -> TopicMapping:
         """Return the mapping with these items, the first of which leads."""
@@ -113,6 +136,7 @@ class TopicMapping:
             expressions.extend(parent.reference.parts)
         if self.where is not None:
             expressions.append(self.where)
+        expressions.extend(part for use in self.uses.values() for part in use.by)
         return frozenset().union(*(expression.columns for expression in expressions))
 
 
@@ -136,13 +160,26 @@ class Mapping:
     rules: dict[str, tuple[str, ...]]  # profile field -> rules in order; every field is there
     identifier_rules: dict[str, tuple[str, ...]]  # extra identifier kind -> steps in order
     stock: StockPlan | None = None
+    joins: Joins | None = None  # None: tables have no numbers yet
     _known: dict[str, TopicMapping | None] = field(default_factory=dict, repr=False)
 
     def narrowed(self, kinds: frozenset[str]) -> Mapping:
-        """Return the mapping for a flow that knows only these kinds: other entries, and other items, are left out."""
+        """Return the mapping for a flow that knows only these kinds: other entries, and other items, are left out.
+
+        A table is kept where an entry that is kept uses it, and by the flow of profiles if none does.
+        """
+        every = [(rule.system, one) for rule in self.topics for one in rule.mapping.items]
+        used = _used(every, [one for one in every if one[1].kind in kinds])
+        if "customer" in kinds:
+            of_others = _used(every, [one for one in every if one[1].kind != TABLE])
+            used |= {(system, one.name) for system, one in every} - of_others
         kept = []
         for rule in self.topics:
-            items = [one for one in rule.mapping.items if one.kind in kinds]
+            items = [
+                one
+                for one in rule.mapping.items
+                if one.kind in kinds or (one.kind == TABLE and (rule.system, one.name) in used)
+            ]
             if items:
                 kept.append(replace(rule, mapping=rule.mapping.of_items(items)))
         return replace(self, topics=tuple(kept), _known={})
@@ -181,3 +218,16 @@ class Mapping:
             system = self.systems[name]
             return rule.mapping.of_items([replace(one, system=system) for one in rule.mapping.items])
         return None
+
+
+def _used(every: Sequence[tuple[str, TopicMapping]], by: Sequence[tuple[str, TopicMapping]]) -> set[tuple[str, str]]:
+    """Name the tables (system, entity) that entries use, and those that these tables use."""
+    uses_of = {(system, one.name): one.uses.values() for system, one in every}
+    left = [(system, one.name) for system, one in by]
+    used: set[tuple[str, str]] = set()
+    while left:
+        at = left.pop()
+        found = {(use.system or at[0], table) for use in uses_of.get(at, ()) for table in use.tables} - used
+        used |= found
+        left += found
+    return used

@@ -97,6 +97,10 @@ _OF_ONE_ENTITY = {
         "Only for customers, addresses, consents and interactions: more identifiers, {kind: SQL expression or list of "
         "them}.",
     ),
+    "types": Word(Shape.SECTION, "Only for tables: {field: its type}. Default: text."),
+    "with": Word(
+        Shape.SECTION, "Rows of tables that expressions may use, {name: which rows}; `name.column` is a column of one."
+    ),
 }
 
 TOPIC_WORDS: dict[str, Word] = {
@@ -127,6 +131,45 @@ INTO_WORDS: dict[str, Word] = {
     **_OF_ONE_ENTITY,
 }
 """Keys of an item of `into`; the others are the entry's."""
+
+FIELD_TYPES: dict[str, str] = {
+    "str": "text",
+    "bool": "true or false",
+    "ts": "a point in time",
+    "day": "a day",
+    "amount": "a number with at most 4 decimals",
+}
+"""Types of a table's fields."""
+
+USE_NAME_WORD = Word(
+    Shape.TEXT, "A name for the rows.", pattern="[a-z_][a-z0-9_]*", expected="small letters, digits, '_'"
+)
+
+USE_WORDS: dict[str, Word] = {
+    "table": Word(
+        Shape.LIST, "The name of an `entity: table`; with `pivot` a list: rows of all of them count as one's.", True
+    ),
+    "system": Word(Shape.TEXT, "The table's system, only with `by`. Default: that of the row itself."),
+    "on": Word(Shape.LIST, "Fields of the table that hold our key, in the order of our key's parts."),
+    "by": Word(
+        Shape.REFERENCE,
+        "What of ours is the key of the table's row, in the order of its parts; columns of rows beside us too.",
+    ),
+    "pivot": Word(
+        Shape.SECTION, "Only with `on`: rows are attributes, {name: field, value: field}; `with_name.x` is one's value."
+    ),
+    "only": Word(Shape.SECTION, "Only with `on`: {field: text or list of texts}; rows with others do not count."),
+    "first": Word(
+        Shape.LIST,
+        "Only with `on`: which row counts of several: fields, each with `desc` if the largest comes first; `key`. "
+        "Numbers are compared by value, nulls come last, then the smallest key.",
+    ),
+}
+
+PIVOT_WORDS: dict[str, Word] = {
+    "name": Word(Shape.TEXT, "The field with the attribute's name.", True),
+    "value": Word(Shape.TEXT, "The field with its value.", True),
+}
 
 REFERENCE_WORDS: dict[str, Word] = {
     "number": Word(Shape.REFERENCE, "The parent's field `number`: a column, or {sql: ...}."),

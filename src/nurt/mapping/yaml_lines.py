@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -23,10 +23,15 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 class Complaints:
-    """Complaints about one file, with lines."""
+    """Complaints about one file, with lines.
+
+    Attributes:
+        names: under `with` of the entry that is read: expressions may use them.
+    """
 
     def __init__(self, file_name: str) -> None:
         self.file_name = file_name
+        self.names: Collection[str] = ()
         self.merged = 0
         self._found: list[tuple[int, str]] = []
 

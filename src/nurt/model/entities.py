@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nurt.model.table_kinds import CODES, FIRST_CODE, table_kind, width_of
+
 
 class FieldType(StrEnum):
     """Type of a canonical field in frames and in state."""
@@ -32,10 +34,24 @@ class Entity:
     fields: dict[str, FieldType]
 
 
+class Entities(dict[str, Entity]):
+    """Canonical entities by kind; kinds of stored tables, `table/<number>`, are here when they are asked for."""
+
+    def __missing__(self, kind: str) -> Entity:
+        return _TABLES[kind]
+
+
+class Codes(dict[int, Entity]):
+    """Canonical entities by code, and the kinds of stored tables."""
+
+    def __missing__(self, code: int) -> Entity:
+        return _TABLES[table_kind(code - FIRST_CODE)]
+
+
 S, B, T, D, A = FieldType.STR, FieldType.BOOL, FieldType.TS, FieldType.DAY, FieldType.AMOUNT
 
-ENTITIES: dict[str, Entity] = {
-    entity.kind: entity
+ENTITIES = Entities(
+    (entity.kind, entity)
     for entity in (
         Entity(
             "customer",
@@ -201,7 +217,7 @@ ENTITIES: dict[str, Entity] = {
         ),
         Entity("tracking", 18, ("shipment",), True, {"number": S, "carrier": S}),
     )
-}
+)
 
 ORDER_STATUSES = ("open", "complete", "cancelled", "returned")
 """Values of `order.status`; another value, or null, counts as open."""
@@ -220,4 +236,12 @@ STOCK_ORDER_FIELDS = ("reference", "match_key", "sales_channel")
 IDENTIFIED_KINDS = frozenset({"customer", "address", "consent", "interaction"})
 """Kinds whose rows may bring identifiers. One without a parent then stands for somebody: an account of its own."""
 
-BY_CODE: dict[int, Entity] = {entity.code: entity for entity in ENTITIES.values()}
+BY_CODE = Codes((entity.code, entity) for entity in ENTITIES.values())
+
+
+def _table_entity(code: int) -> Entity:
+    kind, width = table_kind(code - FIRST_CODE), width_of(code - FIRST_CODE)
+    return Entity(kind, code, (), False, dict.fromkeys(width.texts, S) | dict.fromkeys(width.numbers, T))
+
+
+_TABLES: dict[str, Entity] = {entity.kind: entity for entity in map(_table_entity, CODES)}

@@ -9,13 +9,15 @@ import polars as pl
 
 from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS, FieldType
 from nurt.model.refusal import Refused
+from nurt.model.table_kinds import TABLE
 
-UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED = 0, 1, 2, 3, 4
+UPSERT, DELETE, LEFT_OUT, LEFT_OUT_ABSENT, IMPLIED, UNWANTED = 0, 1, 2, 3, 4, 5
 """Values of the column `op`: Debezium's c, r and u are upserts, d is a delete.
 
 A row that the mapping's `where` leaves out is a delete, too, with a value of its own, so that it is counted as such;
 LEFT_OUT_ABSENT: `where` names an optional column that this version of the table lacks. IMPLIED: the delete of a row's
 old key, which only the message of its new key tells of; it is no message of its own, and not counted.
+UNWANTED: a row beside others that no entry uses: its attribute has no name in the mapping, or `only` excludes it.
 """
 
 STREAMED, FULL_SNAPSHOT, INCREMENTAL_SNAPSHOT = 0, 1, 2
@@ -34,7 +36,7 @@ METADATA_COLUMNS: dict[str, pl.DataType] = {
     "system": pl.String(),  # as the mapping names it
     "entity": pl.String(),  # the entity's name in that system: the kind unless the mapping has `name:`
     "key": pl.String(),  # native key as text, parts joined by U+001F
-    "op": pl.Int8(),  # UPSERT | DELETE | LEFT_OUT | LEFT_OUT_ABSENT | IMPLIED
+    "op": pl.Int8(),  # UPSERT | DELETE | LEFT_OUT | LEFT_OUT_ABSENT | IMPLIED | UNWANTED
     "snapshot": pl.Int8(),  # STREAMED | FULL_SNAPSHOT | INCREMENTAL_SNAPSHOT
     "source_epoch": pl.Int64(),
     # The connector's own order within a source epoch, compared part by part; null: unknown, unused: 0.
@@ -70,7 +72,7 @@ def topic_code(topic: str, server: int = 0) -> int:
 
 def entity_title(kind: str, name: str) -> str:
     """Name an entity of a system for people."""
-    return kind if kind == name else f"{kind} {name}"
+    return name if kind == name or kind.startswith(TABLE) else f"{kind} {name}"
 
 
 def entity_columns(kind: str) -> dict[str, pl.DataType]:

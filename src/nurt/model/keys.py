@@ -9,6 +9,10 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `h` | itself | fence: run, epoch, sequence (24 bytes) | every stage of the place's worker |
 | `r` and the entity's code | the row | table of the row's kind: newest event, former parents | rows |
 | `K` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
+| `r` and 128 + number | the row | row of the table with this number (`<prefix>:joins`): newest event | rows |
+| `j` | the row | ASSEMBLY: records of rows beside it, rows that it has looked up, what it lacks | assemble |
+| `q` and the use, id | shards of those who look up | digest heard last, full chunks, ids of the open chunk | assemble |
+| `q` and the use, id, number | shards of those who look up | ids of those who look the row up: a chunk | assemble |
 | `o` | the order | ORDER_RECORDS: own row, its children, former accounts | orders |
 | `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |
@@ -18,7 +22,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `g` | the realm | COMPONENTS: the accounts of a component | identity |
 | `p` | the realm | MEMBERS: a profile's accounts, or its survivor | identity |
 | `f` | the profile | revision, due day, state (17 bytes), then the Avro body as published | profiles |
-| `w` | every place | zset: pending dirty profiles, by run << 32 or epoch | identity, profiles |
+| `w` | every place | zset: pending profiles, chunks of `q`, by run << 32 or epoch | identity, profiles, assemble |
 | `u` | the shard | zset: profiles by the day on which the clock changes them | profiles |
 | `t` | the shard | hash: table -> its truncate watermarks | rows |
 | `v` | the shard | names of the notes below, each behind its length | rows |
@@ -29,8 +33,9 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `x` | the shard | profiles to publish again after a rewind | launch, profiles |
 | `y` | every place | the latest day (text) for which its worker computed profiles | the place's worker |
 
-The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t v w y` as above, and these, all in the
-place of a realm, so that one checkout's values lie together:
+The flow of stock has a prefix of its own (`<prefix>-stock`) with kinds `h r t v w y` as above, `j q` of rows that are
+made of several in the places of shards, and these, all in the place of a realm, so that one checkout's values lie
+together:
 
 | kind | id | holds | owner (writer) |
 |---|---|---|---|
@@ -57,9 +62,10 @@ place of a realm, so that one checkout's values lie together:
 Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:waiting` (hash: rows whose parent is not there, by
 kind), `<prefix>:quarantine` (zset of ids by time), `<prefix>:q<id>` (one refused message), `<prefix>:config`
 (fingerprint of the settings that state depends on), `<prefix>:layouts` (JSON: the columns of all stored tables, of the
-latest version that wrote here), `<prefix>:logs` (JSON: the control log's id, and of each topic the number, generation
-and ids of its log; see `control/logs.py`), `<prefix>:normalisation` (JSON: the rules by which identifiers are
-normalised, their number, the latest run with them).
+latest version that wrote here), `<prefix>:joins` (JSON: numbers of tables that rows are joined with, of their columns
+and their uses; see `mapping/joins/numbers.py`), `<prefix>:logs` (JSON: the control log's id, and of each topic the
+number, generation and ids of its log; see `control/logs.py`), `<prefix>:normalisation` (JSON: the rules by which
+identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
 profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by

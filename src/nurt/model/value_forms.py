@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nurt.model.entities import ENTITIES
+from nurt.model.table_kinds import CODES, FIRST_CODE, width_of
 
-_ROWS = {b"r%c" % entity.code: f"row.{kind}" for kind, entity in ENTITIES.items()}
+_ROWS = {b"r%c" % entity.code: f"row.{kind}" for kind, entity in ENTITIES.items()} | {
+    b"r%c" % code: width_of(code - FIRST_CODE).layout for code in CODES
+}
 PROFILES: Mapping[bytes, str] = _ROWS | {
+    b"j": "assembly",
     b"o": "order_slots",
     b"K": "references",
     b"a": "account_slots",

@@ -33,6 +33,7 @@ class FoldContext:
     referred: Referred = field(default_factory=dict)
     identified: frozenset[str] = frozenset()
     """Names of entities, besides customers, whose rows bring identifiers."""
+    timezone: Mapping[str, str] = field(default_factory=dict)
 
     def filled(self, frame: pl.DataFrame, name: str, last: str) -> pl.DataFrame:
         """Fill nulls of the column `name` (currency or market) from its system, then with `last`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nurt.assemble.worker import assembling
 from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.control.reconcile import UNRECONCILED, decode_unreconciled
 from nurt.limits import DUE_PROFILES_MAX
+from nurt.mapping.joins.plan import NO_JOINS, Joins
 from nurt.model.fence import pending_score
 from nurt.model.keys import Keys
 from nurt.model.published import PublishedBatch
@@ -28,7 +30,7 @@ from nurt.rows.worker import RowsWorker
 
 
 class Worker(RowsWorker[ContributionSet, Day]):
-    """Six stages over one store; each takes the results of the stage before."""
+    """Six stages over one store, and one for each level of joins; each takes the results of the stage before."""
 
     def __init__(
         self,
@@ -39,9 +41,11 @@ class Worker(RowsWorker[ContributionSet, Day]):
         sweeps: Sequence[Sweep] = (),
         logs: KnownLogs = NO_LOGS,
         normalisation: int = 0,
+        joins: Joins = NO_JOINS,
     ) -> None:
         renormaliser = IdentifierRenormaliser(context)
-        super().__init__(store, keys, ProfileEmitter(context), sweeps, Day, logs, renormaliser, normalisation)
+        emitter, self.levels = assembling(ProfileEmitter(context), store, keys, joins, context, lambda: self.epoch)
+        super().__init__(store, keys, emitter, sweeps, Day, logs, renormaliser, normalisation)
         self.references = ReferencesStage(store, keys)
         self.orders = OrdersStage(store, keys, context)
         self.accounts = AccountsStage(store, keys, context)

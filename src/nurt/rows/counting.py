@@ -9,7 +9,7 @@ import numpy as np
 from nurt.columnar.types import Bools, Int64s, Words
 from nurt.control.counted_offsets import CountedOffsets, Place
 from nurt.control.logs import NO_LOGS, KnownLogs
-from nurt.model.entity_frame import LEFT_OUT, LEFT_OUT_ABSENT, Translated, Truncated
+from nurt.model.entity_frame import LEFT_OUT, LEFT_OUT_ABSENT, UNWANTED, Translated, Truncated
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
 from nurt.ports.store import Store
@@ -38,6 +38,7 @@ INSTANCES = "instances"
 LEFT_OUT_OUTCOME = "left_out"
 """An additional outcome: rows that the mapping's `where` left out. They are counted as folded, too: as deletes."""
 LEFT_OUT_REASON = "where"
+UNWANTED_REASON = "with"
 
 
 UNTOLD = "untold"
@@ -93,10 +94,11 @@ class Counting:
         return fresh
 
     def count_left_out(self, change: StateWrite, topic: str, ops: Int64s, absent: Sequence[str]) -> None:
-        """Count rows that `where` left out; `absent` names columns of `where` that the table lacks."""
+        """Count rows that `where` or `with` left out; `absent` names columns of `where` that the table lacks."""
         lacking = int(np.count_nonzero(ops == LEFT_OUT_ABSENT))
         _add(change, topic, LEFT_OUT_OUTCOME, LEFT_OUT_REASON, int(np.count_nonzero(ops == LEFT_OUT)))
         _add(change, topic, LEFT_OUT_OUTCOME, f"{LEFT_OUT_REASON}, without column {', '.join(absent)}", lacking)
+        _add(change, topic, LEFT_OUT_OUTCOME, UNWANTED_REASON, int(np.count_nonzero(ops == UNWANTED)))
 
     def count_rest(self, change: StateWrite, batches: Sequence[Translated]) -> None:
         """Count refused messages, and those that the translator found foreign, unless a run has counted them."""

@@ -175,7 +175,7 @@ def fold_rows(
     left = np.zeros(owners, dtype=np.bool_)
     gone = at[:0]
     if kind not in ROOTS:
-        gone = _left_parents(rows, accepted, winner)
+        gone = left_parents(rows, accepted, winner)
     elif tokens is not None and kind == TOKENS_OF:
         rows, gone = tokens.left(rows, accepted, winner)
     if len(gone):
@@ -306,7 +306,7 @@ def _raise_highest(kind: str, state: RowArrays, rows: RowArrays, owners: Int64s,
         state.numbers[owners, layout.place(name)] = np.where(there, np.where(from_events, *found), 0)
 
 
-def _left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
+def left_parents(rows: RowArrays, accepted: Bools, winner: Int64s) -> Int64s:
     """List the former parents of rows: stored ones, and those within the batch."""
     found = np.empty(len(rows), dtype=np.int64)
     keys = np.empty((len(rows), _KEY_WORDS), dtype=np.uint64)

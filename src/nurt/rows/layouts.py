@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import polars as pl
 
 from nurt.model.entities import ENTITIES, IDENTIFIED_KINDS
 from nurt.model.entity_frame import entity_columns
+from nurt.model.table_kinds import CODES, FIRST_CODE, table_kind, width_of
 from nurt.state.row_major import Layout
 from nurt.state.table import Table
 
@@ -33,7 +37,12 @@ def row_table(kind: str) -> Table:
     needs: dict[str, pl.DataType] = {"part": pl.Int64()}
     for name in (*_STORED, *field_names(kind)):
         needs[name] = pl.Int64() if columns[name].is_integer() else columns[name]
-    return Table.stored(f"row.{kind}", needs | dict.fromkeys((*HIGHEST, "topic"), pl.Int64()))
+    return Table.stored(layout_name(kind), needs | dict.fromkeys((*HIGHEST, "topic"), pl.Int64()))
+
+
+def layout_name(kind: str) -> str:
+    """Name the layout of the stored rows of an entity kind."""
+    return f"row.{kind}" if kind in ENTITIES else width_of(ENTITIES[kind].code - FIRST_CODE).layout
 
 
 def field_names(kind: str) -> list[str]:
@@ -41,8 +50,28 @@ def field_names(kind: str) -> list[str]:
     return [*ENTITIES[kind].fields, *(["identifiers"] if kind in IDENTIFIED_KINDS else [])]
 
 
-ROW_TABLES: dict[str, Table] = {kind: row_table(kind) for kind in ENTITIES}
-ROW_LAYOUTS: dict[str, Layout] = {kind: Layout(table) for kind, table in ROW_TABLES.items()}
+V = TypeVar("V")
+
+
+class ByKind(dict[str, V]):
+    """Values by entity kind; kinds of stored tables, which have two layouts, are here when they are asked for."""
+
+    def __init__(self, value: Callable[[str], V]) -> None:
+        super().__init__((kind, value(kind)) for kind in ENTITIES)
+        by_layout: dict[str, V] = {}
+        self._tables: dict[str, V] = {}
+        for kind in (table_kind(code - FIRST_CODE) for code in CODES):
+            layout = layout_name(kind)
+            if layout not in by_layout:
+                by_layout[layout] = value(kind)
+            self._tables[kind] = by_layout[layout]
+
+    def __missing__(self, kind: str) -> V:
+        return self._tables[kind]
+
+
+ROW_TABLES = ByKind(row_table)
+ROW_LAYOUTS = ByKind(lambda kind: Layout(ROW_TABLES[kind]))
 
 # the rows of every kind begin with the same columns: their places for the kernels
 _FIRST = ROW_LAYOUTS["order"]
@@ -51,9 +80,9 @@ PART, OP = _FIRST.place("part"), _FIRST.place("op")
 EPOCH, PARTITION, OFFSET, TS = (_FIRST.place(name) for name in ("source_epoch", "partition", "offset", "ts_ms"))
 P0, P0_BIT = _FIRST.place("p0"), _FIRST.column("p0")
 PARENT, PARENT_BIT, PARENT_KIND = _FIRST.place("parent"), _FIRST.column("parent"), _FIRST.place("parent_kind")
-HIGHEST_AT = {kind: (layout.column("h0"), layout.place("h0")) for kind, layout in ROW_LAYOUTS.items()}
+HIGHEST_AT = ByKind(lambda kind: (ROW_LAYOUTS[kind].column("h0"), ROW_LAYOUTS[kind].place("h0")))
 """By kind, the bit and the place of h0; h1 to h3 follow it."""
-TOPIC_AT = {kind: (layout.column("topic"), layout.place("topic")) for kind, layout in ROW_LAYOUTS.items()}
+TOPIC_AT = ByKind(lambda kind: (ROW_LAYOUTS[kind].column("topic"), ROW_LAYOUTS[kind].place("topic")))
 """By kind, the bit and the place of the column `topic`."""
 LEFT_BITS = sum(1 << _FIRST.column(name) for name in ("part", "system", "parent_kind", "parent"))
 """The bits of the columns that are stored of a parent that the row left."""

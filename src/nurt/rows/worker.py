@@ -19,6 +19,9 @@ from nurt.rows.sweeps import Sweep
 PENDING_MAX = 10_000
 """How many pending publications of earlier runs one write marks as pending again."""
 
+JOINED = b"\x01"
+"""What pending rows that are made of several begin with; names of realms and the stock's letters never do."""
+
 T = TypeVar("T")
 
 
@@ -48,6 +51,8 @@ class RowsWorker(Generic[T, Now]):
         self.rows = RowsStage[T](store, keys, emitter, sweeps, logs, renormaliser, normalisation)
         self._unit: Callable[[int], Now] = unit
         self._resumed = False
+        self._again: tuple[list[bytes], list[bytes]] = [], []
+        self._told = False
         self._knows_clock = False
 
     def begin_epoch(self, tick: Tick[Now]) -> bool:
@@ -76,12 +81,26 @@ class RowsWorker(Generic[T, Now]):
 
     def owe_again(self) -> list[bytes] | None:
         """Mark what earlier runs left pending as pending in this epoch; return it. None: this run has done so."""
-        if self._resumed:
+        if self._told:
             return None
+        self._told = True
+        self._resume()
+        return self._again[0]
+
+    def owed_joins(self) -> list[bytes]:
+        """Return what earlier runs left pending of rows that are made of several; all is pending in this epoch."""
+        self._resume()
+        return self._again[1]
+
+    def _resume(self) -> None:
+        if self._resumed:
+            return
         self._resumed = True
         pending = {place: members for place, members in self.store.pending().items() if members}
         score = pending_score(self.store.run, self.epoch)
         for place, members in pending.items():
             for at in range(0, len(members), PENDING_MAX):
                 self.store.write(StateWrite(pending={place: dict.fromkeys(members[at : at + PENDING_MAX], score)}))
-        return [member for members in pending.values() for member in members]
+        for members in pending.values():
+            for member in members:
+                self._again[member.startswith(JOINED)].append(member)

@@ -27,6 +27,11 @@ class FlowAssembly(Protocol):
         """Whether the mapping names orders by a field."""
         ...
 
+    @property
+    def levels(self) -> int:
+        """Return how many levels of joins the mapping has."""
+        ...
+
     def address(self, parcel: Parcel) -> tuple[str, Parcel]:
         """Add to a parcel the routing key of its worker."""
         ...

@@ -22,14 +22,16 @@ from nurt.rows.children.contributions import (
     join_contribution_sets,
     no_contributions,
 )
+from nurt.runtime.join_steps import JoinSteps
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import Parcel, is_tick
 
 
-class ProfileSteps:
+class ProfileSteps(JoinSteps):
     """Stages of one worker, over the parcels of a moment."""
 
     def __init__(self, worker: Worker, routes: WorkerRoutes, index: int, linger_ms: int = 0) -> None:
+        super().__init__(worker, routes, index, routes.split_said)
         self._worker = worker
         self.store, self.forms = worker.store, PROFILES
         self._routes = routes
@@ -52,9 +54,9 @@ class ProfileSteps:
                     yield self._me, tick
                     swept = self._worker.rows.sweep(tick.epoch)
                     if swept is not None:
-                        yield from self._routes.split_said(swept)
+                        yield from self.said(swept)
             if batches:
-                yield from self._routes.split_said(self._worker.rows.fold(batches))
+                yield from self.said(self._worker.rows.fold(batches))
 
     def references(self, items: Sequence[ContributionSet | Tick[Day]]) -> Iterator[Parcel]:
         """Find the orders that rows name by a field; other contributions go along."""

@@ -12,7 +12,7 @@ from nurt.columnar.types import Int64s, Words
 from nurt.model.entity_frame import Translated
 from nurt.model.keys import Keys, realm_worker
 from nurt.profiles.profiles_stage import DirtyKey
-from nurt.rows.children.contributions import Contributions, ContributionSet
+from nurt.rows.children.contributions import Contributions, ContributionSet, JoinsSaid
 
 _MASK = (1 << 64) - 1
 
@@ -72,10 +72,21 @@ class WorkerRoutes:
         parts = [self._split(some) for some in lists]
         found = []
         for worker in range(self.workers):
-            mine = [part[worker] for part in parts]
-            if any(map(len, mine)):
-                found.append((worker, ContributionSet(*mine)))
+            orders, records, partials, references = (part[worker] for part in parts)
+            if any(map(len, (orders, records, partials, references))):
+                found.append((worker, ContributionSet(orders, records, partials, references)))
         return found
+
+    def split_joins(self, joins: JoinsSaid) -> list[tuple[int, JoinsSaid]]:
+        """Send what rows say to the owners of rows that are made of several; all hear of rows that are looked up."""
+        if self.workers == 1:
+            return [(0, joins)]
+        parts = {level: self._split(some) for level, some in joins.beside.items()}
+        split = [
+            (worker, {level: some[worker] for level, some in parts.items() if len(some[worker])})
+            for worker in range(self.workers)
+        ]
+        return [(worker, JoinsSaid(some, joins.touched)) for worker, some in split if some or joins.touched]
 
     def _split(self, contributions: Contributions) -> list[Contributions]:
         if not len(contributions):

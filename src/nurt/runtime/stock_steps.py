@@ -13,6 +13,7 @@ from nurt.model.stock.published import StockBatch
 from nurt.model.tick import Tick
 from nurt.model.units import Millis
 from nurt.model.value_forms import STOCK
+from nurt.runtime.join_steps import JoinSteps
 from nurt.runtime.routing import WorkerRoutes
 from nurt.runtime.steps import is_tick
 from nurt.stock.from_rows import StockContributions, join_stock_contributions, nothing
@@ -23,7 +24,7 @@ BEHIND = 20
 """How many times longer figures wait while there is more to read: they are out of date in any case."""
 
 
-class StockSteps:
+class StockSteps(JoinSteps):
     """Stages of one worker, over the parcels of a moment.
 
     Args:
@@ -40,6 +41,7 @@ class StockSteps:
         server_clock: bool = True,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(worker, routes, index, self._split)
         self._worker, self._routes, self._me = worker, routes, index
         self.store, self.forms = worker.store, STOCK
         self._conflate_s, self._now_s = conflate_ms / 1000, now_s
@@ -58,11 +60,11 @@ class StockSteps:
                         yield self._me, item
                         swept = self._worker.rows.sweep(item.epoch)
                         if swept is not None:
-                            yield from self._split(swept)
+                            yield from self.said(swept)
                 else:
                     batches.append(item)
             if batches:
-                yield from self._split(self._worker.rows.fold(batches))
+                yield from self.said(self._worker.rows.fold(batches))
 
     def stock(self, items: Sequence[tuple[str, StockContributions] | Tick[Millis]]) -> Iterator[StockBatch]:
         """Fold sales documents and inventory positions, check timers, and publish what has waited long enough."""

@@ -24,7 +24,15 @@ from nurt.model.entities import ENTITIES
 from nurt.model.entity_frame import DELETE, UNAVAILABLE_PARENT_BIT
 from nurt.model.stock.plan import UNIT
 from nurt.normalise.context import FoldContext
-from nurt.rows.children.contributions import Contributions, join_contributions, no_contributions, no_ids, no_texts
+from nurt.rows.children.contributions import (
+    Contributions,
+    JoinsSaid,
+    join_contributions,
+    join_joins,
+    no_contributions,
+    no_ids,
+    no_texts,
+)
 from nurt.rows.children.write import ExtraColumn, RecordPlan, pack_records
 from nurt.rows.fold import RowsFolded
 from nurt.rows.guests import guest_ids
@@ -57,6 +65,11 @@ class StockContributions:
 
     sales_documents: Contributions
     positions: Contributions
+    joins: JoinsSaid | None = None
+
+    def with_joins(self, joins: JoinsSaid | None) -> StockContributions:
+        """Return the same, but with what is said to rows that are made of several."""
+        return StockContributions(self.sales_documents, self.positions, joins)
 
     def by_realm(self, realm_of: Mapping[str, str]) -> dict[str, StockContributions]:
         """Split contributions by the realms of their systems; an unknown system is of the default realm."""
@@ -87,6 +100,7 @@ def join_stock_contributions(many: Sequence[StockContributions]) -> StockContrib
     return StockContributions(
         join_contributions([contributions.sales_documents for contributions in many]),
         join_contributions([contributions.positions for contributions in many]),
+        join_joins([contributions.joins for contributions in many]),
     )
 
 
@@ -122,6 +136,9 @@ class StockEmitter:
 
     def emit(self, kind: str, folded: RowsFolded, ids: Words, stamp: int) -> StockContributions:
         """See rows.stage.RowEmitter."""
+        nobody = no_contributions()
+        if kind not in CODE:  # rows of a table say nothing themselves
+            return StockContributions(nobody, nobody)
         layout, rows, at, owner, gone = ROW_LAYOUTS[kind], folded.rows, folded.at, folded.owner, folded.left
         header = kind in _HEADERS
         emits = ~gone if header else rows.has(PARENT_BIT, at)
@@ -143,7 +160,6 @@ class StockEmitter:
             to, child, np.full(len(at), stamp), np.full(len(at), CODE[kind]), gone,
             body, rows.text(layout.place("system"), at), none, none, no_ids(len(at)),
         )  # fmt: skip
-        nobody = no_contributions()
         return (
             StockContributions(nobody, contributions)
             if kind in _OF_POSITIONS

@@ -11,7 +11,7 @@ from nurt.model.units import Day
 from nurt.profiles.identity.resolve import AccountChanges
 from nurt.profiles.profiles_stage import DirtyKey
 from nurt.profiles.worker import Worker, merged
-from nurt.rows.children.contributions import ContributionSet, join_contributions
+from nurt.rows.children.contributions import ContributionSet, join_contribution_sets, join_contributions
 
 
 class Chain:
@@ -26,10 +26,19 @@ class Chain:
 
     def _said(self, contributions: ContributionSet) -> PublishedBatch:
         worker = self.worker
+        contributions = self._joined(contributions)
         referring = worker.references.fold(contributions.to_references)
         to_orders = join_contributions([contributions.to_orders, referring])
         dirty_keys = self._touch(worker.accounts.fold(merged(contributions, worker.orders.fold(to_orders))))
         return worker.profiles.materialise(dirty_keys)
+
+    def _joined(self, contributions: ContributionSet) -> ContributionSet:
+        """Carry what rows say through the levels of joins."""
+        for level, stage in enumerate(self.worker.levels, 1):
+            joins = contributions.joins
+            if joins is not None and level in joins.beside:
+                contributions = join_contribution_sets([contributions, stage.fold(joins.beside[level])])
+        return contributions
 
     def tick(self, tick: Tick[Day]) -> list[PublishedBatch]:
         """Begin an epoch: advance fences, publish what is pending, recompute due profiles until none is due."""

@@ -25,7 +25,7 @@ from nurt.mapping.convert import blank_to_null, refused
 from nurt.mapping.plan import WHERE, KeyText, Plan, Step, plan_for
 from nurt.mapping.sql.evaluate import FAILURES
 from nurt.mapping.types import TopicMapping
-from nurt.model.entities import ENTITIES, FieldType
+from nurt.model.entities import FieldType
 from nurt.model.entity_frame import POLARS_TYPES, UPSERT, entity_columns
 from nurt.translate.fast_columns import Maker, bitmap_of, maker_of, mark_odd_texts, number_array, text_array
 from nurt.translate.fast_keys import ArrowTexts, joined_texts, texts_of_column, texts_of_series
@@ -71,7 +71,7 @@ class FastRows:
         self._told = told
         self._key = self._how(plan.key)
         self._parent = self._how(plan.parents[0]) if plan.parents else None
-        types = ENTITIES[topic.kind].fields
+        types = topic.field_types
         self._direct: dict[str, tuple[str, Maker]] = {}  # field -> column and its maker
         self._evaluated: list[Step] = []
         self._nothing: set[str] = set()  # fields of absent columns
@@ -132,6 +132,8 @@ class FastRows:
         column = step.wanted.column
         if column in self._plan.stand_ins and step.name != WHERE:
             self._nothing.add(step.name)
+        elif step.is_number:
+            self._evaluated.append(step)
         elif column in self._reader.types and (make := maker_of(self._reader.meaning(column), field_type)) is not None:
             self._direct[step.name] = column, make
         else:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from nurt.adapters.redis.client import Redis, open_redis
+from nurt.adapters.redis.joins import read_numbers
 from nurt.app.launching.logs import first_changes, open_look
 from nurt.app.opening import commits_of, open_control_log
 from nurt.columnar.text_codes import codes_of
@@ -25,6 +26,7 @@ from nurt.mapping.load import Mapping
 from nurt.model.entity_frame import DELETE
 from nurt.model.keys import Keys
 from nurt.model.log import Offsets
+from nurt.model.table_kinds import TABLE, table_kind
 from nurt.rows.layouts import EPOCH, OFFSET, OP, PART, PARTITION, ROW, ROW_LAYOUTS
 from nurt.rows.sweeps import rebuilt_record, unfinished_rebuild
 from nurt.settings import Settings
@@ -100,7 +102,7 @@ def finish_rebuild(settings: Settings, kinds: frozenset[str]) -> None:
     if rebuild is None:
         return
     unread, every = _unread_rows(settings, kinds, first_epoch(rebuild["generation"]))
-    shares = {kind: unread[kind] / every[kind] for kind in kinds if unread.get(kind)}
+    shares = {kind: unread[kind] / every[kind] for kind in (*kinds, TABLE) if unread.get(kind)}
     erases = bool(rebuild["confirmed"]) or all(share <= REBUILD_UNREAD_MAX for share in shares.values())
     shown = ", ".join(f"{unread[kind]} of {every[kind]} rows of kind {kind}" for kind in sorted(shares)) or "no row"
     if erases:
@@ -121,8 +123,9 @@ def _unread_rows(settings: Settings, kinds: frozenset[str], since: int) -> tuple
     unread: dict[str, int] = defaultdict(int)
     every: dict[str, int] = defaultdict(int)
     with closing(open_redis(settings.redis_url)) as client:
-        for kind in kinds:
-            for rows in stored_rows(client, keys, kind):
+        tables = {table_kind(number): TABLE for number in read_numbers(client, keys).columns}
+        for stored, kind in (dict(zip(kinds, kinds, strict=True)) | tables).items():
+            for rows in stored_rows(client, keys, stored):
                 alive = (rows.numbers[:, PART] == ROW) & (rows.numbers[:, OP] != DELETE)
                 unread[kind] += int((alive & (rows.numbers[:, EPOCH] < since)).sum())
                 every[kind] += int(alive.sum())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nurt.cli.belonging import Belonging
     from nurt.cli.opening import OpenState
     from nurt.cli.sampling import TopicSample
+    from nurt.mapping.joins.graph import Edge
     from nurt.mapping.load import Mapping
     from nurt.settings import Settings
 
@@ -45,6 +46,7 @@ def check(
     """
     from nurt.cli.opening import opened_state
     from nurt.cli.sampling import shared_tables
+    from nurt.mapping.joins.graph import edges, unused_tables
     from nurt.mapping.load import read_mapping
 
     with opened_state(config) as state:
@@ -55,6 +57,7 @@ def check(
         open_ = _open(state.settings)
     unused = _unused(mapping, found)
     shared = [asdict(one) for one in shared_tables(mapping, found)]
+    joins, idle = edges(mapping), unused_tables(mapping)
     if as_json:
         topics = [asdict(one) for one in found]
         notes = {
@@ -63,9 +66,11 @@ def check(
             "children": [asdict(one) for one in belonging.children],
             "sample_too_small": belonging.is_cut,
         }
+        notes |= {"joins": [asdict(one) for one in joins], "tables_that_nobody_uses": idle}
         print_json({**facts, "topics": topics, **notes, "destinations": misfits, "open": open_})
     else:
         _print(facts, found, unused)
+        _print_joins(joins, idle)
         for one in shared:
             _print_shared(one)
         _print_children(belonging)
@@ -138,10 +143,13 @@ def _sampled(settings: Settings, mapping: Mapping, rows_max: int | None) -> tupl
     from nurt.cli.belonging import NamedParents
     from nurt.cli.sampling import Samples, Trial
     from nurt.columnar.ids import Ids
+    from nurt.mapping.joins.compile import numbered, numbers_for
+    from nurt.mapping.joins.numbers import Numbers
     from nurt.translate.translator import Translator
 
     ids = Ids(settings.ids_secret())
-    translator, context = Translator(mapping, open_registry(settings), ids), fold_context(mapping, ids)
+    stored = numbered(mapping, numbers_for(mapping, Numbers()))  # any numbers do: nothing is kept
+    translator, context = Translator(stored, open_registry(settings), ids), fold_context(mapping, ids)
     samples, parents = Samples(settings, rows_max), NamedParents(mapping.referred(), ids)
     trials: dict[str, Trial] = {}
     with Status("listing topics", console=stderr) as status:
@@ -173,6 +181,20 @@ def _unused(mapping: Mapping, found: list[TopicSample]) -> list[str]:
         for rule in mapping.topics
         if used.isdisjoint((item.file_name, item.line) for item in rule.mapping.items)
     ]
+
+
+def _print_joins(joins: list[Edge], idle: list[str]) -> None:
+    """Show which rows are put together, level by level."""
+    if joins:
+        stdout.print()
+        rows = [(one.level, one.entry, one.name, one.tables, one.how) for one in joins]
+        print_table("Rows that are put together", ("level>", "entry", "name", "rows of", ""), rows)
+    for one in joins:
+        if one.any_of_several and "pivot" not in one.how:
+            what = f"\n{one.entry}, {one.name}: of several rows the one with the smallest key counts; "
+            stdout.print(Text.assemble((what, "yellow"), "say which by `first:`"))
+    for table in idle:
+        stdout.print(Text.assemble(("\nnobody uses the table ", "yellow"), shown(table)))
 
 
 def _print_shared(one: dict[str, Any]) -> None:

@@ -82,7 +82,9 @@ def stats(
 
 def _kinds(state: OpenState) -> dict[str, int]:
     with Status("counting keys", console=stderr) as status:
-        return state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
+        found = state.tally.kinds(lambda seen: status.update(f"counting keys: {seen:,}"))
+    titles = {f"rows_{kind}": f"rows of {title}" for kind, title in state.tables.items()}
+    return {titles.get(kind, kind): number for kind, number in found.items()}
 
 
 def _unmet(state: OpenState) -> tuple[list[Waiting], list[Unmet]]:

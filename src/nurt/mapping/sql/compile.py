@@ -9,6 +9,7 @@ the checked syntax tree, never the original text.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import polars as pl
 
@@ -81,14 +82,22 @@ class BadExpression(ValueError):
     """Refusal of an expression; the text says what was found and what was expected."""
 
 
-def compile_expression(text: str) -> Expression:
+def compile_expression(text: str, names: Collection[str] = ()) -> Expression:
     """Check and compile one expression; a name alone is a column, even if it is a word of SQL.
+
+    Args:
+        names: of other rows, whose columns may be used, as `name.column`.
 
     Raises BadExpression.
     """
     text = text.strip()
     if _PLAIN_NAME.fullmatch(text) and text.lower() not in _CONSTANTS:
         return column(text)
+    if names and "." in text:
+        from nurt.mapping.joins.split import compile_mixed, names_others
+
+        if names_others(text):
+            return compile_mixed(text, names)
     from nurt.mapping.sql.syntax import checked  # sqlglot is 10 MB, and a mapping may name columns only
 
     written, rounded = checked(text)

@@ -8,7 +8,7 @@ expression whose operators sqlglot and polars would bind differently is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, SqlglotError
@@ -90,17 +90,35 @@ def checked(text: str) -> tuple[str, bool]:
 
     Raises BadExpression.
     """
+    tree = syntax_tree(text)
+    try:
+        return Writer(text).write(tree), is_rounded(tree)
+    except RecursionError:
+        raise _too_deep(text) from None
+
+
+def syntax_tree(text: str) -> exp.Expr:
+    """Parse an expression whose nodes nobody has checked. Raises BadExpression."""
     try:
         tokens = tokens_of(text)
         tree = _parsed(tokens, text)
         _check_depth(tree)
-        return _Writer(text).write(tree), type(tree) is exp.Anonymous and tree.name.lower() == "round"
     except SqlglotError as error:
         raise BadExpression(f"not an SQL expression: {text!r}: {str(error).splitlines()[0]}") from None
     except RecursionError:
-        raise BadExpression(
-            f"an expression that is nested too deeply: {text[:40]!r}... (expected fewer levels)"
-        ) from None
+        raise _too_deep(text) from None
+    if tree is None:
+        raise BadExpression(f"not an SQL expression: {text!r}: something is missing")
+    return tree
+
+
+def is_rounded(tree: exp.Expr) -> bool:
+    """Return whether the whole of an expression is one call of ROUND."""
+    return type(tree) is exp.Anonymous and tree.name.lower() == "round"
+
+
+def _too_deep(text: str) -> BadExpression:
+    return BadExpression(f"an expression that is nested too deeply: {text[:40]!r}... (expected fewer levels)")
 
 
 def _parsed(tokens: list[Token], text: str) -> exp.Expr | None:
@@ -135,11 +153,16 @@ def _beyond_the_row(word: str, why: str, text: str) -> str:
     return f"{word.upper()} in {text!r} (expected an expression over one row: {why})"
 
 
-class _Writer:
-    """Writer of one expression; a kind of node without a method is refused."""
+class Writer:
+    """Writer of one expression; a kind of node without a method is refused.
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    Args:
+        text: of the whole expression, for complaints.
+        names: of other rows, whose columns may be named as `name.column`.
+    """
+
+    def __init__(self, text: str, names: Collection[str] = ()) -> None:
+        self._text, self._names = text, names
 
     def write(self, node: object) -> str:
         """Write a node and its parts."""
@@ -181,9 +204,12 @@ class _Writer:
     def _column(self, node: exp.Expr) -> str:
         if not isinstance(node.this, exp.Identifier):
             raise self._refusal(node.this)
-        if node.args.get("table"):
-            raise self._bad("a dot", "the column's name alone; a name with a dot in double quotes")
         name = node.this.name
+        if node.args.get("table"):
+            if node.args["table"].name not in self._names:
+                raise self._bad("a dot", "the column's name alone; a name with a dot in double quotes")
+            name = f"{node.args['table'].name}.{name}"
+            return '"' + name.replace('"', '""') + '"'
         if not node.this.args.get("quoted") and not _NAME.fullmatch(name):
             raise self._bad(f"{name!r}", "a column's name; one with other signs in double quotes")
         if name == "*" or (name.startswith("^") and name.endswith("$")):
@@ -334,42 +360,42 @@ class _Writer:
         return ", ".join(self.write(node) for node in nodes)
 
 
-_Write = Callable[[_Writer, exp.Expr], str]
+_Write = Callable[[Writer, exp.Expr], str]
 _TWO = frozenset(("this", "expression"))
 _NEGATED = {
-    exp.Like: _Writer._matches,
-    exp.ILike: _Writer._matches,
-    exp.RegexpLike: _Writer._matches,
-    exp.In: _Writer._in,
-    exp.Between: _Writer._between,
-    exp.Is: _Writer._is,
+    exp.Like: Writer._matches,
+    exp.ILike: Writer._matches,
+    exp.RegexpLike: Writer._matches,
+    exp.In: Writer._in,
+    exp.Between: Writer._between,
+    exp.Is: Writer._is,
 }
 _NODES: dict[type, tuple[_Write, frozenset[str]]] = {
-    **dict.fromkeys(_BINARY, (_Writer._binary, _TWO)),
-    exp.Column: (_Writer._column, frozenset(("this", "table"))),
-    exp.Literal: (_Writer._literal, frozenset(("this", "is_string"))),
-    exp.HexString: (_Writer._hex, frozenset(("this",))),
-    exp.Introducer: (_Writer._constant, _TWO),
+    **dict.fromkeys(_BINARY, (Writer._binary, _TWO)),
+    exp.Column: (Writer._column, frozenset(("this", "table"))),
+    exp.Literal: (Writer._literal, frozenset(("this", "is_string"))),
+    exp.HexString: (Writer._hex, frozenset(("this",))),
+    exp.Introducer: (Writer._constant, _TWO),
     exp.Null: (lambda _writer, _node: "NULL", frozenset()),
     exp.Boolean: (lambda _writer, node: "TRUE" if node.this else "FALSE", frozenset(("this",))),
     exp.Paren: (lambda writer, node: f"({writer.write(node.this)})", frozenset(("this",))),
-    exp.NullSafeEQ: (_Writer._not_distinct, _TWO),
-    exp.NullSafeNEQ: (_Writer._not_distinct, _TWO),
-    exp.Like: (_Writer._matches, _TWO | {"negate"}),
-    exp.ILike: (_Writer._matches, _TWO | {"negate"}),
-    exp.RegexpLike: (_Writer._matches, _TWO),
-    exp.In: (_Writer._in, frozenset(("this", "expressions"))),
-    exp.Between: (_Writer._between, frozenset(("this", "low", "high"))),
-    exp.Is: (_Writer._is, _TWO | {"negate"}),
-    exp.Not: (_Writer._negation, frozenset(("this",))),
-    exp.Neg: (_Writer._negative, frozenset(("this",))),
-    exp.Case: (_Writer._case, frozenset(("this", "ifs", "default"))),
-    exp.Cast: (_Writer._cast, frozenset(("this", "to"))),
-    exp.TryCast: (_Writer._cast, frozenset(("this", "to", "safe"))),
-    exp.Extract: (_Writer._extract, _TWO),
-    exp.StrPosition: (_Writer._position, frozenset(("this", "substr"))),
-    exp.Substring: (_Writer._substring, frozenset(("this", "start", "length"))),
-    exp.Trim: (_Writer._trim, _TWO | {"position"}),
-    exp.Anonymous: (_Writer._call, frozenset(("this", "expressions"))),
+    exp.NullSafeEQ: (Writer._not_distinct, _TWO),
+    exp.NullSafeNEQ: (Writer._not_distinct, _TWO),
+    exp.Like: (Writer._matches, _TWO | {"negate"}),
+    exp.ILike: (Writer._matches, _TWO | {"negate"}),
+    exp.RegexpLike: (Writer._matches, _TWO),
+    exp.In: (Writer._in, frozenset(("this", "expressions"))),
+    exp.Between: (Writer._between, frozenset(("this", "low", "high"))),
+    exp.Is: (Writer._is, _TWO | {"negate"}),
+    exp.Not: (Writer._negation, frozenset(("this",))),
+    exp.Neg: (Writer._negative, frozenset(("this",))),
+    exp.Case: (Writer._case, frozenset(("this", "ifs", "default"))),
+    exp.Cast: (Writer._cast, frozenset(("this", "to"))),
+    exp.TryCast: (Writer._cast, frozenset(("this", "to", "safe"))),
+    exp.Extract: (Writer._extract, _TWO),
+    exp.StrPosition: (Writer._position, frozenset(("this", "substr"))),
+    exp.Substring: (Writer._substring, frozenset(("this", "start", "length"))),
+    exp.Trim: (Writer._trim, _TWO | {"position"}),
+    exp.Anonymous: (Writer._call, frozenset(("this", "expressions"))),
 }
 """Kinds of nodes that may be in an expression: the method that writes each, and the parts that it may have."""

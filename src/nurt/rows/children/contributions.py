@@ -6,8 +6,8 @@ never a delta; a child that is `gone` is removed from the parent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
@@ -72,6 +72,34 @@ class Contributions:
 
 
 @dataclass(frozen=True, slots=True)
+class Touched:
+    """Rows that other rows look up, by name only: who looks them up reads them.
+
+    Attributes:
+        use: number of the use.
+        ids: of the rows.
+        digests: of what is used of each of them; equal ones: nothing changed.
+    """
+
+    use: int
+    ids: Words
+    digests: Int64s
+
+
+@dataclass(frozen=True, slots=True)
+class JoinsSaid:
+    """What rows of tables say to rows that are made of several (see `assemble`).
+
+    Attributes:
+        beside: by level of what is made: records of rows beside it, and touches.
+        touched: by level: rows that are looked up, and came.
+    """
+
+    beside: Mapping[int, Contributions]
+    touched: Mapping[int, tuple[Touched, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ContributionSet:
     """Contributions on their way up.
 
@@ -80,12 +108,18 @@ class ContributionSet:
         records: child records of accounts.
         partials: partial aggregates for accounts, from orders, invoices, interactions.
         to_references: what bears or names a token, see `model/references.py`.
+        joins: what goes to rows that are made of several; None: nothing.
     """
 
     to_orders: Contributions
     records: Contributions
     partials: Contributions
     to_references: Contributions = field(default_factory=lambda: _NONE)
+    joins: JoinsSaid | None = None
+
+    def with_joins(self, joins: JoinsSaid | None) -> ContributionSet:
+        """Return the same, but with these joins."""
+        return replace(self, joins=joins)
 
 
 def no_texts(rows: int) -> Texts:
@@ -146,6 +180,23 @@ def join_contribution_sets(many: Sequence[ContributionSet]) -> ContributionSet:
         join_contributions([contributions.records for contributions in many]),
         join_contributions([contributions.partials for contributions in many]),
         join_contributions([contributions.to_references for contributions in many]),
+        join_joins([contributions.joins for contributions in many]),
+    )
+
+
+def join_joins(many: Sequence[JoinsSaid | None]) -> JoinsSaid | None:
+    """Put what is said to rows that are made of several one after another, in order."""
+    said = [one for one in many if one is not None]
+    if len(said) < 2:
+        return said[0] if said else None
+    levels = sorted({level for one in said for level in one.beside})
+    touched: dict[int, tuple[Touched, ...]] = {}
+    for one in said:
+        for level, some in one.touched.items():
+            touched[level] = (*touched.get(level, ()), *some)
+    return JoinsSaid(
+        {level: join_contributions([one.beside[level] for one in said if level in one.beside]) for level in levels},
+        touched,
     )
 
 

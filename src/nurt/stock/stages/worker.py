@@ -7,9 +7,11 @@ from typing import Any
 
 import orjson
 
+from nurt.assemble.worker import assembling
 from nurt.columnar.types import ID_BYTES
 from nurt.control.logs import NO_LOGS, KnownLogs
 from nurt.limits import DUE_PROFILES_MAX
+from nurt.mapping.joins.plan import NO_JOINS, Joins
 from nurt.model.keys import Keys
 from nurt.model.state_write import StateWrite
 from nurt.model.tick import Tick
@@ -41,8 +43,10 @@ class StockWorker(RowsWorker[StockContributions, Millis]):
         sweeps: Sequence[Sweep] = (),
         keeper: Keeper | None = None,
         logs: KnownLogs = NO_LOGS,
+        joins: Joins = NO_JOINS,
     ) -> None:
-        super().__init__(store, keys, StockEmitter(context), sweeps, Millis, logs)
+        emitter, self.levels = assembling(StockEmitter(context), store, keys, joins, context, lambda: self.epoch)
+        super().__init__(store, keys, emitter, sweeps, Millis, logs)
         self.realms = sorted(
             realm for realm in {*context.realm.values()} if keys.realm_place(realm) in set(store.places)
         )
