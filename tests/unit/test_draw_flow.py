@@ -55,7 +55,7 @@ def test_every_stage_of_profiles_is_drawn_with_the_keys_that_it_owns(tool: dict[
         "orders": ("o",),
         "accounts": ("a s c",),
         "identity": ("m d g p w",),
-        "profiles": ("f w u x",),
+        "profiles": ("f w u x", "assemble: j q"),
     }
 
 

@@ -12,7 +12,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `j` | the row | ASSEMBLY: records of rows beside it, rows that it has looked up, what it lacks | assemble |
 | `q` and the use, id | shards of those who look up | digest heard last, full chunks, ids of the open chunk | assemble |
 | `q` and the use, id, number | shards of those who look up | ids of those who look the row up: a chunk | assemble |
-| `k` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
+| `K` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
 | `o` | the order | ORDER_RECORDS: own row, its children, former accounts | orders |
 | `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |
@@ -59,13 +59,13 @@ together:
 | `i` and the contract | none | zset: these keys in the order of their publication, by run << 32 or number | sink |
 | `i` | none | which contracts are kept whole, and their versions | publisher |
 
-Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:waiting` (hash: rows whose parent is not there,
-by kind), `<prefix>:quarantine` (zset of ids by time), `<prefix>:q<id>` (one refused message), `<prefix>:config`
-(fingerprint of the settings that state depends on), `<prefix>:layouts` (JSON: the columns of all stored tables, of
-the latest version that wrote here), `<prefix>:joins` (JSON: numbers of tables that rows are joined with, of their
-columns and their uses; see `mapping/joins/numbers.py`), `<prefix>:logs` (JSON: the control log's id, and of each
-topic the number, generation and ids of its log; see `control/logs.py`), `<prefix>:normalisation` (JSON: the rules by
-which identifiers are normalised, their number, the latest run with them).
+Without a place: `<prefix>:counts` (hash: message counts), `<prefix>:waiting` (hash: rows whose parent is not there, by
+kind), `<prefix>:quarantine` (zset of ids by time), `<prefix>:q<id>` (one refused message), `<prefix>:config`
+(fingerprint of the settings that state depends on), `<prefix>:layouts` (JSON: the columns of all stored tables, of the
+latest version that wrote here), `<prefix>:joins` (JSON: numbers of tables that rows are joined with, of their columns
+and their uses; see `mapping/joins/numbers.py`), `<prefix>:logs` (JSON: the control log's id, and of each topic the
+number, generation and ids of its log; see `control/logs.py`), `<prefix>:normalisation` (JSON: the rules by which
+identifiers are normalised, their number, the latest run with them).
 
 Of deliveries, under `<prefix>:d:<destination>:`: `run` (its fence), `r<id>` (last known state of a
 profile at the receiver), `parked` (zset: profiles by due time) and `p<hex>` (one of them), `refused` (zset: refusals by
