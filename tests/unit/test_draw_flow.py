@@ -51,7 +51,7 @@ def test_every_stage_of_profiles_is_drawn_with_the_keys_that_it_owns(tool: dict[
     profiles = tool["drawn_flows"]()[0]
     assert {step.name: step.state for step in profiles.steps if step.is_stateful} == {
         "rows": ("r t v n i",),
-        "references": ("k",),
+        "references": ("K",),
         "orders": ("o",),
         "accounts": ("a s c",),
         "identity": ("m d g p w",),
