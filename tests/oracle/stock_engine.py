@@ -72,7 +72,7 @@ class StockEngine(Engine):
         waiting: dict[int, list[Any]] = {worker: [] for worker in range(self.routes.workers)}
         for worker, item in parcels:
             waiting[worker].append(item)
-        for stage in self._stages[: self._stages.index("orders")]:
+        for stage in (one for one in self._stages if one == "rows" or one.startswith("assemble_")):
             order = list(waiting)
             self._choose.shuffle(order)
             sent = [list(getattr(self._stock[one], stage)(waiting[one])) for one in order if waiting[one]]
