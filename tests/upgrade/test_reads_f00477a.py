@@ -145,13 +145,8 @@ def committed() -> Committed:
 def test_offsets_committed_to_kafka_say_which_epoch_was_done() -> None:
     class Place:
         def __init__(self, topic: str, partition: int, offset: int, metadata: str) -> None:
-            self.topic, self.partition, self.offset, self.metadata, self.error = (
-                topic,
-                partition,
-                offset,
-                metadata,
-                None,
-            )
+            self.topic, self.partition, self.offset, self.metadata = topic, partition, offset, metadata
+            self.error = self.leader_epoch = None
 
     class Consumer:
         def committed(self, asked: list[Any], timeout: float) -> list[Place]:

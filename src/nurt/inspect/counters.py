@@ -39,7 +39,7 @@ REQUEUED = "requeued"
 
 _KINDS: Mapping[bytes, str] = {
     b"o": "orders",
-    b"k": "references",
+    b"K": "references",
     b"a": "accounts",
     b"m": "memberships",
     b"d": "identifiers",

@@ -12,7 +12,7 @@ nothing personal. Nothing expires: tombstones are kept (see `limits.py`).
 | `j` | the row | ASSEMBLY: records of rows beside it, rows that it has looked up, what it lacks | assemble |
 | `q` and the use, id | shards of those who look up | digest heard last, full chunks, ids of the open chunk | assemble |
 | `q` and the use, id, number | shards of those who look up | ids of those who look the row up: a chunk | assemble |
-| `k` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
+| `K` | the token | REFERENCES: orders that bear a value, rows that name it, former orders | references |
 | `o` | the order | ORDER_RECORDS: own row, its children, former accounts | orders |
 | `a` | the account | ACCOUNT_RECORDS: head record, customer row or guest order, addresses, consents | accounts |
 | `s` | the account | AGGREGATES: what all children add up to | accounts |

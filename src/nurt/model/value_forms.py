@@ -13,7 +13,7 @@ _ROWS = {b"r%c" % entity.code: f"row.{kind}" for kind, entity in ENTITIES.items(
 PROFILES: Mapping[bytes, str] = _ROWS | {
     b"j": "assembly",
     b"o": "order_slots",
-    b"k": "references",
+    b"K": "references",
     b"a": "account_slots",
     b"s": "sums",
     b"c": "sums",

@@ -26,7 +26,7 @@ class ReferencesStage:
             return no_contributions()
         owner, firsts = distinct(contributions.to)
         ids = contributions.to[firsts]
-        keys = self._keys.rows_of(b"k", ids)
+        keys = self._keys.rows_of(b"K", ids)
         (stored,) = self._store.load([keys])
         folded = fold_tokens(owner, contributions, stored, ids, self._store.next_stamp())
         change = StateWrite()
