@@ -31,7 +31,7 @@ def read_reference(node: Node, what: str, complaints: Complaints) -> Reference |
         if isinstance(item, MappingNode):
             inner = section(item, what, _SQL_PART, complaints).get("sql")
             part = read_expression(inner, what, complaints) if inner is not None else None
-            if part is not None and not part.columns:
+            if part is not None and not part.columns and part.mixed is None:
                 complaints.add(item, f"{what}: {part.text!r} names no column (expected at least one)")
         else:
             name = text_of(item, what, complaints)
