@@ -424,7 +424,7 @@ def test_a_restarted_broker_loses_nothing_and_is_reported_once(
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert sum("no answer" in line for line in said) == sum("answered again" in line for line in said) == 1, said
     again = open_log([name], bootstrap=bootstrap)
-    assert again.committed() == Committed({(name, 0): 5000}, run=1, epoch=2)
+    assert again.committed() == Committed({(name, 0): 5000}, run=1, epoch=2, leaders={(name, 0): 0})
 
 
 def test_a_commit_waits_for_a_broker_that_is_away(kafka_server: KafkaServer, open_log: MakeLog) -> None:
@@ -454,4 +454,4 @@ def test_closing_twice_keeps_what_was_committed_and_says_nothing(
     log.close()
     log.close()
     assert caplog.messages == []
-    assert open_log([name]).committed() == Committed({(name, 0): 3}, run=1, epoch=1)
+    assert open_log([name]).committed() == Committed({(name, 0): 3}, run=1, epoch=1, leaders={(name, 0): 0})
