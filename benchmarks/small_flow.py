@@ -216,7 +216,7 @@ def run(place: Place) -> None:
         return KafkaLog(kafka, [place.topic], place.group, worker=index, stop_at_end=True)
 
     reading = Reading(
-        *(number, 1, place.rows_max, open_log, decode_offsets(held) or None, 0, register),
+        *(number, 1, place.rows_max, open_log, decode_offsets(held) or None, {}, 0, register),
         *(SystemClock().today, lambda: False),
     )
     flow = small(TopicSource(reading), Decode(place.schemas), routes, lambda: Fold(store, shard))
