@@ -40,4 +40,4 @@ def change_of_waiting(
 
 
 def _waiting(part: Int64s, owner: Int64s, is_there: Bools) -> Int64s:
-    return np.bincount(part[~is_there[owner] & (part < _CODES)], minlength=_CODES)
+    return np.bincount(part[~is_there[owner] & (part >= 0) & (part < _CODES)], minlength=_CODES)
