@@ -65,7 +65,7 @@ def mapped() -> Mapped:
 def test_no_row_is_refused_and_no_table_forgotten(mapped: Mapped) -> None:
     assert mapped.refused == Counter()
     assert mapped.unmapped == set()
-    assert set(mapped.frames) == PROFILE_KINDS
+    assert set(mapped.frames) == PROFILE_KINDS - {"refund"}  # the demo's shops give no money back yet
 
 
 def test_every_mapped_field_has_values_somewhere(mapped: Mapped) -> None:

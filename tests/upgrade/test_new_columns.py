@@ -142,8 +142,8 @@ def test_a_file_of_an_older_layout_is_marked_with_the_one_that_is_written_now(
     opened(kind, path).close()
     module = f"nurt.adapters.analytics.{kind}"
     with monkeypatch.context() as later:
-        later.setattr(f"{module}.LAYOUT", 2)
+        later.setattr(f"{module}.LAYOUT", 3)
         opened(kind, path).close()
         opened(kind, path).close()
-    with pytest.raises(StateTooNew, match="its layout is 2"):
+    with pytest.raises(StateTooNew, match="its layout is 3"):
         opened(kind, path)
